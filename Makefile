@@ -1,0 +1,59 @@
+# Everything that one does with a checkout. Each target sets up what it needs in .venv first; nothing else has to be installed
+# than Python 3.11 or newer (PYTHON=... names one that is not found by itself) and make.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
+	$(shell $(name) -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo $(name))))
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help demo test check bench conformance clean
+
+help:
+	@echo 'make demo         screen the example cohort with criteria/flute, and show who is in and why'
+	@echo 'make test         the whole test suite, features included'
+	@echo 'make check        the inner loop: format, lint, strict types, fast tests'
+	@echo 'make conformance  the official FHIRPath suites, one line each'
+	@echo 'make bench        how long compiled expressions and the import take'
+	@echo 'make clean        remove .venv and everything generated'
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/eligibility screen criteria/flute/mr criteria/flute/any-modality \
+		--data criteria/flute/cohort --out build/demo
+	@echo
+	@echo 'build/demo/summary.csv:'
+	@cat build/demo/summary.csv
+
+test: $(VENV)/.installed-test
+	$(PY) -m pytest
+
+check: $(VENV)/.installed-test
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m pytest -q -m 'not slow'
+
+bench: $(VENV)/.installed-test
+	$(PY) -m tests.benchmarks.fhirpath
+
+conformance: $(VENV)/.installed-test
+	$(PY) -m tests.spec
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An interpreter with pip in .venv; made once, kept when it is there.
+$(PY):
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer is needed; PYTHON=/path/to/python3 names one.' >&2; exit 1; }
+	'$(PYTHON)' -c '$(NEW_ENOUGH)' || { echo '$(PYTHON) is older than Python 3.11.' >&2; exit 1; }
+	'$(PYTHON)' -m venv $(VENV) || { rm -f $@; exit 1; }
+
+$(VENV)/.installed: pyproject.toml | $(PY)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(PY)
+	$(PIP) --editable '.[test]'
+	@touch $(VENV)/.installed $@

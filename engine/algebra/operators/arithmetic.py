@@ -1,0 +1,320 @@
+"""Arithmetic on numbers, quantities and points in time (CQL reference: "Arithmetic Operators"; FHIRPath: "Math")."""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, InvalidOperation, localcontext
+from typing import Any
+
+from engine.algebra import quantity as q
+from engine.algebra import temporal as t
+from engine.algebra.diagnostic import EvaluationError
+from engine.algebra.operators.registry import operator
+from engine.algebra.quantity import Quantity
+
+_WIDE = Context(prec=34)
+_PLACES = Decimal("1E-8")
+MAX_INTEGER = 2147483647
+MIN_INTEGER = -2147483648
+MAX_LONG = 9223372036854775807
+MIN_LONG = -9223372036854775808
+
+
+def in_integer(value: int) -> int | None:
+    """The value, or None beyond 32 bits (overflow yields null)."""
+    return value if MIN_INTEGER <= value <= MAX_INTEGER else None
+
+
+def in_long(value: int) -> int | None:
+    """The value, or None beyond 64 bits."""
+    return value if MIN_LONG <= value <= MAX_LONG else None
+
+
+@operator("Add", "(Integer, Integer) Integer?", fhirpath="+", cql="+", section="Arithmetic: Add")
+def add_integer(a: int, b: int) -> int | None:
+    return in_integer(a + b)
+
+
+@operator("Add", "(Long, Long) Long?")
+def add_long(a: int, b: int) -> int | None:
+    return in_long(a + b)
+
+
+@operator("Add", "(Decimal, Decimal) Decimal", inline="({0} + {1})")
+def add_decimal(a: Decimal, b: Decimal) -> Decimal:
+    return a + b
+
+
+@operator("Add", "(String, String) String", inline="({0} + {1})")
+def add_string(a: str, b: str) -> str:
+    return a + b
+
+
+@operator("Add", "(Quantity, Quantity) Quantity?")
+def add_quantity(a: Quantity, b: Quantity) -> Quantity | None:
+    return q.add(a, b)
+
+
+@operator("Subtract", "(Integer, Integer) Integer?", fhirpath="-", cql="-", section="Arithmetic: Subtract")
+def subtract_integer(a: int, b: int) -> int | None:
+    return in_integer(a - b)
+
+
+@operator("Subtract", "(Long, Long) Long?")
+def subtract_long(a: int, b: int) -> int | None:
+    return in_long(a - b)
+
+
+@operator("Subtract", "(Decimal, Decimal) Decimal", inline="({0} - {1})")
+def subtract_decimal(a: Decimal, b: Decimal) -> Decimal:
+    return a - b
+
+
+@operator("Subtract", "(Quantity, Quantity) Quantity?")
+def subtract_quantity(a: Quantity, b: Quantity) -> Quantity | None:
+    return q.subtract(a, b)
+
+
+# UCUM units of definite duration that FHIRPath takes in date arithmetic, and the calendar words they stand for.
+_DEFINITE = {"wk": "week", "d": "day", "h": "hour", "min": "minute", "s": "second", "ms": "millisecond"}
+
+
+def duration_unit(quantity: Quantity) -> str:
+    """The calendar word of a quantity used in date arithmetic.
+
+    Raises EvaluationError `time-unit` for UCUM `a` and `mo` (not calendar durations) and for anything that is no duration
+    (FHIRPath: "Date/Time Arithmetic").
+    """
+    if quantity.calendar:
+        return quantity.unit
+    word = _DEFINITE.get(quantity.unit)
+    if word is not None:
+        return word
+    singular = quantity.unit.rstrip("s") if len(quantity.unit) > 3 else quantity.unit
+    if singular in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond"):
+        return singular
+    if quantity.unit in ("a", "mo"):
+        word = "years" if quantity.unit == "a" else "months"
+        raise EvaluationError(
+            "time-unit",
+            f"the UCUM unit '{quantity.unit}' is a number of seconds, not a calendar duration; write {quantity.value} {word}",
+        )
+    raise EvaluationError("time-unit", f"'{quantity.unit}' is not a unit of time; it cannot be added to a date or time")
+
+
+@operator("Add", "(Date, Quantity) Date?", "(DateTime, Quantity) DateTime?", "(Time, Quantity) Time?")
+def add_duration(a: Any, b: Quantity) -> Any:
+    return t.add(a, b.value, duration_unit(b))
+
+
+@operator("Subtract", "(Date, Quantity) Date?", "(DateTime, Quantity) DateTime?", "(Time, Quantity) Time?")
+def subtract_duration(a: Any, b: Quantity) -> Any:
+    return t.add(a, -b.value, duration_unit(b))
+
+
+def _whole_seconds(b: Quantity) -> Decimal:
+    """FHIRPath 2.0.0 drops the decimals of definite seconds; later versions keep them."""
+    return Decimal(int(b.value)) if not b.calendar and b.unit == "s" else b.value
+
+
+@operator(
+    "AddWholeSeconds",
+    "(Date, Quantity) Date?",
+    "(DateTime, Quantity) DateTime?",
+    "(Time, Quantity) Time?",
+    section="FHIRPath 2.0.0: Date/Time Arithmetic",
+)
+def add_whole_seconds(a: Any, b: Quantity) -> Any:
+    return t.add(a, _whole_seconds(b), duration_unit(b))
+
+
+@operator(
+    "SubtractWholeSeconds",
+    "(Date, Quantity) Date?",
+    "(DateTime, Quantity) DateTime?",
+    "(Time, Quantity) Time?",
+    section="FHIRPath 2.0.0: Date/Time Arithmetic",
+)
+def subtract_whole_seconds(a: Any, b: Quantity) -> Any:
+    return t.add(a, -_whole_seconds(b), duration_unit(b))
+
+
+@operator("Multiply", "(Integer, Integer) Integer?", fhirpath="*", cql="*", section="Arithmetic: Multiply")
+def multiply_integer(a: int, b: int) -> int | None:
+    return in_integer(a * b)
+
+
+@operator("Multiply", "(Long, Long) Long?")
+def multiply_long(a: int, b: int) -> int | None:
+    return in_long(a * b)
+
+
+@operator("Multiply", "(Decimal, Decimal) Decimal", inline="({0} * {1})")
+def multiply_decimal(a: Decimal, b: Decimal) -> Decimal:
+    return a * b
+
+
+@operator("Multiply", "(Quantity, Quantity) Quantity?")
+def multiply_quantity(a: Quantity, b: Quantity) -> Quantity | None:
+    return q.multiply(a, b)
+
+
+@operator("Divide", "(Decimal, Decimal) Decimal?", fhirpath="/", cql="/", section="Arithmetic: Divide")
+def divide_decimal(a: Decimal, b: Decimal) -> Decimal | None:
+    if b == 0:
+        return None
+    exact = _WIDE.divide(a, b)
+    exponent = exact.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -8:
+        exact = exact.quantize(_PLACES, rounding=ROUND_HALF_UP, context=_WIDE)
+        exact = exact.normalize(_WIDE)
+    return exact
+
+
+@operator("Divide", "(Quantity, Quantity) Quantity?")
+def divide_quantity(a: Quantity, b: Quantity) -> Quantity | None:
+    return q.divide(a, b)
+
+
+@operator(
+    "TruncatedDivide", "(Integer, Integer) Integer?", fhirpath="div", cql="div", section="Arithmetic: TruncatedDivide"
+)
+def div_integer(a: int, b: int) -> int | None:
+    if b == 0:
+        return None
+    result = abs(a) // abs(b)
+    return in_integer(result if (a < 0) == (b < 0) else -result)
+
+
+@operator("TruncatedDivide", "(Long, Long) Long?")
+def div_long(a: int, b: int) -> int | None:
+    if b == 0:
+        return None
+    result = abs(a) // abs(b)
+    return in_long(result if (a < 0) == (b < 0) else -result)
+
+
+@operator("TruncatedDivide", "(Decimal, Decimal) Integer?")
+def div_decimal(a: Decimal, b: Decimal) -> int | None:
+    return in_integer(int(_WIDE.divide_int(a, b))) if b != 0 else None
+
+
+@operator("Modulo", "(Integer, Integer) Integer?", "(Long, Long) Long?", fhirpath="mod", cql="mod", section="Modulo")
+def mod_integer(a: int, b: int) -> int | None:
+    if b == 0:
+        return None
+    rest = abs(a) % abs(b)
+    return -rest if a < 0 else rest
+
+
+@operator("Modulo", "(Decimal, Decimal) Decimal?")
+def mod_decimal(a: Decimal, b: Decimal) -> Decimal | None:
+    return _WIDE.remainder(a, b) if b != 0 else None
+
+
+@operator("Negate", "(Integer) Integer?", "(Long) Long?", section="Arithmetic: Negate")
+def negate_integer(a: int) -> int | None:
+    return in_long(-a)
+
+
+@operator("Negate", "(Decimal) Decimal", inline="(-{0})")
+def negate_decimal(a: Decimal) -> Decimal:
+    return -a
+
+
+@operator("Negate", "(Quantity) Quantity")
+def negate_quantity(a: Quantity) -> Quantity:
+    return q.negate(a)
+
+
+@operator("Abs", "(Integer) Integer?", "(Long) Long?", fhirpath="abs", cql="Abs", section="Arithmetic: Abs")
+def abs_integer(a: int) -> int | None:
+    return in_long(abs(a))
+
+
+@operator("Abs", "(Decimal) Decimal")
+def abs_decimal(a: Decimal) -> Decimal:
+    return abs(a)
+
+
+@operator("Abs", "(Quantity) Quantity")
+def abs_quantity(a: Quantity) -> Quantity:
+    return q.absolute(a)
+
+
+@operator("Ceiling", "(Decimal) Integer?", fhirpath="ceiling", cql="Ceiling", section="Arithmetic: Ceiling")
+def ceiling(a: Decimal) -> int | None:
+    return in_integer(int(a.to_integral_value(ROUND_CEILING)))
+
+
+@operator("Floor", "(Decimal) Integer?", fhirpath="floor", cql="Floor", section="Arithmetic: Floor")
+def floor(a: Decimal) -> int | None:
+    return in_integer(int(a.to_integral_value(ROUND_FLOOR)))
+
+
+@operator("Truncate", "(Decimal) Integer?", fhirpath="truncate", cql="Truncate", section="Arithmetic: Truncate")
+def truncate(a: Decimal) -> int | None:
+    return in_integer(int(a))
+
+
+def _rounded(value: Decimal) -> Decimal | None:
+    if not value.is_finite():
+        return None
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -8:
+        with localcontext(_WIDE):
+            try:
+                value = value.quantize(_PLACES, rounding=ROUND_HALF_UP).normalize()
+            except InvalidOperation:
+                return None
+    return value
+
+
+@operator("Exp", "(Decimal) Decimal?", fhirpath="exp", cql="Exp", section="Arithmetic: Exp")
+def exp(a: Decimal) -> Decimal | None:
+    try:
+        return _rounded(_WIDE.exp(a))
+    except (InvalidOperation, OverflowError, ArithmeticError):
+        return None
+
+
+@operator("Ln", "(Decimal) Decimal?", fhirpath="ln", cql="Ln", section="Arithmetic: Ln")
+def ln(a: Decimal) -> Decimal | None:
+    return _rounded(_WIDE.ln(a)) if a > 0 else None
+
+
+@operator("Log", "(Decimal, Decimal) Decimal?", fhirpath="log", cql="Log", section="Arithmetic: Log")
+def log(a: Decimal, base: Decimal) -> Decimal | None:
+    if a <= 0 or base <= 0 or base == 1:
+        return None
+    return _rounded(_WIDE.divide(_WIDE.ln(a), _WIDE.ln(base)))
+
+
+@operator("Power", "(Integer, Integer) Integer?", fhirpath="power ^", cql="^ Power", section="Arithmetic: Power")
+def power_integer(a: int, b: int) -> int | None:
+    if b < 0:
+        return None if a == 0 else int(Decimal(a) ** b) if abs(a) == 1 else None
+    if abs(a) > 1 and b > 64:
+        return None
+    return in_integer(a**b)
+
+
+@operator("Power", "(Decimal, Decimal) Decimal?")
+def power_decimal(a: Decimal, b: Decimal) -> Decimal | None:
+    try:
+        return _rounded(_WIDE.power(a, b))
+    except (InvalidOperation, ArithmeticError):
+        return None
+
+
+@operator("Sqrt", "(Decimal) Decimal?", fhirpath="sqrt", section="FHIRPath: sqrt")
+def sqrt(a: Decimal) -> Decimal | None:
+    return _rounded(_WIDE.sqrt(a)) if a >= 0 else None
+
+
+@operator("Round", "(Decimal) Decimal", "(Decimal, Integer) Decimal", fhirpath="round", cql="Round", section="Round")
+def round_decimal(a: Decimal, precision: int = 0) -> Decimal:
+    if precision < 0:
+        raise EvaluationError("negative-precision", f"round() takes a precision of 0 or more, not {precision}")
+    if precision > 28:
+        return a
+    return a.quantize(Decimal(1).scaleb(-precision), rounding=ROUND_HALF_UP, context=_WIDE)

@@ -1,0 +1,194 @@
+"""Conversions between System types (FHIRPath: "Conversion"; CQL reference: "Type Operators").
+
+`toX` answers null where there is no conversion; `convertsToX` is derived from it by the compiler.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any
+
+from engine.algebra.operators.arithmetic import in_integer, in_long
+from engine.algebra.operators.registry import operator
+from engine.algebra.quantity import Quantity, make
+from engine.algebra.temporal import Date, DateTime, Time
+from engine.algebra.ucum import UnitError, parse_unit
+
+_INTEGER = re.compile(r"[+-]?\d+")
+_DECIMAL = re.compile(r"[+-]?\d+(\.\d+)?")
+_QUANTITY = re.compile(r"(?P<number>[+-]?\d+(?:\.\d+)?)\s*(?:'(?P<unit>[^']+)'|(?P<word>[a-zA-Z]+))?")
+_WORDS = {
+    word + ending: word
+    for word in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
+    for ending in ("", "s")
+}
+_TRUE = frozenset(("true", "t", "yes", "y", "1", "1.0"))
+_FALSE = frozenset(("false", "f", "no", "n", "0", "0.0"))
+
+
+@operator("ToBoolean", "(Boolean) Boolean", fhirpath="toBoolean", cql="ToBoolean", section="Conversion: toBoolean")
+def boolean_of_boolean(a: bool) -> bool:
+    return a
+
+
+@operator("ToBoolean", "(Integer) Boolean?", "(Long) Boolean?", "(Decimal) Boolean?")
+def boolean_of_number(a: Any) -> bool | None:
+    return True if a == 1 else False if a == 0 else None
+
+
+@operator("ToBoolean", "(String) Boolean?")
+def boolean_of_string(a: str) -> bool | None:
+    text = a.lower()
+    return True if text in _TRUE else False if text in _FALSE else None
+
+
+@operator("ToInteger", "(Integer) Integer", "(Boolean) Integer", fhirpath="toInteger", section="Conversion: toInteger")
+def integer_of_integer(a: int) -> int:
+    return int(a)
+
+
+@operator("ToInteger", "(Long) Integer?")
+def integer_of_long(a: int) -> int | None:
+    return in_integer(a)
+
+
+@operator("ToInteger", "(String) Integer?")
+def integer_of_string(a: str) -> int | None:
+    return in_integer(int(a)) if _INTEGER.fullmatch(a) else None
+
+
+@operator("ToLong", "(Long) Long", "(Integer) Long", "(Boolean) Long", fhirpath="toLong", section="Conversion: toLong")
+def long_of_integer(a: int) -> int:
+    return int(a)
+
+
+@operator("ToLong", "(String) Long?")
+def long_of_string(a: str) -> int | None:
+    return in_long(int(a)) if _INTEGER.fullmatch(a) else None
+
+
+@operator(
+    "ToDecimal",
+    "(Decimal) Decimal",
+    "(Integer) Decimal",
+    "(Long) Decimal",
+    "(Boolean) Decimal",
+    fhirpath="toDecimal",
+    section="Conversion: toDecimal",
+)
+def decimal_of_number(a: Any) -> Decimal:
+    return Decimal(a)
+
+
+@operator("ToDecimal", "(String) Decimal?")
+def decimal_of_string(a: str) -> Decimal | None:
+    return Decimal(a) if _DECIMAL.fullmatch(a) else None
+
+
+@operator("ToString", "(String) String", fhirpath="toString", cql="ToString", section="Conversion: toString")
+def string_of_string(a: str) -> str:
+    return a
+
+
+@operator("ToString", "(Boolean) String")
+def string_of_boolean(a: bool) -> str:
+    return "true" if a else "false"
+
+
+@operator("ToString", "(Integer) String", "(Long) String", "(Decimal) String")
+def string_of_number(a: Any) -> str:
+    return format(a, "f") if isinstance(a, Decimal) else str(a)
+
+
+@operator("ToString", "(Date) String", "(DateTime) String", "(Time) String", "(Quantity) String")
+def string_of_value(a: Any) -> str:
+    return str(a)
+
+
+@operator("ToDate", "(Date) Date", fhirpath="toDate", cql="ToDate", section="Conversion: toDate")
+def date_of_date(a: Date) -> Date:
+    return a
+
+
+@operator("ToDate", "(DateTime) Date")
+def date_of_datetime(a: DateTime) -> Date:
+    return Date(a.year, a.month, a.day)
+
+
+@operator("ToDate", "(String) Date?")
+def date_of_string(a: str) -> Date | None:
+    try:
+        value = DateTime.parse(a)
+        return Date(value.year, value.month, value.day)
+    except ValueError:
+        return None
+
+
+@operator("ToDateTime", "(DateTime) DateTime", fhirpath="toDateTime", cql="ToDateTime", section="Conversion: toDateTime")
+def datetime_of_datetime(a: DateTime) -> DateTime:
+    return a
+
+
+@operator("ToDateTime", "(Date) DateTime")
+def datetime_of_date(a: Date) -> DateTime:
+    return DateTime.parse(str(a))
+
+
+@operator("ToDateTime", "(String) DateTime?")
+def datetime_of_string(a: str) -> DateTime | None:
+    try:
+        return DateTime.parse(a)
+    except ValueError:
+        return None
+
+
+@operator("ToTime", "(Time) Time", fhirpath="toTime", cql="ToTime", section="Conversion: toTime")
+def time_of_time(a: Time) -> Time:
+    return a
+
+
+@operator("ToTime", "(String) Time?")
+def time_of_string(a: str) -> Time | None:
+    try:
+        return Time.parse(a)
+    except ValueError:
+        return None
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """A quantity written as `1.5 'mg'`, `4 days` or a bare number; None where it is not one (FHIRPath: toQuantity)."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        return None
+    number = Decimal(match["number"])
+    if match["word"] is not None:
+        word = _WORDS.get(match["word"])
+        return make(number, word, True) if word else None
+    unit = match["unit"] or "1"
+    try:
+        parse_unit(unit)
+    except UnitError:
+        return None
+    return make(number, unit, False)
+
+
+@operator("ToQuantity", "(Quantity) Quantity", fhirpath="toQuantity", cql="ToQuantity", section="Conversion: toQuantity")
+def quantity_of_quantity(a: Quantity) -> Quantity:
+    return a
+
+
+@operator("ToQuantity", "(Integer) Quantity", "(Long) Quantity", "(Decimal) Quantity", "(Boolean) Quantity")
+def quantity_of_number(a: Any) -> Quantity:
+    return make(Decimal(a), "1", False)
+
+
+@operator("ToQuantity", "(String) Quantity?")
+def quantity_of_string(a: str) -> Quantity | None:
+    return read_quantity(a)
+
+
+@operator("ToQuantity", "(Quantity, String) Quantity?", "(String, String) Quantity?")
+def quantity_in_unit(a: Any, unit: str) -> Quantity | None:
+    from_value = read_quantity(a) if isinstance(a, str) else a
+    return from_value.to_unit(unit) if from_value is not None else None

@@ -1,0 +1,68 @@
+"""The intermediate form between the languages and Python: ELM nodes with static types.
+
+A node's `kind` is the ELM node name where ELM has one (`Retrieve`, `Property`, `Filter`, `ForEach`, `Exists`, `Literal`, `Add`, ...).
+FHIRPath needs a few more, named here and nowhere else: `Context` (the input), `Let` (defineVariable), `OfType`, `Box` (a value with its
+type), `ToSystem` (implicit conversion of a FHIR primitive), `Condition` (singleton evaluation as Boolean), `Dynamic` (an operator
+whose overload is chosen at run time), and the tree and utility functions by their FHIRPath names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.algebra.diagnostic import Span
+
+ANY = "*"
+
+
+@dataclass(slots=True)
+class Node:
+    """One node: operands (sub-expressions), attributes, and its static type.
+
+    `types` are qualified names (`System.Integer`, `FHIR.code`); several mean one of them, `*` any, none at all the null literal.
+    `many` tells a collection from a single value (or none). `span` is the author's text.
+    """
+
+    kind: str
+    operands: tuple[Node, ...] = ()
+    attrs: dict[str, Any] = field(default_factory=dict)
+    types: tuple[str, ...] = ()
+    many: bool = False
+    span: Span | None = None
+
+    @property
+    def type(self) -> str | None:
+        """The one static type, or None where there are several, any, or none."""
+        return self.types[0] if len(self.types) == 1 and self.types[0] != ANY else None
+
+    @property
+    def is_null(self) -> bool:
+        """Whether this is the empty collection, known at compile time."""
+        return self.kind == "Null"
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it, depth first."""
+        stack = [self]
+        while stack:
+            node = stack.pop()
+            yield node
+            stack.extend(reversed(node.operands))
+
+
+def to_json(node: Node) -> dict[str, Any]:
+    """A node as a JSON object, in the manner of ELM JSON: `type`, result type, operands and attributes."""
+    out: dict[str, Any] = {"type": node.kind}
+    result = " | ".join(node.types) or "System.Any"
+    out["resultTypeName"] = f"List<{result}>" if node.many else result
+    if node.span is not None:
+        out["locator"] = f"{node.span.start}-{node.span.end}"
+    for key, value in node.attrs.items():
+        if key.startswith("_") or value is None:
+            continue
+        out[key] = value if isinstance(value, (str, int, bool, list)) else str(value)
+    if node.operands:
+        operands = [to_json(operand) for operand in node.operands]
+        out["operand"] = operands[0] if len(operands) == 1 else operands
+    return out

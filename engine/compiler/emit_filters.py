@@ -1,0 +1,247 @@
+"""Conditions, filters and existence: three-valued logic, early exit, and in traced code the record of every row that was tried.
+
+In traced code (criteria over a patient's data) each filter is a numbered site. A row that fails, passes, or cannot be decided is
+reported to the environment, which also answers whether an undecided row is to be kept in this pass.
+"""
+
+from __future__ import annotations
+
+from engine.compiler.elm import Node
+from engine.compiler.emitter import Body, Emitter, emits_each, emits_value
+
+E = Emitter
+
+
+def conjuncts(node: Node) -> list[Node]:
+    """The parts of a condition joined by `and`."""
+    if node.kind == "And":
+        return conjuncts(node.operands[0]) + conjuncts(node.operands[1])
+    return [node]
+
+
+def is_resource_row(node: Node) -> bool:
+    """Whether the items of a node are resources from a retrieve, untouched."""
+    while node.kind in ("Filter", "OfType", "First", "Last", "Sort", "Skip", "Take", "Let"):
+        node = node.operands[0]
+    return node.kind == "Retrieve"
+
+
+@emits_each("Filter")
+def _each_filter(e: E, node: Node, body: Body) -> None:
+    source, condition = node.operands
+    scope = node.attrs["scope"]
+    counted = e.uses(condition, "Iteration", scope)
+    if counted:
+        e.emit(f"i_{scope} = -1")
+    site = _site(e, node) if e.traced else -1
+
+    def of(item: str) -> None:
+        e.emit(f"x_{scope} = {item}")
+        if counted:
+            e.emit(f"i_{scope} += 1")
+        row = f"x_{scope}"
+        if e.traced:
+            _tested(e, site, row, conjuncts(condition), is_resource_row(source), lambda: body(row))
+        else:
+            e.when(condition, lambda: body(row))
+
+    e.each(source, of)
+
+
+def _site(e: E, node: Node) -> int:
+    parts = conjuncts(node.operands[1])
+    resource = is_resource_row(node.operands[0])
+    e.sites.append(
+        {
+            "kind": "filter",
+            "span": node.span,
+            "resource": resource,
+            "clauses": [part.span for part in parts],
+        }
+    )
+    return len(e.sites) - 1
+
+
+def _tested(e: E, site: int, row: str, parts: list[Node], resource: bool, then: object) -> None:
+    """Try the clauses of a filter one after the other; report the one that fails or is unknown."""
+    unknown = e.name("u")
+    if any(e.nullable(part) or part.is_null for part in parts):
+        e.emit(f"{unknown} = -1")
+    opened = 0
+    uncertain = False
+    for index, part in enumerate(parts):
+        value = e.temp(e.value(part))
+        if resource:
+            with e.block(f"if {value} is False:"):
+                e.emit(f"ev.failed({site}, {row}, {index})")
+        head = f"if {value} is not False:" if not resource else "else:"
+        e.emit(head)
+        e._level += 1
+        opened += 1
+        if e.nullable(part) or part.is_null:
+            uncertain = True
+            with e.block(f"if {value} is None:"):
+                e.emit(f"{unknown} = {index}")
+    passed = f"{unknown} < 0" if uncertain else "True"
+    head = f"if {passed} or ev.doubt({site}, {row}, {unknown}):" if uncertain else "if True:"
+    with e.block(head):
+        if resource:
+            e.emit(f"ev.passed({site}, {row})")
+        assert callable(then)
+        then()
+    e._level -= opened
+
+
+@emits_value("Filter")
+def _filter(e: E, node: Node) -> str:
+    return e.collect(node) if node.many else e.only(node)
+
+
+@emits_value("Exists")
+def _exists(e: E, node: Node) -> str:
+    (source,) = node.operands
+    if source.is_null:
+        return "False"
+    if not source.many and source.kind not in ("Filter", "ForEach", "OfType", "DynamicProperty", "Resolve"):
+        if not e.nullable(source):
+            return "True"
+        return f"({e.value(source)} is not None)"
+    return e.leave_at_first(source, "False", lambda item: "True")
+
+
+@emits_value("All")
+def _all(e: E, node: Node) -> str:
+    source, condition = node.operands
+    scope = node.attrs["scope"]
+    counted = e.uses(condition, "Iteration", scope)
+    site = -1
+    if e.traced:
+        e.sites.append({"kind": "all", "span": node.span, "resource": False, "clauses": [condition.span]})
+        site = len(e.sites) - 1
+    with e.closure() as name:
+        if counted:
+            e.emit(f"i_{scope} = -1")
+
+        def of(item: str) -> None:
+            e.emit(f"x_{scope} = {item}")
+            if counted:
+                e.emit(f"i_{scope} += 1")
+            value = e.temp(e.value(condition))
+            test = f"if {value} is not True:"
+            if site >= 0 and e.nullable(condition):
+                test = f"if {value} is not True and not ({value} is None and ev.doubt({site}, x_{scope}, 0)):"
+            with e.block(test):
+                e.emit("return False")
+
+        e.each(source, of)
+        e.emit("return True")
+    return f"{name}()"
+
+
+@emits_value("And", "Or")
+def _and_or(e: E, node: Node) -> str:
+    left, right = node.operands
+    decided = "False" if node.kind == "And" else "True"
+    other = "True" if node.kind == "And" else "False"
+    a = e.temp(e.value(left))
+    out = e.name()
+    e.emit(f"{out} = {a}")
+    with e.block(f"if {a} is not {decided}:"):
+        b = e.temp(e.value(right))
+        if not e.nullable(left):
+            e.emit(f"{out} = {b}")
+        else:
+            e.emit(f"{out} = {decided} if {b} is {decided} else None if {a} is None or {b} is None else {other}")
+    return out
+
+
+@emits_value("Xor")
+def _xor(e: E, node: Node) -> str:
+    a, b = (e.temp(e.value(operand)) for operand in node.operands)
+    return f"(None if {a} is None or {b} is None else {a} is not {b})"
+
+
+@emits_value("Implies")
+def _implies(e: E, node: Node) -> str:
+    left, right = node.operands
+    a = e.temp(e.value(left))
+    out = e.name()
+    e.emit(f"{out} = True")
+    with e.block(f"if {a} is not False:"):
+        b = e.temp(e.value(right))
+        e.emit(f"{out} = {b} if {a} is True or {b} is True else None")
+    return out
+
+
+@emits_value("Not")
+def _not(e: E, node: Node) -> str:
+    (source,) = node.operands
+    if source.is_null:
+        return "None"
+    if not e.nullable(source):
+        return f"(not {e.value(source)})"
+    value = e.temp(e.value(source))
+    return f"(None if {value} is None else not {value})"
+
+
+@emits_value("Present")
+def _present(e: E, node: Node) -> str:
+    (source,) = node.operands
+    if not e.nullable(source):
+        return "True"
+    return f"(None if {e.value(source)} is None else True)"
+
+
+@emits_value("Condition")
+def _condition(e: E, node: Node) -> str:
+    return f"as_boolean({e.value(node.operands[0])})"
+
+
+@emits_value("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal")
+def _compare(e: E, node: Node) -> str:
+    """A comparison; in traced code an unknown answer is reported with its operands."""
+    if not e.traced or not e.nullable(node):
+        return e.operator(node)
+    return _reported(e, node, lambda a, b: _compared(e, node, a, b))
+
+
+def _compared(e: E, node: Node, a: str, b: str) -> str:
+    overload = node.attrs["_overload"]
+    if overload.inline is not None:
+        call = overload.inline.format(a, b)
+    else:
+        call = f"{e.constant(overload.function, overload.function.__name__ + '_')}({a}, {b})"
+    missing = " or ".join(
+        f"{name} is None" for name, operand in zip((a, b), node.operands, strict=True) if e.nullable(operand)
+    )
+    return f"None if {missing} else {call}" if missing else call
+
+
+def _reported(e: E, node: Node, call: object) -> str:
+    raw: list[str] = []
+    for operand in node.operands:
+        raw.append(e.temp(e.value(operand)))
+    e.sites.append(
+        {"kind": "comparison", "span": node.span, "operands": [operand.span for operand in node.operands]}
+    )
+    site = len(e.sites) - 1
+    out = e.name()
+    assert callable(call)
+    e.emit(f"{out} = {call(*raw)}")
+    with e.block(f"if {out} is None:"):
+        sources = []
+        for operand, name in zip(node.operands, raw, strict=True):
+            quantity = operand.kind == "ToSystem" and operand.attrs["to"] == "Quantity"
+            inner = operand.operands[0] if quantity else operand
+            sources.append(e.value(inner) if quantity and inner.kind in ("Current", "Property", "Reference") else name)
+        e.emit(f"ev.unknown({site}, {sources[0]}, {sources[1]})")
+    return out
+
+
+@emits_value("Retrieve")
+def _retrieve(e: E, node: Node) -> str:
+    codes = node.attrs.get("codes")
+    arguments = repr(node.attrs["dataType"])
+    if codes:
+        arguments += f", {node.attrs['codeProperty']!r}, {e.constant(tuple(map(tuple, codes)))}"
+    return f"ev.{'bare' if node.attrs.get('bare') else 'retrieve'}({arguments})"

@@ -1,0 +1,604 @@
+"""What each kind of node turns into: the handlers of the emitter, except those for filters and conditions (`emit_filters`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.algebra.element import SYSTEM_TYPE
+from engine.compiler.elm import ANY, Node
+from engine.compiler.emitter import Body, Emitter, emits_each, emits_value
+
+_TO_SYSTEM = {
+    "String": "to_text",
+    "Boolean": "to_boolean",
+    "Integer": "to_integer",
+    "Long": "to_integer",
+    "Decimal": "to_decimal",
+    "Date": "to_date",
+    "DateTime": "to_datetime",
+    "Time": "to_time",
+    "Quantity": "to_quantity",
+}
+E = Emitter
+
+
+def _primitive(type_name: str) -> bool:
+    return type_name in SYSTEM_TYPE and not type_name[0].isupper()
+
+
+# -- leaves
+
+
+@emits_value("Literal")
+def _literal(e: E, node: Node) -> str:
+    value = node.attrs["value"]
+    if value is None or isinstance(value, (bool, str, int)):
+        text = repr(value)
+        return f"({text})" if text.startswith("-") else text
+    return e.constant(value)
+
+
+@emits_value("Null")
+def _null(e: E, node: Node) -> str:
+    return "[]" if node.many else "None"
+
+
+@emits_each("Null")
+def _each_null(e: E, node: Node, body: Body) -> None:
+    return None
+
+
+@emits_value("Context")
+def _context(e: E, node: Node) -> str:
+    return "ctx"
+
+
+@emits_value("Current")
+def _current(e: E, node: Node) -> str:
+    return f"x_{node.attrs['scope']}"
+
+
+@emits_value("Iteration")
+def _iteration(e: E, node: Node) -> str:
+    return f"i_{node.attrs['scope']}"
+
+
+@emits_value("Total")
+def _total(e: E, node: Node) -> str:
+    return f"s_{node.attrs['scope']}"
+
+
+@emits_value("Reference")
+def _reference(e: E, node: Node) -> str:
+    return f"v_{node.attrs['id']}"
+
+
+@emits_value("Parameter")
+def _parameter(e: E, node: Node) -> str:
+    return f"ev.variables[{node.attrs['name']!r}]"
+
+
+@emits_value("Clock")
+def _clock(e: E, node: Node) -> str:
+    return {"now": "ev.now", "today": "ev.today", "timeOfDay": "ev.time_of_day"}[node.attrs["function"]]
+
+
+# -- paths
+
+
+@emits_value("Property")
+def _property(e: E, node: Node) -> str:
+    if node.many:
+        return e.collect(node)
+    source = e.temp(e.value(node.operands[0]))
+    access = _access(e, node, source)
+    if e.nullable(node.operands[0]):
+        return f"(None if {source} is None else {access})"
+    return access
+
+
+def _access(e: E, node: Node, owner: str) -> str:
+    """The value of an element that does not repeat, of one owner."""
+    if "names" in node.attrs:
+        return f"choice({owner}, {e.constant(node.attrs['names'], 'N')})"
+    key, kind = node.attrs["json"], node.attrs.get("element_type", "")
+    if _primitive(kind):
+        return f"primitive({owner}, {key!r}, {kind!r})"
+    return f"{owner}.get({key!r})"
+
+
+@emits_each("Property")
+def _each_property(e: E, node: Node, body: Body) -> None:
+    if not node.many:
+        e.once(node, body)
+        return
+
+    def of(owner: str) -> None:
+        if node.attrs.get("repeats"):
+            key, kind = node.attrs["json"], node.attrs["element_type"]
+            item = e.name("x")
+            if _primitive(kind):
+                with e.block(f"for {item} in primitives({owner}, {key!r}, {kind!r}):"):
+                    body(item)
+                return
+            _loop(e, owner, key, item, body)
+        else:
+            value = e.temp(_access(e, node, owner))
+            with e.block(f"if {value} is not None:"):
+                body(value)
+
+    e.each(node.operands[0], of)
+
+
+def _loop(e: E, owner: str, key: str, item: str, body: Body) -> None:
+    """Loop over a repeating element; data with something else than an array there is an error."""
+    values = e.temp(f"{owner}.get({key!r})")
+    with e.block(f"for {item} in (() if {values} is None else {values} if {values}.__class__ is list else as_list({values}, {key!r})):"):
+        body(item)
+
+
+@emits_each("ToSystem")
+def _each_to_system(e: E, node: Node, body: Body) -> None:
+    (source,) = node.operands
+    convert = _TO_SYSTEM[node.attrs["to"]]
+    if source.kind == "Property" and "json" in source.attrs and _primitive(source.attrs.get("element_type", "")):
+        key, kind = source.attrs["json"], source.attrs["element_type"]
+
+        def of(owner: str) -> None:
+            if source.attrs.get("repeats"):
+                item = e.name("x")
+
+                def one(raw: str) -> None:
+                    with e.block(f"if {raw} is not None:"):
+                        body(_converted(e, raw, node.attrs["to"], kind))
+
+                _loop(e, owner, key, item, one)
+            else:
+                value = e.temp(f"{owner}.get({key!r})")
+                with e.block(f"if {value} is not None:"):
+                    body(_converted(e, value, node.attrs["to"], kind))
+
+        e.each(source.operands[0], of)
+        return
+
+    def convert_one(item: str) -> None:
+        value = e.temp(f"{convert}({item})")
+        with e.block(f"if {value} is not None:"):
+            body(value)
+
+    e.each(source, convert_one)
+
+
+def _converted(e: E, raw: str, system: str, kind: str) -> str:
+    """A raw primitive, known to be there, as a System value."""
+    return e.temp(f"{_TO_SYSTEM[system]}({raw})") if system != "String" else raw
+
+
+@emits_value("ToSystem")
+def _to_system(e: E, node: Node) -> str:
+    if node.many:
+        return e.collect(node)
+    (source,) = node.operands
+    convert = _TO_SYSTEM[node.attrs["to"]]
+    if source.kind == "Property" and "json" in source.attrs and _primitive(source.attrs.get("element_type", "")):
+        owner = e.temp(e.value(source.operands[0]))
+        access = f"{owner}.get({source.attrs['json']!r})"
+        if node.attrs["to"] != "String":
+            access = f"{convert}({access})"
+        if e.nullable(source.operands[0]):
+            return f"(None if {owner} is None else {access})"
+        return access
+    return f"{convert}({e.value(source)})"
+
+
+@emits_value("Box")
+def _box(e: E, node: Node) -> str:
+    (source,) = node.operands
+    if node.many:
+        return f"box_all({e.value(source)}, {node.attrs['type']!r})"
+    value = e.temp(e.value(source))
+    return f"box({value}, {node.attrs['type']!r})"
+
+
+@emits_each("Box")
+def _each_box(e: E, node: Node, body: Body) -> None:
+    e.each(node.operands[0], lambda item: body(e.temp(f"box({item}, {node.attrs['type']!r})")))
+
+
+@emits_each("DynamicProperty")
+def _each_dynamic(e: E, node: Node, body: Body) -> None:
+    def of(owner: str) -> None:
+        item = e.name("x")
+        lenient = ", True" if node.attrs.get("lenient") else ""
+        with e.block(f"for {item} in children_named(M, {owner}, {node.attrs['path']!r}{lenient}):"):
+            body(f"unbox({item})" if node.type is not None else item)
+
+    e.each(node.operands[0], of)
+
+
+@emits_value("DynamicProperty")
+def _dynamic(e: E, node: Node) -> str:
+    return e.collect(node) if node.many else e.only(node)
+
+
+@emits_each("OfType")
+def _each_of_type(e: E, node: Node, body: Body) -> None:
+    namespace, name = node.attrs["namespace"], node.attrs["name"]
+    (source,) = node.operands
+
+    def of(item: str) -> None:
+        item = e.temp(item)
+        resource = source.type in ("FHIR.Resource", "FHIR.DomainResource")
+        if resource and name not in ("Resource", "DomainResource"):
+            head = f"if {item}.get('resourceType') == {name!r}:"
+        else:
+            head = f"if matches_type(M, {item}, {namespace!r}, {name!r}):"
+        with e.block(head):
+            body(item if namespace == "System" or resource else e.temp(f"unbox({item})"))
+
+    e.each(source, of)
+
+
+@emits_value("OfType")
+def _of_type(e: E, node: Node) -> str:
+    return e.collect(node) if node.many else e.only(node)
+
+
+@emits_each("PrimitiveExtensions")
+def _each_primitive_extensions(e: E, node: Node, body: Body) -> None:
+    def of(owner: str) -> None:
+        item = e.name("x")
+        with e.block(f"for {item} in primitive_extensions({owner}):"):
+            body(item)
+
+    e.each(node.operands[0], of)
+
+
+@emits_each("ElementId")
+def _each_element_id(e: E, node: Node, body: Body) -> None:
+    def of(owner: str) -> None:
+        value = e.temp(f"element_id({owner})")
+        with e.block(f"if {value} is not None:"):
+            body(value)
+
+    e.each(node.operands[0], of)
+
+
+@emits_each("Extension")
+def _each_extension(e: E, node: Node, body: Body) -> None:
+    url = e.temp(e.value(node.operands[1]))
+
+    def of(owner: str) -> None:
+        item = e.name("x")
+        with e.block(f"for {item} in extensions({owner}, {url}):"):
+            body(item)
+
+    e.each(node.operands[0], of)
+
+
+@emits_each("ForEach")
+def _each_for_each(e: E, node: Node, body: Body) -> None:
+    source, inner = node.operands
+    scope = node.attrs["scope"]
+    counted = e.uses(inner, "Iteration", scope)
+    if counted:
+        e.emit(f"i_{scope} = -1")
+
+    def of(item: str) -> None:
+        e.emit(f"x_{scope} = {item}")
+        if counted:
+            e.emit(f"i_{scope} += 1")
+        e.each(inner, body)
+
+    e.each(source, of)
+
+
+@emits_each("Combine")
+def _each_combine(e: E, node: Node, body: Body) -> None:
+    item = e.name("x")
+    left, right = e.temp(e.listing(node.operands[0])), e.temp(e.listing(node.operands[1]))
+    with e.block(f"for {item} in {left} + {right}:"):
+        body(item)
+
+
+# -- subsetting and sets
+
+
+@emits_value("First")
+def _first(e: E, node: Node) -> str:
+    return e.leave_at_first(node.operands[0], "None", lambda item: item)
+
+
+@emits_value("Last")
+def _last(e: E, node: Node) -> str:
+    (source,) = node.operands
+    if not source.many:
+        return e.value(source)
+    items = e.temp(e.value(source))
+    return f"({items}[-1] if {items} else None)"
+
+
+@emits_value("Indexer")
+def _indexer(e: E, node: Node) -> str:
+    items = e.temp(e.listing(node.operands[0]))
+    index = e.temp(f"check_index({e.value(node.operands[1])})")
+    return f"({items}[{index}] if 0 <= {index} < len({items}) else None)"
+
+
+@emits_value("Skip", "Take")
+def _slice(e: E, node: Node) -> str:
+    items = e.temp(e.listing(node.operands[0]))
+    count = e.temp(f"slice_count({e.value(node.operands[1])})")
+    part = f"{items}[{count}:]" if node.kind == "Skip" else f"{items}[:{count}]"
+    return part if node.many else f"({part} or NONE)[0]"
+
+
+@emits_value("SingletonFrom")
+def _singleton(e: E, node: Node) -> str:
+    return f"singleton({e.value(node.operands[0])})"
+
+
+@emits_value("Distinct")
+def _distinct(e: E, node: Node) -> str:
+    return f"distinct({e.value(node.operands[0])})" if node.many else e.value(node.operands[0])
+
+
+@emits_value("Union", "Intersect", "Exclude")
+def _sets(e: E, node: Node) -> str:
+    left = e.temp(e.listing(node.operands[0]))
+    right = e.listing(node.operands[1])
+    call = f"{node.kind.lower()}({left}, {right})"
+    return call if node.many else f"({call} or NONE)[0]"
+
+
+@emits_value("SubsetOf", "EqualList", "EquivalentList")
+def _two_lists(e: E, node: Node) -> str:
+    names = {"SubsetOf": "subset_of", "EqualList": "equal_lists", "EquivalentList": "equivalent_lists"}
+    left = e.temp(e.listing(node.operands[0]))
+    return f"{names[node.kind]}({left}, {e.listing(node.operands[1])})"
+
+
+@emits_value("In")
+def _in(e: E, node: Node) -> str:
+    left = e.temp(e.listing(node.operands[0]))
+    return f"member({left}, {e.listing(node.operands[1])})"
+
+
+@emits_value("EqualAny")
+def _equal_any(e: E, node: Node) -> str:
+    a, b = (e.temp(e.value(operand)) for operand in node.operands)
+    return f"(None if {a} is None or {b} is None else equal_any({a}, {b}))"
+
+
+@emits_value("IsDistinct")
+def _is_distinct(e: E, node: Node) -> str:
+    return f"is_distinct({e.listing(node.operands[0])})"
+
+
+@emits_value("Count")
+def _count(e: E, node: Node) -> str:
+    (source,) = node.operands
+    if source.kind in ("Filter", "Property", "ForEach"):
+        out = e.name("n")
+        e.emit(f"{out} = 0")
+        e.each(source, lambda item: e.emit(f"{out} += 1"))
+        return out
+    return f"len({e.listing(source)})"
+
+
+@emits_value("Repeat")
+def _repeat(e: E, node: Node) -> str:
+    source, inner = node.operands
+    scope = node.attrs["scope"]
+    step = e.name("f")
+    with e.block(f"def {step}(x_{scope}):"):
+        e.emit(f"return {e.listing(inner)}")
+    function = "repeat" if node.attrs["unique"] else "repeat_all"
+    return f"{function}({e.listing(source)}, {step}, {node.attrs['seeds']})"
+
+
+@emits_value("Sort")
+def _sort(e: E, node: Node) -> str:
+    scope = node.attrs["scope"]
+    keys = []
+    for operand, descending in zip(node.operands[1:], node.attrs["descending"], strict=True):
+        key = e.name("f")
+        with e.block(f"def {key}(x_{scope}):"):
+            e.emit(f"return {e.value(operand)}")
+        keys.append(f"({key}, {descending})")
+    items = e.listing(node.operands[0])
+    call = f"sort({items}, [{', '.join(keys)}])"
+    return call if node.many else f"({call} or NONE)[0]"
+
+
+@emits_value("Aggregate")
+def _aggregate(e: E, node: Node) -> str:
+    source, inner, start = node.operands
+    scope = node.attrs["scope"]
+    e.emit(f"s_{scope} = {e.value(start)}")
+    counted = e.uses(inner, "Iteration", scope)
+    if counted:
+        e.emit(f"i_{scope} = -1")
+
+    def of(item: str) -> None:
+        e.emit(f"x_{scope} = {item}")
+        if counted:
+            e.emit(f"i_{scope} += 1")
+        e.emit(f"s_{scope} = {e.value(inner)}")
+
+    e.each(source, of)
+    return f"s_{scope}"
+
+
+@emits_value("AggregateNumbers")
+def _numbers(e: E, node: Node) -> str:
+    items = e.listing(node.operands[0])
+    name = node.attrs["function"]
+    if name in ("min", "max"):
+        return f"extreme({items}, {name == 'max'})"
+    return f"{'total' if name == 'sum' else 'mean'}({items})"
+
+
+@emits_value("Join")
+def _join(e: E, node: Node) -> str:
+    items = e.temp(f"texts({e.listing(node.operands[0])})")
+    separator = e.value(node.operands[1]) if len(node.operands) > 1 else "None"
+    return f"join({items}, {separator})"
+
+
+# -- variables and branches
+
+
+@emits_value("Let")
+def _let(e: E, node: Node) -> str:
+    source, value = node.operands
+    whole = f"v_{node.attrs['source']}"
+    e.emit(f"{whole} = {e.value(source)}")
+    e.emit(f"v_{node.attrs['id']} = {e.value(value)}")
+    return whole
+
+
+@emits_value("Bind")
+def _bind(e: E, node: Node) -> str:
+    source, inner = node.operands
+    e.emit(f"v_{node.attrs['id']} = {e.value(source)}")
+    return e.value(inner)
+
+
+@emits_value("If")
+def _if(e: E, node: Node) -> str:
+    condition, yes, no = node.operands
+    out = e.name()
+    value = e.value(condition)
+
+    def branch(chosen: Node) -> str:
+        return e.listing(chosen) if node.many else e.value(chosen)
+
+    with e.block(f"if {value}:"):
+        e.emit(f"{out} = {branch(yes)}")
+    with e.block("else:"):
+        e.emit(f"{out} = {branch(no)}")
+    return out
+
+
+@emits_value("Coalesce")
+def _coalesce(e: E, node: Node) -> str:
+    out = e.name("l")
+    e.emit(f"{out} = {e.listing(node.operands[0])}")
+    for operand in node.operands[1:]:
+        with e.block(f"if not {out}:"):
+            e.emit(f"{out} = {e.listing(operand)}")
+    return out if node.many else f"({out} or NONE)[0]"
+
+
+# -- types, tree, utilities
+
+
+@emits_value("IsStatic")
+def _is_static(e: E, node: Node) -> str:
+    (source,) = node.operands
+    if not e.nullable(source):
+        return str(node.attrs["answer"])
+    return f"(None if {e.value(source)} is None else {node.attrs['answer']})"
+
+
+@emits_value("Is")
+def _is(e: E, node: Node) -> str:
+    value = e.temp(e.value(node.operands[0]))
+    return f"(None if {value} is None else is_type(M, {value}, {node.attrs['namespace']!r}, {node.attrs['name']!r}))"
+
+
+@emits_value("Converts")
+def _converts(e: E, node: Node) -> str:
+    source, converted = node.operands
+    if not e.nullable(source):
+        return f"({e.value(converted)} is not None)"
+    value = e.temp(e.value(source))
+    return f"(None if {value} is None else {e.value(converted)} is not None)"
+
+
+@emits_value("Children", "Descendants")
+def _tree(e: E, node: Node) -> str:
+    items = e.listing(node.operands[0])
+    name = "children_all" if node.kind == "Children" else "descendants"
+    return f"{name}(M, {items})"
+
+
+def _mapped(call: str) -> Any:
+    def handler(e: E, node: Node) -> str:
+        (source, *rest) = node.operands
+        extra = "".join(", " + e.temp(e.value(operand)) for operand in rest)
+        if node.many:
+            item = e.name("x")
+            return f"[{call.format(item + extra)} for {item} in {e.value(source)}]"
+        value = e.temp(e.value(source))
+        return f"(None if {value} is None else {call.format(value + extra)})"
+
+    return handler
+
+
+emits_value("TypeInfo")(_mapped("type_info(M, {0})"))
+emits_value("GetValue")(_mapped("get_value({0})"))
+emits_value("ConformsTo")(_mapped("conforms_to(M, {0})"))
+emits_value("HtmlChecks")(_mapped("html_checks({0})"))
+emits_value("MemberOf")(_mapped("ev.member_of({0})"))
+
+
+@emits_value("HasValue")
+def _has_value(e: E, node: Node) -> str:
+    return f"has_single_value({e.listing(node.operands[0])})"
+
+
+@emits_each("Resolve")
+def _each_resolve(e: E, node: Node, body: Body) -> None:
+    def of(item: str) -> None:
+        found = e.temp(f"ev.resolve({item})")
+        with e.block(f"if {found} is not None:"):
+            body(found)
+
+    e.each(node.operands[0], of)
+
+
+@emits_value("Trace")
+def _trace(e: E, node: Node) -> str:
+    source, name = node.operands[:2]
+    items = e.temp(e.listing(source))
+    shown = items
+    if len(node.operands) > 2:
+        projection = Node("ForEach", (source, node.operands[2]), {"scope": node.attrs["scope"]}, (ANY,), True)
+        shown = e.temp(e.collect(projection))
+    e.emit(f"ev.trace({e.value(name)}, {shown})")
+    return items if node.many else f"({items} or NONE)[0]"
+
+
+@emits_value("AllBoolean")
+def _all_boolean(e: E, node: Node) -> str:
+    name = node.attrs["function"]
+    items = f"booleans({e.listing(node.operands[0])}, {name!r})"
+    return {
+        "allTrue": f"all({items})",
+        "anyTrue": f"any({items})",
+        "allFalse": f"(not any({items}))",
+        "anyFalse": f"(not all({items}))",
+    }[name]
+
+
+@emits_value("Dynamic")
+def _dispatch(e: E, node: Node) -> str:
+    operands = ", ".join(e.temp(e.value(operand)) for operand in node.operands)
+    return f"dispatch({node.attrs['operator']!r}, {operands})"
+
+
+@emits_value("NewPrimitive")
+def _new_primitive(e: E, node: Node) -> str:
+    return f"new_primitive({e.value(node.operands[0])})"
+
+
+@emits_value("NewObject")
+def _new_object(e: E, node: Node) -> str:
+    many = {"given", "prefix", "suffix", "line", "coding"}
+    parts = []
+    for key, operand in zip(node.attrs["keys"], node.operands, strict=True):
+        items = e.listing(operand)
+        parts.append(f"({key!r}, {items}, {key in many})")
+    return f"new_object([{', '.join(parts)}])"

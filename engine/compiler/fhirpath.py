@@ -1,0 +1,151 @@
+"""FHIRPath text to a compiled expression: parse, translate, emit. The door to the compiler for one expression."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source
+from engine.algebra.element import Element, to_system, type_of
+from engine.artifacts.models import Model, load_model
+from engine.compiler import emit_filters, emit_nodes
+from engine.compiler.elm import ANY, Node
+from engine.compiler.emitter import Emitter
+from engine.compiler.fhirpath_functions import FhirPathTranslator
+from engine.compiler.fhirpath_parser import parse
+from engine.compiler.program import Program
+from engine.compiler.references import References
+from engine.compiler.runtime import Environment
+from engine.compiler.translation import Abort
+
+__all__ = ["Expression", "Item", "compile_fhirpath", "translate_fhirpath"]
+_REGISTERED = (emit_nodes, emit_filters)
+
+
+class Item(NamedTuple):
+    """One item of a result: a Python value (System value, or the JSON object of a complex type) and its type's name."""
+
+    value: Any
+    type: str
+
+
+def translate_fhirpath(
+    source: Source,
+    model: Model,
+    *,
+    root: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    lenient: bool = False,
+    strict: bool = False,
+    patient_data: bool = False,
+) -> tuple[Node, tuple[Diagnostic, ...]]:
+    """FHIRPath text to ELM, with the warnings found. Raises DiagnosticError for errors; `strict` makes warnings errors."""
+    tree = parse(source)
+    translator = FhirPathTranslator(
+        source, model, root=root, variables=variables or {}, lenient=lenient, patient_data=patient_data
+    )
+    try:
+        node: Node | None = translator.translate(tree)
+    except Abort:
+        node = None
+    except RecursionError:
+        raise DiagnosticError([Diagnostic("too-deep", "the expression is nested too deeply", source=source)]) from None
+    found = translator.diagnostics
+    if node is None or any(d.severity == "error" for d in found) or (strict and found):
+        raise DiagnosticError(sorted(found, key=lambda d: d.severity))
+    return node, tuple(found)
+
+
+@dataclass(slots=True)
+class Expression:
+    """A compiled FHIRPath expression."""
+
+    source: Source
+    node: Node
+    program: Program
+    diagnostics: tuple[Diagnostic, ...]
+    model: Model
+    _function: Callable[[Environment, Any], Any]
+
+    @property
+    def python(self) -> str:
+        """The emitted Python text."""
+        return self.program.text
+
+    def run(self, resource: Any, environment: Environment) -> Any:
+        """The bare result: a list where the expression is a collection, else a value or None."""
+        try:
+            return self._function(environment, resource)
+        except Exception as error:
+            raise self.program.bind(error) from error
+
+    def evaluate(
+        self,
+        resource: dict[str, Any] | None,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        now: dt.datetime | None = None,
+        timezone: str = "UTC",
+        resolve: Callable[[str], dict[str, Any] | None] | None = None,
+        trace: list[tuple[str, list[Any]]] | None = None,
+    ) -> list[Item]:
+        """Evaluate on one resource (decoded JSON; decimals as Decimal) and return the items with their types.
+
+        `now` defaults to the clock in `timezone`. `resolve` finds references beyond the resource itself (contained
+        resources, and the entries of a Bundle, are found without). Raises EvaluationError.
+        """
+        moment = now if now is not None else dt.datetime.now(ZoneInfo(timezone))
+        references = References(resource, resolve)
+        environment = Environment(now=moment, variables=variables, resolver=references.find, traces=trace)
+        result = self.run(resource, environment)
+        values = result if self.node.many else [] if result is None else [result]
+        return [self.item(value) for value in values]
+
+    def item(self, value: Any) -> Item:
+        """A raw result value as an Item."""
+        if self.node.type is not None and value.__class__ is not Element:
+            namespace, _, name = self.node.type.partition(".")
+            if namespace == "FHIR" and not (value.__class__ is dict and "resourceType" in value):
+                value = Element(value, name)
+        namespace, name = type_of(value)
+        if self.node.type is not None and self.node.type in ("System.Long", "System.TypeInfo"):
+            name = self.node.type.partition(".")[2]
+        shown = to_system(value)
+        return Item(shown.value if shown.__class__ is Element else shown, f"{namespace}.{name}")
+
+
+def compile_fhirpath(
+    text: str,
+    *,
+    model: str | Model = "r4",
+    root: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    lenient: bool = False,
+    strict: bool = False,
+    name: str = "expression",
+) -> Expression:
+    """Compile a FHIRPath expression.
+
+    `root` names the type of the input; without it the type is taken from the data and paths are not checked. `variables` declares
+    environment variables with their types (`{"start": "System.Date"}`). `lenient` lets unknown elements pass as empty;
+    `strict` turns warnings into errors. Raises DiagnosticError.
+    """
+    loaded = model if isinstance(model, Model) else load_model(model)
+    source = Source(name, text)
+    node, found = translate_fhirpath(
+        source, loaded, root=root, variables=variables, lenient=lenient, strict=strict
+    )
+    emitter = Emitter()
+    emitter.function("expression", "ev, ctx", node)
+    program = Program(
+        source, "\n".join(emitter.lines) + "\n", tuple(emitter.spans), emitter.constants, loaded.version
+    )
+    return Expression(source, node, program, found, loaded, program.load()["expression"])
+
+
+def is_boolean(node: Node) -> bool:
+    """Whether an expression is known to answer a single Boolean."""
+    return not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",), (ANY,))

@@ -1,0 +1,188 @@
+"""What every form of a characteristic becomes, and the small pieces of FHIRPath that the coded forms are written in.
+
+A coded form is turned into FHIRPath text first: that is what a person reads under `eligibility check`, and it goes through the
+same compiler as an author's own expression. A `Selection` is one resource type with tests on its rows; a criterion is met where
+some row of some selection passes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from engine.artifacts.records import Coding, Concept, QuantityValue
+
+
+class NotComputable(Exception):
+    """A form, or a part of it, that has no truth value here; `reason` is from the closed list of reasons."""
+
+    def __init__(self, detail: str, reason: str = "not-computable") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Selection:
+    """Rows of one resource type: `tests` are FHIRPath conditions on a row, joined by `and`.
+
+    `dates` are FHIRPath paths from a row to the point in time it stands for, the first that has a value counts.
+    """
+
+    type: str
+    tests: list[str] = field(default_factory=list)
+    code_test: str | None = None
+
+    @property
+    def rows(self) -> str:
+        """FHIRPath for the rows that pass."""
+        tests = [self.code_test] if self.code_test else []
+        tests += self.tests
+        if not tests:
+            return self.type
+        return f"{self.type}.where({' and '.join(tests)})"
+
+    @property
+    def records(self) -> str:
+        """FHIRPath for all rows of this kind, whatever their status and value."""
+        return f"{self.type}.where({self.code_test})" if self.code_test else self.type
+
+
+@dataclass(slots=True)
+class Form:
+    """A characteristic as understood: FHIRPath text, or the reason why there is none.
+
+    `measurement` marks coded measurements: without any record (`presence`), they are unknown and not false.
+    """
+
+    name: str
+    text: str | None = None
+    measurement: bool = False
+    presence: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+
+
+def quoted(text: str) -> str:
+    """A FHIRPath string literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r") + "'"
+
+
+def coding_condition(coding: Coding) -> str:
+    """FHIRPath condition on a Coding."""
+    if coding.code is None:
+        raise NotComputable(f"the coding {coding.display or coding.system or ''!r} has no code")
+    if coding.system is None:
+        return f"code = {quoted(coding.code)}"
+    return f"system = {quoted(coding.system)} and code = {quoted(coding.code)}"
+
+
+def concept_condition(concept: Concept) -> str:
+    """FHIRPath condition on a Coding: that it is one of the concept's codings.
+
+    Raises NotComputable for a concept that is text only.
+    """
+    coded = [coding for coding in concept.codings if coding.code]
+    if not coded:
+        text = concept.text or "(empty)"
+        raise NotComputable(f"the concept {text!r} is text without a code", "needs-review")
+    conditions = [coding_condition(coding) for coding in coded]
+    if len(conditions) == 1:
+        return conditions[0]
+    return " or ".join(f"({condition})" for condition in conditions)
+
+
+def in_concept(path: str, concept: Concept) -> str:
+    """FHIRPath test that the CodeableConcept at `path` holds one of the concept's codings."""
+    return f"{path}.coding.exists({concept_condition(concept)})"
+
+
+def label(concept: Concept) -> str:
+    """A concept in words, for titles and messages."""
+    if concept.text:
+        return concept.text
+    for coding in concept.codings:
+        if coding.display or coding.code:
+            return coding.display or f"{coding.system or ''}|{coding.code}"
+    return "(empty concept)"
+
+
+_CALENDAR = {
+    "a": ("years", "months", 12),
+    "mo": ("months", "days", 30),
+    "wk": ("weeks", "days", 7),
+    "d": ("days", "hours", 24),
+    "h": ("hours", "minutes", 60),
+    "min": ("minutes", "seconds", 60),
+    "s": ("seconds", "milliseconds", 1000),
+    "ms": ("milliseconds", "milliseconds", 1),
+}
+_WORDS = {
+    "year": "a",
+    "month": "mo",
+    "week": "wk",
+    "day": "d",
+    "hour": "h",
+    "minute": "min",
+    "second": "s",
+    "yr": "a",
+    "y": "a",
+}
+
+
+def calendar_duration(quantity: QuantityValue) -> tuple[bool, str] | None:
+    """Sign (True: negative) and FHIRPath calendar duration of a quantity of time; None for zero.
+
+    Raises NotComputable where there is no value or the unit is not one of time.
+    """
+    if quantity.value is None:
+        raise NotComputable("a quantity of time has no value")
+    unit = quantity.code or quantity.unit or ""
+    unit = _WORDS.get(unit.lower().rstrip("s") if len(unit) > 2 else unit, unit)
+    if quantity.value == 0:
+        return None
+    if unit not in _CALENDAR:
+        raise NotComputable(f"{unit!r} is not a unit of time")
+    word, finer, factor = _CALENDAR[unit]
+    amount = abs(quantity.value)
+    if amount != amount.to_integral_value():
+        amount, word = amount * factor, finer
+    number = format(amount.to_integral_value(), "f") if amount == amount.to_integral_value() else format(amount, "f")
+    return quantity.value < 0, f"{number} {word}"
+
+
+def shifted(date: str, quantity: QuantityValue) -> str:
+    """FHIRPath for a date moved by a quantity of time."""
+    moved = calendar_duration(quantity)
+    if moved is None:
+        return date
+    return f"({date} {'-' if moved[0] else '+'} {moved[1]})"
+
+
+def quantity_literal(quantity: QuantityValue) -> str:
+    """FHIRPath literal of a quantity: a bare number where it has no unit."""
+    if quantity.value is None:
+        raise NotComputable("a quantity has no value")
+    number = format(quantity.value, "f")
+    unit = quantity.code or quantity.unit
+    return f"{number} {quoted(unit)}" if unit and unit != "1" else number
+
+
+def comparator(quantity: QuantityValue, default: str = "=") -> str:
+    """FHIRPath operator of a quantity's comparator. Raises NotComputable for `ad`."""
+    if quantity.comparator is None:
+        return default
+    if quantity.comparator not in ("<", "<=", ">", ">="):
+        raise NotComputable(f"the comparator {quantity.comparator!r} has no truth value")
+    return quantity.comparator
+
+
+def has_unit(quantity: QuantityValue) -> bool:
+    """Whether a quantity is not a bare number."""
+    return bool((quantity.code or quantity.unit) and (quantity.code or quantity.unit) != "1")
+
+
+def number_text(value: Decimal) -> str:
+    """A decimal as FHIRPath writes it."""
+    return format(value, "f")

@@ -1,0 +1,76 @@
+"""What data a compiled expression reads, derived from its ELM: resource types, paths, codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.compiler.elm import Node
+
+_TRANSPARENT = frozenset(
+    "Filter First Last Indexer Skip Take Tail SingletonFrom Box ToSystem OfType Distinct Sort Let Present Condition Exists "
+    "Count HasValue Resolve".split()
+)
+_SCOPED = frozenset(("Filter", "ForEach", "All", "Repeat", "Sort", "Aggregate", "Trace"))
+
+
+@dataclass(slots=True)
+class DataRequirement:
+    """One resource type that is read: the paths below it, and the codes it is retrieved by (`system|code` on a path)."""
+
+    type: str
+    paths: set[str] = field(default_factory=set)
+    codes: set[tuple[str, str, str]] = field(default_factory=set)
+
+
+def requirements(node: Node, root: str | None = None) -> dict[str, DataRequirement]:
+    """Data requirements by resource type; `root` is the type of the input."""
+    scopes: dict[int, Node] = {}
+    references: dict[int, Node] = {}
+    for below in node.walk():
+        if below.kind in _SCOPED and "scope" in below.attrs:
+            scopes[below.attrs["scope"]] = below.operands[0]
+        if below.kind == "Let":
+            references[below.attrs["source"]] = below.operands[0]
+            references[below.attrs["id"]] = below.operands[1]
+        if below.kind == "Bind":
+            references[below.attrs["id"]] = below.operands[0]
+    found: dict[str, DataRequirement] = {}
+
+    def origin(at: Node, depth: int = 0) -> tuple[str, str] | None:
+        if depth > 100:
+            return None
+        if at.kind == "Retrieve":
+            return at.attrs["dataType"], ""
+        if at.kind == "Context":
+            return (root, "") if root else None
+        if at.kind == "Current":
+            source = scopes.get(at.attrs["scope"])
+            return origin(source, depth + 1) if source is not None else None
+        if at.kind == "Reference":
+            source = references.get(at.attrs["id"])
+            return origin(source, depth + 1) if source is not None else None
+        if at.kind in ("Property", "DynamicProperty"):
+            owner = origin(at.operands[0], depth + 1)
+            if owner is None:
+                return None
+            path = at.attrs["path"]
+            if at.kind == "Property" and "names" not in at.attrs and at.attrs.get("json") not in (None, path):
+                path = f"{path}.ofType({at.attrs.get('element_type')})"
+            return owner[0], f"{owner[1]}.{path}" if owner[1] else path
+        if at.kind == "ForEach":
+            return origin(at.operands[1], depth + 1)
+        if at.kind in _TRANSPARENT and at.operands:
+            return origin(at.operands[0], depth + 1)
+        return None
+
+    for below in node.walk():
+        if below.kind == "Retrieve":
+            entry = found.setdefault(below.attrs["dataType"], DataRequirement(below.attrs["dataType"]))
+            for system, code in below.attrs.get("codes", ()):
+                entry.codes.add((below.attrs["codeProperty"], system, code))
+                entry.paths.add(below.attrs["codeProperty"])
+        elif below.kind in ("Property", "DynamicProperty"):
+            place = origin(below)
+            if place is not None:
+                found.setdefault(place[0], DataRequirement(place[0])).paths.add(place[1])
+    return found

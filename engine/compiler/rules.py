@@ -1,0 +1,376 @@
+"""Criteria as compiled rules: the tree of an artifact's characteristics, each with its code or the reason why it has none.
+
+This is what evaluation runs and what `eligibility check` shows. A rule set pickles; functions load on first use in a process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source
+from engine.artifacts.models import Model, load_model
+from engine.artifacts.records import (
+    Artifact,
+    ArtifactDefinition,
+    CodeableConceptDefinition,
+    CombinationDefinition,
+    Criterion,
+    DataRequirementDefinition,
+    ExpressionDefinition,
+    ExpressionSource,
+    LinkDefinition,
+    NotComputableDefinition,
+    TypeAndValueDefinition,
+)
+from engine.compiler.elm import Node, to_json
+from engine.compiler.emitter import Emitter
+from engine.compiler.fhirpath import translate_fhirpath
+from engine.compiler.forms.base import Form, NotComputable, Selection
+from engine.compiler.forms.coded import coded_form, selections_of
+from engine.compiler.program import Program
+from engine.compiler.requirements import DataRequirement, requirements
+from engine.compiler.simplify import simplify
+
+Combination = Literal["all-of", "any-of", "at-least", "at-most", "except-subset"]
+FHIRPATH_LANGUAGES = ("text/fhirpath", "text/fhir-path", "fhirpath")
+CQL_LANGUAGES = ("text/cql", "text/cql-identifier", "text/cql-expression", "text/cql.identifier", "text/cql.expression")
+
+
+@dataclass(slots=True)
+class Code:
+    """Compiled FHIRPath over a patient's data: the text, its ELM, and the emitted program."""
+
+    text: str
+    node: Node
+    program: Program
+    boolean: bool
+    _function: Callable[..., Any] | None = None
+
+    def run(self, environment: Any, patient: Any) -> Any:
+        """The bare result; errors are bound to the author's text. Raises EvaluationError."""
+        if self._function is None:
+            self._function = self.program.load()["criterion"]
+        try:
+            return self._function(environment, patient)
+        except Exception as error:
+            raise self.program.bind(error) from error
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.text, self.node, self.program, self.boolean
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.text, self.node, self.program, self.boolean = state
+        self._function = None
+
+
+@dataclass(slots=True)
+class Rule:
+    """One criterion, or a combination of them.
+
+    Exactly one of these holds: `code` is set; `combination` with `members` is set; `reason` tells why neither is.
+    """
+
+    id: str
+    title: str
+    form: str
+    exclude: bool = False
+    description: str | None = None
+    code: Code | None = None
+    presence: Code | None = None
+    measurement: bool = False
+    beside: Rule | None = None
+    combination: Combination | None = None
+    threshold: int | None = None
+    members: tuple[Rule, ...] = ()
+    reason: str | None = None
+    detail: str | None = None
+    location: str = ""
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    def walk(self) -> Iterator[Rule]:
+        """This rule and all below it."""
+        yield self
+        if self.beside is not None:
+            yield from self.beside.walk()
+        for member in self.members:
+            yield from member.walk()
+
+
+@dataclass(slots=True)
+class RuleSet:
+    """A compiled artifact."""
+
+    artifact: str
+    title: str
+    version: str | None
+    model: str
+    combination: Combination
+    threshold: int | None
+    rules: tuple[Rule, ...]
+    diagnostics: tuple[Diagnostic, ...] = ()
+    kind: str = "EvidenceVariable"
+
+    def walk(self) -> Iterator[Rule]:
+        """All rules of the set, depth first."""
+        for rule in self.rules:
+            yield from rule.walk()
+
+    def requirements(self) -> dict[str, DataRequirement]:
+        """What data the whole set reads, by resource type."""
+        merged: dict[str, DataRequirement] = {"Patient": DataRequirement("Patient")}
+        for rule in self.walk():
+            for code in (rule.code, rule.presence):
+                if code is None:
+                    continue
+                for name, found in requirements(code.node, "Patient").items():
+                    entry = merged.setdefault(name, DataRequirement(name))
+                    entry.paths |= found.paths
+                    entry.codes |= found.codes
+        return merged
+
+
+def compile_code(
+    text: str, model: Model, *, name: str, variables: Mapping[str, str] | None = None, lenient: bool = False
+) -> tuple[Code, tuple[Diagnostic, ...]]:
+    """Compile FHIRPath as a criterion over a patient's data. Raises DiagnosticError."""
+    source = Source(name, text)
+    node, found = translate_fhirpath(
+        source, model, root="Patient", variables=variables, lenient=lenient, patient_data=True
+    )
+    node = simplify(node)
+    emitter = Emitter(traced=True)
+    emitter.function("criterion", "ev, ctx", node)
+    program = Program(
+        source,
+        "\n".join(emitter.lines) + "\n",
+        tuple(emitter.spans),
+        emitter.constants,
+        model.version,
+        emitter.sites,
+    )
+    boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
+    return Code(text, node, program, boolean), found
+
+
+@dataclass(slots=True)
+class _Builder:
+    artifact: Artifact
+    model: Model
+    variables: Mapping[str, str]
+    lenient: bool
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    by_id: dict[str, Criterion] = field(default_factory=dict)
+    open: list[str] = field(default_factory=list)
+
+    def collect(self, criteria: tuple[Criterion, ...]) -> None:
+        for criterion in criteria:
+            self.by_id.setdefault(criterion.id, criterion)
+            if isinstance(criterion.definition, CombinationDefinition):
+                self.collect(criterion.definition.members)
+
+    def linked(self, link_id: str) -> list[Selection] | None:
+        """Rows of the coded characteristic with a linkId."""
+        criterion = self.by_id.get(link_id)
+        if criterion is None:
+            return None
+        try:
+            return selections_of(self.model, criterion)
+        except NotComputable:
+            return None
+
+    def rule(self, criterion: Criterion) -> Rule:
+        definition = criterion.definition
+        title = criterion.title or criterion.description or criterion.id
+        rule = Rule(
+            criterion.id,
+            title,
+            definition.form,
+            criterion.exclude,
+            criterion.description,
+            location=f"{criterion.location.resource} {criterion.location.pointer}",
+        )
+        if isinstance(definition, ExpressionDefinition):
+            self.expression(rule, definition.expression)
+        elif isinstance(definition, CombinationDefinition):
+            self.combination(rule, definition)
+        elif isinstance(definition, ArtifactDefinition):
+            self.other_artifact(rule, definition)
+        elif isinstance(definition, LinkDefinition):
+            self.link(rule, definition)
+        elif isinstance(definition, NotComputableDefinition):
+            needs_review = definition.reason in ("text-only", "unresolved", "cyclic")
+            rule.reason = {"unresolved": "unresolved-reference", "cyclic": "unresolved-reference"}.get(
+                definition.reason, "needs-review" if needs_review else "not-computable"
+            )
+            rule.detail = definition.detail
+        elif isinstance(
+            definition, (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)
+        ):
+            self.coded(rule, criterion)
+        if criterion.also is not None and not isinstance(definition, ExpressionDefinition):
+            self.beside(rule, criterion.also)
+        if criterion.timing and not isinstance(
+            definition, (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)
+        ):
+            self.untimed(rule, criterion)
+        return rule
+
+    def untimed(self, rule: Rule, criterion: Criterion) -> None:
+        """A time constraint on something that has no date of its own: nobody can tell, so say so."""
+        if rule.reason is None:
+            origin = criterion.timing[0].origin
+            rule.code, rule.combination, rule.members = None, None, ()
+            rule.reason = "needs-review"
+            rule.detail = f"{origin} on a characteristic of form {rule.form}: which date it bounds is not defined"
+
+    def beside(self, rule: Rule, expression: ExpressionSource) -> None:
+        """R5: an expression beside another definition means the same; it is preferred, the other is kept to compare."""
+        other = Rule(rule.id, rule.title, "expression", rule.exclude, location=rule.location)
+        self.expression(other, expression)
+        if other.code is not None:
+            mine = Rule(rule.id, rule.title, rule.form, rule.exclude, location=rule.location)
+            mine.code, mine.presence, mine.measurement = rule.code, rule.presence, rule.measurement
+            mine.combination, mine.threshold, mine.members = rule.combination, rule.threshold, rule.members
+            mine.reason, mine.detail = rule.reason, rule.detail
+            rule.code, rule.form = other.code, "expression"
+            rule.combination, rule.members, rule.reason, rule.detail = None, (), None, None
+            rule.measurement, rule.presence = False, None
+            rule.beside = mine if mine.reason is None else None
+        rule.diagnostics += other.diagnostics
+
+    def expression(self, rule: Rule, expression: ExpressionSource) -> None:
+        language = (expression.language or "").strip().lower()
+        text = expression.text or ""
+        if language in CQL_LANGUAGES:
+            rule.reason, rule.detail = "not-computable", f"the expression is {language}, which this version does not run"
+            return
+        if language not in FHIRPATH_LANGUAGES:
+            shown = language or "no language"
+            rule.reason, rule.detail = "not-computable", f"an expression in {shown} cannot be computed: {text[:80]}"
+            return
+        if not text.strip():
+            rule.reason, rule.detail = "not-computable", "the expression has no text"
+            return
+        self.compile(rule, text)
+
+    def compile(self, rule: Rule, text: str) -> None:
+        try:
+            code, found = compile_code(
+                text, self.model, name=rule.location, variables=self.variables, lenient=self.lenient
+            )
+        except DiagnosticError as error:
+            rule.diagnostics += error.diagnostics
+            rule.reason = "not-computable"
+            rule.detail = f"the expression does not compile: {error.diagnostics[0].message}"
+            return
+        rule.code = code
+        rule.diagnostics += found
+        if not code.boolean:
+            rule.diagnostics += (
+                Diagnostic(
+                    "not-boolean",
+                    "the expression does not answer true or false; it counts as met whenever it has a value",
+                    "warning",
+                    location=rule.location,
+                    hint="end it with .exists() or a comparison",
+                ),
+            )
+
+    def coded(self, rule: Rule, criterion: Criterion) -> None:
+        form: Form = coded_form(self.model, criterion, self.linked)
+        for code, message in form.warnings:
+            rule.diagnostics += (Diagnostic(code, message, "warning", location=rule.location),)
+        if form.text is None:
+            rule.reason, rule.detail = form.reason, form.detail
+            return
+        self.compile(rule, form.text)
+        rule.measurement = form.measurement
+        if form.presence is not None and rule.code is not None:
+            rule.presence = compile_code(form.presence, self.model, name=rule.location)[0]
+
+    def combination(self, rule: Rule, definition: CombinationDefinition) -> None:
+        code = definition.code
+        if code not in ("all-of", "any-of", "at-least", "at-most", "except-subset"):
+            rule.reason, rule.detail = "not-computable", f"a combination of kind {code!r} has no truth value"
+            return
+        if not definition.members:
+            rule.reason, rule.detail = "needs-review", "the combination has no members"
+            return
+        if code in ("at-least", "at-most") and definition.threshold is None:
+            rule.reason, rule.detail = "needs-review", f"the combination {code} gives no threshold"
+            return
+        rule.combination = code  # type: ignore[assignment]
+        rule.threshold = definition.threshold
+        rule.members = tuple(self.rule(member) for member in definition.members)
+
+    def other_artifact(self, rule: Rule, definition: ArtifactDefinition) -> None:
+        other = definition.artifact
+        if other is None or not other.criteria:
+            rule.reason = "unresolved-reference" if other is None else "needs-review"
+            rule.detail = (
+                f"{definition.reference} was not found among the given artifacts"
+                if other is None
+                else f"{definition.reference} has no criteria"
+            )
+            return
+        key = other.url or f"{other.resource_type}/{other.id}"
+        if key in self.open:
+            rule.reason, rule.detail = "unresolved-reference", f"{key} refers back to itself"
+            return
+        self.open.append(key)
+        rule.combination = other.combination  # type: ignore[assignment]
+        rule.threshold = other.threshold
+        builder = _Builder(other, self.model, self.variables, self.lenient, open=self.open)
+        builder.collect(other.criteria)
+        rule.members = tuple(builder.rule(criterion) for criterion in other.criteria)
+        rule.title = rule.title if rule.title != rule.id else other.title or rule.title
+        self.open.pop()
+
+    def link(self, rule: Rule, definition: LinkDefinition) -> None:
+        target = definition.criterion or self.by_id.get(definition.link_id)
+        if target is None:
+            rule.reason = "unresolved-reference"
+            rule.detail = f"no characteristic has the linkId {definition.link_id!r}"
+            return
+        if definition.link_id in self.open:
+            rule.reason, rule.detail = "unresolved-reference", f"{definition.link_id!r} refers back to itself"
+            return
+        self.open.append(definition.link_id)
+        rule.combination, rule.members = "all-of", (self.rule(target),)
+        self.open.pop()
+
+
+def compile_artifact(
+    artifact: Artifact,
+    *,
+    fhir_version: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    lenient: bool = False,
+) -> RuleSet:
+    """Compile one artifact for patients of a FHIR version ('r4', 'r4b', 'r5'; default R4).
+
+    What does not compile stays in the set as a rule with a reason and diagnostics: it never sinks the rest.
+    """
+    model = load_model(fhir_version or "r4")
+    builder = _Builder(artifact, model, variables or {}, lenient)
+    builder.collect(artifact.criteria)
+    rules = tuple(builder.rule(criterion) for criterion in artifact.criteria)
+    name = artifact.url or f"{artifact.resource_type}/{artifact.id}"
+    return RuleSet(
+        name,
+        artifact.title or artifact.name or name,
+        artifact.version,
+        model.version,
+        artifact.combination,  # type: ignore[arg-type]
+        artifact.threshold,
+        rules,
+        tuple(builder.diagnostics),
+        artifact.resource_type,
+    )
+
+
+def elm_of(code: Code) -> dict[str, Any]:
+    """The ELM of compiled code as a JSON object."""
+    return to_json(code.node)

@@ -1,0 +1,625 @@
+"""FHIRPath syntax to ELM: names, types, singletons and conversions are resolved here, statically.
+
+This is the one place that knows FHIRPath is a collection language: it inserts the singleton steps and drops them where the model
+says that there is at most one. Functions with arguments that are not plain values live in `fhirpath_functions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from engine.algebra.diagnostic import Diagnostic, Source, Span
+from engine.algebra.element import ElementLike
+from engine.algebra.operators.conversion import make
+from engine.algebra.operators.registry import OPERATORS, Operator, fhirpath_symbols
+from engine.algebra.temporal import Date, DateTime, Time
+from engine.algebra.ucum import UnitError, parse_unit
+from engine.artifacts.models import Model
+from engine.compiler import syntax as s
+from engine.compiler.elm import ANY, Node
+from engine.compiler.typing import (
+    SYSTEM_NAMES,
+    arity,
+    describe,
+    is_static,
+    merge,
+    resolve,
+    system_of,
+)
+
+BOOLEAN = ("System.Boolean",)
+INTEGER = ("System.Integer",)
+STRING = ("System.String",)
+ABSTRACT_RESOURCES = ("FHIR.Resource", "FHIR.DomainResource")
+TYPE_INFO = ("System.TypeInfo",)
+
+CONSTANTS = {
+    "ucum": "http://unitsofmeasure.org",
+    "sct": "http://snomed.info/sct",
+    "loinc": "http://loinc.org",
+}
+SYSTEM_VARIABLES = frozenset((*CONSTANTS, "context", "resource", "rootResource", "terminologies", "factory", "patient"))
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """What names mean at a place: `$this`, `$index`, `$total`, and the variables defined so far."""
+
+    this: Node
+    index: Node | None = None
+    total: Node | None = None
+    variables: Mapping[str, Node] = field(default_factory=dict)
+
+
+class Abort(Exception):
+    """A sub-expression cannot be translated; the reason is among the diagnostics."""
+
+
+class Translator:
+    """Translates one expression.
+
+    `root` is the type of the input (None: unknown). With `patient_data`, a resource type name at the start of a path means the
+    patient's resources of that type (a retrieve), as published criteria write it; without, it names the type of the input.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        model: Model,
+        *,
+        root: str | None,
+        variables: Mapping[str, str],
+        lenient: bool,
+        patient_data: bool,
+    ) -> None:
+        self.source = source
+        self.model = model
+        self.lenient = lenient
+        self.patient_data = patient_data
+        self.variables = dict(variables)
+        self.diagnostics: list[Diagnostic] = []
+        self.context = Node("Context", types=(f"FHIR.{root}",) if root else (ANY,))
+        self._ids = 0
+
+    # -- diagnostics
+
+    def report(self, code: str, message: str, span: Span, hint: str | None = None, *, warning: bool = False) -> None:
+        severity: Any = "warning" if warning else "error"
+        self.diagnostics.append(Diagnostic(code, message, severity, self.source, span, hint))
+
+    def fail(self, code: str, message: str, span: Span, hint: str | None = None) -> Abort:
+        self.report(code, message, span, hint)
+        return Abort()
+
+    def new_id(self) -> int:
+        self._ids += 1
+        return self._ids
+
+    # -- the tree
+
+    def translate(self, tree: s.Expression) -> Node:
+        return self.expression(tree, Env(self.context))
+
+    def expression(self, tree: s.Expression, env: Env) -> Node:
+        return self.chain(tree, env)[0]
+
+    def chain(self, tree: s.Expression, env: Env) -> tuple[Node, Env]:
+        """Translate, and tell what names mean behind this expression in a chain of invocations."""
+        if isinstance(tree, s.Member):
+            return self.member_of(tree, env)
+        if isinstance(tree, s.Call):
+            from_functions = self.call(tree, env)
+            return from_functions
+        node = self.other(tree, env)
+        if node.span is None:
+            node.span = tree.span
+        return node, env
+
+    def call(self, tree: s.Call, env: Env) -> tuple[Node, Env]:
+        """Translate a function call; filled in by `fhirpath_functions`."""
+        raise NotImplementedError
+
+    def other(self, tree: s.Expression, env: Env) -> Node:
+        if isinstance(tree, s.Literal):
+            return self.literal(tree)
+        if isinstance(tree, s.QuantityLiteral):
+            return self.quantity(tree)
+        if isinstance(tree, s.Empty):
+            return Node("Null", span=tree.span)
+        if isinstance(tree, s.Special):
+            return self.special(tree, env)
+        if isinstance(tree, s.Variable):
+            return self.variable(tree, env)
+        if isinstance(tree, s.Index):
+            return self.index(tree, env)
+        if isinstance(tree, s.Unary):
+            return self.unary(tree, env)
+        if isinstance(tree, s.TypeTest):
+            operand = self.expression(tree.operand, env)
+            return self.type_test(tree.operator, operand, tree.type_name, tree.type_span, tree.span)
+        if isinstance(tree, s.Binary):
+            return self.binary(tree, env)
+        raise AssertionError(type(tree))
+
+    # -- terms
+
+    def literal(self, tree: s.Literal) -> Node:
+        kind, text = tree.kind, tree.text
+        value: Any
+        try:
+            if kind == "Boolean":
+                value = text == "true"
+            elif kind in ("Integer", "Long"):
+                value = int(text)
+                limit = 2**31 if kind == "Integer" else 2**63
+                if value > limit:
+                    hint = "write it as a Long, with L at its end" if kind == "Integer" else None
+                    raise self.fail("number-range", f"{text} is too large for {kind}", tree.span, hint)
+            elif kind == "Decimal":
+                value = Decimal(text)
+            elif kind == "String":
+                value = text
+            else:
+                value = {"Date": Date, "DateTime": DateTime, "Time": Time}[kind].parse(text)
+        except ValueError as error:
+            raise self.fail("invalid-literal", f"@{text} is not a valid {kind}: {error}", tree.span) from None
+        return Node("Literal", attrs={"value": value}, types=(f"System.{kind}",), span=tree.span)
+
+    def quantity(self, tree: s.QuantityLiteral) -> Node:
+        if not tree.calendar and tree.unit not in _CALENDAR_IN_QUOTES:
+            try:
+                parse_unit(tree.unit)
+            except UnitError as error:
+                self.report("unknown-unit", str(error), tree.span, "units stand as UCUM codes", warning=True)
+        value = make(Decimal(tree.number), tree.unit, tree.calendar)
+        return Node("Literal", attrs={"value": value}, types=("System.Quantity",), span=tree.span)
+
+    def special(self, tree: s.Special, env: Env) -> Node:
+        node = {"this": env.this, "index": env.index, "total": env.total}[tree.name]
+        if node is None:
+            where = "select(), where(), all(), exists() and repeat()" if tree.name == "index" else "aggregate()"
+            raise self.fail("special-variable", f"${tree.name} exists only inside {where}", tree.span)
+        return replace(node, span=tree.span)
+
+    def variable(self, tree: s.Variable, env: Env) -> Node:
+        name = tree.name
+        if name in env.variables:
+            return replace(env.variables[name], span=tree.span)
+        if name in self.variables:
+            declared = self.variables[name]
+            many = declared.startswith("List<")
+            type_name = declared.removeprefix("List<").removesuffix(">")
+            return Node("Parameter", attrs={"name": name}, types=(type_name,), many=many, span=tree.span)
+        if name in CONSTANTS:
+            return Node("Literal", attrs={"value": CONSTANTS[name]}, types=STRING, span=tree.span)
+        if name.startswith("vs-"):
+            return self._url("ValueSet", name[3:], tree.span)
+        if name.startswith("ext-"):
+            return self._url("StructureDefinition", name[4:], tree.span)
+        if name in ("resource", "rootResource", "context"):
+            return replace(self.context, span=tree.span)
+        if name == "patient" and self.patient_data:
+            return replace(self.context, span=tree.span)
+        if name == "terminologies":
+            raise self.fail("unsupported", "%terminologies needs a terminology service, which is not built in", tree.span)
+        if name == "factory":
+            return Node("Factory", types=(ANY,), span=tree.span)
+        known = sorted({*self.variables, *env.variables, *SYSTEM_VARIABLES})
+        hint = f"known variables: {', '.join('%' + k for k in known)}"
+        raise self.fail("unknown-variable", f"unknown variable %{name}", tree.span, hint)
+
+    def _url(self, kind: str, name: str, span: Span) -> Node:
+        return Node("Literal", attrs={"value": f"http://hl7.org/fhir/{kind}/{name}"}, types=STRING, span=span)
+
+    def index(self, tree: s.Index, env: Env) -> Node:
+        source = self.expression(tree.source, env)
+        index = self.singleton(self.expression(tree.index, env))
+        if index.is_null or source.is_null:
+            return Node("Null", span=tree.span)
+        if is_static(index) and system_of(index.type or "") != "Integer":
+            raise self.fail("index-type", f"an index is an Integer, not {describe(index)}", tree.index.span)
+        return Node("Indexer", (source, self.system(index)), types=source.types, span=tree.span)
+
+    def unary(self, tree: s.Unary, env: Env) -> Node:
+        operand = self.expression(tree.operand, env)
+        if tree.operator == "+":
+            if is_static(operand) and system_of(operand.type or "") not in ("Integer", "Long", "Decimal", "Quantity"):
+                raise self.fail("no-overload", f"+ takes a number or quantity, not {describe(operand)}", tree.span)
+            return operand
+        if operand.kind == "Literal" and operand.type in ("System.Integer", "System.Long", "System.Decimal"):
+            return replace(operand, attrs={"value": -operand.attrs["value"]}, span=tree.span)
+        return self.apply(OPERATORS["Negate"], [operand], tree.span, "-")
+
+    # -- operators
+
+    def binary(self, tree: s.Binary, env: Env) -> Node:
+        operator = tree.operator
+        left = self.expression(tree.left, env)
+        right = self.expression(tree.right, env)
+        if operator in ("and", "or", "xor", "implies"):
+            kind = operator.capitalize()
+            operands = (self.condition(left), self.condition(right))
+            return Node(kind, operands, types=BOOLEAN, span=tree.span)
+        if operator in ("=", "!="):
+            node = self.equality(left, right, tree.span)
+            return node if operator == "=" else Node("Not", (node,), types=BOOLEAN, span=tree.span)
+        if operator in ("~", "!~"):
+            node = self.equivalence(left, right, tree.span)
+            return node if operator == "~" else Node("Not", (node,), types=BOOLEAN, span=tree.span)
+        if operator == "|":
+            return self.combine("Union", left, right, tree.span)
+        if operator in ("in", "contains"):
+            item, values = (left, right) if operator == "in" else (right, left)
+            if item.is_null:
+                return Node("Null", span=tree.span)
+            boxed = self.together([item, values])
+            return Node("In", (boxed[0], boxed[1]), types=BOOLEAN, span=tree.span)
+        name = fhirpath_symbols()[operator]
+        if self.model.version == "r4" and operator in "+-" and name.name in ("Add", "Subtract"):
+            seconds = OPERATORS[name.name + "WholeSeconds"]
+            if resolve(seconds, [left, right]) is not None and not left.is_null and not right.is_null:
+                name = seconds
+        return self.apply(name, [left, right], tree.span, operator)
+
+    def apply(self, operator: Operator, operands: list[Node], span: Span, shown: str) -> Node:
+        """A scalar operator on single values: choose the overload now, or leave the choice to run time."""
+        low, high = arity(operator)
+        if not low <= len(operands) <= high:
+            takes = f"{low - 1} to {high - 1}" if low != high else str(low - 1)
+            raise self.fail("arguments", f"{shown}() takes {takes} arguments, not {len(operands) - 1}", span)
+        operands = [self.singleton(operand) for operand in operands]
+        for operand in operands:
+            if operand.type is not None and not is_static(operand) and operand.type != "FHIR.Element":
+                raise self.no_overload(operator, operands, span, shown)
+        if operator.nulls == "propagate" and any(operand.is_null for operand in operands):
+            return Node("Null", span=span)
+        if all(operand.is_null or is_static(operand) for operand in operands):
+            found = resolve(operator, operands)
+            if found is None:
+                raise self.no_overload(operator, operands, span, shown)
+            overload = found.overload
+            converted = tuple(self.convert(o, p) for o, p in zip(operands, overload.parameters, strict=True))
+            result, many = overload.result, overload.result.startswith("List<")
+            result = result.removeprefix("List<").removesuffix(">")
+            return Node(
+                operator.name, converted, {"_overload": overload}, types=(f"System.{result}",), many=many, span=span
+            )
+        results = merge(*((f"System.{o.result.removeprefix('List<').removesuffix('>')}",) for o in operator.overloads))
+        many = any(o.result.startswith("List<") for o in operator.overloads)
+        operands = [self.box(operand) for operand in operands]
+        return Node("Dynamic", tuple(operands), {"operator": operator.name}, types=results, many=many, span=span)
+
+    def no_overload(self, operator: Operator, operands: list[Node], span: Span, shown: str) -> Abort:
+        given = ", ".join(describe(operand) for operand in operands)
+        takes = "; ".join(dict.fromkeys(f"({', '.join(o.parameters)})" for o in operator.overloads))
+        return self.fail("no-overload", f"{shown} cannot take ({given})", span, f"it takes {takes}")
+
+    def equality(self, left: Node, right: Node, span: Span) -> Node:
+        if left.is_null or right.is_null:
+            return Node("Null", span=span)
+        if not left.many and not right.many:
+            if is_static(left) and is_static(right):
+                operator = OPERATORS["Equal"]
+                found = resolve(operator, [left, right])
+                if found is not None:
+                    parameters = found.overload.parameters
+                    operands = (self.convert(left, parameters[0]), self.convert(right, parameters[1]))
+                    return Node("Equal", operands, {"_overload": found.overload}, types=BOOLEAN, span=span)
+            pair = self.together([left, right])
+            return Node("EqualAny", (pair[0], pair[1]), types=BOOLEAN, span=span)
+        pair = self.together([left, right])
+        return Node("EqualList", (pair[0], pair[1]), types=BOOLEAN, span=span)
+
+    def equivalence(self, left: Node, right: Node, span: Span) -> Node:
+        pair = self.together([left, right])
+        return Node("EquivalentList", (pair[0], pair[1]), types=BOOLEAN, span=span)
+
+    def combine(self, kind: str, left: Node, right: Node, span: Span) -> Node:
+        if left.types == right.types:
+            return Node(kind, (left, right), types=left.types, many=True, span=span)
+        types = merge(left.types, right.types)
+        if left.is_null or right.is_null:
+            return Node(kind, (left, right), types=types, many=True, span=span)
+        return Node(kind, (self.box(left), self.box(right)), types=types, many=True, span=span)
+
+    # -- representation and conversion
+
+    def together(self, nodes: list[Node]) -> list[Node]:
+        """Operands made comparable with each other: System values where the type is known, else values with their type."""
+        if all(node.is_null or is_static(node) for node in nodes):
+            return [self.system(node) for node in nodes]
+        return [self.box(node) for node in nodes]
+
+    def box(self, node: Node) -> Node:
+        """The same values with their type, so that they can stand among values of other types."""
+        if node.type is None or node.is_null:
+            return node
+        namespace, _, name = node.type.partition(".")
+        if namespace == "System" or self.model.kind(name) == "resource":
+            return node
+        return Node("Box", (node,), {"type": name}, node.types, node.many, node.span)
+
+    def system(self, node: Node) -> Node:
+        """FHIR primitives as System values; anything else as it is."""
+        if node.type is None or node.type.startswith("System."):
+            return node
+        name = system_of(node.type)
+        if name is None:
+            return node
+        return Node("ToSystem", (node,), {"to": name}, (f"System.{name}",), node.many, node.span)
+
+    def convert(self, node: Node, parameter: str) -> Node:
+        """Implicit conversion of a single operand to the type of a parameter."""
+        node = self.system(node)
+        name = system_of(node.type or "") if node.type else None
+        if name in ("Integer", "Long") and parameter == "Decimal":
+            if node.kind == "Literal":
+                return replace(node, attrs={"value": Decimal(node.attrs["value"])}, types=("System.Decimal",))
+            overload = OPERATORS["ToDecimal"].overloads[1]
+            return Node("ToDecimal", (node,), {"_overload": overload}, ("System.Decimal",), span=node.span)
+        if name in ("Integer", "Long", "Decimal") and parameter == "Quantity":
+            overload = next(o for o in OPERATORS["ToQuantity"].overloads if o.parameters == ("Integer",))
+            return Node("ToQuantity", (node,), {"_overload": overload}, ("System.Quantity",), span=node.span)
+        return node
+
+    def singleton(self, node: Node) -> Node:
+        """At most one value; several are an error at run time."""
+        if not node.many:
+            return node
+        if certainly_many(node):
+            raise self.fail("not-a-singleton", "a single value is needed here, but there are several", node.span or Span(0, 0))
+        return Node("SingletonFrom", (node,), types=node.types, span=node.span)
+
+    def condition(self, node: Node) -> Node:
+        """A collection as a condition (FHIRPath: "Singleton Evaluation of Collections")."""
+        node = self.singleton(node)
+        if node.is_null or node.type == "System.Boolean":
+            return node
+        if node.type == "FHIR.boolean":
+            return self.system(node)
+        if node.type is not None:
+            self.report(
+                "non-boolean-condition",
+                f"{describe(node)} is used as a condition; it is true whenever there is a value",
+                node.span or Span(0, 0),
+                "write .exists() if that is meant",
+                warning=True,
+            )
+            return Node("Present", (node,), types=BOOLEAN, span=node.span)
+        return Node("Condition", (node,), types=BOOLEAN, span=node.span)
+
+    # -- types
+
+    def type_name(self, names: tuple[str, ...], span: Span) -> tuple[str, str]:
+        """Namespace and name of a type specifier."""
+        if len(names) > 1 and names[0] == "System":
+            if ".".join(names[1:]) not in SYSTEM_NAMES:
+                self.report("unknown-type", f"there is no type {'.'.join(names)}", span, warning=True)
+            return "System", ".".join(names[1:])
+        if len(names) > 1 and names[0] == "FHIR":
+            names = names[1:]
+        name = ".".join(names)
+        if self.model.has_type(name):
+            return "FHIR", name
+        if name in SYSTEM_NAMES:
+            return "System", name
+        hint = _nearest(name, [*self.model.resource_types, *SYSTEM_NAMES, "string", "boolean", "dateTime", "code"])
+        raise self.fail("unknown-type", f"there is no type {name!r} in FHIR {self.model.version.upper()}", span, hint)
+
+    def type_test(self, operator: str, operand: Node, names: tuple[str, ...], type_span: Span, span: Span) -> Node:
+        namespace, name = self.type_name(names, type_span)
+        if operator == "is":
+            return self.is_type(self.singleton(operand), namespace, name, span)
+        return self.of_type(self.singleton(operand), namespace, name, span)
+
+    def _both_quantities(self, node: Node, namespace: str, name: str) -> tuple[str, str]:
+        """`Quantity` without a namespace means System.Quantity for a System value."""
+        if (namespace, name) == ("FHIR", "Quantity") and node.type is not None and node.type.startswith("System."):
+            return "System", "Quantity"
+        return namespace, name
+
+    def is_type(self, node: Node, namespace: str, name: str, span: Span) -> Node:
+        namespace, name = self._both_quantities(node, namespace, name)
+        if node.is_null:
+            return Node("Null", span=span)
+        if node.type is not None and node.type not in ABSTRACT_RESOURCES and node.type != "FHIR.Element":
+            own_namespace, _, own = node.type.partition(".")
+            answer = own_namespace == namespace and (
+                own == name or (namespace == "FHIR" and self.model.is_subtype(own, name))
+            )
+            return Node("IsStatic", (node,), {"answer": answer}, BOOLEAN, span=span)
+        return Node("Is", (self.box(node),), {"namespace": namespace, "name": name}, BOOLEAN, span=span)
+
+    def of_type(self, node: Node, namespace: str, name: str, span: Span) -> Node:
+        namespace, name = self._both_quantities(node, namespace, name)
+        wanted = f"{namespace}.{name}"
+        if node.is_null:
+            return Node("Null", span=span)
+        primitive = namespace == "FHIR" and self.model.kind(name) == "primitive"
+        if node.type is not None and node.type not in ABSTRACT_RESOURCES and node.type != "FHIR.Element":
+            own_namespace, _, own = node.type.partition(".")
+            if node.type == wanted or (
+                own_namespace == namespace == "FHIR" and not primitive and self.model.is_subtype(own, name)
+            ):
+                return node
+            return Node("Null", types=(wanted,), many=node.many, span=span)
+        if node.kind == "Property" and "names" in node.attrs:
+            narrowed = self.narrow(node, [wanted], span)
+            if narrowed is not None:
+                return narrowed
+        if node.types and ANY not in node.types and namespace == "System" and not any(
+            t.startswith("System.") for t in node.types
+        ):
+            return Node("Null", types=(wanted,), many=node.many, span=span)
+        types = (wanted,)
+        attrs = {"namespace": namespace, "name": name}
+        return Node("OfType", (node,), attrs, types, node.many, span)
+
+    def narrow(self, node: Node, wanted: list[str], span: Span) -> Node | None:
+        """A choice element restricted to some of its types; None where it has none of them."""
+        names: dict[str, str] = node.attrs["names"]
+        kept = {key: kind for key, kind in names.items() if f"FHIR.{kind}" in wanted}
+        if not kept:
+            return None
+        if len(kept) == 1:
+            key, kind = next(iter(kept.items()))
+            attrs = {**node.attrs, "json": key, "element_type": kind}
+            del attrs["names"]
+            return replace(node, attrs=attrs, types=(f"FHIR.{kind}",), span=span)
+        attrs = {**node.attrs, "names": kept}
+        return replace(node, attrs=attrs, types=tuple(f"FHIR.{kind}" for kind in kept.values()), span=span)
+
+    # -- paths
+
+    def member_of(self, tree: s.Member, env: Env) -> tuple[Node, Env]:
+        if tree.source is None:
+            return self.start(tree, env), env
+        source, env = self.chain(tree.source, env)
+        return self.member(source, tree.name, tree.name_span, tree.span), env
+
+    def start(self, tree: s.Member, env: Env) -> Node:
+        """A name at the start of a path: an element of `$this`, or a type."""
+        name, this = tree.name, env.this
+        if name[0].isupper() and (self.model.has_type(name)):
+            if self.patient_data and self.model.kind(name) == "resource":
+                return self.resources(name, tree.span)
+            if this.type is None:
+                return self.of_type(this, "FHIR", name, tree.span)
+            own = this.type.partition(".")[2]
+            if own == name or self.model.is_subtype(own, name):
+                return replace(this, span=tree.span)
+            if this.type in ABSTRACT_RESOURCES and self.model.kind(name) == "resource":
+                return self.of_type(this, "FHIR", name, tree.span)
+            raise self.fail(
+                "wrong-context",
+                f"the path starts at {name}, but its input is {describe(this)}",
+                tree.span,
+                "start with an element of the input, or with its type",
+            )
+        return self.member(this, name, tree.name_span, tree.span)
+
+    def resources(self, name: str, span: Span) -> Node:
+        """The patient's resources of a type."""
+        if name == "Patient":
+            return replace(self.context, span=span)
+        if name in ("Resource", "DomainResource"):
+            raise self.fail("abstract-type", f"{name} is abstract; name the resource type", span)
+        return Node("Retrieve", attrs={"dataType": name}, types=(f"FHIR.{name}",), many=True, span=span)
+
+    def member(self, source: Node, name: str, name_span: Span, span: Span) -> Node:
+        if source.is_null:
+            return Node("Null", span=span)
+        if source.kind == "Factory":
+            raise self.fail("factory", f"%factory.{name} is a function; write %factory.{name}(...)", name_span)
+        if ANY in source.types:
+            return self.dynamic(source, name, (ANY,), True, span)
+        if source.type is not None:
+            return self.static_member(source, source.type, name, name_span, span)
+        found: dict[str, ElementLike] = {}
+        for type_name in source.types:
+            namespace, _, short = type_name.partition(".")
+            definition = self.model.element(short, name) if namespace == "FHIR" else None
+            if definition is not None:
+                found[type_name] = definition
+        if not found:
+            if self.lenient:
+                return self.dynamic(source, name, (ANY,), True, span)
+            raise self.unknown_element(source, name, name_span)
+        if source.kind == "Property" and "names" in source.attrs and len(found) < len(source.types):
+            narrowed = self.narrow(source, list(found), source.span or span)
+            if narrowed is not None and narrowed.type is not None:
+                return self.static_member(narrowed, narrowed.type, name, name_span, span)
+        types = merge(*(tuple(f"FHIR.{t}" for t in d.types) for d in found.values()))
+        many = source.many or any(d.many for d in found.values())
+        return self.dynamic(source, name, types, many, span)
+
+    def static_member(self, source: Node, type_name: str, name: str, name_span: Span, span: Span) -> Node:
+        namespace, _, short = type_name.partition(".")
+        if type_name == "System.TypeInfo" and name in ("namespace", "name", "baseType"):
+            return Node("Property", (source,), {"json": name, "path": name}, STRING, source.many, span)
+        definition = self.model.element(short, name) if namespace == "FHIR" else None
+        if definition is None:
+            if type_name in ABSTRACT_RESOURCES or type_name == "FHIR.Element":
+                return self.abstract_member(source, name, name_span, span)
+            if self.lenient and namespace == "FHIR" and self.model.kind(short) != "primitive":
+                return self.dynamic(source, name, (ANY,), True, span)
+            raise self.unknown_element(source, name, name_span)
+        if system_of(type_name) is not None and self.model.kind(short) == "primitive":
+            if name == "id":
+                return Node("ElementId", (source,), types=("FHIR.string",), many=source.many, span=span)
+            if name == "extension":
+                return Node("PrimitiveExtensions", (source,), types=("FHIR.Extension",), many=True, span=span)
+            raise self.unknown_element(source, name, name_span)
+        return self.property(source, definition, span)
+
+    def property(self, source: Node, definition: ElementLike, span: Span) -> Node:
+        many = source.many or definition.many
+        path = definition.name
+        if definition.choice and len(definition.json_names) > 1:
+            names = dict(definition.json_names)
+            types = tuple(f"FHIR.{kind}" for kind in names.values())
+            return Node("Property", (source,), {"path": path, "names": names}, types, many, span)
+        key, kind = definition.json_names[0] if definition.json_names else (definition.name, definition.types[0])
+        attrs = {"path": path, "json": key, "element_type": kind, "repeats": definition.many}
+        targets = getattr(definition, "targets", ())
+        if targets:
+            attrs["targets"] = list(targets)
+        return Node("Property", (source,), attrs, (f"FHIR.{kind}",), many, span)
+
+    def abstract_member(self, source: Node, name: str, name_span: Span, span: Span) -> Node:
+        """A member of some resource: its possible types are those of all resources that have it."""
+        types: list[tuple[str, ...]] = []
+        for resource in self.model.resource_types:
+            definition = self.model.element(resource, name)
+            if definition is not None:
+                types.append(tuple(f"FHIR.{t}" for t in definition.types))
+        if not types and not self.lenient:
+            message = f"no resource type of FHIR {self.model.version.upper()} has an element {name!r}"
+            raise self.fail("unknown-element", message, name_span)
+        return self.dynamic(source, name, merge(*types) if types else (ANY,), True, span)
+
+    def dynamic(self, source: Node, name: str, types: tuple[str, ...], many: bool, span: Span) -> Node:
+        return Node("DynamicProperty", (self.box(source),), {"path": name, "lenient": self.lenient}, types, many, span)
+
+    def unknown_element(self, source: Node, name: str, span: Span) -> Abort:
+        owner = describe(source).removeprefix("a collection of ")
+        message = f"unknown element {name!r} on {owner} ({self.model.version.upper()})"
+        suggestions: list[str] = []
+        for type_name in source.types[:5]:
+            namespace, _, short = type_name.partition(".")
+            if namespace == "FHIR":
+                suggestions += [x for x in self.model.suggest(short, name) if x not in suggestions]
+        hint = f"did you mean {' or '.join(f'`{x}`' for x in suggestions[:3])}?" if suggestions else None
+        return self.fail("unknown-element", message, span, hint)
+
+
+_CALENDAR_IN_QUOTES = frozenset(
+    word + ending
+    for word in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
+    for ending in ("", "s")
+)
+
+
+def certainly_many(node: Node) -> bool:
+    """Whether a collection is known at compile time to have several items: a union of unequal constants."""
+    if node.kind != "Union":
+        return False
+    values: list[Any] = []
+    stack = list(node.operands)
+    while stack:
+        operand = stack.pop()
+        if operand.kind == "Union":
+            stack.extend(operand.operands)
+        elif operand.kind == "Literal":
+            values.append((operand.type, operand.attrs["value"]))
+    return any(a != b for a in values for b in values)
+
+
+def _nearest(name: str, candidates: list[str]) -> str | None:
+    import difflib
+
+    close = difflib.get_close_matches(name, candidates, n=2, cutoff=0.7)
+    return f"did you mean {' or '.join(close)}?" if close else None

@@ -1,0 +1,348 @@
+"""One compiled rule set on one patient gives a verdict.
+
+Criteria are combined by Kleene logic. Where rows were in doubt, the criterion is run in the worlds in which they are kept; if the
+answer changes, it is unknown and names the row and the clause. Errors are bound to the criterion and the patient.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Literal
+
+from engine.algebra.diagnostic import EvaluationError
+from engine.algebra.element import to_system
+from engine.compiler.rules import Code, Rule, RuleSet
+from engine.data.compartment import Compartment
+from engine.evaluation.evidence import evidence_of, patient_evidence
+from engine.evaluation.imaging import imaging_link, merge_links
+from engine.evaluation.tracing import CODE_SITE, Doubt, DoubtKey, PatientEnvironment, Trace, reason_of
+from engine.evaluation.verdict import CriterionResult, Evaluated, Evidence, ImagingLink, Verdict
+from engine.version import __version__
+
+Absent = Literal["default", "unknown", "not-met"]
+EXHAUSTIVE = 5
+WORLDS = 64
+
+
+@dataclass(slots=True)
+class Options:
+    """What a verdict depends on besides rules and data; all of it is recorded in the outputs.
+
+    `now` is an aware datetime. `absent` overrides what the absence of any record means for coded characteristics.
+    """
+
+    now: dt.datetime
+    timezone: str = "UTC"
+    absent: Absent = "default"
+    dicomweb: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Truth of one rule for one patient (None: unknown), why it is unknown, and the resources behind it."""
+
+    value: bool | None
+    reason: str | None = None
+    detail: str | None = None
+    evidence: list[Evidence] = field(default_factory=list)
+    images: list[ImagingLink] = field(default_factory=list)
+    members: list[tuple[Rule, Outcome]] = field(default_factory=list)
+
+
+class Evaluator:
+    """Evaluates one rule set; make one and call it for every patient."""
+
+    def __init__(self, rules: RuleSet, options: Options) -> None:
+        self.rules = rules
+        self.options = options
+        self.evaluated = Evaluated(
+            now=options.now.isoformat(),
+            timezone=options.timezone,
+            engine=__version__,
+            definition_version=rules.version,
+            fhir_version=rules.model,
+        )
+
+    def __call__(self, compartment: Compartment) -> Verdict:
+        """The verdict on one patient. Never raises for data: what goes wrong is a criterion that is unknown."""
+        environment = PatientEnvironment(compartment, now=self.options.now, variables=self.options.variables)
+        results = [(rule, self.rule(rule, environment)) for rule in self.rules.rules]
+        value = combine(self.rules.combination, self.rules.threshold, _satisfied(results))
+        verdict = "included" if value is True else "excluded" if value is False else "undetermined"
+        images = [link for _, outcome in results for link in outcome.images]
+        return Verdict(
+            patient=compartment.reference,
+            artifact=self.rules.artifact,
+            artifact_title=self.rules.title,
+            verdict=verdict,
+            deciding=[rule.id for rule, outcome in results if _decides(rule, outcome, value)],
+            criteria=[_result(rule, outcome) for rule, outcome in results],
+            imaging=merge_links(images) if images else [],
+            evaluated=self.evaluated,
+        )
+
+    def rule(self, rule: Rule, environment: PatientEnvironment) -> Outcome:
+        """Truth of one rule, before its `exclude` is applied."""
+        if rule.reason is not None:
+            return Outcome(None, rule.reason, rule.detail)
+        if rule.combination is not None:
+            members = [(member, self.rule(member, environment)) for member in rule.members]
+            value = combine(rule.combination, rule.threshold, _satisfied(members))
+            outcome = Outcome(value, members=members)
+            if value is None:
+                first = next((o for m, o in members if o.value is None), None)
+                if first is not None:
+                    outcome.reason, outcome.detail = first.reason, first.detail
+            outcome.images = [link for _, member in members for link in member.images]
+            return outcome
+        assert rule.code is not None
+        outcome = self.code(rule, rule.code, environment)
+        if outcome.value is False and rule.presence is not None:
+            self.absence(rule, outcome, environment)
+        if rule.beside is not None:
+            self.compare(rule, outcome, environment)
+        return outcome
+
+    def code(self, rule: Rule, code: Code, environment: PatientEnvironment) -> Outcome:
+        trace = environment.begin()
+        try:
+            value = truth(code, code.run(environment, environment.compartment.patient))
+            outcome = Outcome(value)
+            doubts = dict(trace.doubts)
+            if doubts:
+                self.worlds(code, environment, doubts, outcome)
+        except EvaluationError as error:
+            return Outcome(None, "error", self.error_text(rule, code, error, environment))
+        if outcome.value is None and outcome.reason is None:
+            self.explain(outcome, trace, environment)
+        self.gather(rule, code, trace, outcome, environment)
+        return outcome
+
+    def error_text(self, rule: Rule, code: Code, error: EvaluationError, environment: PatientEnvironment) -> str:
+        where = ""
+        if error.span is not None:
+            where = f" in `{code.text[error.span.start : error.span.end][:80]}`"
+        return f"{environment.compartment.reference}: {error.message}{where} ({error.code})"
+
+    def worlds(
+        self, code: Code, environment: PatientEnvironment, doubts: dict[DoubtKey, Doubt], outcome: Outcome
+    ) -> None:
+        """Run the criterion with doubtful rows kept; if that changes the answer, it is unknown."""
+        patient = environment.compartment.patient
+        tried: set[frozenset[DoubtKey]] = {frozenset()}
+        queue: list[frozenset[DoubtKey]] = _choices(list(doubts))
+        while queue and len(tried) < WORLDS:
+            keep = queue.pop(0)
+            if keep in tried:
+                continue
+            tried.add(keep)
+            trace = environment.begin(keep)
+            value = truth(code, code.run(environment, patient))
+            if value is not outcome.value:
+                self.undecided(code, doubts, trace, outcome, keep)
+                return
+            fresh = {key: doubt for key, doubt in trace.doubts.items() if key not in doubts}
+            if fresh:
+                doubts.update(fresh)
+                queue.extend(_choices(list(doubts)))
+
+    def undecided(
+        self,
+        code: Code,
+        doubts: dict[DoubtKey, Doubt],
+        trace: Trace,
+        outcome: Outcome,
+        keep: frozenset[DoubtKey],
+    ) -> None:
+        """Fill in why a criterion is unknown although it had an answer without the doubtful rows."""
+        doubt = doubts[next(iter(keep))]
+        outcome.value = None
+        clause = clause_text(code, doubt.site, doubt.clause)
+        row = reference_of(doubt.row)
+        if doubt.site == CODE_SITE:
+            outcome.reason = "missing-value"
+            outcome.detail = f"{row} has the code {doubt.code} without a code system"
+            return
+        reason, sentence = "missing-value", "a value that is needed is not recorded"
+        if trace.unknowns:
+            inside = [u for u in trace.unknowns if _inside(code, u.site, doubt)] or trace.unknowns
+            reason, sentence = reason_of(inside[0])
+        outcome.reason = reason
+        outcome.detail = f"{row}: `{clause}` cannot be decided: {sentence}"
+
+    def explain(self, outcome: Outcome, trace: Trace, environment: PatientEnvironment) -> None:
+        """Why a criterion without doubts has no answer."""
+        if trace.unknowns:
+            outcome.reason, outcome.detail = reason_of(trace.unknowns[0])
+        elif environment.compartment.patient is None:
+            outcome.reason, outcome.detail = "no-data", "the Patient resource is not among the data"
+        else:
+            outcome.reason, outcome.detail = "missing-value", "the expression has no value for this patient"
+
+    def absence(self, rule: Rule, outcome: Outcome, environment: PatientEnvironment) -> None:
+        """Without any record of the kind, a measurement is unknown, a diagnosis or act is not met (unless told)."""
+        assert rule.presence is not None
+        unknown = rule.measurement if self.options.absent == "default" else self.options.absent == "unknown"
+        if not unknown:
+            return
+        environment.begin(None)
+        try:
+            present = rule.presence.run(environment, environment.compartment.patient)
+        except EvaluationError:
+            return
+        if present is not True:
+            outcome.value, outcome.reason = None, "no-data"
+            outcome.detail = "there is no record of this kind at all"
+
+    def compare(self, rule: Rule, outcome: Outcome, environment: PatientEnvironment) -> None:
+        """A definition beside the preferred expression must agree with it; if it does not, say so."""
+        assert rule.beside is not None
+        other = self.rule(rule.beside, environment)
+        if other.value is not None and outcome.value is not None and other.value is not outcome.value:
+            outcome.detail = (
+                f"the expression says {_words(outcome.value)}, the definition beside it ({rule.beside.form}) says "
+                f"{_words(other.value)}; the expression is preferred"
+            )
+
+    def gather(
+        self, rule: Rule, code: Code, trace: Trace, outcome: Outcome, environment: PatientEnvironment
+    ) -> None:
+        """Evidence and images of a criterion from the trace of its first run."""
+        compartment = environment.compartment
+        doubtful: dict[int, Doubt] = {id(d.row): d for d in trace.doubts.values()}
+        rows = {**trace.rows, **{id(d.row): d.row for d in trace.doubts.values() if _is_resource(d.row)}}
+        for key, row in rows.items():
+            failed = None
+            sites = trace.failed.get(key)
+            passed = trace.passed.get(key, set())
+            lost = [(site, clause) for site, clause in (sites or {}).items() if site not in passed]
+            if lost:
+                failed = clause_text(code, *lost[0])
+            elif key in doubtful and not passed:
+                doubt = doubtful[key]
+                failed = f"unknown: {clause_text(code, doubt.site, doubt.clause)}"
+            role: Literal["met", "examined"] = "examined" if failed is not None else "met"
+            origin = compartment.origin(row)
+            outcome.evidence.append(evidence_of(row, role, failed, origin.file if origin is not None else None))
+            if row.get("resourceType") == "ImagingStudy":
+                outcome.images.append(
+                    imaging_link(
+                        row,
+                        criterion=rule.id,
+                        role=role,
+                        failed=failed,
+                        resolve=lambda reference, holder=row: compartment.resolve(reference, holder),
+                        dicomweb=self.options.dicomweb,
+                    )
+                )
+        if not rows and compartment.patient is not None:
+            found = patient_evidence(code.node, compartment.patient)
+            if found is not None:
+                outcome.evidence.append(found)
+
+
+def _is_resource(row: Any) -> bool:
+    return row.__class__ is dict and "resourceType" in row
+
+
+def _inside(code: Code, site: int, doubt: Doubt) -> bool:
+    """Whether a comparison stands inside the clause of a doubt."""
+    if doubt.site < 0:
+        return False
+    clause = code.program.sites[doubt.site]["clauses"][doubt.clause]
+    span = code.program.sites[site]["span"]
+    return clause is not None and span is not None and clause.start <= span.start and span.end <= clause.end
+
+
+def _choices(keys: list[DoubtKey]) -> list[frozenset[DoubtKey]]:
+    """Which doubts to keep, simplest first: each alone, all, and with few doubts every combination."""
+    out = [frozenset((key,)) for key in keys]
+    out.append(frozenset(keys))
+    if len(keys) <= EXHAUSTIVE:
+        for size in range(2, len(keys)):
+            out.extend(frozenset(chosen) for chosen in combinations(keys, size))
+    else:
+        everything = frozenset(keys)
+        out.extend(everything - {key} for key in keys)
+    return out
+
+
+def truth(code: Code, value: Any) -> bool | None:
+    """A result as the truth of a criterion; a result that is no Boolean is true where it is not empty."""
+    if code.boolean:
+        return to_system(value)  # type: ignore[no-any-return]
+    if value.__class__ is list:
+        if len(value) == 1 and to_system(value[0]) in (True, False) and to_system(value[0]).__class__ is bool:
+            return bool(to_system(value[0]))
+        return bool(value)
+    plain = to_system(value)
+    return plain if plain.__class__ is bool else plain is not None
+
+
+def combine(kind: str, threshold: int | None, values: Sequence[bool | None]) -> bool | None:
+    """Kleene logic over criteria: `all-of`, `any-of`, `at-least`, `at-most`, `except-subset`.
+
+    Unknown members leave a range of possible counts; the answer is known only where the whole range agrees.
+    """
+    met = sum(value is True for value in values)
+    possible = met + sum(value is None for value in values)
+    if kind in ("all-of", "except-subset"):
+        return False if possible < len(values) else True if met == len(values) else None
+    if kind == "any-of":
+        return True if met else None if possible else False
+    wanted = threshold or 0
+    if kind == "at-least":
+        return True if met >= wanted else None if possible >= wanted else False
+    return True if possible <= wanted else None if met <= wanted else False
+
+
+def _satisfied(results: Sequence[tuple[Rule, Outcome]]) -> list[bool | None]:
+    """Truth of members with `exclude` applied: not matching counts as meeting."""
+    return [
+        outcome.value if not rule.exclude or outcome.value is None else not outcome.value for rule, outcome in results
+    ]
+
+
+def _decides(rule: Rule, outcome: Outcome, verdict: bool | None) -> bool:
+    (satisfied,) = _satisfied([(rule, outcome)])
+    return satisfied is verdict
+
+
+def _words(value: bool | None) -> Literal["met", "not met", "unknown"]:
+    return "met" if value is True else "not met" if value is False else "unknown"
+
+
+def _result(rule: Rule, outcome: Outcome) -> CriterionResult:
+    return CriterionResult(
+        id=rule.id,
+        title=rule.title,
+        kind="exclusion" if rule.exclude else "inclusion",
+        outcome=_words(outcome.value),
+        reason=outcome.reason if outcome.value is None else None,
+        detail=outcome.detail,
+        evidence=outcome.evidence,
+        members=[_result(member, result) for member, result in outcome.members],
+        expression=rule.code.text if rule.code is not None else None,
+    )
+
+
+def clause_text(code: Code, site: int, clause: int) -> str:
+    """The author's text of a clause of a filter."""
+    if site < 0:
+        return "code"
+    spans = code.program.sites[site]["clauses"]
+    span = spans[clause] if 0 <= clause < len(spans) else None
+    if span is None:
+        return code.text[:120]
+    return " ".join(code.text[span.start : span.end].split())
+
+
+def reference_of(row: Any) -> str:
+    """How a row is named in a sentence."""
+    if _is_resource(row):
+        return f"{row['resourceType']}/{row.get('id', '(no id)')}"
+    return "an element"

@@ -1,0 +1,137 @@
+"""A resource as evidence: what it is, the value and date seen in it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Literal
+
+from engine.algebra.element import unit_of
+from engine.compiler.elm import Node
+from engine.compiler.requirements import requirements
+from engine.evaluation.verdict import Evidence
+
+_DATES = (
+    "effectiveDateTime",
+    "effectiveInstant",
+    "effectivePeriod",
+    "performedDateTime",
+    "performedPeriod",
+    "occurrenceDateTime",
+    "occurrencePeriod",
+    "occurenceDateTime",
+    "occurencePeriod",
+    "onsetDateTime",
+    "onsetPeriod",
+    "started",
+    "authoredOn",
+    "actualPeriod",
+    "period",
+    "recordedDate",
+    "whenHandedOver",
+    "date",
+    "issued",
+)
+_CODES = ("code", "medicationCodeableConcept", "vaccineCode", "type", "procedureCode")
+
+
+def date_of(resource: dict[str, Any]) -> str | None:
+    """The date of a resource as written, a period as `start/end`."""
+    for key in _DATES:
+        value = resource.get(key)
+        if value.__class__ is str:
+            return str(value)
+        if value.__class__ is dict and ("start" in value or "end" in value):
+            return f"{value.get('start', '')}/{value.get('end', '')}"
+    return None
+
+
+def value_of(resource: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Value and unit of a resource as written."""
+    for key, value in resource.items():
+        if not key.startswith("value") or value is None:
+            continue
+        if key == "valueQuantity" and value.__class__ is dict:
+            number = value.get("value")
+            shown = None if number is None else f"{value.get('comparator', '')}{text_of(number)}"
+            return shown, value.get("code") or value.get("unit")
+        if value.__class__ is dict:
+            code, display = coding_of(value)
+            return display or code or value.get("text"), None
+        return text_of(value), None
+    outcome = resource.get("outcome")
+    if outcome.__class__ is dict:
+        code, display = coding_of(outcome)
+        return display or code, None
+    return None, None
+
+
+def text_of(value: Any) -> str:
+    """A JSON scalar as text, numbers as written."""
+    if value is True or value is False:
+        return "true" if value else "false"
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def coding_of(concept: Any) -> tuple[str | None, str | None]:
+    """`system|code` and display of the first coding of a CodeableConcept (or of a CodeableReference or list of them)."""
+    if concept.__class__ is list:
+        concept = concept[0] if concept else {}
+    if concept.__class__ is not dict:
+        return None, None
+    concept = concept.get("concept", concept)
+    for coding in concept.get("coding") or ():
+        system, code = coding.get("system"), coding.get("code")
+        if code is not None:
+            return (f"{system}|{code}" if system else str(code)), coding.get("display") or concept.get("text")
+    return None, concept.get("text")
+
+
+def reference_to(resource: dict[str, Any]) -> str:
+    """`Type/id` of a resource."""
+    return f"{resource.get('resourceType')}/{resource.get('id', '')}".rstrip("/")
+
+
+def evidence_of(
+    resource: dict[str, Any], role: Literal["met", "examined"], failed: str | None, file: str | None
+) -> Evidence:
+    """One resource of a patient as evidence of a criterion."""
+    value, unit = value_of(resource)
+    code: str | None = None
+    display: str | None = None
+    for key in _CODES:
+        if key in resource:
+            code, display = coding_of(resource[key])
+            break
+    if resource.get("resourceType") == "ImagingStudy":
+        value = None
+    note = None
+    quantity = resource.get("valueQuantity")
+    if quantity.__class__ is dict:
+        note = unit_of(quantity)[1]
+    return Evidence(
+        resource=reference_to(resource),
+        role=role,
+        value=value,
+        unit=unit,
+        date=date_of(resource),
+        code=code,
+        display=display,
+        failed=failed,
+        note=note,
+        file=file,
+    )
+
+
+def patient_evidence(node: Node, patient: dict[str, Any]) -> Evidence | None:
+    """The properties of the Patient that an expression reads, as evidence."""
+    found = requirements(node, "Patient").get("Patient")
+    if found is None:
+        return None
+    parts = []
+    for path in sorted(found.paths):
+        value = patient.get(path)
+        if value is not None and value.__class__ not in (dict, list):
+            parts.append(f"{path} {text_of(value)}")
+    if not parts:
+        return None
+    return Evidence(resource=reference_to(patient), role="met", value=", ".join(parts))

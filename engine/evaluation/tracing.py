@@ -1,0 +1,190 @@
+"""The environment that emitted criteria run in over one patient: it retrieves resources and remembers what was tried.
+
+Emitted code reports every row of a retrieve that fails or passes a filter, every row whose condition is unknown (a doubt), and every
+comparison that had no answer. Doubts can be resolved either way, so that a criterion can be run in each possible world.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.algebra.element import Element, to_decimal, unit_of
+from engine.algebra.quantity import Quantity
+from engine.algebra.temporal import Date, DateTime, Time
+from engine.compiler.runtime import Environment
+from engine.data.compartment import Compartment
+
+Resource = dict[str, Any]
+DoubtKey = tuple[int, int]
+CODE_SITE = -1
+
+
+@dataclass(slots=True)
+class Doubt:
+    """A row whose condition is unknown: the site, the row, and the clause that could not be decided."""
+
+    site: int
+    row: Any
+    clause: int
+    code: str | None = None
+
+
+@dataclass(slots=True)
+class Unknown:
+    """A comparison without an answer: the site and its operands."""
+
+    site: int
+    left: Any
+    right: Any
+
+
+@dataclass(slots=True)
+class Trace:
+    """What one run of one criterion saw."""
+
+    passed: dict[int, set[int]] = field(default_factory=dict)
+    failed: dict[int, dict[int, int]] = field(default_factory=dict)
+    rows: dict[int, Resource] = field(default_factory=dict)
+    doubts: dict[DoubtKey, Doubt] = field(default_factory=dict)
+    unknowns: list[Unknown] = field(default_factory=list)
+
+
+class PatientEnvironment(Environment):
+    """Runs criteria over one compartment. `begin` starts a run with the doubts that are to be kept in it."""
+
+    def __init__(
+        self,
+        compartment: Compartment,
+        *,
+        now: dt.datetime,
+        variables: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(now=now, variables=variables, resolver=self._find)
+        self.compartment = compartment
+        self.trace_of_run = Trace()
+        self._keep: frozenset[DoubtKey] | None = frozenset()
+        self._holders: dict[int, Resource] | None = None
+
+    def begin(self, keep: frozenset[DoubtKey] | None = frozenset()) -> Trace:
+        """Start a run in which the given doubts count as satisfied (None: all of them); returns its trace."""
+        self.trace_of_run = Trace()
+        self._keep = keep
+        return self.trace_of_run
+
+    # -- called by emitted code
+
+    def retrieve(
+        self, resource_type: str, path: str | None = None, codes: tuple[tuple[str, str], ...] = ()
+    ) -> list[Resource]:
+        """Resources of a type, by code where codes are given. A coding without a system leaves its row in doubt."""
+        if path is None:
+            return self.compartment.of_type(resource_type)
+        found: dict[int, Resource] = {}
+        coded = self.compartment.coded
+        for system, code in codes:
+            for row in coded(resource_type, path, system, code):
+                found[id(row)] = row
+        for _, code in codes:
+            for row in coded(resource_type, path, None, code):
+                if id(row) not in found and self._doubt(Doubt(CODE_SITE, row, 0, code)):
+                    found[id(row)] = row
+        if len(codes) > 1 and len(found) > 1:
+            return [row for row in self.compartment.of_type(resource_type) if id(row) in found]
+        return list(found.values())
+
+    def bare(
+        self, resource_type: str, path: str | None = None, codes: tuple[tuple[str, str], ...] = ()
+    ) -> list[Resource]:
+        """As `retrieve`, for rows that no filter tries: all of them count as evidence."""
+        rows = self.retrieve(resource_type, path, codes)
+        for row in rows:
+            self.passed(CODE_SITE, row)
+        return rows
+
+    def passed(self, site: int, row: Resource) -> None:
+        """A row satisfied a filter."""
+        trace = self.trace_of_run
+        key = id(row)
+        trace.rows[key] = row
+        trace.passed.setdefault(key, set()).add(site)
+
+    def failed(self, site: int, row: Resource, clause: int) -> None:
+        """A row failed a clause of a filter."""
+        trace = self.trace_of_run
+        key = id(row)
+        trace.rows[key] = row
+        trace.failed.setdefault(key, {}).setdefault(site, clause)
+
+    def doubt(self, site: int, row: Any, clause: int) -> bool:
+        """A row's condition is unknown; answers whether this run keeps it."""
+        return self._doubt(Doubt(site, row, clause))
+
+    def _doubt(self, doubt: Doubt) -> bool:
+        key = (doubt.site, id(doubt.row))
+        self.trace_of_run.doubts.setdefault(key, doubt)
+        return self._keep is None or key in self._keep
+
+    def unknown(self, site: int, left: Any, right: Any) -> None:
+        """A comparison had no answer."""
+        unknowns = self.trace_of_run.unknowns
+        if len(unknowns) < 1000:
+            unknowns.append(Unknown(site, left, right))
+
+    # -- references
+
+    def _find(self, reference: str, holder: Any) -> Resource | None:
+        return self.compartment.resolve(reference, self._owner(holder))
+
+    def _owner(self, holder: Any) -> Resource | None:
+        if self._holders is None:
+            self._holders = {}
+            for resources in self.compartment.resources.values():
+                for resource in resources:
+                    stack: list[Any] = [resource]
+                    while stack:
+                        value = stack.pop()
+                        if value.__class__ is dict:
+                            self._holders[id(value)] = resource
+                            if "reference" in value:
+                                self._holders[id(value["reference"])] = resource
+                            stack.extend(value.values())
+                        elif value.__class__ is list:
+                            stack.extend(value)
+        return self._holders.get(id(holder))
+
+
+def reason_of(unknown: Unknown) -> tuple[str, str]:
+    """Why a comparison had no answer: a reason from the closed list, and a sentence."""
+    left, right = unknown.left, unknown.right
+    if left is None or right is None:
+        return "missing-value", "a value that is compared is not recorded"
+    left, right = _bare(left), _bare(right)
+    for value in (left, right):
+        if value.__class__ is dict:
+            if value.get("comparator"):
+                return "not-computable", f"the value is only a bound: {value['comparator']} {value.get('value')}"
+            if to_decimal(value.get("value")) is None:
+                return "missing-value", "the quantity has no value"
+            unit, remark = unit_of(value)
+            if unit is None:
+                return "unit-not-comparable", remark or "the unit is not computable"
+            if unit == "1":
+                return "missing-unit", f"the quantity {value.get('value')} has no unit"
+    if isinstance(left, (Date, DateTime, Time)) and isinstance(right, (Date, DateTime, Time)):
+        return "imprecise-date", f"{left} and {right} cannot be told apart at the precision recorded"
+    if {left.__class__, right.__class__} & {dict, Quantity}:
+        return "unit-not-comparable", f"{_shown(left)} and {_shown(right)} have no common unit"
+    return "not-computable", f"{_shown(left)} and {_shown(right)} cannot be compared"
+
+
+def _bare(value: Any) -> Any:
+    return value.value if value.__class__ is Element else value
+
+
+def _shown(value: Any) -> str:
+    if value.__class__ is dict:
+        return f"{value.get('value')} {value.get('code') or value.get('unit') or ''}".strip()
+    return str(value)

@@ -1,0 +1,145 @@
+"""The house: a folder of `engine` imports only from the folders above it, without circles, and files stay short.
+
+What each rule excepts is named here, and an exception that is no longer needed fails too.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.imports import PACKAGE, ROOT, Module, circles, read_modules
+
+# From the top of the house to its bottom.
+FOLDERS = ("algebra", "artifacts", "compiler", "data", "evaluation", "output", "runners", "ui")
+# Heavy and only sometimes needed: these may be imported inside a function.
+OPTIONAL = frozenset(("fhir", "fhir_core", "rich"))
+# Generated tables may be long; nothing else may.
+LONG_FILES: frozenset[str] = frozenset()
+MAX_LINES = 500
+# `import engine` is on the way of every script and worker process: none of these may come with it.
+HEAVY = ("fhir", "fhir_core", "rich", "pytest", "lxml", "fhirpathpy", "hypothesis", "IPython", "numpy", "pandas")
+
+MODULES = read_modules()
+
+
+def folder(module: str) -> str | None:
+    """The folder of the house that a module is in; None for `engine` itself, which stands below all of them."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == PACKAGE and len(parts) > 1 and parts[1] in FOLDERS else None
+
+
+def points_down(source: str, target: str) -> bool:
+    """Whether an import goes from a folder to one below it (or to the package's front door)."""
+    above, below = folder(source), folder(target)
+    if above is None:
+        return False
+    return below is None or FOLDERS.index(below) > FOLDERS.index(above)
+
+
+def is_ours(target: str) -> bool:
+    return target.partition(".")[0] == PACKAGE
+
+
+def test_every_folder_is_known() -> None:
+    found = {path.parent.name for path in (ROOT / PACKAGE).glob("*/__init__.py")}
+    assert found == set(FOLDERS)
+
+
+def test_imports_point_up() -> None:
+    down = [
+        f"{module.path.relative_to(ROOT)}:{i.line} {module.name} imports {i.target}"
+        for module in MODULES.values()
+        for i in module.imports
+        if is_ours(i.target) and points_down(module.name, i.target)
+    ]
+    assert down == []
+
+
+def test_no_circles() -> None:
+    graph = {
+        name: {i.target for i in module.imports if i.target in MODULES and i.target != name}
+        for name, module in MODULES.items()
+    }
+    assert circles(graph) == []
+
+
+def test_imports_stand_at_the_top() -> None:
+    inside = [
+        f"{module.path.relative_to(ROOT)}:{i.line} imports {i.target} in a function"
+        for module in MODULES.values()
+        for i in module.imports
+        if i.inside and i.target.partition(".")[0] not in OPTIONAL
+    ]
+    assert inside == []
+
+
+def test_files_are_short() -> None:
+    long = {str(m.path.relative_to(ROOT)): m.lines for m in MODULES.values() if m.lines > MAX_LINES}
+    assert {path: lines for path, lines in long.items() if path not in LONG_FILES} == {}
+    assert set(long) >= LONG_FILES, "an exception that is no longer needed"
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [
+        str(module.path.relative_to(ROOT))
+        for module in MODULES.values()
+        if module.lines and not module.path.read_text(encoding="utf-8").lstrip().startswith(('"""', 'r"""'))
+    ]
+    assert silent == []
+
+
+def test_import_engine_is_light() -> None:
+    code = f"import sys, engine; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+# The rules themselves, on a package made for the purpose.
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> dict[str, Module]:
+    files = {
+        "engine/__init__.py": "from engine.ui import cli\n",
+        "engine/algebra/__init__.py": "",
+        "engine/algebra/value.py": "from ..data import reader\nimport json\n",
+        "engine/data/__init__.py": "",
+        "engine/data/reader.py": "from engine.algebra.value import Value\n",
+        "engine/ui/__init__.py": "",
+        "engine/ui/cli.py": "def main():\n    import rich.table\n    from engine.data.reader import x\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return read_modules(tmp_path)
+
+
+def test_relative_imports_and_names_are_resolved(house: dict[str, Module]) -> None:
+    assert [i.target for i in house["engine.algebra.value"].imports] == ["engine.data.reader", "json"]
+    assert [i.target for i in house["engine.data.reader"].imports] == ["engine.algebra.value"]
+
+
+def test_imports_in_functions_are_seen(house: dict[str, Module]) -> None:
+    assert [(i.target, i.line, i.inside) for i in house["engine.ui.cli"].imports] == [
+        ("rich.table", 2, True),
+        ("engine.data.reader", 3, True),
+    ]
+
+
+def test_directions() -> None:
+    assert points_down("engine.algebra.value", "engine.data.reader")
+    assert points_down("engine.ui.cli", "engine")
+    assert not points_down("engine.data.reader", "engine.algebra.value")
+    assert not points_down("engine.data.reader", "engine.data.problems")
+    assert not points_down("engine", "engine.ui.cli")
+
+
+def test_circles_are_found(house: dict[str, Module]) -> None:
+    graph = {name: {i.target for i in m.imports if i.target in house} for name, m in house.items()}
+    assert circles(graph) == [["engine.algebra.value", "engine.data.reader"]]

@@ -1,0 +1,1 @@
+"""Measurements, each run as a module of its own; no tests."""

@@ -1,0 +1,78 @@
+"""What every suite has in common: what became of its cases, and where it is found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+ROOT = Path(__file__).resolve().parents[2]
+
+Invalid = Literal["syntax", "semantic", "execution"]
+
+
+def conformance_dir() -> Path:
+    """The folder of the official suites: `CONFORMANCE_DIR`, else `../shared/conformance` beside the checkout."""
+    named = os.environ.get("CONFORMANCE_DIR")
+    return Path(named) if named else ROOT.parent / "shared" / "conformance"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one case; `detail` says what was expected and what came instead, and is empty for a pass."""
+
+    name: str
+    group: str
+    expression: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A suite: the file that must be there, and the function that runs it."""
+
+    name: str
+    file: str
+    run: Callable[[Path], list[Result]]
+
+    def path(self) -> Path:
+        return conformance_dir() / self.file
+
+    def missing(self) -> str | None:
+        """Why the suite cannot run here, or None."""
+        path = self.path()
+        return None if path.is_file() else f"{path} is not there (CONFORMANCE_DIR names another place)"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The results of one suite, held against the known gaps."""
+
+    suite: str
+    results: list[Result]
+    unlisted_failures: list[Result] = field(default_factory=list)
+    unexpected_passes: list[Result] = field(default_factory=list)
+    stale_gaps: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> int:
+        return sum(result.passed for result in self.results)
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether exactly the listed gaps fail."""
+        return not (self.unlisted_failures or self.unexpected_passes or self.stale_gaps)
+
+    def surprises(self) -> list[str]:
+        """One line for each thing that does not agree with the list of gaps."""
+        return [
+            *(
+                f"fails, and is not listed: {r.name}: {r.expression.strip()} -- {r.detail}"
+                for r in self.unlisted_failures
+            ),
+            *(f"passes, but is listed as a gap: {r.name}" for r in self.unexpected_passes),
+            *(f"is listed as a gap, but the suite has no such test: {name}" for name in self.stale_gaps),
+        ]
