@@ -1,0 +1,221 @@
+"""The FHIR models R4, R4B and R5: types, elements, cardinality, choices, base types, patient compartment, reference targets.
+
+The tables beside this file are generated from the official definitions (`generate.py`) and loaded when a version is first asked
+for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+__all__ = ["ElementDef", "Model", "load_model"]
+
+_ALIASES = {
+    "r4": "r4",
+    "4.0": "r4",
+    "4.0.0": "r4",
+    "4.0.1": "r4",
+    "r4b": "r4b",
+    "4.1": "r4b",
+    "4.1.0": "r4b",
+    "4.3": "r4b",
+    "4.3.0": "r4b",
+    "r5": "r5",
+    "5.0": "r5",
+    "5.0.0": "r5",
+}
+
+# Elements that authors write and the model names otherwise: (type, name) -> names that may be meant.
+_KNOWN_CONFUSIONS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("Procedure", "date"): ("performed", "occurrence"),
+    ("Procedure", "performed"): ("occurrence",),
+    ("Procedure", "occurrence"): ("performed",),
+    ("Observation", "date"): ("effective",),
+    ("Condition", "date"): ("onset", "recordedDate"),
+    ("ImagingStudy", "date"): ("started",),
+    ("Encounter", "date"): ("period", "actualPeriod"),
+    ("Encounter", "period"): ("actualPeriod",),
+    ("Encounter", "actualPeriod"): ("period",),
+    ("Patient", "age"): ("birthDate",),
+    ("Patient", "sex"): ("gender",),
+    ("Patient", "dateOfBirth"): ("birthDate",),
+    ("MedicationRequest", "date"): ("authoredOn",),
+    ("MedicationRequest", "code"): ("medication",),
+    ("Immunization", "code"): ("vaccineCode",),
+    ("Immunization", "date"): ("occurrence",),
+}
+
+_PRIMARY_CODE = {
+    "AllergyIntolerance": "code",
+    "Appointment": "serviceType",
+    "BodyStructure": "location",
+    "CarePlan": "category",
+    "CareTeam": "category",
+    "ChargeItem": "code",
+    "Claim": "type",
+    "Communication": "reasonCode",
+    "Condition": "code",
+    "Coverage": "type",
+    "DetectedIssue": "code",
+    "Device": "type",
+    "DeviceRequest": "code",
+    "DiagnosticReport": "code",
+    "DocumentReference": "type",
+    "Encounter": "type",
+    "EpisodeOfCare": "type",
+    "ExplanationOfBenefit": "type",
+    "FamilyMemberHistory": "relationship",
+    "Flag": "code",
+    "Goal": "category",
+    "Group": "code",
+    "ImagingStudy": "procedureCode",
+    "Immunization": "vaccineCode",
+    "Library": "topic",
+    "Location": "type",
+    "Measure": "topic",
+    "Media": "type",
+    "Medication": "code",
+    "MedicationAdministration": "medication",
+    "MedicationDispense": "medication",
+    "MedicationRequest": "medication",
+    "MedicationStatement": "medication",
+    "MessageDefinition": "event",
+    "NutritionOrder": "enteralFormula.baseFormulaType",
+    "Observation": "code",
+    "Organization": "type",
+    "Procedure": "code",
+    "QuestionnaireResponse": "questionnaire",
+    "RelatedPerson": "relationship",
+    "RiskAssessment": "code",
+    "ServiceRequest": "code",
+    "Specimen": "type",
+    "Substance": "code",
+    "SupplyDelivery": "type",
+    "SupplyRequest": "category",
+    "Task": "code",
+}
+
+
+class ElementDef:
+    """The definition of one element.
+
+    `types` are type names; a choice element has several JSON names, `json_names` pairs each with its type. `targets` are the
+    resource types that references may point to. `min` is 0 or 1; `many` tells that it repeats.
+    """
+
+    __slots__ = ("choice", "json_names", "many", "min", "name", "targets", "types")
+
+    def __init__(self, row: list[Any]) -> None:
+        self.name: str = row[0]
+        self.many: bool = bool(row[1])
+        self.min: int = row[2]
+        self.types: tuple[str, ...] = tuple(row[3])
+        self.targets: tuple[str, ...] = tuple(row[4]) if len(row) > 4 else ()
+        self.choice: bool = len(row) > 5
+        if self.choice:
+            self.json_names = tuple((self.name + kind[0].upper() + kind[1:], kind) for kind in self.types)
+        else:
+            self.json_names = ((self.name, self.types[0]),) if self.types else ()
+
+    def __repr__(self) -> str:
+        return f"ElementDef({self.name}: {'|'.join(self.types)} {self.min}..{'*' if self.many else 1})"
+
+
+class Model:
+    """One version of FHIR. Names are type names (`Patient`, `HumanName`, `string`) or backbone paths (`Patient.contact`)."""
+
+    def __init__(self, table: dict[str, Any]) -> None:
+        self.version: str = table["version"]
+        self.fhir_version: str = table["fhir"]
+        self._types: dict[str, list[Any]] = table["types"]
+        self._patient: dict[str, list[str]] = table["patient"]
+        self.resource_types: frozenset[str] = frozenset(
+            name
+            for name, entry in self._types.items()
+            if entry[0] == "resource" and name not in ("Resource", "DomainResource")
+        )
+        self._elements: dict[str, dict[str, ElementDef]] = {}
+
+    def has_type(self, name: str) -> bool:
+        """Whether this version has the type."""
+        return name in self._types
+
+    def kind(self, name: str) -> str:
+        """`primitive`, `complex`, `backbone` or `resource`. Raises KeyError for an unknown type."""
+        return str(self._types[name][0])
+
+    def base(self, name: str) -> str | None:
+        """The type that a type specialises, None for the root and unknown types."""
+        entry = self._types.get(name)
+        return entry[1] if entry is not None else None
+
+    def is_subtype(self, name: str, ancestor: str) -> bool:
+        """Whether a type is, or descends from, another."""
+        current: str | None = name
+        while current is not None:
+            if current == ancestor:
+                return True
+            current = self.base(current)
+        return False
+
+    def elements(self, type_name: str) -> dict[str, ElementDef]:
+        """All elements of a type by name, inherited ones first; empty for an unknown type."""
+        found = self._elements.get(type_name)
+        if found is None:
+            entry = self._types.get(type_name)
+            if entry is None:
+                return {}
+            found = dict(self.elements(entry[1])) if entry[1] else {}
+            for row in entry[2]:
+                found[row[0]] = ElementDef(row)
+            self._elements[type_name] = found
+        return found
+
+    def element(self, type_name: str, element_name: str) -> ElementDef | None:
+        """One element of a type, its own or inherited; None where there is none."""
+        elements = self._elements.get(type_name)
+        if elements is None:
+            elements = self.elements(type_name)
+        return elements.get(element_name)
+
+    def primary_code_path(self, resource_type: str) -> str | None:
+        """The element that says what a resource is about, which retrieves filter by."""
+        path = _PRIMARY_CODE.get(resource_type)
+        if path is None or self.element(resource_type, path.split(".")[0]) is None:
+            return None
+        return path
+
+    def patient_paths(self, resource_type: str) -> tuple[str, ...]:
+        """Element paths that hold the reference to the patient (Patient compartment); empty where there are none."""
+        return tuple(self._patient.get(resource_type, ()))
+
+    def suggest(self, type_name: str, element_name: str) -> list[str]:
+        """Names of elements of a type that may be meant by a name that it does not have, best first."""
+        elements = self.elements(type_name)
+        out = [n for n in _KNOWN_CONFUSIONS.get((type_name, element_name), ()) if n in elements]
+        for name, definition in elements.items():
+            if definition.choice and any(key == element_name for key, _ in definition.json_names):
+                out.append(name)
+        lowered = {name.lower(): name for name in elements}
+        if element_name.lower() in lowered:
+            out.append(lowered[element_name.lower()])
+        out.extend(difflib.get_close_matches(element_name, list(elements), n=3, cutoff=0.6))
+        return list(dict.fromkeys(out))
+
+
+@lru_cache(maxsize=8)
+def _load(version: str) -> Model:
+    text = resources.files(__name__).joinpath(f"{version}.json").read_bytes()
+    return Model(json.loads(text))
+
+
+def load_model(version: str) -> Model:
+    """The model of a FHIR version: `r4`, `R4B`, `4.0.1`, `5.0.0`, ... Raises ValueError for any other."""
+    name = _ALIASES.get(str(version).strip().lower())
+    if name is None:
+        raise ValueError(f"unknown FHIR version {version!r}; known are R4 (4.0.1), R4B (4.3.0) and R5 (5.0.0)")
+    return _load(name)

@@ -1,0 +1,611 @@
+"""Date, DateTime and Time with the precision they were written in, and three-valued comparison between them.
+
+FHIRPath: "Date/Time Equality", "Comparison", "Date/Time Arithmetic", "Boundaries". A value knows the components that were written
+and nothing more; what cannot be told at the precision recorded is None. No function here looks at a clock or a local time zone.
+"""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+import re
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, TypeVar
+
+_DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
+_TIME = r"(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?"
+_DATETIME = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?(?:T(?:" + _TIME + r")?(Z|[+-]\d\d:\d\d)?)?")
+_TIME_ONLY = re.compile("T?" + _TIME)
+
+PRECISIONS = ("year", "month", "day", "hour", "minute", "second", "millisecond")
+_DIGITS = {"year": 4, "month": 6, "day": 8, "hour": 10, "minute": 12, "second": 14, "millisecond": 17}
+_TIME_DIGITS = {"hour": 2, "minute": 4, "second": 6, "millisecond": 9}
+# An unzoned time is somewhere between UTC+14 and UTC-12.
+_WIDEST_EAST = 14 * 60
+_WIDEST_WEST = -12 * 60
+
+
+def _check_date(year: int, month: int | None, day: int | None) -> None:
+    if not 1 <= year <= 9999:
+        raise ValueError(f"the year {year} is not between 1 and 9999")
+    if month is not None and not 1 <= month <= 12:
+        raise ValueError(f"there is no month {month:02}")
+    if month is not None and day is not None and not 1 <= day <= calendar.monthrange(year, month)[1]:
+        raise ValueError(f"{year:04}-{month:02} has no day {day:02}")
+
+
+def _check_time(hour: int | None, minute: int | None, second: int | None) -> None:
+    if hour is not None and hour > 23:
+        raise ValueError(f"there is no hour {hour}")
+    if minute is not None and minute > 59:
+        raise ValueError(f"there is no minute {minute}")
+    if second is not None and second > 59:
+        raise ValueError(f"there is no second {second}")
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None else None
+
+
+def _milliseconds(digits: str | None) -> int | None:
+    return int((digits + "00")[:3]) if digits is not None else None
+
+
+class _Temporal:
+    """What the three kinds share: identity by components, and order by `compare`."""
+
+    __slots__ = ("_parts", "_text")
+    _parts: tuple[int | None, ...]
+    _text: str
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self._text})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.__class__ is other.__class__ and self._key() == other._key()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        return self._parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.__class__.parse, (self._text,)  # type: ignore[attr-defined]
+
+
+class Date(_Temporal):
+    """A date of year, month or day precision (System.Date)."""
+
+    __slots__ = ()
+
+    def __init__(self, year: int, month: int | None = None, day: int | None = None) -> None:
+        _check_date(year, month, day)
+        self._parts = (year, month, day)
+        self._text = f"{year:04}" + (f"-{month:02}" if month else "") + (f"-{day:02}" if month and day else "")
+
+    @staticmethod
+    @lru_cache(maxsize=4096)
+    def parse(text: str) -> Date:
+        """Read `2015`, `2015-02` or `2015-02-04`. Raises ValueError."""
+        match = _DATE.fullmatch(text)
+        if match is None:
+            raise ValueError("a date is written YYYY, YYYY-MM or YYYY-MM-DD")
+        return Date(int(match[1]), _number(match[2]), _number(match[3]))
+
+    @property
+    def year(self) -> int:
+        return self._parts[0]  # type: ignore[return-value]
+
+    @property
+    def month(self) -> int | None:
+        return self._parts[1]
+
+    @property
+    def day(self) -> int | None:
+        return self._parts[2]
+
+    @property
+    def precision(self) -> str:
+        """Name of the finest component written."""
+        return "year" if self._parts[1] is None else "month" if self._parts[2] is None else "day"
+
+    @property
+    def digits(self) -> int:
+        """Precision as FHIRPath counts it: 4, 6 or 8."""
+        return _DIGITS[self.precision]
+
+
+class DateTime(_Temporal):
+    """A date and time of any precision from year to millisecond, with or without an offset from UTC (System.DateTime)."""
+
+    __slots__ = ("_utc", "offset_minutes")
+
+    def __init__(
+        self,
+        year: int,
+        month: int | None = None,
+        day: int | None = None,
+        hour: int | None = None,
+        minute: int | None = None,
+        second: int | None = None,
+        millisecond: int | None = None,
+        offset_minutes: int | None = None,
+        zulu: bool = False,
+    ) -> None:
+        _check_date(year, month, day)
+        _check_time(hour, minute, second)
+        if offset_minutes is not None and abs(offset_minutes) > _WIDEST_EAST:
+            raise ValueError("an offset from UTC is at most 14 hours")
+        self._parts = (year, month, day, hour, minute, second, millisecond)
+        self.offset_minutes = offset_minutes
+        self._text = self._write(zulu)
+        self._utc: tuple[int | None, ...] | None = None
+
+    def _write(self, zulu: bool) -> str:
+        year, month, day, hour, minute, second, millisecond = self._parts
+        text = f"{year:04}"
+        for value in (month, day):
+            if value is None:
+                return text + "T" if hour is None else text
+            text += f"-{value:02}"
+        text += "T"
+        if hour is not None:
+            text += f"{hour:02}"
+        if minute is not None:
+            text += f":{minute:02}"
+        if second is not None:
+            text += f":{second:02}"
+        if millisecond is not None:
+            text += f".{millisecond:03}"
+        if self.offset_minutes is not None and hour is not None:
+            if zulu and self.offset_minutes == 0:
+                return text + "Z"
+            hours, minutes = divmod(abs(self.offset_minutes), 60)
+            text += f"{'-' if self.offset_minutes < 0 else '+'}{hours:02}:{minutes:02}"
+        return text
+
+    @staticmethod
+    @lru_cache(maxsize=16384)
+    def parse(text: str) -> DateTime:
+        """Read `2015`, `2015-02T`, `2015-02-04T14:34:28.123+10:00` and what lies between. Raises ValueError."""
+        match = _DATETIME.fullmatch(text)
+        if match is None:
+            raise ValueError("a date and time is written YYYY-MM-DDThh:mm:ss.fff+hh:mm, shortened from the right")
+        year, month, day, hour, minute, second, fraction, zone = match.groups()
+        if hour is not None and day is None:
+            raise ValueError("a time needs a whole date before it")
+        offset = None
+        if zone is not None:
+            if hour is None:
+                raise ValueError("an offset from UTC needs a time before it")
+            offset = 0 if zone == "Z" else (int(zone[1:3]) * 60 + int(zone[4:])) * (-1 if zone[0] == "-" else 1)
+            if zone != "Z" and int(zone[4:]) > 59:
+                raise ValueError(f"{zone} is no offset from UTC")
+        return DateTime(
+            int(year),
+            _number(month),
+            _number(day),
+            _number(hour),
+            _number(minute),
+            _number(second),
+            _milliseconds(fraction),
+            offset,
+            zone == "Z",
+        )
+
+    @property
+    def year(self) -> int:
+        return self._parts[0]  # type: ignore[return-value]
+
+    @property
+    def month(self) -> int | None:
+        return self._parts[1]
+
+    @property
+    def day(self) -> int | None:
+        return self._parts[2]
+
+    @property
+    def hour(self) -> int | None:
+        return self._parts[3]
+
+    @property
+    def minute(self) -> int | None:
+        return self._parts[4]
+
+    @property
+    def second(self) -> int | None:
+        return self._parts[5]
+
+    @property
+    def millisecond(self) -> int | None:
+        return self._parts[6]
+
+    @property
+    def precision(self) -> str:
+        """Name of the finest component written."""
+        return PRECISIONS[sum(part is not None for part in self._parts) - 1]
+
+    @property
+    def digits(self) -> int:
+        """Precision as FHIRPath counts it: 4 (year) to 17 (millisecond)."""
+        return _DIGITS[self.precision]
+
+    def _key(self) -> tuple[Any, ...]:
+        return (*self._parts, self.offset_minutes)
+
+    def utc(self) -> tuple[int | None, ...]:
+        """The components at UTC, as far as they are known; as written where there is no offset."""
+        if self._utc is None:
+            self._utc = _moved(self._parts, -(self.offset_minutes or 0))
+        return self._utc
+
+
+class Time(_Temporal):
+    """A time of day of any precision from hour to millisecond (System.Time)."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, hour: int, minute: int | None = None, second: int | None = None, millisecond: int | None = None
+    ) -> None:
+        _check_time(hour, minute, second)
+        self._parts = (hour, minute, second, millisecond)
+        text = f"{hour:02}"
+        if minute is not None:
+            text += f":{minute:02}"
+        if second is not None:
+            text += f":{second:02}"
+        if millisecond is not None:
+            text += f".{millisecond:03}"
+        self._text = text
+
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def parse(text: str) -> Time:
+        """Read `14`, `14:34`, `14:34:28` or `14:34:28.123`, with or without a `T` before it. Raises ValueError."""
+        match = _TIME_ONLY.fullmatch(text)
+        if match is None:
+            raise ValueError("a time is written hh:mm:ss.fff, shortened from the right, without an offset")
+        hour, minute, second, fraction = match.groups()
+        return Time(int(hour), _number(minute), _number(second), _milliseconds(fraction))
+
+    @property
+    def hour(self) -> int:
+        return self._parts[0]  # type: ignore[return-value]
+
+    @property
+    def minute(self) -> int | None:
+        return self._parts[1]
+
+    @property
+    def second(self) -> int | None:
+        return self._parts[2]
+
+    @property
+    def millisecond(self) -> int | None:
+        return self._parts[3]
+
+    @property
+    def precision(self) -> str:
+        """Name of the finest component written."""
+        return PRECISIONS[sum(part is not None for part in self._parts) + 2]
+
+    @property
+    def digits(self) -> int:
+        """Precision as FHIRPath counts it: 2, 4, 6 or 9."""
+        return _TIME_DIGITS[self.precision]
+
+
+Temporal = Date | DateTime | Time
+T = TypeVar("T", Date, DateTime, Time)
+
+
+def _moved(parts: tuple[int | None, ...], minutes: int) -> tuple[int | None, ...]:
+    """Components shifted by minutes; components that are not known stay unknown."""
+    if minutes == 0 or parts[3] is None:
+        return parts
+    year, month, day, hour, minute, second, millisecond = parts
+    assert month is not None and day is not None
+    try:
+        moved = dt.datetime(year or 1, month, day, hour, minute or 0) + dt.timedelta(minutes=minutes)
+    except OverflowError:
+        return parts
+    return (
+        moved.year,
+        moved.month,
+        moved.day,
+        moved.hour,
+        moved.minute if minute is not None or minutes % 60 else None,
+        second,
+        millisecond,
+    )
+
+
+
+def _seconds(parts: tuple[int | None, ...], at: int) -> tuple[int | None, ...]:
+    """Components with second and millisecond made one (`at` is the index of the second): they are one precision."""
+    second, millisecond = parts[at], parts[at + 1]
+    joined = None if second is None else second * 1000 + (millisecond or 0)
+    return (*parts[:at], joined)
+
+
+def _compare(a: tuple[int | None, ...], b: tuple[int | None, ...]) -> int | None:
+    for x, y in zip(a, b, strict=True):
+        if x is None or y is None:
+            return 0 if x is None and y is None else None
+        if x != y:
+            return -1 if x < y else 1
+    return 0
+
+
+def _aligned(
+    a: Temporal, b: Temporal, tz: dt.tzinfo | None
+) -> tuple[tuple[int | None, ...], tuple[int | None, ...]] | None:
+    """Components of two values made comparable; None where an offset is missing on one side and decides."""
+    if isinstance(a, Date) and isinstance(b, Date):
+        return a._parts, b._parts
+    if isinstance(a, Time) and isinstance(b, Time):
+        return _seconds(a._parts, 2), _seconds(b._parts, 2)
+    left = a._parts if isinstance(a, DateTime) else (*a._parts, None, None, None, None)
+    right = b._parts if isinstance(b, DateTime) else (*b._parts, None, None, None, None)
+    offset_a = a.offset_minutes if isinstance(a, DateTime) else None
+    offset_b = b.offset_minutes if isinstance(b, DateTime) else None
+    timed = left[3] is not None and right[3] is not None
+    if timed and (offset_a is None) != (offset_b is None):
+        if tz is None:
+            return None
+        if offset_a is None:
+            offset_a = _offset_at(left, tz)
+        else:
+            offset_b = _offset_at(right, tz)
+    if timed and offset_a is not None and offset_b is not None:
+        left = a.utc() if isinstance(a, DateTime) and a.offset_minutes == offset_a else _moved(left, -offset_a)
+        right = b.utc() if isinstance(b, DateTime) and b.offset_minutes == offset_b else _moved(right, -offset_b)
+    return _seconds(left, 5), _seconds(right, 5)
+
+
+def _offset_at(parts: tuple[int | None, ...], tz: dt.tzinfo) -> int:
+    moment = dt.datetime(parts[0] or 1, parts[1] or 1, parts[2] or 1, parts[3] or 0, parts[4] or 0, tzinfo=tz)
+    offset = moment.utcoffset()
+    return int(offset.total_seconds() // 60) if offset is not None else 0
+
+
+def _far_apart(a: Temporal, b: Temporal) -> int | None:
+    """Order of two values of which one has no offset: decided where they differ by more than any offset can make up."""
+    assert isinstance(a, DateTime) and isinstance(b, DateTime)
+    low_a, high_a = bounds(a)
+    low_b, high_b = bounds(b)
+    if high_a < low_b:
+        return -1
+    return 1 if low_a > high_b else None
+
+
+def compare(a: Temporal, b: Temporal, tz: dt.tzinfo | None = None) -> int | None:
+    """Order of two points in time: -1, 0, 1, or None where the precision recorded does not decide.
+
+    Where one side has an offset from UTC and the other has none, `tz` says where the other is; without it the answer is None
+    unless no offset could change it. Raises TypeError for a Time against a Date or DateTime.
+    """
+    if isinstance(a, Time) is not isinstance(b, Time):
+        raise TypeError("a time of day cannot be ordered against a date")
+    pair = _aligned(a, b, tz)
+    if pair is None:
+        return _far_apart(a, b)
+    return _compare(*pair)
+
+
+def equal(a: Temporal, b: Temporal, tz: dt.tzinfo | None = None) -> bool | None:
+    """Equality (`=`): None where the shared components agree and one value is more precise."""
+    if isinstance(a, Time) is not isinstance(b, Time):
+        return False
+    pair = _aligned(a, b, tz)
+    if pair is None:
+        return None if _far_apart(a, b) is None else False
+    order = _compare(*pair)
+    return None if order is None else order == 0
+
+
+def equivalent(a: Temporal, b: Temporal, tz: dt.tzinfo | None = None) -> bool:
+    """Equivalence (`~`): as equality, with unlike precisions different."""
+    return equal(a, b, tz) is True
+
+
+def bounds(value: DateTime) -> tuple[dt.datetime, dt.datetime]:
+    """Earliest and latest moment (naive, at UTC) that a DateTime may stand for."""
+    parts = value._parts
+    first = dt.datetime(
+        parts[0] or 1, parts[1] or 1, parts[2] or 1, parts[3] or 0, parts[4] or 0, parts[5] or 0, (parts[6] or 0) * 1000
+    )
+    month = parts[1] or 12
+    day = parts[2] or calendar.monthrange(parts[0] or 1, month)[1]
+    last = dt.datetime(
+        parts[0] or 1,
+        month,
+        day,
+        23 if parts[3] is None else parts[3],
+        59 if parts[4] is None else parts[4],
+        59 if parts[5] is None else parts[5],
+        999000 if parts[6] is None else parts[6] * 1000,
+    )
+    if value.offset_minutes is not None:
+        shift = dt.timedelta(minutes=value.offset_minutes)
+        return _shift(first, -shift), _shift(last, -shift)
+    return _shift(first, -dt.timedelta(minutes=_WIDEST_EAST)), _shift(last, -dt.timedelta(minutes=_WIDEST_WEST))
+
+
+def _shift(moment: dt.datetime, by: dt.timedelta) -> dt.datetime:
+    try:
+        return moment + by
+    except OverflowError:
+        return moment
+
+
+# -- arithmetic
+
+_PER_DAY = {
+    "week": Decimal(7),
+    "day": Decimal(1),
+    "hour": Decimal(1) / 24,
+    "minute": Decimal(1) / 1440,
+    "second": Decimal(1) / 86400,
+    "millisecond": Decimal(1) / 86400000,
+}
+_MILLISECONDS = {"hour": 3600000, "minute": 60000, "second": 1000, "millisecond": 1}
+
+
+def add(value: T, amount: Decimal, unit: str) -> T | None:
+    """A point in time moved by an amount of a calendar unit, at its own precision and offset.
+
+    Decimals of units above seconds are dropped. A unit finer than the value is first turned into the value's own (a year
+    has 12 months or 365 days, a month 30 days). None beyond the years 1 to 9999; times of day wrap around.
+    """
+    amount = Decimal(amount)
+    if unit not in ("second", "millisecond"):
+        amount = Decimal(int(amount))
+    if isinstance(value, Time):
+        return _add_to_time(value, amount, unit)
+    parts = value._parts
+    precision = value.precision
+    if unit in ("year", "month"):
+        months = int(amount) * (12 if unit == "year" else 1)
+        if precision == "year":
+            months = int(Decimal(months) / 12) * 12
+        moved = _add_months(parts, months)
+    else:
+        moved = _add_duration(parts, amount, unit, precision)
+    if moved is None:
+        return None
+    if isinstance(value, Date):
+        return Date(*moved[:3])  # type: ignore[arg-type]
+    year, month, day, hour, minute, second, millisecond = moved
+    zulu = str(value).endswith("Z")
+    assert year is not None
+    return DateTime(year, month, day, hour, minute, second, millisecond, value.offset_minutes, zulu)
+
+
+def _add_months(parts: tuple[int | None, ...], months: int) -> tuple[int | None, ...] | None:
+    year, month, day = parts[:3]
+    assert year is not None
+    index = year * 12 + (month or 1) - 1 + months
+    new_year, new_month = divmod(index, 12)
+    if not 1 <= new_year <= 9999:
+        return None
+    if month is None:
+        return (new_year, *parts[1:])
+    if day is not None:
+        day = min(day, calendar.monthrange(new_year, new_month + 1)[1])
+    return (new_year, new_month + 1, day, *parts[3:])
+
+
+def _add_duration(
+    parts: tuple[int | None, ...], amount: Decimal, unit: str, precision: str
+) -> tuple[int | None, ...] | None:
+    if precision in ("year", "month"):
+        days = amount * _PER_DAY[unit]
+        return _add_months(parts, int(days / 365) * 12 if precision == "year" else int(days / 30))
+    year, month, day, hour, minute, second, millisecond = (*parts, None, None, None, None)[:7]
+    assert year is not None and month is not None and day is not None
+    if precision == "day":
+        shift = dt.timedelta(days=int(amount * _PER_DAY[unit]))
+    elif unit in ("week", "day"):
+        shift = dt.timedelta(days=int(amount * _PER_DAY[unit]))
+    else:
+        count = amount * _MILLISECONDS[unit]
+        coarse = _MILLISECONDS.get(precision, 1) if precision != "second" or millisecond is None else 1
+        if precision in ("hour", "minute", "second"):
+            count = Decimal(int(count / coarse)) * coarse
+        shift = dt.timedelta(milliseconds=int(count))
+    start = dt.datetime(year, month, day, hour or 0, minute or 0, second or 0, (millisecond or 0) * 1000)
+    try:
+        moved = start + shift
+    except OverflowError:
+        return None
+    return (
+        moved.year,
+        moved.month,
+        moved.day,
+        moved.hour if hour is not None else None,
+        moved.minute if minute is not None else None,
+        moved.second if second is not None else None,
+        moved.microsecond // 1000 if millisecond is not None else None,
+    )
+
+
+def _add_to_time(value: Time, amount: Decimal, unit: str) -> Time | None:
+    if unit not in _MILLISECONDS:
+        return None
+    hour, minute, second, millisecond = value._parts
+    count = amount * _MILLISECONDS[unit]
+    step = {"hour": 3600000, "minute": 60000, "second": 1000, "millisecond": 1}[value.precision]
+    count = Decimal(int(count / step)) * step
+    total = (((hour or 0) * 60 + (minute or 0)) * 60 + (second or 0)) * 1000 + (millisecond or 0)
+    total = (total + int(count)) % 86400000
+    seconds, thousandths = divmod(total, 1000)
+    return Time(
+        seconds // 3600,
+        seconds // 60 % 60 if minute is not None else None,
+        seconds % 60 if second is not None else None,
+        thousandths if millisecond is not None else None,
+    )
+
+
+# -- boundaries
+
+_COUNT_OF_DIGITS = {4: 1, 6: 2, 8: 3, 10: 4, 12: 5, 14: 6, 17: 7}
+_COUNT_OF_TIME_DIGITS = {2: 1, 4: 2, 6: 3, 9: 4}
+
+
+def low_boundary(value: T, digits: int | None = None) -> T | None:
+    """Earliest value of a precision (in digits) that a value may stand for; None for a precision that does not exist."""
+    return _boundary(value, digits, True)
+
+
+def high_boundary(value: T, digits: int | None = None) -> T | None:
+    """Latest value of a precision (in digits) that a value may stand for; None for a precision that does not exist."""
+    return _boundary(value, digits, False)
+
+
+def _boundary(value: T, digits: int | None, low: bool) -> T | None:
+    if isinstance(value, Time):
+        count = _COUNT_OF_TIME_DIGITS.get(9 if digits is None else digits)
+        if count is None:
+            return None
+        filled = [part if part is not None else edge for part, edge in zip(value._parts, _edges(low)[3:], strict=True)]
+        return Time(*(filled[:count]))  # type: ignore[arg-type]
+    default = 8 if isinstance(value, Date) else 17
+    count = _COUNT_OF_DIGITS.get(default if digits is None else digits)
+    if count is None or (isinstance(value, Date) and count > 3):
+        return None
+    parts = list((*value._parts, None, None, None, None)[:7])
+    edges: list[int] = list(_edges(low))
+    if isinstance(value, DateTime) and parts[3] is not None and parts[4] is None:
+        edges[4] = 0  # the official suites read an hour without minutes as its first minute
+    for index in range(7):
+        if parts[index] is None:
+            if index == 2 and not low:
+                assert parts[0] is not None and parts[1] is not None
+                parts[2] = calendar.monthrange(parts[0], parts[1])[1]
+            else:
+                parts[index] = edges[index]
+    if isinstance(value, Date):
+        return Date(*parts[:count])  # type: ignore[arg-type]
+    kept = [part if index < count else None for index, part in enumerate(parts)]
+    offset = value.offset_minutes
+    zulu = str(value).endswith("Z")
+    if count > 3 and offset is None:
+        offset = _WIDEST_EAST if low else _WIDEST_WEST
+    if count <= 3:
+        offset = None
+    year = kept[0]
+    assert year is not None
+    return DateTime(year, *kept[1:], offset_minutes=offset, zulu=zulu)  # type: ignore[misc]
+
+
+def _edges(low: bool) -> tuple[int, ...]:
+    return (1, 1, 1, 0, 0, 0, 0) if low else (9999, 12, 31, 23, 59, 59, 999)

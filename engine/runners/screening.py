@@ -1,0 +1,182 @@
+"""Screen a cohort: every patient of the data against every compiled rule set, in the order of the data.
+
+`screen` is lazy and yields verdicts; `run` drives it into an output folder. What goes wrong with the data becomes problems, and what
+goes wrong with one patient never stops the others.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from engine.algebra.diagnostic import Diagnostic
+from engine.artifacts.models import load_model
+from engine.artifacts.reader import ArtifactSet, load_artifacts
+from engine.compiler.rules import RuleSet, compile_artifact
+from engine.data.compartment import Compartment
+from engine.data.problems import Problem
+from engine.data.reader import read_patients
+from engine.data.versions import guess_version_of_paths
+from engine.evaluation.evaluator import Absent, Evaluator, Options
+from engine.evaluation.verdict import Verdict
+
+PathLike = str | Path
+
+
+@dataclass(slots=True)
+class Criteria:
+    """Compiled criteria: one rule set an artifact, and everything found on the way."""
+
+    rules: tuple[RuleSet, ...]
+    diagnostics: tuple[Diagnostic, ...]
+    fhir_version: str
+    artifacts: ArtifactSet
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        """The diagnostics that are errors."""
+        return tuple(d for d in self.diagnostics if d.severity == "error")
+
+
+def load_criteria(
+    *paths: PathLike,
+    fhir_version: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    lenient: bool = False,
+) -> Criteria:
+    """Read and compile the eligibility criteria in files, folders and bundles.
+
+    Accepts EvidenceVariable (R4, R4B, R5), Group (R4 to R6) and ResearchStudy that points to either. `fhir_version` is that of
+    the *patients* ('r4', 'r4b', 'r5'; default R4): the paths in expressions mean its elements. `variables` declares FHIRPath
+    environment variables with their types. Problems are in `diagnostics`; nothing raises but a path that does not exist
+    (FileNotFoundError) or an unknown version (ValueError).
+    """
+    model = load_model(fhir_version or "r4")
+    found = load_artifacts(list(paths))
+    rules = []
+    diagnostics = list(found.diagnostics)
+    for artifact in found.roots:
+        if not artifact.criteria:
+            continue
+        compiled = compile_artifact(artifact, fhir_version=model.version, variables=variables, lenient=lenient)
+        rules.append(compiled)
+        diagnostics.extend(compiled.diagnostics)
+        for rule in compiled.walk():
+            diagnostics.extend(rule.diagnostics)
+    return Criteria(tuple(rules), tuple(diagnostics), model.version, found)
+
+
+def evaluation_time(now: str | dt.datetime | None, timezone: str) -> dt.datetime:
+    """The moment of evaluation, aware: the clock in `timezone` unless given.
+
+    Raises ValueError for text that is no ISO 8601 date or time, and for an unknown time zone.
+    """
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"unknown time zone {timezone!r}; write a name such as Europe/Paris or UTC") from None
+    if now is None:
+        return dt.datetime.now(zone)
+    if isinstance(now, str):
+        try:
+            now = dt.datetime.fromisoformat(now)
+        except ValueError:
+            raise ValueError(f"{now!r} is no date or time; write 2026-03-01 or 2026-03-01T09:00:00+01:00") from None
+    return now if now.tzinfo is not None else now.replace(tzinfo=zone)
+
+
+def screen(
+    criteria: Criteria | Sequence[RuleSet],
+    data: PathLike | Iterable[PathLike] | Compartment | Iterable[Compartment],
+    *,
+    now: str | dt.datetime | None = None,
+    timezone: str = "UTC",
+    absent: Absent = "default",
+    dicomweb: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    on_problem: Callable[[Problem], None] | None = None,
+) -> Iterator[Verdict]:
+    """Screen patients lazily: one Verdict for each patient and rule set, in the order of the data.
+
+    `data` is a path (a bundle, a folder of them, NDJSON, `.gz`), several, or compartments already read. `on_problem` is told
+    what could not be read.
+    """
+    rules = criteria.rules if isinstance(criteria, Criteria) else tuple(criteria)
+    options = Options(evaluation_time(now, timezone), timezone, absent, dicomweb, dict(variables or {}))
+    evaluators = [Evaluator(rule_set, options) for rule_set in rules]
+    version = criteria.fhir_version if isinstance(criteria, Criteria) else rules[0].model if rules else "r4"
+    for compartment in compartments(data, version, on_problem):
+        for evaluator in evaluators:
+            yield evaluator(compartment)
+
+
+def compartments(
+    data: PathLike | Iterable[PathLike] | Compartment | Iterable[Compartment],
+    fhir_version: str,
+    on_problem: Callable[[Problem], None] | None = None,
+) -> Iterator[Compartment]:
+    """Patients of some data, whatever form it is given in."""
+    if isinstance(data, Compartment):
+        yield data
+        return
+    if isinstance(data, (str, Path)):
+        data = [data]
+    paths: list[PathLike] = []
+    for item in data:
+        if isinstance(item, Compartment):
+            yield item
+        else:
+            paths.append(item)
+    if paths:
+        yield from read_patients(
+            paths, model=load_model(fhir_version), on_problem=on_problem or (lambda problem: None)
+        )
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of a run: verdicts by artifact, and how many patients each criterion removed, in order."""
+
+    patients: int = 0
+    verdicts: dict[str, Counter[str]] = field(default_factory=dict)
+    removed: dict[str, Counter[str]] = field(default_factory=dict)
+    titles: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def add(self, verdict: Verdict) -> None:
+        """Count one verdict."""
+        self.verdicts.setdefault(verdict.artifact, Counter())[verdict.verdict] += 1
+        removed = self.removed.setdefault(verdict.artifact, Counter())
+        titles = self.titles.setdefault(verdict.artifact, {})
+        for criterion in verdict.criteria:
+            titles.setdefault(criterion.id, criterion.title or criterion.id)
+        if verdict.verdict == "excluded" and verdict.deciding:
+            removed[verdict.deciding[0]] += 1
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal text."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def files_of(paths: Iterable[PathLike]) -> list[Path]:
+    """The files that paths name, folders walked, in a stable order."""
+    out: list[Path] = []
+    for item in paths:
+        path = Path(item)
+        out.extend(sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
+    return out
+
+
+def version_for(data: Iterable[PathLike], given: str | None) -> str:
+    """FHIR version of the patients: as given, or from what the data says (default R4)."""
+    return load_model(given).version if given else guess_version_of_paths(list(data))
