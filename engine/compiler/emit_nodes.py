@@ -401,11 +401,11 @@ def _repeat(e: E, node: Node) -> str:
 def _sort(e: E, node: Node) -> str:
     scope = node.attrs["scope"]
     keys = []
-    for operand, descending in zip(node.operands[1:], node.attrs["descending"], strict=True):
+    for operand, direction in zip(node.operands[1:], node.attrs["directions"], strict=True):
         key = e.name("f")
         with e.block(f"def {key}(x_{scope}):"):
             e.emit(f"return {e.value(operand)}")
-        keys.append(f"({key}, {descending})")
+        keys.append(f"({key}, {direction!r})")
     items = e.listing(node.operands[0])
     call = f"sort({items}, [{', '.join(keys)}])"
     return call if node.many else f"({call} or NONE)[0]"

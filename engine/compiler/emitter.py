@@ -129,10 +129,10 @@ class Emitter:
             handler = VALUES.get(node.kind)
             if handler is not None:
                 return handler(self, node)
-            if node.many:
-                return self.collect(node)
             if "_overload" in node.attrs:
                 return self.operator(node)
+            if node.many:
+                return self.collect(node)
             return self.only(node)
 
     def each(self, node: Node, body: Body) -> None:

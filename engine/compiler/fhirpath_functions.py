@@ -336,13 +336,16 @@ def _coalesce(t: T, tree: s.Call, source: Node, env: Env) -> Node:
 def _sort(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     operands: list[Node] = [source]
     number, inner = t.scope(source, env)
-    descending: list[bool] = []
+    directions: list[str] = []
     for argument in tree.arguments or (s.Special(tree.span, "this"),):
-        down = isinstance(argument, s.Unary) and argument.operator == "-"
-        key = argument.operand if isinstance(argument, s.Unary) and down else argument
+        key, direction = argument, "asc"
+        if isinstance(argument, s.Unary) and argument.operator == "-":
+            key, direction = argument.operand, "negated"
+        elif isinstance(argument, s.SortKey):
+            key, direction = argument.key, argument.direction
         operands.append(t.box(t.system(t.singleton(t.expression(key, inner)))))
-        descending.append(down)
-    return Node("Sort", tuple(operands), {"scope": number, "descending": descending}, source.types, source.many)
+        directions.append(direction)
+    return Node("Sort", tuple(operands), {"scope": number, "directions": directions}, source.types, source.many)
 
 
 # -- subsetting

@@ -203,7 +203,11 @@ class _Parser:
             arguments: list[s.Expression] = []
             if not self.is_operator(")"):
                 while True:
-                    arguments.append(self.expression(0))
+                    argument = self.expression(0)
+                    if name.value == "sort" and self.token.kind == "name" and self.token.text in ("asc", "desc"):
+                        word = self.advance()
+                        argument = s.SortKey(argument.span.to(word.span), argument, word.text)
+                    arguments.append(argument)
                     if not self.is_operator(","):
                         break
                     self.advance()

@@ -36,7 +36,7 @@ from engine.algebra.operators import collection, comparison, navigation
 from engine.algebra.operators.registry import OPERATORS
 from engine.algebra.operators.string import join
 from engine.algebra.temporal import Date, DateTime, Time
-from engine.compiler.typing import conversion_cost
+from engine.compiler.typing import argument_cost
 
 NONE = (None,)
 
@@ -187,7 +187,7 @@ def dispatch(name: str, *operands: Any) -> Any:
         for kind, parameter, value in zip(kinds, overload.parameters, values, strict=True):
             if value is None:
                 continue
-            step = conversion_cost(kind, parameter) if kind is not None else None
+            step = argument_cost(kind, parameter, overload) if kind is not None else None
             if step is None:
                 break
             cost += step

@@ -70,6 +70,14 @@ class Call(Expression):
 
 
 @dataclass(frozen=True, slots=True)
+class SortKey(Expression):
+    """`key asc` or `key desc`, an argument of sort()."""
+
+    key: Expression
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
 class Index(Expression):
     """`source[index]`."""
 

@@ -369,8 +369,6 @@ class Translator:
         """At most one value; several are an error at run time."""
         if not node.many:
             return node
-        if certainly_many(node):
-            raise self.fail("not-a-singleton", "a single value is needed here, but there are several", node.span or Span(0, 0))
         return Node("SingletonFrom", (node,), types=node.types, span=node.span)
 
     def condition(self, node: Node) -> Node:

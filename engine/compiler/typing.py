@@ -53,6 +53,16 @@ def conversion_cost(source: str, target: str) -> int | None:
     return _WIDENING.get((source, target))
 
 
+def argument_cost(source: str, parameter: str, overload: Overload) -> int | None:
+    """As `conversion_cost`, for one operand of an overload: a bare number is no duration that could move a date."""
+    if parameter == "Quantity" and source != "Quantity" and _TEMPORAL & set(overload.parameters):
+        return None
+    return conversion_cost(source, parameter)
+
+
+_TEMPORAL = {"Date", "DateTime", "Time"}
+
+
 def is_static(node: Node) -> bool:
     """Whether the System type of a node's value is known at compile time."""
     return node.type is not None and system_of(node.type) is not None
@@ -77,7 +87,7 @@ def resolve(operator: Operator, operands: list[Node]) -> Resolution | None:
         for operand, source, parameter in zip(operands, sources, overload.parameters, strict=True):
             if operand.is_null or not operand.types:
                 continue
-            step = conversion_cost(source, parameter)
+            step = argument_cost(source, parameter, overload)
             if step is None:
                 break
             cost += step

@@ -155,19 +155,20 @@ def compare_values(a: Any, b: Any) -> int:
     raise EvaluationError("not-comparable", f"cannot order {a!r} and {b!r}")
 
 
-def sort(values: list[Any], keys: list[tuple[Callable[[Any], Any], bool]]) -> list[Any]:
-    """Values in order of the keys (function, descending); a missing key comes first (last when descending)."""
+def sort(values: list[Any], keys: list[tuple[Callable[[Any], Any], str]]) -> list[Any]:
+    """Values in order of the keys, each a function with `asc`, `desc` or `negated` (FHIRPath: sort).
+
+    A missing key is lower than any other: first with `asc`, last with `desc`. `negated` (`-key`) reverses the values alone.
+    """
     rows = [(value, [to_system(key(value)) for key, _ in keys]) for value in values]
 
     def order(a: tuple[Any, list[Any]], b: tuple[Any, list[Any]]) -> int:
-        for index, (_, descending) in enumerate(keys):
+        for index, (_, direction) in enumerate(keys):
             x, y = a[1][index], b[1][index]
-            if x is None or y is None:
-                sign = (x is not None) - (y is not None)
-            else:
-                sign = compare_values(x, y)
+            missing = x is None or y is None
+            sign = (x is not None) - (y is not None) if missing else compare_values(x, y)
             if sign:
-                return -sign if descending else sign
+                return -sign if direction == "desc" or (direction == "negated" and not missing) else sign
         return 0
 
     rows.sort(key=cmp_to_key(order))

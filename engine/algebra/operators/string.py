@@ -138,6 +138,9 @@ def split(text: str, separator: str) -> list[str]:
     return text.split(separator) if separator else list(text)
 
 
+_JSON_ESCAPE = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\[\"\\/bfnrt]")
+
+
 def _binary(text: str, decode: str) -> bytes:
     try:
         if decode == "hex":
@@ -185,10 +188,7 @@ def unescape(text: str, form: str) -> str | None:
     if form == "html":
         return html.unescape(text)
     if form == "json":
-        try:
-            return str(json.loads(f'"{text}"', strict=False))
-        except ValueError:
-            raise EvaluationError("invalid-encoding", f"{text[:40]!r} is not an escaped JSON string") from None
+        return _JSON_ESCAPE.sub(lambda match: str(json.loads(f'"{match.group()}"')), text)
     return None
 
 

@@ -1,0 +1,216 @@
+"""Quantities: a number with a UCUM unit or a calendar unit, with exact arithmetic (FHIRPath: "Quantity"; CQL: "Quantity").
+
+Calendar years and months are no UCUM `a` and `mo`: they compare with each other, and are only equivalent to the definite ones.
+From weeks down, calendar and UCUM units mean the same.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, Context, Decimal
+from fractions import Fraction
+
+from engine.algebra.ucum import UnitError, exact_convert, parse_unit, product, quotient
+
+_CONTEXT = Context(prec=34)
+_UCUM_OF_CALENDAR = {
+    "year": "a",
+    "month": "mo",
+    "week": "wk",
+    "day": "d",
+    "hour": "h",
+    "minute": "min",
+    "second": "s",
+    "millisecond": "ms",
+}
+_MONTHS = {"year": 12, "month": 1}
+
+
+class Quantity:
+    """A value with a unit: a UCUM code, or with `calendar` a singular calendar word (`year` ... `millisecond`)."""
+
+    __slots__ = ("calendar", "unit", "value")
+
+    def __init__(self, value: Decimal, unit: str = "1", calendar: bool = False) -> None:
+        self.value = value
+        self.unit = unit
+        self.calendar = calendar
+
+    def __str__(self) -> str:
+        number = format(self.value, "f")
+        if self.calendar:
+            return f"{number} {self.unit}{'' if abs(self.value) == 1 else 's'}"
+        return f"{number} '{self.unit}'"
+
+    def __repr__(self) -> str:
+        return f"Quantity({self})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Quantity):
+            return NotImplemented
+        return (self.value, self.unit, self.calendar) == (other.value, other.unit, other.calendar)
+
+    def __hash__(self) -> int:
+        return hash((self.value, self.unit, self.calendar))
+
+    def to_unit(self, unit: str) -> Quantity | None:
+        """The same quantity in another UCUM unit, None where it cannot be."""
+        if self.indefinite:
+            return None
+        found = _convert(self, Quantity(Decimal(1), unit))
+        return None if found is None else Quantity(_decimal(found), unit)
+
+    @property
+    def indefinite(self) -> bool:
+        """Whether this is a calendar duration of no definite length (years, months)."""
+        return self.calendar and self.unit in _MONTHS
+
+    @property
+    def ucum(self) -> str:
+        """The UCUM code of the unit (of a calendar word, that of the definite duration)."""
+        return _UCUM_OF_CALENDAR[self.unit] if self.calendar else self.unit
+
+
+def make(value: Decimal, unit: str | None, calendar: bool = False) -> Quantity:
+    """A quantity; no unit means the unit `1`."""
+    return Quantity(value, unit or "1", calendar)
+
+
+def _decimal(value: Fraction) -> Decimal:
+    return _CONTEXT.divide(Decimal(value.numerator), Decimal(value.denominator))
+
+
+def _convert(a: Quantity, b: Quantity) -> Fraction | None:
+    """Value of `a` in the unit of `b` by UCUM, None where they are not comparable or a unit is not valid."""
+    try:
+        return exact_convert(Fraction(a.value), a.ucum, b.ucum)
+    except UnitError:
+        return None
+
+
+def _pair(a: Quantity, b: Quantity) -> tuple[Fraction, Fraction] | None:
+    """Values of two quantities in a common unit, None where there is none."""
+    if a.unit == b.unit and a.calendar == b.calendar:
+        return Fraction(a.value), Fraction(b.value)
+    if a.indefinite and b.indefinite:
+        return Fraction(a.value) * _MONTHS[a.unit], Fraction(b.value) * _MONTHS[b.unit]
+    if a.indefinite or b.indefinite:
+        return None
+    found = _convert(a, b)
+    return None if found is None else (found, Fraction(b.value))
+
+
+def compare(a: Quantity, b: Quantity) -> int | None:
+    """Order of two quantities: -1, 0, 1, or None where their units are not comparable."""
+    if a.unit == b.unit and a.calendar is b.calendar:
+        x, y = a.value, b.value
+        return -1 if x < y else 1 if x > y else 0
+    pair = _pair(a, b)
+    if pair is None:
+        return None
+    return -1 if pair[0] < pair[1] else 1 if pair[0] > pair[1] else 0
+
+
+def equal(a: Quantity, b: Quantity) -> bool | None:
+    """Equality (`=`) after conversion to a common unit; None where there is none."""
+    if a.unit == b.unit and a.calendar is b.calendar:
+        return a.value == b.value
+    pair = _pair(a, b)
+    return None if pair is None else pair[0] == pair[1]
+
+
+def equivalent(a: Quantity, b: Quantity) -> bool:
+    """Equivalence (`~`): equal at the precision of the least precise operand; calendar units are those of UCUM."""
+    found = _convert(a, b)
+    if found is None:
+        return False
+    if a.indefinite and b.indefinite:
+        pair = _pair(a, b)
+        return pair is not None and pair[0] == pair[1]
+    if found == Fraction(b.value):
+        return True
+    if _finer(a, b) is a:  # compared in the coarser of the two units
+        x, y = _decimal(found), b.value
+    else:
+        back = _convert(b, a)
+        if back is None:
+            return False
+        x, y = a.value, _decimal(back)
+    step = Decimal(1).scaleb(-min(_places(x), _places(y)))
+    return x.quantize(step, ROUND_HALF_UP) == y.quantize(step, ROUND_HALF_UP)
+
+
+def _places(value: Decimal) -> int:
+    exponent = value.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def _sum(a: Quantity, b: Quantity, sign: int) -> Quantity | None:
+    if a.unit == b.unit and a.calendar == b.calendar:
+        return Quantity(a.value + sign * b.value, a.unit, a.calendar)
+    if a.indefinite != b.indefinite:
+        return None
+    if a.indefinite:
+        months = a.value * _MONTHS[a.unit] + sign * b.value * _MONTHS[b.unit]
+        return Quantity(months, "month", True)
+    finer = _finer(a, b)
+    if finer is None:
+        return None
+    x, y = _convert(a, finer), _convert(b, finer)
+    if x is None or y is None:
+        return None
+    return Quantity(_decimal(x + sign * y), finer.unit, finer.calendar)
+
+
+def _finer(a: Quantity, b: Quantity) -> Quantity | None:
+    """The operand whose unit is the smaller; a sum is given in it."""
+    try:
+        own, other = parse_unit(a.ucum), parse_unit(b.ucum)
+    except UnitError:
+        return None
+    if own.dimension != other.dimension or own.special or other.special:
+        return None
+    return a if own.factor <= other.factor else b
+
+
+def add(a: Quantity, b: Quantity) -> Quantity | None:
+    """Sum in the finer of the two units, None where they are not comparable."""
+    return _sum(a, b, 1)
+
+
+def subtract(a: Quantity, b: Quantity) -> Quantity | None:
+    """Difference in the finer of the two units, None where they are not comparable."""
+    return _sum(a, b, -1)
+
+
+def _combined(a: Quantity, b: Quantity, divide_by: bool) -> Quantity | None:
+    try:
+        found = quotient(a.ucum, b.ucum) if divide_by else product(a.ucum, b.ucum)
+    except UnitError:
+        return None
+    if found is None or (divide_by and b.value == 0):
+        return None
+    unit, factor = found
+    value = Fraction(a.value) / Fraction(b.value) if divide_by else Fraction(a.value) * Fraction(b.value)
+    if unit == a.ucum and a.calendar:
+        return Quantity(_decimal(value * factor), a.unit, True)
+    return Quantity(_decimal(value * factor), unit)
+
+
+def multiply(a: Quantity, b: Quantity) -> Quantity | None:
+    """Product with the product of the units, units of one dimension merged."""
+    return _combined(a, b, False)
+
+
+def divide(a: Quantity, b: Quantity) -> Quantity | None:
+    """Quotient with the quotient of the units; None for division by zero."""
+    return _combined(a, b, True)
+
+
+def negate(a: Quantity) -> Quantity:
+    """The quantity with the opposite sign."""
+    return Quantity(-a.value, a.unit, a.calendar)
+
+
+def absolute(a: Quantity) -> Quantity:
+    """The quantity without its sign."""
+    return Quantity(abs(a.value), a.unit, a.calendar)
