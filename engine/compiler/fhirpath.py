@@ -6,10 +6,9 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source
-from engine.algebra.element import Element, to_system, type_of
+from engine.algebra.element import STRING_TYPES, Element, to_system, type_of
 from engine.artifacts.models import Model, load_model
 from engine.compiler import emit_filters, emit_nodes
 from engine.compiler.elm import ANY, Node
@@ -69,6 +68,8 @@ class Expression:
     diagnostics: tuple[Diagnostic, ...]
     model: Model
     _function: Callable[[Environment, Any], Any]
+    _resolves: bool
+    _text_type: str | None
 
     @property
     def python(self) -> str:
@@ -97,15 +98,22 @@ class Expression:
         `now` defaults to the clock in `timezone`. `resolve` finds references beyond the resource itself (contained
         resources, and the entries of a Bundle, are found without). Raises EvaluationError.
         """
-        moment = now if now is not None else dt.datetime.now(ZoneInfo(timezone))
-        references = References(resource, resolve)
-        environment = Environment(now=moment, variables=variables, resolver=references.find, traces=trace)
+        environment = Environment(
+            now=now,
+            timezone=timezone,
+            variables=variables,
+            resolver=References(resource, resolve).find if self._resolves else None,
+            traces=trace,
+        )
         result = self.run(resource, environment)
-        values = result if self.node.many else [] if result is None else [result]
-        return [self.item(value) for value in values]
+        if self.node.many:
+            return [self.item(value) for value in result]
+        return [] if result is None else [self.item(result)]
 
     def item(self, value: Any) -> Item:
         """A raw result value as an Item."""
+        if value.__class__ is str and self._text_type is not None:
+            return Item(value, self._text_type)
         if self.node.type is not None and value.__class__ is not Element:
             namespace, _, name = self.node.type.partition(".")
             if namespace == "FHIR" and not (value.__class__ is dict and "resourceType" in value):
@@ -143,7 +151,11 @@ def compile_fhirpath(
     program = Program(
         source, "\n".join(emitter.lines) + "\n", tuple(emitter.spans), emitter.constants, loaded.version
     )
-    return Expression(source, node, program, found, loaded, program.load()["expression"])
+    resolves = any(below.kind == "Resolve" for below in node.walk())
+    namespace, _, short = (node.type or "").partition(".")
+    is_text = short in STRING_TYPES if namespace == "FHIR" else short == "String"
+    function = program.load()["expression"]
+    return Expression(source, node, program, found, loaded, function, resolves, node.type if is_text else None)
 
 
 def is_boolean(node: Node) -> bool:

@@ -11,6 +11,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.element import (
@@ -47,22 +48,45 @@ class Environment:
     `now` is an aware datetime; `resolver` maps a reference, and the object that holds it, to a resource or None.
     """
 
+    __slots__ = ("_moment", "_timezone", "resolver", "traces", "variables")
+
     def __init__(
         self,
         *,
         now: dt.datetime | None = None,
+        timezone: str = "UTC",
         variables: Mapping[str, Any] | None = None,
         resolver: Callable[[str, Any], dict[str, Any] | None] | None = None,
         traces: list[tuple[str, list[Any]]] | None = None,
     ) -> None:
-        moment = now if now is not None else dt.datetime.now(dt.UTC)
-        text = moment.isoformat(timespec="milliseconds")
-        self.now = DateTime.parse(text)
-        self.today = Date(moment.year, moment.month, moment.day)
-        self.time_of_day = Time(moment.hour, moment.minute, moment.second, moment.microsecond // 1000)
-        self.variables = dict(variables or {})
+        self._moment = now
+        self._timezone = timezone
+        self.variables: Mapping[str, Any] = variables if variables is not None else {}
         self.resolver = resolver
         self.traces = traces
+
+    @property
+    def moment(self) -> dt.datetime:
+        """The time of evaluation, the same throughout; the clock is read once, if at all."""
+        if self._moment is None:
+            self._moment = dt.datetime.now(ZoneInfo(self._timezone))
+        return self._moment
+
+    @property
+    def now(self) -> DateTime:
+        """now()"""
+        return DateTime.parse(self.moment.isoformat(timespec="milliseconds"))
+
+    @property
+    def today(self) -> Date:
+        """today()"""
+        return Date(self.moment.year, self.moment.month, self.moment.day)
+
+    @property
+    def time_of_day(self) -> Time:
+        """timeOfDay()"""
+        moment = self.moment
+        return Time(moment.hour, moment.minute, moment.second, moment.microsecond // 1000)
 
     def trace(self, name: Any, values: list[Any]) -> None:
         """Record a labelled collection (FHIRPath: trace)."""
@@ -247,6 +271,8 @@ def html_checks(value: Any) -> bool | None:
     text = to_system(value)
     if text.__class__ is not str or (value.__class__ is Element and value.type not in ("xhtml", "string", "markdown")):
         return None
+    if value.__class__ is not Element or value.type != "xhtml":
+        text = f"<div>{text}</div>"  # a fragment, as in a string
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError:
