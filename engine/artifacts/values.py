@@ -1,0 +1,162 @@
+"""FHIR data types of definitions (CodeableConcept, Quantity, Expression, ...) from JSON to records."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from engine.artifacts.records import (
+    CodeFilter,
+    Coding,
+    Concept,
+    DataRequirementDefinition,
+    DateFilter,
+    ExpressionSource,
+    PeriodValue,
+    QuantityValue,
+    RangeValue,
+    Value,
+)
+
+Json = dict[str, Any]
+CQF_LIBRARY = "http://hl7.org/fhir/StructureDefinition/cqf-library"
+
+
+def coding(data: Any) -> Coding:
+    """A Coding."""
+    data = data if isinstance(data, dict) else {}
+    return Coding(**{key: data[key] for key in ("system", "code", "display", "version") if isinstance(data.get(key), str)})
+
+
+def concept(data: Any) -> Concept:
+    """A CodeableConcept."""
+    data = data if isinstance(data, dict) else {}
+    return Concept(codings=tuple(coding(item) for item in data.get("coding") or ()), text=data.get("text"))
+
+
+def quantity(data: Any) -> QuantityValue:
+    """A Quantity, Duration or Age."""
+    data = data if isinstance(data, dict) else {}
+    value: Decimal | None = None
+    if data.get("value") is not None:
+        try:
+            value = Decimal(str(data["value"]))
+        except InvalidOperation:
+            value = None
+    return QuantityValue(
+        value=value,
+        comparator=data.get("comparator"),
+        unit=data.get("unit"),
+        system=data.get("system"),
+        code=data.get("code"),
+    )
+
+
+def range_of(data: Json) -> RangeValue:
+    """A Range."""
+    return RangeValue(
+        low=quantity(data["low"]) if "low" in data else None, high=quantity(data["high"]) if "high" in data else None
+    )
+
+
+def period(data: Json) -> PeriodValue:
+    """A Period."""
+    return PeriodValue(start=data.get("start"), end=data.get("end"))
+
+
+def reference(data: Any) -> str | None:
+    """The text of a Reference; a logical one as `system|value`."""
+    if not isinstance(data, dict):
+        return None
+    if data.get("reference"):
+        return str(data["reference"])
+    identifier = data.get("identifier") or {}
+    if identifier.get("value"):
+        return f"{identifier.get('system', '')}|{identifier['value']}"
+    return data.get("display")
+
+
+def libraries_of(data: Json) -> tuple[str, ...]:
+    """Libraries named by the cqf-library extension."""
+    return tuple(
+        str(e.get("valueCanonical") or e.get("valueUri"))
+        for e in data.get("extension") or ()
+        if e.get("url") == CQF_LIBRARY and (e.get("valueCanonical") or e.get("valueUri"))
+    )
+
+
+def expression(data: Any, libraries: tuple[str, ...] = ()) -> ExpressionSource:
+    """An Expression."""
+    data = data if isinstance(data, dict) else {}
+    return ExpressionSource(
+        language=data.get("language"),
+        text=data.get("expression"),
+        name=data.get("name"),
+        reference=data.get("reference"),
+        libraries=libraries_of(data) + libraries,
+        description=data.get("description"),
+    )
+
+
+def value_of(data: Json, prefix: str = "value", libraries: tuple[str, ...] = ()) -> Value | None:
+    """The choice element that starts with `prefix`."""
+    for key, content in data.items():
+        if not key.startswith(prefix) or content is None or not key[len(prefix) :][:1].isupper():
+            continue
+        kind = key[len(prefix) :]
+        if kind == "CodeableConcept":
+            return Value(kind="concept", concept=concept(content))
+        if kind == "Coding":
+            return Value(kind="concept", concept=Concept(codings=(coding(content),)))
+        if kind == "Boolean":
+            return Value(kind="boolean", boolean=bool(content))
+        if kind in ("Quantity", "Duration", "Age", "SimpleQuantity"):
+            return Value(kind="quantity", quantity=quantity(content))
+        if kind in ("Integer", "Decimal", "PositiveInt", "UnsignedInt"):
+            return Value(kind="quantity", quantity=QuantityValue(value=Decimal(str(content))))
+        if kind == "Range":
+            return Value(kind="range", range=range_of(content))
+        if kind == "Reference":
+            return Value(kind="reference", reference=reference(content))
+        if kind == "Expression":
+            return Value(kind="expression", expression=expression(content, libraries))
+        if kind in ("Uri", "Url", "Canonical"):
+            return Value(kind="uri", uri=str(content))
+        if kind in ("Id", "String"):
+            return Value(kind="id", id=str(content))
+        if kind in ("DateTime", "Date"):
+            return Value(kind="date", date=str(content))
+        if kind == "Period":
+            return Value(kind="period", period=period(content))
+        return Value(kind="other")
+    return None
+
+
+def data_requirement(data: Json) -> DataRequirementDefinition:
+    """A DataRequirement."""
+    codes = []
+    for item in data.get("codeFilter") or ():
+        codes.append(
+            CodeFilter(
+                path=item.get("path"),
+                search_param=item.get("searchParam"),
+                value_set=item.get("valueSet"),
+                codes=tuple(coding(code) for code in item.get("code") or ()),
+            )
+        )
+    dates = []
+    for item in data.get("dateFilter") or ():
+        when = item.get("valuePeriod") or {}
+        moment = item.get("valueDateTime")
+        dates.append(
+            DateFilter(
+                path=item.get("path"),
+                search_param=item.get("searchParam"),
+                start=when.get("start") or moment,
+                end=when.get("end") or moment,
+                duration=quantity(item["valueDuration"]) if "valueDuration" in item else None,
+            )
+        )
+    return DataRequirementDefinition(
+        type=str(data.get("type", "")), code_filters=tuple(codes), date_filters=tuple(dates)
+    )
