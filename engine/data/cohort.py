@@ -1,0 +1,324 @@
+"""All resources read, brought together by patient: identities, duplicates, deletions, and who a resource is about.
+
+A resource is known by its entry's fullUrl, else by `Type/id`. Two patients of the same id under different servers stay two.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.artifacts.models import Model
+from engine.data.compartment import Compartment, Origin
+from engine.data.problems import Problem
+from engine.data.sources import Loaded, OnProblem
+
+Resource = dict[str, Any]
+_RESTFUL = re.compile(
+    r"(?P<root>https?://.+/)?(?P<path>[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})(?:/_history/(?P<version>[^/]+))?"
+)
+# Resources that are about no patient and are shared by all.
+SHARED = frozenset(
+    "Organization Practitioner PractitionerRole Location Endpoint Medication Substance HealthcareService Device Library "
+    "ValueSet CodeSystem ConceptMap StructureDefinition SearchParameter Measure PlanDefinition ActivityDefinition "
+    "Questionnaire ResearchStudy EvidenceVariable Group Binary OperationOutcome NamingSystem".split()
+)
+
+
+@dataclass(slots=True)
+class _Patient:
+    key: str
+    loaded: Loaded | None
+    resources: list[Loaded] = field(default_factory=list)
+
+
+class Cohort:
+    """Everything read, by patient. `add` what was read, then iterate over `compartments`."""
+
+    def __init__(self, model: Model, on_problem: OnProblem) -> None:
+        self.model = model
+        self.on_problem = on_problem
+        self._by_key: dict[str, Loaded] = {}
+        self._anonymous: list[Loaded] = []
+        self._deleted: set[str] = set()
+        self._aliases: dict[str, list[str]] = {}
+        self._owner: dict[int, Loaded] = {}
+        self._identifiers: dict[tuple[str | None, str], list[str]] = {}
+
+    # -- taking in
+
+    def add(self, loaded: Loaded) -> None:
+        """Take in one resource (or deletion)."""
+        if loaded.resource is None:
+            self._deleted.add((loaded.deleted or "").partition("?")[0])
+            return
+        resource = loaded.resource
+        if _entered_in_error(resource):
+            self._report(loaded, "entered-in-error", "recorded in error; it is disregarded", warning=True)
+            return
+        key = self._key(loaded)
+        if key is None:
+            self._anonymous.append(loaded)
+            return
+        known = self._by_key.get(key)
+        if known is None:
+            self._by_key[key] = loaded
+            return
+        assert known.resource is not None
+        if known.resource == resource:
+            self._report(loaded, "duplicate", f"{loaded.name} was read before, the same; it counts once", warning=True)
+            return
+        if _updated(resource) > _updated(known.resource):
+            self._by_key[key] = loaded
+        self._report(
+            loaded,
+            "duplicate",
+            f"{loaded.name} was read before with other content; the one with the newest meta.lastUpdated counts",
+            warning=True,
+        )
+
+    def _key(self, loaded: Loaded) -> str | None:
+        assert loaded.resource is not None
+        name = f"{loaded.resource['resourceType']}/{loaded.resource['id']}" if loaded.resource.get("id") else None
+        url = loaded.full_url
+        if url:
+            match = _RESTFUL.fullmatch(url)
+            if match is None or match["root"]:
+                return url.partition("/_history/")[0]
+        return name
+
+    def _report(self, loaded: Loaded, code: str, message: str, *, warning: bool = False, hint: str | None = None) -> None:
+        self.on_problem(
+            Problem(
+                file=loaded.file,
+                line=loaded.line,
+                entry=loaded.entry,
+                resource=loaded.name,
+                code=code,
+                severity="warning" if warning else "error",
+                message=message,
+                hint=hint,
+            )
+        )
+
+    # -- giving out
+
+    def compartments(self) -> Iterator[Compartment]:
+        """Patients with their resources, in the order in which they first appear."""
+        everything = self._surviving()
+        patients: dict[str, _Patient] = {}
+        for loaded in everything:
+            assert loaded.resource is not None
+            self._owner[id(loaded.resource)] = loaded
+            key = self._key(loaded)
+            if key is not None:
+                name = f"{loaded.resource['resourceType']}/{loaded.resource.get('id')}"
+                if key != name:
+                    self._aliases.setdefault(name, []).append(key)
+            if loaded.resource["resourceType"] == "Patient":
+                key = key or f"Patient/{id(loaded.resource)}"
+                for identifier in loaded.resource.get("identifier") or ():
+                    value = identifier.get("value")
+                    if value is not None:
+                        self._identifiers.setdefault((identifier.get("system"), value), []).append(key)
+                        self._identifiers.setdefault((None, value), []).append(key)
+        order: dict[str, _Patient] = patients
+        for loaded in everything:
+            assert loaded.resource is not None
+            kind = loaded.resource["resourceType"]
+            if kind == "Patient":
+                key = self._key(loaded) or f"Patient/{id(loaded.resource)}"
+                order.setdefault(key, _Patient(key, None)).loaded = loaded
+                continue
+            subjects = self._subjects(loaded)
+            if not subjects and kind not in SHARED:
+                self._report(
+                    loaded, "no-patient", f"{loaded.name} is linked to no patient; it is not used", hint=_LINK_HINT
+                )
+            for key in subjects:
+                order.setdefault(key, _Patient(key, None)).resources.append(loaded)
+        names: dict[str, int] = {}
+        for patient in order.values():
+            names[_short(patient)] = names.get(_short(patient), 0) + 1
+        for patient in order.values():
+            short = _short(patient)
+            yield self._compartment(patient, short if names[short] == 1 else patient.key)
+
+    def _surviving(self) -> list[Loaded]:
+        """What is left after duplicates and deletions, in the order of the data."""
+        out = []
+        for loaded in (*self._by_key.values(), *self._anonymous):
+            if loaded.name in self._deleted:
+                self._report(loaded, "deleted", f"{loaded.name} was deleted; it is not used", warning=True)
+            else:
+                out.append(loaded)
+        return out
+
+    def _compartment(self, patient: _Patient, reference: str) -> Compartment:
+        resources: dict[str, list[Resource]] = {}
+        origins: dict[int, Origin] = {}
+        for loaded in patient.resources:
+            assert loaded.resource is not None
+            resources.setdefault(loaded.resource["resourceType"], []).append(loaded.resource)
+            origins[id(loaded.resource)] = Origin(loaded.file, loaded.entry, loaded.line, loaded.full_url)
+        root = patient.loaded.resource if patient.loaded is not None else None
+        if patient.loaded is not None and root is not None:
+            loaded = patient.loaded
+            origins[id(root)] = Origin(loaded.file, loaded.entry, loaded.line, loaded.full_url)
+        return Compartment(root, reference, resources, origins, self.find)
+
+    # -- references
+
+    def _subjects(self, loaded: Loaded) -> list[str]:
+        """Keys of the patients that a resource is about."""
+        assert loaded.resource is not None
+        kind = loaded.resource["resourceType"]
+        paths = self.model.patient_paths(kind) or ("subject", "patient")
+        out: list[str] = []
+        for path in paths:
+            for reference in _values(loaded.resource, path.split(".")):
+                key = self._patient_key(reference, loaded)
+                if key is not None and key not in out:
+                    out.append(key)
+        return out
+
+    def _patient_key(self, reference: Any, loaded: Loaded) -> str | None:
+        if reference.__class__ is not dict:
+            return None
+        text = reference.get("reference")
+        if isinstance(text, str):
+            found = self._lookup(text, loaded)
+            if found is not None:
+                assert found.resource is not None
+                if found.resource["resourceType"] != "Patient":
+                    return None
+                return self._key(found)
+            bare = text.partition("/_history/")[0]
+            match = _RESTFUL.fullmatch(bare)
+            if match is not None and not match["path"].startswith("Patient/"):
+                return None
+            if text.startswith("#"):
+                return None
+            if match is not None and match["root"] is None:
+                root = _root(loaded)
+                return f"{root}{bare}" if root else bare
+            return bare
+        identifier = reference.get("identifier")
+        if isinstance(identifier, dict) and identifier.get("value") is not None:
+            return self._by_identifier(identifier, loaded)
+        return None
+
+    def _by_identifier(self, identifier: dict[str, Any], loaded: Loaded) -> str | None:
+        system, value = identifier.get("system"), identifier["value"]
+        found = list(dict.fromkeys(self._identifiers.get((system, value), [])))
+        if system is not None and len(found) == 1:
+            return found[0]
+        if system is None:
+            message = f"the subject is given by the identifier {value!r} without a system; it is not linked"
+        elif found:
+            message = f"the identifier {system}|{value} belongs to {len(found)} patients; it is not linked"
+        else:
+            message = f"no patient has the identifier {system}|{value}; it is not linked"
+        self._report(loaded, "subject-by-identifier", message, warning=True)
+        return None
+
+    def _lookup(self, reference: str, loaded: Loaded | None) -> Loaded | None:
+        """The resource that a reference means, whatever version it names; unique aliases are followed."""
+        bare = reference.partition("/_history/")[0]
+        match = _RESTFUL.fullmatch(bare)
+        if match is None:
+            return self._by_key.get(bare)
+        if match["root"] is not None:
+            found = self._by_key.get(bare)
+            if found is None and match["path"] not in self._aliases:
+                found = self._by_key.get(match["path"])
+            return found
+        root = _root(loaded) if loaded is not None else None
+        if root is not None:
+            found = self._by_key.get(root + match["path"])
+            if found is not None:
+                return found
+        found = self._by_key.get(match["path"])
+        if found is not None and (root is None or match["path"] not in self._aliases):
+            return found
+        keys = self._aliases.get(match["path"], [])
+        if root is None and loaded is not None:
+            same = [key for key in keys if self._by_key[key].file == loaded.file]
+            keys = same or keys
+            if loaded.full_url is not None:
+                # an entry without a RESTful fullUrl: only its own bundle's other such entries are meant
+                keys = [key for key in keys if not key.startswith("http")]
+        return self._by_key[keys[0]] if len(keys) == 1 else None
+
+    def find(self, reference: str, from_resource: Resource | None) -> Resource | None:
+        """Resolve a reference as it stands in a resource; a version that is named must be the one at hand."""
+        loaded = self._owner.get(id(from_resource)) if from_resource is not None else None
+        found = self._lookup(reference, loaded)
+        if found is None or found.resource is None:
+            return None
+        match = _RESTFUL.fullmatch(reference)
+        if match is not None and match["version"] is not None:
+            if str((found.resource.get("meta") or {}).get("versionId")) != match["version"]:
+                if loaded is not None:
+                    message = f"{reference} names a version that is not among the data"
+                    self._report(loaded, "version-not-found", message, warning=True)
+                return None
+        return found.resource
+
+
+_LINK_HINT = "a record needs a reference to a Patient in its subject (or patient) element"
+
+
+def _short(patient: _Patient) -> str:
+    resource = patient.loaded.resource if patient.loaded is not None else None
+    if resource is not None and resource.get("id"):
+        return f"Patient/{resource['id']}"
+    match = _RESTFUL.fullmatch(patient.key)
+    return match["path"] if match is not None else patient.key
+
+
+def _root(loaded: Loaded) -> str | None:
+    match = _RESTFUL.fullmatch(loaded.full_url or "")
+    return match["root"] if match is not None else None
+
+
+def _values(owner: Any, path: list[str]) -> Iterator[Any]:
+    if owner.__class__ is list:
+        for item in owner:
+            yield from _values(item, path)
+    elif not path:
+        yield owner
+    elif owner.__class__ is dict and path[0] in owner:
+        yield from _values(owner[path[0]], path[1:])
+
+
+def _entered_in_error(resource: Resource) -> bool:
+    if resource.get("status") == "entered-in-error":
+        return True
+    verification = resource.get("verificationStatus")
+    if verification.__class__ is dict:
+        return any(coding.get("code") == "entered-in-error" for coding in verification.get("coding") or ())
+    return False
+
+
+def _updated(resource: Resource) -> dt.datetime:
+    """meta.lastUpdated as an instant; the beginning of time where it is missing or not valid."""
+    text = (resource.get("meta") or {}).get("lastUpdated")
+    if isinstance(text, str):
+        try:
+            moment = dt.datetime.fromisoformat(text)
+            return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
+        except ValueError:
+            pass
+    return dt.datetime.min.replace(tzinfo=dt.UTC)
+
+
+def cohort_of(loaded: Iterable[Loaded], model: Model, on_problem: OnProblem) -> Cohort:
+    """A cohort of everything read."""
+    cohort = Cohort(model, on_problem)
+    for item in loaded:
+        cohort.add(item)
+    return cohort

@@ -1,0 +1,86 @@
+"""One patient's data: the resources by type, indexes by code, and the references between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+Resource = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a resource was read: file, bundle entry or line, and the entry's fullUrl."""
+
+    file: str
+    entry: int | None = None
+    line: int | None = None
+    full_url: str | None = None
+
+
+@dataclass(slots=True)
+class Compartment:
+    """A patient and the resources about them.
+
+    `patient` is None where the Patient resource is not among the data and the patient is known by reference only;
+    `reference` names the patient either way (`Patient/123`, `urn:uuid:...`).
+    """
+
+    patient: Resource | None
+    reference: str
+    resources: dict[str, list[Resource]] = field(default_factory=dict)
+    origins: dict[int, Origin] = field(default_factory=dict)
+    find: Callable[[str, Resource | None], Resource | None] | None = None
+    _indexes: dict[tuple[str, str], dict[tuple[str | None, str], list[Resource]]] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Logical id of the patient (the last part of the reference)."""
+        return self.reference.rpartition("/")[2]
+
+    def of_type(self, resource_type: str) -> list[Resource]:
+        """Resources of a type, in the order of the data."""
+        if resource_type == "Patient":
+            return [] if self.patient is None else [self.patient]
+        return self.resources.get(resource_type, [])
+
+    def coded(self, resource_type: str, path: str, system: str | None, code: str) -> list[Resource]:
+        """Resources of a type with a coding at `path` (an element name); `system` None finds codings without a system."""
+        index = self._indexes.get((resource_type, path))
+        if index is None:
+            index = self._indexes[resource_type, path] = {}
+            for resource in self.of_type(resource_type):
+                seen: set[tuple[str | None, str]] = set()
+                for coding in _codings(resource, path):
+                    key = (coding.get("system"), coding.get("code"))
+                    if key[1] is not None and key not in seen:
+                        seen.add(key)
+                        index.setdefault(key, []).append(resource)
+        return index.get((system, code), [])
+
+    def origin(self, resource: Resource) -> Origin | None:
+        """Where a resource was read."""
+        return self.origins.get(id(resource))
+
+    def resolve(self, reference: str, from_resource: Resource | None) -> Resource | None:
+        """The resource that a reference means, as it stands in `from_resource` (FHIR: "Resolving references in Bundles")."""
+        if reference.startswith("#"):
+            for contained in (from_resource or {}).get("contained") or ():
+                if contained.get("id") == reference[1:]:
+                    return contained  # type: ignore[no-any-return]
+            return from_resource if reference == "#" else None
+        return self.find(reference, from_resource) if self.find is not None else None
+
+
+def _codings(resource: Resource, path: str) -> list[Resource]:
+    value = resource.get(path)
+    if value is None:
+        value = resource.get(path + "CodeableConcept")
+    concepts = value if value.__class__ is list else [value]
+    out: list[Resource] = []
+    for concept in concepts:
+        if concept.__class__ is dict:
+            concept = concept.get("concept", concept)
+            out.extend(coding for coding in concept.get("coding") or () if coding.__class__ is dict)
+    return out

@@ -1,0 +1,23 @@
+"""What could not be read, or was read differently than written: one record each, as they go into problems.ndjson."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Problem(BaseModel):
+    """One problem of the data. The run goes on; nothing is dropped without one of these."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str | None = Field(None, description="file that the problem is in")
+    line: int | None = Field(None, description="one-based line (NDJSON)")
+    entry: int | None = Field(None, description="zero-based index of the bundle entry or array item")
+    resource: str | None = Field(None, description="resource concerned, as Type/id")
+    element: str | None = Field(None, description="element concerned")
+    code: str = Field(description="stable code of the kind of problem")
+    severity: Literal["error", "warning"] = Field("error", description="error: something was lost")
+    message: str = Field(description="what is wrong, in a sentence")
+    hint: str | None = Field(None, description="what to do about it")

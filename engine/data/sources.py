@@ -1,0 +1,157 @@
+"""Files to resources: bundles, arrays, single resources, Parameters and NDJSON, plain or gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.data.problems import Problem
+
+Resource = dict[str, Any]
+OnProblem = Callable[[Problem], None]
+SUFFIXES = (".json", ".ndjson", ".jsonl", ".json.gz", ".ndjson.gz", ".jsonl.gz")
+
+
+@dataclass(slots=True)
+class Loaded:
+    """One resource and where it came from; `deleted` is `Type/id` of a resource that a DELETE entry removes."""
+
+    resource: Resource | None
+    file: str
+    entry: int | None = None
+    line: int | None = None
+    full_url: str | None = None
+    deleted: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`Type/id`, for messages."""
+        if self.resource is None:
+            return self.deleted or ""
+        kind, identifier = self.resource.get("resourceType"), self.resource.get("id")
+        return f"{kind}/{identifier}" if identifier else str(kind)
+
+
+def data_files(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[Path]:
+    """The data files that paths name; folders are walked in the order of their names."""
+    for item in paths:
+        path = Path(item)
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.is_file() and p.name.lower().endswith(SUFFIXES))
+            if not found:
+                on_problem(Problem(file=str(path), code="no-data-files", message="no JSON or NDJSON file in this folder"))
+            yield from found
+        elif path.exists():
+            yield path
+        else:
+            on_problem(Problem(file=str(path), code="not-found", message="this file or folder does not exist"))
+
+
+def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[Loaded]:
+    """All resources in the files that paths name, in order. What cannot be read is a problem, and the rest goes on."""
+    decoder = msgspec.json.Decoder(float_hook=Decimal)
+    for path in data_files(paths, on_problem):
+        try:
+            raw = path.read_bytes()
+            if path.name.lower().endswith(".gz"):
+                raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            on_problem(Problem(file=str(path), code="unreadable", message=f"cannot be read: {error}"))
+            continue
+        if raw.startswith(b"\xef\xbb\xbf"):
+            raw = raw[3:]
+        name = path.name.lower().removesuffix(".gz")
+        if name.endswith((".ndjson", ".jsonl")):
+            yield from _lines(raw, str(path), decoder, on_problem)
+        else:
+            yield from _document(raw, str(path), decoder, on_problem)
+
+
+def _decode(raw: bytes, decoder: msgspec.json.Decoder[Any]) -> tuple[Any, str | None]:
+    try:
+        return decoder.decode(raw), None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return None, str(error)
+    except RecursionError:
+        return None, "nested too deeply"
+
+
+def _lines(
+    raw: bytes, file: str, decoder: msgspec.json.Decoder[Any], on_problem: OnProblem
+) -> Iterator[Loaded]:
+    for number, line in enumerate(raw.split(b"\n"), start=1):
+        line = line.strip()
+        if not line:
+            continue
+        data, why = _decode(line, decoder)
+        if why is not None:
+            on_problem(Problem(file=file, line=number, code="invalid-json", message=f"not valid JSON: {why}"))
+            continue
+        for loaded in _unpack(data, file, on_problem, number):
+            loaded.line = number
+            yield loaded
+
+
+def _document(
+    raw: bytes, file: str, decoder: msgspec.json.Decoder[Any], on_problem: OnProblem
+) -> Iterator[Loaded]:
+    data, why = _decode(raw, decoder)
+    if why is not None:
+        hint = "if this is NDJSON, name the file .ndjson" if b"}\n{" in raw[:1_000_000] else None
+        on_problem(Problem(file=file, code="invalid-json", message=f"not valid JSON: {why}", hint=hint))
+        return
+    yield from _unpack(data, file, on_problem, None)
+
+
+def _unpack(data: Any, file: str, on_problem: OnProblem, line: int | None) -> Iterator[Loaded]:
+    if isinstance(data, list):
+        for index, item in enumerate(data):
+            yield from _one(item, file, index, None, on_problem, line)
+        return
+    yield from _one(data, file, None, None, on_problem, line)
+
+
+def _one(
+    data: Any, file: str, entry: int | None, full_url: str | None, on_problem: OnProblem, line: int | None
+) -> Iterator[Loaded]:
+    kind = data.get("resourceType") if isinstance(data, dict) else None
+    if not isinstance(kind, str):
+        message = "not a FHIR resource: resourceType is missing"
+        on_problem(Problem(file=file, entry=entry, line=line, code="not-a-resource", message=message))
+        return
+    if kind == "Bundle":
+        yield from _bundle(data, file, on_problem, line)
+    elif kind == "Parameters":
+        for parameter in data.get("parameter") or ():
+            if isinstance(parameter, dict) and "resource" in parameter:
+                yield from _one(parameter["resource"], file, None, None, on_problem, line)
+    else:
+        yield Loaded(data, file, entry, line, full_url)
+
+
+def _bundle(bundle: Resource, file: str, on_problem: OnProblem, line: int | None) -> Iterator[Loaded]:
+    entries = bundle.get("entry") or []
+    if not isinstance(entries, list):
+        message = "Bundle.entry must be an array"
+        on_problem(Problem(file=file, line=line, element="Bundle.entry", code="malformed-bundle", message=message))
+        return
+    for index, item in enumerate(entries):
+        if not isinstance(item, dict):
+            message = "a bundle entry must be an object"
+            on_problem(Problem(file=file, line=line, entry=index, code="malformed-bundle", message=message))
+            continue
+        request = item.get("request") or {}
+        if request.get("method") == "DELETE":
+            yield Loaded(None, file, index, line, deleted=str(request.get("url", "")))
+        elif "resource" in item:
+            yield from _one(item["resource"], file, index, item.get("fullUrl"), on_problem, line)
+        elif not item.get("response"):
+            message = "the entry holds no resource"
+            on_problem(Problem(file=file, line=line, entry=index, code="empty-entry", severity="warning", message=message))
