@@ -104,7 +104,7 @@ def test_only_the_right_stage_may_refuse(expression: str, right: str, tmp_path: 
             expression=expression,
             input="patient.xml",
             outputs=(),
-            invalid=stage,  # type: ignore[arg-type]
+            invalid=stage,
             ordered=True,
             predicate=False,
             strict=False,

@@ -1,0 +1,262 @@
+"""ImagingStudy to DICOM: the UIDs, validated and never invented, and where the images can be fetched.
+
+FHIR ImagingStudy, "Implementation Notes" (UID encoding, WADO-RS URLs); DICOM PS3.5 section 9 (UIDs), PS3.18 (DICOMweb).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from engine.evaluation.verdict import ImagingLink, Role, Series
+
+Resource = dict[str, Any]
+Resolve = Callable[[str], "Resource | None"]
+
+_UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*")
+MAX_UID = 64
+DICOM_UID = "urn:dicom:uid"
+URI_SYSTEM = "urn:ietf:rfc:3986"
+WADO_RS = "dicom-wado-rs"
+NOT_LINKED = ("cancelled", "entered-in-error")
+_STATUS_NOTES = {
+    "registered": "registered: the images may not be there yet",
+    "unknown": "the status of the study is unknown",
+    "inactive": "the study is inactive",
+}
+
+
+def valid_uid(text: str) -> bool:
+    """Whether a text is a DICOM UID: digits and single dots, no leading zeros, at most 64 characters."""
+    return len(text) <= MAX_UID and _UID.fullmatch(text) is not None
+
+
+def normalise_uid(text: Any) -> tuple[str | None, str | None]:
+    """A UID without `urn:oid:` and DICOM padding, and a remark where it was repaired or is no UID."""
+    if not isinstance(text, str) or not text:
+        return None, None
+    bare = text.removeprefix("urn:oid:")
+    if valid_uid(bare):
+        return bare, None
+    stripped = bare.rstrip("\x00 ")
+    if stripped != bare and valid_uid(stripped):
+        return stripped, f"padding was stripped from the UID {stripped}"
+    return None, f"{text[:80]!r} is not a DICOM UID"
+
+
+def imaging_link(
+    study: Resource,
+    *,
+    criterion: str,
+    role: Role,
+    failed: str | None,
+    resolve: Resolve,
+    dicomweb: str | None = None,
+    series_kept: set[int] | None = None,
+) -> ImagingLink:
+    """An ImagingStudy (STU3, R4, R4B or R5) as a link to its images.
+
+    `resolve` finds Endpoint resources; `dicomweb` is a base URL to use where the data names no archive. `series_kept` limits the
+    series to those objects (by `id()`), where the criterion is about series.
+    """
+    warnings: list[str] = []
+    uid, remark = study_uid(study)
+    if remark:
+        warnings.append(remark)
+    status = study.get("status")
+    if status in _STATUS_NOTES:
+        warnings.append(_STATUS_NOTES[status])
+    offered = status not in NOT_LINKED
+    if not offered:
+        warnings.append(f"{status}: the images are not linked")
+    bases = _bases(study.get("endpoint"), resolve, warnings)
+    if not bases and dicomweb:
+        bases = [dicomweb.rstrip("/")]
+    series = []
+    for item in _list(study.get("series")):
+        if series_kept is not None and id(item) not in series_kept:
+            continue
+        series.append(_series(item, uid, bases, resolve, warnings, offered))
+    series = _merge_series(series)
+    if uid is not None and any(one.uid == uid for one in series):
+        warnings.append("a series has the UID of the study")
+    urls = [f"{base}/studies/{uid}" for base in bases] if uid is not None and offered else []
+    modalities = [code for code in map(_code, _list(study.get("modality"))) if code]
+    for one in series:
+        if one.modality and one.modality not in modalities:
+            modalities.append(one.modality)
+    return ImagingLink(
+        criterion=criterion,
+        role=role,
+        resource=f"ImagingStudy/{study.get('id', '')}".rstrip("/"),
+        study=uid if offered else None,
+        series=series if offered else [],
+        started=study.get("started"),
+        modality=modalities,
+        accession=accession_of(study),
+        status=status,
+        url=urls[0] if urls else None,
+        urls=urls,
+        failed=failed,
+        warnings=list(dict.fromkeys(warnings)),
+    )
+
+
+def study_uid(study: Resource) -> tuple[str | None, str | None]:
+    """Study Instance UID of an ImagingStudy, and a remark where there is none or it was written unusually."""
+    uid, remark = normalise_uid(study.get("uid"))
+    if uid is not None:
+        return uid, remark
+    identifiers = [item for item in _list(study.get("identifier")) if isinstance(item, dict)]
+    refused: list[str] = []
+    for wanted in (DICOM_UID, URI_SYSTEM, None):
+        for identifier in identifiers:
+            system, value = identifier.get("system"), identifier.get("value")
+            if system != wanted or not isinstance(value, str):
+                continue
+            if system == URI_SYSTEM and not value.startswith("urn:oid:"):
+                continue
+            found, remark = normalise_uid(value)
+            if found is not None and (system is not None or "." in found):
+                return found, remark
+            if remark:
+                refused.append(remark)
+    for identifier in identifiers:
+        value = identifier.get("value")
+        if isinstance(value, str) and not any(value[:80] in text for text in refused):
+            refused.append(f"{value[:80]!r} ({identifier.get('system') or 'no system'}) is not a DICOM UID")
+    return None, "no Study Instance UID" + (": " + "; ".join(refused) if refused else "")
+
+
+def accession_of(study: Resource) -> str | None:
+    """Accession number: the identifier of type ACSN."""
+    for identifier in _list(study.get("identifier")):
+        for coding in (identifier.get("type") or {}).get("coding") or ():
+            if coding.get("code") == "ACSN":
+                return identifier.get("value")  # type: ignore[no-any-return]
+    accession = study.get("accession")
+    return accession.get("value") if isinstance(accession, dict) else None
+
+
+def _series(
+    item: Resource, study: str | None, bases: list[str], resolve: Resolve, warnings: list[str], offered: bool
+) -> Series:
+    uid, remark = normalise_uid(item.get("uid"))
+    if uid is None:
+        warnings.append(remark or "a series has no UID")
+    elif remark:
+        warnings.append(remark)
+    own = _bases(item.get("endpoint"), resolve, warnings) if item.get("endpoint") else []
+    instances: list[str] = []
+    for instance in _list(item.get("instance")):
+        found, remark = normalise_uid(instance.get("uid"))
+        if found is None:
+            warnings.append(remark or "an instance has no UID")
+        elif found in instances:
+            warnings.append(f"instance {found} is listed twice")
+        else:
+            instances.append(found)
+    base = (own or bases or [None])[0]
+    url = f"{base}/studies/{study}/series/{uid}" if base and study and uid and offered else None
+    return Series(
+        uid=uid,
+        modality=_code(item.get("modality")),
+        description=item.get("description"),
+        body_site=_display(item.get("bodySite")),
+        instances=instances,
+        url=url,
+    )
+
+
+def _merge_series(series: list[Series]) -> list[Series]:
+    merged: dict[str | int, Series] = {}
+    for index, one in enumerate(series):
+        key: str | int = one.uid if one.uid is not None else index
+        known = merged.get(key)
+        if known is not None:
+            instances = list(dict.fromkeys([*known.instances, *one.instances]))
+            one = known.model_copy(update={"instances": instances})
+        merged[key] = one
+    return list(merged.values())
+
+
+def _bases(endpoints: Any, resolve: Resolve, warnings: list[str]) -> list[str]:
+    """Addresses of active DICOMweb retrieve endpoints."""
+    out: list[str] = []
+    for reference in _list(endpoints):
+        text = reference.get("reference") if isinstance(reference, dict) else None
+        if not text:
+            continue
+        endpoint = resolve(text)
+        if endpoint is None:
+            warnings.append(f"{text} cannot be resolved")
+            continue
+        kinds = {code for kind in _list(endpoint.get("connectionType")) for code in _codes(kind)}
+        address = endpoint.get("address")
+        if WADO_RS in kinds and endpoint.get("status", "active") == "active" and isinstance(address, str):
+            base = address.rstrip("/")
+            if base not in out:
+                out.append(base)
+    return out
+
+
+def merge_links(links: list[ImagingLink]) -> list[ImagingLink]:
+    """One link a study and criterion: the same study held by two archives, or met and examined, becomes one."""
+    out: dict[tuple[str, str], ImagingLink] = {}
+    for link in links:
+        key = (link.criterion, link.study or link.resource)
+        known = out.get(key)
+        if known is None:
+            out[key] = link
+            continue
+        first, second = (link, known) if link.role == "met" and known.role == "examined" else (known, link)
+        urls = list(dict.fromkeys([*first.urls, *second.urls]))
+        out[key] = first.model_copy(
+            update={
+                "series": _merge_series([*first.series, *second.series]),
+                "urls": urls,
+                "url": urls[0] if urls else None,
+                "warnings": list(dict.fromkeys([*first.warnings, *second.warnings])),
+            }
+        )
+    return list(out.values())
+
+
+def series_urls(link: ImagingLink) -> list[str]:
+    """WADO-RS URLs of the series of a link, one a series and archive."""
+    bases = [url.partition("/studies/")[0] for url in link.urls]
+    out = []
+    for one in link.series:
+        own = [one.url.partition("/studies/")[0]] if one.url else []
+        for base in dict.fromkeys([*own, *bases]):
+            if link.study and one.uid:
+                out.append(f"{base}/studies/{link.study}/series/{one.uid}")
+    return out
+
+
+def _list(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _codes(value: Any) -> list[str]:
+    """Codes of a Coding or a CodeableConcept."""
+    if not isinstance(value, dict):
+        return []
+    if "coding" in value:
+        return [coding["code"] for coding in value["coding"] if "code" in coding]
+    return [value["code"]] if "code" in value else []
+
+
+def _code(value: Any) -> str | None:
+    codes = _codes(value)
+    return codes[0] if codes else None
+
+
+def _display(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return None
+    value = value.get("concept", value)
+    if "coding" in value and value["coding"]:
+        return value["coding"][0].get("display") or value.get("text")
+    return value.get("display") or value.get("text")

@@ -1,0 +1,126 @@
+"""What leaves the engine for each patient: the verdict, its criteria, the evidence, and the images.
+
+The JSON Schema of these records is published by `eligibility schema`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Outcome = Literal["met", "not met", "unknown"]
+Role = Literal["met", "examined"]
+
+
+class Reason(StrEnum):
+    """Why a criterion is unknown. The list is closed."""
+
+    NO_DATA = "no-data"
+    """There is no record of that kind at all."""
+    MISSING_VALUE = "missing-value"
+    """A record is there, but an element that the criterion needs is not recorded."""
+    IMPRECISE_DATE = "imprecise-date"
+    """A date is known, but not precisely enough to decide."""
+    UNIT_NOT_COMPARABLE = "unit-not-comparable"
+    """Units cannot be converted into each other, or are not computable."""
+    MISSING_UNIT = "missing-unit"
+    """A number has no unit although the criterion compares one with a unit."""
+    NOT_COMPUTABLE = "not-computable"
+    """The criterion, or a value it meets, has no truth value here."""
+    NEEDS_REVIEW = "needs-review"
+    """A person has to read the criterion: text only, or a code that maps to no record."""
+    UNRESOLVED_REFERENCE = "unresolved-reference"
+    """The criterion refers to an artifact or characteristic that was not found."""
+    MISSING_VALUESET = "missing-valueset"
+    """The criterion needs a value set that was not given."""
+    ERROR = "error"
+    """Evaluation failed on this patient's data; the detail says where."""
+
+
+class Record(BaseModel):
+    """Base of the outputs: frozen, nothing unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=True)
+
+
+class Evidence(Record):
+    """One resource behind a criterion."""
+
+    resource: str = Field(description="Type/id")
+    role: Role = Field(description="met: it satisfied the criterion; examined: it was looked at and did not")
+    value: str | None = Field(None, description="value as written")
+    unit: str | None = Field(None, description="unit as written, the UCUM code where there is one")
+    date: str | None = Field(None, description="date as written; a period as start/end")
+    code: str | None = Field(None, description="first coding, as system|code")
+    display: str | None = Field(None, description="the code in words")
+    failed: str | None = Field(None, description="the clause that failed, or 'unknown: ' and the clause undecided")
+    note: str | None = Field(None, description="how the value was read, where not as written")
+    file: str | None = Field(None, description="file that the resource was read from")
+
+
+class Series(Record):
+    """One DICOM series."""
+
+    uid: str | None = Field(description="Series Instance UID, None where there is no valid one")
+    modality: str | None = None
+    description: str | None = None
+    body_site: str | None = None
+    instances: list[str] = Field(default_factory=list, description="SOP Instance UIDs")
+    url: str | None = Field(None, description="WADO-RS URL of the series")
+
+
+class ImagingLink(Record):
+    """One imaging study behind a criterion, with its DICOM UIDs."""
+
+    criterion: str = Field(description="id of the criterion")
+    role: Role
+    resource: str = Field(description="ImagingStudy/id")
+    study: str | None = Field(description="Study Instance UID, None where there is no valid one")
+    series: list[Series] = Field(default_factory=list)
+    started: str | None = None
+    modality: list[str] = Field(default_factory=list)
+    accession: str | None = None
+    status: str | None = None
+    url: str | None = Field(None, description="WADO-RS URL of the study")
+    urls: list[str] = Field(default_factory=list, description="WADO-RS URLs, one an archive that holds the study")
+    failed: str | None = Field(None, description="the clause that failed")
+    warnings: list[str] = Field(default_factory=list)
+
+
+class CriterionResult(Record):
+    """One criterion for one patient. `members` are those of a combination."""
+
+    id: str
+    title: str
+    kind: Literal["inclusion", "exclusion"]
+    outcome: Outcome = Field(description="truth of the criterion itself; an exclusion criterion has to be 'not met'")
+    reason: Reason | None = Field(None, description="why it is unknown")
+    detail: str | None = None
+    evidence: list[Evidence] = Field(default_factory=list)
+    members: list[CriterionResult] = Field(default_factory=list)
+    expression: str | None = Field(None, description="the FHIRPath that was evaluated")
+
+
+class Evaluated(Record):
+    """What the verdict depends on besides the data."""
+
+    now: str
+    timezone: str
+    engine: str
+    definition_version: str | None = None
+    fhir_version: str
+
+
+class Verdict(Record):
+    """One patient against one artifact."""
+
+    patient: str
+    artifact: str
+    artifact_title: str | None = None
+    verdict: Literal["included", "excluded", "undetermined"]
+    deciding: list[str] = Field(description="ids of the criteria that decided, in order")
+    criteria: list[CriterionResult]
+    imaging: list[ImagingLink] = Field(default_factory=list)
+    evaluated: Evaluated

@@ -1,0 +1,53 @@
+"""Files that appear whole or not at all: written beside their place, synced, then moved there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+
+class AtomicFile:
+    """A text or binary file that takes its place when it is closed without an error; otherwise nothing is left of it."""
+
+    def __init__(self, path: Path, mode: str = "w") -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        self._part = Path(name)
+        binary = "b" in mode
+        self.stream: IO[str] | IO[bytes] = os.fdopen(
+            handle, mode, encoding=None if binary else "utf-8", newline=None if binary else ""
+        )
+
+    def commit(self) -> None:
+        """Put the file in its place."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        self.stream.close()
+        self._part.chmod(0o644)
+        os.replace(self._part, self.path)
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        self.stream.close()
+        self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> AtomicFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.discard()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file atomically."""
+    with AtomicFile(path) as file:
+        file.stream.write(text)  # type: ignore[arg-type]

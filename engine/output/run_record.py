@@ -1,0 +1,49 @@
+"""`run.json`: what a run was made from, so that it can be made again."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    """Base: frozen, nothing unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputFile(Record):
+    """A file that was read."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class ArtifactCounts(Record):
+    """One artifact of a run: its verdicts, and how many patients each criterion was the first to remove."""
+
+    artifact: str
+    title: str
+    version: str | None
+    included: int
+    excluded: int
+    undetermined: int
+    removed: dict[str, int] = Field(description="criterion id -> patients that it was the first to exclude")
+
+
+class RunRecord(Record):
+    """One run of `eligibility screen`."""
+
+    engine: str
+    python: str
+    started: str
+    finished: str
+    now: str = Field(description="the time of evaluation that criteria saw")
+    timezone: str
+    fhir_version: str
+    options: dict[str, str | bool | None]
+    criteria: list[InputFile]
+    data: list[InputFile]
+    patients: int
+    problems: int
+    artifacts: list[ArtifactCounts]
