@@ -1,0 +1,63 @@
+"""Trial eligibility over FHIR: published criteria in, three-valued verdicts with evidence and DICOM UIDs out.
+
+    >>> import engine
+    >>> criteria = engine.load_criteria("criteria/flute/mr")
+    >>> for verdict in engine.screen(criteria, "criteria/flute/cohort"):
+    ...     print(verdict.patient, verdict.verdict)
+
+Names load when they are first used, so that `import engine` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from engine.version import __version__
+
+if TYPE_CHECKING:
+    from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError
+    from engine.compiler.fhirpath import compile_fhirpath
+    from engine.data.compartment import Compartment
+    from engine.data.problems import Problem
+    from engine.data.reader import compartments_of
+    from engine.evaluation.verdict import Reason, Verdict
+    from engine.runners.screening import Criteria, load_criteria, screen
+
+__all__ = [
+    "Compartment",
+    "Criteria",
+    "Diagnostic",
+    "DiagnosticError",
+    "EvaluationError",
+    "Problem",
+    "Reason",
+    "Verdict",
+    "__version__",
+    "compartments_of",
+    "compile_fhirpath",
+    "load_criteria",
+    "screen",
+]
+
+_WHERE = {
+    "Compartment": "engine.data.compartment",
+    "Criteria": "engine.runners.screening",
+    "Diagnostic": "engine.algebra.diagnostic",
+    "DiagnosticError": "engine.algebra.diagnostic",
+    "EvaluationError": "engine.algebra.diagnostic",
+    "Problem": "engine.data.problems",
+    "Reason": "engine.evaluation.verdict",
+    "Verdict": "engine.evaluation.verdict",
+    "compartments_of": "engine.data.reader",
+    "compile_fhirpath": "engine.compiler.fhirpath",
+    "load_criteria": "engine.runners.screening",
+    "screen": "engine.runners.screening",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _WHERE.get(name)
+    if module is None:
+        raise AttributeError(f"module 'engine' has no attribute {name!r}")
+    return getattr(import_module(module), name)

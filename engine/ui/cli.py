@@ -1,0 +1,177 @@
+"""The command line: `eligibility screen | check | fhirpath | schema`.
+
+Exit statuses: 0 done; 1 done, with warnings under --strict or with problems under --fail-on-problems; 2 the criteria have errors or
+the command cannot be carried out; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.algebra.diagnostic import DiagnosticError, EvaluationError
+from engine.version import __version__
+
+OK, WARNINGS, ERRORS, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status (the console script exits with it)."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        print("interrupted; nothing was left half written", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return OK
+    except (FileNotFoundError, ValueError, OSError) as error:
+        print(f"eligibility: {error}", file=sys.stderr)
+        return ERRORS
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = argparse.ArgumentParser(prog="eligibility", description="Screens patients against eligibility criteria published in FHIR.")
+    top.add_argument("--version", action="version", version=f"eligibility {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _screen(commands)
+    _check(commands)
+    _fhirpath(commands)
+    _schema(commands)
+    return top
+
+
+def _version_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patients: r4, r4b or r5 (default: from the data)")
+
+
+def _screen(commands: Any) -> None:
+    command = commands.add_parser("screen", help="screen a cohort and write verdicts with evidence and image UIDs")
+    command.add_argument("criteria", nargs="+", help="files, folders or bundles with EvidenceVariable, Group or ResearchStudy")
+    command.add_argument("--data", nargs="+", required=True, metavar="PATH", help="patients: bundles, NDJSON, folders of them, .gz")
+    command.add_argument("--out", required=True, metavar="DIR", help="output folder; - writes verdicts to standard output only")
+    command.add_argument("--now", metavar="TIME", help="time of evaluation, ISO 8601 (default: the clock)")
+    command.add_argument("--timezone", default="UTC", help="time zone of the evaluation (default: UTC)")
+    command.add_argument("--absent", choices=("default", "unknown", "not-met"), default="default", help="what it means that there is no record at all, for coded criteria (default: measurements unknown, the rest not met)")
+    command.add_argument("--dicomweb", metavar="URL", help="DICOMweb base to link images to where the data names no archive")
+    command.add_argument("--strict", action="store_true", help="exit with 1 where criteria have warnings")
+    command.add_argument("--fail-on-problems", action="store_true", help="exit with 1 where data could not be read")
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    _version_option(command)
+    command.set_defaults(run=run_screen)
+
+
+def _check(commands: Any) -> None:
+    command = commands.add_parser("check", help="say how criteria were understood, what they read, and what is wrong")
+    command.add_argument("criteria", nargs="+", metavar="PATH")
+    command.add_argument("--strict", action="store_true", help="exit with 1 where there are warnings")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    _version_option(command)
+    command.set_defaults(run=run_check)
+
+
+def _fhirpath(commands: Any) -> None:
+    command = commands.add_parser("fhirpath", help="evaluate one FHIRPath expression on a JSON file")
+    command.add_argument("expression")
+    command.add_argument("file", nargs="?", help="a resource as JSON (- for standard input)")
+    command.add_argument("--show", choices=("elm", "python"), help="show what it compiles to")
+    command.add_argument("--lenient", action="store_true", help="let unknown elements pass as empty")
+    command.add_argument("--strict", action="store_true", help="take warnings as errors")
+    command.add_argument("--now", metavar="TIME")
+    command.add_argument("--timezone", default="UTC")
+    _version_option(command)
+    command.set_defaults(run=run_fhirpath)
+
+
+def _schema(commands: Any) -> None:
+    command = commands.add_parser("schema", help="print the JSON Schema of an output")
+    command.add_argument("name", nargs="?", default="verdict", choices=("verdict", "problem", "run"))
+    command.set_defaults(run=run_schema)
+
+
+# -- commands
+
+
+def run_screen(options: argparse.Namespace) -> int:
+    """`eligibility screen`"""
+    from engine.ui.screen import screen_command
+
+    return screen_command(options)
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """`eligibility check`"""
+    from engine.ui.check import check_command
+
+    return check_command(options)
+
+
+def run_fhirpath(options: argparse.Namespace) -> int:
+    """`eligibility fhirpath`"""
+    from decimal import Decimal
+
+    import msgspec
+
+    from engine.compiler.elm import to_json
+    from engine.compiler.fhirpath import compile_fhirpath
+    from engine.data.versions import version_of
+    from engine.runners.screening import evaluation_time
+
+    resource: Any = None
+    if options.file:
+        raw = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
+        try:
+            resource = msgspec.json.Decoder(float_hook=Decimal).decode(raw)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{options.file}: not valid JSON: {error}") from None
+    root = resource.get("resourceType") if isinstance(resource, dict) else None
+    version = options.fhir or (version_of(resource) if resource else None) or "r4"
+    try:
+        compiled = compile_fhirpath(
+            options.expression, model=version, root=root, lenient=options.lenient, strict=options.strict
+        )
+        for diagnostic in compiled.diagnostics:
+            print(diagnostic.render(), file=sys.stderr)
+        if options.show == "elm":
+            print(json.dumps(to_json(compiled.node), indent=2, ensure_ascii=False))
+        elif options.show == "python":
+            print(compiled.python, end="")
+        if options.show and not options.file:
+            return OK
+        moment = evaluation_time(options.now, options.timezone)
+        for item in compiled.evaluate(resource, now=moment, timezone=options.timezone):
+            print(f"{shown(item.value)}  ({item.type})")
+    except DiagnosticError as error:
+        print(error, file=sys.stderr)
+        return ERRORS
+    except EvaluationError as error:
+        where = f" in `{options.expression[error.span.start : error.span.end]}`" if error.span is not None else ""
+        print(f"error[{error.code}]: {error.message}{where}", file=sys.stderr)
+        return ERRORS
+    return OK
+
+
+def run_schema(options: argparse.Namespace) -> int:
+    """`eligibility schema`"""
+    from engine.output.schema import json_schema
+
+    print(json.dumps(json_schema(options.name), indent=2))
+    return OK
+
+
+def shown(value: Any) -> str:
+    """A result value for a terminal."""
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""`eligibility screen`: the run, its progress, and the table at its end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from engine.algebra.diagnostic import Diagnostic
+from engine.output.lines import line_of
+from engine.output.table import summary_table
+from engine.runners.run import RunOptions, run
+from engine.runners.screening import Criteria, load_criteria, screen, version_for
+
+
+def screen_command(options: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    for path in (*options.criteria, *options.data):
+        if not Path(path).exists():
+            raise FileNotFoundError(f"{path} does not exist")
+    version = version_for(options.data, options.fhir)
+    criteria = load_criteria(*options.criteria, fhir_version=version)
+    _say(criteria.diagnostics, options.quiet)
+    if not criteria.rules:
+        print("eligibility: there are no criteria to screen with", file=sys.stderr)
+        return 2
+    settings = RunOptions(options.now, options.timezone, options.absent, options.dicomweb)
+    if options.out == "-":
+        problems = _to_stdout(criteria, options, settings)
+    else:
+        progress = _Progress(not options.quiet and sys.stderr.isatty())
+        result = run(criteria, options.criteria, options.data, Path(options.out), settings, progress=progress.step)
+        progress.done()
+        problems = result.record.problems
+        if not options.quiet:
+            print(summary_table(result.record.artifacts, result.record.patients, result.tally.titles))
+            if problems:
+                print(f"{problems} problems with the data: see {Path(options.out) / 'problems.ndjson'}")
+            print(f"written to {options.out}")
+    if criteria.errors:
+        return 2
+    warned = options.strict and any(d.severity == "warning" for d in criteria.diagnostics)
+    return 1 if warned or (options.fail_on_problems and problems) else 0
+
+
+def _to_stdout(criteria: Criteria, options: argparse.Namespace, settings: RunOptions) -> int:
+    count = 0
+
+    def on_problem(problem: object) -> None:
+        nonlocal count
+        count += 1
+        print(f"problem: {problem}", file=sys.stderr)
+
+    for verdict in screen(
+        criteria,
+        options.data,
+        now=settings.now,
+        timezone=settings.timezone,
+        absent=settings.absent,
+        dicomweb=settings.dicomweb,
+        on_problem=on_problem,
+    ):
+        sys.stdout.write(line_of(verdict))
+    return count
+
+
+def _say(diagnostics: tuple[Diagnostic, ...], quiet: bool) -> None:
+    for diagnostic in diagnostics:
+        if diagnostic.severity == "error" or not quiet:
+            print(diagnostic.render(), file=sys.stderr)
+
+
+class _Progress:
+    """A counter on the terminal, through rich, where there is one."""
+
+    def __init__(self, shown: bool) -> None:
+        self._bar = None
+        if shown:
+            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            columns = (SpinnerColumn(), TextColumn("{task.completed:,} verdicts"), TimeElapsedColumn())
+            self._bar = Progress(*columns, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("screen", total=None)
+
+    def step(self, count: int) -> None:
+        if self._bar is not None and count % 50 == 0:
+            self._bar.update(self._task, completed=count)
+
+    def done(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
