@@ -59,17 +59,13 @@ class Element:
         return f"Element({self.value!r}, {self.type!r})"
 
 
-STRING_TYPES = frozenset(
-    "string uri code oid id uuid markdown base64Binary url canonical xhtml".split()
-)
+STRING_TYPES = frozenset("string uri code oid id uuid markdown base64Binary url canonical xhtml".split())
 INTEGER_TYPES = frozenset("integer unsignedInt positiveInt".split())
-QUANTITY_TYPES = frozenset(
-    "Quantity Age Count Distance Duration Money SimpleQuantity MoneyQuantity".split()
-)
+QUANTITY_TYPES = frozenset("Quantity Age Count Distance Duration Money SimpleQuantity MoneyQuantity".split())
 # FHIR type -> System type that operators see (FHIR: "Using FHIRPath", implicit conversions).
 SYSTEM_TYPE: dict[str, str] = {
-    **{name: "String" for name in STRING_TYPES},
-    **{name: "Integer" for name in INTEGER_TYPES},
+    **dict.fromkeys(STRING_TYPES, "String"),
+    **dict.fromkeys(INTEGER_TYPES, "Integer"),
     "integer64": "Long",
     "boolean": "Boolean",
     "decimal": "Decimal",

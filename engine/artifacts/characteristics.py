@@ -105,9 +105,7 @@ class CharacteristicReader:
         path = (*path, "definitionByCombination")
         members = self.evidence_variable(data.get("characteristic") or [], (*path, "characteristic"), f"{number}.")
         members += tuple(
-            Criterion(
-                id=f"{number}.{index + 1}", definition=LinkDefinition(link_id=link), location=self.locate(path)
-            )
+            Criterion(id=f"{number}.{index + 1}", definition=LinkDefinition(link_id=link), location=self.locate(path))
             for index, link in enumerate(data.get("links", ()))
         )
         if code == "dataset":
@@ -115,9 +113,13 @@ class CharacteristicReader:
             self.warn("dataset-combination", message, path)
             code = "all-of"
         if code in ("statistical", "net-effect"):
-            return NotComputableDefinition(reason="statistical", detail=f"a combination of kind {code} has no truth value")
+            return NotComputableDefinition(
+                reason="statistical", detail=f"a combination of kind {code} has no truth value"
+            )
         threshold = data.get("threshold")
-        return CombinationDefinition(code=code, threshold=int(threshold) if threshold is not None else None, members=members)
+        return CombinationDefinition(
+            code=code, threshold=int(threshold) if threshold is not None else None, members=members
+        )
 
     def group(self, items: list[Any], path: Path) -> tuple[Criterion, ...]:
         """Characteristics of a Group: a code and a value."""
@@ -143,9 +145,7 @@ class CharacteristicReader:
         )
 
 
-def group_expressions(
-    resource: Json, libraries: tuple[str, ...], locate: Locate
-) -> tuple[Criterion, ...]:
+def group_expressions(resource: Json, libraries: tuple[str, ...], locate: Locate) -> tuple[Criterion, ...]:
     """Criteria of a Group that is defined by an expression as a whole (extension characteristicExpression)."""
     out = []
     for index, extension in enumerate(resource.get("extension") or ()):

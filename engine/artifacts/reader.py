@@ -69,8 +69,15 @@ class _Reader:
     # -- reading
 
     def report(
-        self, code: str, message: str, entry: _Entry | None, path: KeyPath = (), hint: str | None = None,
-        *, warning: bool = False, file: str | None = None,
+        self,
+        code: str,
+        message: str,
+        entry: _Entry | None,
+        path: KeyPath = (),
+        hint: str | None = None,
+        *,
+        warning: bool = False,
+        file: str | None = None,
     ) -> None:
         location = str(self.locate(entry, path)) if entry is not None else file
         self.diagnostics.append(
@@ -108,7 +115,14 @@ class _Reader:
             kind = data.get("resourceType") if isinstance(data, dict) else None
             if kind not in ("Library", "ValueSet", "CodeSystem", "Measure"):
                 hint = "criteria stand in EvidenceVariable, Group or ResearchStudy resources, or bundles of them"
-                self.report("no-criteria", f"no criteria in this file (it holds {kind or 'no resource'})", None, (), hint, file=str(path))
+                self.report(
+                    "no-criteria",
+                    f"no criteria in this file (it holds {kind or 'no resource'})",
+                    None,
+                    (),
+                    hint,
+                    file=str(path),
+                )
 
     def add(self, data: Any, file: str | None, text: str | None, path: KeyPath, full_url: str | None = None) -> None:
         if isinstance(data, list):
@@ -144,7 +158,12 @@ class _Reader:
             if known is None:
                 self.index[str(key)] = entry
             elif known.resource != resource and key == url and not version:
-                self.report("duplicate-url", f"{key} is the url of more than one artifact; the first is used", entry, warning=True)
+                self.report(
+                    "duplicate-url",
+                    f"{key} is the url of more than one artifact; the first is used",
+                    entry,
+                    warning=True,
+                )
 
     # -- artifacts
 
@@ -209,7 +228,9 @@ class _Reader:
         definition = entry.resource.get("definition")
         target = None
         if isinstance(definition, dict):
-            target = v.reference(definition.get("reference") if isinstance(definition.get("reference"), dict) else definition)
+            target = v.reference(
+                definition.get("reference") if isinstance(definition.get("reference"), dict) else definition
+            )
         if target is None:
             return ()
         found = self.find(target, entry)
@@ -239,7 +260,12 @@ class _Reader:
             return criterion
         if id(found.resource) in stack:
             self.diagnostics.append(
-                Diagnostic("cyclic-reference", f"{definition.reference} leads back to itself", "error", location=str(criterion.location))
+                Diagnostic(
+                    "cyclic-reference",
+                    f"{definition.reference} leads back to itself",
+                    "error",
+                    location=str(criterion.location),
+                )
             )
             cyclic = NotComputableDefinition(reason="cyclic", detail=f"{definition.reference} leads back to itself")
             return criterion.model_copy(update={"definition": cyclic})
@@ -279,7 +305,9 @@ class _Reader:
         if artifact.criteria:
             return True
         resource = entry.resource
-        if resource.get("resourceType") == "Group" and (resource.get("member") or resource.get("membership") == "enumerated"):
+        if resource.get("resourceType") == "Group" and (
+            resource.get("member") or resource.get("membership") == "enumerated"
+        ):
             self.report(
                 "enumerated-group",
                 "the Group lists its members and has no criteria",
@@ -337,7 +365,9 @@ def _combination(resource: Json) -> tuple[str, int | None]:
 
 def _version_of(resource: Json) -> str:
     keys = {key for item in resource.get("characteristic") or () if isinstance(item, dict) for key in item}
-    if resource.get("combinationMethod") or (resource.get("resourceType") == "EvidenceVariable" and "definition" in resource):
+    if resource.get("combinationMethod") or (
+        resource.get("resourceType") == "EvidenceVariable" and "definition" in resource
+    ):
         return "r6"
     if keys & {"definitionByTypeAndValue", "definitionByCombination", "definitionId", "linkId", "timeFromEvent"}:
         return "r5"

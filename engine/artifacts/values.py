@@ -25,7 +25,9 @@ CQF_LIBRARY = "http://hl7.org/fhir/StructureDefinition/cqf-library"
 def coding(data: Any) -> Coding:
     """A Coding."""
     data = data if isinstance(data, dict) else {}
-    return Coding(**{key: data[key] for key in ("system", "code", "display", "version") if isinstance(data.get(key), str)})
+    return Coding(
+        **{key: data[key] for key in ("system", "code", "display", "version") if isinstance(data.get(key), str)}
+    )
 
 
 def concept(data: Any) -> Concept:

@@ -221,9 +221,7 @@ def _reported(e: E, node: Node, call: object) -> str:
     raw: list[str] = []
     for operand in node.operands:
         raw.append(e.temp(e.value(operand)))
-    e.sites.append(
-        {"kind": "comparison", "span": node.span, "operands": [operand.span for operand in node.operands]}
-    )
+    e.sites.append({"kind": "comparison", "span": node.span, "operands": [operand.span for operand in node.operands]})
     site = len(e.sites) - 1
     out = e.name()
     assert callable(call)

@@ -7,9 +7,9 @@ into nested loops without lists in between. What the single nodes turn into stan
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any
 
 from engine.algebra.diagnostic import Span
 from engine.compiler.elm import Node

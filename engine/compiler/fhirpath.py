@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source
 from engine.algebra.element import STRING_TYPES, Element, to_system, type_of
 from engine.artifacts.models import Model, load_model
-from engine.compiler import emit_filters, emit_nodes
+from engine.compiler import emit_filters, emit_nodes, emit_utilities, fhirpath_utilities
+from engine.compiler.coercion import Abort
 from engine.compiler.elm import ANY, Node
 from engine.compiler.emitter import Emitter
 from engine.compiler.fhirpath_functions import FhirPathTranslator
@@ -18,10 +19,9 @@ from engine.compiler.fhirpath_parser import parse
 from engine.compiler.program import Program
 from engine.compiler.references import References
 from engine.compiler.runtime import Environment
-from engine.compiler.translation import Abort
 
 __all__ = ["Expression", "Item", "compile_fhirpath", "translate_fhirpath"]
-_REGISTERED = (emit_nodes, emit_filters)
+_REGISTERED = (emit_nodes, emit_filters, emit_utilities, fhirpath_utilities)
 
 
 class Item(NamedTuple):
@@ -143,14 +143,10 @@ def compile_fhirpath(
     """
     loaded = model if isinstance(model, Model) else load_model(model)
     source = Source(name, text)
-    node, found = translate_fhirpath(
-        source, loaded, root=root, variables=variables, lenient=lenient, strict=strict
-    )
+    node, found = translate_fhirpath(source, loaded, root=root, variables=variables, lenient=lenient, strict=strict)
     emitter = Emitter()
     emitter.function("expression", "ev, ctx", node)
-    program = Program(
-        source, "\n".join(emitter.lines) + "\n", tuple(emitter.spans), emitter.constants, loaded.version
-    )
+    program = Program(source, "\n".join(emitter.lines) + "\n", tuple(emitter.spans), emitter.constants, loaded.version)
     resolves = any(below.kind == "Resolve" for below in node.walk())
     namespace, _, short = (node.type or "").partition(".")
     is_text = short in STRING_TYPES if namespace == "FHIR" else short == "String"

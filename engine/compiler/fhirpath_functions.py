@@ -12,16 +12,9 @@ from typing import Any
 from engine.algebra.operators import arithmetic, comparison, conversion, string, temporal
 from engine.algebra.operators.registry import fhirpath_functions
 from engine.compiler import syntax as s
+from engine.compiler.coercion import BOOLEAN, INTEGER, certainly_many
 from engine.compiler.elm import ANY, Node
-from engine.compiler.translation import (
-    BOOLEAN,
-    INTEGER,
-    STRING,
-    SYSTEM_VARIABLES,
-    Env,
-    Translator,
-    certainly_many,
-)
+from engine.compiler.translation import SYSTEM_VARIABLES, Env, Translator
 from engine.compiler.typing import describe, is_static, merge, system_of
 
 __all__ = ["FUNCTIONS", "FhirPathTranslator"]
@@ -69,9 +62,7 @@ class FhirPathTranslator(Translator):
             if one.is_null:
                 return Node("Null", span=tree.span), after
             arguments = [self.expression(argument, env) for argument in tree.arguments]
-            if is_static(one) and not any(
-                o.parameters[0] == system_of(one.type or "") for o in target.overloads
-            ):
+            if is_static(one) and not any(o.parameters[0] == system_of(one.type or "") for o in target.overloads):
                 return Node("IsStatic", (one,), {"answer": False}, BOOLEAN, span=tree.span), after
             converted = self.apply(target, [one, *arguments], tree.span, tree.name)
             return Node("Converts", (one, converted), types=BOOLEAN, span=tree.span), after
@@ -113,13 +104,17 @@ class FhirPathTranslator(Translator):
     def text_argument(self, tree: s.Call, env: Env, index: int = 0) -> Node:
         node = self.system(self.singleton(self.expression(tree.arguments[index], env)))
         if node.type is not None and node.type != "System.String":
-            raise self.fail("argument-type", f"{tree.name}() takes a String, not {describe(node)}", tree.arguments[index].span)
+            raise self.fail(
+                "argument-type", f"{tree.name}() takes a String, not {describe(node)}", tree.arguments[index].span
+            )
         return node
 
     def number_argument(self, tree: s.Call, env: Env, index: int = 0) -> Node:
         node = self.system(self.singleton(self.expression(tree.arguments[index], env)))
         if node.type is not None and node.type != "System.Integer":
-            raise self.fail("argument-type", f"{tree.name}() takes an Integer, not {describe(node)}", tree.arguments[index].span)
+            raise self.fail(
+                "argument-type", f"{tree.name}() takes an Integer, not {describe(node)}", tree.arguments[index].span
+            )
         return node
 
     def constant_name(self, tree: s.Call, env: Env) -> str:
@@ -159,7 +154,9 @@ class FhirPathTranslator(Translator):
                 key = "value" + kind[0].upper() + kind[1:]
             operands.append(self.system(node))
             keys.append(key)
-        return Node("NewObject", tuple(operands), {"type": tree.name, "keys": keys}, (f"FHIR.{tree.name}",), span=tree.span)
+        return Node(
+            "NewObject", tuple(operands), {"type": tree.name, "keys": keys}, (f"FHIR.{tree.name}",), span=tree.span
+        )
 
 
 _FACTORIES: dict[str, tuple[str, ...]] = {
@@ -276,8 +273,10 @@ def _repeat(name: str, unique: bool) -> None:
             if set(body.types) <= set(types):
                 break
             del t.diagnostics[before:]
-            types = merge(types, body.types) if not set(types) & set(body.types) and len(types) > 1 else (
-                body.types if types == source.types else merge(types, body.types)
+            types = (
+                merge(types, body.types)
+                if not set(types) & set(body.types) and len(types) > 1
+                else (body.types if types == source.types else merge(types, body.types))
             )
         first = source
         if len(types) != 1 or types[0] == ANY:
@@ -477,137 +476,7 @@ def _aggregate(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     return Node("Aggregate", (t.box(source), t.box(body), t.box(start)), {"scope": number}, (ANY,), body.many)
 
 
-def _numeric(name: str) -> None:
-    @function(name)
-    def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-        systems = {system_of(x) for x in source.types} if ANY not in source.types else {None}
-        numbers = {"Integer", "Long", "Decimal", "Quantity"}
-        allowed = numbers if name in ("sum", "avg") else numbers | {"String", "Date", "DateTime", "Time"}
-        if systems and None not in systems and not systems & allowed:
-            raise t.fail("argument-type", f"{name}() cannot take {describe(source)}", tree.span)
-        values = t.together([source])[0]
-        types = values.types
-        if name == "avg" and types in (INTEGER, ("System.Long",)):
-            types = ("System.Decimal",)
-        return Node("AggregateNumbers", (values,), {"function": name}, types)
-
-
-for _name in ("min", "max", "sum", "avg"):
-    _numeric(_name)
-
-
-@function("join", 0, 1)
-def _join(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    if source.type is not None and system_of(source.type) != "String":
-        raise t.fail("argument-type", f"join() takes Strings, not {describe(source)}", tree.span)
-    operands = [t.together([source])[0]]
-    if tree.arguments:
-        operands.append(t.text_argument(tree, env))
-    return Node("Join", tuple(operands), types=STRING)
-
-
 @function("not")
 def _not(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     one = t.singleton(source)
     return Node("Not", (t.condition(one),), types=BOOLEAN)
-
-
-# -- tree, types, utilities
-
-
-@function("children")
-def _children(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("Children", (t.box(source),), types=(ANY,), many=True)
-
-
-@function("descendants")
-def _descendants(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("Descendants", (t.box(source),), types=(ANY,), many=True)
-
-
-@function("type")
-def _type(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("TypeInfo", (t.box(source),), types=("System.TypeInfo",), many=source.many)
-
-
-@function("trace", 1, 2)
-def _trace(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    name = t.text_argument(tree, env)
-    operands = [source, name]
-    attrs: dict[str, Any] = {}
-    if len(tree.arguments) > 1:
-        number, body = t.iterate(tree, source, env, 1)
-        attrs["scope"] = number
-        operands.append(body)
-    return Node("Trace", tuple(operands), attrs, source.types, source.many)
-
-
-for _name, _type_name in (("now", "DateTime"), ("today", "Date"), ("timeOfDay", "Time")):
-
-    def _clock(kind: str, type_name: str) -> None:
-        @function(kind)
-        def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-            return Node("Clock", attrs={"function": kind}, types=(f"System.{type_name}",))
-
-    _clock(_name, _type_name)
-
-
-@function("extension", 1)
-def _extension(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    url = t.text_argument(tree, env)
-    return Node("Extension", (source, url), types=("FHIR.Extension",), many=True)
-
-
-@function("hasValue")
-def _has_value(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("HasValue", (t.box(source),), types=BOOLEAN)
-
-
-@function("getValue")
-def _get_value(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    one = t.singleton(source)
-    if one.type is not None and system_of(one.type) is not None:
-        return t.system(one)
-    return Node("GetValue", (t.box(one),), types=(ANY,))
-
-
-@function("resolve")
-def _resolve(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    allowed = ("FHIR.Reference", "FHIR.CodeableReference", "FHIR.canonical", "FHIR.uri", "FHIR.url")
-    if source.type is not None and source.type not in allowed and system_of(source.type) != "String":
-        raise t.fail("argument-type", f"resolve() takes references, not {describe(source)}", tree.span)
-    targets = tuple(
-        f"FHIR.{name}" for name in source.attrs.get("targets", ()) if t.model.has_type(name)
-    )
-    types = ("FHIR.Resource",)
-    if targets and not set(targets) & {"FHIR.Resource", "FHIR.DomainResource"}:
-        types = targets if len(targets) <= 60 else types
-    return Node("Resolve", (source,), types=types, many=source.many)
-
-
-@function("conformsTo", 1)
-def _conforms(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("ConformsTo", (t.box(t.singleton(source)), t.text_argument(tree, env)), types=BOOLEAN)
-
-
-@function("htmlChecks")
-def _html(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("HtmlChecks", (t.box(t.singleton(source)),), types=BOOLEAN)
-
-
-@function("memberOf", 1)
-def _member_of(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("MemberOf", (t.box(t.singleton(source)), t.text_argument(tree, env)), types=BOOLEAN)
-
-
-def _unsupported(name: str, why: str) -> None:
-    @function(name, 0, 255)
-    def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-        raise t.fail("unsupported", f"{name}() is not supported: {why}", tree.name_span)
-
-
-for _name in ("subsumes", "subsumedBy"):
-    _unsupported(_name, "it needs a code system with its hierarchy")
-for _name in ("elementDefinition", "slice", "checkModifiers"):
-    _unsupported(_name, "it needs the StructureDefinitions of profiles")
-_unsupported("hasTemplateIdOf", "it is defined for CDA documents, which are not read here")

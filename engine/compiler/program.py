@@ -64,7 +64,9 @@ class Program:
         if isinstance(error, RecursionError):
             return EvaluationError("too-deep", "the data is nested too deeply for this expression", span)
         if isinstance(error, (AttributeError, TypeError, KeyError)):
-            return EvaluationError("malformed-data", f"the data does not have the shape its type demands: {error}", span)
+            return EvaluationError(
+                "malformed-data", f"the data does not have the shape its type demands: {error}", span
+            )
         return EvaluationError("evaluation", f"{error.__class__.__name__}: {error}", span)
 
     def span_of(self, traceback: types.TracebackType | None) -> Span | None:

@@ -12,7 +12,9 @@ from typing import Any
 
 Resource = dict[str, Any]
 Resolver = Callable[[str], "Resource | None"]
-_RESTFUL = re.compile(r"(?P<root>(?:https?)://.+/)?(?P<path>[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})(?:/_history/(?P<version>[^/]+))?")
+_RESTFUL = re.compile(
+    r"(?P<root>(?:https?)://.+/)?(?P<path>[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})(?:/_history/(?P<version>[^/]+))?"
+)
 
 
 class References:

@@ -205,9 +205,7 @@ class _Builder:
                 definition.reason, "needs-review" if needs_review else "not-computable"
             )
             rule.detail = definition.detail
-        elif isinstance(
-            definition, (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)
-        ):
+        elif isinstance(definition, (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)):
             self.coded(rule, criterion)
         if criterion.also is not None and not isinstance(definition, ExpressionDefinition):
             self.beside(rule, criterion.also)
@@ -244,7 +242,10 @@ class _Builder:
         language = (expression.language or "").strip().lower()
         text = expression.text or ""
         if language in CQL_LANGUAGES:
-            rule.reason, rule.detail = "not-computable", f"the expression is {language}, which this version does not run"
+            rule.reason, rule.detail = (
+                "not-computable",
+                f"the expression is {language}, which this version does not run",
+            )
             return
         if language not in FHIRPATH_LANGUAGES:
             shown = language or "no language"

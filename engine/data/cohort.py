@@ -90,7 +90,9 @@ class Cohort:
                 return url.partition("/_history/")[0]
         return name
 
-    def _report(self, loaded: Loaded, code: str, message: str, *, warning: bool = False, hint: str | None = None) -> None:
+    def _report(
+        self, loaded: Loaded, code: str, message: str, *, warning: bool = False, hint: str | None = None
+    ) -> None:
         self.on_problem(
             Problem(
                 file=loaded.file,

@@ -46,7 +46,9 @@ def data_files(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[P
         if path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.is_file() and p.name.lower().endswith(SUFFIXES))
             if not found:
-                on_problem(Problem(file=str(path), code="no-data-files", message="no JSON or NDJSON file in this folder"))
+                on_problem(
+                    Problem(file=str(path), code="no-data-files", message="no JSON or NDJSON file in this folder")
+                )
             yield from found
         elif path.exists():
             yield path
@@ -83,9 +85,7 @@ def _decode(raw: bytes, decoder: msgspec.json.Decoder[Any]) -> tuple[Any, str | 
         return None, "nested too deeply"
 
 
-def _lines(
-    raw: bytes, file: str, decoder: msgspec.json.Decoder[Any], on_problem: OnProblem
-) -> Iterator[Loaded]:
+def _lines(raw: bytes, file: str, decoder: msgspec.json.Decoder[Any], on_problem: OnProblem) -> Iterator[Loaded]:
     for number, line in enumerate(raw.split(b"\n"), start=1):
         line = line.strip()
         if not line:
@@ -99,9 +99,7 @@ def _lines(
             yield loaded
 
 
-def _document(
-    raw: bytes, file: str, decoder: msgspec.json.Decoder[Any], on_problem: OnProblem
-) -> Iterator[Loaded]:
+def _document(raw: bytes, file: str, decoder: msgspec.json.Decoder[Any], on_problem: OnProblem) -> Iterator[Loaded]:
     data, why = _decode(raw, decoder)
     if why is not None:
         hint = "if this is NDJSON, name the file .ndjson" if b"}\n{" in raw[:1_000_000] else None
@@ -154,4 +152,6 @@ def _bundle(bundle: Resource, file: str, on_problem: OnProblem, line: int | None
             yield from _one(item["resource"], file, index, item.get("fullUrl"), on_problem, line)
         elif not item.get("response"):
             message = "the entry holds no resource"
-            on_problem(Problem(file=file, line=line, entry=index, code="empty-entry", severity="warning", message=message))
+            on_problem(
+                Problem(file=file, line=line, entry=index, code="empty-entry", severity="warning", message=message)
+            )

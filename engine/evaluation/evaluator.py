@@ -208,9 +208,7 @@ class Evaluator:
                 f"{_words(other.value)}; the expression is preferred"
             )
 
-    def gather(
-        self, rule: Rule, code: Code, trace: Trace, outcome: Outcome, environment: PatientEnvironment
-    ) -> None:
+    def gather(self, rule: Rule, code: Code, trace: Trace, outcome: Outcome, environment: PatientEnvironment) -> None:
         """Evidence and images of a criterion from the trace of its first run."""
         compartment = environment.compartment
         doubtful: dict[int, Doubt] = {id(d.row): d for d in trace.doubts.values()}

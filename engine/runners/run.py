@@ -149,4 +149,3 @@ def _write_groups(criteria: Criteria, included: dict[str, list[str]], out: Path,
         group = group_of(rules.artifact, rules.title, included[rules.artifact], criteria.fhir_version, now)
         name = f"included-{index}.json" if several else "included.json"
         write_text(out / name, json.dumps(group, indent=2, ensure_ascii=False) + "\n")
-

@@ -134,9 +134,7 @@ def compartments(
         else:
             paths.append(item)
     if paths:
-        yield from read_patients(
-            paths, model=load_model(fhir_version), on_problem=on_problem or (lambda problem: None)
-        )
+        yield from read_patients(paths, model=load_model(fhir_version), on_problem=on_problem or (lambda problem: None))
 
 
 @dataclass(slots=True)

@@ -41,7 +41,9 @@ def _leaf(rule: Rule) -> bool:
 def _show(rules: RuleSet) -> None:
     version = f"|{rules.version}" if rules.version else ""
     print(f"{rules.kind} {rules.artifact}{version}")
-    print(f"  {rules.title} -- {rules.combination}{_threshold(rules.threshold)}, patients in FHIR {rules.model.upper()}")
+    print(
+        f"  {rules.title} -- {rules.combination}{_threshold(rules.threshold)}, patients in FHIR {rules.model.upper()}"
+    )
     for rule in rules.rules:
         _show_rule(rule, "  ")
     print()

@@ -10,10 +10,20 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from engine.algebra.diagnostic import DiagnosticError, EvaluationError
+from engine.compiler.elm import to_json
+from engine.compiler.fhirpath import compile_fhirpath
+from engine.data.versions import version_of
+from engine.output.schema import json_schema
+from engine.runners.screening import evaluation_time
+from engine.ui.check import check_command
+from engine.ui.screen import screen_command
 from engine.version import __version__
 
 OK, WARNINGS, ERRORS, INTERRUPTED = 0, 1, 2, 130
@@ -36,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    top = argparse.ArgumentParser(prog="eligibility", description="Screens patients against eligibility criteria published in FHIR.")
+    top = argparse.ArgumentParser(
+        prog="eligibility", description="Screens patients against eligibility criteria published in FHIR."
+    )
     top.add_argument("--version", action="version", version=f"eligibility {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _screen(commands)
@@ -47,18 +59,33 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _version_option(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patients: r4, r4b or r5 (default: from the data)")
+    command.add_argument(
+        "--fhir", metavar="VERSION", help="FHIR version of the patients: r4, r4b or r5 (default: from the data)"
+    )
 
 
 def _screen(commands: Any) -> None:
     command = commands.add_parser("screen", help="screen a cohort and write verdicts with evidence and image UIDs")
-    command.add_argument("criteria", nargs="+", help="files, folders or bundles with EvidenceVariable, Group or ResearchStudy")
-    command.add_argument("--data", nargs="+", required=True, metavar="PATH", help="patients: bundles, NDJSON, folders of them, .gz")
-    command.add_argument("--out", required=True, metavar="DIR", help="output folder; - writes verdicts to standard output only")
+    command.add_argument(
+        "criteria", nargs="+", help="files, folders or bundles with EvidenceVariable, Group or ResearchStudy"
+    )
+    command.add_argument(
+        "--data", nargs="+", required=True, metavar="PATH", help="patients: bundles, NDJSON, folders of them, .gz"
+    )
+    command.add_argument(
+        "--out", required=True, metavar="DIR", help="output folder; - writes verdicts to standard output only"
+    )
     command.add_argument("--now", metavar="TIME", help="time of evaluation, ISO 8601 (default: the clock)")
     command.add_argument("--timezone", default="UTC", help="time zone of the evaluation (default: UTC)")
-    command.add_argument("--absent", choices=("default", "unknown", "not-met"), default="default", help="what it means that there is no record at all, for coded criteria (default: measurements unknown, the rest not met)")
-    command.add_argument("--dicomweb", metavar="URL", help="DICOMweb base to link images to where the data names no archive")
+    command.add_argument(
+        "--absent",
+        choices=("default", "unknown", "not-met"),
+        default="default",
+        help="what it means that there is no record at all, for coded criteria (default: measurements unknown, the rest not met)",
+    )
+    command.add_argument(
+        "--dicomweb", metavar="URL", help="DICOMweb base to link images to where the data names no archive"
+    )
     command.add_argument("--strict", action="store_true", help="exit with 1 where criteria have warnings")
     command.add_argument("--fail-on-problems", action="store_true", help="exit with 1 where data could not be read")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -99,29 +126,16 @@ def _schema(commands: Any) -> None:
 
 def run_screen(options: argparse.Namespace) -> int:
     """`eligibility screen`"""
-    from engine.ui.screen import screen_command
-
     return screen_command(options)
 
 
 def run_check(options: argparse.Namespace) -> int:
     """`eligibility check`"""
-    from engine.ui.check import check_command
-
     return check_command(options)
 
 
 def run_fhirpath(options: argparse.Namespace) -> int:
     """`eligibility fhirpath`"""
-    from decimal import Decimal
-
-    import msgspec
-
-    from engine.compiler.elm import to_json
-    from engine.compiler.fhirpath import compile_fhirpath
-    from engine.data.versions import version_of
-    from engine.runners.screening import evaluation_time
-
     resource: Any = None
     if options.file:
         raw = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
@@ -158,8 +172,6 @@ def run_fhirpath(options: argparse.Namespace) -> int:
 
 def run_schema(options: argparse.Namespace) -> int:
     """`eligibility schema`"""
-    from engine.output.schema import json_schema
-
     print(json.dumps(json_schema(options.name), indent=2))
     return OK
 

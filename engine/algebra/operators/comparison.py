@@ -40,9 +40,9 @@ def _ordered(name: str, symbol: str, decide: _Decide) -> None:
     numbers = ("(Integer, Integer) Boolean", "(Long, Long) Boolean", "(Decimal, Decimal) Boolean")
     texts = "(String, String) Boolean"
     section = f"Comparison: {name}"
-    operator(
-        name, *numbers, texts, fhirpath=symbol, cql=symbol, section=section, inline="({0} " + symbol + " {1})"
-    )(plain)
+    operator(name, *numbers, texts, fhirpath=symbol, cql=symbol, section=section, inline="({0} " + symbol + " {1})")(
+        plain
+    )
     operator(name, "(Date, Date) Boolean?", "(DateTime, DateTime) Boolean?", "(Time, Time) Boolean?")(temporal)
     operator(name, "(Quantity, Quantity) Boolean?")(quantities)
 

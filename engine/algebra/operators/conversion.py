@@ -125,7 +125,9 @@ def date_of_string(a: str) -> Date | None:
         return None
 
 
-@operator("ToDateTime", "(DateTime) DateTime", fhirpath="toDateTime", cql="ToDateTime", section="Conversion: toDateTime")
+@operator(
+    "ToDateTime", "(DateTime) DateTime", fhirpath="toDateTime", cql="ToDateTime", section="Conversion: toDateTime"
+)
 def datetime_of_datetime(a: DateTime) -> DateTime:
     return a
 
@@ -173,7 +175,9 @@ def read_quantity(text: str) -> Quantity | None:
     return make(number, unit, False)
 
 
-@operator("ToQuantity", "(Quantity) Quantity", fhirpath="toQuantity", cql="ToQuantity", section="Conversion: toQuantity")
+@operator(
+    "ToQuantity", "(Quantity) Quantity", fhirpath="toQuantity", cql="ToQuantity", section="Conversion: toQuantity"
+)
 def quantity_of_quantity(a: Quantity) -> Quantity:
     return a
 

@@ -80,9 +80,7 @@ def operator(
                 raise ValueError(f"operator {name}: cannot read the signature {signature!r}")
             parameters = tuple(p.strip() for p in match.group(1).split(",") if p.strip())
             result = match.group(2)
-            entry.overloads.append(
-                Overload(parameters, result.rstrip("?"), result.endswith("?"), function, inline)
-            )
+            entry.overloads.append(Overload(parameters, result.rstrip("?"), result.endswith("?"), function, inline))
         return function
 
     return register

@@ -13,12 +13,16 @@ from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.operators.registry import operator
 
 
-@operator("Concatenate", "(String, String) String", fhirpath="&", cql="&", section="String: Concatenate", nulls="handled")
+@operator(
+    "Concatenate", "(String, String) String", fhirpath="&", cql="&", section="String: Concatenate", nulls="handled"
+)
 def concatenate(a: str | None, b: str | None) -> str:
     return (a or "") + (b or "")
 
 
-@operator("StartsWith", "(String, String) Boolean", fhirpath="startsWith", cql="StartsWith", section="String: StartsWith")
+@operator(
+    "StartsWith", "(String, String) Boolean", fhirpath="startsWith", cql="StartsWith", section="String: StartsWith"
+)
 def starts_with(text: str, prefix: str) -> bool:
     return text.startswith(prefix)
 
@@ -93,7 +97,9 @@ def matches(text: str, regex: str) -> bool:
     return pattern(regex).search(text) is not None
 
 
-@operator("MatchesFull", "(String, String) Boolean", fhirpath="matchesFull", cql="Matches", section="FHIRPath: matchesFull")
+@operator(
+    "MatchesFull", "(String, String) Boolean", fhirpath="matchesFull", cql="Matches", section="FHIRPath: matchesFull"
+)
 def matches_full(text: str, regex: str) -> bool:
     return pattern(regex).fullmatch(text) is not None
 

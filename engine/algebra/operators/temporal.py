@@ -143,7 +143,9 @@ for _name in ("hour", "minute", "second", "millisecond"):
     _component(f"{_name}Of", _name, "DateTime", "Time")
 
 
-@operator("TimezoneOffsetFrom", "(DateTime) Decimal?", fhirpath="timezoneOffsetOf", section="FHIRPath: timezoneOffsetOf")
+@operator(
+    "TimezoneOffsetFrom", "(DateTime) Decimal?", fhirpath="timezoneOffsetOf", section="FHIRPath: timezoneOffsetOf"
+)
 def timezone_offset(value: DateTime) -> Decimal | None:
     return None if value.offset_minutes is None else Decimal(value.offset_minutes) / 60
 

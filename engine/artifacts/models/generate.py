@@ -23,7 +23,16 @@ FHIR_TYPE = PREFIX + "structuredefinition-fhir-type"
 # What the R5 compartment covers beyond the types of R4, where no search parameter is at hand.
 # Where one of these links to the patient, the record is about the patient; other links (a performer, an author) are not.
 ABOUT = ("patient", "subject", "beneficiary", "individual", "candidate", "for")
-SUBJECT_NAMES = ("patient", "subject", "beneficiary", "individual", "candidate", "for", "subscriber", "participant.actor")
+SUBJECT_NAMES = (
+    "patient",
+    "subject",
+    "beneficiary",
+    "individual",
+    "candidate",
+    "for",
+    "subscriber",
+    "participant.actor",
+)
 
 
 def read_definitions(folder: Path) -> list[dict[str, Any]]:
@@ -47,7 +56,10 @@ def type_names(element: dict[str, Any], path: str) -> tuple[list[str], list[str]
     for kind in element.get("type", []):
         code = kind["code"]
         if code.startswith(SYSTEM):
-            code = next((e.get("valueUrl") or e.get("valueUri") for e in kind.get("extension", []) if e["url"] == FHIR_TYPE), None)
+            code = next(
+                (e.get("valueUrl") or e.get("valueUri") for e in kind.get("extension", []) if e["url"] == FHIR_TYPE),
+                None,
+            )
             code = code or code_of_system(kind["code"])
             if path in ("Resource.id",):
                 code = "id"

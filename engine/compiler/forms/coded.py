@@ -192,7 +192,9 @@ def _type_and_value(model: Model, definition: TypeAndValueDefinition) -> list[Se
     kind, resource = kind_of_type(definition.type)
     value = definition.value
     if kind == "unknown":
-        raise NotComputable(f"the type {label(definition.type)!r} is text that maps to no kind of record", "needs-review")
+        raise NotComputable(
+            f"the type {label(definition.type)!r} is text that maps to no kind of record", "needs-review"
+        )
     if kind == "value" or (kind == "any-observation" and value is not None and value.kind == "concept"):
         if value is None or value.concept is None:
             raise NotComputable("the value alone is the definition, and it is no coded concept", "needs-review")
@@ -204,7 +206,9 @@ def _type_and_value(model: Model, definition: TypeAndValueDefinition) -> list[Se
         raise NotComputable("a truth value of a kind of record as a whole needs a person to read it", "needs-review")
     if value is None or value.concept is None:
         given = value.kind if value is not None else "nothing"
-        raise NotComputable(f"{label(definition.type)!r} is compared with a coded value, not with {given}", "needs-review")
+        raise NotComputable(
+            f"{label(definition.type)!r} is compared with a coded value, not with {given}", "needs-review"
+        )
     if definition.offset is not None:
         raise NotComputable("an offset from the limits of normal has a meaning for measured values only")
     types = [resource] if resource and resource_kind(model, resource) is not None else types_of_kind(model, kind)
@@ -273,7 +277,9 @@ def _limit(offset: Concept) -> str:
         return "referenceRange.high.first()"
     if "LNL" in codes:
         return "referenceRange.low.first()"
-    raise NotComputable(f"the offset {label(offset)!r} is neither the upper nor the lower limit of normal", "needs-review")
+    raise NotComputable(
+        f"the offset {label(offset)!r} is neither the upper nor the lower limit of normal", "needs-review"
+    )
 
 
 # -- data requirement

@@ -23,9 +23,7 @@ def first_of(paths: tuple[str, ...], prefix: str = "") -> str:
     return full[0] if len(full) == 1 else f"({' | '.join(full)}).first()"
 
 
-def time_test(
-    model: Model, row_type: str, constraint: TimeConstraint, linked: FindSelections
-) -> str:
+def time_test(model: Model, row_type: str, constraint: TimeConstraint, linked: FindSelections) -> str:
     """FHIRPath condition on a row (`$this`): that its date satisfies the constraint.
 
     `linked` finds the rows of another characteristic by its linkId. Raises NotComputable.
@@ -47,7 +45,9 @@ def time_test(
     elif event.kind == "id" and event.id:
         found = linked(event.id)
         if found is None:
-            raise NotComputable(f"{constraint.origin}: no coded characteristic has the id {event.id!r}", "unresolved-reference")
+            raise NotComputable(
+                f"{constraint.origin}: no coded characteristic has the id {event.id!r}", "unresolved-reference"
+            )
         selections = found
     else:
         raise NotComputable(f"{constraint.origin}: an event given as {event.kind} cannot be found in the data")

@@ -1,0 +1,144 @@
+"""FHIRPath functions on trees and types, references, the clock, sums and joins, and what FHIR adds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.compiler import syntax as s
+from engine.compiler.coercion import BOOLEAN, INTEGER, STRING
+from engine.compiler.elm import ANY, Node
+from engine.compiler.fhirpath_functions import FhirPathTranslator, function
+from engine.compiler.translation import Env
+from engine.compiler.typing import describe, system_of
+
+T = FhirPathTranslator
+
+# -- tree, types, utilities
+
+
+@function("children")
+def _children(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+    return Node("Children", (t.box(source),), types=(ANY,), many=True)
+
+
+@function("descendants")
+def _descendants(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+    return Node("Descendants", (t.box(source),), types=(ANY,), many=True)
+
+
+@function("type")
+def _type(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+    return Node("TypeInfo", (t.box(source),), types=("System.TypeInfo",), many=source.many)
+
+
+@function("trace", 1, 2)
+def _trace(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+    name = t.text_argument(tree, env)
+    operands = [source, name]
+    attrs: dict[str, Any] = {}
+    if len(tree.arguments) > 1:
+        number, body = t.iterate(tree, source, env, 1)
+        attrs["scope"] = number
+        operands.append(body)
+    return Node("Trace", tuple(operands), attrs, source.types, source.many)
+
+
+for _name, _type_name in (("now", "DateTime"), ("today", "Date"), ("timeOfDay", "Time")):
+
+    def _clock(kind: str, type_name: str) -> None:
+        @function(kind)
+        def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+            return Node("Clock", attrs={"function": kind}, types=(f"System.{type_name}",))
+
+    _clock(_name, _type_name)
+
+
+@function("extension", 1)
+def _extension(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+    url = t.text_argument(tree, env)
+    return Node("Extension", (source, url), types=("FHIR.Extension",), many=True)
+
+
+@function("hasValue")
+def _has_value(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+    return Node("HasValue", (t.box(source),), types=BOOLEAN)
+
+
+@function("getValue")
+def _get_value(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+    one = t.singleton(source)
+    if one.type is not None and system_of(one.type) is not None:
+        return t.system(one)
+    return Node("GetValue", (t.box(one),), types=(ANY,))
+
+
+@function("resolve")
+def _resolve(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+    allowed = ("FHIR.Reference", "FHIR.CodeableReference", "FHIR.canonical", "FHIR.uri", "FHIR.url")
+    if source.type is not None and source.type not in allowed and system_of(source.type) != "String":
+        raise t.fail("argument-type", f"resolve() takes references, not {describe(source)}", tree.span)
+    targets = tuple(f"FHIR.{name}" for name in source.attrs.get("targets", ()) if t.model.has_type(name))
+    types = ("FHIR.Resource",)
+    if targets and not set(targets) & {"FHIR.Resource", "FHIR.DomainResource"}:
+        types = targets if len(targets) <= 60 else types
+    return Node("Resolve", (source,), types=types, many=source.many)
+
+
+@function("conformsTo", 1)
+def _conforms(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+    return Node("ConformsTo", (t.box(t.singleton(source)), t.text_argument(tree, env)), types=BOOLEAN)
+
+
+@function("htmlChecks")
+def _html(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+    return Node("HtmlChecks", (t.box(t.singleton(source)),), types=BOOLEAN)
+
+
+@function("memberOf", 1)
+def _member_of(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+    return Node("MemberOf", (t.box(t.singleton(source)), t.text_argument(tree, env)), types=BOOLEAN)
+
+
+def _unsupported(name: str, why: str) -> None:
+    @function(name, 0, 255)
+    def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+        raise t.fail("unsupported", f"{name}() is not supported: {why}", tree.name_span)
+
+
+for _name in ("subsumes", "subsumedBy"):
+    _unsupported(_name, "it needs a code system with its hierarchy")
+for _name in ("elementDefinition", "slice", "checkModifiers"):
+    _unsupported(_name, "it needs the StructureDefinitions of profiles")
+_unsupported("hasTemplateIdOf", "it is defined for CDA documents, which are not read here")
+
+
+# -- numbers and texts
+
+
+def _numeric(name: str) -> None:
+    @function(name)
+    def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+        systems = {system_of(x) for x in source.types} if ANY not in source.types else {None}
+        numbers = {"Integer", "Long", "Decimal", "Quantity"}
+        allowed = numbers if name in ("sum", "avg") else numbers | {"String", "Date", "DateTime", "Time"}
+        if systems and None not in systems and not systems & allowed:
+            raise t.fail("argument-type", f"{name}() cannot take {describe(source)}", tree.span)
+        values = t.together([source])[0]
+        types = values.types
+        if name == "avg" and types in (INTEGER, ("System.Long",)):
+            types = ("System.Decimal",)
+        return Node("AggregateNumbers", (values,), {"function": name}, types)
+
+
+for _name in ("min", "max", "sum", "avg"):
+    _numeric(_name)
+
+
+@function("join", 0, 1)
+def _join(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+    if source.type is not None and system_of(source.type) != "String":
+        raise t.fail("argument-type", f"join() takes Strings, not {describe(source)}", tree.span)
+    operands = [t.together([source])[0]]
+    if tree.arguments:
+        operands.append(t.text_argument(tree, env))
+    return Node("Join", tuple(operands), types=STRING)
