@@ -389,7 +389,7 @@ def load_artifacts(paths: Iterable[str | Path]) -> ArtifactSet:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
         if path.is_dir():
-            files = [p for p in sorted(path.rglob("*.json")) if "cohort" not in p.relative_to(path).parts]
+            files = sorted(path.rglob("*.json"))
             for file in files:
                 reader.read_file(file, given=False)
             if not files:

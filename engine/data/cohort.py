@@ -68,6 +68,8 @@ class Cohort:
             self._by_key[key] = loaded
             return
         assert known.resource is not None
+        if known.resource == resource and resource["resourceType"] in SHARED:
+            return  # every bundle brings its own copy of what all patients share
         if known.resource == resource:
             self._report(loaded, "duplicate", f"{loaded.name} was read before, the same; it counts once", warning=True)
             return
@@ -127,7 +129,7 @@ class Cohort:
                     if value is not None:
                         self._identifiers.setdefault((identifier.get("system"), value), []).append(key)
                         self._identifiers.setdefault((None, value), []).append(key)
-        order: dict[str, _Patient] = patients
+        order = patients
         for loaded in everything:
             assert loaded.resource is not None
             kind = loaded.resource["resourceType"]

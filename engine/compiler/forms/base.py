@@ -26,7 +26,7 @@ class NotComputable(Exception):
 class Selection:
     """Rows of one resource type: `tests` are FHIRPath conditions on a row, joined by `and`.
 
-    `dates` are FHIRPath paths from a row to the point in time it stands for, the first that has a value counts.
+    `code_test` says which rows are of this kind at all, whatever their status and value.
     """
 
     type: str

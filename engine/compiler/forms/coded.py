@@ -68,8 +68,7 @@ def coded_form(model: Model, criterion: Criterion, linked: FindSelections) -> Fo
         selections = selections_of(model, criterion)
         form.text = definition_text(model, criterion, selections, linked)
         form.measurement = any(chosen.type == "Observation" for chosen in selections)
-        if form.measurement:
-            form.presence = " or ".join(f"{c.records}.exists()" for c in selections if c.type == "Observation")
+        form.presence = " or ".join(f"{chosen.records}.exists()" for chosen in selections)
         if isinstance(definition, TypeAndValueDefinition) and definition.device:
             form.warnings.append(("device-ignored", "the device that measured is not checked"))
     except NotComputable as problem:
@@ -224,11 +223,9 @@ def _observations(model: Model, definition: TypeAndValueDefinition) -> list[Sele
     if value is None:
         return [chosen]
     chosen.tests.append(value_test(value, definition.offset))
-    component = Selection("Observation", list(chosen.tests[:-1]))
-    component.tests.append(
-        f"component.exists(code.coding.exists({concept_condition(definition.type)}) and "
-        f"({value_test(value, definition.offset)}))"
-    )
+    coded = f"code.coding.exists({concept_condition(definition.type)})"
+    component = Selection("Observation", list(chosen.tests[:-1]), f"component.exists({coded})")
+    component.tests.append(f"component.exists({coded} and ({value_test(value, definition.offset)}))")
     if definition.offset is not None or value.kind not in ("quantity", "range"):
         return [chosen]
     return [chosen, component]
