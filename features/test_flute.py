@@ -38,7 +38,9 @@ class Record:
     def psa(self, quantity: Resource, status: str = "final") -> None:
         self.remove("Observation")
         code = {"coding": [{"system": "http://loinc.org", "code": "2857-1"}]}
-        self.add({"resourceType": "Observation", "id": "psa", "status": status, "code": code, "valueQuantity": quantity})
+        self.add(
+            {"resourceType": "Observation", "id": "psa", "status": status, "code": code, "valueQuantity": quantity}
+        )
 
     def biopsy(self, name: str, date: str | None) -> None:
         code = {"coding": [{"system": SCT, "code": "86273004"}]}

@@ -62,7 +62,9 @@ def artifacts(modality: str | None, name: str, words: str) -> tuple[dict[str, An
     suspicion = "Suspicion of prostate cancer: abnormal digital rectal examination, or PSA of at least 3 ng/mL"
     images = f"{words} within the year before the biopsy"
     none = f"No {words} before the biopsy, or images from more than a year before it"
-    psa_concept = {"coding": [{"system": LOINC, "code": "2857-1", "display": "Prostate specific Ag in Serum or Plasma"}]}
+    psa_concept = {
+        "coding": [{"system": LOINC, "code": "2857-1", "display": "Prostate specific Ag in Serum or Plasma"}]
+    }
     r5 = {
         **head(f"flute-{name}", f"FLUTE: prostate cancer suspected, {images}"),
         "actual": True,
@@ -118,7 +120,9 @@ def uid(text: str) -> str:
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, 'https://fhir-eligibility.example/' + text).int}"
 
 
-def patient(number: int, *, psa: dict[str, Any] | None, biopsy: str | None, images: dict[str, Any] | None) -> dict[str, Any]:
+def patient(
+    number: int, *, psa: dict[str, Any] | None, biopsy: str | None, images: dict[str, Any] | None
+) -> dict[str, Any]:
     """A bundle with one patient."""
     name = f"example-{number:02}"
     subject = {"reference": f"Patient/{name}"}
@@ -164,7 +168,9 @@ def patient(number: int, *, psa: dict[str, Any] | None, biopsy: str | None, imag
                 "identifier": [
                     {"system": "urn:dicom:uid", "value": f"urn:oid:{study}"},
                     {
-                        "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]},
+                        "type": {
+                            "coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]
+                        },
                         "value": f"A{number:05}",
                     },
                 ],
@@ -181,7 +187,10 @@ def patient(number: int, *, psa: dict[str, Any] | None, biopsy: str | None, imag
                         "instance": [
                             {
                                 "uid": uid(f"{name}/series/{index}/{slice_}"),
-                                "sopClass": {"system": "urn:ietf:rfc:3986", "code": "urn:oid:1.2.840.10008.5.1.4.1.1.4"},
+                                "sopClass": {
+                                    "system": "urn:ietf:rfc:3986",
+                                    "code": "urn:oid:1.2.840.10008.5.1.4.1.1.4",
+                                },
                             }
                             for slice_ in range(2)
                         ],
@@ -203,7 +212,9 @@ def patient(number: int, *, psa: dict[str, Any] | None, biopsy: str | None, imag
                 "address": "https://archive.example/dicom-web",
             }
         )
-    entries = [{"fullUrl": f"https://hospital.example/fhir/{r['resourceType']}/{r['id']}", "resource": r} for r in resources]
+    entries = [
+        {"fullUrl": f"https://hospital.example/fhir/{r['resourceType']}/{r['id']}", "resource": r} for r in resources
+    ]
     return {"resourceType": "Bundle", "type": "collection", "entry": entries}
 
 

@@ -1,0 +1,92 @@
+"""Cases from public bug reports about DICOM UIDs, endpoints and linkage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import engine
+from engine.evaluation.imaging import imaging_link, merge_links, normalise_uid, series_urls, valid_uid
+from engine.evaluation.verdict import ImagingLink
+from tests.shared import reported
+
+
+def links(case: dict[str, Any]) -> list[ImagingLink]:
+    resources = case["input"]["resources"]
+    by_name = {f"{r['resourceType']}/{r['id']}": r for r in resources}
+    studies = [r for r in resources if r["resourceType"] == "ImagingStudy"]
+    return merge_links([imaging_link(s, criterion="c", role="met", failed=None, resolve=by_name.get) for s in studies])
+
+
+def test_no_endpoint() -> None:
+    case = reported("DCM-NO-ENDPOINT")
+    (link,) = links(case)
+    expected = case["expected"]
+    assert link.study == expected["study_uid"]
+    assert [s.uid for s in link.series] == expected["series"]
+    assert [uid for s in link.series for uid in s.instances] == expected["instances"]
+    assert link.urls == expected["urls"]
+    assert link.warnings == ["Endpoint/missing cannot be resolved"]
+
+
+def test_a_base_that_was_given_is_used_where_the_data_names_none() -> None:
+    case = reported("DCM-NO-ENDPOINT")
+    study = next(r for r in case["input"]["resources"] if r["resourceType"] == "ImagingStudy")
+    link = imaging_link(study, criterion="c", role="met", failed=None, resolve=lambda _: None, dicomweb="https://x/rs/")
+    assert link.url == f"https://x/rs/studies/{link.study}"
+
+
+def test_several_endpoints_one_study() -> None:
+    case = reported("DCM-MULTI-ENDPOINT-TYPES")
+    found = links(case)
+    assert len(found) == case["expected"]["studies"]
+    assert series_urls(found[0]) == case["expected"]["urls_for_series"]
+
+
+def test_urn_oid_is_stripped() -> None:
+    case = reported("DCM-URN-OID-STRIP")
+    (link,) = links(case)
+    assert link.study == case["expected"]["study_uid"]
+    assert [s.uid for s in link.series] == case["expected"]["series"]
+    assert series_urls(link) == case["expected"]["urls"]
+    assert link.accession == "A-77"
+
+
+def test_uid_validity() -> None:
+    case = reported("DCM-UID-LENGTH-EMPTY")
+    uids = case["input"]["uids"]
+    assert [valid_uid(uid) for uid in uids] == case["expected"]["valid_as_is"]
+    repaired = [normalise_uid(uid)[0] for uid in uids]
+    assert repaired[5] == repaired[6] == "1.2.40.0.13.777"
+    assert [repaired[i] for i in (0, 2, 3, 4, 7)] == [None] * 5
+
+
+def test_repeated_uids() -> None:
+    case = reported("DCM-UIDS-REPEATED")
+    (link,) = links(case)
+    assert link.study == case["expected"]["study_uid"]
+    assert [s.uid for s in link.series] == case["expected"]["series"]
+    assert [uid for s in link.series for uid in s.instances] == case["expected"]["instances"]
+    assert "a series has the UID of the study" in link.warnings
+    assert any("listed twice" in warning for warning in link.warnings)
+
+
+def test_statuses() -> None:
+    case = reported("DCM-STATUS-CANCELLED")
+    found = {link.resource: link for link in links(case)}
+    assert found["ImagingStudy/s0"].study in case["expected"]["linked"]
+    assert found["ImagingStudy/s0"].warnings == []
+    noted = [f"{found[f'ImagingStudy/{s}'].study}" for s in ("s3", "s4")]
+    assert noted == [text.partition(" ")[0] for text in case["expected"]["linked_with_note"]]
+    assert all(found[f"ImagingStudy/{s}"].warnings for s in ("s3", "s4"))
+    assert [found[f"ImagingStudy/{s}"].study for s in ("s1", "s2")] == [None, None]
+
+
+@pytest.mark.parametrize("study", ["is1", "is2"])
+def test_modality_of_study_and_series(study: str) -> None:
+    case = reported("DCM-MODALITY-STUDY-VS-SERIES")
+    resource = next(r for r in case["input"]["resources"] if r["id"] == study)
+    for name, text in case["input"]["expressions"].items():
+        compiled = engine.compile_fhirpath(text, root="ImagingStudy")
+        assert [item.value for item in compiled.evaluate(resource)] == case["expected"][study][name], name
