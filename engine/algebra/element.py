@@ -91,7 +91,7 @@ def malformed(value: Any, what: str) -> EvaluationError:
 def to_text(value: Any) -> str | None:
     """System.String of a raw string-like primitive."""
     if value.__class__ is str or value is None:
-        return value  # type: ignore[no-any-return]
+        return value
     if value.__class__ is Element:
         return to_text(value.value)
     raise malformed(value, "a string")
@@ -100,7 +100,7 @@ def to_text(value: Any) -> str | None:
 def to_boolean(value: Any) -> bool | None:
     """System.Boolean of a raw boolean primitive."""
     if value is True or value is False or value is None:
-        return value  # type: ignore[no-any-return]
+        return value
     if value.__class__ is Element:
         return to_boolean(value.value)
     raise malformed(value, "true or false")
@@ -109,7 +109,7 @@ def to_boolean(value: Any) -> bool | None:
 def to_integer(value: Any) -> int | None:
     """System.Integer (or Long: FHIR writes integer64 as a JSON string) of a raw integer primitive."""
     if value.__class__ is int or value is None:
-        return value  # type: ignore[no-any-return]
+        return value
     if value.__class__ is Element:
         return to_integer(value.value)
     if value.__class__ is str and value.lstrip("-").isdigit():
@@ -123,7 +123,7 @@ def to_decimal(value: Any) -> Decimal | None:
     """System.Decimal of a raw decimal primitive; written digits are kept."""
     kind = value.__class__
     if kind is Decimal or value is None:
-        return value  # type: ignore[no-any-return]
+        return value
     if kind is int:
         return Decimal(value)
     if kind is float:

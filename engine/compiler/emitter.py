@@ -229,7 +229,7 @@ class Emitter:
         for index in optional:
             operands[index] = self.temp(operands[index])
         if overload.inline is not None:
-            call = overload.inline.format(*operands)
+            call = str(overload.inline.format(*operands))
         else:
             call = f"{self.constant(overload.function, overload.function.__name__ + '_')}({', '.join(operands)})"
         if not optional:

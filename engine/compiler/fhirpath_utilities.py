@@ -78,7 +78,7 @@ def _resolve(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     if source.type is not None and source.type not in allowed and system_of(source.type) != "String":
         raise t.fail("argument-type", f"resolve() takes references, not {describe(source)}", tree.span)
     targets = tuple(f"FHIR.{name}" for name in source.attrs.get("targets", ()) if t.model.has_type(name))
-    types = ("FHIR.Resource",)
+    types: tuple[str, ...] = ("FHIR.Resource",)
     if targets and not set(targets) & {"FHIR.Resource", "FHIR.DomainResource"}:
         types = targets if len(targets) <= 60 else types
     return Node("Resolve", (source,), types=types, many=source.many)

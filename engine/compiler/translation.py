@@ -119,7 +119,8 @@ class Translator(Coercions):
             elif kind == "String":
                 value = text
             else:
-                value = {"Date": Date, "DateTime": DateTime, "Time": Time}[kind].parse(text)
+                parse = {"Date": Date.parse, "DateTime": DateTime.parse, "Time": Time.parse}[kind]
+                value = parse(text)
         except ValueError as error:
             raise self.fail("invalid-literal", f"@{text} is not a valid {kind}: {error}", tree.span) from None
         return Node("Literal", attrs={"value": value}, types=(f"System.{kind}",), span=tree.span)

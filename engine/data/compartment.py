@@ -53,8 +53,8 @@ class Compartment:
             for resource in self.of_type(resource_type):
                 seen: set[tuple[str | None, str]] = set()
                 for coding in _codings(resource, path):
-                    key = (coding.get("system"), coding.get("code"))
-                    if key[1] is not None and key not in seen:
+                    key = (coding.get("system"), str(coding.get("code")))
+                    if "code" in coding and key not in seen:
                         seen.add(key)
                         index.setdefault(key, []).append(resource)
         return index.get((system, code), [])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from typing import Any, Literal
 
@@ -233,7 +234,7 @@ class Evaluator:
                         criterion=rule.id,
                         role=role,
                         failed=failed,
-                        resolve=lambda reference, holder=row: compartment.resolve(reference, holder),
+                        resolve=partial(_resolved, compartment, row),
                         dicomweb=self.options.dicomweb,
                     )
                 )
@@ -241,6 +242,10 @@ class Evaluator:
             found = patient_evidence(code.node, compartment.patient)
             if found is not None:
                 outcome.evidence.append(found)
+
+
+def _resolved(compartment: Compartment, holder: dict[str, Any], reference: str) -> dict[str, Any] | None:
+    return compartment.resolve(reference, holder)
 
 
 def _is_resource(row: Any) -> bool:

@@ -157,7 +157,7 @@ def _series(
             warnings.append(f"instance {found} is listed twice")
         else:
             instances.append(found)
-    base = (own or bases or [None])[0]
+    base = next(iter(own or bases), None)
     url = f"{base}/studies/{study}/series/{uid}" if base and study and uid and offered else None
     return Series(
         uid=uid,
@@ -258,5 +258,6 @@ def _display(value: Any) -> str | None:
         return None
     value = value.get("concept", value)
     if "coding" in value and value["coding"]:
-        return value["coding"][0].get("display") or value.get("text")
-    return value.get("display") or value.get("text")
+        value = {"text": value.get("text"), **value["coding"][0]}
+    shown = value.get("display") or value.get("text")
+    return str(shown) if shown else None

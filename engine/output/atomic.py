@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 
 class AtomicFile:
@@ -50,4 +50,5 @@ class AtomicFile:
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file atomically."""
     with AtomicFile(path) as file:
-        file.stream.write(text)  # type: ignore[arg-type]
+        stream: Any = file.stream
+        stream.write(text)

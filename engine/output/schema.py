@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from engine.data.problems import Problem
 from engine.evaluation.verdict import Verdict
 from engine.output.run_record import RunRecord
 
-SCHEMAS = {"verdict": Verdict, "problem": Problem, "run": RunRecord}
+SCHEMAS: dict[str, type[BaseModel]] = {"verdict": Verdict, "problem": Problem, "run": RunRecord}
 
 
 def json_schema(name: str) -> dict[str, Any]:

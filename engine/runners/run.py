@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import platform
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -131,15 +132,16 @@ def _text(stream: Any) -> IO[str]:
 
 def _counts(criteria: Criteria, tally: Tally, artifact: str) -> ArtifactCounts:
     rules = next(r for r in criteria.rules if r.artifact == artifact)
-    verdicts = tally.verdicts.get(artifact, {})
+    verdicts = tally.verdicts.get(artifact) or Counter()
+    removed = tally.removed.get(artifact) or Counter()
     return ArtifactCounts(
         artifact=artifact,
         title=rules.title,
         version=rules.version,
-        included=verdicts.get("included", 0),
-        excluded=verdicts.get("excluded", 0),
-        undetermined=verdicts.get("undetermined", 0),
-        removed={rule.id: tally.removed.get(artifact, {}).get(rule.id, 0) for rule in rules.rules},
+        included=verdicts["included"],
+        excluded=verdicts["excluded"],
+        undetermined=verdicts["undetermined"],
+        removed={rule.id: removed[rule.id] for rule in rules.rules},
     )
 
 

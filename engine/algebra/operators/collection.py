@@ -43,7 +43,7 @@ def as_boolean(value: Any) -> bool | None:
     """A single value used as a condition."""
     value = to_system(value)
     if value is None or value is True or value is False:
-        return value  # type: ignore[no-any-return]
+        return value
     return True
 
 

@@ -143,7 +143,7 @@ def _boundary(value: T, digits: int | None, low: bool) -> T | None:
         if count is None:
             return None
         filled = [part if part is not None else edge for part, edge in zip(value._parts, _edges(low)[3:], strict=True)]
-        return Time(*(filled[:count]))  # type: ignore[arg-type]
+        return Time(*filled[:count])
     default = 8 if isinstance(value, Date) else 17
     count = _COUNT_OF_DIGITS.get(default if digits is None else digits)
     if count is None or (isinstance(value, Date) and count > 3):
@@ -170,7 +170,8 @@ def _boundary(value: T, digits: int | None, low: bool) -> T | None:
         offset = None
     year = kept[0]
     assert year is not None
-    return DateTime(year, *kept[1:], offset_minutes=offset, zulu=zulu)  # type: ignore[misc]
+    month, day, hour, minute, second, millisecond = kept[1:]
+    return DateTime(year, month, day, hour, minute, second, millisecond, offset, zulu)
 
 
 def _edges(low: bool) -> tuple[int, ...]:

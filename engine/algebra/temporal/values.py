@@ -65,7 +65,7 @@ class _Temporal:
         return f"{self.__class__.__name__}({self._text})"
 
     def __eq__(self, other: object) -> bool:
-        return self.__class__ is other.__class__ and self._key() == other._key()  # type: ignore[attr-defined]
+        return self.__class__ is other.__class__ and self._key() == other._key()
 
     def __hash__(self) -> int:
         return hash(self._key())
@@ -311,7 +311,7 @@ def _moved(parts: tuple[int | None, ...], minutes: int) -> tuple[int | None, ...
     year, month, day, hour, minute, second, millisecond = parts
     assert month is not None and day is not None
     try:
-        moved = dt.datetime(year or 1, month, day, hour, minute or 0) + dt.timedelta(minutes=minutes)
+        moved = dt.datetime(year or 1, month, day, hour or 0, minute or 0) + dt.timedelta(minutes=minutes)
     except OverflowError:
         return parts
     return (

@@ -18,7 +18,8 @@ NAMESPACE = "{http://unitsofmeasure.org/ucum-essence}"
 
 def table_of(root: ElementTree.Element) -> dict[str, Any]:
     """Prefixes (code -> number) and units (code -> [metric, number, unit, function, arbitrary]) as written in the source."""
-    prefixes, units = {}, {}
+    prefixes: dict[str, str] = {}
+    units: dict[str, list[Any]] = {}
     for prefix in root.iter(NAMESPACE + "prefix"):
         value = prefix.find(NAMESPACE + "value")
         assert value is not None
