@@ -123,7 +123,7 @@ def to_decimal(value: Any) -> Decimal | None:
     """System.Decimal of a raw decimal primitive; written digits are kept."""
     kind = value.__class__
     if kind is Decimal or value is None:
-        return value
+        return value  # type: ignore[no-any-return]
     if kind is int:
         return Decimal(value)
     if kind is float:

@@ -48,5 +48,10 @@ def _item(text: str, at: int, index: int) -> int | None:
         return None
     at = _skip(text, at + 1)
     for _ in range(index):
-        at = _skip(text, _after(text, at) + 1)
-    return at
+        if text[at : at + 1] == "]":
+            return None
+        end = _after(text, at)
+        if text[end : end + 1] != ",":
+            return None
+        at = _skip(text, end + 1)
+    return None if text[at : at + 1] == "]" else at

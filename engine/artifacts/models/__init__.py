@@ -134,9 +134,7 @@ class Model:
         self._types: dict[str, list[Any]] = table["types"]
         self._patient: dict[str, list[str]] = table["patient"]
         self.resource_types: frozenset[str] = frozenset(
-            name
-            for name, entry in self._types.items()
-            if entry[0] == "resource" and name not in ("Resource", "DomainResource")
+            name for name, entry in self._types.items() if entry[0] == "resource" and name not in table["abstract"]
         )
         self._elements: dict[str, dict[str, ElementDef]] = {}
 

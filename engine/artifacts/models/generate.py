@@ -112,7 +112,14 @@ def table_of(version: str, definitions: list[dict[str, Any]], compartment: dict[
             if element["max"] != "0":
                 types.setdefault(owner, ["backbone", "BackboneElement", []])[2].append(row)
     resolve_open_choices(types)
-    return {"version": version, "fhir": VERSIONS[version], "types": types, "patient": patient_paths(types, compartment)}
+    abstract = sorted(d["type"] for d in definitions if d.get("abstract") and d["kind"] == "resource")
+    return {
+        "version": version,
+        "fhir": VERSIONS[version],
+        "abstract": abstract,
+        "types": types,
+        "patient": patient_paths(types, compartment),
+    }
 
 
 def resolve_open_choices(types: dict[str, list[Any]]) -> None:

@@ -67,7 +67,7 @@ def coded_form(model: Model, criterion: Criterion, linked: FindSelections) -> Fo
                 return form
         selections = selections_of(model, criterion)
         form.text = definition_text(model, criterion, selections, linked)
-        form.measurement = any(chosen.type == "Observation" for chosen in selections)
+        form.measurement = all(chosen.type == "Observation" for chosen in selections)
         form.presence = " or ".join(f"{chosen.records}.exists()" for chosen in selections)
         if isinstance(definition, TypeAndValueDefinition) and definition.device:
             form.warnings.append(("device-ignored", "the device that measured is not checked"))

@@ -1,0 +1,143 @@
+"""The commands as a person types them: files written, exit statuses, messages."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.evaluation.verdict import Verdict
+from engine.output.atomic import AtomicFile
+from engine.output.run_record import RunRecord
+from engine.output.summary import safe
+from engine.ui.cli import main
+
+FLUTE = Path(__file__).parents[2] / "criteria" / "flute"
+COHORT = FLUTE / "cohort"
+
+
+def test_screen_writes_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = ["screen", str(FLUTE / "mr"), "--data", str(COHORT), "--out", str(out), "--now", "2026-06-01"]
+    assert main(arguments) == 0
+    assert sorted(p.name for p in out.iterdir()) == [
+        "included.json",
+        "problems.ndjson",
+        "run.json",
+        "summary.csv",
+        "verdicts.ndjson",
+    ]
+    verdicts = [Verdict.model_validate_json(line) for line in (out / "verdicts.ndjson").read_text().splitlines()]
+    counts = {kind: sum(v.verdict == kind for v in verdicts) for kind in ("included", "excluded", "undetermined")}
+    assert counts == {"included": 4, "excluded": 5, "undetermined": 3}
+    group = json.loads((out / "included.json").read_text())
+    members = [member["entity"]["reference"] for member in group["member"]]
+    assert members == [v.patient for v in verdicts if v.verdict == "included"]
+    rows = list(csv.DictReader((out / "summary.csv").open(newline="")))
+    assert [row["verdict"] for row in rows] == [v.verdict for v in verdicts]
+    run = RunRecord.model_validate_json((out / "run.json").read_text())
+    assert (run.patients, run.problems, run.now, len(run.data)) == (12, 0, "2026-06-01T00:00:00+00:00", 12)
+    assert sum(run.artifacts[0].removed.values()) == counts["excluded"]
+    table = capsys.readouterr().out
+    assert "undetermined" in table and "removed by images" in table
+
+
+def test_images_carry_urls_of_the_archive(tmp_path: Path) -> None:
+    main(["screen", str(FLUTE / "mr"), "--data", str(COHORT), "--out", str(tmp_path), "--now", "2026-06-01", "--quiet"])
+    verdict = Verdict.model_validate_json((tmp_path / "verdicts.ndjson").read_text().splitlines()[0])
+    (link,) = [link for link in verdict.imaging if link.criterion == "images"]
+    assert link.url == f"https://archive.example/dicom-web/studies/{link.study}"
+    assert [len(series.instances) for series in link.series] == [2, 2]
+    assert link.accession == "A00001"
+
+
+def test_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = str(COHORT / "example-01.json")
+    assert main(["screen", str(FLUTE / "mr"), "--data", data, "--out", "-", "--now", "2026-06-01"]) == 0
+    assert Verdict.model_validate_json(capsys.readouterr().out).verdict == "included"
+
+
+def test_broken_data_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a.json").write_text('{"resourceType": "Bundle", "entry": [')
+    (data / "b.json").write_text('{"resourceType": "Patient", "id": "b"}')
+    (data / "c.json").write_text('{"no": "resource"}')
+    out = tmp_path / "out"
+    arguments = ["screen", str(FLUTE / "mr"), "--data", str(data), "--out", str(out), "--quiet"]
+    assert main(arguments) == 0
+    assert main([*arguments, "--fail-on-problems"]) == 1
+    problems = [json.loads(line) for line in (out / "problems.ndjson").read_text().splitlines()]
+    assert [(Path(p["file"]).name, p["code"]) for p in problems] == [
+        ("a.json", "invalid-json"),
+        ("c.json", "not-a-resource"),
+    ]
+    assert len((out / "verdicts.ndjson").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["screen", "nowhere", "--data", str(COHORT), "--out", "x"], "nowhere does not exist"),
+        (["screen", str(FLUTE / "mr"), "--data", str(COHORT), "--out", "x", "--fhir", "dstu1"], "unknown FHIR version"),
+        (["screen", str(FLUTE / "mr"), "--data", str(COHORT), "--out", "x", "--now", "soon"], "'soon' is no date"),
+        (["screen", str(FLUTE / "mr"), "--data", str(COHORT), "--out", "x", "--timezone", "Mars"], "unknown time zone"),
+    ],
+)
+def test_bad_options(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_check_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expression = {"language": "text/fhirpath", "expression": "Procedure.date > @2020"}
+    artifact = {
+        "resourceType": "EvidenceVariable",
+        "id": "ev",
+        "characteristic": [{"definitionExpression": expression}],
+    }
+    path = tmp_path / "ev.json"
+    path.write_text(json.dumps(artifact))
+    assert main(["check", str(path)]) == 2
+    shown = capsys.readouterr().out
+    assert "unknown element 'date' on Procedure (R4)" in shown
+    assert "did you mean `performed`?" in shown
+    assert "^^^^" in shown
+    assert main(["check", str(FLUTE / "mr"), "--strict"]) == 0
+
+
+def test_fhirpath(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('{"resourceType": "Patient", "id": "p", "birthDate": "1980-02"}')
+    assert main(["fhirpath", "birthDate + 1 month", str(path)]) == 0
+    assert capsys.readouterr().out == "1980-03  (System.Date)\n"
+    assert main(["fhirpath", "birthDat", str(path)]) == 2
+    assert main(["fhirpath", "1 + 1", "--show", "python"]) == 0
+    assert "def expression(ev, ctx):" in capsys.readouterr().out
+
+
+def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert set(schema["required"]) >= {"patient", "artifact", "verdict", "deciding", "criteria", "evaluated"}
+
+
+def test_nothing_half_written(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), AtomicFile(tmp_path / "x.txt") as file:
+        stream = file.stream
+        stream.write("half")  # type: ignore[arg-type]
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_cell_is_a_formula() -> None:
+    assert [safe(text) for text in ("=1+1", "@x", "-3", "plain", "")] == ["'=1+1", "'@x", "'-3", "plain", ""]
