@@ -6,6 +6,8 @@ reported to the environment, which also answers whether an undecided row is to b
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Body, Emitter, emits_each, emits_value
 
@@ -35,17 +37,26 @@ def _each_filter(e: E, node: Node, body: Body) -> None:
         e.emit(f"i_{scope} = -1")
     site = _site(e, node) if e.traced else -1
 
+    series = e.traced and source.type == "FHIR.ImagingStudy.series"
+
     def of(item: str) -> None:
         e.emit(f"x_{scope} = {item}")
         if counted:
             e.emit(f"i_{scope} += 1")
         row = f"x_{scope}"
-        if e.traced:
+        if series:
+            _tested(e, site, row, conjuncts(condition), False, lambda: _kept_series(e, row, body))
+        elif e.traced:
             _tested(e, site, row, conjuncts(condition), is_resource_row(source), lambda: body(row))
         else:
             e.when(condition, lambda: body(row))
 
     e.each(source, of)
+
+
+def _kept_series(e: E, row: str, body: Body) -> None:
+    e.emit(f"ev.series({row})")
+    body(row)
 
 
 def _site(e: E, node: Node) -> int:
@@ -62,7 +73,7 @@ def _site(e: E, node: Node) -> int:
     return len(e.sites) - 1
 
 
-def _tested(e: E, site: int, row: str, parts: list[Node], resource: bool, then: object) -> None:
+def _tested(e: E, site: int, row: str, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
     """Try the clauses of a filter one after the other; report the one that fails or is unknown."""
     unknown = e.name("u")
     if any(e.nullable(part) or part.is_null for part in parts):
@@ -87,7 +98,6 @@ def _tested(e: E, site: int, row: str, parts: list[Node], resource: bool, then: 
     with e.block(head):
         if resource:
             e.emit(f"ev.passed({site}, {row})")
-        assert callable(then)
         then()
     e._level -= opened
 
@@ -217,14 +227,13 @@ def _compared(e: E, node: Node, a: str, b: str) -> str:
     return f"None if {missing} else {call}" if missing else call
 
 
-def _reported(e: E, node: Node, call: object) -> str:
+def _reported(e: E, node: Node, call: Callable[[str, str], str]) -> str:
     raw: list[str] = []
     for operand in node.operands:
         raw.append(e.temp(e.value(operand)))
     e.sites.append({"kind": "comparison", "span": node.span, "operands": [operand.span for operand in node.operands]})
     site = len(e.sites) - 1
     out = e.name()
-    assert callable(call)
     e.emit(f"{out} = {call(*raw)}")
     with e.block(f"if {out} is None:"):
         sources = []

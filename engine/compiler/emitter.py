@@ -15,6 +15,7 @@ from engine.algebra.diagnostic import Span
 from engine.compiler.elm import Node
 
 Body = Callable[[str], None]
+SERIES = "FHIR.ImagingStudy.series"
 
 # Nodes whose value is never missing.
 _NEVER_NULL = frozenset(
@@ -200,6 +201,10 @@ class Emitter:
 
     def leave_at_first(self, node: Node, start: str, found: Callable[[str], str]) -> str:
         """A name that holds `start`, or `found(item)` of the first item of a node; stops at that item."""
+        if self.traced and any(below.kind == "Filter" and below.type == SERIES for below in node.walk()):
+            # every series that matches is evidence, so none may be skipped
+            items = self.temp(self.listing(node))
+            return f"({found(items + '[0]')} if {items} else {start})"
         depth = self.loops(node)
         if depth <= 1:
             out = self.name()

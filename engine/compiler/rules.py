@@ -189,7 +189,7 @@ class _Builder:
             definition.form,
             criterion.exclude,
             criterion.description,
-            location=f"{criterion.location.resource} {criterion.location.pointer}",
+            location=str(criterion.location),
         )
         if isinstance(definition, ExpressionDefinition):
             self.expression(rule, definition.expression)

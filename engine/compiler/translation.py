@@ -16,7 +16,7 @@ from engine.algebra.element import ElementLike
 from engine.algebra.operators.registry import OPERATORS, Operator, fhirpath_symbols
 from engine.algebra.quantity import make
 from engine.algebra.temporal import Date, DateTime, Time
-from engine.algebra.ucum import UnitError, parse_unit
+from engine.algebra.ucum import UnitError, alias, parse_unit
 from engine.compiler import syntax as s
 from engine.compiler.coercion import ABSTRACT_RESOURCES, BOOLEAN, STRING, Abort, Coercions
 from engine.compiler.elm import ANY, Node
@@ -126,12 +126,19 @@ class Translator(Coercions):
         return Node("Literal", attrs={"value": value}, types=(f"System.{kind}",), span=tree.span)
 
     def quantity(self, tree: s.QuantityLiteral) -> Node:
-        if not tree.calendar and tree.unit not in _CALENDAR_IN_QUOTES:
+        unit = tree.unit
+        if not tree.calendar and unit not in _CALENDAR_IN_QUOTES:
             try:
-                parse_unit(tree.unit)
+                parse_unit(unit)
             except UnitError as error:
-                self.report("unknown-unit", str(error), tree.span, "units stand as UCUM codes", warning=True)
-        value = make(Decimal(tree.number), tree.unit, tree.calendar)
+                meant = alias(unit)
+                if meant is not None:
+                    message = f"{unit!r} is not UCUM; it is read as {meant!r}"
+                    self.report("unit-alias", message, tree.span, f"write '{meant}'", warning=True)
+                    unit = meant
+                else:
+                    self.report("unknown-unit", str(error), tree.span, "units stand as UCUM codes", warning=True)
+        value = make(Decimal(tree.number), unit, tree.calendar)
         return Node("Literal", attrs={"value": value}, types=("System.Quantity",), span=tree.span)
 
     def special(self, tree: s.Special, env: Env) -> Node:

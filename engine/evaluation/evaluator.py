@@ -236,6 +236,7 @@ class Evaluator:
                         failed=failed,
                         resolve=partial(_resolved, compartment, row),
                         dicomweb=self.options.dicomweb,
+                        series_kept=_matching_series(row, trace) if role == "met" else None,
                     )
                 )
         if not rows and compartment.patient is not None:
@@ -246,6 +247,12 @@ class Evaluator:
 
 def _resolved(compartment: Compartment, holder: dict[str, Any], reference: str) -> dict[str, Any] | None:
     return compartment.resolve(reference, holder)
+
+
+def _matching_series(study: dict[str, Any], trace: Trace) -> set[int] | None:
+    """The series of a study that a filter on series kept, None where no criterion asked about its series."""
+    kept = {id(series) for series in study.get("series") or ()} & trace.series
+    return kept or None
 
 
 def _is_resource(row: Any) -> bool:

@@ -50,6 +50,7 @@ class Trace:
     rows: dict[int, Resource] = field(default_factory=dict)
     doubts: dict[DoubtKey, Doubt] = field(default_factory=dict)
     unknowns: list[Unknown] = field(default_factory=list)
+    series: set[int] = field(default_factory=set)
 
 
 class PatientEnvironment(Environment):
@@ -117,6 +118,10 @@ class PatientEnvironment(Environment):
         key = id(row)
         trace.rows[key] = row
         trace.failed.setdefault(key, {}).setdefault(site, clause)
+
+    def series(self, row: Any) -> None:
+        """A series of an imaging study satisfied a filter."""
+        self.trace_of_run.series.add(id(row))
 
     def doubt(self, site: int, row: Any, clause: int) -> bool:
         """A row's condition is unknown; answers whether this run keeps it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +92,21 @@ def test_modality_of_study_and_series(study: str) -> None:
     for name, text in case["input"]["expressions"].items():
         compiled = engine.compile_fhirpath(text, root="ImagingStudy")
         assert [item.value for item in compiled.evaluate(resource)] == case["expected"][study][name], name
+
+
+def test_only_the_series_that_a_criterion_asked_for_are_linked(tmp_path: Path) -> None:
+    case = reported("DCM-MODALITY-STUDY-VS-SERIES")
+    expression = "ImagingStudy.exists(series.exists(modality.code = 'CT'))"
+    artifact = {
+        "resourceType": "EvidenceVariable",
+        "id": "ct",
+        "characteristic": [{"definitionExpression": {"language": "text/fhirpath", "expression": expression}}],
+    }
+    path = tmp_path / "ct.json"
+    path.write_text(json.dumps(artifact), encoding="utf-8")
+    patients = list(engine.compartments_of(case["input"]["resources"]))
+    (verdict,) = engine.screen(engine.load_criteria(path), patients, now="2026-01-01")
+    met = [link for link in verdict.imaging if link.role == "met"]
+    assert [(link.resource, [s.uid for s in link.series]) for link in met] == [
+        ("ImagingStudy/is1", case["expected"]["is1"]["ct_by_series"])
+    ]
