@@ -28,6 +28,24 @@ def is_resource_row(node: Node) -> bool:
     return node.kind == "Retrieve"
 
 
+# Elements that say what a record is about: a row that fails there is of another kind, not a near miss.
+CODE_PATHS = frozenset(("code", "medication", "concept", "vaccineCode", "type"))
+
+
+def tests_code(node: Node) -> bool:
+    """Whether a clause tests what a record is about (its code), rather than something recorded about it."""
+    return any(
+        below.kind == "Property" and below.attrs["path"] == "coding" and _about(below.operands[0])
+        for below in node.walk()
+    )
+
+
+def _about(node: Node) -> bool:
+    if node.kind in ("Property", "DynamicProperty"):
+        return node.attrs["path"] in CODE_PATHS
+    return bool(node.operands) and any(_about(operand) for operand in node.operands)
+
+
 @emits_each("Filter")
 def _each_filter(e: E, node: Node, body: Body) -> None:
     source, condition = node.operands
@@ -82,10 +100,11 @@ def _tested(e: E, site: int, row: str, parts: list[Node], resource: bool, then: 
     uncertain = False
     for index, part in enumerate(parts):
         value = e.temp(e.value(part))
-        if resource:
+        recorded = resource and not tests_code(part)
+        if recorded:
             with e.block(f"if {value} is False:"):
                 e.emit(f"ev.failed({site}, {row}, {index})")
-        head = f"if {value} is not False:" if not resource else "else:"
+        head = "else:" if recorded else f"if {value} is not False:"
         e.emit(head)
         e._level += 1
         opened += 1

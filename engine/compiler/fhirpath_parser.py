@@ -6,6 +6,8 @@ there are none.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source, Span
 from engine.compiler import syntax as s
 from engine.compiler.lexer import Token, tokenize
@@ -247,8 +249,8 @@ class _Parser:
         if token.text == "(":
             opened = self.advance()
             tree = self.expression(0)
-            self.expect(")", opened)
-            return tree
+            closed = self.expect(")", opened)
+            return replace(tree, span=opened.span.to(closed.span))
         if token.text == "{":
             opened = self.advance()
             closed = self.expect("}", opened)

@@ -177,10 +177,10 @@ class Evaluator:
 
     def explain(self, outcome: Outcome, trace: Trace, environment: PatientEnvironment) -> None:
         """Why a criterion without doubts has no answer."""
-        if trace.unknowns:
-            outcome.reason, outcome.detail = reason_of(trace.unknowns[0])
-        elif environment.compartment.patient is None:
+        if environment.compartment.patient is None and not trace.rows:
             outcome.reason, outcome.detail = "no-data", "the Patient resource is not among the data"
+        elif trace.unknowns:
+            outcome.reason, outcome.detail = reason_of(trace.unknowns[0])
         else:
             outcome.reason, outcome.detail = "missing-value", "the expression has no value for this patient"
 
@@ -277,6 +277,7 @@ def _choices(keys: list[DoubtKey]) -> list[frozenset[DoubtKey]]:
             out.extend(frozenset(chosen) for chosen in combinations(keys, size))
     else:
         everything = frozenset(keys)
+        out.extend(frozenset(keys[:size]) for size in range(2, len(keys)))  # every number of rows, for counts
         out.extend(everything - {key} for key in keys)
     return out
 

@@ -124,6 +124,14 @@ class ResourceKind:
     dates: tuple[str, ...]
 
 
+# The drug is a concept, or a reference to a Medication with one.
+MEDICATION_R4 = "(medication.ofType(CodeableConcept) | medication.ofType(Reference).resolve().ofType(Medication).code)"
+MEDICATION_R5 = "(medication.concept | medication.reference.resolve().ofType(Medication).code)"
+# Where that reference leads nowhere nobody can tell which drug it was: the test is unknown.
+_UNRESOLVED = {
+    MEDICATION_R4: "medication.ofType(Reference).exists() and medication.ofType(Reference).resolve().empty() and {}",
+    MEDICATION_R5: "medication.reference.exists() and medication.reference.resolve().empty() and {}",
+}
 _R4 = {
     "Observation": ResourceKind(
         "code",
@@ -139,22 +147,22 @@ _R4 = {
         "code", ("status = 'completed'",), ("performed.ofType(dateTime)", "performed.ofType(Period).start")
     ),
     "MedicationRequest": ResourceKind(
-        "medication.ofType(CodeableConcept)",
-        ("status in ('active' | 'completed' | 'on-hold')", "intent in ('proposal' | 'plan').not()"),
+        MEDICATION_R4,
+        ("status in ('active' | 'completed' | 'on-hold')", "(intent in ('proposal' | 'plan')).not()"),
         ("authoredOn",),
     ),
     "MedicationAdministration": ResourceKind(
-        "medication.ofType(CodeableConcept)",
+        MEDICATION_R4,
         ("status in ('completed' | 'in-progress')",),
         ("effective.ofType(dateTime)", "effective.ofType(Period).start"),
     ),
     "MedicationStatement": ResourceKind(
-        "medication.ofType(CodeableConcept)",
+        MEDICATION_R4,
         ("status in ('active' | 'completed' | 'recorded')",),
         ("effective.ofType(dateTime)", "effective.ofType(Period).start"),
     ),
     "MedicationDispense": ResourceKind(
-        "medication.ofType(CodeableConcept)",
+        MEDICATION_R4,
         ("status in ('completed' | 'in-progress')",),
         ("whenHandedOver", "whenPrepared"),
     ),
@@ -177,17 +185,15 @@ _R5_CHANGES = {
     "Procedure": ResourceKind(
         "code", ("status = 'completed'",), ("occurrence.ofType(dateTime)", "occurrence.ofType(Period).start")
     ),
-    "MedicationRequest": ResourceKind("medication.concept", _R4["MedicationRequest"].tests, ("authoredOn",)),
+    "MedicationRequest": ResourceKind(MEDICATION_R5, _R4["MedicationRequest"].tests, ("authoredOn",)),
     "MedicationAdministration": ResourceKind(
-        "medication.concept",
+        MEDICATION_R5,
         _R4["MedicationAdministration"].tests,
         ("occurence.ofType(dateTime)", "occurence.ofType(Period).start"),
     ),
-    "MedicationStatement": ResourceKind(
-        "medication.concept", ("status = 'recorded'",), _R4["MedicationStatement"].dates
-    ),
+    "MedicationStatement": ResourceKind(MEDICATION_R5, ("status = 'recorded'",), _R4["MedicationStatement"].dates),
     "MedicationDispense": ResourceKind(
-        "medication.concept", _R4["MedicationDispense"].tests, ("whenHandedOver", "whenPrepared")
+        MEDICATION_R5, _R4["MedicationDispense"].tests, ("whenHandedOver", "whenPrepared")
     ),
     "Encounter": ResourceKind(
         "type", ("status in ('completed' | 'in-progress' | 'discharged')",), ("actualPeriod.start",)
@@ -259,6 +265,8 @@ def selection(model: Model, resource_type: str, concept: Concept | None, *, only
             chosen.code_test = _modality_test(model, concept)
         else:
             chosen.code_test = in_concept(rule.code, concept)
+            if rule.code in _UNRESOLVED:
+                chosen.code_test = f"({chosen.code_test} or ({_UNRESOLVED[rule.code]}))"
     if only_counting:
         chosen.tests.extend(rule.tests)
     return chosen
