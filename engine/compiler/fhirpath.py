@@ -76,13 +76,6 @@ class Expression:
         """The emitted Python text."""
         return self.program.text
 
-    def run(self, resource: Any, environment: Environment) -> Any:
-        """The bare result: a list where the expression is a collection, else a value or None."""
-        try:
-            return self._function(environment, resource)
-        except Exception as error:
-            raise self.program.bind(error) from error
-
     def evaluate(
         self,
         resource: dict[str, Any] | None,
@@ -98,17 +91,19 @@ class Expression:
         `now` defaults to the clock in `timezone`. `resolve` finds references beyond the resource itself (contained
         resources, and the entries of a Bundle, are found without). Raises EvaluationError.
         """
-        environment = Environment(
-            now=now,
-            timezone=timezone,
-            variables=variables,
-            resolver=References(resource, resolve).find if self._resolves else None,
-            traces=trace,
-        )
-        result = self.run(resource, environment)
+        resolver = References(resource, resolve).find if self._resolves else None
+        environment = Environment(now, timezone, variables, resolver, trace)
+        try:
+            result = self._function(environment, resource)
+        except Exception as error:
+            raise self.program.bind(error) from error
         if self.node.many:
             return [self.item(value) for value in result]
-        return [] if result is None else [self.item(result)]
+        if result is None:
+            return []
+        if result.__class__ is str and self._text_type is not None:
+            return [Item(result, self._text_type)]
+        return [self.item(result)]
 
     def item(self, value: Any) -> Item:
         """A raw result value as an Item."""

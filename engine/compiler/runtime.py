@@ -52,7 +52,6 @@ class Environment:
 
     def __init__(
         self,
-        *,
         now: dt.datetime | None = None,
         timezone: str = "UTC",
         variables: Mapping[str, Any] | None = None,
