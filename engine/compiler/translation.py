@@ -326,6 +326,13 @@ class Translator(Coercions):
             return replace(self.context, span=span)
         if name in ("Resource", "DomainResource"):
             raise self.fail("abstract-type", f"{name} is abstract; name the resource type", span)
+        if not self.model.patient_paths(name):
+            hint = f"reach a {name} by the reference to it, with resolve()"
+            if name == "Bundle":
+                hint = "a criterion sees one patient's resources: start with their type, such as Observation"
+            raise self.fail(
+                "not-in-compartment", f"a {name} belongs to no patient, so a criterion cannot start there", span, hint
+            )
         return Node("Retrieve", attrs={"dataType": name}, types=(f"FHIR.{name}",), many=True, span=span)
 
     def member(self, source: Node, name: str, name_span: Span, span: Span) -> Node:

@@ -154,6 +154,13 @@ def test_malformed_data_is_an_error_of_that_patient(tmp_path: Path) -> None:
     assert found.criteria[0].detail is not None and "Patient/p" in found.criteria[0].detail
 
 
+@pytest.mark.parametrize("start", ["Bundle.entry.resource.ofType(Observation)", "Medication", "Organization"])
+def test_a_type_without_a_patient_is_refused_and_not_quietly_empty(start: str) -> None:
+    with pytest.raises(engine.DiagnosticError) as caught:
+        compile_code(f"{start}.exists()", load_model("r4"), name="criterion")
+    assert [d.code for d in caught.value.diagnostics] == ["not-in-compartment"]
+
+
 def test_kleene_combinations() -> None:
     assert combine("all-of", None, [True, None, False]) is False
     assert combine("all-of", None, [True, None]) is None
