@@ -61,7 +61,6 @@ class Element:
 
 STRING_TYPES = frozenset("string uri code oid id uuid markdown base64Binary url canonical xhtml".split())
 INTEGER_TYPES = frozenset("integer unsignedInt positiveInt".split())
-QUANTITY_TYPES = frozenset("Quantity Age Count Distance Duration Money SimpleQuantity MoneyQuantity".split())
 # FHIR type -> System type that operators see (FHIR: "Using FHIRPath", implicit conversions).
 SYSTEM_TYPE: dict[str, str] = {
     **dict.fromkeys(STRING_TYPES, "String"),

@@ -108,10 +108,6 @@ class CharacteristicReader:
             Criterion(id=f"{number}.{index + 1}", definition=LinkDefinition(link_id=link), location=self.locate(path))
             for index, link in enumerate(data.get("links", ()))
         )
-        if code == "dataset":
-            message = "a combination of kind dataset has no truth value; it is read as all-of"
-            self.warn("dataset-combination", message, path)
-            code = "all-of"
         if code in ("statistical", "net-effect"):
             return NotComputableDefinition(
                 reason="statistical", detail=f"a combination of kind {code} has no truth value"

@@ -371,7 +371,7 @@ def _version_of(resource: Json) -> str:
         return "r6"
     if keys & {"definitionByTypeAndValue", "definitionByCombination", "definitionId", "linkId", "timeFromEvent"}:
         return "r5"
-    if "characteristicCombination" in resource or any(isinstance(resource.get(k), str) for k in ("handling",)):
+    if "characteristicCombination" in resource:
         return "r4b"
     if "membership" in resource:
         return "r5"

@@ -21,7 +21,6 @@ BOOLEAN = ("System.Boolean",)
 INTEGER = ("System.Integer",)
 STRING = ("System.String",)
 ABSTRACT_RESOURCES = ("FHIR.Resource", "FHIR.DomainResource")
-TYPE_INFO = ("System.TypeInfo",)
 
 
 class Abort(Exception):

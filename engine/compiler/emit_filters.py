@@ -6,7 +6,7 @@ reported to the environment, which also answers whether an undecided row is to b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Body, Emitter, emits_each, emits_value
@@ -226,7 +226,10 @@ def _condition(e: E, node: Node) -> str:
     return f"as_boolean({e.value(node.operands[0])})"
 
 
-@emits_value("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal")
+ORDER = ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+
+
+@emits_value(*ORDER, "Equal")
 def _compare(e: E, node: Node) -> str:
     """A comparison; in traced code an unknown answer is reported with its operands."""
     if not e.traced or not e.nullable(node):
@@ -247,20 +250,49 @@ def _compared(e: E, node: Node, a: str, b: str) -> str:
 
 
 def _reported(e: E, node: Node, call: Callable[[str, str], str]) -> str:
-    raw: list[str] = []
-    for operand in node.operands:
-        raw.append(e.temp(e.value(operand)))
-    e.sites.append({"kind": "comparison", "span": node.span, "operands": [operand.span for operand in node.operands]})
-    site = len(e.sites) - 1
+    """A comparison whose missing answer is reported with its operands, quantities as they were written."""
+    raw = [e.temp(e.value(operand)) for operand in node.operands]
     out = e.name()
     e.emit(f"{out} = {call(*raw)}")
+    shown = []
+    for operand, name in zip(node.operands, raw, strict=True):
+        quantity = operand.kind == "ToSystem" and operand.attrs["to"] == "Quantity"
+        inner = operand.operands[0] if quantity else operand
+        written = quantity and inner.kind in ("Current", "Property", "Reference")
+        shown.append((inner, name) if written else (None, name))
+    report_unknown(e, node, out, shown)
+    return out
+
+
+def report_unknown(e: E, node: Node, out: str, shown: Sequence[tuple[Node | None, str]]) -> None:
+    """Where `out` is None, tell the environment which comparison it was; a node given is emitted in place of the name."""
+    e.sites.append({"kind": "comparison", "span": node.span, "operands": [operand.span for operand in node.operands]})
+    site = len(e.sites) - 1
     with e.block(f"if {out} is None:"):
-        sources = []
-        for operand, name in zip(node.operands, raw, strict=True):
-            quantity = operand.kind == "ToSystem" and operand.attrs["to"] == "Quantity"
-            inner = operand.operands[0] if quantity else operand
-            sources.append(e.value(inner) if quantity and inner.kind in ("Current", "Property", "Reference") else name)
-        e.emit(f"ev.unknown({site}, {sources[0]}, {sources[1]})")
+        names = [e.value(inner) if inner is not None else name for inner, name in shown]
+        e.emit(f"ev.unknown({site}, {names[0]}, {names[1]})")
+
+
+@emits_value("EqualAny")
+def _equal_any(e: E, node: Node) -> str:
+    a, b = (e.temp(e.value(operand)) for operand in node.operands)
+    call = f"(None if {a} is None or {b} is None else equal_any({a}, {b}))"
+    if not e.traced:
+        return call
+    out = e.temp(call)
+    report_unknown(e, node, out, [(None, a), (None, b)])
+    return out
+
+
+@emits_value("Dynamic")
+def _dispatch(e: E, node: Node) -> str:
+    """An operator whose overload is chosen at run time."""
+    operands = [e.temp(e.value(operand)) for operand in node.operands]
+    call = f"dispatch({node.attrs['operator']!r}, {', '.join(operands)})"
+    if not e.traced or node.attrs["operator"] not in ORDER:
+        return call
+    out = e.temp(call)
+    report_unknown(e, node, out, [(None, operand) for operand in operands])
     return out
 
 
@@ -271,3 +303,23 @@ def _retrieve(e: E, node: Node) -> str:
     if codes:
         arguments += f", {node.attrs['codeProperty']!r}, {e.constant(tuple(map(tuple, codes)))}"
     return f"ev.{'bare' if node.attrs.get('bare') else 'retrieve'}({arguments})"
+
+
+@emits_value("If")
+def _if(e: E, node: Node) -> str:
+    condition, yes, no = node.operands
+    out = e.name()
+    value = e.value(condition)
+    if e.traced and e.nullable(condition):
+        e.sites.append({"kind": "if", "span": node.span, "resource": False, "clauses": [condition.span]})
+        value = e.temp(value)
+        value = f"{value} or ({value} is None and ev.doubt({len(e.sites) - 1}, ctx, 0))"
+
+    def branch(chosen: Node) -> str:
+        return e.listing(chosen) if node.many else e.value(chosen)
+
+    with e.block(f"if {value}:"):
+        e.emit(f"{out} = {branch(yes)}")
+    with e.block("else:"):
+        e.emit(f"{out} = {branch(no)}")
+    return out

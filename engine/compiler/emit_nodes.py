@@ -171,7 +171,7 @@ def _each_to_system(e: E, node: Node, body: Body) -> None:
 
 def _converted(e: E, raw: str, system: str, kind: str) -> str:
     """A raw primitive, known to be there, as a System value."""
-    return e.temp(f"{_TO_SYSTEM[system]}({raw})") if system != "String" else raw
+    return e.temp(f"{_TO_SYSTEM[system]}({raw})") if system != "String" or e.traced else raw
 
 
 @emits_value("ToSystem")
@@ -183,7 +183,7 @@ def _to_system(e: E, node: Node) -> str:
     if source.kind == "Property" and "json" in source.attrs and _primitive(source.attrs.get("element_type", "")):
         owner = e.temp(e.value(source.operands[0]))
         access = f"{owner}.get({source.attrs['json']!r})"
-        if node.attrs["to"] != "String":
+        if node.attrs["to"] != "String" or e.traced:
             access = f"{convert}({access})"
         if e.nullable(source.operands[0]):
             return f"(None if {owner} is None else {access})"
@@ -364,12 +364,6 @@ def _in(e: E, node: Node) -> str:
     return f"member({left}, {e.listing(node.operands[1])})"
 
 
-@emits_value("EqualAny")
-def _equal_any(e: E, node: Node) -> str:
-    a, b = (e.temp(e.value(operand)) for operand in node.operands)
-    return f"(None if {a} is None or {b} is None else equal_any({a}, {b}))"
-
-
 @emits_value("IsDistinct")
 def _is_distinct(e: E, node: Node) -> str:
     return f"is_distinct({e.listing(node.operands[0])})"
@@ -463,22 +457,6 @@ def _bind(e: E, node: Node) -> str:
     source, inner = node.operands
     e.emit(f"v_{node.attrs['id']} = {e.value(source)}")
     return e.value(inner)
-
-
-@emits_value("If")
-def _if(e: E, node: Node) -> str:
-    condition, yes, no = node.operands
-    out = e.name()
-    value = e.value(condition)
-
-    def branch(chosen: Node) -> str:
-        return e.listing(chosen) if node.many else e.value(chosen)
-
-    with e.block(f"if {value}:"):
-        e.emit(f"{out} = {branch(yes)}")
-    with e.block("else:"):
-        e.emit(f"{out} = {branch(no)}")
-    return out
 
 
 @emits_value("Coalesce")

@@ -101,12 +101,6 @@ def _all_boolean(e: E, node: Node) -> str:
     }[name]
 
 
-@emits_value("Dynamic")
-def _dispatch(e: E, node: Node) -> str:
-    operands = ", ".join(e.temp(e.value(operand)) for operand in node.operands)
-    return f"dispatch({node.attrs['operator']!r}, {operands})"
-
-
 @emits_value("NewPrimitive")
 def _new_primitive(e: E, node: Node) -> str:
     return f"new_primitive({e.value(node.operands[0])})"

@@ -12,7 +12,7 @@ from engine.algebra.element import STRING_TYPES, Element, to_system, type_of
 from engine.artifacts.models import Model, load_model
 from engine.compiler import emit_filters, emit_nodes, emit_utilities, fhirpath_utilities
 from engine.compiler.coercion import Abort
-from engine.compiler.elm import ANY, Node
+from engine.compiler.elm import Node
 from engine.compiler.emitter import Emitter
 from engine.compiler.fhirpath_functions import FhirPathTranslator
 from engine.compiler.fhirpath_parser import parse
@@ -147,8 +147,3 @@ def compile_fhirpath(
     is_text = short in STRING_TYPES if namespace == "FHIR" else short == "String"
     function = program.load()["expression"]
     return Expression(source, node, program, found, loaded, function, resolves, node.type if is_text else None)
-
-
-def is_boolean(node: Node) -> bool:
-    """Whether an expression is known to answer a single Boolean."""
-    return not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",), (ANY,))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +88,3 @@ class Program:
     def _offset(self, line: int, column: int) -> int:
         lines = self.source.text.split("\n")
         return sum(len(text) + 1 for text in lines[: line - 1]) + column
-
-
-Function = Callable[..., Any]

@@ -24,16 +24,23 @@ from engine.artifacts.records import (
     NotComputableDefinition,
     TypeAndValueDefinition,
 )
-from engine.compiler.elm import Node, to_json
+from engine.compiler.elm import Node
 from engine.compiler.emitter import Emitter
 from engine.compiler.fhirpath import translate_fhirpath
 from engine.compiler.forms.base import Form, NotComputable, Selection
 from engine.compiler.forms.coded import coded_form, selections_of
 from engine.compiler.program import Program
 from engine.compiler.requirements import DataRequirement, requirements
-from engine.compiler.simplify import simplify
+from engine.compiler.simplify import monotone, simplify
 
 Combination = Literal["all-of", "any-of", "at-least", "at-most", "except-subset"]
+_COMBINATIONS: dict[str, Combination] = {
+    "all-of": "all-of",
+    "any-of": "any-of",
+    "at-least": "at-least",
+    "at-most": "at-most",
+    "except-subset": "except-subset",
+}
 FHIRPATH_LANGUAGES = ("text/fhirpath", "text/fhir-path", "fhirpath")
 CQL_LANGUAGES = ("text/cql", "text/cql-identifier", "text/cql-expression", "text/cql.identifier", "text/cql.expression")
 
@@ -46,6 +53,7 @@ class Code:
     node: Node
     program: Program
     boolean: bool
+    monotone: bool
     _function: Callable[..., Any] | None = None
 
     def run(self, environment: Any, patient: Any) -> Any:
@@ -58,10 +66,10 @@ class Code:
             raise self.program.bind(error) from error
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.text, self.node, self.program, self.boolean
+        return self.text, self.node, self.program, self.boolean, self.monotone
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.text, self.node, self.program, self.boolean = state
+        self.text, self.node, self.program, self.boolean, self.monotone = state
         self._function = None
 
 
@@ -151,7 +159,7 @@ def compile_code(
         emitter.sites,
     )
     boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
-    return Code(text, node, program, boolean), found
+    return Code(text, node, program, boolean, monotone(node)), found
 
 
 @dataclass(slots=True)
@@ -292,19 +300,27 @@ class _Builder:
             rule.presence = compile_code(form.presence, self.model, name=rule.location)[0]
 
     def combination(self, rule: Rule, definition: CombinationDefinition) -> None:
-        code = definition.code
-        if code not in ("all-of", "any-of", "at-least", "at-most", "except-subset"):
-            rule.reason, rule.detail = "not-computable", f"a combination of kind {code!r} has no truth value"
-            return
         if not definition.members:
             rule.reason, rule.detail = "needs-review", "the combination has no members"
             return
-        if code in ("at-least", "at-most") and definition.threshold is None:
+        if self.combined(rule, definition.code, definition.threshold):
+            rule.members = tuple(self.rule(member) for member in definition.members)
+
+    def combined(self, rule: Rule, code: str, threshold: int | None) -> bool:
+        """Make a rule a combination of a kind, or give the reason why that kind has no truth value."""
+        if code == "dataset":
+            message = "a combination of kind dataset has no truth value; it is read as all-of"
+            rule.diagnostics += (Diagnostic("dataset-combination", message, "warning", location=rule.location),)
+            code = "all-of"
+        kind = _COMBINATIONS.get(code)
+        if kind is None:
+            rule.reason, rule.detail = "not-computable", f"a combination of kind {code!r} has no truth value"
+        elif kind in ("at-least", "at-most") and threshold is None:
             rule.reason, rule.detail = "needs-review", f"the combination {code} gives no threshold"
-            return
-        rule.combination = code  # type: ignore[assignment]
-        rule.threshold = definition.threshold
-        rule.members = tuple(self.rule(member) for member in definition.members)
+        else:
+            rule.combination, rule.threshold = kind, threshold
+            return True
+        return False
 
     def other_artifact(self, rule: Rule, definition: ArtifactDefinition) -> None:
         other = definition.artifact
@@ -320,9 +336,9 @@ class _Builder:
         if key in self.open:
             rule.reason, rule.detail = "unresolved-reference", f"{key} refers back to itself"
             return
+        if not self.combined(rule, other.combination, other.threshold):
+            return
         self.open.append(key)
-        rule.combination = other.combination  # type: ignore[assignment]
-        rule.threshold = other.threshold
         builder = _Builder(other, self.model, self.variables, self.lenient, open=self.open)
         builder.collect(other.criteria)
         rule.members = tuple(builder.rule(criterion) for criterion in other.criteria)
@@ -357,21 +373,23 @@ def compile_artifact(
     model = load_model(fhir_version or "r4")
     builder = _Builder(artifact, model, variables or {}, lenient)
     builder.collect(artifact.criteria)
-    rules = tuple(builder.rule(criterion) for criterion in artifact.criteria)
     name = artifact.url or f"{artifact.resource_type}/{artifact.id}"
+    title = artifact.title or artifact.name or name
+    whole = Rule("all", title, "combination", location=str(artifact.location))
+    rules: tuple[Rule, ...] = (whole,)
+    combination: Combination = "all-of"
+    if builder.combined(whole, artifact.combination, artifact.threshold):
+        rules = tuple(builder.rule(criterion) for criterion in artifact.criteria)
+        combination = whole.combination or "all-of"
+        builder.diagnostics.extend(whole.diagnostics)
     return RuleSet(
         name,
-        artifact.title or artifact.name or name,
+        title,
         artifact.version,
         model.version,
-        artifact.combination,  # type: ignore[arg-type]
-        artifact.threshold,
+        combination,
+        whole.threshold,
         rules,
         tuple(builder.diagnostics),
         artifact.resource_type,
     )
-
-
-def elm_of(code: Code) -> dict[str, Any]:
-    """The ELM of compiled code as a JSON object."""
-    return to_json(code.node)

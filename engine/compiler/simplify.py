@@ -137,3 +137,29 @@ def mark_bare(node: Node, filtered: bool = False) -> Node:
     if any(new is not old for new, old in zip(operands, node.operands, strict=True)):
         return replace(node, operands=operands)
     return node
+
+
+# Above a filter, these keep the order of answers: with more rows kept, a false or unknown answer can only become true.
+_MONOTONE = frozenset(
+    "Exists Filter And Or ForEach Property DynamicProperty OfType Box ToSystem Union Combine Distinct Resolve Condition "
+    "PrimitiveExtensions Extension Children Descendants".split()
+)
+
+
+def monotone(node: Node) -> bool:
+    """Whether keeping more rows of the filters in a condition can only turn its answer to true."""
+    return _monotone(node)[1]
+
+
+def _monotone(node: Node) -> tuple[bool, bool]:
+    """Whether rows can be in doubt below a node, and whether the node is monotone in them."""
+    below = [_monotone(operand) for operand in node.operands]
+    depends = any(uncertain for uncertain, _ in below)
+    rising = all(keeps for _, keeps in below) and (not depends or node.kind in _MONOTONE or _defines_only(node, below))
+    source = node.kind in ("Filter", "All", "If") or (node.kind == "Retrieve" and "codes" in node.attrs)
+    return depends or source, rising and node.kind not in ("All", "If")
+
+
+def _defines_only(node: Node, below: list[tuple[bool, bool]]) -> bool:
+    """A variable whose own value has no rows in doubt: its source may have."""
+    return node.kind == "Let" and not below[1][0]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.algebra.diagnostic import EvaluationError
+
 Resource = dict[str, Any]
 
 
@@ -74,13 +76,18 @@ class Compartment:
 
 
 def _codings(resource: Resource, path: str) -> list[Resource]:
+    """Codings of a CodeableConcept, repeating or not. Raises EvaluationError `malformed-data`: a code is never passed over."""
     value = resource.get(path)
     if value is None:
         value = resource.get(path + "CodeableConcept")
-    concepts = value if value.__class__ is list else [value]
+    if value is None:
+        return []
     out: list[Resource] = []
-    for concept in concepts:
-        if concept.__class__ is dict:
-            concept = concept.get("concept", concept)
-            out.extend(coding for coding in concept.get("coding") or () if coding.__class__ is dict)
+    for concept in value if value.__class__ is list else [value]:
+        concept = concept.get("concept", concept) if concept.__class__ is dict else None
+        codings = concept.get("coding", []) if concept.__class__ is dict else None
+        if codings.__class__ is not list or any(coding.__class__ is not dict for coding in codings):
+            name = f"{resource.get('resourceType')}/{resource.get('id')}"
+            raise EvaluationError("malformed-data", f"{name}: {path} is no CodeableConcept: {str(value)[:60]}")
+        out.extend(codings)
     return out

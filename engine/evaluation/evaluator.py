@@ -132,24 +132,35 @@ class Evaluator:
     def worlds(
         self, code: Code, environment: PatientEnvironment, doubts: dict[DoubtKey, Doubt], outcome: Outcome
     ) -> None:
-        """Run the criterion with doubtful rows kept; if that changes the answer, it is unknown."""
+        """Run the criterion with doubtful rows kept; if that changes the answer, it is unknown.
+
+        Where keeping more rows can only turn the answer to true, keeping all of them decides. A run that fails with a row
+        kept counts as a change. Where there are more worlds than can be tried, the answer is unknown.
+        """
         patient = environment.compartment.patient
         tried: set[frozenset[DoubtKey]] = {frozenset()}
-        queue: list[frozenset[DoubtKey]] = _choices(list(doubts))
-        while queue and len(tried) < WORLDS:
+        queue = _choices(list(doubts), code.monotone)
+        while queue:
             keep = queue.pop(0)
             if keep in tried:
                 continue
+            if len(tried) > WORLDS:
+                self.undecided(code, doubts, environment.trace_of_run, outcome, keep)
+                outcome.detail = f"{len(doubts)} rows cannot be decided, too many to try every way: {outcome.detail}"
+                return
             tried.add(keep)
             trace = environment.begin(keep)
-            value = truth(code, code.run(environment, patient))
-            if value is not outcome.value:
+            try:
+                changed = truth(code, code.run(environment, patient)) is not outcome.value
+            except EvaluationError:
+                changed = True
+            if changed:
                 self.undecided(code, doubts, trace, outcome, keep)
                 return
             fresh = {key: doubt for key, doubt in trace.doubts.items() if key not in doubts}
             if fresh:
                 doubts.update(fresh)
-                queue.extend(_choices(list(doubts)))
+                queue.extend(_choices(list(doubts), code.monotone))
 
     def undecided(
         self,
@@ -160,7 +171,7 @@ class Evaluator:
         keep: frozenset[DoubtKey],
     ) -> None:
         """Fill in why a criterion is unknown although it had an answer without the doubtful rows."""
-        doubt = doubts[next(iter(keep))]
+        doubt = next(d for key, d in doubts.items() if key in keep)
         outcome.value = None
         clause = clause_text(code, doubt.site, doubt.clause)
         row = reference_of(doubt.row)
@@ -268,16 +279,18 @@ def _inside(code: Code, site: int, doubt: Doubt) -> bool:
     return clause is not None and span is not None and clause.start <= span.start and span.end <= clause.end
 
 
-def _choices(keys: list[DoubtKey]) -> list[frozenset[DoubtKey]]:
-    """Which doubts to keep, simplest first: each alone, all, and with few doubts every combination."""
-    out = [frozenset((key,)) for key in keys]
-    out.append(frozenset(keys))
+def _choices(keys: list[DoubtKey], monotone: bool) -> list[frozenset[DoubtKey]]:
+    """Which doubts to keep: all; unless that settles it every number of them, each alone, all but one; few: every combination."""
+    everything = frozenset(keys)
+    if monotone:
+        return [everything]
+    out = [everything, *(frozenset((key,)) for key in keys[:1])]
+    out.extend(frozenset(keys[:size]) for size in range(2, len(keys)))
+    out.extend(frozenset((key,)) for key in keys[1:])
     if len(keys) <= EXHAUSTIVE:
         for size in range(2, len(keys)):
             out.extend(frozenset(chosen) for chosen in combinations(keys, size))
     else:
-        everything = frozenset(keys)
-        out.extend(frozenset(keys[:size]) for size in range(2, len(keys)))  # every number of rows, for counts
         out.extend(everything - {key} for key in keys)
     return out
 
@@ -298,6 +311,7 @@ def combine(kind: str, threshold: int | None, values: Sequence[bool | None]) -> 
     """Kleene logic over criteria: `all-of`, `any-of`, `at-least`, `at-most`, `except-subset`.
 
     Unknown members leave a range of possible counts; the answer is known only where the whole range agrees.
+    Raises ValueError for any other kind: compiled rules have none.
     """
     met = sum(value is True for value in values)
     possible = met + sum(value is None for value in values)
@@ -305,10 +319,11 @@ def combine(kind: str, threshold: int | None, values: Sequence[bool | None]) -> 
         return False if possible < len(values) else True if met == len(values) else None
     if kind == "any-of":
         return True if met else None if possible else False
-    wanted = threshold or 0
+    if threshold is None or kind not in ("at-least", "at-most"):
+        raise ValueError(f"a combination of kind {kind!r} (threshold {threshold}) has no truth value")
     if kind == "at-least":
-        return True if met >= wanted else None if possible >= wanted else False
-    return True if possible <= wanted else None if met <= wanted else False
+        return True if met >= threshold else None if possible >= threshold else False
+    return True if possible <= threshold else None if met <= threshold else False
 
 
 def _satisfied(results: Sequence[tuple[Rule, Outcome]]) -> list[bool | None]:

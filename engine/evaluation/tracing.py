@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.algebra.element import Element, to_decimal, unit_of
+from engine.algebra.element import Element, to_decimal, to_system, unit_of
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.compiler.runtime import Environment
@@ -186,7 +186,10 @@ def reason_of(unknown: Unknown) -> tuple[str, str]:
 
 
 def _bare(value: Any) -> Any:
-    return value.value if value.__class__ is Element else value
+    """A quantity as written, anything else as System value."""
+    if value.__class__ is Element and value.value.__class__ is dict:
+        return value.value
+    return to_system(value)
 
 
 def _shown(value: Any) -> str:

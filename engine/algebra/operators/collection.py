@@ -34,11 +34,6 @@ def singleton(values: list[Any]) -> Any:
     return values[0]
 
 
-def singleton_boolean(values: list[Any]) -> bool | None:
-    """A collection used as a condition: its Boolean item, true for a single item of another type, None where empty."""
-    return as_boolean(singleton(values))
-
-
 def as_boolean(value: Any) -> bool | None:
     """A single value used as a condition."""
     value = to_system(value)

@@ -8,7 +8,6 @@ some row of some selection passes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from engine.artifacts.records import Coding, Concept, QuantityValue
 
@@ -181,8 +180,3 @@ def comparator(quantity: QuantityValue, default: str = "=") -> str:
 def has_unit(quantity: QuantityValue) -> bool:
     """Whether a quantity is not a bare number."""
     return bool((quantity.code or quantity.unit) and (quantity.code or quantity.unit) != "1")
-
-
-def number_text(value: Decimal) -> str:
-    """A decimal as FHIRPath writes it."""
-    return format(value, "f")
