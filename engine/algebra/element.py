@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.quantity import Quantity, make
+from engine.algebra.quantity import UCUM_OF_CALENDAR, Quantity, make
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.algebra.ucum import UnitError, alias, parse_unit
 
@@ -156,14 +156,7 @@ to_datetime = _parse(DateTime.parse, "dateTime")
 to_time = _parse(Time.parse, "time")
 
 # FHIR: "Use of FHIR Quantity": these UCUM codes become calendar units when a FHIR Quantity is converted.
-_CALENDAR_OF_CODE = {
-    "a": "year",
-    "mo": "month",
-    "d": "day",
-    "h": "hour",
-    "min": "minute",
-    "s": "second",
-}
+_CALENDAR_OF_CODE = {UCUM_OF_CALENDAR[word]: word for word in ("year", "month", "day", "hour", "minute", "second")}
 UCUM = "http://unitsofmeasure.org"
 
 

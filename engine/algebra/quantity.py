@@ -12,7 +12,7 @@ from fractions import Fraction
 from engine.algebra.ucum import UnitError, exact_convert, parse_unit, product, quotient
 
 _CONTEXT = Context(prec=34)
-_UCUM_OF_CALENDAR = {
+UCUM_OF_CALENDAR = {
     "year": "a",
     "month": "mo",
     "week": "wk",
@@ -22,6 +22,8 @@ _UCUM_OF_CALENDAR = {
     "second": "s",
     "millisecond": "ms",
 }
+# Calendar words as written, singular and plural, and the singular.
+CALENDAR_WORDS = {word + ending: word for word in UCUM_OF_CALENDAR for ending in ("", "s")}
 _MONTHS = {"year": 12, "month": 1}
 
 
@@ -67,7 +69,7 @@ class Quantity:
     @property
     def ucum(self) -> str:
         """The UCUM code of the unit (of a calendar word, that of the definite duration)."""
-        return _UCUM_OF_CALENDAR[self.unit] if self.calendar else self.unit
+        return UCUM_OF_CALENDAR[self.unit] if self.calendar else self.unit
 
 
 def make(value: Decimal, unit: str | None, calendar: bool = False) -> Quantity:

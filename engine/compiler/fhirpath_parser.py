@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source, Span
+from engine.algebra.quantity import CALENDAR_WORDS
 from engine.compiler import syntax as s
 from engine.compiler.lexer import Token, tokenize
 
@@ -41,11 +42,6 @@ PRECEDENCE = {
 }
 _WORD_OPERATORS = frozenset(word for word in PRECEDENCE if word.isalpha())
 
-CALENDAR_UNITS = {
-    word + ending: word
-    for word in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
-    for ending in ("", "s")
-}
 MAX_DEPTH = 200
 
 
@@ -275,7 +271,7 @@ class _Parser:
         if after.kind == "string":
             self.advance()
             return s.QuantityLiteral(token.span.to(after.span), token.text, after.value, False)
-        if after.kind == "name" and after.text in CALENDAR_UNITS:
+        if after.kind == "name" and after.text in CALENDAR_WORDS:
             self.advance()
-            return s.QuantityLiteral(token.span.to(after.span), token.text, CALENDAR_UNITS[after.text], True)
+            return s.QuantityLiteral(token.span.to(after.span), token.text, CALENDAR_WORDS[after.text], True)
         return s.Literal(token.span, "Integer" if token.kind == "integer" else "Decimal", token.text)

@@ -6,15 +6,13 @@ one finds the entry whose meta.versionId it names. What lies beyond the input is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from engine.artifacts.references import RESTFUL, root_of
+
 Resource = dict[str, Any]
 Resolver = Callable[[str], "Resource | None"]
-_RESTFUL = re.compile(
-    r"(?P<root>(?:https?)://.+/)?(?P<path>[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})(?:/_history/(?P<version>[^/]+))?"
-)
 
 
 class References:
@@ -56,13 +54,12 @@ class References:
     def _in_bundle(self, reference: str, full_url: str | None) -> Resource | None:
         if not self._entries:
             return None
-        match = _RESTFUL.fullmatch(reference)
+        match = RESTFUL.fullmatch(reference)
         if match is None:
             return _only(self._entries.get(reference))
         root = match["root"]
         if root is None:
-            base = _RESTFUL.fullmatch(full_url or "")
-            root = base["root"] if base is not None else None
+            root = root_of(full_url)
             if root is None:
                 return _only(self._entries.get(match["path"])) if full_url is None else None
         candidates = self._entries.get(root + match["path"])

@@ -14,7 +14,7 @@ from typing import Any
 from engine.algebra.diagnostic import Span
 from engine.algebra.element import ElementLike
 from engine.algebra.operators.registry import OPERATORS, Operator, fhirpath_symbols
-from engine.algebra.quantity import make
+from engine.algebra.quantity import CALENDAR_WORDS, make
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.algebra.ucum import UnitError, alias, parse_unit
 from engine.compiler import syntax as s
@@ -127,7 +127,7 @@ class Translator(Coercions):
 
     def quantity(self, tree: s.QuantityLiteral) -> Node:
         unit = tree.unit
-        if not tree.calendar and unit not in _CALENDAR_IN_QUOTES:
+        if not tree.calendar and unit not in CALENDAR_WORDS:
             try:
                 parse_unit(unit)
             except UnitError as error:
@@ -420,10 +420,3 @@ class Translator(Coercions):
                 suggestions += [x for x in self.model.suggest(short, name) if x not in suggestions]
         hint = f"did you mean {' or '.join(f'`{x}`' for x in suggestions[:3])}?" if suggestions else None
         return self.fail("unknown-element", message, span, hint)
-
-
-_CALENDAR_IN_QUOTES = frozenset(
-    word + ending
-    for word in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
-    for ending in ("", "s")
-)

@@ -6,20 +6,17 @@ A resource is known by its entry's fullUrl, else by `Type/id`. Two patients of t
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.artifacts.models import Model
+from engine.artifacts.references import RESTFUL, root_of
 from engine.data.compartment import Compartment, Origin
 from engine.data.problems import Problem
 from engine.data.sources import Loaded, OnProblem
 
 Resource = dict[str, Any]
-_RESTFUL = re.compile(
-    r"(?P<root>https?://.+/)?(?P<path>[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})(?:/_history/(?P<version>[^/]+))?"
-)
 # Resources that are about no patient and are shared by all.
 SHARED = frozenset(
     "Organization Practitioner PractitionerRole Location Endpoint Medication Substance HealthcareService Device Library "
@@ -87,7 +84,7 @@ class Cohort:
         name = f"{loaded.resource['resourceType']}/{loaded.resource['id']}" if loaded.resource.get("id") else None
         url = loaded.full_url
         if url:
-            match = _RESTFUL.fullmatch(url)
+            match = RESTFUL.fullmatch(url)
             if match is None or match["root"]:
                 return url.partition("/_history/")[0]
         return name
@@ -201,13 +198,13 @@ class Cohort:
                     return None
                 return self._key(found)
             bare = text.partition("/_history/")[0]
-            match = _RESTFUL.fullmatch(bare)
+            match = RESTFUL.fullmatch(bare)
             if match is not None and not match["path"].startswith("Patient/"):
                 return None
             if text.startswith("#"):
                 return None
             if match is not None and match["root"] is None:
-                root = _root(loaded)
+                root = root_of(loaded.full_url)
                 return f"{root}{bare}" if root else bare
             return bare
         identifier = reference.get("identifier")
@@ -232,7 +229,7 @@ class Cohort:
     def _lookup(self, reference: str, loaded: Loaded | None) -> Loaded | None:
         """The resource that a reference means, whatever version it names; unique aliases are followed."""
         bare = reference.partition("/_history/")[0]
-        match = _RESTFUL.fullmatch(bare)
+        match = RESTFUL.fullmatch(bare)
         if match is None:
             return self._by_key.get(bare)
         if match["root"] is not None:
@@ -240,7 +237,7 @@ class Cohort:
             if found is None and match["path"] not in self._aliases:
                 found = self._by_key.get(match["path"])
             return found
-        root = _root(loaded) if loaded is not None else None
+        root = root_of(loaded.full_url) if loaded is not None else None
         if root is not None:
             found = self._by_key.get(root + match["path"])
             if found is not None:
@@ -263,7 +260,7 @@ class Cohort:
         found = self._lookup(reference, loaded)
         if found is None or found.resource is None:
             return None
-        match = _RESTFUL.fullmatch(reference)
+        match = RESTFUL.fullmatch(reference)
         if match is not None and match["version"] is not None:
             if str((found.resource.get("meta") or {}).get("versionId")) != match["version"]:
                 if loaded is not None:
@@ -280,13 +277,8 @@ def _short(patient: _Patient) -> str:
     resource = patient.loaded.resource if patient.loaded is not None else None
     if resource is not None and resource.get("id"):
         return f"Patient/{resource['id']}"
-    match = _RESTFUL.fullmatch(patient.key)
+    match = RESTFUL.fullmatch(patient.key)
     return match["path"] if match is not None else patient.key
-
-
-def _root(loaded: Loaded) -> str | None:
-    match = _RESTFUL.fullmatch(loaded.full_url or "")
-    return match["root"] if match is not None else None
 
 
 def _values(owner: Any, path: list[str]) -> Iterator[Any]:

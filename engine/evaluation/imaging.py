@@ -223,18 +223,6 @@ def merge_links(links: list[ImagingLink]) -> list[ImagingLink]:
     return list(out.values())
 
 
-def series_urls(link: ImagingLink) -> list[str]:
-    """WADO-RS URLs of the series of a link, one a series and archive."""
-    bases = [url.partition("/studies/")[0] for url in link.urls]
-    out = []
-    for one in link.series:
-        own = [one.url.partition("/studies/")[0]] if one.url else []
-        for base in dict.fromkeys([*own, *bases]):
-            if link.study and one.uid:
-                out.append(f"{base}/studies/{link.study}/series/{one.uid}")
-    return out
-
-
 def _list(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 

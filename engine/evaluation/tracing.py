@@ -179,7 +179,7 @@ def reason_of(unknown: Unknown) -> tuple[str, str]:
             if unit == "1":
                 return "missing-unit", f"the quantity {value.get('value')} has no unit"
     if isinstance(left, (Date, DateTime, Time)) and isinstance(right, (Date, DateTime, Time)):
-        return "imprecise-date", f"{left} and {right} cannot be told apart at the precision recorded"
+        return "imprecise-date", f"{_shown(left)} and {_shown(right)} cannot be told apart at the precision recorded"
     if {left.__class__, right.__class__} & {dict, Quantity}:
         return "unit-not-comparable", f"{_shown(left)} and {_shown(right)} have no common unit"
     return "not-computable", f"{_shown(left)} and {_shown(right)} cannot be compared"
@@ -195,4 +195,4 @@ def _bare(value: Any) -> Any:
 def _shown(value: Any) -> str:
     if value.__class__ is dict:
         return f"{value.get('value')} {value.get('code') or value.get('unit') or ''}".strip()
-    return str(value)
+    return str(value).removesuffix("T")

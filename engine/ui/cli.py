@@ -26,7 +26,7 @@ from engine.ui.check import check_command
 from engine.ui.screen import screen_command
 from engine.version import __version__
 
-OK, WARNINGS, ERRORS, INTERRUPTED = 0, 1, 2, 130
+OK, ERRORS, INTERRUPTED = 0, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

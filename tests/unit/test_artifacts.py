@@ -195,6 +195,19 @@ def test_r6_group_with_exceptions(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("method", ["net-effect", "statistical", "at-most", "whatever"])
+def test_a_combination_without_truth_value_includes_nobody(method: str, tmp_path: Path) -> None:
+    characteristic = {"code": {"text": "gender"}, "valueCodeableConcept": {"text": "male"}, "exclude": False}
+    group = {"resourceType": "Group", "id": "g", "combinationMethod": method, "characteristic": [characteristic]}
+    (tmp_path / "g.json").write_text(json.dumps(group), encoding="utf-8")
+    criteria = engine.load_criteria(tmp_path / "g.json")
+    for gender in ("male", "female"):
+        patient = {"resourceType": "Patient", "id": "p", "gender": gender}
+        (verdict,) = engine.screen(criteria, list(engine.compartments_of([patient])), now="2026-01-01")
+        assert verdict.verdict == "undetermined"
+        assert verdict.criteria[0].reason in ("not-computable", "needs-review")
+
+
 def test_study_names_its_criteria(tmp_path: Path) -> None:
     study = {
         "resourceType": "ResearchStudy",

@@ -154,6 +154,57 @@ def test_malformed_data_is_an_error_of_that_patient(tmp_path: Path) -> None:
     assert found.criteria[0].detail is not None and "Patient/p" in found.criteria[0].detail
 
 
+@pytest.mark.parametrize(
+    ("expression", "more", "reason"),
+    [
+        ("effective <= @2024-01-15", {"effectiveDateTime": "2024-01"}, "imprecise-date"),
+        ("effective = @2024-01-15", {"effectiveDateTime": "2024-01"}, "imprecise-date"),
+        ("value > 3 'mg'", {"valueQuantity": {"value": 5, "unit": "spoon"}}, "unit-not-comparable"),
+        ("value > 3 'mg'", {}, "missing-value"),
+        ("status = 'final'", {"status": ["final"]}, "error"),
+    ],
+)
+def test_choice_elements_and_malformed_text_give_their_reason(
+    expression: str, more: Resource, reason: str, tmp_path: Path
+) -> None:
+    found = judge(f"Observation.exists({expression})", [PATIENT, observation("o", **more)], tmp_path)
+    assert (found.verdict, found.criteria[0].reason) == ("undetermined", reason)
+
+
+def test_a_malformed_code_is_an_error_and_not_passed_over(tmp_path: Path) -> None:
+    row = observation("o", code={"coding": {"system": "http://loinc.org", "code": "2857-1"}})
+    expression = "Observation.where(code.coding.exists(system = 'http://loinc.org' and code = '2857-1')).exists()"
+    found = judge(expression, [PATIENT, row], tmp_path)
+    assert (found.verdict, found.criteria[0].reason) == ("undetermined", "error")
+
+
+def test_iif_on_an_unknown_condition(tmp_path: Path) -> None:
+    assert judge("iif(Patient.active, true, false)", [PATIENT], tmp_path).verdict == "undetermined"
+    assert judge("iif(Patient.active, true, true)", [PATIENT], tmp_path).verdict == "included"
+
+
+@pytest.mark.parametrize(
+    ("expression", "verdict"),
+    [
+        ("Observation.where(valid).exists()", "undetermined"),
+        ("Observation.where(valid).exists() or Patient.gender = 'male'", "included"),
+        ("Observation.where(valid).count() = 150", "undetermined"),
+        ("Observation.where(valid).count() >= 0", "undetermined"),
+    ],
+)
+def test_more_rows_in_doubt_than_ways_to_try(expression: str, verdict: str, tmp_path: Path) -> None:
+    rows = [observation(f"d{i}") for i in range(200)]
+    text = expression.replace("valid", "value.ofType(Quantity) > 3 'ng/mL'")
+    assert judge(text, [PATIENT, *rows], tmp_path).verdict == verdict
+
+
+def test_a_row_that_would_make_evaluation_fail_is_in_doubt(tmp_path: Path) -> None:
+    rows = [observation("k", valueQuantity=amount(5)), observation("d", valueQuantity={"value": 1})]
+    expression = "Observation.where(value.ofType(Quantity) > 3 'ng/mL').value.ofType(Quantity).value > 1"
+    found = judge(expression, [PATIENT, *rows], tmp_path)
+    assert (found.verdict, found.criteria[0].reason) == ("undetermined", "missing-unit")
+
+
 @pytest.mark.parametrize("start", ["Bundle.entry.resource.ofType(Observation)", "Medication", "Organization"])
 def test_a_type_without_a_patient_is_refused_and_not_quietly_empty(start: str) -> None:
     with pytest.raises(engine.DiagnosticError) as caught:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import engine
-from engine.evaluation.imaging import imaging_link, merge_links, normalise_uid, series_urls, valid_uid
+from engine.evaluation.imaging import imaging_link, merge_links, normalise_uid, valid_uid
 from engine.evaluation.verdict import ImagingLink
 from tests.shared import reported
 
@@ -19,6 +19,10 @@ def links(case: dict[str, Any]) -> list[ImagingLink]:
     by_name = {f"{r['resourceType']}/{r['id']}": r for r in resources}
     studies = [r for r in resources if r["resourceType"] == "ImagingStudy"]
     return merge_links([imaging_link(s, criterion="c", role="met", failed=None, resolve=by_name.get) for s in studies])
+
+
+def series_urls(link: ImagingLink) -> list[str]:
+    return [f"{url}/series/{series.uid}" for series in link.series for url in link.urls]
 
 
 def test_no_endpoint() -> None:

@@ -9,7 +9,7 @@ from engine.algebra import quantity as q
 from engine.algebra import temporal as t
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.operators.registry import operator
-from engine.algebra.quantity import Quantity
+from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
 
 _WIDE = Context(prec=34)
 _PLACES = Decimal("1E-8")
@@ -75,7 +75,7 @@ def subtract_quantity(a: Quantity, b: Quantity) -> Quantity | None:
 
 
 # UCUM units of definite duration that FHIRPath takes in date arithmetic, and the calendar words they stand for.
-_DEFINITE = {"wk": "week", "d": "day", "h": "hour", "min": "minute", "s": "second", "ms": "millisecond"}
+_DEFINITE = {code: word for word, code in UCUM_OF_CALENDAR.items() if word not in ("year", "month")}
 
 
 def duration_unit(quantity: Quantity) -> str:
@@ -86,12 +86,9 @@ def duration_unit(quantity: Quantity) -> str:
     """
     if quantity.calendar:
         return quantity.unit
-    word = _DEFINITE.get(quantity.unit)
+    word = _DEFINITE.get(quantity.unit) or CALENDAR_WORDS.get(quantity.unit)
     if word is not None:
         return word
-    singular = quantity.unit.rstrip("s") if len(quantity.unit) > 3 else quantity.unit
-    if singular in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond"):
-        return singular
     if quantity.unit in ("a", "mo"):
         word = "years" if quantity.unit == "a" else "months"
         raise EvaluationError(

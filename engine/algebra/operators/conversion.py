@@ -11,18 +11,13 @@ from typing import Any
 
 from engine.algebra.operators.arithmetic import in_integer, in_long
 from engine.algebra.operators.registry import operator
-from engine.algebra.quantity import Quantity, make
+from engine.algebra.quantity import CALENDAR_WORDS, Quantity, make
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.algebra.ucum import UnitError, parse_unit
 
 _INTEGER = re.compile(r"[+-]?\d+")
 _DECIMAL = re.compile(r"[+-]?\d+(\.\d+)?")
 _QUANTITY = re.compile(r"(?P<number>[+-]?\d+(?:\.\d+)?)\s*(?:'(?P<unit>[^']+)'|(?P<word>[a-zA-Z]+))?")
-_WORDS = {
-    word + ending: word
-    for word in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
-    for ending in ("", "s")
-}
 _TRUE = frozenset(("true", "t", "yes", "y", "1", "1.0"))
 _FALSE = frozenset(("false", "f", "no", "n", "0", "0.0"))
 
@@ -165,7 +160,7 @@ def read_quantity(text: str) -> Quantity | None:
         return None
     number = Decimal(match["number"])
     if match["word"] is not None:
-        word = _WORDS.get(match["word"])
+        word = CALENDAR_WORDS.get(match["word"])
         return make(number, word, True) if word else None
     unit = match["unit"] or "1"
     try:

@@ -49,56 +49,6 @@ _KNOWN_CONFUSIONS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Immunization", "date"): ("occurrence",),
 }
 
-_PRIMARY_CODE = {
-    "AllergyIntolerance": "code",
-    "Appointment": "serviceType",
-    "BodyStructure": "location",
-    "CarePlan": "category",
-    "CareTeam": "category",
-    "ChargeItem": "code",
-    "Claim": "type",
-    "Communication": "reasonCode",
-    "Condition": "code",
-    "Coverage": "type",
-    "DetectedIssue": "code",
-    "Device": "type",
-    "DeviceRequest": "code",
-    "DiagnosticReport": "code",
-    "DocumentReference": "type",
-    "Encounter": "type",
-    "EpisodeOfCare": "type",
-    "ExplanationOfBenefit": "type",
-    "FamilyMemberHistory": "relationship",
-    "Flag": "code",
-    "Goal": "category",
-    "Group": "code",
-    "ImagingStudy": "procedureCode",
-    "Immunization": "vaccineCode",
-    "Library": "topic",
-    "Location": "type",
-    "Measure": "topic",
-    "Media": "type",
-    "Medication": "code",
-    "MedicationAdministration": "medication",
-    "MedicationDispense": "medication",
-    "MedicationRequest": "medication",
-    "MedicationStatement": "medication",
-    "MessageDefinition": "event",
-    "NutritionOrder": "enteralFormula.baseFormulaType",
-    "Observation": "code",
-    "Organization": "type",
-    "Procedure": "code",
-    "QuestionnaireResponse": "questionnaire",
-    "RelatedPerson": "relationship",
-    "RiskAssessment": "code",
-    "ServiceRequest": "code",
-    "Specimen": "type",
-    "Substance": "code",
-    "SupplyDelivery": "type",
-    "SupplyRequest": "category",
-    "Task": "code",
-}
-
 
 class ElementDef:
     """The definition of one element.
@@ -179,13 +129,6 @@ class Model:
         if elements is None:
             elements = self.elements(type_name)
         return elements.get(element_name)
-
-    def primary_code_path(self, resource_type: str) -> str | None:
-        """The element that says what a resource is about, which retrieves filter by."""
-        path = _PRIMARY_CODE.get(resource_type)
-        if path is None or self.element(resource_type, path.split(".")[0]) is None:
-            return None
-        return path
 
     def patient_paths(self, resource_type: str) -> tuple[str, ...]:
         """Element paths that hold the reference to the patient (Patient compartment); empty where there are none."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR
+from engine.algebra.ucum import alias
 from engine.artifacts.records import Coding, Concept, QuantityValue
 
 
@@ -117,17 +119,6 @@ _CALENDAR = {
     "s": ("seconds", "milliseconds", 1000),
     "ms": ("milliseconds", "milliseconds", 1),
 }
-_WORDS = {
-    "year": "a",
-    "month": "mo",
-    "week": "wk",
-    "day": "d",
-    "hour": "h",
-    "minute": "min",
-    "second": "s",
-    "yr": "a",
-    "y": "a",
-}
 
 
 def calendar_duration(quantity: QuantityValue) -> tuple[bool, str] | None:
@@ -138,7 +129,8 @@ def calendar_duration(quantity: QuantityValue) -> tuple[bool, str] | None:
     if quantity.value is None:
         raise NotComputable("a quantity of time has no value")
     unit = quantity.code or quantity.unit or ""
-    unit = _WORDS.get(unit.lower().rstrip("s") if len(unit) > 2 else unit, unit)
+    unit = UCUM_OF_CALENDAR.get(CALENDAR_WORDS.get(unit, ""), unit)
+    unit = unit if unit in _CALENDAR else alias(unit) or unit
     if quantity.value == 0:
         return None
     if unit not in _CALENDAR:
