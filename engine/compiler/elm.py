@@ -22,7 +22,8 @@ class Node:
     """One node: operands (sub-expressions), attributes, and its static type.
 
     `types` are qualified names (`System.Integer`, `FHIR.code`); several mean one of them, `*` any, none at all the null literal.
-    `many` tells a collection from a single value (or none). `span` is the author's text.
+    `many` tells a collection from a single value (or none). `span` is the author's text. Nodes of CQL have their type in `result`
+    (`compiler.cql.types`), and sub-expressions that are no plain operands in attributes; `children` has them all.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Node:
     types: tuple[str, ...] = ()
     many: bool = False
     span: Span | None = None
+    result: Any = None
 
     @property
     def type(self) -> str | None:
@@ -48,7 +50,12 @@ class Node:
         while stack:
             node = stack.pop()
             yield node
-            stack.extend(reversed(node.operands))
+            stack.extend(reversed(node.children))
+
+    @property
+    def children(self) -> tuple[Node, ...]:
+        """All nodes right below this one."""
+        return self.operands + tuple(self.attrs.get("_children", ()))
 
 
 def to_json(node: Node) -> dict[str, Any]:

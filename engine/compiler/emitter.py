@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from engine.algebra.diagnostic import Span
+from engine.algebra.operators.registry import Overload, OverloadReference
 from engine.compiler.elm import Node
 
 Body = Callable[[str], None]
@@ -120,7 +121,7 @@ class Emitter:
         overload = node.attrs.get("_overload")
         if overload is not None:
             return bool(overload.nullable) or (
-                kind != "Concatenate" and any(self.nullable(operand) for operand in node.operands)
+                overload.nulls == "propagate" and any(self.nullable(operand) for operand in node.operands)
             )
         return True
 
@@ -225,18 +226,22 @@ class Emitter:
             self.emit(f"return {start}")
         return f"{name}()"
 
+    def overload(self, overload: Overload) -> str:
+        """A module-level name for the function of an overload."""
+        return self.constant(OverloadReference(overload.operator, overload.index), overload.function.__name__ + "_")
+
     def operator(self, node: Node) -> str:
         """A registered operator on single values; null operands give null unless it handles them."""
         overload = node.attrs["_overload"]
         operands = [self.value(operand) for operand in node.operands]
-        handled = node.kind == "Concatenate"
+        handled = overload.nulls == "handled"
         optional = [] if handled else [i for i, operand in enumerate(node.operands) if self.nullable(operand)]
         for index in optional:
             operands[index] = self.temp(operands[index])
         if overload.inline is not None:
             call = str(overload.inline.format(*operands))
         else:
-            call = f"{self.constant(overload.function, overload.function.__name__ + '_')}({', '.join(operands)})"
+            call = f"{self.overload(overload)}({', '.join(operands)})"
         if not optional:
             return call
         missing = " or ".join(f"{operands[index]} is None" for index in optional)

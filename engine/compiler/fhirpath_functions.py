@@ -62,7 +62,7 @@ class FhirPathTranslator(Translator):
             if one.is_null:
                 return Node("Null", span=tree.span), after
             arguments = [self.expression(argument, env) for argument in tree.arguments]
-            if is_static(one) and not any(o.parameters[0] == system_of(one.type or "") for o in target.overloads):
+            if is_static(one) and not any(o.parameters[0] == system_of(one.type or "") for o in target.of("fhirpath")):
                 return Node("IsStatic", (one,), {"answer": False}, BOOLEAN, span=tree.span), after
             converted = self.apply(target, [one, *arguments], tree.span, tree.name)
             return Node("Converts", (one, converted), types=BOOLEAN, span=tree.span), after

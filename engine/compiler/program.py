@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.algebra.diagnostic import EvaluationError, Source, Span
+from engine.algebra.operators.registry import OverloadReference
 from engine.artifacts.models import load_model
 from engine.compiler.runtime import NAMES
 
@@ -44,7 +45,11 @@ class Program:
             line, column, end_line, end_column = place if place is not None else (1, 1, 1, 1)
             node.lineno, node.col_offset = line, column - 1  # type: ignore[attr-defined]
             node.end_lineno, node.end_col_offset = end_line, end_column - 1  # type: ignore[attr-defined]
-        namespace = {**NAMES, **self.constants, "M": load_model(self.model)}
+        constants = {
+            name: value.resolve() if value.__class__ is OverloadReference else value
+            for name, value in self.constants.items()
+        }
+        namespace = {**NAMES, **constants, "M": load_model(self.model)}
         exec(compile(tree, self.filename, "exec"), namespace)
         return namespace
 

@@ -199,11 +199,11 @@ def dispatch(name: str, *operands: Any) -> Any:
     """Apply an operator whose operand types are known only now. Raises EvaluationError `no-overload`."""
     operator = OPERATORS[name]
     values = [to_system(operand) for operand in operands]
-    if operator.nulls == "propagate" and any(value is None for value in values):
+    if operator.propagates("fhirpath") and any(value is None for value in values):
         return None
     kinds = [system_type(value) if value is not None else None for value in values]
     best = None
-    for overload in operator.overloads:
+    for overload in operator.of("fhirpath"):
         if len(overload.parameters) != len(values):
             continue
         cost = 0
@@ -219,7 +219,7 @@ def dispatch(name: str, *operands: Any) -> Any:
                 best = (cost, overload)
     if best is None:
         given = ", ".join(".".join(type_of(operand)) if operand is not None else "empty" for operand in operands)
-        takes = "; ".join(dict.fromkeys(f"({', '.join(o.parameters)})" for o in operator.overloads))
+        takes = "; ".join(dict.fromkeys(f"({', '.join(o.parameters)})" for o in operator.of("fhirpath")))
         raise EvaluationError("no-overload", f"{name} cannot take ({given}); it takes {takes}")
     overload = best[1]
     converted = [

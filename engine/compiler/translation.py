@@ -240,7 +240,7 @@ class Translator(Coercions):
         for operand in operands:
             if operand.type is not None and not is_static(operand) and operand.type != "FHIR.Element":
                 raise self.no_overload(operator, operands, span, shown)
-        if operator.nulls == "propagate" and any(operand.is_null for operand in operands):
+        if operator.propagates("fhirpath") and any(operand.is_null for operand in operands):
             return Node("Null", span=span)
         if all(operand.is_null or is_static(operand) for operand in operands):
             found = resolve(operator, operands)
@@ -253,14 +253,16 @@ class Translator(Coercions):
             return Node(
                 operator.name, converted, {"_overload": overload}, types=(f"System.{result}",), many=many, span=span
             )
-        results = merge(*((f"System.{o.result.removeprefix('List<').removesuffix('>')}",) for o in operator.overloads))
-        many = any(o.result.startswith("List<") for o in operator.overloads)
+        results = merge(
+            *((f"System.{o.result.removeprefix('List<').removesuffix('>')}",) for o in operator.of("fhirpath"))
+        )
+        many = any(o.result.startswith("List<") for o in operator.of("fhirpath"))
         operands = [self.box(operand) for operand in operands]
         return Node("Dynamic", tuple(operands), {"operator": operator.name}, types=results, many=many, span=span)
 
     def no_overload(self, operator: Operator, operands: list[Node], span: Span, shown: str) -> Abort:
         given = ", ".join(describe(operand) for operand in operands)
-        takes = "; ".join(dict.fromkeys(f"({', '.join(o.parameters)})" for o in operator.overloads))
+        takes = "; ".join(dict.fromkeys(f"({', '.join(o.parameters)})" for o in operator.of("fhirpath")))
         return self.fail("no-overload", f"{shown} cannot take ({given})", span, f"it takes {takes}")
 
     def equality(self, left: Node, right: Node, span: Span) -> Node:

@@ -80,7 +80,7 @@ def resolve(operator: Operator, operands: list[Node]) -> Resolution | None:
     """The cheapest overload for statically typed operands; null literals fit anything. None where nothing fits."""
     best: tuple[int, Resolution] | None = None
     sources = tuple((system_of(o.type) or "?") if o.type is not None else "?" for o in operands)
-    for overload in operator.overloads:
+    for overload in operator.of("fhirpath"):
         if len(overload.parameters) != len(operands):
             continue
         cost = 0
@@ -99,7 +99,7 @@ def resolve(operator: Operator, operands: list[Node]) -> Resolution | None:
 
 def arity(operator: Operator) -> tuple[int, int]:
     """Fewest and most operands that an operator takes."""
-    counts = [len(overload.parameters) for overload in operator.overloads]
+    counts = [len(overload.parameters) for overload in operator.of("fhirpath")]
     return min(counts), max(counts)
 
 

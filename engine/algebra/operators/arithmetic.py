@@ -9,9 +9,10 @@ from engine.algebra import quantity as q
 from engine.algebra import temporal as t
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.operators.registry import operator
+from engine.algebra.points import Uncertainty, certain, maximum, minimum, predecessor, successor
 from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
 
-_WIDE = Context(prec=34)
+_WIDE = Context(prec=46)
 _PLACES = Decimal("1E-8")
 MAX_INTEGER = 2147483647
 MIN_INTEGER = -2147483648
@@ -19,13 +20,28 @@ MAX_LONG = 9223372036854775807
 MIN_LONG = -9223372036854775808
 
 
+MAX_DECIMAL = Decimal("9999999999999999999999999999.99999999")
+
+
+def in_decimal(value: Decimal) -> Decimal | None:
+    """The value at no more than eight decimals, or None beyond 28 digits before them (overflow yields null)."""
+    exponent = value.as_tuple().exponent
+    if exponent.__class__ is int and exponent < -8:  # type: ignore[operator]
+        value = value.quantize(_PLACES, rounding=ROUND_HALF_UP, context=_WIDE)
+    return value if -MAX_DECIMAL <= value <= MAX_DECIMAL else None
+
+
 def in_integer(value: int) -> int | None:
     """The value, or None beyond 32 bits (overflow yields null)."""
+    if value.__class__ is Uncertainty:
+        return value
     return value if MIN_INTEGER <= value <= MAX_INTEGER else None
 
 
 def in_long(value: int) -> int | None:
     """The value, or None beyond 64 bits."""
+    if value.__class__ is Uncertainty:
+        return value
     return value if MIN_LONG <= value <= MAX_LONG else None
 
 
@@ -39,12 +55,17 @@ def add_long(a: int, b: int) -> int | None:
     return in_long(a + b)
 
 
-@operator("Add", "(Decimal, Decimal) Decimal", inline="({0} + {1})")
+@operator("Add", "(Decimal, Decimal) Decimal", inline="({0} + {1})", language="fhirpath")
 def add_decimal(a: Decimal, b: Decimal) -> Decimal:
     return a + b
 
 
-@operator("Add", "(String, String) String", inline="({0} + {1})")
+@operator("Add", "(Decimal, Decimal) Decimal?", language="cql")
+def add_decimal_within(a: Decimal, b: Decimal) -> Decimal | None:
+    return in_decimal(_WIDE.add(a, b))
+
+
+@operator("Add", "(String, String) String", inline="({0} + {1})", language="fhirpath")
 def add_string(a: str, b: str) -> str:
     return a + b
 
@@ -64,7 +85,12 @@ def subtract_long(a: int, b: int) -> int | None:
     return in_long(a - b)
 
 
-@operator("Subtract", "(Decimal, Decimal) Decimal", inline="({0} - {1})")
+@operator("Subtract", "(Decimal, Decimal) Decimal?", language="cql")
+def subtract_decimal_within(a: Decimal, b: Decimal) -> Decimal | None:
+    return in_decimal(_WIDE.subtract(a, b))
+
+
+@operator("Subtract", "(Decimal, Decimal) Decimal", inline="({0} - {1})", language="fhirpath")
 def subtract_decimal(a: Decimal, b: Decimal) -> Decimal:
     return a - b
 
@@ -145,7 +171,12 @@ def multiply_long(a: int, b: int) -> int | None:
     return in_long(a * b)
 
 
-@operator("Multiply", "(Decimal, Decimal) Decimal", inline="({0} * {1})")
+@operator("Multiply", "(Decimal, Decimal) Decimal?", language="cql")
+def multiply_decimal_within(a: Decimal, b: Decimal) -> Decimal | None:
+    return in_decimal(_WIDE.multiply(a, b))
+
+
+@operator("Multiply", "(Decimal, Decimal) Decimal", inline="({0} * {1})", language="fhirpath")
 def multiply_decimal(a: Decimal, b: Decimal) -> Decimal:
     return a * b
 
@@ -176,6 +207,7 @@ def divide_quantity(a: Quantity, b: Quantity) -> Quantity | None:
     "TruncatedDivide", "(Integer, Integer) Integer?", fhirpath="div", cql="div", section="Arithmetic: TruncatedDivide"
 )
 def div_integer(a: int, b: int) -> int | None:
+    a, b = certain(a, "div"), certain(b, "div")
     if b == 0:
         return None
     result = abs(a) // abs(b)
@@ -190,13 +222,38 @@ def div_long(a: int, b: int) -> int | None:
     return in_long(result if (a < 0) == (b < 0) else -result)
 
 
-@operator("TruncatedDivide", "(Decimal, Decimal) Integer?")
+@operator("TruncatedDivide", "(Decimal, Decimal) Decimal?", language="cql")
+def div_decimal_to_decimal(a: Decimal, b: Decimal) -> Decimal | None:
+    return in_decimal(_WIDE.divide_int(a, b)) if b != 0 else None
+
+
+def _quotient(a: Quantity, b: Quantity, remainder: bool) -> Quantity | None:
+    """`div` or `mod` of quantities of one dimension, in the unit of the first."""
+    other = b if a.unit == b.unit and a.calendar == b.calendar else b.to_unit(a.ucum)
+    if other is None or other.value == 0:
+        return None
+    value = _WIDE.remainder(a.value, other.value) if remainder else _WIDE.divide_int(a.value, other.value)
+    return Quantity(value, a.unit, a.calendar)
+
+
+@operator("TruncatedDivide", "(Quantity, Quantity) Quantity?", language="cql")
+def div_quantity(a: Quantity, b: Quantity) -> Quantity | None:
+    return _quotient(a, b, False)
+
+
+@operator("Modulo", "(Quantity, Quantity) Quantity?", language="cql")
+def mod_quantity(a: Quantity, b: Quantity) -> Quantity | None:
+    return _quotient(a, b, True)
+
+
+@operator("TruncatedDivide", "(Decimal, Decimal) Integer?", language="fhirpath")
 def div_decimal(a: Decimal, b: Decimal) -> int | None:
     return in_integer(int(_WIDE.divide_int(a, b))) if b != 0 else None
 
 
 @operator("Modulo", "(Integer, Integer) Integer?", "(Long, Long) Long?", fhirpath="mod", cql="mod", section="Modulo")
 def mod_integer(a: int, b: int) -> int | None:
+    a, b = certain(a, "mod"), certain(b, "mod")
     if b == 0:
         return None
     rest = abs(a) % abs(b)
@@ -208,7 +265,7 @@ def mod_decimal(a: Decimal, b: Decimal) -> Decimal | None:
     return _WIDE.remainder(a, b) if b != 0 else None
 
 
-@operator("Negate", "(Integer) Integer?", "(Long) Long?", section="Arithmetic: Negate")
+@operator("Negate", "(Integer) Integer?", "(Long) Long?", cql="-", section="Arithmetic: Negate")
 def negate_integer(a: int) -> int | None:
     return in_long(-a)
 
@@ -225,7 +282,7 @@ def negate_quantity(a: Quantity) -> Quantity:
 
 @operator("Abs", "(Integer) Integer?", "(Long) Long?", fhirpath="abs", cql="Abs", section="Arithmetic: Abs")
 def abs_integer(a: int) -> int | None:
-    return in_long(abs(a))
+    return in_long(abs(certain(a, "Abs")))
 
 
 @operator("Abs", "(Decimal) Decimal")
@@ -286,7 +343,17 @@ def log(a: Decimal, base: Decimal) -> Decimal | None:
     return _rounded(_WIDE.divide(_WIDE.ln(a), _WIDE.ln(base)))
 
 
-@operator("Power", "(Integer, Integer) Integer?", fhirpath="power ^", cql="^ Power", section="Arithmetic: Power")
+@operator("Power", "(Integer, Integer) Integer?", "(Long, Long) Long?", cql="^ Power", language="cql")
+def power_or_fraction(a: int, b: int) -> Any:
+    """A negative exponent gives a Decimal: `Power(2, -2)` is 0.25."""
+    if b < 0:
+        return power_decimal(Decimal(a), Decimal(b))
+    if abs(a) > 1 and b > 64:
+        return None
+    return in_long(a**b)
+
+
+@operator("Power", "(Integer, Integer) Integer?", fhirpath="power ^", section="Arithmetic: Power", language="fhirpath")
 def power_integer(a: int, b: int) -> int | None:
     if b < 0:
         return None if a == 0 else int(Decimal(a) ** b) if abs(a) == 1 else None
@@ -315,3 +382,42 @@ def round_decimal(a: Decimal, precision: int = 0) -> Decimal:
     if precision > 28:
         return a
     return a.quantize(Decimal(1).scaleb(-precision), rounding=ROUND_HALF_UP, context=_WIDE)
+
+
+@operator(
+    "Successor",
+    "(Integer) Integer",
+    "(Long) Long",
+    "(Decimal) Decimal",
+    "(Quantity) Quantity",
+    "(Date) Date",
+    "(DateTime) DateTime",
+    "(Time) Time",
+    cql="successor_of",
+    section="Arithmetic: Successor",
+    language="cql",
+)
+def successor_of(a: Any) -> Any:
+    return successor(a, "")
+
+
+@operator(
+    "Predecessor",
+    "(Integer) Integer",
+    "(Long) Long",
+    "(Decimal) Decimal",
+    "(Quantity) Quantity",
+    "(Date) Date",
+    "(DateTime) DateTime",
+    "(Time) Time",
+    cql="predecessor_of",
+    section="Arithmetic: Predecessor",
+    language="cql",
+)
+def predecessor_of(a: Any) -> Any:
+    return predecessor(a, "")
+
+
+def extent(point: str, largest: bool) -> Any:
+    """Least or greatest value of a type (CQL: `minimum T`, `maximum T`)."""
+    return maximum(point) if largest else minimum(point)

@@ -14,6 +14,7 @@ from engine.algebra import quantity as q
 from engine.algebra import temporal as t
 from engine.algebra.element import Element, to_system
 from engine.algebra.operators.registry import operator
+from engine.algebra.points import Uncertainty, less, less_or_equal
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 
@@ -33,6 +34,12 @@ def _ordered(name: str, symbol: str, decide: _Decide) -> None:
         sign = t.compare(a, b)
         return None if sign is None else decide(sign)
 
+    def recorded(a: Any, b: Any) -> bool | None:
+        if a.__class__ is Uncertainty or b.__class__ is Uncertainty:
+            return {"<": less(a, b), "<=": less_or_equal(a, b), ">": less(b, a), ">=": less_or_equal(b, a)}[symbol]
+        sign = t.order(a, b)
+        return None if sign is None else decide(sign)
+
     def quantities(a: Quantity, b: Quantity) -> bool | None:
         sign = q.compare(a, b)
         return None if sign is None else decide(sign)
@@ -43,7 +50,9 @@ def _ordered(name: str, symbol: str, decide: _Decide) -> None:
     operator(name, *numbers, texts, fhirpath=symbol, cql=symbol, section=section, inline="({0} " + symbol + " {1})")(
         plain
     )
-    operator(name, "(Date, Date) Boolean?", "(DateTime, DateTime) Boolean?", "(Time, Time) Boolean?")(temporal)
+    points = ("(Date, Date) Boolean?", "(DateTime, DateTime) Boolean?", "(Time, Time) Boolean?")
+    operator(name, *points, language="fhirpath")(temporal)
+    operator(name, *points, language="cql")(recorded)
     operator(name, "(Quantity, Quantity) Boolean?")(quantities)
 
 
@@ -60,14 +69,22 @@ _ordered("GreaterOrEqual", ">=", lambda sign: sign >= 0)
     "(Long, Long) Boolean",
     "(Decimal, Decimal) Boolean",
     "(String, String) Boolean",
-    section="Equality: =",
+    fhirpath="=",
+    cql="=",
+    section="Comparison: Equal",
     inline="({0} == {1})",
 )
 def equal_plain(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-@operator("Equal", "(Date, Date) Boolean?", "(DateTime, DateTime) Boolean?", "(Time, Time) Boolean?")
+@operator(
+    "Equal",
+    "(Date, Date) Boolean?",
+    "(DateTime, DateTime) Boolean?",
+    "(Time, Time) Boolean?",
+    language="fhirpath",
+)
 def equal_temporal(a: Any, b: Any) -> bool | None:
     return t.equal(a, b)
 

@@ -38,7 +38,14 @@ def boolean_of_string(a: str) -> bool | None:
     return True if text in _TRUE else False if text in _FALSE else None
 
 
-@operator("ToInteger", "(Integer) Integer", "(Boolean) Integer", fhirpath="toInteger", section="Conversion: toInteger")
+@operator(
+    "ToInteger",
+    "(Integer) Integer",
+    "(Boolean) Integer",
+    fhirpath="toInteger",
+    cql="ToInteger",
+    section="Conversion: toInteger",
+)
 def integer_of_integer(a: int) -> int:
     return int(a)
 
@@ -53,7 +60,15 @@ def integer_of_string(a: str) -> int | None:
     return in_integer(int(a)) if _INTEGER.fullmatch(a) else None
 
 
-@operator("ToLong", "(Long) Long", "(Integer) Long", "(Boolean) Long", fhirpath="toLong", section="Conversion: toLong")
+@operator(
+    "ToLong",
+    "(Long) Long",
+    "(Integer) Long",
+    "(Boolean) Long",
+    fhirpath="toLong",
+    cql="ToLong",
+    section="Conversion: toLong",
+)
 def long_of_integer(a: int) -> int:
     return int(a)
 
@@ -70,6 +85,7 @@ def long_of_string(a: str) -> int | None:
     "(Long) Decimal",
     "(Boolean) Decimal",
     fhirpath="toDecimal",
+    cql="ToDecimal",
     section="Conversion: toDecimal",
 )
 def decimal_of_number(a: Any) -> Decimal:
@@ -127,12 +143,12 @@ def datetime_of_datetime(a: DateTime) -> DateTime:
     return a
 
 
-@operator("ToDateTime", "(Date) DateTime")
+@operator("ToDateTime", "(Date) DateTime", language="fhirpath")
 def datetime_of_date(a: Date) -> DateTime:
     return DateTime.parse(str(a))
 
 
-@operator("ToDateTime", "(String) DateTime?")
+@operator("ToDateTime", "(String) DateTime?", language="fhirpath")
 def datetime_of_string(a: str) -> DateTime | None:
     try:
         return DateTime.parse(a)
@@ -145,7 +161,7 @@ def time_of_time(a: Time) -> Time:
     return a
 
 
-@operator("ToTime", "(String) Time?")
+@operator("ToTime", "(String) Time?", language="fhirpath")
 def time_of_string(a: str) -> Time | None:
     try:
         return Time.parse(a)

@@ -1,6 +1,6 @@
 """One operator, one place: the decorator that registers an operator, and the table that everything else derives from.
 
-Overload resolution, the emitter, the operator table in the docs and the conformance matrix read `OPERATORS`.
+Overload resolution, the emitters, the operator table in the docs and the conformance matrix read `OPERATORS`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 Nulls = Literal["propagate", "handled"]
+Language = Literal["", "fhirpath", "cql"]
 
 _SIGNATURE = re.compile(r"\(([^()]*)\)\s*([A-Za-z<>]+\??)")
 
@@ -20,14 +22,21 @@ class Overload:
     """One signature of an operator and the function that computes it.
 
     `nullable` tells whether the function may answer None for operands that are not. `inline` is a Python expression with
-    `{0}`, `{1}` for the operands, used by the emitter in place of a call.
+    `{0}`, `{1}` for the operands, used by the emitter in place of a call. `language` is set where only one of the two languages
+    has this overload. A function with `context` takes the environment first; one with `precise` takes a precision last.
     """
 
+    operator: str
+    index: int
     parameters: tuple[str, ...]
     result: str
     nullable: bool
     function: Callable[..., Any]
     inline: str | None
+    language: Language
+    nulls: Nulls
+    context: bool
+    precise: bool
 
     @property
     def signature(self) -> str:
@@ -35,9 +44,24 @@ class Overload:
         return f"({', '.join(self.parameters)}) {self.result}"
 
 
+@dataclass(frozen=True, slots=True)
+class OverloadReference:
+    """The function of an overload by its place in the table: what emitted code carries, since not every function pickles."""
+
+    operator: str
+    index: int
+
+    def resolve(self) -> Callable[..., Any]:
+        """The function itself."""
+        return OPERATORS[self.operator].overloads[self.index].function
+
+
 @dataclass(slots=True)
 class Operator:
-    """An operator of the languages: its ELM name, surface names, section of the specification, and overloads."""
+    """An operator of the languages: its ELM name, surface names, section of the specification, and overloads.
+
+    A name of several words is written with `_` between them (`start_of`).
+    """
 
     name: str
     fhirpath: tuple[str, ...]
@@ -45,8 +69,25 @@ class Operator:
     section: str
     nulls: Nulls
     overloads: list[Overload] = field(default_factory=list)
+    _of: dict[str, tuple[Overload, ...]] = field(default_factory=dict)
+
+    def of(self, language: Language) -> tuple[Overload, ...]:
+        """The overloads that a language has; FHIRPath has none on lists, intervals or any type."""
+        found = self._of.get(language)
+        if found is None:
+            found = tuple(o for o in self.overloads if o.language in ("", language))
+            if language == "fhirpath":
+                found = tuple(o for o in found if not any(_GENERIC.search(p) for p in (*o.parameters, o.result)))
+                found = tuple(o for o in found if not o.context)
+            self._of[language] = found
+        return found
+
+    def propagates(self, language: Language) -> bool:
+        """Whether a null operand always gives null."""
+        return all(o.nulls == "propagate" for o in self.of(language))
 
 
+_GENERIC = re.compile(r"Interval<|^List<(?!String)|^T$|\bT>|Code|Concept|ValueSet|Ratio|Any")
 OPERATORS: dict[str, Operator] = {}
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,8 +98,11 @@ def operator(
     fhirpath: str = "",
     cql: str = "",
     section: str = "",
-    nulls: Nulls = "propagate",
+    nulls: Nulls | None = None,
     inline: str | None = None,
+    language: Language = "",
+    context: bool = False,
+    precise: bool = False,
 ) -> Callable[[F], F]:
     """Register a function as overload(s) of the operator `name`.
 
@@ -70,17 +114,32 @@ def operator(
     def register(function: F) -> F:
         entry = OPERATORS.get(name)
         if entry is None:
-            entry = OPERATORS[name] = Operator(name, (), (), section, nulls)
+            entry = OPERATORS[name] = Operator(name, (), (), section, nulls or "propagate")
         entry.fhirpath = tuple(dict.fromkeys(entry.fhirpath + tuple(fhirpath.split())))
         entry.cql = tuple(dict.fromkeys(entry.cql + tuple(cql.split())))
         entry.section = entry.section or section
+        entry._of.clear()
         for signature in signatures:
             match = _SIGNATURE.fullmatch(signature.strip())
             if match is None:
                 raise ValueError(f"operator {name}: cannot read the signature {signature!r}")
             parameters = tuple(p.strip() for p in match.group(1).split(",") if p.strip())
             result = match.group(2)
-            entry.overloads.append(Overload(parameters, result.rstrip("?"), result.endswith("?"), function, inline))
+            entry.overloads.append(
+                Overload(
+                    name,
+                    len(entry.overloads),
+                    parameters,
+                    result.rstrip("?"),
+                    result.endswith("?"),
+                    function,
+                    inline,
+                    language,
+                    nulls or entry.nulls,
+                    context,
+                    precise,
+                )
+            )
         return function
 
     return register
@@ -94,6 +153,12 @@ def fhirpath_functions() -> dict[str, Operator]:
 def fhirpath_symbols() -> dict[str, Operator]:
     """Operators that FHIRPath writes between its operands, by symbol (`+`, `div`, ...)."""
     return {name: op for op in OPERATORS.values() for name in op.fhirpath if not name.isidentifier() or name in _WORDS}
+
+
+@lru_cache(maxsize=1)
+def cql_functions() -> dict[str, Operator]:
+    """Operators that CQL calls by name (`Abs(x)`), by that name."""
+    return {name: op for op in OPERATORS.values() for name in op.cql if name[0].isupper()}
 
 
 _WORDS = frozenset(("div", "mod"))

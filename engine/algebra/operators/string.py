@@ -14,8 +14,18 @@ from engine.algebra.operators.registry import operator
 
 
 @operator(
-    "Concatenate", "(String, String) String", fhirpath="&", cql="&", section="String: Concatenate", nulls="handled"
+    "Concatenate",
+    "(String, String) String",
+    cql="+ & Concatenate",
+    section="String: Concatenate",
+    language="cql",
+    inline="({0} + {1})",
 )
+def concatenate_strings(a: str, b: str) -> str:
+    return a + b
+
+
+@operator("Concatenate", "(String, String) String", fhirpath="&", nulls="handled", language="fhirpath")
 def concatenate(a: str | None, b: str | None) -> str:
     return (a or "") + (b or "")
 
@@ -37,12 +47,20 @@ def contains_text(text: str, part: str) -> bool:
     return part in text
 
 
-@operator("PositionOf", "(String, String) Integer", fhirpath="indexOf", section="FHIRPath: indexOf")
+@operator(
+    "PositionOf", "(String, String) Integer", fhirpath="indexOf", section="String: PositionOf", language="fhirpath"
+)
 def index_of(text: str, part: str) -> int:
     return text.find(part)
 
 
-@operator("LastPositionOf", "(String, String) Integer", fhirpath="lastIndexOf", section="FHIRPath: lastIndexOf")
+@operator(
+    "LastPositionOf",
+    "(String, String) Integer",
+    fhirpath="lastIndexOf",
+    section="String: LastPositionOf",
+    language="fhirpath",
+)
 def last_index_of(text: str, part: str) -> int:
     return text.rfind(part)
 
@@ -54,6 +72,7 @@ def last_index_of(text: str, part: str) -> int:
     fhirpath="substring",
     cql="Substring",
     section="String: Substring",
+    language="fhirpath",
 )
 def substring(text: str, start: int, length: int | None = None) -> str | None:
     if start < 0 or start >= len(text):
@@ -61,6 +80,27 @@ def substring(text: str, start: int, length: int | None = None) -> str | None:
     if length is None:
         return text[start:]
     return text[start : start + length] if length > 0 else ""
+
+
+@operator("Substring", "(String, Integer) String?", "(String, Integer, Integer) String?", language="cql")
+def substring_of(text: str, start: int, length: int | None = None) -> str | None:
+    """The start of the empty string is inside it: `Substring('', 0)` is an empty string."""
+    return "" if start == 0 and not text else substring(text, start, length)
+
+
+@operator("PositionOf", "(String, String) Integer", cql="PositionOf", language="cql")
+def position_of(part: str, text: str) -> int:
+    return text.find(part)
+
+
+@operator("LastPositionOf", "(String, String) Integer", cql="LastPositionOf", language="cql")
+def last_position_of(part: str, text: str) -> int:
+    return text.rfind(part)
+
+
+@operator("Indexer", "(String, Integer) String?", cql="Indexer", section="String: Indexer", language="cql")
+def character_at(text: str, index: int) -> str | None:
+    return text[index] if 0 <= index < len(text) else None
 
 
 @operator("Upper", "(String) String", fhirpath="upper", cql="Upper", section="String: Upper")
@@ -92,14 +132,17 @@ def pattern(regex: str) -> re.Pattern[str]:
         raise EvaluationError("invalid-regex", f"{regex!r} is not a valid regular expression: {error}") from None
 
 
-@operator("Matches", "(String, String) Boolean", fhirpath="matches", section="FHIRPath: matches")
+@operator("Matches", "(String, String) Boolean", cql="Matches", section="String: Matches", language="cql")
+def matches_whole(text: str, regex: str) -> bool:
+    return pattern(regex).fullmatch(text) is not None
+
+
+@operator("Matches", "(String, String) Boolean", fhirpath="matches", section="FHIRPath: matches", language="fhirpath")
 def matches(text: str, regex: str) -> bool:
     return pattern(regex).search(text) is not None
 
 
-@operator(
-    "MatchesFull", "(String, String) Boolean", fhirpath="matchesFull", cql="Matches", section="FHIRPath: matchesFull"
-)
+@operator("MatchesFull", "(String, String) Boolean", fhirpath="matchesFull", section="FHIRPath: matchesFull")
 def matches_full(text: str, regex: str) -> bool:
     return pattern(regex).fullmatch(text) is not None
 
@@ -196,6 +239,43 @@ def unescape(text: str, form: str) -> str | None:
     if form == "json":
         return _JSON_ESCAPE.sub(lambda match: str(json.loads(f'"{match.group()}"')), text)
     return None
+
+
+@operator(
+    "Split", "(String, String) List<String>?", cql="Split", section="String: Split", nulls="handled", language="cql"
+)
+def split_at(text: str | None, separator: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    return text.split(separator) if separator else [text]
+
+
+@operator(
+    "SplitOnMatches",
+    "(String, String) List<String>?",
+    cql="SplitOnMatches",
+    section="String: SplitOnMatches",
+    nulls="handled",
+    language="cql",
+)
+def split_on_matches(text: str | None, regex: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    return [text] if not regex else pattern(regex).split(text)
+
+
+@operator(
+    "Combine",
+    "(List<String>) String?",
+    "(List<String>, String) String?",
+    cql="Combine",
+    section="String: Combine",
+    nulls="handled",
+    language="cql",
+)
+def combine(texts: list[str | None] | None, separator: str | None = None) -> str | None:
+    present = [text for text in texts or () if text is not None]
+    return (separator or "").join(present) if present else None
 
 
 def join(values: list[str], separator: str | None = None) -> str:

@@ -44,6 +44,7 @@ def decimal_boundary(value: Decimal, digits: int | None, low: bool) -> Decimal |
     "(Decimal, Integer) Decimal?",
     fhirpath="lowBoundary",
     section="FHIRPath: lowBoundary",
+    language="fhirpath",
 )
 def low_decimal(value: Any, digits: int | None = None) -> Decimal | None:
     return decimal_boundary(Decimal(value), digits, True)
@@ -55,18 +56,29 @@ def low_decimal(value: Any, digits: int | None = None) -> Decimal | None:
     "(Decimal, Integer) Decimal?",
     fhirpath="highBoundary",
     section="FHIRPath: highBoundary",
+    language="fhirpath",
 )
 def high_decimal(value: Any, digits: int | None = None) -> Decimal | None:
     return decimal_boundary(Decimal(value), digits, False)
 
 
-@operator("LowBoundary", "(Quantity) Quantity?", "(Quantity, Integer) Quantity?")
+@operator(
+    "LowBoundary",
+    "(Quantity) Quantity?",
+    "(Quantity, Integer) Quantity?",
+    language="fhirpath",
+)
 def low_quantity(value: Quantity, digits: int | None = None) -> Quantity | None:
     edge = decimal_boundary(value.value, digits, True)
     return None if edge is None else Quantity(edge, value.unit, value.calendar)
 
 
-@operator("HighBoundary", "(Quantity) Quantity?", "(Quantity, Integer) Quantity?")
+@operator(
+    "HighBoundary",
+    "(Quantity) Quantity?",
+    "(Quantity, Integer) Quantity?",
+    language="fhirpath",
+)
 def high_quantity(value: Quantity, digits: int | None = None) -> Quantity | None:
     edge = decimal_boundary(value.value, digits, False)
     return None if edge is None else Quantity(edge, value.unit, value.calendar)
@@ -80,6 +92,7 @@ def high_quantity(value: Quantity, digits: int | None = None) -> Quantity | None
     "(DateTime, Integer) DateTime?",
     "(Time) Time?",
     "(Time, Integer) Time?",
+    language="fhirpath",
 )
 def low_temporal(value: Any, digits: int | None = None) -> Any:
     return t.low_boundary(value, digits)
@@ -93,6 +106,7 @@ def low_temporal(value: Any, digits: int | None = None) -> Any:
     "(DateTime, Integer) DateTime?",
     "(Time) Time?",
     "(Time, Integer) Time?",
+    language="fhirpath",
 )
 def high_temporal(value: Any, digits: int | None = None) -> Any:
     return t.high_boundary(value, digits)

@@ -1,19 +1,25 @@
-"""Date, DateTime and Time: values (`values`) and what moves them (`arithmetic`)."""
+"""Date, DateTime and Time: values (`values`), what moves them (`arithmetic`), what lies between them (`between`)."""
 
 from __future__ import annotations
 
 from engine.algebra.temporal.arithmetic import add, high_boundary, low_boundary
-from engine.algebra.temporal.values import Date, DateTime, Time, bounds, compare, equal, equivalent
+from engine.algebra.temporal.between import difference, duration, order, sort_key
+from engine.algebra.temporal.values import PRECISIONS, Date, DateTime, Time, bounds, compare, equal, equivalent
 
 __all__ = [
+    "PRECISIONS",
     "Date",
     "DateTime",
     "Time",
     "add",
     "bounds",
     "compare",
+    "difference",
+    "duration",
     "equal",
     "equivalent",
     "high_boundary",
     "low_boundary",
+    "order",
+    "sort_key",
 ]

@@ -52,7 +52,7 @@ def add(value: T, amount: Decimal, unit: str) -> T | None:
     year, month, day, hour, minute, second, millisecond = moved
     zulu = str(value).endswith("Z")
     assert year is not None
-    return DateTime(year, month, day, hour, minute, second, millisecond, value.offset_minutes, zulu)
+    return DateTime(year, month, day, hour, minute, second, millisecond, value.offset_minutes, zulu, value.implied)
 
 
 def _add_months(parts: tuple[int | None, ...], months: int) -> tuple[int | None, ...] | None:

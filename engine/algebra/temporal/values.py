@@ -122,7 +122,7 @@ class Date(_Temporal):
 class DateTime(_Temporal):
     """A date and time of any precision from year to millisecond, with or without an offset from UTC (System.DateTime)."""
 
-    __slots__ = ("_utc", "offset_minutes")
+    __slots__ = ("_utc", "implied", "offset_minutes")
 
     def __init__(
         self,
@@ -135,13 +135,16 @@ class DateTime(_Temporal):
         millisecond: int | None = None,
         offset_minutes: int | None = None,
         zulu: bool = False,
+        implied: bool = False,
     ) -> None:
+        """`implied` marks an offset that was not written: it counts in comparisons, and is not shown."""
         _check_date(year, month, day)
         _check_time(hour, minute, second)
         if offset_minutes is not None and abs(offset_minutes) > WIDEST_EAST:
             raise ValueError("an offset from UTC is at most 14 hours")
         self._parts = (year, month, day, hour, minute, second, millisecond)
         self.offset_minutes = offset_minutes
+        self.implied = implied
         self._text = self._write(zulu)
         self._utc: tuple[int | None, ...] | None = None
 
@@ -161,7 +164,7 @@ class DateTime(_Temporal):
             text += f":{second:02}"
         if millisecond is not None:
             text += f".{millisecond:03}"
-        if self.offset_minutes is not None and hour is not None:
+        if self.offset_minutes is not None and hour is not None and not self.implied:
             if zulu and self.offset_minutes == 0:
                 return text + "Z"
             hours, minutes = divmod(abs(self.offset_minutes), 60)
@@ -237,6 +240,15 @@ class DateTime(_Temporal):
 
     def _key(self) -> tuple[Any, ...]:
         return (*self._parts, self.offset_minutes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DateTime, (*self._parts, self.offset_minutes, self._text.endswith("Z"), self.implied)
+
+    def at_offset(self, minutes: int) -> DateTime:
+        """The same moment, or one without a known offset read there, with an offset that is not shown if it was not written."""
+        if self.offset_minutes is not None:
+            return self
+        return DateTime(*self._parts, minutes, False, True)  # type: ignore[arg-type]
 
     def utc(self) -> tuple[int | None, ...]:
         """The components at UTC, as far as they are known; as written where there is no offset."""
