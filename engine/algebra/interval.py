@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from engine.algebra import points as p
+from engine.algebra import quantity as q
+from engine.algebra import temporal as t
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.quantity import Quantity
 
@@ -228,7 +230,7 @@ def _step(value: Any, point: str, precision: str | None) -> Any:
     """The point after, one unit of the precision later where one is named."""
     if precision is None or value.__class__ is p.Uncertainty:
         return p._saturated(value, point, 1)
-    return p.t.add(value, Decimal(1), precision)
+    return t.add(value, Decimal(1), precision)
 
 
 def starts(a: Interval, b: Interval, precision: str | None = None) -> bool | None:
@@ -311,7 +313,7 @@ def width(i: Interval) -> Any:
     if _unknown(first) or _unknown(last):
         return None
     if first.__class__ is Quantity:
-        return p.q.subtract(last, first)
+        return q.subtract(last, first)
     return last - first
 
 

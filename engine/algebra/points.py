@@ -196,18 +196,18 @@ def predecessor(value: Any, point: str) -> Any:
 def _next(value: Any, point: str, step: int) -> Any:
     if value is None:
         return None
-    kind = value.__class__
+    kind: Any = value.__class__
     if kind is Uncertainty:
         return uncertain(_saturated(value.low, point, step), _saturated(value.high, point, step))
     found: Any
     if kind is Quantity:
         found = Quantity(value.value + step * STEP, value.unit, value.calendar)
-    elif isinstance(value, TEMPORAL):
+    elif kind in TEMPORAL:
         edge = _MAXIMUM if step > 0 else _MINIMUM
         if kind is Time and value == edge["Time"]:
             found = None
         else:
-            moved = t.add(value, Decimal(step), value.precision)
+            moved: Any = t.add(value, Decimal(step), value.precision)
             found = None if kind is Time and _wrapped(value, moved, step) else moved
     elif kind is Decimal or point == "Decimal":
         found = Decimal(value) + step * STEP

@@ -26,19 +26,19 @@ MAX_DECIMAL = Decimal("9999999999999999999999999999.99999999")
 def in_decimal(value: Decimal) -> Decimal | None:
     """The value at no more than eight decimals, or None beyond 28 digits before them (overflow yields null)."""
     exponent = value.as_tuple().exponent
-    if exponent.__class__ is int and exponent < -8:  # type: ignore[operator]
+    if exponent.__class__ is int and exponent < -8:
         value = value.quantize(_PLACES, rounding=ROUND_HALF_UP, context=_WIDE)
     return value if -MAX_DECIMAL <= value <= MAX_DECIMAL else None
 
 
-def in_integer(value: int) -> int | None:
+def in_integer(value: Any) -> Any:
     """The value, or None beyond 32 bits (overflow yields null)."""
     if value.__class__ is Uncertainty:
         return value
     return value if MIN_INTEGER <= value <= MAX_INTEGER else None
 
 
-def in_long(value: int) -> int | None:
+def in_long(value: Any) -> Any:
     """The value, or None beyond 64 bits."""
     if value.__class__ is Uncertainty:
         return value

@@ -82,7 +82,7 @@ def can_convert_quantity(value: Quantity, unit: str) -> bool:
 def in_value_set(environment: Any, code: Any, value_set: ValueSet | None) -> bool | None:
     if code is None:
         return False
-    return None if value_set is None else environment.in_value_set(code, value_set)  # type: ignore[no-any-return]
+    return None if value_set is None else environment.in_value_set(code, value_set)
 
 
 @operator(
@@ -114,12 +114,12 @@ def any_in_value_set(environment: Any, codes: list[Any] | None, value_set: Value
 def in_code_system(environment: Any, code: Any, code_system: Any) -> bool | None:
     if code is None:
         return False
-    return None if code_system is None else environment.in_code_system(code, code_system)  # type: ignore[no-any-return]
+    return None if code_system is None else environment.in_code_system(code, code_system)
 
 
 @operator("ExpandValueSet", "(ValueSet) List<Code>", cql="ExpandValueSet", language="cql", context=True)
 def expand_value_set(environment: Any, value_set: ValueSet) -> list[Code]:
-    return environment.expand_value_set(value_set)  # type: ignore[no-any-return]
+    return environment.expand_value_set(value_set)
 
 
 for _name in ("Subsumes", "SubsumedBy"):

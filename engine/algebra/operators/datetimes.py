@@ -14,6 +14,7 @@ from engine.algebra import temporal as t
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.operators.registry import operator
 from engine.algebra.temporal import Date, DateTime, Time
+from engine.algebra.temporal.between import extent
 
 _PLACES = Decimal("1E-8")
 
@@ -48,7 +49,7 @@ def make_datetime(request: Request, *parts: Any) -> DateTime | None:
             break
     minutes = request.offset_minutes if offset is None else int(Decimal(offset) * 60)
     try:
-        return DateTime(*components, *[None] * (7 - len(components)), minutes, False, offset is None)
+        return DateTime.of(components, minutes, offset is None)
     except ValueError as error:
         raise EvaluationError("invalid-date", f"this is no DateTime: {error}") from None
 
@@ -150,7 +151,7 @@ def _age(birth: Any, at: Any, precision: str) -> Any:
     if birth.__class__ is Date and at.__class__ is DateTime:
         at = Date(*at._parts[:3]) if precision in ("year", "month", "week", "day") else at
     if birth.__class__ is not at.__class__:
-        birth, at = (DateTime(*v._parts, None, None, None, None, 0) if v.__class__ is Date else v for v in (birth, at))
+        birth, at = (DateTime.of(v._parts, 0, True) if v.__class__ is Date else v for v in (birth, at))
     return duration_between(birth, at, precision)
 
 
@@ -194,7 +195,7 @@ def _boundary(value: Any, digits: int | None, low: bool) -> Any:
         count = _COUNTS.get((8 if isinstance(value, Date) else 17) if digits is None else digits)
     if count is None or (isinstance(value, Date) and count > 3):
         return None
-    first, last = t.between._range(value)
+    first, last = extent(value)
     moment = first if low else last
     parts = (
         moment.year,
@@ -210,7 +211,7 @@ def _boundary(value: Any, digits: int | None, low: bool) -> Any:
     if isinstance(value, Date):
         return Date(*parts[:count])
     kept = [part if index < count else None for index, part in enumerate(parts)]
-    return DateTime(*kept, value.offset_minutes, False, value.implied)  # type: ignore[arg-type]
+    return DateTime.of(kept, value.offset_minutes, value.implied)
 
 
 _EDGE = tuple(f"({x}, Integer) {x}?" for x in ("Date", "DateTime", "Time"))
@@ -273,7 +274,7 @@ _ZONE = re.compile(r"(Z|[+-]\d\d:\d\d)$")
 
 @operator("ToDateTime", "(Date) DateTime", language="cql", context=True)
 def datetime_of_date(request: Request, value: Date) -> DateTime:
-    return DateTime(*value._parts, None, None, None, None, request.offset_minutes, False, True)  # type: ignore[arg-type]
+    return DateTime.of(value._parts, request.offset_minutes, True)
 
 
 @operator("ToDateTime", "(String) DateTime?", language="cql", context=True)

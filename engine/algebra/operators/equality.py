@@ -74,7 +74,7 @@ def _as_datetimes(a: Any, b: Any) -> tuple[Any, Any]:
         if value.__class__ is DateTime:
             return value
         offset = other.offset_minutes if other.__class__ is DateTime else None
-        return DateTime(*value._parts, None, None, None, None, offset, False, True)
+        return DateTime.of(value._parts, offset, True)
 
     return one(a, b), one(b, a)
 
@@ -168,8 +168,10 @@ def sign(a: Any, b: Any) -> int:
         a = to_system(a)
     if b.__class__ in (Element, dict):
         b = to_system(b)
-    if a.__class__ is b.__class__ is str or (isinstance(a, _NUMBERS) and isinstance(b, _NUMBERS)):
-        return (a > b) - (a < b)
+    kinds: Any = (a.__class__, b.__class__)
+    if kinds == (str, str) or (kinds[0] in _NUMBERS and kinds[1] in _NUMBERS):
+        x, y = a, b
+        return int(x > y) - int(x < y)
     if isinstance(a, _TEMPORAL) and isinstance(b, _TEMPORAL) and (a.__class__ is Time) is (b.__class__ is Time):
         if a.__class__ is not b.__class__:
             a, b = _as_datetimes(a, b)
@@ -185,7 +187,7 @@ def sign(a: Any, b: Any) -> int:
         return found
     if a.__class__ is Uncertainty or b.__class__ is Uncertainty:
         x, y = p.ends(a)[0], p.ends(b)[0]
-        return (x > y) - (x < y)
+        return int(x > y) - int(x < y)
     raise EvaluationError("not-comparable", f"cannot order {a!r} and {b!r}")
 
 

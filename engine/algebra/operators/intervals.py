@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.algebra import interval as iv
 from engine.algebra import points as p
+from engine.algebra import quantity as q
 from engine.algebra import temporal as t
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.interval import Interval
@@ -175,14 +176,14 @@ def _truncated(value: Any, precision: str) -> Any:
     if kind is t.Date:
         return t.Date(*value._parts[:count])
     parts = [part if i < count else None for i, part in enumerate(value._parts)]
-    return t.DateTime(*parts, value.offset_minutes, False, value.implied)
+    return t.DateTime.of(parts, value.offset_minutes, value.implied)
 
 
 def _add(value: Any, per: Quantity) -> Any:
     if isinstance(value, p.TEMPORAL):
         return t.add(value, per.value, _unit(per))
     if value.__class__ is Quantity:
-        return p.q.add(value, Quantity(per.value, value.unit, value.calendar) if per.unit == "1" else per)
+        return q.add(value, Quantity(per.value, value.unit, value.calendar) if per.unit == "1" else per)
     whole = per.value == per.value.to_integral_value()
     return value + (int(per.value) if value.__class__ is int and whole else per.value)
 

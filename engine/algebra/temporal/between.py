@@ -82,10 +82,11 @@ def _last(value: Any) -> dt.datetime:
     )
 
 
-def _range(value: Any) -> tuple[dt.datetime, dt.datetime]:
+def extent(value: Any) -> tuple[dt.datetime, dt.datetime]:
     """Earliest and latest moment that a value may stand for; times of day fall on one day."""
-    if value.__class__ is Time:
+    if isinstance(value, Time):
         hour, minute, second, millisecond = value._parts
+        assert hour is not None
         low = dt.datetime(2000, 1, 1, hour, minute or 0, second or 0, (millisecond or 0) * 1000)
         high = dt.datetime(
             2000,
@@ -131,8 +132,8 @@ def _whole(a: dt.datetime, b: dt.datetime, unit: str) -> int:
 def duration(a: Any, b: Any, unit: str) -> tuple[int, int]:
     """Fewest and most whole periods of a unit from `a` to `b` (CQL: Duration)."""
     a, b, minutes = _together(a, b, unit)
-    low_a, high_a = _range(a)
-    low_b, high_b = _range(b)
+    low_a, high_a = extent(a)
+    low_b, high_b = extent(b)
     if minutes:
         shift = dt.timedelta(minutes=minutes)
         low_b, high_b = low_b + shift, high_b + shift
@@ -158,8 +159,8 @@ def _boundary(moment: dt.datetime, unit: str) -> int:
 def difference(a: Any, b: Any, unit: str) -> tuple[int, int]:
     """Fewest and most boundaries of a unit crossed from `a` to `b` (CQL: Difference)."""
     a, b, minutes = _together(a, b, unit)
-    low_a, high_a = _range(a)
-    low_b, high_b = _range(b)
+    low_a, high_a = extent(a)
+    low_b, high_b = extent(b)
     if minutes and unit in _MILLISECONDS:
         shift = dt.timedelta(minutes=minutes)
         low_b, high_b = low_b + shift, high_b + shift

@@ -9,6 +9,7 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -244,11 +245,18 @@ class DateTime(_Temporal):
     def __reduce__(self) -> tuple[Any, ...]:
         return DateTime, (*self._parts, self.offset_minutes, self._text.endswith("Z"), self.implied)
 
+    @staticmethod
+    def of(parts: Sequence[Any], offset_minutes: int | None, implied: bool) -> DateTime:
+        """A DateTime from its components, as many as there are. Raises ValueError."""
+        filled = (*parts, *(None,) * (7 - len(parts)))
+        year, month, day, hour, minute, second, millisecond = filled
+        return DateTime(year, month, day, hour, minute, second, millisecond, offset_minutes, False, implied)
+
     def at_offset(self, minutes: int) -> DateTime:
         """The same moment, or one without a known offset read there, with an offset that is not shown if it was not written."""
         if self.offset_minutes is not None:
             return self
-        return DateTime(*self._parts, minutes, False, True)  # type: ignore[arg-type]
+        return DateTime.of(self._parts, minutes, True)
 
     def utc(self) -> tuple[int | None, ...]:
         """The components at UTC, as far as they are known; as written where there is no offset."""

@@ -132,7 +132,8 @@ class LibraryParser(ExpressionParser):
         if first.text == "define":
             return self.statement()
         if first.text == "context":
-            return self.context_definition()
+            self.context_definition()
+            return None
         private = False
         if self.token.text in ("public", "private"):
             private = self.advance().text == "private"
