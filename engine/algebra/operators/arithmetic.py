@@ -31,16 +31,18 @@ def in_decimal(value: Decimal) -> Decimal | None:
     return value if -MAX_DECIMAL <= value <= MAX_DECIMAL else None
 
 
-def in_integer(value: Any) -> Any:
+def in_integer(value: int) -> int | None:
     """The value, or None beyond 32 bits (overflow yields null)."""
-    if value.__class__ is Uncertainty:
+    kind: Any = value.__class__
+    if kind is Uncertainty:
         return value
     return value if MIN_INTEGER <= value <= MAX_INTEGER else None
 
 
-def in_long(value: Any) -> Any:
+def in_long(value: int) -> int | None:
     """The value, or None beyond 64 bits."""
-    if value.__class__ is Uncertainty:
+    kind: Any = value.__class__
+    if kind is Uncertainty:
         return value
     return value if MIN_LONG <= value <= MAX_LONG else None
 

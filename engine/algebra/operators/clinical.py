@@ -118,7 +118,7 @@ def in_code_system(environment: Any, code: Any, code_system: Any) -> bool | None
 
 
 @operator("ExpandValueSet", "(ValueSet) List<Code>", cql="ExpandValueSet", language="cql", context=True)
-def expand_value_set(environment: Any, value_set: ValueSet) -> list[Code]:
+def expand_value_set(environment: Any, value_set: ValueSet) -> Any:
     return environment.expand_value_set(value_set)
 
 

@@ -92,7 +92,8 @@ def component(value: Any, name: str) -> int | None:
     "DateFrom", "(DateTime) Date", "(Date) Date", cql="date_from", section="DateTime: Component From", language="cql"
 )
 def date_from(value: Any) -> Date:
-    return Date(*value._parts[:3])
+    parts: Any = value._parts[:3]
+    return Date(*parts)
 
 
 @operator("TimeFrom", "(DateTime) Time?", cql="time_from", section="DateTime: Component From", language="cql")
@@ -149,7 +150,7 @@ operator(
 
 def _age(birth: Any, at: Any, precision: str) -> Any:
     if birth.__class__ is Date and at.__class__ is DateTime:
-        at = Date(*at._parts[:3]) if precision in ("year", "month", "week", "day") else at
+        at = date_from(at) if precision in ("year", "month", "week", "day") else at
     if birth.__class__ is not at.__class__:
         birth, at = (DateTime.of(v._parts, 0, True) if v.__class__ is Date else v for v in (birth, at))
     return duration_between(birth, at, precision)
