@@ -32,8 +32,7 @@ class Interval:
             point = p.point_type(low if low is not None else high)
         self.point = point
         if low is not None and high is not None:
-            order = p.sign(low, high) if low.__class__ is not p.Uncertainty is not high.__class__ else None
-            if order is not None and (order > 0 or (order == 0 and not (low_closed and high_closed))):
+            if p.less(high, low) is True or (p.equal(low, high) is True and not (low_closed and high_closed)):
                 raise EvaluationError(
                     "invalid-interval",
                     f"{self} is not an interval: it ends before it starts",
@@ -229,7 +228,7 @@ def meets(a: Interval, b: Interval, precision: str | None = None) -> bool | None
 def _step(value: Any, point: str, precision: str | None) -> Any:
     """The point after, one unit of the precision later where one is named."""
     if precision is None or value.__class__ is p.Uncertainty:
-        return p._saturated(value, point, 1)
+        return p.saturated(value, point, 1)
     return t.add(value, Decimal(1), precision)
 
 
@@ -246,7 +245,8 @@ def ends(a: Interval, b: Interval, precision: str | None = None) -> bool | None:
 # -- intervals from intervals
 
 
-def _unknown(value: Any) -> bool:
+def is_unknown(value: Any) -> bool:
+    """Whether a start or end is no single value."""
     return value is None or value.__class__ is p.Uncertainty
 
 
@@ -288,7 +288,7 @@ def _assembled(low: Interval, low_known: bool | None, high: Interval, high_known
 
 
 def _boundary(value: Any) -> Any:
-    return None if _unknown(value) else value
+    return None if is_unknown(value) else value
 
 
 def except_(a: Interval, b: Interval) -> Interval | None:
@@ -296,7 +296,7 @@ def except_(a: Interval, b: Interval) -> Interval | None:
     shared = overlaps(a, b)
     if shared is False:
         return a
-    if shared is None or _unknown(start(a)) or _unknown(end(a)) or _unknown(start(b)) or _unknown(end(b)):
+    if shared is None or is_unknown(start(a)) or is_unknown(end(a)) or is_unknown(start(b)) or is_unknown(end(b)):
         return None
     before_b = p.less(start(a), start(b))
     after_b = p.less(end(b), end(a))
@@ -310,7 +310,7 @@ def except_(a: Interval, b: Interval) -> Interval | None:
 def width(i: Interval) -> Any:
     """Last less first point (CQL: Width); None where one is not known."""
     first, last = start(i), end(i)
-    if _unknown(first) or _unknown(last):
+    if is_unknown(first) or is_unknown(last):
         return None
     if first.__class__ is Quantity:
         return q.subtract(last, first)

@@ -198,7 +198,7 @@ def _next(value: Any, point: str, step: int) -> Any:
         return None
     kind: Any = value.__class__
     if kind is Uncertainty:
-        return uncertain(_saturated(value.low, point, step), _saturated(value.high, point, step))
+        return uncertain(saturated(value.low, point, step), saturated(value.high, point, step))
     found: Any
     if kind is Quantity:
         found = Quantity(value.value + step * STEP, value.unit, value.calendar)
@@ -229,7 +229,8 @@ def _wrapped(before: Any, after: Any, step: int) -> bool:
     return order is not None and order != -step
 
 
-def _saturated(value: Any, point: str, step: int) -> Any:
+def saturated(value: Any, point: str, step: int) -> Any:
+    """The next value in a direction; the last value of a type is its own next."""
     try:
         return _next(value, point, step)
     except EvaluationError:

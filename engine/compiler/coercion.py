@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic, Source, Span
-from engine.algebra.operators.registry import OPERATORS
+from engine.algebra.operators.table import OPERATORS
 from engine.artifacts.models import Model
 from engine.compiler.elm import ANY, Node
 from engine.compiler.typing import SYSTEM_NAMES, describe, is_static, system_of
@@ -96,10 +96,10 @@ class Coercions:
         if name in ("Integer", "Long") and parameter == "Decimal":
             if node.kind == "Literal":
                 return replace(node, attrs={"value": Decimal(node.attrs["value"])}, types=("System.Decimal",))
-            overload = OPERATORS["ToDecimal"].overloads[1]
+            overload = OPERATORS["ToDecimal"].overload("Integer")
             return Node("ToDecimal", (node,), {"_overload": overload}, ("System.Decimal",), span=node.span)
         if name in ("Integer", "Long", "Decimal") and parameter == "Quantity":
-            overload = next(o for o in OPERATORS["ToQuantity"].overloads if o.parameters == ("Integer",))
+            overload = OPERATORS["ToQuantity"].overload("Integer")
             return Node("ToQuantity", (node,), {"_overload": overload}, ("System.Quantity",), span=node.span)
         return node
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from engine.algebra.diagnostic import Span
-from engine.algebra.operators.registry import Overload, OverloadReference
+from engine.algebra.operators.registry import Overload
 from engine.compiler.elm import Node
 
 Body = Callable[[str], None]
@@ -228,7 +228,7 @@ class Emitter:
 
     def overload(self, overload: Overload) -> str:
         """A module-level name for the function of an overload."""
-        return self.constant(OverloadReference(overload.operator, overload.index), overload.function.__name__ + "_")
+        return self.constant(overload.reference, overload.function.__name__ + "_")
 
     def operator(self, node: Node) -> str:
         """A registered operator on single values; null operands give null unless it handles them."""

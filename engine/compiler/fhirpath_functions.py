@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from engine.algebra.operators import arithmetic, comparison, conversion, string, temporal
 from engine.algebra.operators.registry import fhirpath_functions
 from engine.compiler import syntax as s
 from engine.compiler.coercion import BOOLEAN, INTEGER, certainly_many
@@ -18,7 +17,6 @@ from engine.compiler.translation import SYSTEM_VARIABLES, Env, Translator
 from engine.compiler.typing import describe, is_static, merge, system_of
 
 __all__ = ["FUNCTIONS", "FhirPathTranslator"]
-_REGISTERED = (arithmetic, comparison, conversion, string, temporal)
 
 Handler = Callable[["FhirPathTranslator", s.Call, Node, Env], "tuple[Node, Env] | Node"]
 FUNCTIONS: dict[str, tuple[Handler, int, int]] = {}

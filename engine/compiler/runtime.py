@@ -34,8 +34,8 @@ from engine.algebra.element import (
     unbox,
 )
 from engine.algebra.operators import collection, comparison, navigation
-from engine.algebra.operators.registry import OPERATORS
 from engine.algebra.operators.string import join
+from engine.algebra.operators.table import OPERATORS
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.compiler.typing import argument_cost
 
@@ -233,7 +233,7 @@ def _widen(value: Any, kind: str | None, parameter: str) -> Any:
     if kind in ("Integer", "Long") and parameter == "Decimal":
         return to_decimal(value)
     if kind in ("Integer", "Long", "Decimal") and parameter == "Quantity":
-        return OPERATORS["ToQuantity"].overloads[1].function(value)
+        return OPERATORS["ToQuantity"].overload("Decimal").function(value)
     return value
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from engine.algebra.diagnostic import Span
 from engine.algebra.element import ElementLike
-from engine.algebra.operators.registry import OPERATORS, Operator, fhirpath_symbols
+from engine.algebra.operators.registry import Operator, fhirpath_symbols
+from engine.algebra.operators.table import OPERATORS
 from engine.algebra.quantity import CALENDAR_WORDS, make
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.algebra.ucum import UnitError, alias, parse_unit

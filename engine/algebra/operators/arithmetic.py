@@ -9,7 +9,7 @@ from engine.algebra import quantity as q
 from engine.algebra import temporal as t
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.operators.registry import operator
-from engine.algebra.points import Uncertainty, certain, maximum, minimum, predecessor, successor
+from engine.algebra.points import Uncertainty, certain, predecessor, successor
 from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
 
 _WIDE = Context(prec=46)
@@ -345,14 +345,23 @@ def log(a: Decimal, base: Decimal) -> Decimal | None:
     return _rounded(_WIDE.divide(_WIDE.ln(a), _WIDE.ln(base)))
 
 
-@operator("Power", "(Integer, Integer) Integer?", "(Long, Long) Long?", cql="^ Power", language="cql")
-def power_or_fraction(a: int, b: int) -> Any:
+def _whole_power(a: int, b: int) -> Any:
     """A negative exponent gives a Decimal: `Power(2, -2)` is 0.25."""
     if b < 0:
         return power_decimal(Decimal(a), Decimal(b))
-    if abs(a) > 1 and b > 64:
-        return None
-    return in_long(a**b)
+    return None if abs(a) > 1 and b > 64 else a**b
+
+
+@operator("Power", "(Integer, Integer) Integer?", cql="^ Power", section="Arithmetic: Power", language="cql")
+def power_of_integers(a: int, b: int) -> Any:
+    found = _whole_power(a, b)
+    return in_integer(found) if isinstance(found, int) else found
+
+
+@operator("Power", "(Long, Long) Long?", language="cql")
+def power_of_longs(a: int, b: int) -> Any:
+    found = _whole_power(a, b)
+    return in_long(found) if isinstance(found, int) else found
 
 
 @operator("Power", "(Integer, Integer) Integer?", fhirpath="power ^", section="Arithmetic: Power", language="fhirpath")
@@ -386,40 +395,21 @@ def round_decimal(a: Decimal, precision: int = 0) -> Decimal:
     return a.quantize(Decimal(1).scaleb(-precision), rounding=ROUND_HALF_UP, context=_WIDE)
 
 
-@operator(
-    "Successor",
-    "(Integer) Integer",
-    "(Long) Long",
-    "(Decimal) Decimal",
-    "(Quantity) Quantity",
-    "(Date) Date",
-    "(DateTime) DateTime",
-    "(Time) Time",
-    cql="successor_of",
-    section="Arithmetic: Successor",
-    language="cql",
-)
-def successor_of(a: Any) -> Any:
-    return successor(a, "")
+def _stepping(point: str) -> None:
+    """Register the neighbours of the values of one type."""
+
+    def successor_of(a: Any) -> Any:
+        return successor(a, point)
+
+    def predecessor_of(a: Any) -> Any:
+        return predecessor(a, point)
+
+    signature = f"({point}) {point}"
+    operator("Successor", signature, cql="successor_of", section="Arithmetic: Successor", language="cql")(successor_of)
+    operator("Predecessor", signature, cql="predecessor_of", section="Arithmetic: Predecessor", language="cql")(
+        predecessor_of
+    )
 
 
-@operator(
-    "Predecessor",
-    "(Integer) Integer",
-    "(Long) Long",
-    "(Decimal) Decimal",
-    "(Quantity) Quantity",
-    "(Date) Date",
-    "(DateTime) DateTime",
-    "(Time) Time",
-    cql="predecessor_of",
-    section="Arithmetic: Predecessor",
-    language="cql",
-)
-def predecessor_of(a: Any) -> Any:
-    return predecessor(a, "")
-
-
-def extent(point: str, largest: bool) -> Any:
-    """Least or greatest value of a type (CQL: `minimum T`, `maximum T`)."""
-    return maximum(point) if largest else minimum(point)
+for _point in ("Integer", "Long", "Decimal", "Quantity", "Date", "DateTime", "Time"):
+    _stepping(_point)

@@ -47,7 +47,8 @@ def same(a: Any, b: Any) -> bool:
     return equal_any(a, b) is True
 
 
-def _key(value: Any) -> Any:
+def simple_key(value: Any) -> Any:
+    """A hashable key that equal simple values share, None for all others."""
     value = to_system(value)
     kind = value.__class__
     if kind is str:
@@ -65,7 +66,7 @@ def distinct(values: list[Any]) -> list[Any]:
     out: list[Any] = []
     others: list[Any] = []
     for value in values:
-        key = _key(value)
+        key = simple_key(value)
         if key is not None:
             if key not in seen:
                 seen.add(key)
@@ -78,7 +79,7 @@ def distinct(values: list[Any]) -> list[Any]:
 
 def shallow_key(value: Any) -> Any:
     """A hashable key that equal values share: their own for System values, the primitives at the top of an object."""
-    key = _key(value)
+    key = simple_key(value)
     if key is not None:
         return key
     if value.__class__ is Element:

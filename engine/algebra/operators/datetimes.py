@@ -30,11 +30,6 @@ class Request(Protocol):
     def offset_minutes(self) -> int: ...
 
 
-def whole(value: Any, what: str) -> int | None:
-    """A component of a point in time. Raises EvaluationError `uncertain` for a range."""
-    return p.certain(value, what)  # type: ignore[no-any-return]
-
-
 def make_datetime(request: Request, *parts: Any) -> DateTime | None:
     """DateTime(year, month, day, hour, minute, second, millisecond, offset); None without a year (CQL: DateTime).
 

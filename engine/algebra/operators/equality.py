@@ -211,11 +211,15 @@ operator(
     "NotEqual",
     "(T, T) Boolean?",
     cql="!=",
-    fhirpath="!=",
     section="Comparison: Not Equal",
     language="cql",
 )(lambda a, b: None if (same := equal(a, b)) is None else not same)
-operator("Equivalent", "(T, T) Boolean", cql="~", fhirpath="~", section="Comparison: Equivalent", nulls="handled")(
-    equivalent
-)
-operator("Equivalent", "(Concept, Code) Boolean", nulls="handled")(equivalent)
+operator(
+    "Equivalent",
+    "(T, T) Boolean",
+    "(Concept, Code) Boolean",
+    cql="~",
+    section="Comparison: Equivalent",
+    nulls="handled",
+    language="cql",
+)(equivalent)

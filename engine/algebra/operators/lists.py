@@ -5,19 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from engine.algebra.diagnostic import EvaluationError
+from engine.algebra.operators.collection import simple_key
 from engine.algebra.operators.equality import equal, sort_values
 from engine.algebra.operators.registry import operator
 from engine.algebra.points import certain
 
 List = list[Any]
-
-
-def key_of(value: Any) -> Any:
-    """A hashable key that equal simple values share, None for all others."""
-    kind = value.__class__
-    if kind is str or kind is int:
-        return value
-    return ("boolean", value) if kind is bool else None
 
 
 def same(a: Any, b: Any) -> bool | None:
@@ -33,7 +26,7 @@ def distinct(values: List) -> List:
     others: List = []
     out: List = []
     for value in values:
-        key = key_of(value)
+        key = simple_key(value)
         if key is not None:
             if key in seen:
                 continue

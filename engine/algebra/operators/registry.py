@@ -27,7 +27,6 @@ class Overload:
     """
 
     operator: str
-    index: int
     parameters: tuple[str, ...]
     result: str
     nullable: bool
@@ -39,6 +38,11 @@ class Overload:
     precise: bool
 
     @property
+    def reference(self) -> OverloadReference:
+        """This overload by its signature."""
+        return OverloadReference(self.operator, self.parameters, self.language)
+
+    @property
     def signature(self) -> str:
         """The signature in the specifications' notation."""
         return f"({', '.join(self.parameters)}) {self.result}"
@@ -46,14 +50,15 @@ class Overload:
 
 @dataclass(frozen=True, slots=True)
 class OverloadReference:
-    """The function of an overload by its place in the table: what emitted code carries, since not every function pickles."""
+    """The function of an overload by its signature: what emitted code carries, since not every function pickles."""
 
     operator: str
-    index: int
+    parameters: tuple[str, ...]
+    language: Language
 
     def resolve(self) -> Callable[..., Any]:
         """The function itself."""
-        return OPERATORS[self.operator].overloads[self.index].function
+        return OPERATORS[self.operator].overload(*self.parameters, language=self.language).function
 
 
 @dataclass(slots=True)
@@ -67,27 +72,28 @@ class Operator:
     fhirpath: tuple[str, ...]
     cql: tuple[str, ...]
     section: str
-    nulls: Nulls
     overloads: list[Overload] = field(default_factory=list)
     _of: dict[str, tuple[Overload, ...]] = field(default_factory=dict)
 
     def of(self, language: Language) -> tuple[Overload, ...]:
-        """The overloads that a language has; FHIRPath has none on lists, intervals or any type."""
+        """The overloads that a language has."""
         found = self._of.get(language)
         if found is None:
-            found = tuple(o for o in self.overloads if o.language in ("", language))
-            if language == "fhirpath":
-                found = tuple(o for o in found if not any(_GENERIC.search(p) for p in (*o.parameters, o.result)))
-                found = tuple(o for o in found if not o.context)
-            self._of[language] = found
+            found = self._of[language] = tuple(o for o in self.overloads if o.language in ("", language))
         return found
+
+    def overload(self, *parameters: str, language: Language = "") -> Overload:
+        """The overload with a signature. Raises LookupError."""
+        for overload in self.overloads:
+            if overload.parameters == parameters and overload.language == language:
+                return overload
+        raise LookupError(f"{self.name} has no overload ({', '.join(parameters)})")
 
     def propagates(self, language: Language) -> bool:
         """Whether a null operand always gives null."""
         return all(o.nulls == "propagate" for o in self.of(language))
 
 
-_GENERIC = re.compile(r"Interval<|^List<(?!String)|^T$|\bT>|Code|Concept|ValueSet|Ratio|Any")
 OPERATORS: dict[str, Operator] = {}
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -98,7 +104,7 @@ def operator(
     fhirpath: str = "",
     cql: str = "",
     section: str = "",
-    nulls: Nulls | None = None,
+    nulls: Nulls = "propagate",
     inline: str | None = None,
     language: Language = "",
     context: bool = False,
@@ -114,7 +120,7 @@ def operator(
     def register(function: F) -> F:
         entry = OPERATORS.get(name)
         if entry is None:
-            entry = OPERATORS[name] = Operator(name, (), (), section, nulls or "propagate")
+            entry = OPERATORS[name] = Operator(name, (), (), section)
         entry.fhirpath = tuple(dict.fromkeys(entry.fhirpath + tuple(fhirpath.split())))
         entry.cql = tuple(dict.fromkeys(entry.cql + tuple(cql.split())))
         entry.section = entry.section or section
@@ -125,17 +131,18 @@ def operator(
                 raise ValueError(f"operator {name}: cannot read the signature {signature!r}")
             parameters = tuple(p.strip() for p in match.group(1).split(",") if p.strip())
             result = match.group(2)
+            if any(o.parameters == parameters and o.language in ("", language) for o in entry.overloads):
+                raise ValueError(f"operator {name}: ({', '.join(parameters)}) is registered twice")
             entry.overloads.append(
                 Overload(
                     name,
-                    len(entry.overloads),
                     parameters,
                     result.rstrip("?"),
                     result.endswith("?"),
                     function,
                     inline,
                     language,
-                    nulls or entry.nulls,
+                    nulls,
                     context,
                     precise,
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.algebra.temporal.arithmetic import add, high_boundary, low_boundary
-from engine.algebra.temporal.between import difference, duration, order, sort_key
+from engine.algebra.temporal.between import difference, duration, extent, order, sort_key, truncated
 from engine.algebra.temporal.values import PRECISIONS, Date, DateTime, Time, bounds, compare, equal, equivalent
 
 __all__ = [
@@ -18,8 +18,10 @@ __all__ = [
     "duration",
     "equal",
     "equivalent",
+    "extent",
     "high_boundary",
     "low_boundary",
     "order",
     "sort_key",
+    "truncated",
 ]

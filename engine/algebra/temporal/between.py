@@ -52,6 +52,13 @@ def order(a: Any, b: Any, precision: str | None = None) -> int | None:
     return 0
 
 
+def truncated(value: Any, precision: str) -> Any:
+    """A point in time without what is finer than a precision."""
+    kind: Any = value.__class__
+    kept = value._parts[: _INDEX[precision] + 1 - (3 if kind is Time else 0)]
+    return DateTime.of(kept, value.offset_minutes, value.implied) if kind is DateTime else kind(*kept)
+
+
 def sort_key(value: Any) -> tuple[int, ...]:
     """A total order for sorting: by time, and an incomplete value before the complete ones that it may be."""
     parts = value.utc() if value.__class__ is DateTime else value._parts
@@ -101,12 +108,12 @@ def extent(value: Any) -> tuple[dt.datetime, dt.datetime]:
     return _first(value), _last(value)
 
 
-def _together(a: Any, b: Any, precision: str) -> tuple[Any, Any, int]:
-    """Two values and the minutes to add to the second to bring it to the offset of the first."""
+def _shift(a: Any, b: Any) -> dt.timedelta:
+    """What brings the second value to the offset from UTC of the first."""
     if a.__class__ is DateTime and b.__class__ is DateTime and a.offset_minutes != b.offset_minutes:
         if a.offset_minutes is not None and b.offset_minutes is not None:
-            return a, b, a.offset_minutes - b.offset_minutes
-    return a, b, 0
+            return dt.timedelta(minutes=a.offset_minutes - b.offset_minutes)
+    return dt.timedelta(0)
 
 
 def _whole(a: dt.datetime, b: dt.datetime, unit: str) -> int:
@@ -131,12 +138,8 @@ def _whole(a: dt.datetime, b: dt.datetime, unit: str) -> int:
 
 def duration(a: Any, b: Any, unit: str) -> tuple[int, int]:
     """Fewest and most whole periods of a unit from `a` to `b` (CQL: Duration)."""
-    a, b, minutes = _together(a, b, unit)
     low_a, high_a = extent(a)
-    low_b, high_b = extent(b)
-    if minutes:
-        shift = dt.timedelta(minutes=minutes)
-        low_b, high_b = low_b + shift, high_b + shift
+    low_b, high_b = (moment + _shift(a, b) for moment in extent(b))
     return _whole(high_a, low_b, unit), _whole(low_a, high_b, unit)
 
 
@@ -158,12 +161,10 @@ def _boundary(moment: dt.datetime, unit: str) -> int:
 
 def difference(a: Any, b: Any, unit: str) -> tuple[int, int]:
     """Fewest and most boundaries of a unit crossed from `a` to `b` (CQL: Difference)."""
-    a, b, minutes = _together(a, b, unit)
     low_a, high_a = extent(a)
     low_b, high_b = extent(b)
-    if minutes and unit in _MILLISECONDS:
-        shift = dt.timedelta(minutes=minutes)
-        low_b, high_b = low_b + shift, high_b + shift
+    if unit in _MILLISECONDS:
+        low_b, high_b = low_b + _shift(a, b), high_b + _shift(a, b)
     return (
         _boundary(low_b, unit) - _boundary(high_a, unit),
         _boundary(high_b, unit) - _boundary(low_a, unit),

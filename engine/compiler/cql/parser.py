@@ -10,7 +10,7 @@ from engine.compiler.cql import syntax as c
 from engine.compiler.cql.expressions import ExpressionParser
 from engine.compiler.cql.tokens import Stop
 from engine.compiler.cql.words import KEYWORDS, STATEMENT_WORDS
-from engine.compiler.lexer import tokenize
+from engine.compiler.lexer import Token, tokenize
 from engine.compiler.syntax import Expression
 
 
@@ -21,14 +21,6 @@ def parse_library(source: Source) -> c.Library:
     library = parser.library()
     _raise(problems + parser.problems)
     return library
-
-
-def parse_partial(source: Source) -> tuple[c.Library, list[Diagnostic]]:
-    """As `parse_library`, with what could be read beside the problems, so that the rest can be checked as well."""
-    tokens, problems = tokenize(source)
-    parser = LibraryParser(source, tokens)
-    library = parser.library()
-    return library, problems + parser.problems
 
 
 def parse_expression(source: Source) -> Expression:
@@ -189,8 +181,8 @@ class LibraryParser(ExpressionParser):
         self.token = word
         raise self.unexpected("a definition")
 
-    def since(self, first: object) -> Span:
-        return Span(first.start, self.previous.end)  # type: ignore[attr-defined]
+    def since(self, first: Token) -> Span:
+        return Span(first.start, self.previous.end)
 
     def named(self) -> tuple[str, Span]:
         token = self.token
@@ -216,14 +208,14 @@ class LibraryParser(ExpressionParser):
         self.expect("}", opened)
         return tuple(found)
 
-    def valueset(self, first: object, private: bool) -> c.ValueSetDefinition:
+    def valueset(self, first: Token, private: bool) -> c.ValueSetDefinition:
         name, name_span = self.named()
         self.expect(":")
         id_, version = self.string("value set's url"), self.version()
         systems = self.references() if self.accept("codesystems") else ()
         return c.ValueSetDefinition(self.since(first), name, name_span, private, id_, version, systems)
 
-    def concept(self, first: object, private: bool) -> c.ConceptDefinition:
+    def concept(self, first: Token, private: bool) -> c.ConceptDefinition:
         name, name_span = self.named()
         self.expect(":")
         return c.ConceptDefinition(self.since(first), name, name_span, private, self.references(), self.display())
@@ -263,7 +255,7 @@ class LibraryParser(ExpressionParser):
             hint = "is an operator missing before it?"
         raise self.unexpected("an operator or the next statement", hint)
 
-    def function(self, first: object, private: bool, fluent: bool) -> c.Function:
+    def function(self, first: Token, private: bool, fluent: bool) -> c.Function:
         token = self.token
         name = self.function_name()
         opened = self.expect("(")

@@ -6,6 +6,7 @@ from engine.algebra.diagnostic import Span
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.queries import QueryParser
 from engine.compiler.cql.words import PRECISIONS
+from engine.compiler.lexer import Token
 from engine.compiler.syntax import Expression
 
 _STARTERS = frozenset("starts ends occurs same properly includes during before after within meets overlaps".split())
@@ -63,8 +64,8 @@ class PhraseParser(QueryParser):
         """Whether `starts` or `ends` only says which side of the left operand is meant."""
         return self.starts_phrase() and not self.word("starts", "ends", "occurs", "includes", "meets", "overlaps")
 
-    def _from(self, first: object) -> Span:
-        return Span(first.start, self.previous.end)  # type: ignore[attr-defined]
+    def _from(self, first: Token) -> Span:
+        return Span(first.start, self.previous.end)
 
     def boundary(self) -> str | None:
         """`start` or `end` at the end of a phrase, where it is not `start of ...`."""
@@ -83,7 +84,7 @@ class PhraseParser(QueryParser):
             return word
         return None
 
-    def concurrent(self, first: object, left: str | None) -> c.Phrase:
+    def concurrent(self, first: Token, left: str | None) -> c.Phrase:
         precision = self.advance().text if self.word(*PRECISIONS) else None
         direction = None
         if self.accept("or"):
@@ -96,7 +97,7 @@ class PhraseParser(QueryParser):
         right = self.boundary()
         return c.Phrase(self._from(first), "same", left, right, precision, direction=direction)
 
-    def before_or_after(self, first: object, left: str | None) -> c.Phrase:
+    def before_or_after(self, first: Token, left: str | None) -> c.Phrase:
         offset: Expression | None = None
         bound = None
         if self.word("less", "more"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.algebra.diagnostic import Span
 from engine.compiler import syntax as s
 from engine.compiler.cql import syntax as c
-from engine.compiler.cql.tokens import TokenParser
+from engine.compiler.cql.tokens import Stop, TokenParser
 from engine.compiler.cql.words import KEYWORDS, UNITS
 from engine.compiler.lexer import Token
 from engine.compiler.syntax import Expression
@@ -139,7 +139,7 @@ class QueryParser(TokenParser):
         if self.operator("[") or self.operator("(") or self.qualified_source():
             try:
                 source = self.source_of()
-            except Exception:
+            except Stop:
                 del self.problems[problems:]
                 self.back_to(position)
                 return None
