@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source, Span
+from engine.algebra.diagnostic import DiagnosticError, Source, Span
 from engine.algebra.quantity import CALENDAR_WORDS
 from engine.compiler import syntax as s
+from engine.compiler.cursor import Cursor, Stop
 from engine.compiler.lexer import Token, tokenize
 
 # Binding power of the binary operators, loosest first.
@@ -53,8 +54,8 @@ def parse(source: Source) -> s.Expression:
     tokens, problems = tokenize(source)
     parser = _Parser(source, tokens)
     try:
-        tree = parser.whole()
-    except _Stop:
+        tree = parser.whole_expression()
+    except Stop:
         tree = None
     problems = sorted(problems + parser.problems, key=lambda d: d.span.start if d.span else 0)
     if problems or tree is None:
@@ -62,48 +63,12 @@ def parse(source: Source) -> s.Expression:
     return tree
 
 
-class _Stop(Exception):
-    """Parsing cannot go on; the reason is in the problems."""
-
-
-class _Parser:
-    def __init__(self, source: Source, tokens: list[Token]) -> None:
-        self.source = source
-        self.tokens = tokens
-        self.position = 0
-        self.token = tokens[0]
-        self.problems: list[Diagnostic] = []
-        self.depth = 0
-
-    # -- tokens
-
-    def advance(self) -> Token:
-        token = self.token
-        if token.kind != "end":
-            self.position += 1
-            self.token = self.tokens[self.position]
-        return token
-
-    def stop(self, code: str, message: str, span: Span, hint: str | None = None) -> _Stop:
-        self.problems.append(Diagnostic(code, message, source=self.source, span=span, hint=hint))
-        return _Stop()
-
-    def is_operator(self, text: str) -> bool:
-        return self.token.kind == "operator" and self.token.text == text
-
-    def expect(self, text: str, opened: Token | None = None) -> Token:
-        if self.is_operator(text):
-            return self.advance()
-        found = "the end of the expression" if self.token.kind == "end" else repr(self.token.text)
-        hint = None
-        if opened is not None:
-            line, column = self.source.line_column(opened.start)
-            hint = f"{opened.text} was opened at line {line}, column {column}"
-        raise self.stop("syntax-expected", f"expected {text!r} but found {found}", self.token.span, hint)
+class _Parser(Cursor):
+    depth = 0
 
     # -- expressions
 
-    def whole(self) -> s.Expression:
+    def whole_expression(self) -> s.Expression:
         if self.token.kind == "end":
             raise self.stop("syntax-empty", "there is no expression", self.token.span)
         tree = self.expression(0)
@@ -158,11 +123,10 @@ class _Parser:
     def name_token(self, what: str) -> Token:
         if self.token.kind in ("name", "delimited"):
             return self.advance()
-        found = "the end of the expression" if self.token.kind == "end" else repr(self.token.text)
         hint = None
         if self.token.kind == "quoted":
             hint = "delimit names with backticks: `name`"
-        raise self.stop("syntax-name", f"expected {what} but found {found}", self.token.span, hint)
+        raise self.unexpected(what, hint, "syntax-name")
 
     def unary(self) -> s.Expression:
         signs: list[Token] = []

@@ -267,8 +267,13 @@ def mod_decimal(a: Decimal, b: Decimal) -> Decimal | None:
     return _WIDE.remainder(a, b) if b != 0 else None
 
 
-@operator("Negate", "(Integer) Integer?", "(Long) Long?", cql="-", section="Arithmetic: Negate")
+@operator("Negate", "(Integer) Integer?", cql="-", section="Arithmetic: Negate")
 def negate_integer(a: int) -> int | None:
+    return in_integer(-a)
+
+
+@operator("Negate", "(Long) Long?")
+def negate_long(a: int) -> int | None:
     return in_long(-a)
 
 
@@ -282,9 +287,14 @@ def negate_quantity(a: Quantity) -> Quantity:
     return q.negate(a)
 
 
-@operator("Abs", "(Integer) Integer?", "(Long) Long?", fhirpath="abs", cql="Abs", section="Arithmetic: Abs")
+@operator("Abs", "(Integer) Integer?", fhirpath="abs", cql="Abs", section="Arithmetic: Abs")
 def abs_integer(a: int) -> int | None:
-    return in_long(abs(certain(a, "Abs")))
+    return in_integer(abs(certain(a, "Abs")))
+
+
+@operator("Abs", "(Long) Long?")
+def abs_long(a: int) -> int | None:
+    return in_long(abs(a))
 
 
 @operator("Abs", "(Decimal) Decimal")

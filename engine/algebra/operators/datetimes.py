@@ -30,36 +30,6 @@ class Request(Protocol):
     def offset_minutes(self) -> int: ...
 
 
-def make_datetime(request: Request, *parts: Any) -> DateTime | None:
-    """DateTime(year, month, day, hour, minute, second, millisecond, offset); None without a year (CQL: DateTime).
-
-    Raises EvaluationError `invalid-date`.
-    """
-    components, offset = list(parts[:7]), parts[7] if len(parts) > 7 else None
-    if components[0] is None:
-        return None
-    for index, component in enumerate(components):
-        if component is None:
-            components[index:] = [None] * (len(components) - index)
-            break
-    minutes = request.offset_minutes if offset is None else int(Decimal(offset) * 60)
-    try:
-        return DateTime.of(components, minutes, offset is None)
-    except ValueError as error:
-        raise EvaluationError("invalid-date", f"this is no DateTime: {error}") from None
-
-
-def make_date(*parts: Any) -> Date | None:
-    """Date(year, month, day); None without a year (CQL: Date). Raises EvaluationError `invalid-date`."""
-    if parts[0] is None:
-        return None
-    month = parts[1] if len(parts) > 1 else None
-    try:
-        return Date(parts[0], month, parts[2] if len(parts) > 2 and month is not None else None)
-    except ValueError as error:
-        raise EvaluationError("invalid-date", f"this is no Date: {error}") from None
-
-
 def make_time(*parts: Any) -> Time | None:
     """Time(hour, minute, second, millisecond); None without an hour (CQL: Time). Raises EvaluationError `invalid-date`."""
     if parts[0] is None:
@@ -76,11 +46,6 @@ def make_time(*parts: Any) -> Time | None:
 
 
 # -- components
-
-
-def component(value: Any, name: str) -> int | None:
-    """One component, None where it is not known (CQL: DateTimeComponentFrom)."""
-    return getattr(value, name, None)
 
 
 @operator(

@@ -196,14 +196,6 @@ def sort_values(values: list[Any], descending: bool = False) -> list[Any]:
     return sorted(values, key=cmp_to_key(sign), reverse=descending)
 
 
-def sort_rows(rows: list[Any], keys: list[Any], descending: list[bool]) -> list[Any]:
-    """Rows in order of key functions, each ascending or descending; rows with equal keys keep their order."""
-    for key, down in reversed(list(zip(keys, descending, strict=True))):
-        order = cmp_to_key(sign)
-        rows = sorted(rows, key=lambda row, k=key, o=order: o(k(row)), reverse=down)  # type: ignore[misc]
-    return rows
-
-
 # -- the overloads on types without one of their own
 
 operator("Equal", "(T, T) Boolean?", language="cql")(equal)

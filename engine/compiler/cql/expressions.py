@@ -270,9 +270,9 @@ class ExpressionParser(PhraseParser):
     def arguments(self) -> tuple[Expression, ...]:
         opened = self.expect("(")
         found = []
-        if not self.operator(")"):
+        if not self.is_operator(")"):
             found.append(self.expression())
-            while self.operator(","):
+            while self.is_operator(","):
                 self.advance()
                 found.append(self.expression())
         self.expect(")", opened)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source, Span
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.expressions import ExpressionParser
-from engine.compiler.cql.tokens import Stop
 from engine.compiler.cql.words import KEYWORDS, STATEMENT_WORDS
+from engine.compiler.cursor import Stop
 from engine.compiler.lexer import Token, tokenize
 from engine.compiler.syntax import Expression
 
@@ -192,7 +192,7 @@ class LibraryParser(ExpressionParser):
         """A name, or a name in an included library."""
         first = self.token
         names = [self.identifier()]
-        if self.operator("."):
+        if self.is_operator("."):
             self.advance()
             names.append(self.identifier())
         return tuple(names), self.since(first)
@@ -200,9 +200,9 @@ class LibraryParser(ExpressionParser):
     def references(self) -> tuple[tuple[tuple[str, ...], Span], ...]:
         opened = self.expect("{")
         found = []
-        if not self.operator("}"):
+        if not self.is_operator("}"):
             found.append(self.reference())
-            while self.operator(","):
+            while self.is_operator(","):
                 self.advance()
                 found.append(self.reference())
         self.expect("}", opened)
@@ -260,12 +260,12 @@ class LibraryParser(ExpressionParser):
         name = self.function_name()
         opened = self.expect("(")
         operands = []
-        while not self.operator(")"):
+        while not self.is_operator(")"):
             operand = self.token
             operand_name = self.referential()
             type_ = self.type_specifier()
             operands.append(c.Operand(operand_name, type_, self.since(operand)))
-            if not self.operator(","):
+            if not self.is_operator(","):
                 break
             self.advance()
         self.expect(")", opened)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from engine.algebra.diagnostic import Span
 from engine.compiler import syntax as s
 from engine.compiler.cql import syntax as c
-from engine.compiler.cql.tokens import Stop, TokenParser
+from engine.compiler.cql.tokens import TokenParser
 from engine.compiler.cql.words import KEYWORDS, UNITS
+from engine.compiler.cursor import Stop
 from engine.compiler.lexer import Token
 from engine.compiler.syntax import Expression
 
@@ -69,12 +70,12 @@ class QueryParser(TokenParser):
             if self.word("start", "end", "width", "successor", "predecessor") and self.peek().text == "of":
                 return False
             self.advance()
-            while self.operator("."):
+            while self.is_operator("."):
                 self.advance()
                 if not self.is_referential(self.token):
                     return False
                 self.advance()
-            return self.is_alias() and not self.operator("(")
+            return self.is_alias() and not self.is_operator("(")
         finally:
             self.back_to(position)
 
@@ -93,13 +94,13 @@ class QueryParser(TokenParser):
         return c.Aliased(Span(source.span.start, token.end), source, alias, token.span)
 
     def source_of(self) -> Expression:
-        if self.operator("["):
+        if self.is_operator("["):
             return self.retrieve()
-        if self.operator("("):
+        if self.is_operator("("):
             return self.parenthesis()
         token = self.token
         tree: Expression = s.Member(token.span, None, self.referential(), token.span)
-        while self.operator("."):
+        while self.is_operator("."):
             self.advance()
             token = self.token
             tree = s.Member(Span(tree.span.start, token.end), tree, self.referential(), token.span)
@@ -109,7 +110,7 @@ class QueryParser(TokenParser):
         start = first.span.start if first is not None else self.token.start
         explicit = first is None and self.accept("from")
         sources = [self.aliased(first)]
-        while self.operator(","):
+        while self.is_operator(","):
             if explicit:
                 self.advance()
                 sources.append(self.aliased())
@@ -136,7 +137,7 @@ class QueryParser(TokenParser):
         """Another source after a comma that might as well separate list elements or arguments."""
         position, problems = self.position, len(self.problems)
         self.advance()
-        if self.operator("[") or self.operator("(") or self.qualified_source():
+        if self.is_operator("[") or self.is_operator("(") or self.qualified_source():
             try:
                 source = self.source_of()
             except Stop:
@@ -158,7 +159,7 @@ class QueryParser(TokenParser):
             self.expect(":")
             value = self.expression()
             found.append(c.Let(Span(token.start, value.span.end), name, value, token.span))
-            if not self.operator(","):
+            if not self.is_operator(","):
                 return tuple(found)
             self.advance()
 
@@ -187,7 +188,7 @@ class QueryParser(TokenParser):
         name = self.identifier()
         starting = None
         if self.accept("starting"):
-            starting = self.parenthesis() if self.operator("(") else self.literal()
+            starting = self.parenthesis() if self.is_operator("(") else self.literal()
         self.expect(":")
         value = self.expression()
         return c.Aggregated(Span(first.start, value.span.end), name, starting, value, distinct, token.span)
@@ -205,7 +206,7 @@ class QueryParser(TokenParser):
             key = self.term()
             direction_text = self.advance().text if self.word(*_SORT) else "asc"
             found.append(c.SortItem(Span(key.span.start, self.previous.end), key, direction_text))
-            if not self.operator(","):
+            if not self.is_operator(","):
                 return tuple(found)
             self.advance()
 
@@ -217,7 +218,7 @@ class QueryParser(TokenParser):
         position = self.position
         if self.is_referential(self.token):
             tree = self.source_of()
-            if self.operator("-") and self.peek().text == ">":
+            if self.is_operator("-") and self.peek().text == ">":
                 self.advance()
                 self.advance()
                 context = tree
@@ -225,7 +226,7 @@ class QueryParser(TokenParser):
                 self.back_to(position)
         type_ = self.named_type()
         path = comparator = terminology = path_span = None
-        if self.operator(":"):
+        if self.is_operator(":"):
             self.advance()
             found = self.code_path()
             if found is not None:
@@ -241,11 +242,11 @@ class QueryParser(TokenParser):
         names = []
         while self.is_referential(self.token):
             names.append(self.advance().value)
-            if not self.operator("."):
+            if not self.is_operator("."):
                 break
             self.advance()
         span = Span(first.start, self.previous.end)
-        if names and (self.word("in") or self.operator("~") or self.operator("=")):
+        if names and (self.word("in") or self.is_operator("~") or self.is_operator("=")):
             return tuple(names), span, self.advance().text
         self.back_to(position)
         return None
@@ -307,7 +308,7 @@ class QueryParser(TokenParser):
         if text == "List" and following.text in ("<", "{"):
             type_ = None
             self.advance()
-            if self.operator("<"):
+            if self.is_operator("<"):
                 opened = self.advance()
                 type_ = self.type_specifier()
                 self.expect(">", opened)
@@ -362,7 +363,7 @@ class QueryParser(TokenParser):
         """`{ name: value, ... }` or `{:}`."""
         opened = self.expect("{")
         found = []
-        if self.operator(":"):
+        if self.is_operator(":"):
             self.advance()
         else:
             while True:
@@ -370,7 +371,7 @@ class QueryParser(TokenParser):
                 name = self.referential()
                 self.expect(":")
                 found.append((name, self.expression(), token.span))
-                if not self.operator(","):
+                if not self.is_operator(","):
                     break
                 self.advance()
         closed = self.expect("}", opened)
@@ -391,9 +392,9 @@ class QueryParser(TokenParser):
     def list_(self, first: Token, type_: Expression | None) -> Expression:
         opened = self.expect("{")
         found = []
-        if not self.operator("}"):
+        if not self.is_operator("}"):
             found.append(self.expression())
-            while self.operator(","):
+            while self.is_operator(","):
                 self.advance()
                 found.append(self.expression())
         closed = self.expect("}", opened)
@@ -405,7 +406,7 @@ class QueryParser(TokenParser):
         low = self.expression()
         self.expect(",")
         high = self.expression()
-        if not (self.operator("]") or self.operator(")")):
+        if not (self.is_operator("]") or self.is_operator(")")):
             raise self.unexpected("']' or ')'")
         closed = self.advance()
         span = Span(first.start, closed.end)
@@ -426,7 +427,7 @@ class QueryParser(TokenParser):
         self.expect("from")
         start = self.token
         names = [self.identifier()]
-        if self.operator("."):
+        if self.is_operator("."):
             self.advance()
             names.append(self.identifier())
         span = Span(start.start, self.previous.end)
@@ -437,9 +438,9 @@ class QueryParser(TokenParser):
         first = self.advance()
         opened = self.advance()
         codes = []
-        while not self.operator("}"):
+        while not self.is_operator("}"):
             codes.append(self.code_selector())
-            if not self.operator(","):
+            if not self.is_operator(","):
                 break
             self.advance()
         self.expect("}", opened)
@@ -452,7 +453,7 @@ class QueryParser(TokenParser):
         token = self.token
         if token.kind in ("integer", "decimal"):
             quantity = self.quantity()
-            if self.operator(":") and self.peek().kind in ("integer", "decimal"):
+            if self.is_operator(":") and self.peek().kind in ("integer", "decimal"):
                 self.advance()
                 other = self.quantity()
                 return c.RatioLiteral(quantity.span.to(other.span), quantity, other)

@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-from engine.algebra.diagnostic import Diagnostic, Source, Span
+from engine.algebra.diagnostic import Span
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.words import FUNCTION_WORDS, KEYWORD_IDENTIFIERS, KEYWORDS
+from engine.compiler.cursor import Cursor, Stop
 from engine.compiler.lexer import Token
 from engine.compiler.syntax import Expression
 
 NAMES = ("name", "quoted", "delimited")
 
 
-class Stop(Exception):
-    """Parsing of a statement cannot go on; the reason is in the problems."""
+class TokenParser(Cursor):
+    """A cursor that knows the words of CQL."""
 
-
-class TokenParser:
-    """A cursor over the tokens of a source."""
-
-    def __init__(self, source: Source, tokens: list[Token]) -> None:
-        self.source = source
-        self.tokens = tokens
-        self.position = 0
-        self.token = tokens[0]
-        self.problems: list[Diagnostic] = []
-
-    # -- tokens
-
-    @property
-    def previous(self) -> Token:
-        """The token before the one at hand."""
-        return self.tokens[max(0, self.position - 1)]
-
-    def peek(self, ahead: int = 1) -> Token:
-        return self.tokens[min(self.position + ahead, len(self.tokens) - 1)]
-
-    def advance(self) -> Token:
-        token = self.token
-        if token.kind != "end":
-            self.position += 1
-            self.token = self.tokens[self.position]
-        return token
-
-    def back_to(self, position: int) -> None:
-        self.position = position
-        self.token = self.tokens[position]
+    whole = "text"
 
     def word(self, *texts: str) -> bool:
         """Whether the token at hand is one of these bare words."""
@@ -55,9 +26,6 @@ class TokenParser:
         following = self.peek()
         return self.word(first) and following.kind == "name" and following.text == second
 
-    def operator(self, text: str) -> bool:
-        return self.token.kind == "operator" and self.token.text == text
-
     def accept(self, text: str) -> bool:
         """Step over a bare word if it is here."""
         if self.word(text):
@@ -65,25 +33,10 @@ class TokenParser:
             return True
         return False
 
-    def expect(self, text: str, opened: Token | None = None) -> Token:
-        """Step over a word or symbol that must be here."""
-        if self.token.kind in ("name", "operator") and self.token.text == text:
-            return self.advance()
-        hint = None
-        if opened is not None:
-            line, column = self.source.line_column(opened.start)
-            hint = f"{opened.text} was opened at line {line}, column {column}"
-        raise self.unexpected(repr(text), hint)
-
-    def stop(self, code: str, message: str, span: Span, hint: str | None = None) -> Stop:
-        self.problems.append(Diagnostic(code, message, source=self.source, span=span, hint=hint))
-        return Stop()
-
-    def unexpected(self, wanted: str, hint: str | None = None) -> Stop:
-        found = "the end of the text" if self.token.kind == "end" else repr(self.token.text)
+    def unexpected(self, wanted: str, hint: str | None = None, code: str = "syntax-expected") -> Stop:
         if hint is None and self.token.text in ("&&", "||", "==", ";"):
             hint = "CQL writes 'and', 'or', '=', and nothing at the end of a statement"
-        return self.stop("syntax-expected", f"expected {wanted} but found {found}", self.token.span, hint)
+        return super().unexpected(wanted, hint, code)
 
     def end(self) -> None:
         """The whole text must be consumed here."""
@@ -120,7 +73,7 @@ class TokenParser:
 
     def qualified_name(self) -> list[str]:
         names = [self.identifier()]
-        while self.operator("."):
+        while self.is_operator("."):
             self.advance()
             names.append(self.identifier())
         return names
@@ -147,10 +100,10 @@ class TokenParser:
             self.advance()
             opened = self.advance()
             elements = []
-            while not self.operator("}"):
+            while not self.is_operator("}"):
                 name = self.referential()
                 elements.append((name, self.type_specifier()))
-                if not self.operator(","):
+                if not self.is_operator(","):
                     break
                 self.advance()
             self.expect("}", opened)
@@ -161,7 +114,7 @@ class TokenParser:
         self.advance()
         opened = self.advance()
         found = [self.type_specifier()]
-        while many and self.operator(","):
+        while many and self.is_operator(","):
             self.advance()
             found.append(self.type_specifier())
         self.expect(">", opened)
@@ -170,7 +123,7 @@ class TokenParser:
     def named_type(self) -> c.NamedType:
         first = self.token
         names = [self.type_word()]
-        while self.operator("."):
+        while self.is_operator("."):
             self.advance()
             names.append(self.type_word())
         return c.NamedType(Span(first.start, self.previous.end), tuple(names))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from dataclasses import dataclass
-from pathlib import Path
+
+from tests.differential.node import NodeFolder
 
 
 @dataclass(frozen=True)
@@ -25,22 +22,14 @@ class Parsed:
 
 
 @dataclass(frozen=True)
-class GrammarOracle:
+class GrammarOracle(NodeFolder):
     """The generated parsers in a folder that setup.sh made."""
-
-    directory: Path
-    node: str
 
     @classmethod
     def find(cls) -> GrammarOracle | None:
         """The one that GRAMMAR_ORACLE_DIR names; None without it or without node."""
-        node = shutil.which("node")
-        named = os.environ.get("GRAMMAR_ORACLE_DIR")
-        if node is None or not named:
-            return None
-        directory = Path(named).resolve()
         needed = ("oracle.mjs", "node_modules/antlr4ng", "parsers/cqlParser.js", "parsers/fhirpathParser.js")
-        return cls(directory, node) if all((directory / name).exists() for name in needed) else None
+        return cls.named("GRAMMAR_ORACLE_DIR", needed)
 
     def parse(self, texts: list[tuple[str, str, str]]) -> list[Parsed]:
         """Each (language, rule, text): "cql" or "fhirpath"; a rule of its grammar, as "library" or "expression"."""
@@ -48,15 +37,7 @@ class GrammarOracle:
             {"id": index, "language": language, "rule": rule, "text": text}
             for index, (language, rule, text) in enumerate(texts)
         )
-        run = subprocess.run(
-            [self.node, str(self.directory / "oracle.mjs")],
-            input="".join(json.dumps(row) + "\n" for row in rows),
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-            cwd=self.directory,
-            check=True,
-        )
-        answers = {answer["id"]: answer for answer in map(json.loads, filter(None, run.stdout.split("\n")))}
+        answers = {answer["id"]: answer for answer in self.run("oracle.mjs", rows)}
         return [
             Parsed(
                 accepted=answers[index]["accepted"],

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.differential.node import NodeFolder
 
 
 @dataclass(frozen=True)
@@ -55,23 +52,14 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Reference:
+class Reference(NodeFolder):
     """The reference implementation in a folder that setup.sh made."""
-
-    directory: Path
-    node: str
 
     @classmethod
     def find(cls) -> Reference | None:
         """The one that CQL_REFERENCE_DIR names; None without it or without node."""
-        node = shutil.which("node")
-        named = os.environ.get("CQL_REFERENCE_DIR")
-        if node is None or not named:
-            return None
-        directory = Path(named)
-        scripts = [directory / script.name for script in Path(__file__).parent.glob("*.mjs")]
-        installed = (directory / "node_modules" / "cql-execution").exists() and all(s.exists() for s in scripts)
-        return cls(directory, node) if installed else None
+        scripts = [script.name for script in Path(__file__).parent.glob("*.mjs")]
+        return cls.named("CQL_REFERENCE_DIR", ["node_modules/cql-execution", *scripts])
 
     def evaluate(self, expressions: dict[str, str]) -> dict[str, Evaluated]:
         """The value of each expression, without a patient, at 2025-06-15T12:00:00.000+00:00."""
@@ -86,7 +74,7 @@ class Reference:
                 uncertain=answer["uncertain"],
                 unsupported=tuple(answer["unsupported"]),
             )
-            for answer in self._run("evaluate.mjs", rows)
+            for answer in self.run("evaluate.mjs", rows)
         }
 
     def translate(self, libraries: dict[str, str], included: dict[str, str] | None = None) -> dict[str, Translated]:
@@ -94,20 +82,8 @@ class Reference:
         rows = ({"id": name, "text": text, "libraries": included or {}} for name, text in libraries.items())
         return {
             answer["id"]: Translated(answer["elm"], tuple(map(_problem, answer["errors"])))
-            for answer in self._run("translate.mjs", rows)
+            for answer in self.run("translate.mjs", rows)
         }
-
-    def _run(self, script: str, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        run = subprocess.run(
-            [self.node, str(self.directory / script)],
-            input="".join(json.dumps(row) + "\n" for row in rows),
-            capture_output=True,
-            encoding="utf-8",
-            cwd=self.directory,
-        )
-        if run.returncode != 0:
-            raise RuntimeError(f"{script} ended with code {run.returncode}: {run.stderr}")
-        return [json.loads(line) for line in run.stdout.split("\n") if line]
 
 
 def _problem(found: dict[str, Any]) -> Problem:
