@@ -5,6 +5,8 @@ All mistakes of a library are found in one go: after one, parsing goes on at the
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source, Span
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.expressions import ExpressionParser
@@ -45,6 +47,9 @@ def _raise(problems: list[Diagnostic]) -> None:
         raise DiagnosticError(sorted(problems, key=lambda d: d.span.start if d.span else 0))
 
 
+D = TypeVar("D")
+
+
 class LibraryParser(ExpressionParser):
     """Definitions and statements."""
 
@@ -52,7 +57,7 @@ class LibraryParser(ExpressionParser):
 
     def library(self) -> c.Library:
         name = version = name_span = None
-        found: dict[type, list[object]] = {}
+        found: list[object] = []
         statements: list[c.Define | c.Function] = []
         begun = False
         while self.token.kind != "end":
@@ -72,23 +77,23 @@ class LibraryParser(ExpressionParser):
                 continue
             if isinstance(item, (c.Define, c.Function)):
                 statements.append(item)
-            elif item is not None:
-                found.setdefault(type(item), []).append(item)
+            else:
+                found.append(item)
 
-        def of(kind: type) -> tuple[object, ...]:
-            return tuple(found.get(kind, ()))
+        def of(kind: type[D]) -> tuple[D, ...]:
+            return tuple(item for item in found if isinstance(item, kind))
 
         return c.Library(
             name,
             version,
             name_span,
-            of(c.Using),  # type: ignore[arg-type]
-            of(c.Include),  # type: ignore[arg-type]
-            of(c.CodeSystemDefinition),  # type: ignore[arg-type]
-            of(c.ValueSetDefinition),  # type: ignore[arg-type]
-            of(c.CodeDefinition),  # type: ignore[arg-type]
-            of(c.ConceptDefinition),  # type: ignore[arg-type]
-            of(c.Parameter),  # type: ignore[arg-type]
+            of(c.Using),
+            of(c.Include),
+            of(c.CodeSystemDefinition),
+            of(c.ValueSetDefinition),
+            of(c.CodeDefinition),
+            of(c.ConceptDefinition),
+            of(c.Parameter),
             tuple(statements),
         )
 
