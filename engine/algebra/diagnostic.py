@@ -6,7 +6,9 @@ and where possible a hint. This module knows nothing of the languages or of FHIR
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 Severity = Literal["error", "warning", "information"]
@@ -24,6 +26,11 @@ class Span:
         return Span(self.start, other.end)
 
 
+@lru_cache(maxsize=64)
+def _line_starts(text: str) -> list[int]:
+    return [0, *(position + 1 for position, character in enumerate(text) if character == "\n")]
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A text with a name (a file, or the element that carries the expression)."""
@@ -33,9 +40,9 @@ class Source:
 
     def line_column(self, offset: int) -> tuple[int, int]:
         """One-based line and column of a character offset."""
-        before = self.text[:offset]
-        line = before.count("\n") + 1
-        return line, offset - (before.rfind("\n") + 1) + 1
+        starts = _line_starts(self.text)
+        line = bisect_right(starts, min(max(offset, 0), len(self.text)))
+        return line, offset - starts[line - 1] + 1
 
     def line_text(self, line: int) -> str:
         """The text of a one-based line, without its line end."""
@@ -90,10 +97,15 @@ class DiagnosticError(Exception):
 
 
 class EvaluationError(Exception):
-    """A run-time error of an expression: a stable code, a sentence, and the span of the node that raised it, if known."""
+    """A run-time error of an expression: a stable code, a sentence, and the span of the node that raised it, if known.
+
+    Where the expression is part of a library, `source` is its text and `define` the definition.
+    """
 
     def __init__(self, code: str, message: str, span: Span | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.span = span
+        self.source: Source | None = None
+        self.define: str | None = None

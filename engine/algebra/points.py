@@ -104,6 +104,12 @@ class Uncertainty:
         return uncertain(-self.high, -self.low)
 
 
+class Long(int):
+    """A Long where its static type does not tell: as an element of a list of several types."""
+
+    __slots__ = ()
+
+
 def uncertain(low: Any, high: Any) -> Any:
     """A value known to lie in a range; the value itself where the range is one value."""
     return low if sign(low, high) == 0 else Uncertainty(low, high)
@@ -243,6 +249,7 @@ def point_type(value: Any) -> str:
         return point_type(value.low)
     return {
         int: "Integer",
+        Long: "Long",
         Decimal: "Decimal",
         Quantity: "Quantity",
         Date: "Date",

@@ -6,14 +6,11 @@ into nested loops without lists in between. What the single nodes turn into stan
 
 from __future__ import annotations
 
-import keyword
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-from engine.algebra.diagnostic import Span
-from engine.algebra.operators.registry import Overload
 from engine.compiler.elm import Node
+from engine.compiler.module_text import ModuleText
 
 Body = Callable[[str], None]
 SERIES = "FHIR.ImagingStudy.series"
@@ -25,85 +22,19 @@ _NEVER_NULL = frozenset(
 )
 
 
-class Emitter:
+class Emitter(ModuleText):
     """Builds the text of one module: functions, constants, and the author's span of every line."""
 
     def __init__(self, *, traced: bool = False) -> None:
+        super().__init__()
         self.traced = traced
-        self.lines: list[str] = []
-        self.spans: list[Span | None] = []
-        self.constants: dict[str, Any] = {}
         self.sites: list[dict[str, Any]] = []
-        self._known: dict[Any, str] = {}
-        self._level = 0
-        self._names = 0
-        self._span: Span | None = None
-
-    # -- text
-
-    def emit(self, text: str) -> None:
-        self.lines.append("    " * self._level + text)
-        self.spans.append(self._span)
-
-    @contextmanager
-    def block(self, head: str) -> Iterator[None]:
-        self.emit(head)
-        self._level += 1
-        before = len(self.lines)
-        yield
-        if len(self.lines) == before:
-            self.emit("pass")
-        self._level -= 1
-
-    @contextmanager
-    def at(self, node: Node) -> Iterator[None]:
-        """Lines emitted inside belong to the author's text of this node."""
-        outer = self._span
-        if node.span is not None:
-            self._span = node.span
-        yield
-        self._span = outer
-
-    def name(self, stem: str = "t") -> str:
-        self._names += 1
-        return f"{stem}{self._names}"
-
-    def constant(self, value: Any, stem: str = "K") -> str:
-        """A module-level name for a value that has no literal."""
-        key: Any
-        try:
-            key = (value.__class__, value, str(value))
-            hash(key)
-        except TypeError:
-            key = id(value)
-        if key not in self._known:
-            name = f"{stem}{len(self.constants)}"
-            self.constants[name] = value
-            self._known[key] = name
-        return self._known[key]
-
-    def temp(self, expression: str, stem: str = "t") -> str:
-        """A local name for an expression."""
-        if expression.isidentifier() and not keyword.iskeyword(expression):
-            return expression
-        if expression in ("None", "True", "False"):
-            return expression
-        name = self.name(stem)
-        self.emit(f"{name} = {expression}")
-        return name
 
     def function(self, name: str, parameters: str, node: Node) -> None:
         """A module-level function whose value is that of a node."""
         with self.block(f"def {name}({parameters}):"), self.at(node):
             result = self.value(node)
             self.emit(f"return {result}")
-
-    @contextmanager
-    def closure(self, stem: str = "f") -> Iterator[str]:
-        """A local function, for early exit out of nested loops; call it by the name given."""
-        name = self.name(stem)
-        with self.block(f"def {name}():"):
-            yield name
 
     # -- nodes
 
@@ -225,10 +156,6 @@ class Emitter:
             self.each(node, lambda item: self.emit(f"return {found(item)}"))
             self.emit(f"return {start}")
         return f"{name}()"
-
-    def overload(self, overload: Overload) -> str:
-        """A module-level name for the function of an overload."""
-        return self.constant(overload.reference, overload.function.__name__ + "_")
 
     def operator(self, node: Node) -> str:
         """A registered operator on single values; null operands give null unless it handles them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,27 +31,12 @@ class Program:
 
     def load(self) -> dict[str, Any]:
         """Compile the text and run it in a namespace of its own; returns that namespace."""
-        tree = ast.parse(self.text)
-        places: list[tuple[int, int, int, int] | None] = []
-        for span in self.spans:
-            if span is None:
-                places.append(None)
-            else:
-                places.append((*self.source.line_column(span.start), *self.source.line_column(span.end)))
-        for node in ast.walk(tree):
-            number = getattr(node, "lineno", None)
-            if number is None:
-                continue
-            place = places[number - 1]
-            line, column, end_line, end_column = place if place is not None else (1, 1, 1, 1)
-            node.lineno, node.col_offset = line, column - 1  # type: ignore[attr-defined]
-            node.end_lineno, node.end_col_offset = end_line, end_column - 1  # type: ignore[attr-defined]
         constants = {
             name: value.resolve() if value.__class__ is OverloadReference else value
             for name, value in self.constants.items()
         }
         namespace = {**NAMES, **constants, "M": load_model(self.model)}
-        exec(compile(tree, self.filename, "exec"), namespace)
+        exec(positioned(self.text, self.spans, self.source, self.filename), namespace)
         return namespace
 
     @property
@@ -77,19 +63,46 @@ class Program:
         """The author's span of the innermost emitted statement in a traceback."""
         found = None
         while traceback is not None:
-            code = traceback.tb_frame.f_code
-            if code.co_filename == self.filename:
-                positions = list(code.co_positions())
-                place = positions[traceback.tb_lasti // 2]
-                if None not in place:
-                    found = place
+            if traceback.tb_frame.f_code.co_filename == self.filename:
+                found = position_of(traceback) or found
             traceback = traceback.tb_next
         if found is None:
             return None
-        line, end_line, column, end_column = found
-        assert line is not None and end_line is not None and column is not None and end_column is not None
-        return Span(self._offset(line, column), self._offset(end_line, end_column))
+        return Span(offset_of(self.source, *found[:2]), offset_of(self.source, *found[2:]))
 
-    def _offset(self, line: int, column: int) -> int:
-        lines = self.source.text.split("\n")
-        return sum(len(text) + 1 for text in lines[: line - 1]) + column
+
+def positioned(text: str, spans: Sequence[Span | None], source: Source, filename: str) -> types.CodeType:
+    """Python code of a text whose statements stand at the lines and columns of the author's: `spans[i]` is that of line `i`."""
+    tree = ast.parse(text)
+    places: list[tuple[int, int, int, int]] = []
+    known: dict[Span, tuple[int, int, int, int]] = {}
+    for span in spans:
+        if span is None:
+            places.append((1, 0, 1, 0))
+            continue
+        place = known.get(span)
+        if place is None:
+            line, column = source.line_column(span.start)
+            end_line, end_column = source.line_column(span.end)
+            place = known[span] = (line, column - 1, end_line, end_column - 1)
+        places.append(place)
+    for node in ast.walk(tree):
+        number = getattr(node, "lineno", None)
+        if number is not None:
+            place = places[number - 1]
+            node.lineno, node.col_offset, node.end_lineno, node.end_col_offset = place  # type: ignore[attr-defined]
+    return compile(tree, filename, "exec")
+
+
+def position_of(traceback: types.TracebackType) -> tuple[int, int, int, int] | None:
+    """Line and column (one- and zero-based) where a frame of a traceback stands, from its start to its end."""
+    line, end_line, column, end_column = list(traceback.tb_frame.f_code.co_positions())[traceback.tb_lasti // 2]
+    if line is None or end_line is None or column is None or end_column is None:
+        return None
+    return line, column, end_line, end_column
+
+
+def offset_of(source: Source, line: int, column: int) -> int:
+    """The character offset of a one-based line and a zero-based column."""
+    lines = source.text.split("\n")
+    return sum(len(text) + 1 for text in lines[: line - 1]) + column

@@ -6,6 +6,7 @@ A DateTime without an offset from UTC has that of the evaluation request: functi
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Protocol
 
@@ -30,17 +31,45 @@ class Request(Protocol):
     def offset_minutes(self) -> int: ...
 
 
-def make_time(*parts: Any) -> Time | None:
-    """Time(hour, minute, second, millisecond); None without an hour (CQL: Time). Raises EvaluationError `invalid-date`."""
-    if parts[0] is None:
+def make_datetime(request: Request, *parts: Any) -> DateTime | None:
+    """DateTime(year, month, day, hour, minute, second, millisecond, offset); None without a year (CQL: DateTime).
+
+    Raises EvaluationError `invalid-date`.
+    """
+    kept, offset = _known(parts[:7]), parts[7] if len(parts) > 7 else None
+    if not kept:
         return None
-    kept = []
+    minutes = request.offset_minutes if offset is None else int(Decimal(offset) * 60)
+    try:
+        return DateTime.of(kept, minutes, offset is None)
+    except ValueError as error:
+        raise EvaluationError("invalid-date", f"this is no DateTime: {error}") from None
+
+
+def make_date(*parts: Any) -> Date | None:
+    """Date(year, month, day); None without a year (CQL: Date). Raises EvaluationError `invalid-date`."""
+    kept = _known(parts)
+    try:
+        return Date(*kept) if kept else None
+    except ValueError as error:
+        raise EvaluationError("invalid-date", f"this is no Date: {error}") from None
+
+
+def _known(parts: Sequence[Any]) -> list[Any]:
+    """The components before the first that is null. Raises EvaluationError `uncertain` for a range."""
+    kept: list[Any] = []
     for part in parts:
         if part is None:
             break
-        kept.append(part)
+        kept.append(p.certain(part, "a component of a point in time"))
+    return kept
+
+
+def make_time(*parts: Any) -> Time | None:
+    """Time(hour, minute, second, millisecond); None without an hour (CQL: Time). Raises EvaluationError `invalid-date`."""
+    kept = _known(parts)
     try:
-        return Time(*kept)
+        return Time(*kept) if kept else None
     except ValueError as error:
         raise EvaluationError("invalid-date", f"this is no Time: {error}") from None
 

@@ -1,0 +1,385 @@
+"""Typed ELM nodes are made here, and nowhere else: overloads chosen, operands converted, problems reported.
+
+Both front ends, CQL text and ELM JSON, build their nodes with this, so that the types of either are checked the same way.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from engine.algebra.diagnostic import Diagnostic, Source, Span
+from engine.algebra.operators.registry import Operator, Overload
+from engine.algebra.operators.table import OPERATORS
+from engine.compiler.cql import types as t
+from engine.compiler.cql.types import (
+    ANY,
+    BOOLEAN,
+    QUANTITY,
+    ChoiceType,
+    Conversion,
+    IntervalType,
+    ListType,
+    Named,
+    TupleType,
+    Type,
+    TypeSystem,
+)
+from engine.compiler.elm import Node
+
+_TEMPORAL_NAMES = {"Date", "DateTime", "Time"}
+# Operators whose results keep the elements as they are; all others see System values in place of FHIR primitives.
+_STRUCTURAL = frozenset(
+    "First Last Distinct Union Intersect Except Flatten Exists Count SingletonFrom Indexer Skip Take Tail Slice IsNull".split()
+)
+NOWHERE = Span(0, 0)
+
+
+class Abort(Exception):
+    """A sub-expression cannot be translated; the reason is among the diagnostics."""
+
+
+class Builder:
+    """Nodes with types, and the diagnostics found on the way."""
+
+    def __init__(self, source: Source, types: TypeSystem) -> None:
+        self.source = source
+        self.types = types
+        self.diagnostics: list[Diagnostic] = []
+        self._ids = 0
+
+    # -- diagnostics
+
+    def report(self, code: str, message: str, span: Span, hint: str | None = None, *, warning: bool = False) -> None:
+        severity: Any = "warning" if warning else "error"
+        self.diagnostics.append(Diagnostic(code, message, severity, self.source, span, hint))
+
+    def fail(self, code: str, message: str, span: Span | None, hint: str | None = None) -> Abort:
+        self.report(code, message, span or NOWHERE, hint)
+        return Abort()
+
+    def new_id(self) -> int:
+        self._ids += 1
+        return self._ids
+
+    # -- leaves
+
+    def null(self, span: Span | None = None, kind: Type = ANY) -> Node:
+        return Node("Null", span=span, result=kind)
+
+    def literal(self, value: Any, kind: Type, span: Span | None = None) -> Node:
+        return Node("Literal", attrs={"value": value}, span=span, result=kind)
+
+    # -- conversions
+
+    def to(self, node: Node, target: Type, what: str | None = None) -> Node:
+        """A node converted implicitly. Reports `type` where it cannot be."""
+        step = self.types.conversion(node.result, target)
+        if step is None:
+            message = f"{what or 'this'} must be {target}, but is {node.result}"
+            raise self.fail("type", message, node.span, self.conversion_hint(node.result, target))
+        return self.convert(node, step)
+
+    def conversion_hint(self, source: Type, target: Type) -> str | None:
+        if isinstance(source, ListType) and self.types.conversion(source.element, target) is not None:
+            return "it is a list: take one element with First(...) or singleton from, or ask exists"
+        if target == BOOLEAN and not isinstance(source, Named):
+            return "a condition is a comparison, or exists ..."
+        return None
+
+    def convert(self, node: Node, step: Conversion) -> Node:
+        """A node with a conversion applied."""
+        kind, target = step.kind, step.target
+        if kind == "same":
+            return node
+        if node.kind == "Null":
+            return replace(node, result=target)
+        if kind == "upcast":
+            return self._upcast(node, target)
+        if kind == "retype":
+            return self.retype(node, target)
+        if kind == "as":
+            return Node("As", (node,), {"type": target, "strict": False}, span=node.span, result=target)
+        if kind == "operator":
+            return self.op(step.operator, [node], node.span)
+        if kind == "model":
+            assert step.source is not None
+            middle = target if step.inner is None else self.types.unwrapped(step.source)
+            assert middle is not None
+            converted = Node("ToSystem", (node,), {"from": step.source, "to": middle}, span=node.span, result=middle)
+            return converted if step.inner is None else self.convert(converted, step.inner)
+        if kind == "to_choice":
+            assert step.inner is not None
+            return replace(self.convert(node, step.inner), result=target)
+        if kind == "demote":
+            assert step.inner is not None
+            return self.convert(self.op("SingletonFrom", [node], node.span), step.inner)
+        if kind == "promote":
+            assert step.inner is not None
+            return Node("List", (self.convert(node, step.inner),), span=node.span, result=target)
+        if kind == "list":
+            assert step.inner is not None
+            return self.mapped(node, step.inner, target)
+        return self._inside(node, step)
+
+    def _upcast(self, node: Node, target: Type) -> Node:
+        """The same value seen as a more general type; a value whose Python form does not tell its type gets it named."""
+        general = target == ANY or isinstance(target, ChoiceType)
+        source = node.result
+        if general and isinstance(source, Named) and (source == t.LONG or self.raw(source)):
+            return Node("Box", (node,), {"type": source}, span=node.span, result=target)
+        if general and isinstance(source, ListType) and isinstance(source.element, Named) and self.raw(source.element):
+            return Node("Box", (node,), {"type": source.element, "many": True}, span=node.span, result=target)
+        if isinstance(source, ListType) and isinstance(target, ListType) and source != target:
+            inner = source.element
+            if isinstance(inner, Named) and self.raw(inner) and (target.element == ANY or isinstance(target.element, ChoiceType)):
+                return Node("Box", (node,), {"type": inner, "many": True}, span=node.span, result=target)
+        return node if general or node.result == target else replace(node, result=target)
+
+    def raw(self, kind: Named) -> bool:
+        """Whether values of a type are plain JSON that does not name its type."""
+        namespace, _, name = kind.name.partition(".")
+        model = self.types.models.get(namespace)
+        return model is not None and model.kind(name) != "resource"
+
+    def retype(self, node: Node, target: Type) -> Node:
+        """The same value under a more special type: what is null or empty in it fits any."""
+        if isinstance(target, IntervalType):
+            if node.kind == "Interval":
+                low, high, *rest = node.operands
+                bounds = (self.to(low, target.point), self.to(high, target.point), *rest)
+                return replace(node, operands=bounds, result=target)
+            return Node("As", (node,), {"type": target, "strict": False, "retype": True}, span=node.span, result=target)
+        if isinstance(target, ListType) and node.kind == "List":
+            return replace(node, operands=tuple(self.to(o, target.element) for o in node.operands), result=target)
+        if isinstance(target, ListType) and isinstance(target.element, IntervalType):
+            step = self.types.conversion(node.result.element, target.element)
+            assert step is not None
+            return self.mapped(node, step, target)
+        return replace(node, result=target)
+
+    def mapped(self, node: Node, step: Conversion, target: Type) -> Node:
+        """A list with each element converted: a query."""
+        scope = self.new_id()
+        alias = Node("AliasRef", attrs={"name": "X", "scope": scope}, span=node.span, result=node.result.element)
+        value = self.convert(alias, step)
+        source = {"alias": "X", "scope": scope, "node": node}
+        return self.query_node([source], target, node.span, ret=value)
+
+    def _inside(self, node: Node, step: Conversion) -> Node:
+        """Conversions that look into a value: the bounds of an interval, or the possible types of a choice."""
+        scope = self.new_id()
+
+        def current(kind: Type) -> Node:
+            return Node("Current", attrs={"scope": scope}, span=node.span, result=kind)
+
+        if step.kind == "interval":
+            assert step.inner is not None
+            inner = self.convert(current(node.result.point), step.inner)
+            attrs = {"scope": scope, "inner": inner, "_children": (inner,)}
+            return Node("ConvertInterval", (node,), attrs, span=node.span, result=step.target)
+        options: list[tuple[Type, Node]] = []
+        assert isinstance(step.source, ChoiceType)
+        for option in step.source.options:
+            found = self.types.conversion(option, step.target)
+            if found is not None:
+                value = current(option)
+                if isinstance(option, Named) and self.raw(option):
+                    value = Node("Unbox", (value,), span=node.span, result=option)
+                options.append((option, self.convert(value, found)))
+        attrs = {"scope": scope, "options": options, "_children": tuple(value for _, value in options)}
+        return Node("Members", (node,), attrs, span=node.span, result=step.target)
+
+    # -- queries
+
+    def query_node(
+        self,
+        sources: list[dict[str, Any]],
+        result: Type,
+        span: Any,
+        *,
+        where: Node | None = None,
+        ret: Node | None = None,
+        distinct: bool = False,
+        many: bool = True,
+        lets: list[dict[str, Any]] | None = None,
+        relations: list[dict[str, Any]] | None = None,
+        aggregate: dict[str, Any] | None = None,
+        sort: list[dict[str, Any]] | None = None,
+    ) -> Node:
+        """A Query node of its clauses."""
+        attrs: dict[str, Any] = {
+            "sources": sources,
+            "lets": lets or [],
+            "relations": relations or [],
+            "where": where,
+            "ret": ret,
+            "distinct": distinct,
+            "aggregate": aggregate,
+            "sort": sort,
+            "many": many,
+        }
+        children = [s["node"] for s in (*sources, *attrs["lets"])]
+        for relation in attrs["relations"]:
+            children += [relation["node"], relation["condition"]]
+        children += [node for node in (where, ret) if node is not None]
+        if aggregate is not None:
+            children += [aggregate["starting"], aggregate["value"]]
+        children += [item["key"] for item in sort or () if item["key"] is not None]
+        attrs["_children"] = tuple(children)
+        return Node("Query", (), attrs, span=span, result=result)
+
+    # -- operators
+
+    def op(self, name: str, operands: Sequence[Node], span: Span | None, **attrs: Any) -> Node:
+        """An operator on operands. Reports `no-overload` where it cannot take them."""
+        operator = OPERATORS[name]
+        found = self.resolve(operator, operands)
+        if found is None:
+            raise self.no_overload(attrs.get("shown") or self.shown(operator), operator, operands, span)
+        overload, bindings, steps = found
+        attrs.pop("shown", None)
+        precision = attrs.get("precision")
+        if precision is not None and not overload.precise:
+            raise self.fail("precision", f"{self.shown(operator)} takes a precision only for dates and times", span)
+        if precision is not None:
+            self.check_precision(operands, precision, span)
+        converted = tuple(self.convert(o, s) for o, s in zip(operands, steps, strict=True))
+        result = t.substitute(t.signature_type(overload.result), bindings)
+        return Node(name, converted, {"_overload": overload, **attrs}, span=span, result=result)
+
+    def check_precision(self, operands: Sequence[Node], precision: str, span: Span | None) -> None:
+        for operand in operands:
+            kind = operand.result
+            while isinstance(kind, (IntervalType, ListType)):
+                kind = kind.point if isinstance(kind, IntervalType) else kind.element
+            kind = self.types.unwrapped(kind) or kind
+            if isinstance(kind, IntervalType):
+                kind = kind.point
+            if isinstance(kind, Named) and kind.name.startswith("System.") and kind not in (*t.TEMPORAL, ANY):
+                raise self.fail("precision", f"{kind} has no precision; leave out '{precision} of'", span)
+            if kind == t.TIME and precision in ("year", "month", "week", "day"):
+                raise self.fail("precision", f"a Time has no {precision}", span)
+            if kind == t.DATE and precision in ("hour", "minute", "second", "millisecond"):
+                other = [o for o in operands if o.result != operand.result]
+                if not other:
+                    raise self.fail("precision", f"a Date has no {precision}", span)
+
+    def shown(self, operator: Operator) -> str:
+        return operator.cql[0].replace("_", " ") if operator.cql else operator.name
+
+    def resolve(
+        self, operator: Operator, operands: Sequence[Node]
+    ) -> tuple[Overload, dict[str, Type], list[Conversion]] | None:
+        """The cheapest overload (CQL: "Conversion Precedence")."""
+        best: tuple[int, Overload, dict[str, Type], list[Conversion]] | None = None
+        kinds = [o.result for o in operands]
+        for overload in operator.of("cql"):
+            if len(overload.parameters) != len(kinds):
+                continue
+            formals = [t.signature_type(p) for p in overload.parameters]
+            for bindings in self.bindings(operator.name, formals, kinds):
+                found = self.match(overload, formals, kinds, bindings)
+                if found is not None and (best is None or found[0] < best[0]):
+                    best = (found[0], overload, bindings, found[1])
+        return None if best is None else best[1:]
+
+    def bindings(self, name: str, formals: list[Type], kinds: list[Type]) -> Iterable[dict[str, Type]]:
+        """What the type variable of a signature may stand for."""
+        if not any(_variables(formal) for formal in formals):
+            return ({},)
+        found: dict[str, list[Type]] = {}
+        for formal, kind in zip(formals, kinds, strict=True):
+            self.types.candidates(formal, kind, found)
+        options = found.get("T", [])
+        if name not in _STRUCTURAL:
+            options = [o for o in options if self.types.unwrapped(o) is None or o == self.types.unwrapped(o)]
+        if not options:
+            return ({},)
+        common = self.types.common(options)
+        if common not in options and (name in ("Union", "Intersect", "Except") or not isinstance(common, ChoiceType)):
+            options = [*options, common]
+        return tuple({"T": option} for option in options)
+
+    def match(
+        self, overload: Overload, formals: list[Type], kinds: list[Type], bindings: dict[str, Type]
+    ) -> tuple[int, list[Conversion]] | None:
+        cost = 0
+        steps = []
+        temporal = bool(_TEMPORAL_NAMES & set(overload.parameters))
+        for formal, kind in zip(formals, kinds, strict=True):
+            target = t.substitute(formal, bindings)
+            step = self.types.conversion(kind, target)
+            if step is None or (temporal and target == QUANTITY and step.kind == "operator"):
+                return None
+            cost += step.cost
+            steps.append(step)
+        return cost, steps
+
+    def no_overload(self, shown: str, operator: Operator, operands: Sequence[Node], span: Span | None) -> Abort:
+        given = ", ".join(str(o.result) for o in operands)
+        takes = "; ".join(dict.fromkeys(f"({', '.join(o.parameters)})" for o in operator.of("cql")))
+        hint = f"it takes {takes}"
+        for operand in operands:
+            if isinstance(operand.result, ListType) and len(operands) == 2 and not any(
+                p.startswith("List") for o in operator.of("cql") for p in o.parameters
+            ):
+                hint = f"{operand.result} is a list: take one element, or use a query"
+        return self.fail("no-overload", f"{shown} cannot take ({given})", span, hint)
+
+    def condition(self, node: Node, what: str) -> Node:
+        """A node as a Boolean."""
+        return self.to(node, BOOLEAN, what)
+
+    def logical(self, kind: str, operands: Sequence[Node], span: Span | None) -> Node:
+        """And, Or, Xor, Implies or Not."""
+        what = {"Not": "the operand of not"}.get(kind, f"an operand of {kind.lower()}")
+        return Node(kind, tuple(self.condition(o, what) for o in operands), span=span, result=BOOLEAN)
+
+    def is_type(self, node: Node, target: Type, span: Span | None) -> Node:
+        return Node("Is", (node,), {"type": target}, span=span, result=BOOLEAN)
+
+    def as_type(self, node: Node, target: Type, span: Span | None, *, strict: bool = False) -> Node:
+        """`as`: the value where it is of the type, else null (an error where `strict`)."""
+        if node.kind == "Null":
+            return self.null(span, target)
+        if node.result == target:
+            return replace(node, span=span)
+        step = self.types.conversion(node.result, target)
+        if step is not None and step.kind == "retype":
+            return replace(self.retype(node, target), span=span)
+        if step is not None and step.kind == "upcast" and not isinstance(node.result, ChoiceType):
+            return replace(self._upcast(node, target), span=span, result=target)
+        back = self.types.conversion(target, node.result)
+        possible = step is not None or (back is not None and back.kind in ("upcast", "retype", "same"))
+        if not possible:
+            self.report(
+                "impossible-cast",
+                f"{node.result} is never {target}; the result is always null",
+                span or NOWHERE,
+                "use convert ... to, if a conversion is meant",
+                warning=True,
+            )
+        if step is not None and step.kind == "model":
+            return self.convert(node, step)
+        node = Node("As", (node,), {"type": target, "strict": strict}, span=span, result=target)
+        if isinstance(target, Named) and self.raw(target):
+            node.attrs["unbox"] = True
+        return node
+
+    def nearest(self, name: str, known: Iterable[str]) -> str | None:
+        close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.7)
+        return f"did you mean {' or '.join(repr(x) for x in close)}?" if close else None
+
+
+def _variables(kind: Type) -> bool:
+    if isinstance(kind, t.Var):
+        return True
+    if isinstance(kind, ListType):
+        return _variables(kind.element)
+    return isinstance(kind, IntervalType) and _variables(kind.point)
+
+
+__all__ = ["Abort", "Builder", "Named", "TupleType"]

@@ -1,0 +1,336 @@
+"""Calls to typed ELM: the functions of the language, of libraries, fluent ones, and FHIRPath's (CQL reference; appendix I)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine.algebra.diagnostic import Span
+from engine.algebra.operators.registry import cql_functions
+from engine.algebra.operators.table import OPERATORS
+from engine.compiler import syntax as s
+from engine.compiler.cql import types as t
+from engine.compiler.cql.methods import METHODS
+from engine.compiler.cql.scope import ExportedFunction, Scope
+from engine.compiler.cql.timing import TimingTranslator
+from engine.compiler.cql.types import (
+    ANY,
+    BOOLEAN,
+    DATE,
+    DATETIME,
+    DECIMAL,
+    INTEGER,
+    STRING,
+    TIME,
+    ListType,
+    Named,
+    Type,
+)
+from engine.compiler.elm import Node
+from engine.compiler.syntax import Expression
+
+_CONVERSIONS = (
+    "Boolean", "Concept", "Date", "DateTime", "Decimal", "Integer", "Long", "Quantity", "Ratio", "String", "Time",
+)  # fmt: skip
+_AGES = {
+    f"{prefix}In{plural}{suffix}": (prefix, plural.lower().removesuffix("s"), bool(suffix))
+    for prefix in ("Age", "CalculateAge")
+    for plural in ("Years", "Months", "Weeks", "Days", "Hours", "Minutes", "Seconds")
+    for suffix in ("", "At")
+}
+_HELPERS = {
+    "ToBoolean": t.BOOLEAN, "ToInteger": t.INTEGER, "ToDecimal": t.DECIMAL, "ToString": t.STRING, "ToDate": t.DATE,
+    "ToDateTime": t.DATETIME, "ToTime": t.TIME, "ToQuantity": t.QUANTITY, "ToRatio": t.RATIO, "ToCode": t.CODE,
+    "ToConcept": t.CONCEPT,
+}  # fmt: skip
+
+
+class CallTranslator(TimingTranslator):
+    """Function calls."""
+
+    def expressions(self, trees: tuple[Expression, ...], scope: Scope) -> list[Node]:
+        raise NotImplementedError
+
+    def call(self, tree: s.Call, scope: Scope) -> Node:
+        if tree.source is None:
+            return self.function_call(tree, scope)
+        library = self.library_named(tree.source, scope)
+        if library is not None:
+            return self.library_call(library, tree, scope)
+        return self.method_call(tree, scope)
+
+    # -- functions by name
+
+    def function_call(self, tree: s.Call, scope: Scope) -> Node:
+        name = tree.name
+        own = self.functions_named(name)
+        arguments = self.expressions(tree.arguments, scope)
+        if own:
+            found = self.choose(own, arguments)
+            if found is not None:
+                return self.invoke(found, None, arguments, tree.span)
+        special = _SPECIAL.get(name)
+        if special is not None:
+            return special(self, tree, arguments)
+        if name in _AGES:
+            return self.age(name, arguments, tree)
+        if name.startswith("ConvertsTo") and name[10:] in _CONVERSIONS:
+            return self.converts_to(name[10:], arguments, tree)
+        operator = cql_functions().get(name)
+        if operator is not None:
+            return self.op(operator.name, arguments, tree.span, shown=name)
+        if own:
+            raise self.no_function(name, own, arguments, tree.span)
+        known = [*self.symbols.functions, *cql_functions(), *_SPECIAL, *_AGES, *self.function_names()]
+        hint = self.nearest(name, known)
+        if hint is None and name in METHODS:
+            hint = f"{name} is written behind its input: x.{name}(...)"
+        raise self.fail("unknown-function", f"there is no function {name!r}", tree.name_span, hint)
+
+    def function_names(self) -> list[str]:
+        return []
+
+    def choose(self, functions: list[ExportedFunction], arguments: list[Node]) -> ExportedFunction | None:
+        """The cheapest overload of a library's function."""
+        best: tuple[int, ExportedFunction] | None = None
+        for function in functions:
+            if len(function.operands) != len(arguments):
+                continue
+            cost = 0
+            for argument, operand in zip(arguments, function.operands, strict=True):
+                step = self.types.conversion(argument.result, operand)
+                if step is None:
+                    break
+                cost += step.cost
+            else:
+                if best is None or cost < best[0]:
+                    best = (cost, function)
+        return None if best is None else best[1]
+
+    def invoke(
+        self, function: ExportedFunction, library: str | None, arguments: list[Node], span: Span, **attrs: Any
+    ) -> Node:
+        if function.external:
+            message = f"the function {function.name!r} is external: its body is not part of the library"
+            raise self.fail("external-function", message, span, "this engine has no way to supply it")
+        if function.context not in (None, self.context):
+            raise self.fail("context", f"{function.name!r} is about one {function.context}, but this is not", span)
+        operands = tuple(self.to(a, o) for a, o in zip(arguments, function.operands, strict=True))
+        attrs |= {"name": function.name, "library": library, "exported": function}
+        result = function.result if library is not None else self.function_result(function, span)
+        return Node("FunctionRef", operands, attrs, span=span, result=result)
+
+    def function_result(self, function: ExportedFunction, span: Span) -> Type:
+        """The result type of a function of this library."""
+        raise NotImplementedError
+
+    def no_function(self, name: str, functions: list[ExportedFunction], arguments: list[Node], span: Span) -> Exception:
+        given = ", ".join(str(a.result) for a in arguments)
+        takes = "; ".join(f"({', '.join(map(str, f.operands))})" for f in functions)
+        return self.fail("no-overload", f"{name} cannot take ({given})", span, f"it takes {takes}")
+
+    def library_call(self, library: str, tree: s.Call, scope: Scope) -> Node:
+        symbols = self.included[library]
+        arguments = self.expressions(tree.arguments, scope)
+        functions = symbols.functions.get(tree.name, [])
+        if symbols.name == "FHIRHelpers" and len(arguments) == 1:
+            helped = self.helper(tree.name, arguments[0], tree.span)
+            if helped is not None:
+                return helped
+        if not functions:
+            hint = self.nearest(tree.name, symbols.functions)
+            message = f"the library {symbols.name} has no function {tree.name!r}"
+            raise self.fail("unknown-function", message, tree.name_span, hint)
+        found = self.choose(functions, arguments)
+        if found is None:
+            raise self.no_function(f"{library}.{tree.name}", functions, arguments, tree.span)
+        if found.private:
+            raise self.fail("private", f"{tree.name!r} is private to {symbols.name}", tree.name_span)
+        return self.invoke(found, library, arguments, tree.span)
+
+    def helper(self, name: str, argument: Node, span: Span) -> Node | None:
+        """FHIRHelpers' conversions, which this engine knows by itself."""
+        if name == "ToInterval":
+            unwrapped = self.types.unwrapped(argument.result)
+            if isinstance(argument.result, t.ChoiceType):
+                options = [self.types.unwrapped(o) for o in argument.result.options]
+                unwrapped = next((o for o in options if isinstance(o, t.IntervalType)), None)
+            target = unwrapped if isinstance(unwrapped, t.IntervalType) else None
+        else:
+            target = _HELPERS.get(name)  # type: ignore[assignment]
+        if target is None or (self.types.conversion(argument.result, target) is None):
+            return None
+        return self.to(argument, target)
+
+    # -- methods
+
+    def method_call(self, tree: s.Call, scope: Scope) -> Node:
+        assert tree.source is not None
+        source = self.expression(tree.source, scope)
+        fluent = self.fluent(tree, source, scope)
+        if fluent is not None:
+            return fluent
+        method = METHODS.get(tree.name)
+        if method is None:
+            hint = self.nearest(tree.name, [*METHODS, *self.fluent_names()])
+            message = f"there is no fluent function {tree.name!r}"
+            raise self.fail("unknown-function", message, tree.name_span, hint)
+        return method(self, source, tree, scope)
+
+    def fluent_names(self) -> list[str]:
+        groups = [self.symbols.functions, *(x.functions for x in self.included.values())]
+        return [f.name for group in groups for fs in group.values() for f in fs if f.fluent]
+
+    def fluent(self, tree: s.Call, source: Node, scope: Scope) -> Node | None:
+        """A fluent function of this library or an included one (CQL: "Fluent Functions")."""
+        places: list[tuple[str | None, list[ExportedFunction]]] = [
+            (None, [f for f in self.functions_named(tree.name) if f.fluent])
+        ]
+        for alias, symbols in self.included.items():
+            places.append((alias, [f for f in symbols.functions.get(tree.name, []) if f.fluent and not f.private]))
+        if not any(functions for _, functions in places):
+            return None
+        arguments = [source, *self.expressions(tree.arguments, scope)]
+        for alias, functions in places:
+            found = self.choose(functions, arguments)
+            if found is not None:
+                return self.invoke(found, alias, arguments, tree.span, fluent=True)
+        everything = [f for _, functions in places for f in functions]
+        if tree.name in METHODS:
+            return None
+        raise self.no_function(tree.name, everything, arguments, tree.span)
+
+    # -- functions that are no plain operators
+
+    def conversion_to(self, operand: Node, target: Type, span: Span) -> Node:
+        """`convert operand to target`."""
+        if operand.result == target:
+            return operand
+        name = target.name.removeprefix("System.") if isinstance(target, Named) else ""
+        if name in _CONVERSIONS and f"To{name}" in OPERATORS:
+            if self.resolve(OPERATORS[f"To{name}"], [operand]) is not None:
+                return self.op(f"To{name}", [operand], span)
+        step = self.types.conversion(operand.result, target)
+        if step is None or step.kind in ("as",) and operand.kind != "Null":
+            raise self.fail("type", f"there is no conversion from {operand.result} to {target}", span)
+        return self.convert(operand, step)
+
+    def converts_to(self, name: str, arguments: list[Node], tree: s.Call) -> Node:
+        self.arity(tree, arguments, 1, 1)
+        (operand,) = arguments
+        if self.resolve(OPERATORS[f"To{name}"], [operand]) is None:
+            self.report("type", f"{operand.result} is never converted to {name}", tree.span, warning=True)
+            return self.literal(False, BOOLEAN, tree.span)
+        converted = self.op(f"To{name}", [operand], tree.span)
+        return Node("CanConvert", (converted,), {"to": name}, span=tree.span, result=BOOLEAN)
+
+    def arity(self, tree: s.Call, arguments: list[Node], low: int, high: int) -> None:
+        if not low <= len(arguments) <= high:
+            wanted = str(low) if low == high else f"{low} to {high}"
+            given = len(arguments)
+            raise self.fail("arguments", f"{tree.name} takes {wanted} arguments, not {given}", tree.span)
+
+    def constructor(self, kind: Named, limit: int) -> Callable[[s.Call, list[Node]], Node]:
+        def build(tree: s.Call, arguments: list[Node]) -> Node:
+            self.arity(tree, arguments, 1, limit)
+            parts = tuple(
+                self.to(a, DECIMAL if index == 7 else INTEGER, f"argument {index + 1} of {tree.name}")
+                for index, a in enumerate(arguments)
+            )
+            return Node(str(kind), parts, span=tree.span, result=kind)
+
+        return build
+
+    def make_datetime(self, tree: s.Call, arguments: list[Node]) -> Node:
+        return self.constructor(DATETIME, 8)(tree, arguments)
+
+    def make_date(self, tree: s.Call, arguments: list[Node]) -> Node:
+        return self.constructor(DATE, 3)(tree, arguments)
+
+    def make_time(self, tree: s.Call, arguments: list[Node]) -> Node:
+        return self.constructor(TIME, 4)(tree, arguments)
+
+    def clock(self, tree: s.Call, arguments: list[Node]) -> Node:
+        self.arity(tree, arguments, 0, 0)
+        kind = {"Now": DATETIME, "Today": DATE, "TimeOfDay": TIME}[tree.name]
+        return Node(tree.name, span=tree.span, result=kind)
+
+    def coalesce(self, tree: s.Call, arguments: list[Node]) -> Node:
+        if len(arguments) == 1:
+            kind = arguments[0].result
+            if isinstance(kind, ListType):
+                return Node("Coalesce", (arguments[0],), {"list": True}, span=tree.span, result=kind.element)
+            if kind == ANY:
+                return arguments[0]
+        self.arity(tree, arguments, 2, 99)
+        result = self.types.common([a.result for a in arguments])
+        return Node("Coalesce", tuple(self.to(a, result) for a in arguments), span=tree.span, result=result)
+
+    def message(self, tree: s.Call, arguments: list[Node]) -> Node:
+        self.arity(tree, arguments, 5, 5)
+        source, condition, code, severity, text = arguments
+        operands = (
+            source,
+            self.condition(condition, "the condition of Message"),
+            self.to(code, STRING),
+            self.to(severity, STRING),
+            self.to(text, STRING),
+        )
+        return Node("Message", operands, span=tree.span, result=source.result)
+
+    def age(self, name: str, arguments: list[Node], tree: s.Call) -> Node:
+        prefix, precision, at = _AGES[name]
+        expected = int(at) + (prefix == "CalculateAge")
+        self.arity(tree, arguments, expected, expected)
+        if prefix == "Age":
+            arguments = [self.birth_date(tree), *arguments]
+        target = arguments[-1].result if at else None
+        if target is not None and (self.types.unwrapped(target) or target) == DATETIME:
+            birth = arguments[0]
+            if (self.types.unwrapped(birth.result) or birth.result) == DATE and precision in ("year", "month", "week", "day"):
+                arguments = [birth, self.op("DateFrom", [arguments[1]], tree.span)]
+        operator = "CalculateAgeAt" if at else "CalculateAge"
+        return self.op(operator, arguments, tree.span, precision=precision, shown=name)
+
+    def birth_date(self, tree: s.Call) -> Node:
+        patient = self.definition("Patient", tree.span)
+        if self.context != "Patient" or patient is None:
+            hint = "write 'using FHIR ...' and 'context Patient' before the define"
+            raise self.fail("context", f"{tree.name} asks for the patient, and there is none here", tree.span, hint)
+        node = self.property(self.reference(patient, None, tree.span), "birthDate", tree.span, tree.span)
+        return self.to(node, DATE)
+
+    def indexer(self, tree: s.Call, arguments: list[Node]) -> Node:
+        self.arity(tree, arguments, 2, 2)
+        return self.op("Indexer", arguments, tree.span)
+
+    def exists_call(self, tree: s.Call, arguments: list[Node]) -> Node:
+        self.arity(tree, arguments, 1, 1)
+        if arguments[0].kind == "Null":
+            return self.literal(False, BOOLEAN, tree.span)
+        return self.op("Exists", arguments, tree.span)
+
+    def length(self, tree: s.Call, arguments: list[Node]) -> Node:
+        self.arity(tree, arguments, 1, 1)
+        return self.op("Length", arguments, tree.span)
+
+    def power(self, tree: s.Call, arguments: list[Node]) -> Node:
+        self.arity(tree, arguments, 2, 2)
+        exponent = arguments[1]
+        if exponent.kind == "Literal" and exponent.result == INTEGER and exponent.attrs["value"] < 0:
+            arguments = [self.to(a, DECIMAL) for a in arguments]
+        return self.op("Power", arguments, tree.span)
+
+
+_SPECIAL: dict[str, Callable[[Any, s.Call, list[Node]], Node]] = {
+    "DateTime": CallTranslator.make_datetime,
+    "Date": CallTranslator.make_date,
+    "Time": CallTranslator.make_time,
+    "Now": CallTranslator.clock,
+    "Today": CallTranslator.clock,
+    "TimeOfDay": CallTranslator.clock,
+    "Coalesce": CallTranslator.coalesce,
+    "Message": CallTranslator.message,
+    "Exists": CallTranslator.exists_call,
+    "Power": CallTranslator.power,
+}

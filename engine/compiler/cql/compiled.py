@@ -1,0 +1,300 @@
+"""Compiled libraries: from text to callable definitions, with what they include (CQL: "Libraries").
+
+A `Compiled` library pickles: it holds the emitted text, the author's positions and what other modules it calls. `load` turns it, with its
+includes, into functions.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import localcontext
+from typing import Any
+
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
+from engine.algebra.operators.registry import OverloadReference
+from engine.compiler.cql import emit_logic, emit_nodes, emit_queries
+from engine.compiler.cql import syntax as c
+from engine.compiler.cql.emitter import CqlEmitter, identifier
+from engine.compiler.cql.library import HELPERS, LibraryTranslator, Options, TypedLibrary
+from engine.compiler.cql.parser import parse_library
+from engine.compiler.cql.runtime import NAMES, Run, once
+from engine.compiler.cql.scope import Exported, Symbols
+from engine.compiler.cql.types import Type
+from engine.compiler.program import offset_of, position_of, positioned
+
+_REGISTERED = (emit_logic, emit_nodes, emit_queries)
+_DEPTH = 20_000
+PRECISION = 46
+
+Finder = Callable[[str, str | None], Source | None]
+
+
+@dataclass(slots=True)
+class Definition:
+    """A define that can be evaluated. `context` is the type it is about (`Patient`), None where it is about none."""
+
+    name: str
+    type: Type
+    context: str | None
+    private: bool
+    python: str
+    span: Span
+
+
+@dataclass(slots=True)
+class Compiled:
+    """A library as emitted Python. `spans[i]` is the author's span of line `i` of `text` (zero-based)."""
+
+    source: Source
+    name: str
+    version: str | None
+    symbols: Symbols
+    text: str
+    spans: tuple[Span | None, ...]
+    constants: dict[str, Any]
+    imports: dict[tuple[str, str], str]
+    defines: dict[str, Definition]
+    parameters: dict[str, Exported]
+    includes: dict[str, Compiled]
+    diagnostics: tuple[Diagnostic, ...]
+    code: types.CodeType | None = field(default=None, repr=False)
+
+    @property
+    def key(self) -> str:
+        """Name and version, as one text."""
+        return self.symbols.key
+
+    def compile_code(self) -> types.CodeType:
+        """The text as Python code whose positions are the author's."""
+        if self.code is None:
+            with deep_recursion():
+                self.code = positioned(self.text, self.spans, self.source, self.source.name)
+        return self.code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        names = [name for name in self.__dataclass_fields__ if name != "code"]
+        return Compiled, tuple(getattr(self, name) for name in names)
+
+
+@contextmanager
+def deep_recursion() -> Iterator[None]:
+    """Room for the recursion of a compiler over nested expressions."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _DEPTH))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+class Compiler:
+    """Compiles libraries; `find(name, version)` gives the text of an included one, None where there is none."""
+
+    def __init__(self, find: Finder | None = None, options: Options | None = None) -> None:
+        self.find = find
+        self.options = options or Options()
+        self._compiled: dict[tuple[str, str | None], Compiled] = {}
+        self._open: list[str] = []
+
+    def compile(self, source: Source) -> Compiled:
+        """A library from its text. Raises DiagnosticError with all that is wrong in it, errors first."""
+        with deep_recursion():
+            return self.compile_tree(source, parse_library(source))
+
+    def compile_tree(self, source: Source, tree: c.Library) -> Compiled:
+        """A library from its syntax tree."""
+        problems: list[Diagnostic] = []
+        includes = self.includes(source, tree, problems)
+        symbols = {alias: library.symbols for alias, library in includes.items()}
+        for include in tree.includes:
+            if include.name.rpartition(".")[2] == HELPERS:
+                symbols.setdefault(include.alias, Symbols(HELPERS, include.version))
+        typed = LibraryTranslator(source, tree, symbols, self.options).translate()
+        problems += typed.diagnostics
+        if any(d.severity == "error" for d in problems):
+            raise DiagnosticError(sorted(problems, key=lambda d: (d.severity, d.span.start if d.span else 0)))
+        return emit_library(typed, includes, problems)
+
+    def includes(self, source: Source, tree: c.Library, problems: list[Diagnostic]) -> dict[str, Compiled]:
+        """The compiled includes by local name; what is wrong with one is told at the include."""
+        found: dict[str, Compiled] = {}
+        seen: set[str] = set()
+        for include in tree.includes:
+            if include.alias in seen:
+                message = f"the name {include.alias!r} stands for another library already"
+                problems.append(Diagnostic("duplicate", message, source=source, span=include.span))
+            seen.add(include.alias)
+            try:
+                library = self.included(include)
+            except DiagnosticError as error:
+                problems.extend(error.diagnostics)
+                message = f"the library {include.name} does not compile"
+                problems.append(Diagnostic("include", message, source=source, span=include.span))
+                continue
+            except LookupError as error:
+                hint = "give the folder that holds it"
+                problems.append(Diagnostic("include", str(error), source=source, span=include.span, hint=hint))
+                continue
+            if library is not None:
+                found[include.alias] = library
+        return found
+
+    def included(self, include: c.Include) -> Compiled | None:
+        """One included library, None for FHIRHelpers, which this engine knows by itself."""
+        key = (include.name, include.version)
+        short = include.name.rpartition(".")[2]
+        if key in self._compiled:
+            return self._compiled[key]
+        if short == HELPERS:
+            return None
+        if include.name in self._open:
+            raise LookupError(f"the library {include.name} includes itself, directly or through others")
+        source = self.find(include.name, include.version) if self.find is not None else None
+        if source is None:
+            version = f" version {include.version!r}" if include.version else ""
+            raise LookupError(f"there is no library {include.name}{version}")
+        self._open.append(include.name)
+        try:
+            compiled = self.compile(source)
+        finally:
+            self._open.pop()
+        self._compiled[key] = compiled
+        return compiled
+
+
+def emit_library(typed: TypedLibrary, includes: dict[str, Compiled], problems: list[Diagnostic]) -> Compiled:
+    """Python text for a typed library."""
+    emitter = CqlEmitter()
+    emitter.emit("from __future__ import annotations")
+    source, symbols = typed.source, typed.symbols
+    for parameter in typed.parameters:
+        exported = parameter.exported
+        given = f"ev.parameter({symbols.name!r}, {exported.name!r})"
+        emitter.parameter(exported.python, given, parameter.node, parameter.span, f"parameter {exported.name}")
+    for function in typed.functions:
+        names = _operand_names(function.exported.operand_names)
+        emitter.names.update(zip(function.scopes, names, strict=True))
+        parameters = ", ".join(("ev", *names))
+        emitter.define(function.exported.python, parameters, function.node, function.span, function.exported.name)
+    for define in typed.defines:
+        assert define.node is not None
+        emitter.define(define.exported.python, "ev", define.node, define.span, define.exported.name)
+    definitions = {
+        d.exported.name: Definition(
+            d.exported.name, d.exported.type, d.exported.context, d.exported.private, d.exported.python, d.span
+        )
+        for d in typed.defines
+    }
+    return Compiled(
+        source,
+        symbols.name,
+        symbols.version,
+        symbols,
+        "\n".join(emitter.lines) + "\n",
+        tuple(emitter.spans),
+        emitter.constants,
+        emitter.imports,
+        definitions,
+        {p.exported.name: p.exported for p in typed.parameters},
+        includes,
+        tuple(problems),
+    )
+
+
+def _operand_names(names: tuple[str, ...]) -> list[str]:
+    """Python names that no local of the emitter has: they end in an underscore."""
+    found: list[str] = []
+    for name in names:
+        python = f"{identifier(name)}_"
+        found.append(python if python not in found else f"{python}{len(found)}_")
+    return found
+
+
+class Loaded:
+    """A compiled library and its includes as functions. Evaluate defines with `evaluate`."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.compiled = compiled
+        self.libraries: dict[str, Compiled] = {}
+        self._modules: dict[str, dict[str, Any]] = {}
+        self._load(compiled)
+        self._files = {library.source.name: library for library in self.libraries.values()}
+
+    def _load(self, compiled: Compiled) -> dict[str, Any]:
+        known = self._modules.get(compiled.key)
+        if known is not None:
+            return known
+        modules = {library.key: self._load(library) for library in compiled.includes.values()}
+        constants = {
+            name: value.resolve() if value.__class__ is OverloadReference else value
+            for name, value in compiled.constants.items()
+        }
+        namespace: dict[str, Any] = {**NAMES, **constants, "__name__": compiled.name}
+        for (owner, python), local in compiled.imports.items():
+            namespace[local] = modules[owner][python]
+        exec(compiled.compile_code(), namespace)
+        self._modules[compiled.key] = namespace
+        self.libraries[compiled.key] = compiled
+        return namespace
+
+    def function(self, name: str) -> Callable[[Any], Any]:
+        """The function of a define. Raises LookupError."""
+        definition = self.compiled.defines.get(name)
+        if definition is None:
+            raise LookupError(f"the library {self.compiled.name} defines no {name!r}")
+        found: Callable[[Any], Any] = self._modules[self.compiled.key][definition.python]
+        return found
+
+    def evaluate(self, name: str, environment: Run) -> Any:
+        """The value of a define for a patient, or for a run. Raises EvaluationError with library, define and span."""
+        function = self.function(name)
+        definition = self.compiled.defines[name]
+        place = environment if definition.context is not None else environment.run
+        with localcontext() as context:
+            context.prec = PRECISION
+            try:
+                return once(place, function)
+            except Exception as error:
+                raise self.bind(error) from error
+
+    def bind(self, error: Exception) -> EvaluationError:
+        """An error raised while emitted code ran, with the library, define and span of the innermost emitted statement."""
+        library: Compiled | None = None
+        span: Span | None = None
+        define = None
+        step = error.__traceback__
+        while step is not None:
+            found = self._files.get(step.tb_frame.f_code.co_filename)
+            if found is not None:
+                place = position_of(step)
+                library = found
+                if place is not None:
+                    span = Span(offset_of(found.source, *place[:2]), offset_of(found.source, *place[2:]))
+                names = {d.python: d.name for d in found.defines.values()}
+                define = names.get(step.tb_frame.f_code.co_name, define)
+            step = step.tb_next
+        source = None if library is None else library.source
+        if isinstance(error, EvaluationError):
+            if error.span is None:
+                error.span, error.source, error.define = span, source, define
+            return error
+        if isinstance(error, RecursionError):
+            bound = EvaluationError("too-deep", "the data is nested too deeply for this expression", span)
+        elif isinstance(error, (AttributeError, TypeError, KeyError)):
+            message = f"the data does not have the shape its type demands: {error}"
+            bound = EvaluationError("malformed-data", message, span)
+        else:
+            bound = EvaluationError("evaluation", f"{error.__class__.__name__}: {error}", span)
+        bound.source, bound.define = source, define
+        return bound
+
+
+def compile_expression(text: str, name: str = "expression", prelude: str = "") -> Loaded:
+    """One expression as a library with the define `expression`; `prelude` are definitions that stand before it."""
+    head = prelude + ("\n" if prelude else "")
+    source = Source(name, f"{head}define expression: {text}")
+    return Loaded(Compiler().compile(source))

@@ -1,0 +1,160 @@
+"""What three-valued logic and choices turn into: and, or, xor, implies, not, if, case, coalesce (CQL reference: "Logical Operators")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.compiler.cql.emitter import CqlEmitter, emits
+from engine.compiler.elm import Node
+
+E = CqlEmitter
+
+
+@emits("And")
+def _and(e: E, node: Node) -> str:
+    return _kleene(e, node, "and", "False")
+
+
+@emits("Or")
+def _or(e: E, node: Node) -> str:
+    return _kleene(e, node, "or", "True")
+
+
+def _kleene(e: E, node: Node, word: str, decisive: str) -> str:
+    """`a and b`, `a or b`: the decisive value wins over null; the right side runs only where the left is not decisive."""
+    left, right = node.operands
+    first = e.value(left)
+    captured = e.captured(lambda: e.value(right))
+    if not captured[0]:
+        second = captured[2]
+        if not e.nullable(left):
+            return f"({first} {word} {second})"
+        if not e.nullable(right):
+            return f"({second} {word} {first})"
+        first, second = e.temp(first), e.temp(second)
+        return f"(({first} {word} {second}) if {first} is not None else {_only(decisive, second)})"
+    out = e.name()
+    e.emit(f"{out} = {first}")
+    with e.block(f"if {out} is not {decisive}:"):
+        second = e.temp(e.release(captured, 1))
+        if not e.nullable(left):
+            e.emit(f"{out} = {second}")
+        else:
+            e.emit(f"{out} = {second} if {out} is not None else {_only(decisive, second)}")
+    return out
+
+
+def _only(decisive: str, value: str) -> str:
+    return f"({decisive} if {value} is {decisive} else None)"
+
+
+@emits("Implies")
+def _implies(e: E, node: Node) -> str:
+    left, right = node.operands
+    first = e.temp(e.value(left))
+    captured = e.captured(lambda: e.value(right))
+    if not captured[0]:
+        second = e.temp(captured[2])
+        return f"(True if {first} is False else {second} if {first} else {_only('True', second)})"
+    out = e.name()
+    e.emit(f"{out} = True")
+    with e.block(f"if {first} is not False:"):
+        second = e.temp(e.release(captured, 1))
+        e.emit(f"{out} = {second} if {first} else {_only('True', second)}")
+    return out
+
+
+@emits("Xor")
+def _xor(e: E, node: Node) -> str:
+    left, right = node.operands
+    first, second = e.temp(e.value(left)), e.temp(e.value(right))
+    missing = [x for x, o in ((first, left), (second, right)) if e.nullable(o)]
+    answer = f"({first} is not {second})"
+    return f"(None if {' or '.join(f'{x} is None' for x in missing)} else {answer})" if missing else answer
+
+
+@emits("Not")
+def _not(e: E, node: Node) -> str:
+    (operand,) = node.operands
+    value = e.value(operand)
+    if not e.nullable(operand):
+        return f"(not {value})"
+    value = e.temp(value)
+    return "None" if value == "None" else f"(None if {value} is None else not {value})"
+
+
+@emits("If")
+def _if(e: E, node: Node) -> str:
+    pairs = [(node.operands[0], node.operands[1])]
+    otherwise = node.operands[2]
+    while otherwise.kind == "If" and id(otherwise) not in e.preset:
+        pairs.append((otherwise.operands[0], otherwise.operands[1]))
+        otherwise = otherwise.operands[2]
+    return _choose(e, pairs, otherwise)
+
+
+@emits("Case")
+def _case(e: E, node: Node) -> str:
+    comparand = node.attrs.get("comparand")
+    if comparand is not None:
+        e.names[node.attrs["scope"]] = e.temp(e.value(comparand))
+        if not e.nullable(comparand):
+            e.solid.add(node.attrs["scope"])
+    pairs = list(zip(node.operands[:-1:2], node.operands[1:-1:2], strict=True))
+    return _choose(e, pairs, node.operands[-1])
+
+
+def _choose(e: E, pairs: Sequence[tuple[Node, Node]], otherwise: Node) -> str:
+    """The result of the first condition that is true; only that result is computed."""
+    condition = e.test(pairs[0][0])
+    if len(pairs) == 1:
+        then, rest = (e.captured(lambda node=node: e.value(node)) for node in (pairs[0][1], otherwise))  # type: ignore[misc]
+        if not then[0] and not rest[0]:
+            return f"({then[2]} if {condition} else {rest[2]})"
+        out = e.name()
+        for head, captured in ((f"if {condition}:", then), ("else:", rest)):
+            with e.block(head):
+                e.emit(f"{out} = {e.release(captured, 1)}")
+        return out
+    out = e.name()
+    _chain(e, out, pairs, otherwise, condition)
+    return out
+
+
+def _chain(e: E, out: str, pairs: Sequence[tuple[Node, Node]], otherwise: Node, condition: str) -> None:
+    with e.block(f"if {condition}:"), e.at(pairs[0][1]):
+        e.emit(f"{out} = {e.value(pairs[0][1])}")
+    for index, (test, result) in enumerate(pairs[1:], 1):
+        captured = e.captured(lambda test=test: e.test(test))  # type: ignore[misc]
+        if captured[0]:
+            with e.block("else:"):
+                _chain(e, out, pairs[index:], otherwise, e.release(captured, 1))
+            return
+        with e.block(f"elif {captured[2]}:"), e.at(result):
+            e.emit(f"{out} = {e.value(result)}")
+    with e.block("else:"), e.at(otherwise):
+        e.emit(f"{out} = {e.value(otherwise)}")
+
+
+@emits("Coalesce")
+def _coalesce(e: E, node: Node) -> str:
+    if node.attrs.get("list"):
+        return f"coalesce({e.value(node.operands[0])})"
+    out = e.temp(e.value(node.operands[0]))
+    rest = node.operands[1:]
+    if len(rest) == 1:
+        captured = e.captured(lambda: e.value(rest[0]))
+        if not captured[0]:
+            return f"({out} if {out} is not None else {captured[2]})"
+    if out == "None" or not out.startswith("t"):
+        name = e.name()
+        e.emit(f"{name} = {out}")
+        out = name
+    _further(e, out, rest)
+    return out
+
+
+def _further(e: E, out: str, rest: Sequence[Node]) -> None:
+    for operand in rest:
+        with e.block(f"if {out} is None:"):
+            e.emit(f"{out} = {e.value(operand)}")

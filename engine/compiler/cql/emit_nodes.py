@@ -1,0 +1,285 @@
+"""What single nodes turn into: literals, references, properties, selectors, casts and conversions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.algebra import points as p
+from engine.algebra.temporal import DateTime
+from engine.compiler.cql.emitter import CqlEmitter, emits
+from engine.compiler.cql.runtime import TypeTest
+from engine.compiler.cql.types import DATETIME, IntervalType, ListType, Named, Type
+from engine.compiler.elm import Node
+
+E = CqlEmitter
+
+
+# -- leaves
+
+
+@emits("Null")
+def _null(e: E, node: Node) -> str:
+    return "None"
+
+
+@emits("Literal")
+def _literal(e: E, node: Node) -> str:
+    value = node.attrs["value"]
+    if value is None or value.__class__ in (bool, str):
+        return repr(value)
+    if value.__class__ is int:
+        return str(value) if value >= 0 else f"({value})"
+    if value.__class__ is DateTime and value.offset_minutes is None:
+        return e.at_request(e.constant(value))
+    return e.constant(value)
+
+
+@emits("MinValue", "MaxValue")
+def _limit(e: E, node: Node) -> str:
+    point = node.attrs["point"]
+    value = p.minimum(point) if node.kind == "MinValue" else p.maximum(point)
+    return e.constant(value) if value.__class__ is not int else f"({value})"
+
+
+@emits("Now", "Today", "TimeOfDay")
+def _clock(e: E, node: Node) -> str:
+    return {"Now": "ev.now", "Today": "ev.today", "TimeOfDay": "ev.time_of_day"}[node.kind]
+
+
+@emits("AliasRef", "QueryLetRef", "OperandRef", "Current")
+def _local(e: E, node: Node) -> str:
+    return e.names[node.attrs["scope"]]
+
+
+@emits("ExpressionRef")
+def _expression_ref(e: E, node: Node) -> str:
+    exported = node.attrs["exported"]
+    if exported.value == "context":
+        return "ev.subject"
+    name = e.definition_name(exported, node.attrs["library"])
+    return f"once({'ev' if exported.context is not None else 'ev.run'}, {name})"
+
+
+@emits("ParameterRef")
+def _parameter_ref(e: E, node: Node) -> str:
+    return f"once(ev.run, {e.definition_name(node.attrs['exported'], node.attrs['library'])})"
+
+
+@emits("CodeRef", "ConceptRef", "ValueSetRef", "CodeSystemRef")
+def _terminology_ref(e: E, node: Node) -> str:
+    return e.constant(node.attrs["exported"].value)
+
+
+@emits("FunctionRef")
+def _function_ref(e: E, node: Node) -> str:
+    name = e.definition_name(node.attrs["exported"], node.attrs["library"])
+    return f"{name}({', '.join(['ev', *(e.value(o) for o in node.operands)])})"
+
+
+# -- selectors
+
+
+@emits("List")
+def _list(e: E, node: Node) -> str:
+    return f"[{', '.join(e.value(o) for o in node.operands)}]"
+
+
+@emits("Interval")
+def _interval(e: E, node: Node) -> str:
+    low, high = (e.value(o) for o in node.operands[:2])
+    closed = node.attrs["low_closed"], node.attrs["high_closed"]
+    return f"Interval({low}, {high}, {closed[0]}, {closed[1]}, {point_name(node.result)!r})"
+
+
+def point_name(kind: Type) -> str:
+    """The short name of an interval's point type."""
+    point = kind.point if isinstance(kind, IntervalType) else kind
+    return point.name.removeprefix("System.") if isinstance(point, Named) else "Any"
+
+
+@emits("Tuple")
+def _tuple(e: E, node: Node) -> str:
+    pairs = zip(node.attrs["names"], node.operands, strict=True)
+    return f"Tuple({{{', '.join(f'{name!r}: {e.value(operand)}' for name, operand in pairs)}}})"
+
+
+@emits("Instance")
+def _instance(e: E, node: Node) -> str:
+    pairs = list(zip(node.attrs["names"], node.operands, strict=True))
+    values = ", ".join(f"{name!r}: {e.value(operand)}" for name, operand in pairs)
+    return f"new_instance({node.attrs['type'].name!r}, {{{values}}})"
+
+
+@emits("DateTime")
+def _datetime(e: E, node: Node) -> str:
+    return f"make_datetime({', '.join(['ev', *(e.value(o) for o in node.operands)])})"
+
+
+@emits("Date")
+def _date(e: E, node: Node) -> str:
+    return f"make_date({', '.join(e.value(o) for o in node.operands)})"
+
+
+@emits("Time")
+def _time(e: E, node: Node) -> str:
+    return f"make_time({', '.join(e.value(o) for o in node.operands)})"
+
+
+# -- properties
+
+
+def guarded(e: E, node: Node, text: str) -> str:
+    """`text` with `{0}` for the value of a node; null where that is null."""
+    value = e.value(node)
+    if not e.nullable(node):
+        return text.format(value)
+    value = e.temp(value)
+    return f"(None if {value} is None else {text.format(value)})"
+
+
+_INTERVAL = {"low": "{0}.low", "high": "{0}.high", "lowClosed": "{0}.low_closed", "highClosed": "{0}.high_closed"}
+
+
+@emits("Property")
+def _property(e: E, node: Node) -> str:
+    (source,) = node.operands
+    path, attrs = node.attrs["path"], node.attrs
+    if attrs.get("dynamic"):
+        return f"element_of({e.value(source)}, {path!r})"
+    if attrs.get("tuple"):
+        return guarded(e, source, f"{{0}}[{path!r}]")
+    if attrs.get("interval"):
+        return guarded(e, source, _INTERVAL[path])
+    if attrs.get("system"):
+        text = f"{{0}}.{path}"
+        return guarded(e, source, f"list({text})" if isinstance(node.result, ListType) else text)
+    names = attrs["json"]
+    if len(names) == 1:
+        return guarded(e, source, f"{{0}}.get({names[0][0]!r})")
+    return guarded(e, source, f"choice_of({{0}}, {e.constant(tuple(names))})")
+
+
+# -- types
+
+
+@emits("Is")
+def _is(e: E, node: Node) -> str:
+    return f"{e.constant(TypeTest(node.attrs['type']))}({e.value(node.operands[0])})"
+
+
+@emits("As")
+def _as(e: E, node: Node) -> str:
+    (operand,) = node.operands
+    kind = node.attrs["type"]
+    if node.attrs.get("retype") and isinstance(kind, IntervalType):
+        return guarded(e, operand, f"with_point({{0}}, {point_name(kind)!r})")
+    if node.attrs.get("retype"):
+        return e.value(operand)
+    name = "cast_to" if node.attrs.get("strict") else "as_type"
+    call = f"{name}({e.value(operand)}, {e.constant(TypeTest(kind))})"
+    return f"unbox({call})" if node.attrs.get("unbox") else call
+
+
+@emits("Box")
+def _box(e: E, node: Node) -> str:
+    kind = node.attrs["type"].name
+    if kind == "System.Long":
+        items = "[None if x is None else Long(x) for x in {0}]" if node.attrs.get("many") else "Long({0})"
+        return guarded(e, node.operands[0], items)
+    name = kind.partition(".")[2]
+    items = f"[box(x, {name!r}) for x in {{0}}]" if node.attrs.get("many") else f"box({{0}}, {name!r})"
+    return guarded(e, node.operands[0], items)
+
+
+@emits("Unbox")
+def _unbox(e: E, node: Node) -> str:
+    return f"unbox({e.value(node.operands[0])})"
+
+
+@emits("ToList")
+def _to_list(e: E, node: Node) -> str:
+    value = e.temp(e.value(node.operands[0]))
+    return f"([] if {value} is None else [{value}])"
+
+
+_SYSTEM = {
+    "System.String": "to_text", "System.Boolean": "to_boolean", "System.Integer": "to_integer", "System.Long": "to_integer",
+    "System.Decimal": "to_decimal", "System.Date": "to_date", "System.DateTime": "to_datetime", "System.Time": "to_time",
+    "System.Quantity": "to_quantity", "System.Code": "to_code", "System.Concept": "to_concept", "System.Ratio": "to_ratio",
+}  # fmt: skip
+
+
+@emits("ToSystem")
+def _to_system(e: E, node: Node) -> str:
+    target = node.attrs["to"]
+    if isinstance(target, IntervalType):
+        name = "to_period" if target.point == DATETIME else "to_range"
+    else:
+        name = _SYSTEM[target.name]
+    call = f"{name}({'ev, ' if name == 'to_period' else ''}{{0}})"
+    return guarded(e, node.operands[0], f"ev.at({call})" if target == DATETIME else call)
+
+
+@emits("CanConvert")
+def _can_convert(e: E, node: Node) -> str:
+    (converted,) = node.operands
+    source = converted.operands[0]
+    value = e.value(source)
+    if not e.nullable(source):
+        return f"({e.value(converted)} is not None)"
+    value = e.temp(value)
+    if value == "None":
+        return "None"
+    e.preset[id(source)] = value
+    answer = e.value(converted)
+    del e.preset[id(source)]
+    return f"(None if {value} is None else {answer} is not None)"
+
+
+@emits("Members")
+def _members(e: E, node: Node) -> str:
+    """A value of one of several types: what each of them turns into."""
+    value = e.temp(e.value(node.operands[0]))
+    e.names[node.attrs["scope"]] = value
+    out = e.name()
+    e.emit(f"{out} = None")
+    word = "if"
+    for kind, inner in node.attrs["options"]:
+        with e.block(f"{word} {e.constant(TypeTest(kind))}({value}):"):
+            e.emit(f"{out} = {e.value(inner)}")
+        word = "elif"
+    return out
+
+
+@emits("ConvertInterval")
+def _convert_interval(e: E, node: Node) -> str:
+    (operand,) = node.operands
+    function, point = e.name("bound"), e.name("x")
+    e.names[node.attrs["scope"]] = point
+    with e.block(f"def {function}({point}):"):
+        e.emit(f"return {e.value(node.attrs['inner'])}")
+    return guarded(e, operand, f"convert_interval({{0}}, {function}, {point_name(node.result)!r})")
+
+
+@emits("DateTimeComponentFrom")
+def _component(e: E, node: Node) -> str:
+    return guarded(e, node.operands[0], f"{{0}}.{node.attrs['precision']}")
+
+
+# -- the rest
+
+
+@emits("Message")
+def _message(e: E, node: Node) -> str:
+    return f"ev.message({', '.join(e.value(o) for o in node.operands)})"
+
+
+@emits("Descendents")
+def _descendents(e: E, node: Node) -> str:
+    return f"descendents({e.value(node.operands[0])}, {node.attrs['deep']})"
+
+
+@emits("Retrieve")
+def _retrieve(e: E, node: Node) -> str:
+    kind: Any = node.attrs["type"]
+    return f"ev.retrieve({kind.name.partition('.')[2]!r})"

@@ -1,0 +1,336 @@
+"""Typed ELM of CQL to Python text: one function a definition, statements, loops fused, null checks only where a value can be null.
+
+`value` gives a Python expression for a node after emitting what it needs; `each` runs a body for every element of a list; `when` runs
+a body where a condition is true. What the kinds of nodes turn into stands in `emit_nodes`, `emit_logic` and `emit_queries`.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from engine.algebra.diagnostic import Span
+from engine.compiler.cql.scope import Exported, ExportedFunction
+from engine.compiler.cql.types import BOOLEAN, INTEGER, ListType
+from engine.compiler.elm import Node
+from engine.compiler.module_text import ModuleText
+
+Body = Callable[[str], None]
+
+# Kinds whose value is never null.
+_NEVER_NULL = frozenset(
+    "Literal List Interval Tuple Instance Exists Count IsNull IsTrue IsFalse AllTrue AnyTrue Is Equivalent Now Today TimeOfDay "
+    "MinValue MaxValue Retrieve".split()
+)
+# Kinds whose value is one point, never a range of possible ones (CQL: "Uncertainty").
+_CERTAIN = frozenset("Literal ToSystem Count Length DateTimeComponentFrom Retrieve Now Today PositionOf Date".split())
+_ARITHMETIC = frozenset("Add Subtract Multiply Negate Abs ToDecimal ToLong ToQuantity".split())
+_COMPARISONS = frozenset("Equal NotEqual Less LessOrEqual Greater GreaterOrEqual".split())
+_LONGEST = 160
+
+
+class CqlEmitter(ModuleText):
+    """Builds the text of the module of one library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[int, str] = {}
+        self.solid: set[int] = set()
+        self.preset: dict[int, str] = {}
+        self.imports: dict[tuple[str, str], str] = {}
+        self._prologue: list[tuple[str, Span | None]] = []
+        self._at_request: dict[str, str] = {}
+        self._loops = 0
+
+    # -- functions
+
+    def define(self, name: str, parameters: str, node: Node, span: Span | None, title: str) -> None:
+        """A module-level function whose value is that of a node."""
+        self._span = span
+        start = len(self.lines)
+        self._prologue, self._at_request, self._loops = [], {}, 0
+        with self.block(f"def {name}({parameters}):"):
+            self.emit(repr(title))
+            mark = len(self.lines)
+            result = self.value(node)
+            with self.at(node):
+                self.emit(f"return {result}")
+            for offset, (text, place) in enumerate(self._prologue):
+                self.lines.insert(mark + offset, "    " + text)
+                self.spans.insert(mark + offset, place)
+        self._span = None
+        assert len(self.lines) > start
+
+    def parameter(self, name: str, given: str, default: Node | None, span: Span | None, title: str) -> None:
+        """A function for a parameter: the value given, else its default."""
+        self._span = span
+        with self.block(f"def {name}(ev):"):
+            self.emit(repr(title))
+            self.emit(f"given = {given}")
+            with self.block("if given is not MISSING:"):
+                self.emit("return given")
+            self.emit(f"return {'None' if default is None else f'default_{name}(ev)'}")
+        if default is not None:
+            self.define(f"default_{name}", "ev", default, span, f"default of {title}")
+
+    def at_request(self, constant: str) -> str:
+        """A local name for a DateTime read at the offset of the request, made once a call."""
+        found = self._at_request.get(constant)
+        if found is None:
+            found = self._at_request[constant] = self.name("d")
+            self._prologue.append((f"{found} = ev.at({constant})", self._span))
+        return found
+
+    def definition_name(self, exported: Exported | ExportedFunction, library: str | None) -> str:
+        """The Python name, in this module, of the function of a definition."""
+        if library is None:
+            return exported.python
+        key = (exported.owner, exported.python)
+        found = self.imports.get(key)
+        if found is None:
+            found = self.imports[key] = f"{_identifier(library)}_{exported.python}"
+        return found
+
+    # -- nodes
+
+    def value(self, node: Node) -> str:
+        """A Python expression for the value of a node."""
+        known = self.preset.get(id(node))
+        if known is not None:
+            return known
+        with self.at(node):
+            handler = VALUES.get(node.kind)
+            text = handler(self, node) if handler is not None else self.operator(node)
+            return self.temp(text) if len(text) > _LONGEST else text
+
+    def each(self, node: Node, body: Body) -> None:
+        """Emit code that runs `body` for every element of a list, none where the list is null."""
+        with self.at(node):
+            handler = EACH.get(node.kind)
+            if handler is not None and id(node) not in self.preset and handler(self, node, body):
+                return
+            if node.kind == "List" and len(node.operands) == 1:
+                body(self.temp(self.value(node.operands[0])))
+                return
+            values = self.value(node)
+            with self.loop(f"{values} or ()" if self.nullable(node) else values) as item:
+                body(item)
+
+    @contextmanager
+    def loop(self, values: str) -> Iterator[str]:
+        """A loop over a Python expression; gives the name of the item."""
+        item = self.name("x")
+        self._loops += 1
+        with self.block(f"for {item} in {values}:"):
+            yield item
+        self._loops -= 1
+
+    @contextmanager
+    def closure(self, stem: str = "f") -> Iterator[str]:
+        loops, self._loops = self._loops, 0
+        with super().closure(stem) as name:
+            yield name
+        self._loops = loops
+
+    def loops(self, node: Node) -> int:
+        """How many Python loops `each` emits around its body."""
+        counter = LOOPS.get(node.kind)
+        if counter is not None and id(node) not in self.preset:
+            return counter(self, node)
+        return 0 if node.kind == "List" and len(node.operands) == 1 else 1
+
+    def first_of(self, node: Node, start: str, found: Callable[[str], str | None], each: Any = None) -> str:
+        """A name that holds `start`, or `found(item)` of the first element for which that is not None; stops there.
+
+        `found` emits what it needs; `each(body)` runs the loop, `self.each(node, ...)` where it is not given.
+        """
+        run = each if each is not None else lambda body: self.each(node, body)
+        depth = self.loops(node)
+        if depth <= 1 and self._loops < 12:
+            out = self.name()
+            self.emit(f"{out} = {start}")
+
+            def body(item: str) -> None:
+                result = found(item)
+                if result is not None:
+                    self.emit(f"{out} = {result}")
+                    if depth == 1:
+                        self.emit("break")
+
+            run(body)
+            return out
+        with self.closure() as name:
+
+            def leave(item: str) -> None:
+                result = found(item)
+                if result is not None:
+                    self.emit(f"return {result}")
+
+            run(leave)
+            self.emit(f"return {start}")
+        return f"{name}()"
+
+    def captured(self, produce: Callable[[], str]) -> tuple[list[str], list[Span | None], str]:
+        """What `produce` emits and gives, without emitting it."""
+        lines, spans = self.lines, self.spans
+        self.lines, self.spans = [], []
+        try:
+            text = produce()
+            return self.lines, self.spans, text
+        finally:
+            self.lines, self.spans = lines, spans
+
+    def release(self, captured: tuple[list[str], list[Span | None], str], deeper: int = 0) -> str:
+        """Emit what was captured, `deeper` levels further in than it was written; gives its expression."""
+        lines, spans, text = captured
+        pad = "    " * deeper
+        self.lines.extend(pad + line for line in lines)
+        self.spans.extend(spans)
+        return text
+
+    def operator(self, node: Node) -> str:
+        """A registered operator; null operands give null unless it handles them."""
+        overload = node.attrs.get("_overload")
+        if overload is None:
+            raise NotImplementedError(f"the node {node.kind} cannot be emitted")
+        operands = [self.value(operand) for operand in node.operands]
+        optional = (
+            [] if overload.nulls == "handled" else [i for i, o in enumerate(node.operands) if self.nullable(o)]
+        )
+        for index in optional:
+            operands[index] = self.temp(operands[index])
+        if any(operands[index] == "None" for index in optional):
+            return "None"
+        if overload.inline is not None:
+            call = str(overload.inline.format(*operands))
+        else:
+            arguments = ["ev", *operands] if overload.context else list(operands)
+            if overload.precise and node.attrs.get("precision") is not None:
+                arguments.append(repr(node.attrs["precision"]))
+            call = f"{self.overload(overload)}({', '.join(arguments)})"
+        if not optional:
+            return call
+        missing = " or ".join(f"{operands[index]} is None" for index in dict.fromkeys(optional))
+        return f"(None if {missing} else {call})"
+
+    # -- what is known of a node before it runs
+
+    def nullable(self, node: Node) -> bool:
+        """Whether the value of a node can be null."""
+        kind = node.kind
+        if kind in _NEVER_NULL:
+            return False
+        if kind in ("And", "Or", "Xor", "Implies", "Not", "ConvertInterval", "ToList"):
+            return any(self.nullable(o) for o in node.operands)
+        if kind == "AliasRef":
+            return node.attrs["scope"] not in self.solid
+        if kind in ("If", "Case"):
+            results = node.operands[1:] if kind == "If" else (*node.operands[1::2], node.operands[-1])
+            return any(self.nullable(o) for o in results)
+        if kind == "Coalesce":
+            return all(self.nullable(o) for o in node.operands)
+        if kind in ("Box", "As") and (kind == "Box" or node.attrs.get("retype")):
+            return self.nullable(node.operands[0])
+        if kind == "Query":
+            return self.query_nullable(node)
+        if kind == "Property" and node.attrs.get("interval") and node.result == BOOLEAN:
+            return self.nullable(node.operands[0])
+        overload = node.attrs.get("_overload")
+        if overload is None:
+            return True
+        if kind in _COMPARISONS and not all(self.certain(o) for o in node.operands):
+            return True
+        if overload.nulls == "handled":
+            return overload.nullable or (isinstance(node.result, ListType) and any(map(self.nullable, node.operands)))
+        return overload.nullable or any(self.nullable(o) for o in node.operands)
+
+    def query_nullable(self, node: Node) -> bool:
+        if node.attrs["aggregate"] is not None:
+            return True
+        sources = [source["node"] for source in node.attrs["sources"]]
+        if node.attrs["many"]:
+            return len(sources) == 1 and self.nullable(sources[0])
+        return True
+
+    def certain(self, node: Node) -> bool:
+        """Whether the value of a node is never an Uncertainty."""
+        if node.kind in _CERTAIN or node.result not in (INTEGER,) and node.kind not in ("Start", "End"):
+            return node.kind not in ("AliasRef", "ExpressionRef", "FunctionRef", "QueryLetRef") or node.result != INTEGER
+        return node.kind in _ARITHMETIC and all(self.certain(o) for o in node.operands)
+
+    def solid_elements(self, node: Node) -> bool:
+        """Whether no element of a list can be null."""
+        if node.kind == "Retrieve":
+            return True
+        if node.kind == "List":
+            return not any(self.nullable(o) for o in node.operands)
+        if node.kind == "Query" and node.attrs["many"] and len(node.attrs["sources"]) == 1:
+            ret = node.attrs["ret"]
+            if ret is None:
+                return self.solid_elements(node.attrs["sources"][0]["node"])
+            return not self.nullable(ret)
+        return False
+
+    # -- conditions
+
+    def when(self, node: Node, body: Callable[[], None]) -> None:
+        """Emit code that runs `body` where a condition is true (not false, not null)."""
+        with self.at(node):
+            if node.kind == "And":
+                left, right = node.operands
+                self.when(left, lambda: self.when(right, body))
+                return
+            if node.kind == "Null":
+                return
+            head = self.test(node)
+            if head == "True":
+                body()
+                return
+            if head == "False":
+                return
+            with self.block(f"if {head}:"):
+                body()
+
+    def test(self, node: Node) -> str:
+        """A Python expression that is truthy exactly where a condition is true."""
+        if node.kind == "Not":
+            inner = self.value(node.operands[0])
+            return f"{inner} is False" if self.nullable(node.operands[0]) else f"not {inner}"
+        overload = node.attrs.get("_overload")
+        if overload is not None and overload.inline is not None and overload.nulls == "propagate":
+            operands = [self.value(operand) for operand in node.operands]
+            for index, operand in enumerate(node.operands):
+                if self.nullable(operand):
+                    operands[index] = self.temp(operands[index])
+            missing = [
+                f"{text} is not None" for text, o in zip(operands, node.operands, strict=True) if self.nullable(o)
+            ]
+            if node.kind == "Equal" and all(map(self.certain, node.operands)) and len(missing) < 2:
+                missing = []
+            return " and ".join([*missing, overload.inline.format(*operands)])
+        return self.value(node)
+
+
+def _identifier(name: str) -> str:
+    """A Python identifier that reads like a name."""
+    text = "".join(c if c.isascii() and c.isalnum() else "_" for c in name).strip("_") or "x"
+    return f"_{text}" if text[0].isdigit() or keyword.iskeyword(text) else text
+
+
+identifier = _identifier
+VALUES: dict[str, Callable[[CqlEmitter, Node], str]] = {}
+EACH: dict[str, Callable[[CqlEmitter, Node, Body], bool]] = {}
+LOOPS: dict[str, Callable[[CqlEmitter, Node], int]] = {}
+
+
+def emits(*kinds: str) -> Callable[[Callable[[CqlEmitter, Node], str]], Callable[[CqlEmitter, Node], str]]:
+    """Register how the value of nodes of some kinds is emitted."""
+
+    def register(handler: Callable[[CqlEmitter, Node], str]) -> Callable[[CqlEmitter, Node], str]:
+        for kind in kinds:
+            VALUES[kind] = handler
+        return handler
+
+    return register

@@ -1,0 +1,311 @@
+"""Names to typed ELM: definitions, aliases, properties of values, types, codes (CQL: "Identifier Resolution", "Properties")."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from engine.algebra.clinical import Code, Concept
+from engine.algebra.diagnostic import Source, Span
+from engine.compiler import syntax as s
+from engine.compiler.cql import syntax as c
+from engine.compiler.cql import types as t
+from engine.compiler.cql.builder import Builder
+from engine.compiler.cql.scope import Exported, ExportedFunction, Local, Scope, Symbols
+from engine.compiler.cql.types import (
+    ANY,
+    BOOLEAN,
+    SYSTEM_TYPES,
+    ChoiceType,
+    IntervalType,
+    ListType,
+    Named,
+    TupleType,
+    Type,
+    TypeSystem,
+)
+from engine.compiler.elm import Node
+from engine.compiler.syntax import Expression
+
+
+class NameTranslator(Builder):
+    """What names stand for. A library gives `define`, `local_functions` and its symbols."""
+
+    def __init__(self, source: Source, types: TypeSystem, symbols: Symbols, included: dict[str, Symbols]) -> None:
+        super().__init__(source, types)
+        self.symbols = symbols
+        self.included = included
+        self.context: str | None = None
+
+    def expression(self, tree: Expression, scope: Scope) -> Node:
+        raise NotImplementedError
+
+    def definition(self, name: str, span: Span) -> Exported | None:
+        """A definition of this library by name, translated first if it has not been."""
+        return self.symbols.definitions.get(name)
+
+    def functions_named(self, name: str) -> list[ExportedFunction]:
+        """The functions of this library by name."""
+        return self.symbols.functions.get(name, [])
+
+    # -- types
+
+    def type_of(self, tree: Expression) -> Type:
+        """The type that a type specifier names."""
+        if isinstance(tree, c.ListOf):
+            return ListType(self.type_of(tree.element))
+        if isinstance(tree, c.IntervalOf):
+            return IntervalType(self.type_of(tree.point))
+        if isinstance(tree, c.ChoiceOf):
+            return t.choice(*(self.type_of(x) for x in tree.choices))
+        if isinstance(tree, c.TupleOf):
+            return TupleType(tuple((name, self.type_of(x)) for name, x in tree.elements))
+        assert isinstance(tree, c.NamedType)
+        return self.named_type(tree.names, tree.span)
+
+    def named_type(self, names: tuple[str, ...], span: Span) -> Type:
+        if len(names) > 1:
+            namespace, name = names[0], ".".join(names[1:])
+            if namespace == "System" and name in SYSTEM_TYPES:
+                return SYSTEM_TYPES[name]
+            model = self.types.models.get(namespace)
+            if model is not None and model.has_type(name):
+                return Named(f"{namespace}.{name}")
+        name = ".".join(names)
+        for namespace, model in self.types.models.items():
+            if model.has_type(name):
+                return Named(f"{namespace}.{name}")
+        if name in SYSTEM_TYPES:
+            return SYSTEM_TYPES[name]
+        if not self.types.models and len(names) == 1 and name[0].isupper():
+            hint: str | None = self.nearest(name, SYSTEM_TYPES) or "name its model first: using FHIR version '4.0.1'"
+        else:
+            known = [*SYSTEM_TYPES, *(n for m in self.types.models.values() for n in getattr(m, "resource_types", ()))]
+            hint = self.nearest(name, known)
+        raise self.fail("unknown-type", f"there is no type {name!r}", span, hint)
+
+    # -- names
+
+    def member(self, tree: s.Member, scope: Scope) -> Node:
+        if tree.source is None:
+            return self.name(tree.name, tree.span, scope)
+        library = self.library_named(tree.source, scope)
+        if library is not None:
+            return self.library_member(library, tree)
+        source = self.expression(tree.source, scope)
+        return self.property(source, tree.name, tree.name_span, tree.span)
+
+    def library_named(self, tree: Expression, scope: Scope) -> str | None:
+        """The alias of an included library, where an expression is just that."""
+        if isinstance(tree, s.Member) and tree.source is None and tree.name in self.included:
+            if scope.find(tree.name) is None:
+                return tree.name
+        return None
+
+    def local(self, local: Local, span: Span) -> Node:
+        return Node(local.kind, attrs={"name": local.name, "scope": local.scope}, span=span, result=local.type)
+
+    def name(self, name: str, span: Span, scope: Scope) -> Node:
+        """A bare name."""
+        local = scope.find(name)
+        if local is not None:
+            return self.local(local, span)
+        if scope.implicit is not None:
+            source = self.local(scope.implicit, span)
+            if self.has_property(source.result, name):
+                return self.property(source, name, span, span)
+        found = self.definition(name, span)
+        if found is not None:
+            return self.reference(found, None, span)
+        if name in self.included:
+            message = f"{name} is a library; name what it defines: {name}.\"...\""
+            raise self.fail("unknown-name", message, span)
+        known = [x.name for x in scope.locals] + list(self.known_names())
+        hint = self.nearest(name, known)
+        if hint is None and self.functions_named(name):
+            hint = f"{name} is a function: write {name}(...)"
+        raise self.fail("unknown-name", f"there is nothing called {name!r} here", span, hint)
+
+    def known_names(self) -> list[str]:
+        return list(self.symbols.definitions)
+
+    def reference(self, found: Exported, library: str | None, span: Span) -> Node:
+        attrs: dict[str, Any] = {"name": found.name, "library": library, "exported": found}
+        if found.kind == "ExpressionRef" and found.context not in (None, self.context):
+            message = f"{found.name!r} is about one {found.context}, but this is not"
+            hint = f"move this define below 'context {found.context}'"
+            raise self.fail("context", message, span, hint)
+        return Node(found.kind, attrs=attrs, span=span, result=found.type)
+
+    def library_member(self, library: str, tree: s.Member) -> Node:
+        symbols = self.included[library]
+        found = symbols.definitions.get(tree.name)
+        if found is None:
+            hint = self.nearest(tree.name, symbols.definitions)
+            message = f"the library {symbols.name} ({library}) defines nothing called {tree.name!r}"
+            raise self.fail("unknown-name", message, tree.name_span, hint)
+        if found.private:
+            raise self.fail("private", f"{tree.name!r} is private to {symbols.name}", tree.name_span)
+        return self.reference(found, library, tree.span)
+
+    def special(self, tree: s.Special, scope: Scope) -> Node:
+        local = {"this": scope.this, "index": scope.index, "total": scope.total}[tree.name]
+        if local is None:
+            raise self.fail("unknown-name", f"${tree.name} has no meaning here", tree.span)
+        return self.local(local, tree.span)
+
+    def variable(self, tree: s.Variable, scope: Scope) -> Node:
+        found = self.definition(tree.name, tree.span)
+        if found is not None and found.kind == "ParameterRef":
+            return self.reference(found, None, tree.span)
+        raise self.fail("unknown-name", f"there is no parameter {tree.name!r}", tree.span, "declare it: parameter ...")
+
+    # -- properties
+
+    def element_type(self, kind: Named, name: str) -> Type | None:
+        """The type of an element of a class type, None where it has none of that name."""
+        own = t.ELEMENTS.get(kind.name)
+        if own is not None:
+            return own.get(name)
+        namespace, _, short = kind.name.partition(".")
+        model: Any = self.types.models.get(namespace)
+        if model is None:
+            return None
+        definition = model.element(short, name)
+        if definition is None:
+            return None
+        result: Type = t.choice(*(Named(f"{namespace}.{x}") for x in definition.types))
+        return ListType(result) if definition.many else result
+
+    def has_property(self, kind: Type, name: str) -> bool:
+        if isinstance(kind, TupleType):
+            return kind.element(name) is not None
+        if isinstance(kind, ChoiceType):
+            return any(self.has_property(o, name) for o in kind.options)
+        if isinstance(kind, Named):
+            return self.element_type(kind, name) is not None or (name == "value" and self.is_primitive(kind))
+        return isinstance(kind, IntervalType) and name in ("low", "high", "lowClosed", "highClosed")
+
+    def is_primitive(self, kind: Named) -> bool:
+        namespace, _, short = kind.name.partition(".")
+        model = self.types.models.get(namespace)
+        return model is not None and model.kind(short) == "primitive"
+
+    def property(self, source: Node, name: str, name_span: Span, span: Span) -> Node:
+        """`source.name`."""
+        kind = source.result
+        if source.kind == "Null" or kind == ANY:
+            return Node("Property", (source,), {"path": name, "dynamic": True}, span=span, result=ANY)
+        if isinstance(kind, ListType):
+            return self.traversal(source, name, name_span, span)
+        if isinstance(kind, TupleType):
+            found = kind.element(name)
+            if found is None:
+                raise self.unknown_element(kind, name, name_span, [n for n, _ in kind.elements])
+            return Node("Property", (source,), {"path": name, "tuple": True}, span=span, result=found)
+        if isinstance(kind, IntervalType):
+            if name not in ("low", "high", "lowClosed", "highClosed"):
+                raise self.unknown_element(kind, name, name_span, ["low", "high", "lowClosed", "highClosed"])
+            result = BOOLEAN if name.endswith("Closed") else kind.point
+            return Node("Property", (source,), {"path": name, "interval": True}, span=span, result=result)
+        if isinstance(kind, ChoiceType):
+            return self.choice_property(source, kind, name, name_span, span)
+        assert isinstance(kind, Named)
+        if name == "value" and self.is_primitive(kind):
+            unwrapped = self.types.unwrapped(kind)
+            assert unwrapped is not None
+            attrs = {"from": kind, "to": unwrapped, "path": "value"}
+            return Node("ToSystem", (source,), attrs, span=span, result=unwrapped)
+        found = self.element_type(kind, name)
+        if found is None:
+            raise self.unknown_element(kind, name, name_span, self.element_names(kind))
+        if kind.name in t.ELEMENTS:
+            return Node("Property", (source,), {"path": name, "system": True}, span=span, result=found)
+        return self.model_property(source, kind, name, found, span)
+
+    def model_property(self, source: Node, kind: Named, name: str, found: Type, span: Span) -> Node:
+        namespace, _, short = kind.name.partition(".")
+        model: Any = self.types.models[namespace]
+        definition = model.element(short, name)
+        attrs = {"path": name, "json": tuple(definition.json_names) or ((name, definition.types[0]),)}
+        attrs["many"] = definition.many
+        return Node("Property", (source,), attrs, span=span, result=found)
+
+    def element_names(self, kind: Named) -> list[str]:
+        namespace, _, short = kind.name.partition(".")
+        model: Any = self.types.models.get(namespace)
+        if model is None:
+            return list(t.ELEMENTS.get(kind.name, {}))
+        return list(model.elements(short))
+
+    def unknown_element(self, kind: Type, name: str, span: Span, known: list[str]) -> Exception:
+        hint = self.nearest(name, known)
+        return self.fail("unknown-element", f"{kind} has no element {name!r}", span, hint)
+
+    def choice_property(self, source: Node, kind: ChoiceType, name: str, name_span: Span, span: Span) -> Node:
+        """An element of a value of one of several types: of those that have it."""
+        having = [o for o in kind.options if self.has_property(o, name)]
+        if not having:
+            raise self.unknown_element(kind, name, name_span, [])
+        if len(having) == 1:
+            cast = self.as_type(source, having[0], source.span)
+            return self.property(cast, name, name_span, span)
+        scope = self.new_id()
+        options = []
+        for option in having:
+            current = Node("Current", attrs={"scope": scope}, span=span, result=option)
+            if isinstance(option, Named) and self.raw(option):
+                current = Node("Unbox", (current,), span=span, result=option)
+            options.append((option, self.property(current, name, name_span, span)))
+        result = self.types.common([value.result for _, value in options])
+        options = [(option, self.to(value, result)) for option, value in options]
+        attrs = {"scope": scope, "options": options, "_children": tuple(v for _, v in options), "path": name}
+        return Node("Members", (source,), attrs, span=span, result=result)
+
+    def traversal(self, source: Node, name: str, name_span: Span, span: Span) -> Node:
+        """`list.name`: that element of every item, lists among them flattened, nulls left out."""
+        scope = self.new_id()
+        alias = Node("AliasRef", attrs={"name": "$this", "scope": scope}, span=span, result=source.result.element)
+        value = self.property(alias, name, name_span, span)
+        present = Node("Not", (self.op("IsNull", [value], span),), span=span, result=BOOLEAN)
+        source_of = {"alias": "$this", "scope": scope, "node": source}
+        query = self.query_node([source_of], ListType(value.result), span, where=present, ret=value)
+        if isinstance(value.result, ListType):
+            return self.op("Flatten", [query], span)
+        return query
+
+    # -- codes
+
+    def code_system(self, names: tuple[str, ...], span: Span) -> Any:
+        """The value of a code system by its name, perhaps in an included library."""
+        found = self.terminology(names, span, "CodeSystemRef", "code system")
+        return found.value
+
+    def terminology(self, names: tuple[str, ...], span: Span, kind: str, what: str) -> Exported:
+        symbols = self.symbols
+        if len(names) > 1:
+            if names[0] not in self.included:
+                raise self.fail("unknown-name", f"no library is included as {names[0]!r}", span, self.nearest(names[0], self.included))
+            symbols = self.included[names[0]]
+        found = symbols.definitions.get(names[-1])
+        if found is None or found.kind != kind:
+            known = [x.name for x in symbols.definitions.values() if x.kind == kind]
+            hint = self.nearest(names[-1], known)
+            raise self.fail("unknown-name", f"there is no {what} called {names[-1]!r}", span, hint)
+        return found
+
+    def code_selector(self, tree: c.CodeSelector, scope: Scope) -> Node:
+        return self.literal(self.code_value(tree), t.CODE, tree.span)
+
+    def code_value(self, tree: c.CodeSelector) -> Code:
+        system = self.code_system(tree.system, tree.system_span)
+        return Code(tree.code, system.id, system.version, tree.display)
+
+    def concept_selector(self, tree: c.ConceptSelector, scope: Scope) -> Node:
+        codes = tuple(self.code_value(x) for x in tree.codes)
+        return self.literal(Concept(codes, tree.display), t.CONCEPT, tree.span)
+
+
+def with_span(node: Node, span: Span) -> Node:
+    """The same node at another place in the text."""
+    return replace(node, span=span)

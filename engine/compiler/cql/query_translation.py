@@ -1,0 +1,174 @@
+"""Queries and retrieves to typed ELM (CQL: "Queries", "Retrieve"; CQL reference, appendix L).
+
+A `Query` node keeps its clauses in attributes: `sources`, `lets` and `relations` are lists of dictionaries with the alias, the number
+of its scope and the node; `where`, `ret`, `aggregate` and `sort` are nodes or None.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.compiler.cql import syntax as c
+from engine.compiler.cql import types as t
+from engine.compiler.cql.builder import Abort
+from engine.compiler.cql.names import NameTranslator
+from engine.compiler.cql.scope import Local, Scope
+from engine.compiler.cql.types import ListType, Named, TupleType, Type
+from engine.compiler.elm import Node
+
+
+class QueryTranslator(NameTranslator):
+    """Queries, retrieves, and what they share with list methods."""
+
+    def query(self, tree: c.Query, scope: Scope) -> Node:
+        sources, aliases = self.query_sources(tree, scope)
+        many = any(isinstance(source["node"].result, ListType) for source in sources)
+        inner = scope.plus(*aliases)
+        failed: Abort | None = None
+        lets: list[dict[str, Any]] = []
+        for tree_let in tree.lets:
+            try:
+                value = self.expression(tree_let.value, inner)
+            except Abort as abort:
+                failed = abort
+                continue
+            number = self.new_id()
+            lets.append({"alias": tree_let.name, "scope": number, "node": value})
+            inner = inner.plus(Local(tree_let.name, "QueryLetRef", value.result, number))
+        if failed is not None:
+            raise failed
+        relations = [self.query_relation(relation, inner) for relation in tree.relations]
+        where = None
+        if tree.where is not None:
+            where = self.condition(self.expression(tree.where, inner), "the condition of where")
+        element: Type = aliases[0].type if len(aliases) == 1 else TupleType(tuple((a.name, a.type) for a in aliases))
+        if tree.aggregate is not None:
+            aggregate = self.query_aggregate(tree.aggregate, inner)
+            return self.query_node(
+                sources,
+                aggregate["value"].result,
+                tree.span,
+                where=where,
+                many=many,
+                lets=lets,
+                relations=relations,
+                aggregate=aggregate,
+            )
+        ret, distinct = None, len(aliases) > 1
+        if tree.returned is not None:
+            ret = self.expression(tree.returned.value, inner)
+            distinct = tree.returned.distinct is not False
+            element = ret.result
+        elif len(aliases) > 1:
+            ret = Node(
+                "Tuple",
+                tuple(self.local(a, tree.span) for a in aliases),
+                {"names": [a.name for a in aliases]},
+                span=tree.span,
+                result=element,
+            )
+        sort = self.query_sort(tree, element, scope) if tree.sort else None
+        return self.query_node(
+            sources,
+            ListType(element) if many else element,
+            tree.span,
+            where=where,
+            ret=ret,
+            distinct=distinct and many,
+            many=many,
+            lets=lets,
+            relations=relations,
+            sort=sort if many else None,
+        )
+
+    def query_sources(self, tree: c.Query, scope: Scope) -> tuple[list[dict[str, Any]], list[Local]]:
+        sources: list[dict[str, Any]] = []
+        aliases: list[Local] = []
+        failed: Abort | None = None
+        for aliased in tree.sources:
+            if any(a.name == aliased.alias for a in aliases):
+                raise self.fail("duplicate", f"the alias {aliased.alias!r} is given twice", aliased.alias_span)
+            try:
+                node = self.expression(aliased.source, scope)
+            except Abort as abort:
+                failed = abort
+                continue
+            number = self.new_id()
+            sources.append({"alias": aliased.alias, "scope": number, "node": node})
+            kind = node.result.element if isinstance(node.result, ListType) else node.result
+            aliases.append(Local(aliased.alias, "AliasRef", kind, number))
+        if failed is not None:
+            raise failed
+        return sources, aliases
+
+    def query_relation(self, tree: c.Relation, scope: Scope) -> dict[str, Any]:
+        node = self.expression(tree.source.source, scope)
+        number = self.new_id()
+        kind = node.result.element if isinstance(node.result, ListType) else node.result
+        inner = scope.plus(Local(tree.source.alias, "AliasRef", kind, number))
+        condition = self.condition(self.expression(tree.condition, inner), "the condition of such that")
+        return {"kind": tree.kind, "alias": tree.source.alias, "scope": number, "node": node, "condition": condition}
+
+    def query_aggregate(self, tree: c.Aggregated, scope: Scope) -> dict[str, Any]:
+        starting = self.expression(tree.starting, scope) if tree.starting is not None else self.null(tree.span)
+        number = self.new_id()
+        kind = starting.result
+        mark = len(self.diagnostics)
+        value = self.expression(tree.value, scope.plus(Local(tree.name, "QueryLetRef", kind, number)))
+        common = self.types.common([kind, value.result])
+        if common != kind:
+            # the total is of a wider type than it starts with: read the expression again with that type
+            del self.diagnostics[mark:]
+            kind = common
+            value = self.expression(tree.value, scope.plus(Local(tree.name, "QueryLetRef", kind, number)))
+        return {
+            "alias": tree.name,
+            "scope": number,
+            "starting": self.to(starting, kind),
+            "value": self.to(value, kind),
+            "distinct": tree.distinct,
+        }
+
+    def query_sort(self, tree: c.Query, element: Type, scope: Scope) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        for item in tree.sort:
+            descending = item.direction.startswith("desc")
+            if item.key is None:
+                self.check_sortable(element, item.span)
+                items.append({"key": None, "descending": descending, "scope": 0})
+                continue
+            number = self.new_id()
+            this = Local("$this", "AliasRef", element, number)
+            key = self.expression(item.key, scope.plus(this=this, implicit=this))
+            unwrapped = self.types.unwrapped(key.result)
+            if unwrapped is not None:
+                key = self.to(key, unwrapped)
+            self.check_sortable(key.result, item.span)
+            items.append({"key": key, "descending": descending, "scope": number})
+        return items
+
+    def check_sortable(self, kind: Type, span: Any) -> None:
+        kind = self.types.unwrapped(kind) or kind
+        if isinstance(kind, (ListType, TupleType, t.IntervalType)) or kind in (t.CODE, t.CONCEPT, t.RATIO):
+            raise self.fail("not-sortable", f"values of {kind} have no order", span, "sort by an element: sort by ...")
+
+    # -- retrieves
+
+    def retrieve(self, tree: c.Retrieve, scope: Scope) -> Node:
+        """`[Type: path in codes]` (CQL: "Retrieve")."""
+        kind = self.type_of(tree.type)
+        if not isinstance(kind, Named) or kind.name.startswith("System."):
+            raise self.fail("retrieve", f"{kind} cannot be retrieved: it is no type of a data model", tree.type.span)
+        if tree.context is not None:
+            message = "retrieves of related contexts ([x -> Type]) are not computed"
+            raise self.fail("related-context", message, tree.context.span)
+        namespace, _, name = kind.name.partition(".")
+        model: Any = self.types.models[namespace]
+        if model.kind(name) != "resource":
+            raise self.fail("retrieve", f"{kind} is no resource type, so there are none to retrieve", tree.type.span)
+        attrs: dict[str, Any] = {"type": kind, "path": None, "comparator": None}
+        operands: tuple[Node, ...] = ()
+        if tree.terminology is not None:
+            message = "retrieves filtered by codes need terminology, which is not read"
+            raise self.fail("terminology", message, tree.span)
+        return Node("Retrieve", operands, attrs, span=tree.span, result=ListType(kind))

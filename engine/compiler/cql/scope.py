@@ -1,0 +1,92 @@
+"""What names mean while a library is translated: its own definitions, those of included libraries, and the aliases of queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.compiler.cql.types import Type
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A definition as other libraries see it.
+
+    `kind` is the ELM reference: ExpressionRef, ParameterRef, CodeRef, ...; `owner` is the library as `name|version`; `value` is the value
+    of what needs no computing, and `context` for the patient of a context.
+    """
+
+    name: str
+    kind: str
+    type: Type
+    python: str
+    owner: str = ""
+    private: bool = False
+    context: str | None = None
+    value: Any = None
+
+
+@dataclass(slots=True, eq=False)
+class ExportedFunction:
+    """A function as its callers see it; `result` is None until its body has been translated."""
+
+    name: str
+    operands: tuple[Type, ...]
+    result: Type | None
+    python: str
+    owner: str = ""
+    fluent: bool = False
+    private: bool = False
+    external: bool = False
+    context: str | None = None
+    operand_names: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Symbols:
+    """The definitions of one library."""
+
+    name: str
+    version: str | None
+    definitions: dict[str, Exported] = field(default_factory=dict)
+    functions: dict[str, list[ExportedFunction]] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Name and version, as one text."""
+        return f"{self.name}|{self.version}" if self.version else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A name inside an expression: an alias, a let, an operand of a function, or the total of an aggregate."""
+
+    name: str
+    kind: str
+    type: Type
+    scope: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Names that hold in an expression, the innermost last. `this` is `$this`; `implicit` is what bare names are looked up on."""
+
+    locals: tuple[Local, ...] = ()
+    this: Local | None = None
+    index: Local | None = None
+    total: Local | None = None
+    implicit: Local | None = None
+
+    def find(self, name: str) -> Local | None:
+        """The innermost meaning of a name."""
+        return next((local for local in reversed(self.locals) if local.name == name), None)
+
+    def plus(self, *locals_: Local, **others: Any) -> Scope:
+        """This scope with more names."""
+        return Scope(
+            (*self.locals, *locals_),
+            others.get("this", self.this),
+            others.get("index", self.index),
+            others.get("total", self.total),
+            others.get("implicit", self.implicit),
+        )
