@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -86,4 +87,7 @@ class ModuleText:
 
     def overload(self, overload: Overload) -> str:
         """A module-level name for the function of an overload."""
-        return self.constant(overload.reference, overload.function.__name__ + "_")
+        name = overload.function.__name__
+        if not name.isidentifier():
+            name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", overload.operator).lower()
+        return self.constant(overload.reference, name + "_")

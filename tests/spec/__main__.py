@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.spec.fhirpath_suite import SUITES
 from tests.spec.gaps import Gap, compare_with_gaps, load_gaps
 from tests.spec.model import Report
+from tests.spec.suites import SUITES
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -32,7 +32,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A suite: the file that must be there, and the function that runs it."""
+    """A suite: the file or folder that must be there, and the function that runs it."""
 
     name: str
     file: str
@@ -44,7 +44,7 @@ class Suite:
     def missing(self) -> str | None:
         """Why the suite cannot run here, or None."""
         path = self.path()
-        return None if path.is_file() else f"{path} is not there (CONFORMANCE_DIR names another place)"
+        return None if path.exists() else f"{path} is not there (CONFORMANCE_DIR names another place)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.spec.fhirpath_suite import SUITES
 from tests.spec.gaps import compare_with_gaps, load_gaps
 from tests.spec.model import Suite
+from tests.spec.suites import SUITES
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)

@@ -58,7 +58,7 @@ CM = Quantity(D("3.5"), "cm")
         ("Power", "Long, Long", (10, 10), 10_000_000_000),
         ("Multiply", "Decimal, Decimal", (D("0.00000001"), D("0.1")), D("0E-8")),
         ("Subtract", "Decimal, Decimal", (D("1E28"), D("0.00000001")), D("9999999999999999999999999999.99999999")),
-        ("Add", "Decimal, Decimal", (D("9999999999999999999999999999"), D(1)), None),
+        ("Add", "Decimal, Decimal", (D("9999999999999999999999999999"), D(2)), None),
         ("TruncatedDivide", "Decimal, Decimal", (D("10.1"), D("-3.1")), D(-3)),
         ("TruncatedDivide", "Quantity, Quantity", (Quantity(D("4.14"), "m"), Quantity(D("2.06"), "m")), Quantity(D(2), "m")),
         ("Modulo", "Quantity, Quantity", (CM, Quantity(D(3), "cm")), Quantity(D("0.5"), "cm")),

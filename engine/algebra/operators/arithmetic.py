@@ -20,7 +20,8 @@ MAX_LONG = 9223372036854775807
 MIN_LONG = -9223372036854775808
 
 
-MAX_DECIMAL = Decimal("9999999999999999999999999999.99999999")
+# What 28 digits before the point hold; the official tests step from 10^28 itself to the greatest value below.
+LIMIT_DECIMAL = Decimal(10) ** 28
 
 
 def in_decimal(value: Decimal) -> Decimal | None:
@@ -28,7 +29,7 @@ def in_decimal(value: Decimal) -> Decimal | None:
     exponent = value.as_tuple().exponent
     if exponent.__class__ is int and exponent < -8:
         value = value.quantize(_PLACES, rounding=ROUND_HALF_UP, context=_WIDE)
-    return value if -MAX_DECIMAL <= value <= MAX_DECIMAL else None
+    return value if -LIMIT_DECIMAL <= value <= LIMIT_DECIMAL else None
 
 
 def in_integer(value: int) -> int | None:
@@ -126,14 +127,38 @@ def duration_unit(quantity: Quantity) -> str:
     raise EvaluationError("time-unit", f"'{quantity.unit}' is not a unit of time; it cannot be added to a date or time")
 
 
-@operator("Add", "(Date, Quantity) Date?", "(DateTime, Quantity) DateTime?", "(Time, Quantity) Time?")
+_MOVED = ("(Date, Quantity) Date?", "(DateTime, Quantity) DateTime?", "(Time, Quantity) Time?")
+
+
+@operator("Add", *_MOVED, language="fhirpath")
 def add_duration(a: Any, b: Quantity) -> Any:
     return t.add(a, b.value, duration_unit(b))
 
 
-@operator("Subtract", "(Date, Quantity) Date?", "(DateTime, Quantity) DateTime?", "(Time, Quantity) Time?")
+@operator("Subtract", *_MOVED, language="fhirpath")
 def subtract_duration(a: Any, b: Quantity) -> Any:
     return t.add(a, -b.value, duration_unit(b))
+
+
+def _moved(a: Any, amount: Decimal, unit: str) -> Any:
+    """CQL has an error where FHIRPath has nothing. Raises EvaluationError `overflow` beyond the years 1 to 9999."""
+    if a.__class__ is Uncertainty:
+        low, high = _moved(a.low, amount, unit), _moved(a.high, amount, unit)
+        return Uncertainty(low, high)
+    found = t.add(a, amount, unit)
+    if found is None:
+        raise EvaluationError("overflow", f"{a} moved by {amount} {unit}s is beyond the years 1 to 9999")
+    return found
+
+
+@operator("Add", *_MOVED, language="cql")
+def add_duration_within(a: Any, b: Quantity) -> Any:
+    return _moved(a, b.value, duration_unit(b))
+
+
+@operator("Subtract", *_MOVED, language="cql")
+def subtract_duration_within(a: Any, b: Quantity) -> Any:
+    return _moved(a, -b.value, duration_unit(b))
 
 
 def _whole_seconds(b: Quantity) -> Decimal:
@@ -338,7 +363,8 @@ def _rounded(value: Decimal) -> Decimal | None:
 @operator("Exp", "(Decimal) Decimal?", fhirpath="exp", cql="Exp", section="Arithmetic: Exp")
 def exp(a: Decimal) -> Decimal | None:
     try:
-        return _rounded(_WIDE.exp(a))
+        found = _rounded(_WIDE.exp(a))
+        return None if found is None else in_decimal(found)
     except (InvalidOperation, OverflowError, ArithmeticError):
         return None
 

@@ -112,9 +112,19 @@ def string_of_number(a: Any) -> str:
     return format(a, "f") if isinstance(a, Decimal) else str(a)
 
 
-@operator("ToString", "(Date) String", "(DateTime) String", "(Time) String", "(Quantity) String")
+@operator("ToString", "(Date) String", "(Time) String", "(Quantity) String")
 def string_of_value(a: Any) -> str:
     return str(a)
+
+
+@operator("ToString", "(DateTime) String", language="fhirpath")
+def string_of_datetime(a: Any) -> str:
+    return str(a)
+
+
+@operator("ToString", "(DateTime) String", language="cql")
+def string_of_datetime_plain(a: Any) -> str:
+    return str(a).removesuffix("T")
 
 
 @operator("ToDate", "(Date) Date", fhirpath="toDate", cql="ToDate", section="Conversion: toDate")

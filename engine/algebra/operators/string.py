@@ -147,7 +147,7 @@ def matches_full(text: str, regex: str) -> bool:
     return pattern(regex).fullmatch(text) is not None
 
 
-_GROUP = re.compile(r"\$(\d+)|\$\{(\w+)\}|\\")
+_GROUP = re.compile(r"\$(\d+)|\$\{(\w+)\}|\\(\$)?")
 
 
 @operator(
@@ -162,8 +162,8 @@ def replace_matches(text: str, regex: str, substitution: str) -> str:
         return text
 
     def group(match: re.Match[str]) -> str:
-        if match.group() == "\\":
-            return "\\\\"
+        if match.group().startswith("\\"):
+            return match[3] or "\\\\"  # `\$` is the character itself
         return f"\\g<{match.group(1) or match.group(2)}>"
 
     try:

@@ -136,10 +136,25 @@ def _whole(a: dt.datetime, b: dt.datetime, unit: str) -> int:
     return (delta // dt.timedelta(milliseconds=1)) // _MILLISECONDS[unit]
 
 
+def _counted(value: Any, unit: str) -> tuple[dt.datetime, dt.datetime]:
+    """Earliest and latest moment for counting whole periods.
+
+    Seconds and milliseconds are one precision with decimals, so a second without milliseconds is the second itself. A time of day
+    that tells the unit is taken at the start of what it does not tell: the official tests count one hour from 6 to 7:00:00.
+    """
+    low, high = extent(value)
+    parts = value._parts
+    if value.__class__ is Time:
+        return (low, low) if parts[_INDEX[unit] - 3] is not None else (low, high)
+    if value.__class__ is DateTime and parts[5] is not None:
+        return low, low
+    return low, high
+
+
 def duration(a: Any, b: Any, unit: str) -> tuple[int, int]:
     """Fewest and most whole periods of a unit from `a` to `b` (CQL: Duration)."""
-    low_a, high_a = extent(a)
-    low_b, high_b = (moment + _shift(a, b) for moment in extent(b))
+    low_a, high_a = _counted(a, unit)
+    low_b, high_b = (moment + _shift(a, b) for moment in _counted(b, unit))
     return _whole(high_a, low_b, unit), _whole(low_a, high_b, unit)
 
 

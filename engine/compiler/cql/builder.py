@@ -134,7 +134,11 @@ class Builder:
             return Node("Box", (node,), {"type": source.element, "many": True}, span=node.span, result=target)
         if isinstance(source, ListType) and isinstance(target, ListType) and source != target:
             inner = source.element
-            if isinstance(inner, Named) and self.raw(inner) and (target.element == ANY or isinstance(target.element, ChoiceType)):
+            if (
+                isinstance(inner, Named)
+                and self.raw(inner)
+                and (target.element == ANY or isinstance(target.element, ChoiceType))
+            ):
                 return Node("Box", (node,), {"type": inner, "many": True}, span=node.span, result=target)
         return node if general or node.result == target else replace(node, result=target)
 
@@ -294,6 +298,9 @@ class Builder:
         for formal, kind in zip(formals, kinds, strict=True):
             self.types.candidates(formal, kind, found)
         options = found.get("T", [])
+        if options and options[0] == ANY:
+            return ({"T": ANY},)
+        options = [o for o in options if o != ANY]
         if name not in _STRUCTURAL:
             options = [o for o in options if self.types.unwrapped(o) is None or o == self.types.unwrapped(o)]
         if not options:
@@ -323,8 +330,10 @@ class Builder:
         takes = "; ".join(dict.fromkeys(f"({', '.join(o.parameters)})" for o in operator.of("cql")))
         hint = f"it takes {takes}"
         for operand in operands:
-            if isinstance(operand.result, ListType) and len(operands) == 2 and not any(
-                p.startswith("List") for o in operator.of("cql") for p in o.parameters
+            if (
+                isinstance(operand.result, ListType)
+                and len(operands) == 2
+                and not any(p.startswith("List") for o in operator.of("cql") for p in o.parameters)
             ):
                 hint = f"{operand.result} is a list: take one element, or use a query"
         return self.fail("no-overload", f"{shown} cannot take ({given})", span, hint)

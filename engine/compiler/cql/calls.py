@@ -27,7 +27,6 @@ from engine.compiler.cql.types import (
     Type,
 )
 from engine.compiler.elm import Node
-from engine.compiler.syntax import Expression
 
 _CONVERSIONS = (
     "Boolean", "Concept", "Date", "DateTime", "Decimal", "Integer", "Long", "Quantity", "Ratio", "String", "Time",
@@ -47,9 +46,6 @@ _HELPERS = {
 
 class CallTranslator(TimingTranslator):
     """Function calls."""
-
-    def expressions(self, trees: tuple[Expression, ...], scope: Scope) -> list[Node]:
-        raise NotImplementedError
 
     def call(self, tree: s.Call, scope: Scope) -> Node:
         if tree.source is None:
@@ -191,10 +187,10 @@ class CallTranslator(TimingTranslator):
         if not any(functions for _, functions in places):
             return None
         arguments = [source, *self.expressions(tree.arguments, scope)]
-        for alias, functions in places:
-            found = self.choose(functions, arguments)
-            if found is not None:
-                return self.invoke(found, alias, arguments, tree.span, fluent=True)
+        for library, functions in places:
+            chosen = self.choose(functions, arguments)
+            if chosen is not None:
+                return self.invoke(chosen, library, arguments, tree.span, fluent=True)
         everything = [f for _, functions in places for f in functions]
         if tree.name in METHODS:
             return None
@@ -287,7 +283,12 @@ class CallTranslator(TimingTranslator):
         target = arguments[-1].result if at else None
         if target is not None and (self.types.unwrapped(target) or target) == DATETIME:
             birth = arguments[0]
-            if (self.types.unwrapped(birth.result) or birth.result) == DATE and precision in ("year", "month", "week", "day"):
+            if (self.types.unwrapped(birth.result) or birth.result) == DATE and precision in (
+                "year",
+                "month",
+                "week",
+                "day",
+            ):
                 arguments = [birth, self.op("DateFrom", [arguments[1]], tree.span)]
         operator = "CalculateAgeAt" if at else "CalculateAge"
         return self.op(operator, arguments, tree.span, precision=precision, shown=name)

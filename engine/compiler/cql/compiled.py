@@ -293,8 +293,10 @@ class Loaded:
         return bound
 
 
-def compile_expression(text: str, name: str = "expression", prelude: str = "") -> Loaded:
+def compile_expression(
+    text: str, name: str = "expression", prelude: str = "", options: Options | None = None
+) -> Loaded:
     """One expression as a library with the define `expression`; `prelude` are definitions that stand before it."""
     head = prelude + ("\n" if prelude else "")
     source = Source(name, f"{head}define expression: {text}")
-    return Loaded(Compiler().compile(source))
+    return Loaded(Compiler(options=options).compile(source))

@@ -162,6 +162,14 @@ def _property(e: E, node: Node) -> str:
 # -- types
 
 
+@emits("IsNull")
+def _is_null(e: E, node: Node) -> str:
+    (operand,) = node.operands
+    if operand.kind in ("Literal", "Null"):
+        return str(operand.kind == "Null")
+    return f"({e.value(operand)} is None)"
+
+
 @emits("Is")
 def _is(e: E, node: Node) -> str:
     return f"{e.constant(TypeTest(node.attrs['type']))}({e.value(node.operands[0])})"

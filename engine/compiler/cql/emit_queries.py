@@ -151,10 +151,7 @@ def _from(e: E, attrs: Clause, sources: list[Clause], bound: dict[int, str], bod
 def lets(e: E, attrs: Clause, hoisted: dict[int, str], body: Callable[[], None]) -> None:
     """Let clauses that are used, then relations and where."""
     used = {
-        below.attrs["scope"]
-        for child in attrs["_children"]
-        for below in child.walk()
-        if below.kind == "QueryLetRef"
+        below.attrs["scope"] for child in attrs["_children"] for below in child.walk() if below.kind == "QueryLetRef"
     }
     for let in attrs["lets"]:
         if let["scope"] in used:
@@ -211,7 +208,9 @@ def _any(e: E, node: Node, scope: int, condition: Node) -> str:
 
 def _independent(node: Node, scopes: set[int]) -> bool:
     """Whether a node does not depend on some scopes."""
-    return not any(below.attrs.get("scope") in scopes for below in node.walk() if below.kind in ("AliasRef", "QueryLetRef"))
+    return not any(
+        below.attrs.get("scope") in scopes for below in node.walk() if below.kind in ("AliasRef", "QueryLetRef")
+    )
 
 
 def _each(e: E, node: Node, body: Body) -> bool:

@@ -196,9 +196,7 @@ class CqlEmitter(ModuleText):
         if overload is None:
             raise NotImplementedError(f"the node {node.kind} cannot be emitted")
         operands = [self.value(operand) for operand in node.operands]
-        optional = (
-            [] if overload.nulls == "handled" else [i for i, o in enumerate(node.operands) if self.nullable(o)]
-        )
+        optional = [] if overload.nulls == "handled" else [i for i, o in enumerate(node.operands) if self.nullable(o)]
         for index in optional:
             operands[index] = self.temp(operands[index])
         if any(operands[index] == "None" for index in optional):
@@ -257,7 +255,9 @@ class CqlEmitter(ModuleText):
     def certain(self, node: Node) -> bool:
         """Whether the value of a node is never an Uncertainty."""
         if node.kind in _CERTAIN or node.result not in (INTEGER,) and node.kind not in ("Start", "End"):
-            return node.kind not in ("AliasRef", "ExpressionRef", "FunctionRef", "QueryLetRef") or node.result != INTEGER
+            return (
+                node.kind not in ("AliasRef", "ExpressionRef", "FunctionRef", "QueryLetRef") or node.result != INTEGER
+            )
         return node.kind in _ARITHMETIC and all(self.certain(o) for o in node.operands)
 
     def solid_elements(self, node: Node) -> bool:

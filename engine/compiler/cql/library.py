@@ -90,9 +90,7 @@ class LibraryTranslator(Translator):
         name = tree.name or "expression"
         super().__init__(source, TypeSystem(), Symbols(name, tree.version), included)
         models = model_types(tree.usings, self.fail)
-        self.types = TypeSystem(
-            models, list_demotion=options.list_demotion, list_promotion=options.list_promotion
-        )
+        self.types = TypeSystem(models, list_demotion=options.list_demotion, list_promotion=options.list_promotion)
         self.tree = tree
         self.typed = TypedLibrary(source, tree, self.symbols, included)
         self.owner = self.symbols.key
@@ -148,7 +146,9 @@ class LibraryTranslator(Translator):
     def terminologies(self) -> None:
         tree = self.tree
         for system in tree.codesystems:
-            self.terminology_definition(system, "CodeSystemRef", t.CODESYSTEM, CodeSystem(system.id, system.version, system.name))
+            self.terminology_definition(
+                system, "CodeSystemRef", t.CODESYSTEM, CodeSystem(system.id, system.version, system.name)
+            )
         for values in tree.valuesets:
             systems = []
             for names, span in values.codesystems:
@@ -163,7 +163,9 @@ class LibraryTranslator(Translator):
                 system = self.code_system(code.system, code.system_span)
             except Abort:
                 continue
-            self.terminology_definition(code, "CodeRef", t.CODE, Code(code.code, system.id, system.version, code.display))
+            self.terminology_definition(
+                code, "CodeRef", t.CODE, Code(code.code, system.id, system.version, code.display)
+            )
         for concept in tree.concepts:
             codes: list[Code] = []
             for names, span in concept.codes:

@@ -40,6 +40,15 @@ class NameTranslator(Builder):
     def expression(self, tree: Expression, scope: Scope) -> Node:
         raise NotImplementedError
 
+    def expressions(self, trees: tuple[Expression, ...], scope: Scope) -> list[Node]:
+        raise NotImplementedError
+
+    def conversion_to(self, operand: Node, target: Type, span: Span) -> Node:
+        raise NotImplementedError
+
+    def converts_to(self, name: str, arguments: list[Node], tree: s.Call) -> Node:
+        raise NotImplementedError
+
     def definition(self, name: str, span: Span) -> Exported | None:
         """A definition of this library by name, translated first if it has not been."""
         return self.symbols.definitions.get(name)
@@ -118,7 +127,7 @@ class NameTranslator(Builder):
         if found is not None:
             return self.reference(found, None, span)
         if name in self.included:
-            message = f"{name} is a library; name what it defines: {name}.\"...\""
+            message = f'{name} is a library; name what it defines: {name}."..."'
             raise self.fail("unknown-name", message, span)
         known = [x.name for x in scope.locals] + list(self.known_names())
         hint = self.nearest(name, known)
@@ -285,7 +294,12 @@ class NameTranslator(Builder):
         symbols = self.symbols
         if len(names) > 1:
             if names[0] not in self.included:
-                raise self.fail("unknown-name", f"no library is included as {names[0]!r}", span, self.nearest(names[0], self.included))
+                raise self.fail(
+                    "unknown-name",
+                    f"no library is included as {names[0]!r}",
+                    span,
+                    self.nearest(names[0], self.included),
+                )
             symbols = self.included[names[0]]
         found = symbols.definitions.get(names[-1])
         if found is None or found.kind != kind:

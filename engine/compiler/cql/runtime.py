@@ -258,11 +258,15 @@ def choice_of(value: dict[str, Any], names: tuple[tuple[str, str], ...]) -> Any:
 
 
 _SYSTEM_CLASSES: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "System.Quantity": lambda x: Quantity(x["value"], x.get("unit") or "1", False) if x.get("value") is not None else None,
+    "System.Quantity": lambda x: (
+        Quantity(x["value"], x.get("unit") or "1", False) if x.get("value") is not None else None
+    ),
     "System.Code": lambda x: Code(x.get("code"), x.get("system"), x.get("version"), x.get("display")),
     "System.Concept": lambda x: Concept(tuple(x.get("codes") or ()), x.get("display")),
     "System.Ratio": lambda x: Ratio(x.get("numerator"), x.get("denominator")),
-    "System.ValueSet": lambda x: ValueSet(x.get("id"), x.get("version"), x.get("name"), tuple(x.get("codesystems") or ())),
+    "System.ValueSet": lambda x: ValueSet(
+        x.get("id"), x.get("version"), x.get("name"), tuple(x.get("codesystems") or ())
+    ),
     "System.CodeSystem": lambda x: CodeSystem(x.get("id"), x.get("version"), x.get("name")),
 }
 

@@ -9,7 +9,7 @@ from engine.algebra.diagnostic import Span
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.query_translation import QueryTranslator
 from engine.compiler.cql.scope import Scope
-from engine.compiler.cql.types import BOOLEAN, IntervalType, ListType, Type
+from engine.compiler.cql.types import ANY, BOOLEAN, IntervalType, ListType, Type
 from engine.compiler.elm import Node
 
 
@@ -102,9 +102,12 @@ class TimingTranslator(QueryTranslator):
         nested = isinstance(container, ListType) and container.element == shape
         if isinstance(shape, (IntervalType, ListType)) and not nested:
             return self.op(name, [left, right], span, precision=p.precision, shown=_shown(p))
-        if part.kind == "Null" and isinstance(container, IntervalType):
+        untyped = part.kind == "Null" and part.result == ANY
+        if untyped and (isinstance(container, IntervalType) or (isinstance(container, ListType) and not p.proper)):
             return self.op(name, [left, right], span, precision=p.precision, shown=_shown(p))
-        member = {"IncludedIn": "In", "Includes": "Contains", "ProperIncludedIn": "ProperIn"}.get(name, "ProperContains")
+        member = {"IncludedIn": "In", "Includes": "Contains", "ProperIncludedIn": "ProperIn"}.get(
+            name, "ProperContains"
+        )
         return self.op(member, [left, right], span, precision=p.precision, shown=_shown(p))
 
     def within(self, p: c.Phrase, left: Node, right: Node, span: Span) -> Node:

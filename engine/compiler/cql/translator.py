@@ -35,6 +35,11 @@ _PREFIXES = {
 }  # fmt: skip
 _LIMITS = {"Integer": 2147483647, "Long": 9223372036854775807}
 _MAX_DECIMAL_DIGITS = 28
+_TEMPORAL_LITERALS: dict[str, Callable[[str], Any]] = {
+    "Date": Date.parse,
+    "DateTime": DateTime.parse,
+    "Time": Time.parse,
+}
 
 
 class Translator(CallTranslator):
@@ -96,7 +101,7 @@ class Translator(CallTranslator):
 
     def temporal_literal(self, kind: str, text: str, span: Span) -> Node:
         try:
-            value: Any = {"Date": Date, "DateTime": DateTime, "Time": Time}[kind].parse(text)
+            value = _TEMPORAL_LITERALS[kind](text)
         except ValueError as error:
             raise self.fail("literal", f"@{text} is no {kind}: {error}", span) from None
         return self.literal(value, t.system(kind), span)
@@ -116,7 +121,9 @@ class Translator(CallTranslator):
 
     def ratio_literal(self, tree: c.RatioLiteral, scope: Scope) -> Node:
         parts = [self.to(self.expression(x, scope), t.QUANTITY) for x in (tree.numerator, tree.denominator)]
-        values = [p.attrs["value"] if p.kind == "Literal" else Quantity(Decimal(p.operands[0].attrs["value"])) for p in parts]
+        values = [
+            p.attrs["value"] if p.kind == "Literal" else Quantity(Decimal(p.operands[0].attrs["value"])) for p in parts
+        ]
         return self.literal(Ratio(values[0], values[1]), t.RATIO, tree.span)
 
     # -- operators
@@ -147,7 +154,9 @@ class Translator(CallTranslator):
         if operator in ("and", "or", "xor", "implies"):
             return self.logical(operator.capitalize(), (left, right), tree.span)
         if operator == "&":
-            both = [self.coalesced(self.to(x, STRING), self.literal("", STRING, x.span), tree.span) for x in (left, right)]
+            both = [
+                self.coalesced(self.to(x, STRING), self.literal("", STRING, x.span), tree.span) for x in (left, right)
+            ]
             return self.op("Concatenate", both, tree.span)
         if operator == "+" and (left.result == STRING or right.result == STRING):
             return self.op("Concatenate", [left, right], tree.span, shown="+")
@@ -185,7 +194,11 @@ class Translator(CallTranslator):
         if name in _PREFIXES:
             if name == "timezone from":
                 self.report(
-                    "deprecated", "'timezone from' is from CQL 1.2", tree.span, "write 'timezoneoffset from'", warning=True
+                    "deprecated",
+                    "'timezone from' is from CQL 1.2",
+                    tree.span,
+                    "write 'timezoneoffset from'",
+                    warning=True,
                 )
             return self.op(_PREFIXES[name], [operand], tree.span, shown=name)
         return self.component_from(name.split()[0], operand, tree.span)
@@ -260,7 +273,9 @@ class Translator(CallTranslator):
             return self.in_terminology(left, right, tree.span)
         if tree.operator == "contains" and left.result in (t.VALUESET, t.CODESYSTEM):
             return self.in_terminology(right, left, tree.span)
-        return self.op("In" if tree.operator == "in" else "Contains", [left, right], tree.span, precision=tree.precision)
+        return self.op(
+            "In" if tree.operator == "in" else "Contains", [left, right], tree.span, precision=tree.precision
+        )
 
     def in_terminology(self, code: Node, terminology: Node, span: Span) -> Node:
         if terminology.result == t.CODESYSTEM:
@@ -301,10 +316,16 @@ class Translator(CallTranslator):
     def interval_of(self, low: Node, high: Node, low_closed: bool, high_closed: bool, span: Span) -> Node:
         low, high = (self.to(x, self.types.unwrapped(x.result) or x.result) for x in (low, high))
         point = self.types.common([low.result, high.result])
-        if isinstance(point, (t.ChoiceType, ListType, IntervalType, TupleType)) or point in (BOOLEAN, t.CODE, t.CONCEPT):
+        if isinstance(point, (t.ChoiceType, ListType, IntervalType, TupleType)) or point in (
+            BOOLEAN,
+            t.CODE,
+            t.CONCEPT,
+        ):
             raise self.fail("type", f"an interval cannot run from {low.result} to {high.result}", span)
         attrs = {"low_closed": low_closed, "high_closed": high_closed}
-        return Node("Interval", (self.to(low, point), self.to(high, point)), attrs, span=span, result=IntervalType(point))
+        return Node(
+            "Interval", (self.to(low, point), self.to(high, point)), attrs, span=span, result=IntervalType(point)
+        )
 
     def list_selector(self, tree: c.ListSelector, scope: Scope) -> Node:
         elements = self.expressions(tree.elements, scope)

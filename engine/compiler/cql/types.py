@@ -319,15 +319,11 @@ class TypeSystem:
                 return Conversion(1, "upcast", target, source=source)
             reachable = [o for o in source.options if self.conversion(o, target) is not None]
             return Conversion(3, "upcast", target, source=source) if reachable else None
-        found = [
-            (option, step) for option in source.options if (step := self.conversion(option, target)) is not None
-        ]
+        found = [(option, step) for option in source.options if (step := self.conversion(option, target)) is not None]
         if not found:
             return None
         plain = all(step.kind in ("same", "upcast") for _, step in found)
-        return Conversion(
-            3 + min(step.cost for _, step in found), "as" if plain else "members", target, source=source
-        )
+        return Conversion(3 + min(step.cost for _, step in found), "as" if plain else "members", target, source=source)
 
     def _to_choice(self, source: Type, target: ChoiceType) -> Conversion | None:
         best: Conversion | None = None
@@ -384,6 +380,9 @@ class TypeSystem:
                 self.candidates(formal.element, actual, found)
         elif isinstance(formal, IntervalType):
             if isinstance(actual, IntervalType):
+                if actual.point == ANY and isinstance(formal.point, Var):
+                    # an interval of nulls that stands first says that nothing is known of the points
+                    found.setdefault(formal.point.name, []).append(ANY)
                 self.candidates(formal.point, actual.point, found)
             else:
                 unwrapped = self.unwrapped(actual)

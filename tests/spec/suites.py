@@ -1,0 +1,7 @@
+"""All official suites."""
+
+from __future__ import annotations
+
+from tests.spec import cql_suite, fhirpath_suite
+
+SUITES = (*fhirpath_suite.SUITES, *cql_suite.SUITES)
