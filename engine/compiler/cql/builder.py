@@ -146,7 +146,7 @@ class Builder:
         """Whether values of a type are plain JSON that does not name its type."""
         namespace, _, name = kind.name.partition(".")
         model = self.types.models.get(namespace)
-        return model is not None and model.kind(name) != "resource"
+        return model is not None and model.is_raw(name)
 
     def retype(self, node: Node, target: Type) -> Node:
         """The same value under a more special type: what is null or empty in it fits any."""

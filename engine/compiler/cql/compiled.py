@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import localcontext
@@ -16,17 +16,20 @@ from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
 from engine.algebra.operators.registry import OverloadReference
-from engine.compiler.cql import emit_logic, emit_nodes, emit_queries
+from engine.artifacts.models import load_model
+from engine.artifacts.models.modelinfo import ModelInfo
+from engine.compiler.cql import emit_fhir, emit_logic, emit_nodes, emit_queries
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.emitter import CqlEmitter, identifier
 from engine.compiler.cql.library import HELPERS, LibraryTranslator, Options, TypedLibrary
+from engine.compiler.cql.models import CqlModel, FhirTypes, ProfiledTypes
 from engine.compiler.cql.parser import parse_library
 from engine.compiler.cql.runtime import NAMES, Run, once
 from engine.compiler.cql.scope import Exported, Symbols
 from engine.compiler.cql.types import Type
 from engine.compiler.program import offset_of, position_of, positioned
 
-_REGISTERED = (emit_logic, emit_nodes, emit_queries)
+_REGISTERED = (emit_fhir, emit_logic, emit_nodes, emit_queries)
 _DEPTH = 20_000
 PRECISION = 46
 
@@ -94,11 +97,28 @@ def deep_recursion() -> Iterator[None]:
 class Compiler:
     """Compiles libraries; `find(name, version)` gives the text of an included one, None where there is none."""
 
-    def __init__(self, find: Finder | None = None, options: Options | None = None) -> None:
+    def __init__(
+        self, find: Finder | None = None, options: Options | None = None, model_infos: Iterable[ModelInfo] = ()
+    ) -> None:
         self.find = find
+        self._infos = list(model_infos)
+        self._models: dict[tuple[str, str | None], CqlModel] = {}
         self.options = options or Options()
         self._compiled: dict[tuple[str, str | None], Compiled] = {}
         self._open: list[str] = []
+
+    def model(self, name: str, version: str | None) -> CqlModel | None:
+        """A data model by its name and version. Raises ValueError for a version of FHIR that is not known."""
+        key = (name, version)
+        if key not in self._models:
+            if name == "FHIR":
+                self._models[key] = FhirTypes(load_model(version or "4.0.1"))
+            else:
+                fitting = [i for i in self._infos if i.name == name and version in (None, i.version)]
+                if not fitting:
+                    return None
+                self._models[key] = ProfiledTypes(fitting[-1], load_model("4.0.1"))
+        return self._models[key]
 
     def compile(self, source: Source) -> Compiled:
         """A library from its text. Raises DiagnosticError with all that is wrong in it, errors first."""
@@ -113,7 +133,7 @@ class Compiler:
         for include in tree.includes:
             if include.name.rpartition(".")[2] == HELPERS:
                 symbols.setdefault(include.alias, Symbols(HELPERS, include.version))
-        typed = LibraryTranslator(source, tree, symbols, self.options).translate()
+        typed = LibraryTranslator(source, tree, symbols, self.options, self.model).translate()
         problems += typed.diagnostics
         if any(d.severity == "error" for d in problems):
             raise DiagnosticError(sorted(problems, key=lambda d: (d.severity, d.span.start if d.span else 0)))
@@ -168,7 +188,7 @@ class Compiler:
 
 def emit_library(typed: TypedLibrary, includes: dict[str, Compiled], problems: list[Diagnostic]) -> Compiled:
     """Python text for a typed library."""
-    emitter = CqlEmitter()
+    emitter = CqlEmitter(typed.types)
     emitter.emit("from __future__ import annotations")
     source, symbols = typed.source, typed.symbols
     for parameter in typed.parameters:

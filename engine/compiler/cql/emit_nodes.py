@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from engine.algebra import points as p
 from engine.algebra.temporal import DateTime
 from engine.compiler.cql.emitter import CqlEmitter, emits
-from engine.compiler.cql.runtime import TypeTest
-from engine.compiler.cql.types import DATETIME, IntervalType, ListType, Named, Type
+from engine.compiler.cql.types import IntervalType, ListType, Named, Type
 from engine.compiler.elm import Node
 
 E = CqlEmitter
@@ -153,10 +150,7 @@ def _property(e: E, node: Node) -> str:
     if attrs.get("system"):
         text = f"{{0}}.{path}"
         return guarded(e, source, f"list({text})" if isinstance(node.result, ListType) else text)
-    names = attrs["json"]
-    if len(names) == 1:
-        return guarded(e, source, f"{{0}}.get({names[0][0]!r})")
-    return guarded(e, source, f"choice_of({{0}}, {e.constant(tuple(names))})")
+    raise AssertionError(f"the element {path} has no way to be read")
 
 
 # -- types
@@ -172,7 +166,7 @@ def _is_null(e: E, node: Node) -> str:
 
 @emits("Is")
 def _is(e: E, node: Node) -> str:
-    return f"{e.constant(TypeTest(node.attrs['type']))}({e.value(node.operands[0])})"
+    return f"{e.type_test(node.attrs['type'])}({e.value(node.operands[0])})"
 
 
 @emits("As")
@@ -184,7 +178,7 @@ def _as(e: E, node: Node) -> str:
     if node.attrs.get("retype"):
         return e.value(operand)
     name = "cast_to" if node.attrs.get("strict") else "as_type"
-    call = f"{name}({e.value(operand)}, {e.constant(TypeTest(kind))})"
+    call = f"{name}({e.value(operand)}, {e.type_test(kind)})"
     return f"unbox({call})" if node.attrs.get("unbox") else call
 
 
@@ -194,7 +188,7 @@ def _box(e: E, node: Node) -> str:
     if kind == "System.Long":
         items = "[None if x is None else Long(x) for x in {0}]" if node.attrs.get("many") else "Long({0})"
         return guarded(e, node.operands[0], items)
-    name = kind.partition(".")[2]
+    name = e.fhir_type(kind)
     items = f"[box(x, {name!r}) for x in {{0}}]" if node.attrs.get("many") else f"box({{0}}, {name!r})"
     return guarded(e, node.operands[0], items)
 
@@ -208,24 +202,6 @@ def _unbox(e: E, node: Node) -> str:
 def _to_list(e: E, node: Node) -> str:
     value = e.temp(e.value(node.operands[0]))
     return f"([] if {value} is None else [{value}])"
-
-
-_SYSTEM = {
-    "System.String": "to_text", "System.Boolean": "to_boolean", "System.Integer": "to_integer", "System.Long": "to_integer",
-    "System.Decimal": "to_decimal", "System.Date": "to_date", "System.DateTime": "to_datetime", "System.Time": "to_time",
-    "System.Quantity": "to_quantity", "System.Code": "to_code", "System.Concept": "to_concept", "System.Ratio": "to_ratio",
-}  # fmt: skip
-
-
-@emits("ToSystem")
-def _to_system(e: E, node: Node) -> str:
-    target = node.attrs["to"]
-    if isinstance(target, IntervalType):
-        name = "to_period" if target.point == DATETIME else "to_range"
-    else:
-        name = _SYSTEM[target.name]
-    call = f"{name}({'ev, ' if name == 'to_period' else ''}{{0}})"
-    return guarded(e, node.operands[0], f"ev.at({call})" if target == DATETIME else call)
 
 
 @emits("CanConvert")
@@ -253,7 +229,7 @@ def _members(e: E, node: Node) -> str:
     e.emit(f"{out} = None")
     word = "if"
     for kind, inner in node.attrs["options"]:
-        with e.block(f"{word} {e.constant(TypeTest(kind))}({value}):"):
+        with e.block(f"{word} {e.type_test(kind)}({value}):"):
             e.emit(f"{out} = {e.value(inner)}")
         word = "elif"
     return out
@@ -285,9 +261,3 @@ def _message(e: E, node: Node) -> str:
 @emits("Descendents")
 def _descendents(e: E, node: Node) -> str:
     return f"descendents({e.value(node.operands[0])}, {node.attrs['deep']})"
-
-
-@emits("Retrieve")
-def _retrieve(e: E, node: Node) -> str:
-    kind: Any = node.attrs["type"]
-    return f"ev.retrieve({kind.name.partition('.')[2]!r})"

@@ -12,8 +12,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from engine.algebra.diagnostic import Span
+from engine.compiler.cql.runtime import TypeTest
 from engine.compiler.cql.scope import Exported, ExportedFunction
-from engine.compiler.cql.types import BOOLEAN, INTEGER, ListType
+from engine.compiler.cql.types import (
+    BOOLEAN,
+    INTEGER,
+    ChoiceType,
+    IntervalType,
+    ListType,
+    Named,
+    Type,
+    TypeSystem,
+)
 from engine.compiler.elm import Node
 from engine.compiler.module_text import ModuleText
 
@@ -34,8 +44,9 @@ _LONGEST = 160
 class CqlEmitter(ModuleText):
     """Builds the text of the module of one library."""
 
-    def __init__(self) -> None:
+    def __init__(self, types: TypeSystem) -> None:
         super().__init__()
+        self.types = types
         self.names: dict[int, str] = {}
         self.solid: set[int] = set()
         self.preset: dict[int, str] = {}
@@ -92,6 +103,31 @@ class CqlEmitter(ModuleText):
         if found is None:
             found = self.imports[key] = f"{_identifier(library)}_{exported.python}"
         return found
+
+    def fhir_type(self, name: str) -> str:
+        """The FHIR type that values of a model's type have."""
+        namespace, _, short = name.partition(".")
+        model = self.types.models.get(namespace)
+        return (model.fhir_type(short) if model is not None else None) or short
+
+    def type_test(self, kind: Type) -> str:
+        """A module-level name for the test of a type."""
+        names: dict[str, str] = {}
+        version = "r4"
+        stack: list[Any] = [kind]
+        while stack:
+            found = stack.pop()
+            if isinstance(found, Named) and not found.name.startswith("System."):
+                names[found.name] = self.fhir_type(found.name)
+                model = self.types.models.get(found.name.partition(".")[0])
+                version = model.fhir.version if model is not None else version
+            elif isinstance(found, ListType):
+                stack.append(found.element)
+            elif isinstance(found, IntervalType):
+                stack.append(found.point)
+            elif isinstance(found, ChoiceType):
+                stack.extend(found.options)
+        return self.constant(TypeTest(kind, tuple(sorted(names.items())), version))
 
     # -- nodes
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from engine.algebra.clinical import Code, CodeSystem, Concept, ValueSet
 from engine.algebra.diagnostic import Diagnostic, Source, Span
-from engine.artifacts.models import load_model
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql import types as t
 from engine.compiler.cql.builder import Abort
 from engine.compiler.cql.emitter import identifier
+from engine.compiler.cql.models import CqlModel
 from engine.compiler.cql.scope import Exported, ExportedFunction, Local, Scope, Symbols
 from engine.compiler.cql.translator import Translator
 from engine.compiler.cql.types import Named, Type, TypeSystem
@@ -59,6 +59,7 @@ class TypedLibrary:
     source: Source
     tree: c.Library
     symbols: Symbols
+    types: TypeSystem
     included: dict[str, Symbols]
     defines: list[TypedDefine] = field(default_factory=list)
     parameters: list[TypedDefine] = field(default_factory=list)
@@ -66,33 +67,40 @@ class TypedLibrary:
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
 
-def model_types(usings: tuple[c.Using, ...], fail: Callable[..., Abort]) -> dict[str, Any]:
-    """The models that a library uses, by local name. Reports `unknown-model`."""
+ModelFinder = Callable[[str, str | None], CqlModel | None]
+
+
+def model_types(usings: tuple[c.Using, ...], find: ModelFinder, fail: Callable[..., Abort]) -> dict[str, Any]:
+    """The models that a library uses, by namespace. Reports `unknown-model`."""
     models: dict[str, Any] = {}
     for using in usings:
         if using.name == "System":
             continue
-        if using.name != "FHIR":
-            hint = "the data model that is known is FHIR: using FHIR version '4.0.1'"
-            fail("unknown-model", f"the model {using.name!r} is not known", using.span, hint)
-            continue
         try:
-            models[using.alias or using.name] = load_model(using.version or "4.0.1")
+            model = find(using.name, using.version)
         except ValueError as error:
             fail("unknown-model", str(error), using.span)
+            continue
+        if model is None:
+            hint = "FHIR is known; for another model give its ModelInfo file (XML)"
+            fail("unknown-model", f"the model {using.name!r} is not known", using.span, hint)
+            continue
+        models[model.namespace] = model
     return models
 
 
 class LibraryTranslator(Translator):
     """Translates one library. `included` holds the symbols of its includes by local name."""
 
-    def __init__(self, source: Source, tree: c.Library, included: dict[str, Symbols], options: Options) -> None:
+    def __init__(
+        self, source: Source, tree: c.Library, included: dict[str, Symbols], options: Options, find_model: ModelFinder
+    ) -> None:
         name = tree.name or "expression"
         super().__init__(source, TypeSystem(), Symbols(name, tree.version), included)
-        models = model_types(tree.usings, self.fail)
+        models = model_types(tree.usings, find_model, self.fail)
         self.types = TypeSystem(models, list_demotion=options.list_demotion, list_promotion=options.list_promotion)
         self.tree = tree
-        self.typed = TypedLibrary(source, tree, self.symbols, included)
+        self.typed = TypedLibrary(source, tree, self.symbols, self.types, included)
         self.owner = self.symbols.key
         self._python: set[str] = set()
         self._defines: dict[str, c.Define] = {}

@@ -89,7 +89,7 @@ class NameTranslator(Builder):
         if not self.types.models and len(names) == 1 and name[0].isupper():
             hint: str | None = self.nearest(name, SYSTEM_TYPES) or "name its model first: using FHIR version '4.0.1'"
         else:
-            known = [*SYSTEM_TYPES, *(n for m in self.types.models.values() for n in getattr(m, "resource_types", ()))]
+            known = [*SYSTEM_TYPES, *(n for m in self.types.models.values() for n in m.type_names())]
             hint = self.nearest(name, known)
         raise self.fail("unknown-type", f"there is no type {name!r}", span, hint)
 
@@ -177,14 +177,9 @@ class NameTranslator(Builder):
         if own is not None:
             return own.get(name)
         namespace, _, short = kind.name.partition(".")
-        model: Any = self.types.models.get(namespace)
-        if model is None:
-            return None
-        definition = model.element(short, name)
-        if definition is None:
-            return None
-        result: Type = t.choice(*(Named(f"{namespace}.{x}") for x in definition.types))
-        return ListType(result) if definition.many else result
+        model = self.types.models.get(namespace)
+        definition = model.element(short, name) if model is not None else None
+        return None if definition is None else definition.type
 
     def has_property(self, kind: Type, name: str) -> bool:
         if isinstance(kind, TupleType):
@@ -198,7 +193,7 @@ class NameTranslator(Builder):
     def is_primitive(self, kind: Named) -> bool:
         namespace, _, short = kind.name.partition(".")
         model = self.types.models.get(namespace)
-        return model is not None and model.kind(short) == "primitive"
+        return model is not None and model.is_primitive(short)
 
     def property(self, source: Node, name: str, name_span: Span, span: Span) -> Node:
         """`source.name`."""
@@ -234,18 +229,13 @@ class NameTranslator(Builder):
 
     def model_property(self, source: Node, kind: Named, name: str, found: Type, span: Span) -> Node:
         namespace, _, short = kind.name.partition(".")
-        model: Any = self.types.models[namespace]
-        definition = model.element(short, name)
-        attrs = {"path": name, "json": tuple(definition.json_names) or ((name, definition.types[0]),)}
-        attrs["many"] = definition.many
-        return Node("Property", (source,), attrs, span=span, result=found)
+        element = self.types.models[namespace].element(short, name)
+        return Node("ModelProperty", (source,), {"path": name, "element": element}, span=span, result=found)
 
     def element_names(self, kind: Named) -> list[str]:
         namespace, _, short = kind.name.partition(".")
-        model: Any = self.types.models.get(namespace)
-        if model is None:
-            return list(t.ELEMENTS.get(kind.name, {}))
-        return list(model.elements(short))
+        model = self.types.models.get(namespace)
+        return list(t.ELEMENTS.get(kind.name, {})) if model is None else model.element_names(short)
 
     def unknown_element(self, kind: Type, name: str, span: Span, known: list[str]) -> Exception:
         hint = self.nearest(name, known)

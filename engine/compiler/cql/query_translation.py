@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.algebra.diagnostic import Span
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql import types as t
 from engine.compiler.cql.builder import Abort
+from engine.compiler.cql.models import Retrievable
 from engine.compiler.cql.names import NameTranslator
+from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.scope import Local, Scope
 from engine.compiler.cql.types import ListType, Named, TupleType, Type
 from engine.compiler.elm import Node
@@ -163,12 +166,55 @@ class QueryTranslator(NameTranslator):
             message = "retrieves of related contexts ([x -> Type]) are not computed"
             raise self.fail("related-context", message, tree.context.span)
         namespace, _, name = kind.name.partition(".")
-        model: Any = self.types.models[namespace]
-        if model.kind(name) != "resource":
+        model = self.types.models[namespace]
+        found: Retrievable | None = model.retrievable(name)
+        if found is None:
             raise self.fail("retrieve", f"{kind} is no resource type, so there are none to retrieve", tree.type.span)
-        attrs: dict[str, Any] = {"type": kind, "path": None, "comparator": None}
-        operands: tuple[Node, ...] = ()
-        if tree.terminology is not None:
-            message = "retrieves filtered by codes need terminology, which is not read"
-            raise self.fail("terminology", message, tree.span)
-        return Node("Retrieve", operands, attrs, span=tree.span, result=ListType(kind))
+        if tree.terminology is None:
+            spec = RetrieveSpec(found.resource_type, found.profile)
+            return Node("Retrieve", (), {"type": kind, "spec": spec}, span=tree.span, result=ListType(kind))
+        path = ".".join(tree.path) if tree.path else found.code_path
+        if path is None:
+            hint = "name the element that holds the code: [Type: element in ...]"
+            raise self.fail("retrieve", f"{kind} has no element that is its code", tree.type.span, hint)
+        spec = self.coded_spec(kind, found, path, tree.path_span or tree.type.span)
+        codes = self.retrieve_codes(tree, scope)
+        attrs = {"type": kind, "spec": spec, "comparator": tree.comparator or "in"}
+        return Node("Retrieve", (codes,), attrs, span=tree.span, result=ListType(kind))
+
+    def coded_spec(self, kind: Named, found: Retrievable, path: str, span: Span) -> RetrieveSpec:
+        """The ways in JSON to the element that holds the codes. Reports `unknown-element`."""
+        model = self.types.models[kind.name.partition(".")[0]]
+        paths: list[tuple[str, ...]] = [()]
+        negated: tuple[Any, ...] = ()
+        types = [found.resource_type]
+        name = kind.name.partition(".")[2]
+        for index, step in enumerate(path.split(".")):
+            definitions = [d for d in (model.fhir.element(x, step) for x in types) if d is not None]
+            if not definitions:
+                raise self.unknown_element(kind, step, span, model.element_names(name))
+            names = [key for d in definitions for key, _ in (d.json_names or ((step, ""),))]
+            paths = [(*p, key) for p in paths for key in names]
+            types = [x for d in definitions for x in d.types]
+            if index == 0:
+                own = model.element(name, step)
+                for _, target in own.targets if own is not None else ():
+                    if target.function == "ToValueSet":
+                        negated = target.steps
+        return RetrieveSpec(found.resource_type, found.profile, path, tuple(paths), negated)
+
+    def retrieve_codes(self, tree: c.Retrieve, scope: Scope) -> Node:
+        """The terminology of a retrieve: a value set, codes, or one code or concept."""
+        assert tree.terminology is not None
+        codes = self.expression(tree.terminology, scope)
+        kind = self.types.unwrapped(codes.result) or codes.result
+        if kind in (t.VALUESET, t.CODE, t.CONCEPT):
+            return self.to(codes, kind)
+        if isinstance(kind, ListType):
+            element = self.types.unwrapped(kind.element) or kind.element
+            if element in (t.CODE, t.CONCEPT):
+                return self.to(codes, ListType(element))
+        if kind == t.STRING:
+            hint = "name a value set (valueset \"...\": 'url') or a code"
+            raise self.fail("terminology", "a retrieve filters by codes, not by a text", tree.terminology.span, hint)
+        raise self.fail("terminology", f"a retrieve cannot filter by {codes.result}", tree.terminology.span)

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from engine.algebra import points as p
-from engine.algebra.clinical import Code, CodeSystem, Concept, Ratio, Tuple, ValueSet
+from engine.algebra.clinical import Code, CodeSystem, Concept, Ratio, Tuple, ValueSet, codes_of
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.element import (
     Element,
@@ -19,7 +19,6 @@ from engine.algebra.element import (
     to_datetime,
     to_decimal,
     to_integer,
-    to_quantity,
     to_text,
     to_time,
     unbox,
@@ -31,7 +30,9 @@ from engine.algebra.operators.lists import distinct
 from engine.algebra.points import Long
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
-from engine.artifacts.models import Model
+from engine.artifacts.models import load_model
+from engine.compiler.cql import fhir_values as fhir
+from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.types import ChoiceType, IntervalType, ListType, Named, TupleType, Type
 from engine.compiler.runtime import box
 
@@ -57,6 +58,8 @@ class Run:
         timezone: str = "UTC",
         parameters: Mapping[tuple[str, str], Any] | None = None,
         messages: Callable[[str, str, str, Any], None] | None = None,
+        value_sets: Mapping[str, frozenset[tuple[str | None, str | None]]] | None = None,
+        ignore_profiles: bool = False,
     ) -> None:
         moment = now if now is not None else dt.datetime.now(ZoneInfo(timezone))
         if moment.tzinfo is None:
@@ -71,6 +74,8 @@ class Run:
         self.offset_minutes = int(offset.total_seconds() // 60)
         self.parameters: Mapping[tuple[str, str], Any] = parameters or {}
         self.messages = messages
+        self.value_sets = value_sets or {}
+        self.ignore_profiles = ignore_profiles
         self.memo: dict[Any, Any] = {}
         self.run = self
 
@@ -98,23 +103,40 @@ class Run:
 
     subject: Any = None
 
-    def retrieve(self, resource_type: str) -> list[Any]:
-        """The resources of a type. Raises EvaluationError `no-data`, since there is no patient here."""
-        raise EvaluationError("no-data", f"[{resource_type}] asks for a patient's data, and there is none")
+    def retrieve(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
+        """The resources that a retrieve asks for. Raises EvaluationError `no-data`, since there is no patient here."""
+        raise EvaluationError("no-data", f"[{spec.resource_type}] asks for a patient's data, and there is none")
+
+    def members(self, value_set: ValueSet) -> frozenset[tuple[str | None, str | None]]:
+        """The codes (system, code) of a value set. Raises EvaluationError `no-terminology` where it is not there."""
+        found = self.value_sets.get(f"{value_set.id}|{value_set.version}") if value_set.version else None
+        found = found if found is not None else self.value_sets.get(value_set.id or "")
+        if found is None:
+            shown = value_set.name or value_set.id
+            raise EvaluationError("no-terminology", f"the value set {shown!r} ({value_set.id}) was not given")
+        return found
 
     def in_value_set(self, code: Any, value_set: ValueSet) -> bool | None:
-        raise EvaluationError("no-terminology", f"the value set {value_set.name or value_set.id!r} was not given")
+        """Whether a code, or a code of a concept, is in a value set; a text is taken for a code of any system."""
+        members = self.members(value_set)
+        if code.__class__ is str:
+            return any(member == code for _, member in members)
+        return any(c is not None and (c.system, c.code) in members for c in codes_of(code))
 
     def in_code_system(self, code: Any, code_system: CodeSystem) -> bool | None:
-        """Whether a code is of a code system: by its url, for what codes it has is not known."""
+        """Whether a code is of a code system. Raises EvaluationError `no-terminology`: its codes are not known."""
         raise EvaluationError("no-terminology", f"the code system {code_system.name or code_system.id!r} was not given")
 
     def expand_value_set(self, value_set: ValueSet) -> list[Code]:
-        raise EvaluationError("no-terminology", f"the value set {value_set.name or value_set.id!r} was not given")
+        """The codes of a value set (CQL: ExpandValueSet)."""
+        return [Code(code, system) for system, code in sorted(self.members(value_set), key=str)]
 
 
 class Patient(Run):
-    """One patient of a run: definitions are evaluated once each. `resources` are those of the patient, as decoded JSON."""
+    """One patient of a run: definitions are evaluated once each. `resources` are those of the patient, as decoded JSON.
+
+    A retrieve of a profile takes the resources whose `meta.profile` names it, unless the run ignores profiles.
+    """
 
     def __init__(self, run: Run, subject: Any = None, resources: Iterable[dict[str, Any]] = ()) -> None:
         self.run = run
@@ -123,15 +145,52 @@ class Patient(Run):
         self.moment = run.moment
         self.parameters = run.parameters
         self.messages = run.messages
+        self.value_sets = run.value_sets
+        self.ignore_profiles = run.ignore_profiles
         self.memo = {}
         self.subject = subject
         self._by_type: dict[str, list[Any]] = {}
+        self._coded: dict[RetrieveSpec, list[tuple[Any, list[tuple[str | None, str | None]]]]] = {}
         for resource in resources:
             self._by_type.setdefault(str(resource.get("resourceType")), []).append(resource)
 
-    def retrieve(self, resource_type: str) -> list[Any]:
-        """The patient's resources of a type."""
-        return self._by_type.get(resource_type, [])
+    def retrieve(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
+        """The patient's resources that a retrieve asks for."""
+        key = (spec, codes if codes.__class__ is not list else tuple(codes))
+        found: list[Any] | None = self.memo.get(key)
+        if found is None:
+            found = self.memo[key] = self._retrieve(spec, codes)
+        return found
+
+    def _retrieve(self, spec: RetrieveSpec, codes: Any) -> list[Any]:
+        resources = self._by_type.get(spec.resource_type, [])
+        if spec.profile is not None and not self.ignore_profiles:
+            resources = [r for r in resources if _has_profile(r, spec.profile)]
+        if not spec.paths and not spec.negated:
+            return resources
+        if codes.__class__ is ValueSet:
+            members = self.members(codes)
+        else:
+            wanted = codes if codes.__class__ in (list, tuple) else [codes]
+            members = frozenset(
+                (c.system, c.code) for code in wanted if code is not None for c in codes_of(code) if c is not None
+            )
+        return [r for r in resources if self._matches(r, spec, members, codes)]
+
+    def _matches(self, resource: Any, spec: RetrieveSpec, members: Any, codes: Any) -> bool:
+        for path in spec.paths:
+            for code in fhir.codes_at(resource, path):
+                if code in members or (code[0] is None and any(code[1] == member for _, member in members)):
+                    return True
+        if spec.negated and codes.__class__ is ValueSet:
+            return any(fhir.raw(url).partition("|")[0] == codes.id for url in fhir.at_path(resource, spec.negated))
+        return False
+
+
+def _has_profile(resource: Any, profile: str) -> bool:
+    meta = resource.get("meta")
+    profiles = meta.get("profile") if meta.__class__ is dict else None
+    return any(found.partition("|")[0] == profile for found in profiles or ())
 
 
 def once(environment: Any, define: Callable[[Any], Any]) -> Any:
@@ -161,14 +220,26 @@ _CLASSES: dict[str, tuple[type, ...]] = {
 
 
 class TypeTest:
-    """Whether a value is of a type; null is of none (CQL: Is)."""
+    """Whether a value is of a type; null is of none (CQL: Is).
 
-    def __init__(self, kind: Type, model: Model | None = None) -> None:
+    `fhir` gives the FHIR type of each type of a model that is named, `version` the FHIR version.
+    """
+
+    def __init__(self, kind: Type, fhir_types: tuple[tuple[str, str], ...] = (), version: str = "r4") -> None:
         self.kind = kind
-        self.model = model
+        self.fhir_types = fhir_types
+        self.version = version
+        self._fhir = dict(fhir_types)
+        self._test = self._made(kind)
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.kind, self.fhir_types, self.version
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TypeTest, self._key()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TypeTest) and self.kind == other.kind and self.model is other.model
+        return isinstance(other, TypeTest) and self._key() == other._key()
 
     def __hash__(self) -> int:
         return hash(self.kind)
@@ -177,33 +248,44 @@ class TypeTest:
         return str(self.kind)
 
     def __call__(self, value: Any) -> bool:
-        return value is not None and self._is(value, self.kind)
+        return value is not None and self._test(value)
 
-    def _is(self, value: Any, kind: Type) -> bool:
+    def _made(self, kind: Type) -> Callable[[Any], bool]:
         if isinstance(kind, Named):
-            return self._is_named(value, kind.name)
+            return self._named(kind.name)
         if isinstance(kind, ListType):
-            return value.__class__ is list and all(x is None or self._is(x, kind.element) for x in value)
+            element = self._made(kind.element)
+            return lambda value: value.__class__ is list and all(x is None or element(x) for x in value)
         if isinstance(kind, IntervalType):
-            if value.__class__ is not Interval:
-                return False
             point = kind.point.name.removeprefix("System.") if isinstance(kind.point, Named) else ""
-            return bool(value.point in (point, "Any"))
+            return lambda value: value.__class__ is Interval and value.point in (point, "Any")
         if isinstance(kind, TupleType):
-            return value.__class__ is Tuple and {name for name, _ in kind.elements} == set(value)
-        return isinstance(kind, ChoiceType) and any(self._is(value, option) for option in kind.options)
+            names = {name for name, _ in kind.elements}
+            return lambda value: value.__class__ is Tuple and names == set(value)
+        assert isinstance(kind, ChoiceType)
+        options = [self._made(option) for option in kind.options]
+        return lambda value: any(option(value) for option in options)
 
-    def _is_named(self, value: Any, name: str) -> bool:
+    def _named(self, name: str) -> Callable[[Any], bool]:
         namespace, _, short = name.partition(".")
         if namespace == "System":
-            return short == "Any" or value.__class__ in _CLASSES[short]
-        if value.__class__ is Element:
-            found = value.type
-        elif value.__class__ is dict:
-            found = value.get("resourceType", "")
-        else:
-            return False
-        return found == short or (self.model is not None and self.model.is_subtype(found, short))
+            if short == "Any":
+                return lambda value: True
+            classes = _CLASSES[short]
+            return lambda value: value.__class__ in classes
+        wanted = self._fhir.get(name, short)
+        model = load_model(self.version)
+
+        def test(value: Any) -> bool:
+            if value.__class__ is Element:
+                found = value.type
+            elif value.__class__ is dict:
+                found = value.get("resourceType", "")
+            else:
+                return False
+            return found == wanted or model.is_subtype(found, wanted)
+
+        return test
 
 
 def as_type(value: Any, test: TypeTest) -> Any:
@@ -246,15 +328,6 @@ def element_of(value: Any, name: str) -> Any:
     if value.__class__ is dict:
         return value.get(name)
     return None if value is None else getattr(value, name, None)
-
-
-def choice_of(value: dict[str, Any], names: tuple[tuple[str, str], ...]) -> Any:
-    """The value of a choice element, with its type."""
-    for key, kind in names:
-        found = value.get(key)
-        if found is not None:
-            return Element(found, kind)
-    return None
 
 
 _SYSTEM_CLASSES: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -319,49 +392,6 @@ def sort_rows(rows: list[Any], keys: Iterable[tuple[Callable[[Any], Any] | None,
     return rows
 
 
-# -- FHIR values as System values (what FHIRHelpers does)
-
-
-def to_code(value: Any) -> Code | None:
-    """A Coding as a Code; a `code` or string keeps only its text."""
-    if value.__class__ is Element:
-        value = value.value
-    if value.__class__ is str:
-        return Code(value)
-    return Code(value.get("code"), value.get("system"), value.get("version"), value.get("display"))
-
-
-def to_concept(value: Any) -> Concept | None:
-    """A CodeableConcept as a Concept."""
-    if value.__class__ is Element:
-        value = value.value
-    return Concept(tuple(to_code(coding) for coding in value.get("coding") or ()), value.get("text"))
-
-
-def to_period(environment: Run, value: Any) -> Interval | None:
-    """A Period as an interval: a start that is missing is the beginning of time, an end that is missing is unknown."""
-    if value.__class__ is Element:
-        value = value.value
-    low, high = (environment.at(to_datetime(x)) if (x := value.get(k)) is not None else None for k in ("start", "end"))
-    return Interval(low, high, True, high is not None, "DateTime")
-
-
-def to_range(value: Any) -> Interval | None:
-    """A Range as an interval of quantities; a bound that is missing is the last value there is."""
-    if value.__class__ is Element:
-        value = value.value
-    low, high = (to_quantity(x) if (x := value.get(k)) is not None else None for k in ("low", "high"))
-    return Interval(low, high, True, True, "Quantity")
-
-
-def to_ratio(value: Any) -> Ratio | None:
-    """A FHIR Ratio as a Ratio."""
-    if value.__class__ is Element:
-        value = value.value
-    top, bottom = (to_quantity(x) if (x := value.get(k)) is not None else None for k in ("numerator", "denominator"))
-    return Ratio(top, bottom)
-
-
 NAMES: dict[str, Any] = {
     "Interval": Interval,
     "Long": Long,
@@ -370,11 +400,12 @@ NAMES: dict[str, Any] = {
     **{
         function.__name__: function
         for function in (
-            as_type, box, cast_to, choice_of, coalesce, convert_interval, descendents, distinct, element_of, make_date,
-            make_datetime, make_time, new_instance, once, sort_rows, to_code, to_concept, to_period, to_range, to_ratio, unbox,
-            with_point,
+            as_type, box, cast_to, coalesce, convert_interval, descendents, distinct, element_of, make_date, make_datetime,
+            make_time, new_instance, once, sort_rows, unbox, with_point,
+            fhir.at_path, fhir.choice_of, fhir.raw, fhir.to_code, fhir.to_concept, fhir.to_interval, fhir.to_period,
+            fhir.to_quantity, fhir.to_range, fhir.to_ratio, fhir.to_value, fhir.to_value_set,
         )
     },
     "to_text": to_text, "to_boolean": to_boolean, "to_integer": to_integer, "to_decimal": to_decimal, "to_date": to_date,
-    "to_datetime": to_datetime, "to_time": to_time, "to_quantity": to_quantity,
+    "to_datetime": to_datetime, "to_time": to_time,
 }  # fmt: skip

@@ -1,0 +1,128 @@
+"""ModelInfo files (XML): the types that CQL authors see over FHIR data, such as those of QICore and US Core (CQL: "Data Models").
+
+Reads what a file says, resolves nothing. A type is told as a nested tuple: `("named", "System.String")`, `("list", type)`,
+`("interval", type)`, `("choice", type, ...)`.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass, field
+
+TypeTuple = tuple[object, ...]
+_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+
+
+@dataclass(frozen=True, slots=True)
+class ElementInfo:
+    """One element: its type, and how it is read from FHIR (`target`, in the notation of ModelInfo; None: as it is)."""
+
+    name: str
+    type: TypeTuple
+    target: str | None
+
+
+@dataclass(slots=True)
+class ClassInfo:
+    """One class. `identifier` is the url of its profile, `target` the FHIR type of a profile with a name of its own."""
+
+    name: str
+    base: TypeTuple | None
+    identifier: str | None
+    target: str | None
+    retrievable: bool
+    code_path: str | None
+    elements: dict[str, ElementInfo] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ModelInfo:
+    """A model: `name` is its namespace, `url` that of its ELM types."""
+
+    name: str
+    version: str
+    url: str
+    target_url: str | None
+    patient_class: str | None
+    classes: dict[str, ClassInfo]
+
+
+def read_model_info(text: str | bytes) -> ModelInfo:
+    """Read a ModelInfo file. Raises ValueError for what is none."""
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"this is no ModelInfo file: {error}") from None
+    if _local(root) != "modelInfo" or not root.get("name"):
+        raise ValueError("this is no ModelInfo file: its root is not a modelInfo with a name")
+    classes: dict[str, ClassInfo] = {}
+    for entry in root:
+        if _local(entry) != "typeInfo" or not entry.get("name"):
+            continue
+        found = _class(entry)
+        classes[found.name] = found
+    return ModelInfo(
+        root.attrib["name"],
+        root.get("version", ""),
+        root.get("url", ""),
+        root.get("targetUrl"),
+        root.get("patientClassName"),
+        classes,
+    )
+
+
+def _local(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _class(entry: ElementTree.Element) -> ClassInfo:
+    base: TypeTuple | None = None
+    if entry.get("baseType"):
+        base = _named(entry.attrib["baseType"])
+    elements: dict[str, ElementInfo] = {}
+    for child in entry:
+        kind = _local(child)
+        if kind == "baseTypeSpecifier":
+            base = _specifier(child)
+        elif kind == "element":
+            name = child.attrib["name"]
+            elements[name] = ElementInfo(name, _element_type(child), child.get("target"))
+    return ClassInfo(
+        entry.attrib["name"],
+        base,
+        entry.get("identifier"),
+        entry.get("target"),
+        entry.get("retrievable") == "true",
+        entry.get("primaryCodePath"),
+        elements,
+    )
+
+
+def _named(name: str) -> TypeTuple:
+    return ("named", name)
+
+
+def _element_type(entry: ElementTree.Element) -> TypeTuple:
+    for attribute in ("elementType", "type"):
+        if entry.get(attribute):
+            return _named(entry.attrib[attribute])
+    for child in entry:
+        if _local(child) in ("elementTypeSpecifier", "typeSpecifier"):
+            return _specifier(child)
+    return _named("System.Any")
+
+
+def _specifier(entry: ElementTree.Element) -> TypeTuple:
+    """A type specifier of any kind."""
+    kind = (entry.get(_TYPE) or "NamedTypeSpecifier").rpartition(":")[2]
+    if kind == "ListTypeSpecifier":
+        return ("list", _element_type(entry))
+    if kind == "IntervalTypeSpecifier":
+        if entry.get("pointType"):
+            return ("interval", _named(entry.attrib["pointType"]))
+        return ("interval", *(_specifier(child) for child in entry if _local(child) == "pointTypeSpecifier"))
+    if kind == "ChoiceTypeSpecifier":
+        return ("choice", *(_specifier(child) for child in entry if _local(child) in ("choice", "type")))
+    name = entry.get("name", "Any")
+    namespace = entry.get("namespace") or entry.get("modelName")
+    return _named(f"{namespace}.{name}" if namespace else name)

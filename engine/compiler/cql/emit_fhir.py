@@ -1,0 +1,129 @@
+"""What data elements, conversions from FHIR and retrieves turn into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from engine.algebra.element import SYSTEM_TYPE
+from engine.compiler.cql.emit_nodes import guarded
+from engine.compiler.cql.emitter import CqlEmitter, emits
+from engine.compiler.cql.models import JsonNames, ModelElement, Target
+from engine.compiler.cql.retrieving import RetrieveSpec
+from engine.compiler.cql.types import DATETIME, VALUESET, IntervalType, ListType, Named, Type
+from engine.compiler.elm import Node
+
+E = CqlEmitter
+
+_SYSTEM = {
+    "System.String": "to_text", "System.Boolean": "to_boolean", "System.Integer": "to_integer", "System.Long": "to_integer",
+    "System.Decimal": "to_decimal", "System.Date": "to_date", "System.DateTime": "to_datetime", "System.Time": "to_time",
+    "System.Quantity": "to_quantity", "System.Code": "to_code", "System.Concept": "to_concept", "System.Ratio": "to_ratio",
+}  # fmt: skip
+_HELPERS = {
+    "ToConcept": ("to_concept({0})", ("CodeableConcept",)),
+    "ToCode": ("to_code({0})", ("Coding", "code")),
+    "ToQuantity": ("to_quantity({0})", ("Quantity", "Age", "Duration", "Count", "Distance", "SimpleQuantity", "Money")),
+    "ToRatio": ("to_ratio({0})", ("Ratio",)),
+    "ToInterval": ("to_interval(ev, {0})", ("Period", "Range")),
+    "ToValue": ("to_value(ev, {0})", ()),
+    "ToValueSet": ("to_value_set({0})", ()),
+}
+
+
+def conversion(target: Type) -> str:
+    """A Python expression with `{0}` for raw JSON that makes a System value of a type."""
+    if isinstance(target, IntervalType):
+        return "to_period(ev, {0})" if target.point == DATETIME else "to_range({0})"
+    assert isinstance(target, Named)
+    call = f"{_SYSTEM[target.name]}({{0}})"
+    return f"ev.at({call})" if target == DATETIME else call
+
+
+@emits("ToSystem")
+def _to_system(e: E, node: Node) -> str:
+    return guarded(e, node.operands[0], conversion(node.attrs["to"]))
+
+
+@emits("ModelProperty")
+def _model_property(e: E, node: Node) -> str:
+    (source,) = node.operands
+    element: ModelElement = node.attrs["element"]
+    if not element.targets:
+        return guarded(e, source, _plain(e, element.json))
+    if len(element.targets) == 1:
+        return _targeted(e, source, element, *element.targets[0])
+    value = e.temp(e.value(source))
+    e.preset[id(source)] = value
+    out = e.name()
+    # of several ways the one from an extension comes first: it is there only where it is meant
+    ways = sorted(element.targets, key=lambda way: way[1].own)
+    e.emit(f"{out} = {_targeted(e, source, element, *ways[0])}")
+    for kind, target in ways[1:]:
+        with e.block(f"if {out} is None:"):
+            e.emit(f"{out} = {_targeted(e, source, element, kind, target)}")
+    del e.preset[id(source)]
+    return out
+
+
+def _plain(e: E, names: JsonNames) -> str:
+    if len(names) == 1:
+        return f"{{0}}.get({names[0][0]!r})"
+    return f"choice_of({{0}}, {e.constant(names)})"
+
+
+def _targeted(e: E, source: Node, element: ModelElement, kind: Type, target: Target) -> str:
+    item = kind.element if isinstance(kind, ListType) else kind
+    many = isinstance(kind, ListType)
+    if not target.own:
+        found = e.temp(guarded(e, source, f"at_path({{0}}, {e.constant(target.steps)})"))
+        call = _helper(e, target.function, item)
+        if many:
+            return f"(None if not {found} else [{call.format('x')} for x in {found}])"
+        return f"(None if not {found} else {call.format(found + '[0]')})"
+    names, call = element.json, _helper(e, target.function, item)
+    wanted = _HELPERS[target.function][1] if target.function in _HELPERS else ()
+    if len(names) > 1 and wanted:
+        names = tuple(pair for pair in names if pair[1] in wanted)
+    elif len(names) > 1 and target.function == "value":
+        system = _root(e, item)
+        names = tuple(pair for pair in names if f"System.{SYSTEM_TYPE.get(pair[1])}" == system)
+    if not names:
+        return "None"
+    value = e.temp(guarded(e, source, _plain(e, names)))
+    if element.many:
+        listed = f"[{call.format('x')} for x in {value}]"
+        return f"(None if {value} is None else {listed})"
+    return f"(None if {value} is None else {call.format(value)})"
+
+
+def _root(e: E, kind: Type) -> str:
+    """The System type that a type of a profile comes down to."""
+    while isinstance(kind, Named) and not kind.name.startswith("System."):
+        kind = e.types.base(kind)
+    return kind.name if isinstance(kind, Named) else ""
+
+
+def _helper(e: E, function: str | None, kind: Type) -> str:
+    if function is None:
+        return "raw({0})"
+    if function == "value":
+        root = _root(e, kind)
+        return conversion(Named(root)) if root in _SYSTEM else "to_value(ev, {0})"
+    return _HELPERS[function][0]
+
+
+@emits("Retrieve")
+def _retrieve(e: E, node: Node) -> str:
+    spec: RetrieveSpec = node.attrs["spec"]
+    name = e.constant(spec)
+    if not node.operands:
+        return f"ev.retrieve({name})"
+    (codes,) = node.operands
+    text = e.value(codes)
+    if codes.result == VALUESET or not e.nullable(codes):
+        return f"ev.retrieve({name}, {text})"
+    text = e.temp(text)
+    return f"([] if {text} is None else ev.retrieve({name}, {text}))"
+
+
+Emitted = Callable[[CqlEmitter, Node], str]

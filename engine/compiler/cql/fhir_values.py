@@ -1,0 +1,240 @@
+"""FHIR JSON values as CQL values, at run time: what FHIRHelpers does, choices, and elements that profiles take from elsewhere.
+
+Functions take raw JSON or an `Element` (raw JSON with its FHIR type). Nothing here knows where resources come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine.algebra.clinical import Code, Concept, Ratio, ValueSet
+from engine.algebra.element import (
+    SYSTEM_TYPE,
+    UCUM,
+    Element,
+    malformed,
+    to_boolean,
+    to_date,
+    to_datetime,
+    to_decimal,
+    to_integer,
+    to_text,
+    to_time,
+    unit_of,
+)
+from engine.algebra.interval import Interval
+from engine.algebra.quantity import UCUM_OF_CALENDAR, Quantity, make
+
+Request = Any
+_CQL_UNITS = "http://hl7.org/fhirpath/CodeSystem/calendar-units"
+_CALENDAR = {
+    UCUM_OF_CALENDAR[word]: word for word in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
+}
+JsonNames = tuple[tuple[str, str], ...]
+
+
+def raw(value: Any) -> Any:
+    """The JSON of a value."""
+    return value.value if value.__class__ is Element else value
+
+
+def to_code(value: Any) -> Code | None:
+    """A Coding as a Code; a `code` or string keeps only its text."""
+    value = raw(value)
+    if value.__class__ is str:
+        return Code(value)
+    if value.__class__ is not dict:
+        raise malformed(value, "a Coding")
+    return Code(value.get("code"), value.get("system"), value.get("version"), value.get("display"))
+
+
+def to_concept(value: Any) -> Concept | None:
+    """A CodeableConcept as a Concept."""
+    value = raw(value)
+    if value.__class__ is not dict:
+        raise malformed(value, "a CodeableConcept")
+    codes = tuple(
+        [Code(c.get("code"), c.get("system"), c.get("version"), c.get("display")) for c in value.get("coding") or ()]
+    )
+    return Concept(codes, value.get("text"))
+
+
+def to_quantity(value: Any) -> Quantity | None:
+    """A FHIR Quantity; one whose unit is no UCUM code keeps its text, and compares with nothing but itself.
+
+    None where it has no value, or where a comparator (`<`, `>=`, ...) makes the value a bound.
+    """
+    value = raw(value)
+    if value.__class__ is not dict:
+        raise malformed(value, "a Quantity")
+    number = to_decimal(value.get("value"))
+    if number is None or "comparator" in value:
+        return None
+    if value.get("system") not in (None, UCUM, _CQL_UNITS):
+        return Quantity(number, value.get("unit") or value.get("code") or "1", False)
+    unit, _ = unit_of(value)
+    if unit is None:
+        return Quantity(number, value.get("code") or value.get("unit") or "1", False)
+    word = _CALENDAR.get(unit) or (unit if unit in UCUM_OF_CALENDAR else None)
+    return make(number, word, True) if word is not None else make(number, unit, False)
+
+
+def to_period(request: Request, value: Any) -> Interval | None:
+    """A Period as an interval: a start that is missing is unknown, an end that is missing has not come (FHIR: Period)."""
+    value = raw(value)
+    if value.__class__ is not dict:
+        raise malformed(value, "a Period")
+    start, end = value.get("start"), value.get("end")
+    low = None if start is None else request.at(to_datetime(start))
+    high = None if end is None else request.at(to_datetime(end))
+    return Interval(low, high, low is not None, True, "DateTime")
+
+
+def to_range(value: Any) -> Interval | None:
+    """A Range as an interval of quantities; a bound that is missing is the last value there is."""
+    value = raw(value)
+    if value.__class__ is not dict:
+        raise malformed(value, "a Range")
+    low, high = (to_quantity(x) if (x := value.get(k)) is not None else None for k in ("low", "high"))
+    return Interval(low, high, True, True, "Quantity")
+
+
+def to_interval(request: Request, value: Any) -> Interval | None:
+    """A Period or a Range as an interval."""
+    kind = value.type if value.__class__ is Element else "Range" if "low" in value or "high" in value else "Period"
+    return to_range(value) if kind == "Range" else to_period(request, value)
+
+
+def to_ratio(value: Any) -> Ratio | None:
+    """A FHIR Ratio as a Ratio."""
+    value = raw(value)
+    if value.__class__ is not dict:
+        raise malformed(value, "a Ratio")
+    top, bottom = (to_quantity(x) if (x := value.get(k)) is not None else None for k in ("numerator", "denominator"))
+    return Ratio(top, bottom)
+
+
+def to_value_set(value: Any) -> ValueSet | None:
+    """The canonical url of a value set as a ValueSet."""
+    text = to_text(value)
+    if text is None:
+        return None
+    url, _, version = text.partition("|")
+    return ValueSet(url, version or None)
+
+
+_PRIMITIVES: dict[str, Callable[[Any], Any]] = {
+    "String": to_text,
+    "Integer": to_integer,
+    "Long": to_integer,
+    "Boolean": to_boolean,
+    "Decimal": to_decimal,
+    "Date": to_date,
+    "Time": to_time,
+    "Quantity": to_quantity,
+}
+_COMPLEX: dict[str, Callable[[Any], Any]] = {
+    "CodeableConcept": to_concept,
+    "Coding": to_code,
+    "Range": to_range,
+    "Ratio": to_ratio,
+}
+
+
+def to_value(request: Request, value: Any) -> Any:
+    """An Element as the CQL value that its FHIR type stands for; one that stands for none as it is (FHIRHelpers: ToValue)."""
+    if value.__class__ is not Element:
+        return value
+    kind = value.type
+    system = SYSTEM_TYPE.get(kind)
+    if system is not None:
+        return request.at(to_datetime(value.value)) if system == "DateTime" else _PRIMITIVES[system](value.value)
+    convert = _COMPLEX.get(kind)
+    if convert is not None:
+        return convert(value)
+    return to_period(request, value) if kind == "Period" else value
+
+
+def choice_of(value: dict[str, Any], names: JsonNames) -> Element | None:
+    """The value of a choice element with its type; `names` are its names in JSON with the FHIR type of each."""
+    for key, kind in names:
+        found = value.get(key)
+        if found is not None:
+            return Element(found, kind)
+    return None
+
+
+# -- elements that a profile takes from an extension or a slice
+
+
+def at_path(value: Any, steps: tuple[Any, ...]) -> list[Any]:
+    """Elements at the end of a path; each step is a name with conditions on the elements found there."""
+    found = [value]
+    for name, conditions in steps:
+        following: list[Any] = []
+        for item in found:
+            following.extend(child for child in _children(item, name) if not conditions or _holds(child, conditions))
+        found = following
+    return found
+
+
+def _children(item: Any, name: str) -> list[Any]:
+    inner = raw(item)
+    if inner.__class__ is not dict:
+        return [item] if name == "value" else []  # `.value` of a primitive is the primitive
+    direct = inner.get(name)
+    if direct is not None:
+        return direct if direct.__class__ is list else [direct]
+    length = len(name)
+    for key, child in inner.items():
+        if key.startswith(name) and len(key) > length and key[length].isupper():
+            kind = key[length:]
+            simple = kind[0].lower() + kind[1:]
+            return [Element(child, simple if simple in SYSTEM_TYPE else kind)]
+    return []
+
+
+def _holds(child: Any, conditions: tuple[tuple[str, str], ...]) -> bool:
+    inner = raw(child)
+    if inner.__class__ is not dict:
+        return False
+    below: dict[str, dict[str, str]] = {}
+    for path, wanted in conditions:
+        name, dot, rest = path.partition(".")
+        if dot:
+            below.setdefault(name, {})[rest] = wanted
+        elif inner.get(name) != wanted and not str(inner.get(name, "")).endswith(f"/{wanted}"):
+            return False
+    for name, wanted_all in below.items():
+        items = inner.get(name) or []
+        if not any(
+            all(item.get(key) == wanted for key, wanted in wanted_all.items())
+            for item in (items if items.__class__ is list else [items])
+        ):
+            return False
+    return True
+
+
+def codes_at(resource: dict[str, Any], keys: tuple[str, ...]) -> list[tuple[str | None, str | None]]:
+    """Codes (system, code) that stand at a path of JSON names: of CodeableConcepts, Codings, and codes without a system."""
+    items: list[Any] = [resource]
+    codings: Any
+    for key in keys:
+        following: list[Any] = []
+        for item in items:
+            child = item.get(key) if item.__class__ is dict else None
+            if child is not None:
+                following.extend(child if child.__class__ is list else [child])
+        items = following
+    found: list[tuple[str | None, str | None]] = []
+    for item in items:
+        if item.__class__ is str:
+            found.append((None, item))
+        elif item.__class__ is dict:
+            codings = item.get("coding")
+            if codings is None and ("code" in item or "system" in item):
+                codings = [item]
+            for coding in codings or ():
+                found.append((coding.get("system"), coding.get("code")))
+    return found
