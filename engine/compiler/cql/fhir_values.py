@@ -207,19 +207,22 @@ def _holds(child: Any, conditions: tuple[tuple[str, str], ...]) -> bool:
         elif inner.get(name) != wanted and not str(inner.get(name, "")).endswith(f"/{wanted}"):
             return False
     for name, wanted_all in below.items():
-        items = inner.get(name) or []
-        if not any(
-            all(item.get(key) == wanted for key, wanted in wanted_all.items())
-            for item in (items if items.__class__ is list else [items])
-        ):
+        items = listed(inner.get(name))
+        if not any(all(item.get(key) == wanted for key, wanted in wanted_all.items()) for item in items):
             return False
     return True
+
+
+def listed(value: Any) -> list[Any]:
+    """The elements of a JSON value that may repeat."""
+    if value is None:
+        return []
+    return value if value.__class__ is list else [value]
 
 
 def codes_at(resource: dict[str, Any], keys: tuple[str, ...]) -> list[tuple[str | None, str | None]]:
     """Codes (system, code) that stand at a path of JSON names: of CodeableConcepts, Codings, and codes without a system."""
     items: list[Any] = [resource]
-    codings: Any
     for key in keys:
         following: list[Any] = []
         for item in items:
@@ -232,9 +235,8 @@ def codes_at(resource: dict[str, Any], keys: tuple[str, ...]) -> list[tuple[str 
         if item.__class__ is str:
             found.append((None, item))
         elif item.__class__ is dict:
-            codings = item.get("coding")
-            if codings is None and ("code" in item or "system" in item):
+            codings = listed(item.get("coding"))
+            if not codings and ("code" in item or "system" in item):
                 codings = [item]
-            for coding in codings or ():
-                found.append((coding.get("system"), coding.get("code")))
+            found.extend((coding.get("system"), coding.get("code")) for coding in codings)
     return found

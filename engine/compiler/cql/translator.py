@@ -35,6 +35,7 @@ _PREFIXES = {
 }  # fmt: skip
 _LIMITS = {"Integer": 2147483647, "Long": 9223372036854775807}
 _MAX_DECIMAL_DIGITS = 28
+_UNORDERED = (BOOLEAN, t.CODE, t.CONCEPT)
 _TEMPORAL_LITERALS: dict[str, Callable[[str], Any]] = {
     "Date": Date.parse,
     "DateTime": DateTime.parse,
@@ -316,11 +317,8 @@ class Translator(CallTranslator):
     def interval_of(self, low: Node, high: Node, low_closed: bool, high_closed: bool, span: Span) -> Node:
         low, high = (self.to(x, self.types.unwrapped(x.result) or x.result) for x in (low, high))
         point = self.types.common([low.result, high.result])
-        if isinstance(point, (t.ChoiceType, ListType, IntervalType, TupleType)) or point in (
-            BOOLEAN,
-            t.CODE,
-            t.CONCEPT,
-        ):
+        options = point.options if isinstance(point, t.ChoiceType) else (point,)
+        if all(isinstance(o, (ListType, IntervalType, TupleType)) or o in _UNORDERED for o in options):
             raise self.fail("type", f"an interval cannot run from {low.result} to {high.result}", span)
         attrs = {"low_closed": low_closed, "high_closed": high_closed}
         return Node(
