@@ -250,9 +250,18 @@ class Builder:
             raise self.fail("precision", f"{self.shown(operator)} takes a precision only for dates and times", span)
         if precision is not None:
             self.check_precision(operands, precision, span)
+        if _TEMPORAL_NAMES & set(overload.parameters):
+            self.check_units(operands, steps)
         converted = tuple(self.convert(o, s) for o, s in zip(operands, steps, strict=True))
         result = t.substitute(t.signature_type(overload.result), bindings)
         return Node(name, converted, {"_overload": overload, **attrs}, span=span, result=result)
+
+    def check_units(self, operands: Sequence[Node], steps: Sequence[Conversion]) -> None:
+        """Warn of a bare number that is added to a point in time."""
+        for operand, step in zip(operands, steps, strict=True):
+            if step.kind == "operator" and step.target == QUANTITY:
+                message = "a number without a unit of time cannot be added to a date; this fails when it is evaluated"
+                self.report("unit", message, operand.span or NOWHERE, "write 1 day, 3 months, ...", warning=True)
 
     def check_precision(self, operands: Sequence[Node], precision: str, span: Span | None) -> None:
         for operand in operands:
@@ -315,11 +324,10 @@ class Builder:
     ) -> tuple[int, list[Conversion]] | None:
         cost = 0
         steps = []
-        temporal = bool(_TEMPORAL_NAMES & set(overload.parameters))
         for formal, kind in zip(formals, kinds, strict=True):
             target = t.substitute(formal, bindings)
             step = self.types.conversion(kind, target)
-            if step is None or (temporal and target == QUANTITY and step.kind == "operator"):
+            if step is None:
                 return None
             cost += step.cost
             steps.append(step)
