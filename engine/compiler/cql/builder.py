@@ -101,7 +101,7 @@ class Builder:
         if kind == "retype":
             return self.retype(node, target)
         if kind == "as":
-            return Node("As", (node,), {"type": target, "strict": False}, span=node.span, result=target)
+            return self.cast_node(node, target, node.span)
         if kind == "operator":
             return self.op(step.operator, [node], node.span)
         if kind == "model":
@@ -381,10 +381,14 @@ class Builder:
             )
         if step is not None and step.kind == "model":
             return self.convert(node, step)
-        node = Node("As", (node,), {"type": target, "strict": strict}, span=span, result=target)
+        return self.cast_node(node, target, span, strict=strict)
+
+    def cast_node(self, node: Node, target: Type, span: Span | None, *, strict: bool = False) -> Node:
+        """A cast that is checked at run time; a value that carried its type for that is raw JSON again."""
+        attrs: dict[str, Any] = {"type": target, "strict": strict}
         if isinstance(target, Named) and self.raw(target):
-            node.attrs["unbox"] = True
-        return node
+            attrs["unbox"] = True
+        return Node("As", (node,), attrs, span=span, result=target)
 
     def nearest(self, name: str, known: Iterable[str]) -> str | None:
         close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.7)

@@ -9,14 +9,14 @@ from engine.compiler.cql.emit_nodes import guarded
 from engine.compiler.cql.emitter import CqlEmitter, emits
 from engine.compiler.cql.models import JsonNames, ModelElement, Target
 from engine.compiler.cql.retrieving import RetrieveSpec
-from engine.compiler.cql.types import DATETIME, VALUESET, IntervalType, ListType, Named, Type
+from engine.compiler.cql.types import ANY, DATETIME, VALUESET, IntervalType, ListType, Named, Type
 from engine.compiler.elm import Node
 
 E = CqlEmitter
 
 _SYSTEM = {
     "System.String": "to_text", "System.Boolean": "to_boolean", "System.Integer": "to_integer", "System.Long": "to_integer",
-    "System.Decimal": "to_decimal", "System.Date": "to_date", "System.DateTime": "to_datetime", "System.Time": "to_time",
+    "System.Decimal": "to_decimal", "System.Date": "to_date", "System.DateTime": "ev.recorded", "System.Time": "to_time",
     "System.Quantity": "to_quantity", "System.Code": "to_code", "System.Concept": "to_concept", "System.Ratio": "to_ratio",
 }  # fmt: skip
 _HELPERS = {
@@ -35,8 +35,7 @@ def conversion(target: Type) -> str:
     if isinstance(target, IntervalType):
         return "to_period(ev, {0})" if target.point == DATETIME else "to_range({0})"
     assert isinstance(target, Named)
-    call = f"{_SYSTEM[target.name]}({{0}})"
-    return f"ev.at({call})" if target == DATETIME else call
+    return "ev.recorded({0})" if target == DATETIME else f"{_SYSTEM[target.name]}({{0}})"
 
 
 @emits("ToSystem")
@@ -104,11 +103,11 @@ def _root(e: E, kind: Type) -> str:
 
 
 def _helper(e: E, function: str | None, kind: Type) -> str:
-    if function is None:
-        return "raw({0})"
-    if function == "value":
+    if function in (None, "value"):
         root = _root(e, kind)
-        return conversion(Named(root)) if root in _SYSTEM else "to_value(ev, {0})"
+        if root in _SYSTEM:
+            return conversion(Named(root))
+        return "to_value(ev, {0})" if kind == ANY or not isinstance(kind, Named) else "raw({0})"
     return _HELPERS[function][0]
 
 

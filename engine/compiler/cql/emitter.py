@@ -32,7 +32,7 @@ Body = Callable[[str], None]
 # Kinds whose value is never null.
 _NEVER_NULL = frozenset(
     "Literal List Interval Tuple Instance Exists Count IsNull IsTrue IsFalse AllTrue AnyTrue Is Equivalent Now Today TimeOfDay "
-    "MinValue MaxValue Retrieve".split()
+    "MinValue MaxValue Retrieve CodeRef ConceptRef ValueSetRef CodeSystemRef".split()
 )
 # Kinds whose value is one point, never a range of possible ones (CQL: "Uncertainty").
 _CERTAIN = frozenset("Literal ToSystem Count Length DateTimeComponentFrom Retrieve Now Today PositionOf Date".split())

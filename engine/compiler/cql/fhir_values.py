@@ -16,7 +16,6 @@ from engine.algebra.element import (
     malformed,
     to_boolean,
     to_date,
-    to_datetime,
     to_decimal,
     to_integer,
     to_text,
@@ -86,8 +85,8 @@ def to_period(request: Request, value: Any) -> Interval | None:
     if value.__class__ is not dict:
         raise malformed(value, "a Period")
     start, end = value.get("start"), value.get("end")
-    low = None if start is None else request.at(to_datetime(start))
-    high = None if end is None else request.at(to_datetime(end))
+    low = None if start is None else request.recorded(start)
+    high = None if end is None else request.recorded(end)
     return Interval(low, high, low is not None, True, "DateTime")
 
 
@@ -149,7 +148,7 @@ def to_value(request: Request, value: Any) -> Any:
     kind = value.type
     system = SYSTEM_TYPE.get(kind)
     if system is not None:
-        return request.at(to_datetime(value.value)) if system == "DateTime" else _PRIMITIVES[system](value.value)
+        return request.recorded(value.value) if system == "DateTime" else _PRIMITIVES[system](value.value)
     convert = _COMPLEX.get(kind)
     if convert is not None:
         return convert(value)

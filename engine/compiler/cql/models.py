@@ -145,6 +145,8 @@ class ProfiledTypes:
         if name.startswith("System."):
             return t.SYSTEM_TYPES.get(name.removeprefix("System."), Named(name))
         namespace, _, short = name.partition(".")
+        if namespace == self.info.name and short not in self.info.classes:
+            return ANY  # named, but not defined: only the value tells
         return Named(f"{self.namespace}.{short}") if namespace == self.info.name else Named(name)
 
     def _class_with(self, name: str, element: str) -> ClassInfo | None:

@@ -37,6 +37,7 @@ from engine.compiler.cql.types import ChoiceType, IntervalType, ListType, Named,
 from engine.compiler.runtime import box
 
 MISSING: Any = object()
+_MOMENTS = 50_000
 
 
 class Failed:
@@ -77,11 +78,28 @@ class Run:
         self.value_sets = value_sets or {}
         self.ignore_profiles = ignore_profiles
         self.memo: dict[Any, Any] = {}
+        self.moments: dict[str, DateTime] = {}
         self.run = self
 
     def at(self, value: DateTime | None) -> DateTime | None:
         """A DateTime with the offset of the request where none is written (CQL: "Time Zones")."""
         return value if value is None or value.offset_minutes is not None else value.at_offset(self.offset_minutes)
+
+    def recorded(self, value: Any) -> DateTime | None:
+        """A DateTime from data, at the offset of the request where it tells none.
+
+        Data writes a second without its decimals where they are zero: seconds and milliseconds are one precision (CQL: DateTime).
+        """
+        known = self.moments.get(value) if value.__class__ is str else None
+        if known is None:
+            known = self.at(to_datetime(value))
+            if known is not None and known.second is not None and known.millisecond is None:
+                known = DateTime.of((*known._parts[:6], 0), known.offset_minutes, known.implied)
+            if known is not None and value.__class__ is str:
+                if len(self.moments) > _MOMENTS:
+                    self.moments.clear()
+                self.moments[value] = known
+        return known
 
     def parameter(self, library: str, name: str) -> Any:
         """The value given for a parameter, MISSING where there is none."""
@@ -148,6 +166,7 @@ class Patient(Run):
         self.value_sets = run.value_sets
         self.ignore_profiles = run.ignore_profiles
         self.memo = {}
+        self.moments = run.moments
         self.subject = subject
         self._by_type: dict[str, list[Any]] = {}
         self._coded: dict[RetrieveSpec, list[tuple[Any, list[tuple[str | None, str | None]]]]] = {}
@@ -407,5 +426,5 @@ NAMES: dict[str, Any] = {
         )
     },
     "to_text": to_text, "to_boolean": to_boolean, "to_integer": to_integer, "to_decimal": to_decimal, "to_date": to_date,
-    "to_datetime": to_datetime, "to_time": to_time,
+    "to_time": to_time,
 }  # fmt: skip
