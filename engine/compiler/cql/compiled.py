@@ -161,6 +161,9 @@ class Compiler:
                 continue
             if library is not None:
                 found[include.alias] = library
+                if include.version not in (None, library.version):
+                    message = f"the library {include.name} is there in version {library.version}, not {include.version}"
+                    problems.append(Diagnostic("include-version", message, "warning", source, include.span))
         return found
 
     def included(self, include: c.Include) -> Compiled | None:
