@@ -20,7 +20,7 @@ from engine.artifacts.models import load_model
 from engine.artifacts.models.modelinfo import ModelInfo
 from engine.compiler.cql import emit_fhir, emit_logic, emit_nodes, emit_queries
 from engine.compiler.cql import syntax as c
-from engine.compiler.cql.emitter import CqlEmitter, identifier
+from engine.compiler.cql.emitter import CqlEmitter, Site, identifier
 from engine.compiler.cql.library import HELPERS, LibraryTranslator, Options, TypedLibrary
 from engine.compiler.cql.models import CqlModel, FhirTypes, ProfiledTypes
 from engine.compiler.cql.parser import parse_library
@@ -64,6 +64,7 @@ class Compiled:
     parameters: dict[str, Exported]
     includes: dict[str, Compiled]
     diagnostics: tuple[Diagnostic, ...]
+    sites: tuple[Site, ...] = ()
     code: types.CodeType | None = field(default=None, repr=False)
 
     @property
@@ -98,9 +99,15 @@ class Compiler:
     """Compiles libraries; `find(name, version)` gives the text of an included one, None where there is none."""
 
     def __init__(
-        self, find: Finder | None = None, options: Options | None = None, model_infos: Iterable[ModelInfo] = ()
+        self,
+        find: Finder | None = None,
+        options: Options | None = None,
+        model_infos: Iterable[ModelInfo] = (),
+        *,
+        traced: bool = False,
     ) -> None:
         self.find = find
+        self.traced = traced
         self._infos = list(model_infos)
         self._models: dict[tuple[str, str | None], CqlModel] = {}
         self.options = options or Options()
@@ -137,7 +144,7 @@ class Compiler:
         problems += typed.diagnostics
         if any(d.severity == "error" for d in problems):
             raise DiagnosticError(sorted(problems, key=lambda d: (d.severity, d.span.start if d.span else 0)))
-        return emit_library(typed, includes, problems)
+        return emit_library(typed, includes, problems, self.traced)
 
     def includes(self, source: Source, tree: c.Library, problems: list[Diagnostic]) -> dict[str, Compiled]:
         """The compiled includes by local name; what is wrong with one is told at the include."""
@@ -189,9 +196,11 @@ class Compiler:
         return compiled
 
 
-def emit_library(typed: TypedLibrary, includes: dict[str, Compiled], problems: list[Diagnostic]) -> Compiled:
+def emit_library(
+    typed: TypedLibrary, includes: dict[str, Compiled], problems: list[Diagnostic], traced: bool = False
+) -> Compiled:
     """Python text for a typed library."""
-    emitter = CqlEmitter(typed.types)
+    emitter = CqlEmitter(typed.types, traced=traced)
     emitter.emit("from __future__ import annotations")
     source, symbols = typed.source, typed.symbols
     for parameter in typed.parameters:
@@ -202,7 +211,10 @@ def emit_library(typed: TypedLibrary, includes: dict[str, Compiled], problems: l
         names = _operand_names(function.exported.operand_names)
         emitter.names.update(zip(function.scopes, names, strict=True))
         parameters = ", ".join(("ev", *names))
+        operands = zip(names, function.exported.operands, strict=True)
+        emitter.rows = [name for name, kind in operands if traced and emitter.is_resource(kind)]
         emitter.define(function.exported.python, parameters, function.node, function.span, function.exported.name)
+    emitter.rows = []
     for define in typed.defines:
         assert define.node is not None
         emitter.define(define.exported.python, "ev", define.node, define.span, define.exported.name)
@@ -225,6 +237,7 @@ def emit_library(typed: TypedLibrary, includes: dict[str, Compiled], problems: l
         {p.exported.name: p.exported for p in typed.parameters},
         includes,
         tuple(problems),
+        tuple(emitter.sites),
     )
 
 
@@ -243,6 +256,7 @@ class Loaded:
     def __init__(self, compiled: Compiled) -> None:
         self.compiled = compiled
         self.libraries: dict[str, Compiled] = {}
+        self.sites: list[tuple[Source, Site]] = []
         self._modules: dict[str, dict[str, Any]] = {}
         self._load(compiled)
         self._files = {library.source.name: library for library in self.libraries.values()}
@@ -257,6 +271,9 @@ class Loaded:
             for name, value in compiled.constants.items()
         }
         namespace: dict[str, Any] = {**NAMES, **constants, "__name__": compiled.name}
+        first = len(self.sites)
+        self.sites.extend((compiled.source, site) for site in compiled.sites)
+        namespace |= {f"SITE{index}": first + index for index in range(len(compiled.sites))}
         for (owner, python), local in compiled.imports.items():
             namespace[local] = modules[owner][python]
         exec(compiled.compile_code(), namespace)

@@ -115,14 +115,15 @@ def _helper(e: E, function: str | None, kind: Type) -> str:
 def _retrieve(e: E, node: Node) -> str:
     spec: RetrieveSpec = node.attrs["spec"]
     name = e.constant(spec)
+    call = "ev.bare" if e.traced and id(node) not in e.filtered else "ev.retrieve"
     if not node.operands:
-        return f"ev.retrieve({name})"
+        return f"{call}({name})"
     (codes,) = node.operands
     text = e.value(codes)
     if codes.result == VALUESET or not e.nullable(codes):
-        return f"ev.retrieve({name}, {text})"
+        return f"{call}({name}, {text})"
     text = e.temp(text)
-    return f"([] if {text} is None else ev.retrieve({name}, {text}))"
+    return f"([] if {text} is None else {call}({name}, {text}))"
 
 
 Emitted = Callable[[CqlEmitter, Node], str]

@@ -106,7 +106,7 @@ def _case(e: E, node: Node) -> str:
 
 def _choose(e: E, pairs: Sequence[tuple[Node, Node]], otherwise: Node) -> str:
     """The result of the first condition that is true; only that result is computed."""
-    condition = e.test(pairs[0][0])
+    condition = _condition(e, pairs[0][0])
     if len(pairs) == 1:
         then, rest = (e.captured(lambda node=node: e.value(node)) for node in (pairs[0][1], otherwise))  # type: ignore[misc]
         if not then[0] and not rest[0]:
@@ -121,11 +121,20 @@ def _choose(e: E, pairs: Sequence[tuple[Node, Node]], otherwise: Node) -> str:
     return out
 
 
+def _condition(e: E, node: Node) -> str:
+    """Truthy where a condition is true; in traced code one without an answer is a doubt."""
+    if not e.traced or not e.nullable(node):
+        return e.test(node)
+    value = e.temp(e.value(node))
+    site = e.site("if", node.span, [node.span])
+    return f"{value} or ({value} is None and ev.doubt({site}, {e.row}, 0))"
+
+
 def _chain(e: E, out: str, pairs: Sequence[tuple[Node, Node]], otherwise: Node, condition: str) -> None:
     with e.block(f"if {condition}:"), e.at(pairs[0][1]):
         e.emit(f"{out} = {e.value(pairs[0][1])}")
     for index, (test, result) in enumerate(pairs[1:], 1):
-        captured = e.captured(lambda test=test: e.test(test))  # type: ignore[misc]
+        captured = e.captured(lambda test=test: _condition(e, test))  # type: ignore[misc]
         if captured[0]:
             with e.block("else:"):
                 _chain(e, out, pairs[index:], otherwise, e.release(captured, 1))

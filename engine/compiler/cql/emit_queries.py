@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from engine.compiler.cql.emitter import EACH, LOOPS, Body, CqlEmitter, emits
-from engine.compiler.cql.types import ListType
+from engine.compiler.cql.types import ListType, Type
 from engine.compiler.elm import Node
 
 E = CqlEmitter
@@ -31,6 +32,8 @@ def _query(e: E, node: Node) -> str:
     if not attrs["many"]:
         return _single(e, node)
     leaf = _leaf(node)
+    if leaf is not None:
+        e.filtered.add(id(leaf))
     guarded = leaf is not None and e.nullable(leaf)
     out = e.name("rows")
     if not guarded:
@@ -136,6 +139,7 @@ def _from(e: E, attrs: Clause, sources: list[Clause], bound: dict[int, str], bod
             e.names[scope] = e.temp(item, "x")
             loops(index + 1)
 
+        e.filtered.add(id(node))
         if _is_list(node):
             if e.solid_elements(node):
                 e.solid.add(scope)
@@ -153,10 +157,21 @@ def lets(e: E, attrs: Clause, hoisted: dict[int, str], body: Callable[[], None])
     used = {
         below.attrs["scope"] for child in attrs["_children"] for below in child.walk() if below.kind == "QueryLetRef"
     }
+    resources = [s["scope"] for s in attrs["sources"] if e.is_resource(_element(s["node"]))] if e.traced else []
+    rows = [e.names[scope] for scope in resources]
+    e.rows.extend(rows)
     for let in attrs["lets"]:
         if let["scope"] in used:
             e.names[let["scope"]] = e.temp(e.value(let["node"]), "let")
-    _relations(e, attrs, 0, hoisted, body)
+    if e.traced:
+        traced_clauses(e, attrs["relations"], attrs["where"], rows, hoisted, body)
+    else:
+        _relations(e, attrs, 0, hoisted, body)
+    del e.rows[len(e.rows) - len(rows) :]
+
+
+def _element(node: Node) -> Type:
+    return node.result.element if isinstance(node.result, ListType) else node.result
 
 
 def _relations(e: E, attrs: Clause, index: int, hoisted: dict[int, str], body: Callable[[], None]) -> None:
@@ -173,6 +188,64 @@ def _relations(e: E, attrs: Clause, index: int, hoisted: dict[int, str], body: C
         _relations(e, attrs, index + 1, hoisted, body)
 
 
+def traced_clauses(
+    e: E,
+    relations: list[Clause],
+    where: Node | None,
+    rows: list[str],
+    hoisted: dict[int, str],
+    body: Callable[[], None],
+) -> None:
+    """Try the relations and the parts of `where` one after the other; report the one that fails or has no answer."""
+    parts: list[Clause | Node] = [*relations, *(conjuncts(where) if where is not None else ())]
+    spans = [part["condition"].span if isinstance(part, dict) else part.span for part in parts]
+    site = e.site("filter", spans[0] if spans else None, spans)
+    conditions = [part for part in parts if isinstance(part, Node)]
+    unknown = e.name("u")
+    doubtful = any(e.nullable(part) for part in conditions)
+    if doubtful:
+        e.emit(f"{unknown} = -1")
+    with ExitStack() as blocks:
+        for index, part in enumerate(parts):
+            if isinstance(part, dict):
+                found = _related(e, part, hoisted.get(part["scope"]))
+                value = e.temp(f"not {found}" if part["kind"] == "without" else found)
+            else:
+                value = e.temp(e.value(part))
+            recorded = rows if isinstance(part, dict) or not tests_code(part) else []
+            if recorded:
+                with e.block(f"if {value} is False:"):
+                    for row in recorded:
+                        e.emit(f"ev.failed({site}, {row}, {index})")
+            blocks.enter_context(e.block("else:" if recorded else f"if {value} is not False:"))
+            if isinstance(part, Node) and e.nullable(part):
+                with e.block(f"if {value} is None:"):
+                    e.emit(f"{unknown} = {index}")
+        if doubtful:
+            blocks.enter_context(e.block(f"if {unknown} < 0 or ev.doubt({site}, {e.row}, {unknown}):"))
+        for row in rows:
+            e.emit(f"ev.passed({site}, {row})")
+        body()
+
+
+def conjuncts(node: Node) -> list[Node]:
+    """The parts of a condition joined by `and`."""
+    return conjuncts(node.operands[0]) + conjuncts(node.operands[1]) if node.kind == "And" else [node]
+
+
+# Elements that say what a record is about: a row that fails there is of another kind, not a near miss.
+_CODE_PATHS = frozenset(("code", "medication", "concept", "vaccineCode", "type"))
+_CODE_TESTS = frozenset(("InValueSet", "AnyInValueSet", "InCodeSystem", "Equivalent", "Equal", "In", "Contains"))
+
+
+def tests_code(node: Node) -> bool:
+    """Whether a clause tests what a record is about (its code), rather than something recorded about it."""
+    return node.kind in _CODE_TESTS and any(
+        below.kind == "ModelProperty" and below.attrs["path"] in _CODE_PATHS and below.operands[0].kind == "AliasRef"
+        for below in node.walk()
+    )
+
+
 def _related(e: E, relation: Clause, hoisted: str | None) -> str:
     """Whether some element of the related source satisfies the condition."""
     node, scope, condition = relation["node"], relation["scope"], relation["condition"]
@@ -181,8 +254,12 @@ def _related(e: E, relation: Clause, hoisted: str | None) -> str:
         out = e.name()
         e.emit(f"{out} = False")
         with e.block(f"if {e.names[scope]} is not None:"):
-            e.when(condition, lambda: e.emit(f"{out} = True"))
+            if e.traced:
+                traced_clauses(e, [], condition, [], {}, lambda: e.emit(f"{out} = True"))
+            else:
+                e.when(condition, lambda: e.emit(f"{out} = True"))
         return out
+    e.filtered.add(id(node))
     if hoisted is not None:
         with e.block(f"if {hoisted} is MISSING:"):
             e.emit(f"{hoisted} = {e.value(node)} or ()")
@@ -199,8 +276,15 @@ def _any(e: E, node: Node, scope: int, condition: Node) -> str:
     def run(body: Body) -> None:
         def bind(item: str) -> None:
             e.names[scope] = e.temp(item, "x")
-            e.when(condition, lambda: body(item))
+            if not e.traced:
+                e.when(condition, lambda: body(item))
+                return
+            rows = [e.names[scope]] if e.is_resource(_element(node)) else []
+            e.rows.extend(rows)
+            traced_clauses(e, [], condition, rows, {}, lambda: body(item))
+            del e.rows[len(e.rows) - len(rows) :]
 
+        e.filtered.add(id(node))
         e.each(node, bind)
 
     return e.first_of(node, "False", lambda item: "True", run)

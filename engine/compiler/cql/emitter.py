@@ -7,8 +7,9 @@ a body where a condition is true. What the kinds of nodes turn into stands in `e
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from engine.algebra.diagnostic import Span
@@ -38,15 +39,33 @@ _NEVER_NULL = frozenset(
 _CERTAIN = frozenset("Literal ToSystem Count Length DateTimeComponentFrom Retrieve Now Today PositionOf Date".split())
 _ARITHMETIC = frozenset("Add Subtract Multiply Negate Abs ToDecimal ToLong ToQuantity".split())
 _COMPARISONS = frozenset("Equal NotEqual Less LessOrEqual Greater GreaterOrEqual".split())
+# Comparisons that say in traced code why they have no answer.
+_REPORTED = _COMPARISONS | frozenset(
+    "In Contains ProperIn ProperContains Includes IncludedIn ProperIncludes ProperIncludedIn Before After SameAs SameOrBefore "
+    "SameOrAfter Overlaps OverlapsBefore OverlapsAfter Meets MeetsBefore MeetsAfter Starts Ends".split()
+)
 _LONGEST = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place in traced code that reports: a filter with its clauses, a comparison with its operands, a condition."""
+
+    kind: str
+    span: Span | None
+    clauses: tuple[Span | None, ...]
 
 
 class CqlEmitter(ModuleText):
     """Builds the text of the module of one library."""
 
-    def __init__(self, types: TypeSystem) -> None:
+    def __init__(self, types: TypeSystem, *, traced: bool = False) -> None:
         super().__init__()
         self.types = types
+        self.traced = traced
+        self.sites: list[Site] = []
+        self.rows: list[str] = []
+        self.filtered: set[int] = set()
         self.names: dict[int, str] = {}
         self.solid: set[int] = set()
         self.preset: dict[int, str] = {}
@@ -109,6 +128,28 @@ class CqlEmitter(ModuleText):
         namespace, _, short = name.partition(".")
         model = self.types.models.get(namespace)
         return (model.fhir_type(short) if model is not None else None) or short
+
+    # -- traced code
+
+    def site(self, kind: str, span: Span | None, clauses: Sequence[Span | None]) -> str:
+        """A module-level name for the number of a place that reports to the environment."""
+        self.sites.append(Site(kind, span, tuple(clauses)))
+        return f"SITE{len(self.sites) - 1}"
+
+    def is_resource(self, kind: Type) -> bool:
+        """Whether values of a type are resources, or may be."""
+        if isinstance(kind, ChoiceType):
+            return any(self.is_resource(option) for option in kind.options)
+        if not isinstance(kind, Named):
+            return False
+        namespace, _, short = kind.name.partition(".")
+        model = self.types.models.get(namespace)
+        return model is not None and not model.is_raw(short)
+
+    @property
+    def row(self) -> str:
+        """The innermost resource at hand, for what is reported; the patient where there is none."""
+        return self.rows[-1] if self.rows else "ev.subject"
 
     def type_test(self, kind: Type) -> str:
         """A module-level name for the test of a type."""
@@ -183,7 +224,7 @@ class CqlEmitter(ModuleText):
         `found` emits what it needs; `each(body)` runs the loop, `self.each(node, ...)` where it is not given.
         """
         run = each if each is not None else lambda body: self.each(node, body)
-        depth = self.loops(node)
+        depth = 0 if self.traced else self.loops(node)  # traced code looks at every row: all that match are evidence
         if depth <= 1 and self._loops < 12:
             out = self.name()
             self.emit(f"{out} = {start}")
@@ -245,9 +286,24 @@ class CqlEmitter(ModuleText):
                 arguments.append(repr(node.attrs["precision"]))
             call = f"{self.overload(overload)}({', '.join(arguments)})"
         if not optional:
-            return call
+            return self.reported(node, operands, call)
         missing = " or ".join(f"{operands[index]} is None" for index in dict.fromkeys(optional))
-        return f"(None if {missing} else {call})"
+        return self.reported(node, operands, f"(None if {missing} else {call})")
+
+    def reported(self, node: Node, operands: list[str], call: str) -> str:
+        """In traced code a comparison without an answer tells its operands."""
+        if not self.traced or node.kind not in _REPORTED or not self.nullable(node):
+            return call
+        names = [self.temp(operand) for operand in operands]
+        for name, operand in zip(names, operands, strict=True):
+            if name != operand:
+                call = call.replace(operand, name)
+        out = self.name()
+        self.emit(f"{out} = {call}")
+        site = self.site("comparison", node.span, [operand.span for operand in node.operands])
+        with self.block(f"if {out} is None:"):
+            self.emit(f"ev.unknown({site}, {names[0]}, {names[1]})")
+        return out
 
     # -- what is known of a node before it runs
 
