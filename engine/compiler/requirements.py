@@ -15,11 +15,23 @@ _SCOPED = frozenset(("Filter", "ForEach", "All", "Repeat", "Sort", "Aggregate", 
 
 @dataclass(slots=True)
 class DataRequirement:
-    """One resource type that is read: the paths below it, and the codes it is retrieved by (`system|code` on a path)."""
+    """One resource type that is read: the paths below it, and what it is retrieved by.
+
+    `codes` are (path, system, code), `value_sets` (path, url); `unfiltered` tells that some retrieve asks for all of the type.
+    """
 
     type: str
     paths: set[str] = field(default_factory=set)
     codes: set[tuple[str, str, str]] = field(default_factory=set)
+    value_sets: set[tuple[str, str]] = field(default_factory=set)
+    unfiltered: bool = False
+
+    def add(self, other: DataRequirement) -> None:
+        """Take in what another requirement of the same type reads."""
+        self.paths |= other.paths
+        self.codes |= other.codes
+        self.value_sets |= other.value_sets
+        self.unfiltered = self.unfiltered or other.unfiltered
 
 
 def requirements(node: Node, root: str | None = None) -> dict[str, DataRequirement]:
@@ -66,6 +78,7 @@ def requirements(node: Node, root: str | None = None) -> dict[str, DataRequireme
     for below in node.walk():
         if below.kind == "Retrieve":
             entry = found.setdefault(below.attrs["dataType"], DataRequirement(below.attrs["dataType"]))
+            entry.unfiltered = entry.unfiltered or not below.attrs.get("codes")
             for system, code in below.attrs.get("codes", ()):
                 entry.codes.add((below.attrs["codeProperty"], system, code))
                 entry.paths.add(below.attrs["codeProperty"])

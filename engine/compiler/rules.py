@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
+from engine.artifacts.libraries import LibraryStore
 from engine.artifacts.models import Model, load_model
 from engine.artifacts.records import (
     Artifact,
@@ -24,6 +25,7 @@ from engine.artifacts.records import (
     NotComputableDefinition,
     TypeAndValueDefinition,
 )
+from engine.compiler.cql.criterion import CqlCode, CqlCriteria
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Emitter
 from engine.compiler.fhirpath import translate_fhirpath
@@ -55,6 +57,7 @@ class Code:
     boolean: bool
     monotone: bool
     _function: Callable[..., Any] | None = None
+    _reads: dict[str, DataRequirement] | None = None
 
     def run(self, environment: Any, patient: Any) -> Any:
         """The bare result; errors are bound to the author's text. Raises EvaluationError."""
@@ -65,12 +68,39 @@ class Code:
         except Exception as error:
             raise self.program.bind(error) from error
 
+    def clause(self, site: int, clause: int) -> str:
+        """The author's text of a clause of a filter."""
+        if site < 0:
+            return "code"
+        spans = self.program.sites[site]["clauses"]
+        span = spans[clause] if 0 <= clause < len(spans) else None
+        return self.text[:120] if span is None else " ".join(self.text[span.start : span.end].split())
+
+    def inside(self, site: int, doubt_site: int, doubt_clause: int) -> bool:
+        """Whether a comparison stands inside a clause of a filter."""
+        if doubt_site < 0:
+            return False
+        clause = self.program.sites[doubt_site]["clauses"][doubt_clause]
+        span = self.program.sites[site]["span"]
+        return clause is not None and span is not None and clause.start <= span.start and span.end <= clause.end
+
+    def where(self, error: EvaluationError) -> str:
+        """The place of an error in words, empty where it is not known."""
+        return "" if error.span is None else f" in `{self.text[error.span.start : error.span.end][:80]}`"
+
+    def reads(self) -> dict[str, DataRequirement]:
+        """What data the expression reads, by resource type."""
+        if self._reads is None:
+            self._reads = requirements(self.node, "Patient")
+        return self._reads
+
     def __getstate__(self) -> tuple[Any, ...]:
         return self.text, self.node, self.program, self.boolean, self.monotone
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.text, self.node, self.program, self.boolean, self.monotone = state
         self._function = None
+        self._reads = None
 
 
 @dataclass(slots=True)
@@ -85,7 +115,7 @@ class Rule:
     form: str
     exclude: bool = False
     description: str | None = None
-    code: Code | None = None
+    code: Code | CqlCode | None = None
     presence: Code | None = None
     measurement: bool = False
     beside: Rule | None = None
@@ -132,10 +162,8 @@ class RuleSet:
             for code in (rule.code, rule.presence):
                 if code is None:
                     continue
-                for name, found in requirements(code.node, "Patient").items():
-                    entry = merged.setdefault(name, DataRequirement(name))
-                    entry.paths |= found.paths
-                    entry.codes |= found.codes
+                for name, found in code.reads().items():
+                    merged.setdefault(name, DataRequirement(name)).add(found)
         return merged
 
 
@@ -168,6 +196,7 @@ class _Builder:
     model: Model
     variables: Mapping[str, str]
     lenient: bool
+    cql: CqlCriteria
     diagnostics: list[Diagnostic] = field(default_factory=list)
     by_id: dict[str, Criterion] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
@@ -250,10 +279,7 @@ class _Builder:
         language = (expression.language or "").strip().lower()
         text = expression.text or ""
         if language in CQL_LANGUAGES:
-            rule.reason, rule.detail = (
-                "not-computable",
-                f"the expression is {language}, which this version does not run",
-            )
+            self.in_cql(rule, expression)
             return
         if language not in FHIRPATH_LANGUAGES:
             shown = language or "no language"
@@ -263,6 +289,16 @@ class _Builder:
             rule.reason, rule.detail = "not-computable", "the expression has no text"
             return
         self.compile(rule, text)
+
+    def in_cql(self, rule: Rule, expression: ExpressionSource) -> None:
+        """CQL: a define of a library, or an expression."""
+        try:
+            rule.code, found = self.cql.code(expression, rule.location)
+            rule.diagnostics += found
+        except DiagnosticError as error:
+            rule.diagnostics += error.diagnostics
+            rule.reason = "not-computable"
+            rule.detail = f"the expression does not compile: {error.diagnostics[0].message}"
 
     def compile(self, rule: Rule, text: str) -> None:
         try:
@@ -339,7 +375,7 @@ class _Builder:
         if not self.combined(rule, other.combination, other.threshold):
             return
         self.open.append(key)
-        builder = _Builder(other, self.model, self.variables, self.lenient, open=self.open)
+        builder = _Builder(other, self.model, self.variables, self.lenient, self.cql, open=self.open)
         builder.collect(other.criteria)
         rule.members = tuple(builder.rule(criterion) for criterion in other.criteria)
         rule.title = rule.title if rule.title != rule.id else other.title or rule.title
@@ -365,13 +401,14 @@ def compile_artifact(
     fhir_version: str | None = None,
     variables: Mapping[str, str] | None = None,
     lenient: bool = False,
+    cql: CqlCriteria | None = None,
 ) -> RuleSet:
     """Compile one artifact for patients of a FHIR version ('r4', 'r4b', 'r5'; default R4).
 
-    What does not compile stays in the set as a rule with a reason and diagnostics: it never sinks the rest.
+    `cql` holds the libraries that expressions in CQL may name. What does not compile stays in the set as a rule with a reason and diagnostics: it never sinks the rest.
     """
     model = load_model(fhir_version or "r4")
-    builder = _Builder(artifact, model, variables or {}, lenient)
+    builder = _Builder(artifact, model, variables or {}, lenient, cql or CqlCriteria(LibraryStore(), model.version))
     builder.collect(artifact.criteria)
     name = artifact.url or f"{artifact.resource_type}/{artifact.id}"
     title = artifact.title or artifact.name or name

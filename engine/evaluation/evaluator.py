@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.element import to_system
+from engine.compiler.cql.criterion import CqlCode
+from engine.compiler.cql.runtime import Run
 from engine.compiler.rules import Code, Rule, RuleSet
 from engine.data.compartment import Compartment
 from engine.evaluation.evidence import evidence_of, patient_evidence
@@ -24,6 +26,7 @@ from engine.evaluation.verdict import CriterionResult, Evaluated, Evidence, Imag
 from engine.version import __version__
 
 Absent = Literal["default", "unknown", "not-met"]
+AnyCode = Code | CqlCode
 EXHAUSTIVE = 5
 WORLDS = 64
 
@@ -40,6 +43,9 @@ class Options:
     absent: Absent = "default"
     dicomweb: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    value_sets: Mapping[str, frozenset[tuple[str | None, str | None]]] = field(default_factory=dict)
+    strict_cql: bool = False
 
 
 @dataclass(slots=True)
@@ -52,6 +58,7 @@ class Outcome:
     evidence: list[Evidence] = field(default_factory=list)
     images: list[ImagingLink] = field(default_factory=list)
     members: list[tuple[Rule, Outcome]] = field(default_factory=list)
+    plain: bool | None = None
 
 
 class Evaluator:
@@ -60,6 +67,7 @@ class Evaluator:
     def __init__(self, rules: RuleSet, options: Options) -> None:
         self.rules = rules
         self.options = options
+        self.cql = Run(options.now, options.timezone, options.parameters, value_sets=options.value_sets)
         self.evaluated = Evaluated(
             now=options.now.isoformat(),
             timezone=options.timezone,
@@ -70,7 +78,9 @@ class Evaluator:
 
     def __call__(self, compartment: Compartment) -> Verdict:
         """The verdict on one patient. Never raises for data: what goes wrong is a criterion that is unknown."""
-        environment = PatientEnvironment(compartment, now=self.options.now, variables=self.options.variables)
+        environment = PatientEnvironment(
+            compartment, now=self.options.now, variables=self.options.variables, run=self.cql
+        )
         results = [(rule, self.rule(rule, environment)) for rule in self.rules.rules]
         value = combine(self.rules.combination, self.rules.threshold, _satisfied(results))
         verdict = "included" if value is True else "excluded" if value is False else "undetermined"
@@ -108,7 +118,7 @@ class Evaluator:
             self.compare(rule, outcome, environment)
         return outcome
 
-    def code(self, rule: Rule, code: Code, environment: PatientEnvironment) -> Outcome:
+    def code(self, rule: Rule, code: AnyCode, environment: PatientEnvironment) -> Outcome:
         trace = environment.begin()
         try:
             value = truth(code, code.run(environment, environment.compartment.patient))
@@ -116,6 +126,10 @@ class Evaluator:
             doubts = dict(trace.doubts)
             if doubts:
                 self.worlds(code, environment, doubts, outcome)
+                if isinstance(code, CqlCode) and outcome.value is None and value is not None:
+                    outcome.plain = value
+                    if self.options.strict_cql:
+                        outcome.value = value
         except EvaluationError as error:
             return Outcome(None, "error", self.error_text(rule, code, error, environment))
         if outcome.value is None and outcome.reason is None:
@@ -123,14 +137,11 @@ class Evaluator:
         self.gather(rule, code, trace, outcome, environment)
         return outcome
 
-    def error_text(self, rule: Rule, code: Code, error: EvaluationError, environment: PatientEnvironment) -> str:
-        where = ""
-        if error.span is not None:
-            where = f" in `{code.text[error.span.start : error.span.end][:80]}`"
-        return f"{environment.compartment.reference}: {error.message}{where} ({error.code})"
+    def error_text(self, rule: Rule, code: AnyCode, error: EvaluationError, environment: PatientEnvironment) -> str:
+        return f"{environment.compartment.reference}: {error.message}{code.where(error)} ({error.code})"
 
     def worlds(
-        self, code: Code, environment: PatientEnvironment, doubts: dict[DoubtKey, Doubt], outcome: Outcome
+        self, code: AnyCode, environment: PatientEnvironment, doubts: dict[DoubtKey, Doubt], outcome: Outcome
     ) -> None:
         """Run the criterion with doubtful rows kept; if that changes the answer, it is unknown.
 
@@ -164,7 +175,7 @@ class Evaluator:
 
     def undecided(
         self,
-        code: Code,
+        code: AnyCode,
         doubts: dict[DoubtKey, Doubt],
         trace: Trace,
         outcome: Outcome,
@@ -173,7 +184,7 @@ class Evaluator:
         """Fill in why a criterion is unknown although it had an answer without the doubtful rows."""
         doubt = next(d for key, d in doubts.items() if key in keep)
         outcome.value = None
-        clause = clause_text(code, doubt.site, doubt.clause)
+        clause = code.clause(doubt.site, doubt.clause)
         row = reference_of(doubt.row)
         if doubt.site == CODE_SITE:
             outcome.reason = "missing-value"
@@ -181,7 +192,7 @@ class Evaluator:
             return
         reason, sentence = "missing-value", "a value that is needed is not recorded"
         if trace.unknowns:
-            inside = [u for u in trace.unknowns if _inside(code, u.site, doubt)] or trace.unknowns
+            inside = [u for u in trace.unknowns if code.inside(u.site, doubt.site, doubt.clause)] or trace.unknowns
             reason, sentence = reason_of(inside[0])
         outcome.reason = reason
         outcome.detail = f"{row}: `{clause}` cannot be decided: {sentence}"
@@ -220,7 +231,9 @@ class Evaluator:
                 f"{_words(other.value)}; the expression is preferred"
             )
 
-    def gather(self, rule: Rule, code: Code, trace: Trace, outcome: Outcome, environment: PatientEnvironment) -> None:
+    def gather(
+        self, rule: Rule, code: AnyCode, trace: Trace, outcome: Outcome, environment: PatientEnvironment
+    ) -> None:
         """Evidence and images of a criterion from the trace of its first run."""
         compartment = environment.compartment
         doubtful: dict[int, Doubt] = {id(d.row): d for d in trace.doubts.values()}
@@ -231,10 +244,10 @@ class Evaluator:
             passed = trace.passed.get(key, set())
             lost = [(site, clause) for site, clause in (sites or {}).items() if site not in passed]
             if lost:
-                failed = clause_text(code, *lost[0])
+                failed = code.clause(*lost[0])
             elif key in doubtful and not passed:
                 doubt = doubtful[key]
-                failed = f"unknown: {clause_text(code, doubt.site, doubt.clause)}"
+                failed = f"unknown: {code.clause(doubt.site, doubt.clause)}"
             role: Literal["met", "examined"] = "examined" if failed is not None else "met"
             origin = compartment.origin(row)
             outcome.evidence.append(evidence_of(row, role, failed, origin.file if origin is not None else None))
@@ -251,7 +264,7 @@ class Evaluator:
                     )
                 )
         if not rows and compartment.patient is not None:
-            found = patient_evidence(code.node, compartment.patient)
+            found = patient_evidence(code.reads(), compartment.patient)
             if found is not None:
                 outcome.evidence.append(found)
 
@@ -270,15 +283,6 @@ def _is_resource(row: Any) -> bool:
     return row.__class__ is dict and "resourceType" in row
 
 
-def _inside(code: Code, site: int, doubt: Doubt) -> bool:
-    """Whether a comparison stands inside the clause of a doubt."""
-    if doubt.site < 0:
-        return False
-    clause = code.program.sites[doubt.site]["clauses"][doubt.clause]
-    span = code.program.sites[site]["span"]
-    return clause is not None and span is not None and clause.start <= span.start and span.end <= clause.end
-
-
 def _choices(keys: list[DoubtKey], monotone: bool) -> list[frozenset[DoubtKey]]:
     """Which doubts to keep: all; unless that settles it every number of them, each alone, all but one; few: every combination."""
     everything = frozenset(keys)
@@ -295,7 +299,7 @@ def _choices(keys: list[DoubtKey], monotone: bool) -> list[frozenset[DoubtKey]]:
     return out
 
 
-def truth(code: Code, value: Any) -> bool | None:
+def truth(code: AnyCode, value: Any) -> bool | None:
     """A result as the truth of a criterion; a result that is no Boolean is true where it is not empty."""
     if code.boolean:
         return to_system(value)  # type: ignore[no-any-return]
@@ -350,21 +354,11 @@ def _result(rule: Rule, outcome: Outcome) -> CriterionResult:
         outcome=_words(outcome.value),
         reason=outcome.reason if outcome.value is None else None,
         detail=outcome.detail,
+        plain_cql=None if outcome.plain is None else _words(outcome.plain),
         evidence=outcome.evidence,
         members=[_result(member, result) for member, result in outcome.members],
         expression=rule.code.text if rule.code is not None else None,
     )
-
-
-def clause_text(code: Code, site: int, clause: int) -> str:
-    """The author's text of a clause of a filter."""
-    if site < 0:
-        return "code"
-    spans = code.program.sites[site]["clauses"]
-    span = spans[clause] if 0 <= clause < len(spans) else None
-    if span is None:
-        return code.text[:120]
-    return " ".join(code.text[span.start : span.end].split())
 
 
 def reference_of(row: Any) -> str:

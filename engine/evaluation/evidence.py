@@ -6,8 +6,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from engine.algebra.element import unit_of
-from engine.compiler.elm import Node
-from engine.compiler.requirements import requirements
+from engine.compiler.requirements import DataRequirement
 from engine.evaluation.verdict import Evidence
 
 _DATES = (
@@ -122,9 +121,9 @@ def evidence_of(
     )
 
 
-def patient_evidence(node: Node, patient: dict[str, Any]) -> Evidence | None:
+def patient_evidence(reads: dict[str, DataRequirement], patient: dict[str, Any]) -> Evidence | None:
     """The properties of the Patient that an expression reads, as evidence."""
-    found = requirements(node, "Patient").get("Patient")
+    found = reads.get("Patient")
     if found is None:
         return None
     parts = []

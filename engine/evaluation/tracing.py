@@ -12,14 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.algebra.element import Element, to_decimal, to_system, unit_of
+from engine.algebra.interval import Interval
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
+from engine.compiler.cql.retrieving import RetrieveSpec
+from engine.compiler.cql.runtime import Patient, Run
 from engine.compiler.runtime import Environment
 from engine.data.compartment import Compartment
 
 Resource = dict[str, Any]
 DoubtKey = tuple[int, int]
 CODE_SITE = -1
+_POINTS = (Date, DateTime, Time, Interval)
 
 
 @dataclass(slots=True)
@@ -62,8 +66,10 @@ class PatientEnvironment(Environment):
         *,
         now: dt.datetime,
         variables: Mapping[str, Any] | None = None,
+        run: Run | None = None,
     ) -> None:
         super().__init__(now=now, variables=variables, resolver=self._find)
+        self.run = run
         self.compartment = compartment
         self.trace_of_run = Trace()
         self._keep: frozenset[DoubtKey] | None = frozenset()
@@ -74,6 +80,12 @@ class PatientEnvironment(Environment):
         self.trace_of_run = Trace()
         self._keep = keep
         return self.trace_of_run
+
+    def for_cql(self) -> CqlPatient:
+        """This patient as CQL sees it; definitions are evaluated anew, so that each criterion has its own trace."""
+        if self.run is None:
+            self.run = Run(self.moment)
+        return CqlPatient(self.run, self)
 
     # -- called by emitted code
 
@@ -161,6 +173,32 @@ class PatientEnvironment(Environment):
         return self._holders.get(id(holder))
 
 
+class CqlPatient(Patient):
+    """A patient for traced CQL: retrieves from the compartment, reports to the environment of the criterion."""
+
+    def __init__(self, run: Run, environment: PatientEnvironment) -> None:
+        super().__init__(run, environment.compartment.patient)
+        self.compartment = environment.compartment
+        self.passed, self.failed = environment.passed, environment.failed
+        self.doubt, self.unknown = environment.doubt, environment.unknown
+        self._doubt = environment._doubt
+
+    def of_type(self, resource_type: str) -> list[Any]:
+        """The patient's resources of a type."""
+        return self.compartment.of_type(resource_type)
+
+    def bare(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
+        """As `retrieve`, for rows that no filter tries: all of them count as evidence."""
+        rows = self.retrieve(spec, codes)
+        for row in rows:
+            self.passed(CODE_SITE, row)
+        return rows
+
+    def without_system(self, resource: Any, code: str) -> bool:
+        """A coding without a system that would match: a doubt about the row."""
+        return self._doubt(Doubt(CODE_SITE, resource, 0, code))
+
+
 def reason_of(unknown: Unknown) -> tuple[str, str]:
     """Why a comparison had no answer: a reason from the closed list, and a sentence."""
     left, right = unknown.left, unknown.right
@@ -178,7 +216,7 @@ def reason_of(unknown: Unknown) -> tuple[str, str]:
                 return "unit-not-comparable", remark or "the unit is not computable"
             if unit == "1":
                 return "missing-unit", f"the quantity {value.get('value')} has no unit"
-    if isinstance(left, (Date, DateTime, Time)) and isinstance(right, (Date, DateTime, Time)):
+    if isinstance(left, _POINTS) and isinstance(right, _POINTS):
         return "imprecise-date", f"{_shown(left)} and {_shown(right)} cannot be told apart at the precision recorded"
     if {left.__class__, right.__class__} & {dict, Quantity}:
         return "unit-not-comparable", f"{_shown(left)} and {_shown(right)} have no common unit"

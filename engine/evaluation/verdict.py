@@ -100,7 +100,11 @@ class CriterionResult(Record):
     detail: str | None = None
     evidence: list[Evidence] = Field(default_factory=list)
     members: list[CriterionResult] = Field(default_factory=list)
-    expression: str | None = Field(None, description="the FHIRPath that was evaluated")
+    expression: str | None = Field(None, description="the FHIRPath or CQL that was evaluated")
+    plain_cql: Outcome | None = Field(
+        None,
+        description="what CQL answers, which drops rows that cannot be decided, where keeping them changes the answer",
+    )
 
 
 class Evaluated(Record):

@@ -16,8 +16,10 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from engine.algebra.diagnostic import Diagnostic
+from engine.artifacts.libraries import load_libraries
 from engine.artifacts.models import load_model
 from engine.artifacts.reader import ArtifactSet, load_artifacts
+from engine.compiler.cql.criterion import CqlCriteria
 from engine.compiler.rules import RuleSet, compile_artifact
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
@@ -49,22 +51,25 @@ def load_criteria(
     fhir_version: str | None = None,
     variables: Mapping[str, str] | None = None,
     lenient: bool = False,
+    libraries: Iterable[PathLike] = (),
 ) -> Criteria:
     """Read and compile the eligibility criteria in files, folders and bundles.
 
     Accepts EvidenceVariable (R4, R4B, R5), Group (R4 to R6) and ResearchStudy that points to either. `fhir_version` is that of
     the *patients* ('r4', 'r4b', 'r5'; default R4): the paths in expressions mean its elements. `variables` declares FHIRPath
-    environment variables with their types. Problems are in `diagnostics`; nothing raises but a path that does not exist
+    environment variables with their types. CQL libraries are looked for among `paths` and `libraries`. Problems are in `diagnostics`; nothing raises but a path that does not exist
     (FileNotFoundError) or an unknown version (ValueError).
     """
     model = load_model(fhir_version or "r4")
     found = load_artifacts(list(paths))
+    store = load_libraries([*paths, *libraries])
+    cql = CqlCriteria(store, model.version)
     rules = []
-    diagnostics = list(found.diagnostics)
+    diagnostics = [*found.diagnostics, *store.diagnostics]
     for artifact in found.roots:
         if not artifact.criteria:
             continue
-        compiled = compile_artifact(artifact, fhir_version=model.version, variables=variables, lenient=lenient)
+        compiled = compile_artifact(artifact, fhir_version=model.version, variables=variables, lenient=lenient, cql=cql)
         rules.append(compiled)
         diagnostics.extend(compiled.diagnostics)
         for rule in compiled.walk():
@@ -100,6 +105,9 @@ def screen(
     absent: Absent = "default",
     dicomweb: str | None = None,
     variables: Mapping[str, Any] | None = None,
+    parameters: Mapping[tuple[str, str], Any] | None = None,
+    value_sets: Mapping[str, frozenset[tuple[str | None, str | None]]] | None = None,
+    strict_cql: bool = False,
     on_problem: Callable[[Problem], None] | None = None,
 ) -> Iterator[Verdict]:
     """Screen patients lazily: one Verdict for each patient and rule set, in the order of the data.
@@ -108,7 +116,16 @@ def screen(
     what could not be read.
     """
     rules = criteria.rules if isinstance(criteria, Criteria) else tuple(criteria)
-    options = Options(evaluation_time(now, timezone), timezone, absent, dicomweb, dict(variables or {}))
+    options = Options(
+        evaluation_time(now, timezone),
+        timezone,
+        absent,
+        dicomweb,
+        dict(variables or {}),
+        dict(parameters or {}),
+        dict(value_sets or {}),
+        strict_cql,
+    )
     evaluators = [Evaluator(rule_set, options) for rule_set in rules]
     version = criteria.fhir_version if isinstance(criteria, Criteria) else rules[0].model if rules else "r4"
     for compartment in compartments(data, version, on_problem):

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from engine.compiler.requirements import DataRequirement, requirements
+from engine.compiler.requirements import DataRequirement
 from engine.compiler.rules import Rule, RuleSet
 from engine.runners.screening import Criteria, load_criteria
 
@@ -61,7 +61,7 @@ def _show_rule(rule: Rule, indent: str) -> None:
             _show_rule(member, inner)
     elif rule.code is not None:
         print(f"{inner}{rule.code.text}")
-        for found in requirements(rule.code.node, "Patient").values():
+        for found in rule.code.reads().values():
             print(f"{inner}reads {reads(found)}")
 
 
@@ -76,6 +76,8 @@ def reads(found: DataRequirement) -> str:
         text += ": " + ", ".join(sorted(found.paths))
     if found.codes:
         text += " with " + ", ".join(f"{path} {system}|{code}" for path, system, code in sorted(found.codes))
+    if found.value_sets:
+        text += " with " + ", ".join(f"{path} in {url}" for path, url in sorted(found.value_sets))
     return text
 
 
@@ -117,6 +119,6 @@ def _rule_json(rule: Rule) -> dict[str, Any]:
     elif rule.combination is not None:
         out |= {"combination": rule.combination, "members": [_rule_json(member) for member in rule.members]}
     elif rule.code is not None:
-        found = requirements(rule.code.node, "Patient").values()
+        found = rule.code.reads().values()
         out |= {"expression": rule.code.text, "reads": [reads(item) for item in found]}
     return out

@@ -27,6 +27,7 @@ from engine.compiler.cql.parser import parse_library
 from engine.compiler.cql.runtime import NAMES, Run, once
 from engine.compiler.cql.scope import Exported, Symbols
 from engine.compiler.cql.types import Type
+from engine.compiler.cql.uses import Uses, uses_of
 from engine.compiler.program import offset_of, position_of, positioned
 
 _REGISTERED = (emit_fhir, emit_logic, emit_nodes, emit_queries)
@@ -65,12 +66,38 @@ class Compiled:
     includes: dict[str, Compiled]
     diagnostics: tuple[Diagnostic, ...]
     sites: tuple[Site, ...] = ()
+    uses: dict[str, Uses] = field(default_factory=dict)
     code: types.CodeType | None = field(default=None, repr=False)
 
     @property
     def key(self) -> str:
         """Name and version, as one text."""
         return self.symbols.key
+
+    def reached(self, defines: Iterable[str]) -> Iterator[Uses]:
+        """What some defines use, and what the definitions use that they refer to, here and in included libraries."""
+        libraries = {library.key: library for library in self.closure()}
+        queue = [(self.key, self.defines[name].python) for name in defines]
+        seen: set[tuple[str, str]] = set()
+        while queue:
+            step = queue.pop()
+            if step in seen or step[0] not in libraries:
+                continue
+            seen.add(step)
+            uses = libraries[step[0]].uses.get(step[1])
+            if uses is not None:
+                yield uses
+                queue.extend(uses.calls)
+
+    def closure(self) -> Iterator[Compiled]:
+        """This library and all that it includes, each once."""
+        stack, seen = [self], set()
+        while stack:
+            library = stack.pop()
+            if library.key not in seen:
+                seen.add(library.key)
+                yield library
+                stack.extend(library.includes.values())
 
     def compile_code(self) -> types.CodeType:
         """The text as Python code whose positions are the author's."""
@@ -218,6 +245,10 @@ def emit_library(
     for define in typed.defines:
         assert define.node is not None
         emitter.define(define.exported.python, "ev", define.node, define.span, define.exported.name)
+    uses = {
+        d.exported.python: uses_of(d.exported.name, d.node, typed.types) for d in (*typed.parameters, *typed.defines)
+    }
+    uses |= {f.exported.python: uses_of(f.exported.name, f.node, typed.types) for f in typed.functions}
     definitions = {
         d.exported.name: Definition(
             d.exported.name, d.exported.type, d.exported.context, d.exported.private, d.exported.python, d.span
@@ -238,6 +269,7 @@ def emit_library(
         includes,
         tuple(problems),
         tuple(emitter.sites),
+        uses,
     )
 
 

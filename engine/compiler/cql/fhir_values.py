@@ -31,6 +31,7 @@ _CALENDAR = {
     UCUM_OF_CALENDAR[word]: word for word in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
 }
 JsonNames = tuple[tuple[str, str], ...]
+PLAIN = ""  # stands for the system of a `code`, which has none
 
 
 def raw(value: Any) -> Any:
@@ -232,7 +233,7 @@ def codes_at(resource: dict[str, Any], keys: tuple[str, ...]) -> list[tuple[str 
     found: list[tuple[str | None, str | None]] = []
     for item in items:
         if item.__class__ is str:
-            found.append((None, item))
+            found.append((PLAIN, item))
         elif item.__class__ is dict:
             codings = listed(item.get("coding"))
             if not codings and ("code" in item or "system" in item):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from engine.algebra.diagnostic import Source, Span
 from engine.compiler import syntax as s
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql import types as t
-from engine.compiler.cql.builder import Builder
+from engine.compiler.cql.builder import Abort, Builder
 from engine.compiler.cql.scope import Exported, ExportedFunction, Local, Scope, Symbols
 from engine.compiler.cql.types import (
     ANY,
@@ -133,6 +134,9 @@ class NameTranslator(Builder):
         hint = self.nearest(name, known)
         if hint is None and self.functions_named(name):
             hint = f"{name} is a function: write {name}(...)"
+        written = _CODE_TEXT.fullmatch(name)
+        if hint is None and written is not None:
+            hint = code_hint(written.group(1), written.group(2))
         raise self.fail("unknown-name", f"there is nothing called {name!r} here", span, hint)
 
     def known_names(self) -> list[str]:
@@ -295,6 +299,9 @@ class NameTranslator(Builder):
         if found is None or found.kind != kind:
             known = [x.name for x in symbols.definitions.values() if x.kind == kind]
             hint = self.nearest(names[-1], known)
+            if hint is None and kind == "CodeSystemRef":
+                url = names[-1] if "/" in names[-1] or names[-1].startswith("urn:") else "http://..."
+                hint = f"a code system has a name, which its library declares: codesystem \"LOINC\": '{url}'"
             raise self.fail("unknown-name", f"there is no {what} called {names[-1]!r}", span, hint)
         return found
 
@@ -302,12 +309,35 @@ class NameTranslator(Builder):
         return self.literal(self.code_value(tree), t.CODE, tree.span)
 
     def code_value(self, tree: c.CodeSelector) -> Code:
-        system = self.code_system(tree.system, tree.system_span)
+        try:
+            system = self.code_system(tree.system, tree.system_span)
+        except Abort:  # it is reported; what else is wrong shall be, too
+            return Code(tree.code, None)
         return Code(tree.code, system.id, system.version, tree.display)
 
     def concept_selector(self, tree: c.ConceptSelector, scope: Scope) -> Node:
         codes = tuple(self.code_value(x) for x in tree.codes)
         return self.literal(Concept(codes, tree.display), t.CONCEPT, tree.span)
+
+
+_CODE_TEXT = re.compile(r"([A-Za-z0-9][\w.\-]*)\s*\|\s*(.+)")
+_SYSTEM_URLS = {
+    "LOINC": "http://loinc.org",
+    "SNOMED": "http://snomed.info/sct",
+    "SNOMEDCT": "http://snomed.info/sct",
+    "SNOMED CT": "http://snomed.info/sct",
+    "RXNORM": "http://www.nlm.nih.gov/research/umls/rxnorm",
+}
+
+
+def code_hint(code: str, system: str) -> str:
+    """What to write in place of a code in double quotes, which stand for the name of a definition."""
+    url = _SYSTEM_URLS.get(system.upper(), system if "/" in system else "http://...")
+    name = system if "/" not in system else "system"
+    return (
+        f"double quotes enclose a name. Declare the code in a library: codesystem \"{name}\": '{url}'   "
+        f'code "the code": \'{code}\' from "{name}"   and write [Observation: "the code"]'
+    )
 
 
 def with_span(node: Node, span: Span) -> Node:

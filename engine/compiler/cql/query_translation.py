@@ -178,7 +178,10 @@ class QueryTranslator(NameTranslator):
             hint = "name the element that holds the code: [Type: element in ...]"
             raise self.fail("retrieve", f"{kind} has no element that is its code", tree.type.span, hint)
         spec = self.coded_spec(kind, found, path, tree.path_span or tree.type.span)
-        codes = self.retrieve_codes(tree, scope)
+        try:
+            codes = self.retrieve_codes(tree, scope)
+        except Abort:  # it is reported; what else is wrong shall be, too
+            codes = self.null(tree.span, t.CODE)
         attrs = {"type": kind, "spec": spec, "comparator": tree.comparator or "in"}
         return Node("Retrieve", (codes,), attrs, span=tree.span, result=ListType(kind))
 

@@ -181,8 +181,16 @@ class Patient(Run):
             found = self.memo[key] = self._retrieve(spec, codes)
         return found
 
+    def of_type(self, resource_type: str) -> list[Any]:
+        """The patient's resources of a type."""
+        return self._by_type.get(resource_type, [])
+
+    def without_system(self, resource: Any, code: str) -> bool:
+        """Whether a coding without a system, whose code would match, counts: not for CQL, where its system is another."""
+        return False
+
     def _retrieve(self, spec: RetrieveSpec, codes: Any) -> list[Any]:
-        resources = self._by_type.get(spec.resource_type, [])
+        resources = self.of_type(spec.resource_type)
         if spec.profile is not None and not self.ignore_profiles:
             resources = [r for r in resources if _has_profile(r, spec.profile)]
         if not spec.paths and not spec.negated:
@@ -197,10 +205,17 @@ class Patient(Run):
         return [r for r in resources if self._matches(r, spec, members, codes)]
 
     def _matches(self, resource: Any, spec: RetrieveSpec, members: Any, codes: Any) -> bool:
+        lost: str | None = None
         for path in spec.paths:
             for code in fhir.codes_at(resource, path):
-                if code in members or (code[0] is None and any(code[1] == member for _, member in members)):
+                if code in members:
                     return True
+                if code[0] is None and any(code[1] == member for _, member in members):
+                    lost = code[1]
+                elif code[0] is fhir.PLAIN and any(code[1] == member for _, member in members):
+                    return True
+        if lost is not None and self.without_system(resource, lost):
+            return True
         if spec.negated and codes.__class__ is ValueSet:
             return any(fhir.raw(url).partition("|")[0] == codes.id for url in fhir.at_path(resource, spec.negated))
         return False

@@ -1,0 +1,269 @@
+"""A criterion in CQL: a define of a library, or an expression in the names of one, compiled to run over a patient with traces.
+
+Finds the library that an expression means (Expression.reference, then the `cqf-library` extensions, then the one library that has such a
+define), and says what is wrong in words that its author can act on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
+from engine.artifacts.libraries import LibraryStore, LibraryText
+from engine.artifacts.records import ExpressionSource
+from engine.compiler import syntax as s
+from engine.compiler.cql import types as t
+from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
+from engine.compiler.cql.parser import parse_expression
+from engine.compiler.cql.types import ListType
+from engine.compiler.requirements import DataRequirement
+
+CRITERION = "criterion of the artifact"
+_FHIR_VERSIONS = {"r4": "4.0.1", "r4b": "4.3.0", "r5": "5.0.0"}
+
+
+@dataclass(slots=True)
+class CqlCode:
+    """A define over a patient's data. Pickles; functions load on first use in a process."""
+
+    text: str
+    define: str
+    compiled: Compiled
+    boolean: bool
+    monotone: bool = False
+    _loaded: Loaded | None = None
+    _reads: dict[str, DataRequirement] | None = None
+
+    @property
+    def loaded(self) -> Loaded:
+        """The library as functions."""
+        if self._loaded is None:
+            self._loaded = Loaded(self.compiled)
+        return self._loaded
+
+    def run(self, environment: Any, patient: Any) -> Any:
+        """The value of the define for the patient of an environment. Raises EvaluationError."""
+        return self.loaded.evaluate(self.define, environment.for_cql())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CqlCode, (self.text, self.define, self.compiled, self.boolean, self.monotone)
+
+    def clause(self, site: int, clause: int) -> str:
+        """The author's text of a clause of a filter."""
+        if site < 0:
+            return "code"
+        source, found = self.loaded.sites[site]
+        span = found.clauses[clause] if 0 <= clause < len(found.clauses) else found.span
+        return self.text[:120] if span is None else " ".join(source.text[span.start : span.end].split())
+
+    def inside(self, site: int, doubt_site: int, doubt_clause: int) -> bool:
+        """Whether a comparison stands inside a clause of a filter."""
+        if doubt_site < 0:
+            return False
+        (source, inner), (outer_source, outer) = self.loaded.sites[site], self.loaded.sites[doubt_site]
+        span = outer.clauses[doubt_clause] if 0 <= doubt_clause < len(outer.clauses) else None
+        if span is None or inner.span is None or source is not outer_source:
+            return False
+        return span.start <= inner.span.start and inner.span.end <= span.end
+
+    def where(self, error: EvaluationError) -> str:
+        """The place of an error in words, empty where it is not known."""
+        if error.source is None or error.span is None:
+            return ""
+        line, _ = error.source.line_column(error.span.start)
+        define = f" of {error.define!r}" if error.define else ""
+        shown = " ".join(error.source.text[error.span.start : error.span.end].split())[:80]
+        return f" in `{shown}`, line {line}{define} in {error.source.name}"
+
+    def reads(self) -> dict[str, DataRequirement]:
+        """What data the define reads, with all that it refers to."""
+        if self._reads is None:
+            self._reads = data_requirements(self.compiled, [self.define])
+        return self._reads
+
+
+def data_requirements(compiled: Compiled, defines: Iterable[str]) -> dict[str, DataRequirement]:
+    """Data requirements by FHIR resource type of some defines of a library."""
+    found: dict[str, DataRequirement] = {}
+    for uses in compiled.reached(defines):
+        for retrieval in uses.retrievals:
+            spec = retrieval.spec
+            entry = found.setdefault(spec.resource_type, DataRequirement(spec.resource_type))
+            path = spec.code_path
+            if path is None:
+                entry.unfiltered = True
+                continue
+            entry.paths.add(path)
+            if retrieval.value_set is not None and retrieval.value_set.id:
+                entry.value_sets.add((path, retrieval.value_set.id))
+            entry.codes |= {(path, code.system or "", code.code or "") for code in retrieval.codes}
+            if retrieval.value_set is None and not retrieval.codes:
+                entry.unfiltered = True
+        for resource_type, path in uses.elements:
+            found.setdefault(resource_type, DataRequirement(resource_type)).paths.add(path)
+    return found
+
+
+class CqlCriteria:
+    """Compiles the CQL of artifacts; libraries are compiled once."""
+
+    def __init__(self, store: LibraryStore, fhir_version: str = "r4") -> None:
+        self.store = store
+        self.fhir_version = fhir_version
+        self._compiler = Compiler(store.find, model_infos=store.models, traced=True)
+        self._compiled: dict[int, Compiled | DiagnosticError] = {}
+
+    def code(self, expression: ExpressionSource, place: str) -> tuple[CqlCode, tuple[Diagnostic, ...]]:
+        """An expression as code. `place` names it in messages. Raises DiagnosticError."""
+        text = (expression.text or "").strip()
+        if not text:
+            raise DiagnosticError([Diagnostic("no-expression", "the expression has no text", location=place)])
+        source = Source(place, text)
+        found: list[Diagnostic] = []
+        identifier = self.identifier(expression, text)
+        library = self.library(expression, identifier, place, found)
+        if identifier is not None:
+            return self.define(library, identifier, text, place, found)
+        return self.inline(library, source, found)
+
+    def identifier(self, expression: ExpressionSource, text: str) -> tuple[str | None, str] | None:
+        """Library and define that a text names, where it is no more than a name."""
+        if "identifier" in (expression.language or "").lower():
+            bare = text.strip('"') if text.count('"') in (0, 2) else text
+            if '"' not in bare and "." not in bare:
+                return None, bare
+        try:
+            tree = parse_expression(Source("expression", text))
+        except DiagnosticError:
+            return (None, text.strip('"')) if "identifier" in (expression.language or "").lower() else None
+        if isinstance(tree, s.Member):
+            if tree.source is None:
+                return None, tree.name
+            if isinstance(tree.source, s.Member) and tree.source.source is None:
+                return tree.source.name, tree.name
+        return None
+
+    def library(
+        self,
+        expression: ExpressionSource,
+        identifier: tuple[str | None, str] | None,
+        place: str,
+        found: list[Diagnostic],
+    ) -> LibraryText | None:
+        """The library that an expression means, with warnings where that had to be guessed."""
+        named = [x for x in (expression.reference, *expression.libraries) if x]
+        for canonical in named:
+            library = self.store.by_url(canonical)
+            if library is not None:
+                return library
+        if identifier is None:
+            if named:
+                self.missing(named, place)
+            return None
+        wanted, define = identifier
+        holding = [x for x in self.store.libraries if self.defines(x, define) and wanted in (None, x.name)]
+        texts = {x.source.text.strip() for x in holding}
+        if len(texts) == 1:
+            shown = holding[0].name or holding[0].source.name
+            reason = (
+                f"the library {named[0]} is not among the files given" if named else "the expression names no library"
+            )
+            message = f"{reason}; {define!r} is taken from {shown}, the only library that defines it"
+            found.append(Diagnostic("library-guessed", message, "warning", location=place))
+            return holding[0]
+        if named:
+            self.missing(named, place)
+        if holding:
+            names = ", ".join(sorted(str(x.name) for x in holding))
+            message = f"several libraries define {define!r}: {names}"
+            hint = "name one: Expression.reference, or the extension cqf-library with its canonical url"
+            raise DiagnosticError([Diagnostic("library-ambiguous", message, location=place, hint=hint)])
+        message = f"no library is named, and none of those given defines {define!r}"
+        hint = "give the folder with the CQL library, and name it: Expression.reference or the extension cqf-library"
+        raise DiagnosticError([Diagnostic("library-missing", message, location=place, hint=hint)])
+
+    def missing(self, named: list[str], place: str) -> None:
+        message = f"the library {named[0]} is not among the files given"
+        hint = "give the file or folder that holds it (--libraries)"
+        raise DiagnosticError([Diagnostic("library-missing", message, location=place, hint=hint)])
+
+    def defines(self, library: LibraryText, name: str) -> bool:
+        """Whether a library that compiles has a define."""
+        try:
+            return name in self.compiled(library).defines
+        except DiagnosticError:
+            return False
+
+    def compiled(self, library: LibraryText) -> Compiled:
+        """A library, compiled once. Raises DiagnosticError."""
+        key = id(library)
+        if key not in self._compiled:
+            try:
+                self._compiled[key] = self._compiler.compile(library.source)
+            except DiagnosticError as error:
+                self._compiled[key] = error
+        found = self._compiled[key]
+        if isinstance(found, DiagnosticError):
+            raise found
+        return found
+
+    def define(
+        self,
+        library: LibraryText | None,
+        identifier: tuple[str | None, str],
+        text: str,
+        place: str,
+        found: list[Diagnostic],
+    ) -> tuple[CqlCode, tuple[Diagnostic, ...]]:
+        """Code for a define of a library."""
+        assert library is not None
+        compiled = self.compiled(library)
+        name = identifier[1]
+        definition = compiled.defines.get(name)
+        if definition is None:
+            near = [x for x in compiled.defines if x.lower() == name.lower()] or sorted(compiled.defines)[:12]
+            message = f"the library {compiled.name} defines no {name!r}"
+            hint = f"it defines {', '.join(map(repr, near))}"
+            raise DiagnosticError([Diagnostic("unknown-name", message, location=place, hint=hint)])
+        found += compiled.diagnostics
+        return self.made(compiled, name, text, place, found), tuple(found)
+
+    def inline(
+        self, library: LibraryText | None, source: Source, found: list[Diagnostic]
+    ) -> tuple[CqlCode, tuple[Diagnostic, ...]]:
+        """Code for an expression: a further define of its library, or of one of its own where it names none."""
+        if library is not None:
+            head = library.source.text.rstrip() + "\n\ncontext Patient\n"
+        else:
+            version = _FHIR_VERSIONS[self.fhir_version]
+            head = f"using FHIR version '{version}'\ninclude FHIRHelpers version '{version}'\ncontext Patient\n"
+        head += f'define "{CRITERION}":\n'
+        whole = Source(source.name, head + source.text)
+        try:
+            compiled = self._compiler.compile(whole)
+        except DiagnosticError as error:
+            raise DiagnosticError([_moved(d, whole, source, len(head)) for d in error.diagnostics]) from None
+        found += [_moved(d, whole, source, len(head)) for d in compiled.diagnostics]
+        return self.made(compiled, CRITERION, source.text, source.name, found), tuple(found)
+
+    def made(self, compiled: Compiled, name: str, text: str, place: str, found: list[Diagnostic]) -> CqlCode:
+        kind = compiled.defines[name].type
+        boolean = kind in (t.BOOLEAN, t.Named("FHIR.boolean"))
+        if not boolean:
+            if isinstance(kind, ListType):
+                message = f"the expression gives a list ({kind}); the criterion counts as met where it is not empty"
+            else:
+                message = f"the expression gives {kind}, not true or false; the criterion counts as met where there is a value"
+            hint = "write exists (...), or a comparison"
+            found.append(Diagnostic("not-boolean", message, "warning", location=place, hint=hint))
+        return CqlCode(text, name, compiled, boolean)
+
+
+def _moved(found: Diagnostic, whole: Source, source: Source, offset: int) -> Diagnostic:
+    """A diagnostic in the text with a head before it, as one in the author's text."""
+    if found.source is not whole or found.span is None or found.span.start < offset:
+        return found
+    span = type(found.span)(found.span.start - offset, found.span.end - offset)
+    return Diagnostic(found.code, found.message, found.severity, source, span, found.hint, found.location)
