@@ -137,14 +137,6 @@ operator(
 )(difference_between)
 
 
-def _age(birth: Any, at: Any, precision: str) -> Any:
-    if birth.__class__ is Date and at.__class__ is DateTime:
-        at = date_from(at) if precision in ("year", "month", "week", "day") else at
-    if birth.__class__ is not at.__class__:
-        birth, at = (DateTime.of(v._parts, 0, True) if v.__class__ is Date else v for v in (birth, at))
-    return duration_between(birth, at, precision)
-
-
 @operator(
     "CalculateAgeAt",
     "(Date, Date) Integer?",
@@ -155,7 +147,7 @@ def _age(birth: Any, at: Any, precision: str) -> Any:
     precise=True,
 )
 def calculate_age_at(birth: Any, at: Any, precision: str) -> Any:
-    return _age(birth, at, precision)
+    return duration_between(birth, at, precision)
 
 
 @operator(
@@ -169,7 +161,7 @@ def calculate_age_at(birth: Any, at: Any, precision: str) -> Any:
     context=True,
 )
 def calculate_age(request: Request, birth: Any, precision: str) -> Any:
-    return _age(birth, request.today if birth.__class__ is Date else request.now, precision)
+    return duration_between(birth, request.today if birth.__class__ is Date else request.now, precision)
 
 
 # -- boundaries and precision, which CQL fills up without a time zone

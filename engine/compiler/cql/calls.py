@@ -280,16 +280,6 @@ class CallTranslator(TimingTranslator):
         self.arity(tree, arguments, expected, expected)
         if prefix == "Age":
             arguments = [self.birth_date(tree), *arguments]
-        target = arguments[-1].result if at else None
-        if target is not None and (self.types.unwrapped(target) or target) == DATETIME:
-            birth = arguments[0]
-            if (self.types.unwrapped(birth.result) or birth.result) == DATE and precision in (
-                "year",
-                "month",
-                "week",
-                "day",
-            ):
-                arguments = [birth, self.op("DateFrom", [arguments[1]], tree.span)]
         operator = "CalculateAgeAt" if at else "CalculateAge"
         return self.op(operator, arguments, tree.span, precision=precision, shown=name)
 
