@@ -6,6 +6,7 @@ the biopsy. The expressions read R4 patients. Nothing in the cohort is about a r
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from pathlib import Path
@@ -17,6 +18,9 @@ LOINC = "http://loinc.org"
 DCM = "http://dicom.nema.org/resources/ontology/DCM"
 UCUM = "http://unitsofmeasure.org"
 BASE = "https://fhir-eligibility.example/EvidenceVariable/"
+LIBRARY = "https://fhir-eligibility.example/Library/FluteCriteria"
+LIBRARY_TYPE = "http://terminology.hl7.org/CodeSystem/library-type"
+CQF_LIBRARY = "http://hl7.org/fhir/StructureDefinition/cqf-library"
 
 BIOPSY_DATE = "(performed.ofType(dateTime) | performed.ofType(Period).start).first()"
 BIOPSY = f"Procedure.where(status = 'completed' and code.coding.exists(system = '{SCT}' and code = '86273004'))"
@@ -113,6 +117,51 @@ def artifacts(modality: str | None, name: str, words: str) -> tuple[dict[str, An
         ],
     }
     return r5, r4
+
+
+def in_cql(name: str, words: str) -> dict[str, Any]:
+    """The rule as an R5 EvidenceVariable whose criteria are defines of `cql/FluteCriteria.cql`."""
+    kind = "MR Images" if name == "mr" else "Images"
+    images = f"{words} within the year before the biopsy"
+    criteria = (
+        ("suspicion", "Suspicion of prostate cancer", "Suspicion of Prostate Cancer", False),
+        ("images", images, f"{kind} Within the Year Before the Biopsy", False),
+        (
+            "no-recent-images",
+            f"No {words} before the biopsy, or images from more than a year before it",
+            f"No {kind} Before the Biopsy, or Older Than a Year",
+            True,
+        ),
+    )
+    return {
+        **head(f"flute-{name}-cql", f"FLUTE: prostate cancer suspected, {images}"),
+        "extension": [{"url": CQF_LIBRARY, "valueCanonical": f"{LIBRARY}|1.0.0"}],
+        "actual": True,
+        "characteristic": [
+            {
+                "linkId": link,
+                "description": description,
+                **({"exclude": True} if exclude else {}),
+                "definitionExpression": {"language": "text/cql-identifier", "expression": f'"{define}"'},
+            }
+            for link, description, define, exclude in criteria
+        ],
+    }
+
+
+def library() -> dict[str, Any]:
+    """The CQL library as a FHIR Library, for servers and for EvidenceVariables that name it."""
+    text = (HERE / "cql" / "FluteCriteria.cql").read_text("utf-8")
+    return {
+        "resourceType": "Library",
+        "id": "FluteCriteria",
+        "url": LIBRARY,
+        "version": "1.0.0",
+        "name": "FluteCriteria",
+        "status": "draft",
+        "type": {"coding": [{"system": LIBRARY_TYPE, "code": "logic-library"}]},
+        "content": [{"contentType": "text/cql", "data": base64.b64encode(text.encode()).decode()}],
+    }
 
 
 def uid(text: str) -> str:
@@ -254,6 +303,8 @@ def main() -> None:
         r5, r4 = artifacts(modality, name, words)
         write(HERE / name / "EvidenceVariable.json", r5)
         write(HERE / "r4" / name / "EvidenceVariable.json", r4)
+        write(HERE / "cql" / name / "EvidenceVariable.json", in_cql(name, words))
+    write(HERE / "cql" / "Library-FluteCriteria.json", library())
     for bundle in cohort():
         write(HERE / "cohort" / f"{bundle['entry'][0]['resource']['id']}.json", bundle)
 

@@ -180,7 +180,7 @@ class CqlPatient(Patient):
         super().__init__(run, environment.compartment.patient)
         self.compartment = environment.compartment
         self.passed, self.failed = environment.passed, environment.failed
-        self.doubt, self.unknown = environment.doubt, environment.unknown
+        self.doubt, self.unknown, self.series = environment.doubt, environment.unknown, environment.series
         self._doubt = environment._doubt
 
     def of_type(self, resource_type: str) -> list[Any]:

@@ -139,3 +139,32 @@ def test_the_study_screens_the_cohorts(cohort: str) -> None:
     plain_answers = [reference[f"{cohort}/{p.stem}"]["isIncluded"] for p in patients]
     # a patient without any imaging study has none in the year before: that is known, whatever the date of the biopsy
     assert verdicts == [{True: "included", False: "excluded"}[answer] for answer in plain_answers]
+
+
+CRITERIA = Path(__file__).parents[2] / "criteria" / "flute"
+
+
+def images(verdict: engine.Verdict) -> list[tuple[Any, ...]]:
+    return [(x.criterion, x.role, x.study, [series.uid for series in x.series]) for x in verdict.imaging]
+
+
+@pytest.mark.parametrize("kind", ["mr", "any-modality"])
+def test_the_rule_in_cql_gives_the_verdicts_and_images_of_the_rule_in_fhirpath(kind: str) -> None:
+    fhirpath = engine.load_criteria(CRITERIA / kind)
+    cql = engine.load_criteria(CRITERIA / "cql" / kind, libraries=[CRITERIA / "cql"])
+    assert cql.diagnostics == ()
+    paths = [*sorted((CRITERIA / "cohort").glob("*.json")), *sorted((shared("flute") / "probes").glob("*.json"))]
+    assert len(paths) == 28
+    for path in paths:
+        (one,) = engine.screen(fhirpath, path, now=NOW)
+        (other,) = engine.screen(cql, path, now=NOW)
+        assert other.verdict == one.verdict, path.name
+        assert [c.outcome for c in other.criteria] == [c.outcome for c in one.criteria], path.name
+        assert images(other) == images(one), path.name
+        reasons = [c.reason.replace("no-data", "missing-value") if c.reason else None for c in one.criteria]
+        assert [c.reason for c in other.criteria] == reasons, path.name
+
+
+def test_the_library_resource_holds_the_library_text() -> None:
+    store = load_libraries([CRITERIA / "cql" / "Library-FluteCriteria.json"])
+    assert store.libraries[0].source.text == (CRITERIA / "cql" / "FluteCriteria.cql").read_text("utf-8")

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from engine.compiler.cql.emitter import EACH, LOOPS, Body, CqlEmitter, emits
-from engine.compiler.cql.types import ListType, Type
+from engine.compiler.cql.types import ListType, Named, Type
 from engine.compiler.elm import Node
 
 E = CqlEmitter
@@ -164,10 +164,22 @@ def lets(e: E, attrs: Clause, hoisted: dict[int, str], body: Callable[[], None])
         if let["scope"] in used:
             e.names[let["scope"]] = e.temp(e.value(let["node"]), "let")
     if e.traced:
-        traced_clauses(e, attrs["relations"], attrs["where"], rows, hoisted, body)
+        series = [e.names[s["scope"]] for s in attrs["sources"] if _is_series(e, _element(s["node"]))]
+
+        def kept() -> None:
+            for row in series:
+                e.emit(f"ev.series({row})")
+            body()
+
+        traced_clauses(e, attrs["relations"], attrs["where"], rows, hoisted, kept)
     else:
         _relations(e, attrs, 0, hoisted, body)
     del e.rows[len(e.rows) - len(rows) :]
+
+
+def _is_series(e: E, kind: Type) -> bool:
+    """Whether values of a type are series of an imaging study: those that a query keeps are evidence."""
+    return isinstance(kind, Named) and e.fhir_type(kind.name) == "ImagingStudy.series"
 
 
 def _element(node: Node) -> Type:
