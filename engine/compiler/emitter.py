@@ -133,8 +133,8 @@ class Emitter(ModuleText):
 
     def leave_at_first(self, node: Node, start: str, found: Callable[[str], str]) -> str:
         """A name that holds `start`, or `found(item)` of the first item of a node; stops at that item."""
-        if self.traced and any(below.kind == "Filter" and below.type == SERIES for below in node.walk()):
-            # every series that matches is evidence, so none may be skipped
+        if self.traced and any(below.kind == "Retrieve" or below.type == SERIES for below in node.walk()):
+            # every record and every series that matches is evidence, so none may be skipped
             items = self.temp(self.listing(node))
             return f"({found(items + '[0]')} if {items} else {start})"
         depth = self.loops(node)
