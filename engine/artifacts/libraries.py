@@ -123,17 +123,20 @@ class LibraryStore:
             resource.get("url"),
             resource.get("version"),
         )
+        self.add(found, resource.get("id"))
+        return found
+
+    def add(self, found: LibraryText, identifier: str | None = None) -> None:
+        """A library already read; `identifier` is the id of the resource that carries it."""
         self.libraries.append(found)
         if found.name is not None:
             self._named.setdefault((found.name, found.version), found)
         for key in (found.url, f"{found.url}|{found.resource_version}" if found.resource_version else None):
             if found.url and key:
                 self._urls.setdefault(key, found)
-        identifier = resource.get("id")
         if identifier:
             self._urls.setdefault(f"Library/{identifier}", found)
             self._urls.setdefault(f"#{identifier}", found)
-        return found
 
     # -- asking
 

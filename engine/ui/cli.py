@@ -1,4 +1,4 @@
-"""The command line: `eligibility screen | check | fhirpath | schema`.
+"""The command line: `eligibility screen | check | fhirpath | cql | compile | schema`.
 
 Exit statuses: 0 done; 1 done, with warnings under --strict or with problems under --fail-on-problems; 2 the criteria have errors or
 the command cannot be carried out; 130 interrupted.
@@ -23,6 +23,7 @@ from engine.data.versions import version_of
 from engine.output.schema import json_schema
 from engine.runners.screening import evaluation_time
 from engine.ui.check import check_command
+from engine.ui.cql import add_commands
 from engine.ui.screen import screen_command
 from engine.version import __version__
 
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     _screen(commands)
     _check(commands)
     _fhirpath(commands)
+    add_commands(commands)
     _schema(commands)
     return top
 

@@ -18,12 +18,24 @@ FOLDERS = ("algebra", "artifacts", "compiler", "data", "evaluation", "output", "
 # Modules beside the folders that every folder may import, because they import nothing of ours themselves.
 ROOF = frozenset(("engine.version",))
 # Heavy and only sometimes needed: these may be imported inside a function.
-OPTIONAL = frozenset(("fhir", "fhir_core", "rich"))
+OPTIONAL = frozenset(("fhir", "fhir_core", "prompt_toolkit", "rich"))
 # Generated tables may be long; nothing else may.
 LONG_FILES: frozenset[str] = frozenset()
 MAX_LINES = 500
 # `import engine` is on the way of every script and worker process: none of these may come with it.
-HEAVY = ("fhir", "fhir_core", "rich", "pytest", "lxml", "fhirpathpy", "hypothesis", "IPython", "numpy", "pandas")
+HEAVY = (
+    "fhir",
+    "fhir_core",
+    "prompt_toolkit",
+    "rich",
+    "pytest",
+    "lxml",
+    "fhirpathpy",
+    "hypothesis",
+    "IPython",
+    "numpy",
+    "pandas",
+)
 
 MODULES = read_modules()
 

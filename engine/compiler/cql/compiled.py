@@ -20,6 +20,7 @@ from engine.artifacts.models import load_model
 from engine.artifacts.models.modelinfo import ModelInfo
 from engine.compiler.cql import emit_fhir, emit_logic, emit_nodes, emit_queries
 from engine.compiler.cql import syntax as c
+from engine.compiler.cql.elm_reader import is_elm, read_elm
 from engine.compiler.cql.emitter import CqlEmitter, Site, identifier
 from engine.compiler.cql.library import HELPERS, LibraryTranslator, Options, TypedLibrary
 from engine.compiler.cql.models import CqlModel, FhirTypes, ProfiledTypes
@@ -157,17 +158,27 @@ class Compiler:
     def compile(self, source: Source) -> Compiled:
         """A library from its text. Raises DiagnosticError with all that is wrong in it, errors first."""
         with deep_recursion():
-            return self.compile_tree(source, parse_library(source))
+            return self.compile_tree(*read(source))
+
+    def typed(self, source: Source) -> TypedLibrary:
+        """A library as typed ELM, whatever is wrong with it (`diagnostics`). Raises DiagnosticError for text that does not parse."""
+        with deep_recursion():
+            source, tree = read(source)
+            return self.translated(source, tree, self.includes(source, tree, []))
+
+    def translated(self, source: Source, tree: c.Library, includes: dict[str, Compiled]) -> TypedLibrary:
+        """The typed library of a syntax tree, given what it includes."""
+        symbols = {alias: library.symbols for alias, library in includes.items()}
+        for include in tree.includes:
+            if include.name.rpartition(".")[2] == HELPERS:
+                symbols.setdefault(include.alias, Symbols(HELPERS, include.version))
+        return LibraryTranslator(source, tree, symbols, self.options, self.model).translate()
 
     def compile_tree(self, source: Source, tree: c.Library) -> Compiled:
         """A library from its syntax tree."""
         problems: list[Diagnostic] = []
         includes = self.includes(source, tree, problems)
-        symbols = {alias: library.symbols for alias, library in includes.items()}
-        for include in tree.includes:
-            if include.name.rpartition(".")[2] == HELPERS:
-                symbols.setdefault(include.alias, Symbols(HELPERS, include.version))
-        typed = LibraryTranslator(source, tree, symbols, self.options, self.model).translate()
+        typed = self.translated(source, tree, includes)
         problems += typed.diagnostics
         if any(d.severity == "error" for d in problems):
             raise DiagnosticError(sorted(problems, key=lambda d: (d.severity, d.span.start if d.span else 0)))
@@ -221,6 +232,11 @@ class Compiler:
             self._open.pop()
         self._compiled[key] = compiled
         return compiled
+
+
+def read(source: Source) -> tuple[Source, c.Library]:
+    """A library text, CQL or ELM in JSON, as syntax, with the source that its spans mean. Raises DiagnosticError."""
+    return read_elm(source) if is_elm(source.text) else (source, parse_library(source))
 
 
 def emit_library(

@@ -244,8 +244,8 @@ class CqlCriteria:
         try:
             compiled = self._compiler.compile(whole)
         except DiagnosticError as error:
-            raise DiagnosticError([_moved(d, whole, source, len(head)) for d in error.diagnostics]) from None
-        found += [_moved(d, whole, source, len(head)) for d in compiled.diagnostics]
+            raise DiagnosticError([moved(d, whole, source, len(head)) for d in error.diagnostics]) from None
+        found += [moved(d, whole, source, len(head)) for d in compiled.diagnostics]
         return self.made(compiled, CRITERION, source.text, source.name, found), tuple(found)
 
     def made(self, compiled: Compiled, name: str, text: str, place: str, found: list[Diagnostic]) -> CqlCode:
@@ -261,7 +261,7 @@ class CqlCriteria:
         return CqlCode(text, name, compiled, boolean)
 
 
-def _moved(found: Diagnostic, whole: Source, source: Source, offset: int) -> Diagnostic:
+def moved(found: Diagnostic, whole: Source, source: Source, offset: int) -> Diagnostic:
     """A diagnostic in the text with a head before it, as one in the author's text."""
     if found.source is not whole or found.span is None or found.span.start < offset:
         return found

@@ -11,6 +11,7 @@ from engine.algebra.diagnostic import Source, Span
 from engine.compiler import syntax as s
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql import types as t
+from engine.compiler.cql.bound_codes import BOUND_CODES
 from engine.compiler.cql.builder import Abort, Builder
 from engine.compiler.cql.scope import Exported, ExportedFunction, Local, Scope, Symbols
 from engine.compiler.cql.types import (
@@ -81,12 +82,16 @@ class NameTranslator(Builder):
             model = self.types.models.get(namespace)
             if model is not None and model.has_type(name):
                 return Named(f"{namespace}.{name}")
+            if namespace == "FHIR" and model is not None and name in BOUND_CODES:
+                return Named("FHIR.code")
         name = ".".join(names)
         for namespace, model in self.types.models.items():
             if model.has_type(name):
                 return Named(f"{namespace}.{name}")
         if name in SYSTEM_TYPES:
             return SYSTEM_TYPES[name]
+        if "FHIR" in self.types.models and name in BOUND_CODES:
+            return Named("FHIR.code")
         if not self.types.models and len(names) == 1 and name[0].isupper():
             hint: str | None = self.nearest(name, SYSTEM_TYPES) or "name its model first: using FHIR version '4.0.1'"
         else:

@@ -242,6 +242,15 @@ class SetAggregate(Expression):
 
 
 @dataclass(frozen=True, slots=True)
+class Operation(Expression):
+    """An operator by its ELM name, as ELM JSON gives it."""
+
+    name: str
+    operands: tuple[Expression, ...]
+    precision: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieve(Expression):
     """`[context -> Type: path in terminology]`."""
 

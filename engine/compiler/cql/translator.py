@@ -185,6 +185,18 @@ class Translator(CallTranslator):
             return self.null(span)
         return self.op(name, [left, right], span)
 
+    def operation(self, tree: c.Operation, scope: Scope) -> Node:
+        """An operator by its ELM name."""
+        operands = self.expressions(tree.operands, scope)
+        name = tree.name
+        if name in ("And", "Or", "Xor", "Implies", "Not"):
+            return self.logical(name, operands, tree.span)
+        if name == "ToList":
+            return Node("ToList", tuple(operands), span=tree.span, result=ListType(operands[0].result))
+        if name == "Exists" and operands[0].kind == "Null":
+            return self.literal(False, BOOLEAN, tree.span)
+        return self.op(name, operands, tree.span, precision=tree.precision, shown=name)
+
     def prefix(self, tree: c.Prefix, scope: Scope) -> Node:
         operand = self.expression(tree.operand, scope)
         name = tree.operator
@@ -397,6 +409,7 @@ _HANDLERS: dict[type, Callable[[Any, Any, Scope], Node]] = {
     s.Variable: Translator.variable,
     c.CodeSelector: Translator.code_selector,
     c.ConceptSelector: Translator.concept_selector,
+    c.Operation: Translator.operation,
     c.Query: Translator.query,
     c.Retrieve: Translator.retrieve,
     c.Timing: Translator.timing,

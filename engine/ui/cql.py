@@ -1,0 +1,220 @@
+"""`eligibility cql` and `eligibility compile`: expressions and libraries for those who write CQL."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
+from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
+from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
+from engine.compiler.cql.elm_writer import elm_text
+from engine.compiler.cql.library import Options
+from engine.compiler.cql.printing import as_json, text_of
+from engine.data.versions import guess_version_of_paths
+from engine.runners.screening import evaluation_time
+from engine.ui.cql_repl import converse
+from engine.ui.cql_session import Answer, Session, read_subject
+
+OK, ERRORS = 0, 2
+
+
+def add_commands(commands: Any) -> None:
+    """Add both commands to the command line."""
+    command = commands.add_parser(
+        "compile", help="compile a CQL library: what it defines, and all that is wrong with it"
+    )
+    command.add_argument("library", help="a .cql file, a FHIR Library with CQL, or ELM JSON")
+    command.add_argument(
+        "--elm", nargs="?", const="-", metavar="FILE", help="write it as ELM JSON (- for standard output)"
+    )
+    command.add_argument("--show", choices=("python",), help="show the Python that it becomes")
+    _reading(command)
+    command.set_defaults(run=compile_command)
+    command = commands.add_parser(
+        "cql", help="evaluate CQL: one expression, the defines of a library, or a conversation"
+    )
+    command.add_argument("expression", nargs="?", help="without it: every define of --library, else a conversation")
+    command.add_argument("--library", metavar="FILE", help="a library whose definitions the expression may name")
+    command.add_argument(
+        "--data", nargs="+", metavar="PATH", help="the record of one patient: a bundle, NDJSON, or resources"
+    )
+    command.add_argument(
+        "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a parameter, in CQL"
+    )
+    command.add_argument("--now", metavar="TIME", help="time of evaluation, ISO 8601 (default: the clock)")
+    command.add_argument("--timezone", default="UTC", help="time zone of the evaluation (default: UTC)")
+    command.add_argument("--show", choices=("python",), help="show the Python that it becomes")
+    command.add_argument("--json", action="store_true", help="values as JSON")
+    command.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patient (default: from the data)")
+    _reading(command)
+    command.set_defaults(run=cql_command)
+
+
+def _reading(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--libraries",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="files and folders with the libraries that are included",
+    )
+    command.add_argument("--list-demotion", action="store_true", help="let a list stand for its one element")
+    command.add_argument("--list-promotion", action="store_true", help="let an element stand for a list of it")
+
+
+def read_library(path: str, more: Iterable[str]) -> tuple[LibraryText, LibraryStore]:
+    """A library file, and the store of what stands beside it and in the paths given. Raises FileNotFoundError, ValueError."""
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    store = load_libraries(more)
+    own = load_libraries([file])
+    if not own.libraries:
+        text = file.read_text("utf-8-sig")
+        if file.suffix == ".json" and '"resourceType"' in text:
+            raise ValueError(f"{path} holds no library with CQL or ELM")
+        own.add_text(Source(str(file), text))
+    beside = load_libraries(
+        sorted(p for p in file.parent.iterdir() if p.suffix in (".cql", ".json", ".xml") and p != file)
+    )
+    for library in (*own.libraries, *beside.libraries):
+        store.add(library)
+    store.models += [*own.models, *beside.models]
+    return own.libraries[0], store
+
+
+def _options(options: argparse.Namespace) -> Options:
+    return Options(list_demotion=options.list_demotion, list_promotion=options.list_promotion)
+
+
+def compile_command(options: argparse.Namespace) -> int:
+    """`eligibility compile`"""
+    library, store = read_library(options.library, options.libraries)
+    compiler = Compiler(store.find, _options(options), store.models)
+    try:
+        compiled = compiler.compile(library.source)
+    except DiagnosticError as error:
+        _say(error.diagnostics)
+        print(f"{options.library}: {_counted(error.diagnostics)}", file=sys.stderr)
+        return ERRORS
+    _say(compiled.diagnostics)
+    if options.elm is not None:
+        text = elm_text(compiler.typed(library.source))
+        if options.elm == "-":
+            sys.stdout.write(text)
+        else:
+            Path(options.elm).write_text(text, "utf-8")
+    if options.show == "python":
+        sys.stdout.write(compiled.text)
+    if options.elm is None and options.show is None:
+        print("\n".join(summary(compiled)))
+    return OK
+
+
+def summary(compiled: Compiled) -> list[str]:
+    """A library on one screen: what it includes, its parameters, defines and functions with their types."""
+    version = f" version {compiled.version}" if compiled.version else ""
+    lines = [f"library {compiled.name}{version}"]
+    lines += [f"  includes {x.name} {x.version or ''}".rstrip() for x in compiled.includes.values()]
+    lines += [f"  parameter {name}: {exported.type}" for name, exported in compiled.parameters.items()]
+    for define in compiled.defines.values():
+        notes = [word for word in ("private" if define.private else "", define.context or "unfiltered") if word]
+        lines.append(f"  define {define.name!r}: {define.type}  ({', '.join(notes)})")
+    for functions in compiled.symbols.functions.values():
+        for function in functions:
+            lines.append(f"  function {function.name}({', '.join(map(str, function.operands))}): {function.result}")
+    lines.append(f"{len(compiled.defines)} defines; {_counted(compiled.diagnostics)}")
+    return lines
+
+
+def _counted(diagnostics: Iterable[Diagnostic]) -> str:
+    found = list(diagnostics)
+    errors = sum(d.severity == "error" for d in found)
+    return f"{errors} errors, {len(found) - errors} warnings"
+
+
+def _say(diagnostics: Iterable[Diagnostic]) -> None:
+    for diagnostic in diagnostics:
+        print(diagnostic.render(), file=sys.stderr)
+
+
+def session_of(options: argparse.Namespace) -> Session:
+    """The session that the options of `eligibility cql` ask for."""
+    store, library = load_libraries(options.libraries), None
+    if options.library:
+        found, store = read_library(options.library, options.libraries)
+        library = found.source
+    session = Session(store, library, options=_options(options), timezone=options.timezone)
+    session.now = evaluation_time(options.now, options.timezone)
+    if options.data:
+        version = options.fhir or guess_version_of_paths(options.data)
+        session.subject = read_subject(options.data, version)
+    for text in options.parameter:
+        name, equals, expression = text.partition("=")
+        if not equals:
+            raise ValueError(f"--parameter {text}: write Name=value, the value in CQL")
+        session.parameters["", name] = Session(now=session.now).evaluate(expression).value
+    return session
+
+
+def cql_command(options: argparse.Namespace) -> int:
+    """`eligibility cql`"""
+    try:
+        session = session_of(options)
+        if options.expression is None and session.library is None:
+            return converse(session, sys.stdin, sys.stdout)
+        if options.expression is None:
+            return _every_define(session, options)
+        answer = session.evaluate(options.expression)
+    except DiagnosticError as error:
+        _say(error.diagnostics)
+        return ERRORS
+    except EvaluationError as error:
+        print(rendered(error), file=sys.stderr)
+        return ERRORS
+    _say(answer.warnings)
+    if options.show == "python":
+        sys.stdout.write(answer.compiled.text)
+    print(_shown(answer, options.json))
+    return OK
+
+
+def _shown(answer: Answer, plain: bool) -> str:
+    if plain:
+        return json.dumps(as_json(answer.value), ensure_ascii=False, default=str)
+    return f"{text_of(answer.value)}  ({answer.type})"
+
+
+def _every_define(session: Session, options: argparse.Namespace) -> int:
+    """Every public define of the library, an error in one not stopping the others."""
+    assert session.library is not None
+    compiled = session.compiler().compile(session.library)
+    _say(compiled.diagnostics)
+    loaded, environment = Loaded(compiled), session.environment()
+    status, values = OK, {}
+    for define in compiled.defines.values():
+        if define.private:
+            continue
+        try:
+            value = loaded.evaluate(define.name, environment)
+        except EvaluationError as error:
+            print(f"{define.name}: {rendered(error)}", file=sys.stderr)
+            status = ERRORS
+            continue
+        values[define.name] = as_json(value)
+        if not options.json:
+            print(f"{define.name}: {text_of(value)}")
+    if options.json:
+        print(json.dumps(values, indent=2, ensure_ascii=False, default=str))
+    return status
+
+
+def rendered(error: EvaluationError) -> str:
+    """A run-time error with the author's line."""
+    where = f" (define {error.define!r})" if error.define else ""
+    return Diagnostic(error.code, error.message + where, source=error.source, span=error.span).render()

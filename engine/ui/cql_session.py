@@ -1,0 +1,127 @@
+"""Expressions in CQL one after the other: what `eligibility cql` evaluates, with a library, a patient, and definitions that stay."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
+from engine.artifacts.libraries import LibraryStore
+from engine.artifacts.models import load_model
+from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
+from engine.compiler.cql.criterion import moved
+from engine.compiler.cql.library import Options
+from engine.compiler.cql.runtime import Patient, Run
+from engine.compiler.cql.types import Type
+from engine.data.reader import read_patients
+
+EXPRESSION = "the expression"
+
+
+@dataclass(slots=True)
+class Answer:
+    """The value of an expression and its type; `warnings` were found while compiling it."""
+
+    value: Any
+    type: Type
+    warnings: tuple[Diagnostic, ...]
+    compiled: Compiled
+
+
+@dataclass(slots=True)
+class Subject:
+    """The patient that expressions are about."""
+
+    patient: Any
+    resources: list[dict[str, Any]]
+    version: str
+
+
+@dataclass(slots=True)
+class Session:
+    """Holds what expressions may refer to. `definitions` are texts by name, in the order they were given."""
+
+    store: LibraryStore = field(default_factory=LibraryStore)
+    library: Source | None = None
+    subject: Subject | None = None
+    now: dt.datetime | None = None
+    timezone: str = "UTC"
+    options: Options = field(default_factory=Options)
+    parameters: dict[tuple[str, str], Any] = field(default_factory=dict)
+    definitions: dict[str, str] = field(default_factory=dict)
+
+    def head(self) -> str:
+        """What stands before an expression: the library, or what gives it a patient, and the definitions."""
+        if self.library is not None:
+            text = self.library.text.rstrip() + "\n"
+            text += "\ncontext Patient\n" if "using " in text else "\n"
+        elif self.subject is not None:
+            version = load_model(self.subject.version).fhir_version
+            text = f"using FHIR version '{version}'\ninclude FHIRHelpers version '{version}'\ncontext Patient\n"
+        else:
+            text = ""
+        return text + "".join(f"{definition}\n" for definition in self.definitions.values())
+
+    def compiler(self) -> Compiler:
+        return Compiler(self.store.find, self.options, self.store.models)
+
+    def compile(self, text: str) -> Compiled:
+        """An expression as the last define of a library. Raises DiagnosticError whose spans are those of the text."""
+        head = self.head() + f'define "{EXPRESSION}":\n'
+        source, whole = Source("expression", text), Source("expression", head + text)
+        try:
+            return self.compiler().compile(whole)
+        except DiagnosticError as error:
+            raise DiagnosticError([moved(d, whole, source, len(head)) for d in error.diagnostics]) from None
+
+    def evaluate(self, text: str) -> Answer:
+        """The value of an expression. Raises DiagnosticError and EvaluationError."""
+        compiled = self.compile(text)
+        definition = compiled.defines[EXPRESSION]
+        head = len(compiled.source.text) - len(text)
+        source = Source("expression", text)
+        warnings = tuple(moved(d, compiled.source, source, head) for d in compiled.diagnostics)
+        try:
+            value = Loaded(compiled).evaluate(EXPRESSION, self.environment())
+        except EvaluationError as error:
+            if error.source is compiled.source and error.span is not None and error.span.start >= head:
+                error.source, error.define = source, None
+                error.span = type(error.span)(error.span.start - head, error.span.end - head)
+            raise
+        return Answer(value, definition.type, tuple(w for w in warnings if w.source is source), compiled)
+
+    def define(self, text: str) -> str:
+        """Keep a definition (`define ...`), in place of an earlier one of the same name; returns the name. Raises DiagnosticError."""
+        before = dict(self.definitions)
+        compiled = self.compiler().compile(Source("definition", f"{text}\n"))
+        names = [*compiled.defines, *compiled.symbols.functions]
+        name = names[0] if names else text
+        self.definitions[name] = text
+        try:
+            self.compile("null")
+        except DiagnosticError:
+            self.definitions = before
+            raise
+        return name
+
+    def environment(self) -> Run:
+        """A fresh environment: the patient where there is one."""
+        run = Run(self.now, self.timezone, self.parameters)
+        return run if self.subject is None else Patient(run, self.subject.patient, self.subject.resources)
+
+
+def read_subject(paths: Iterable[str | Path], version: str) -> Subject:
+    """The one patient of some files. Raises ValueError where there is none, or more than one."""
+    problems: list[str] = []
+    found = list(read_patients(paths, model=load_model(version), on_problem=lambda p: problems.append(str(p))))
+    if len(found) != 1:
+        hint = "give the data of one patient" if found else "; ".join(problems[:3]) or "there is no Patient"
+        raise ValueError(f"the data holds {len(found)} patients: {hint}")
+    (compartment,) = found
+    resources = [r for group in compartment.resources.values() for r in group]
+    if compartment.patient is not None:
+        resources.insert(0, compartment.patient)
+    return Subject(compartment.patient, resources, version)
