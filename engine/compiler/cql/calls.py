@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from engine.algebra.diagnostic import Span
@@ -146,6 +147,8 @@ class CallTranslator(TimingTranslator):
 
     def helper(self, name: str, argument: Node, span: Span) -> Node | None:
         """FHIRHelpers' conversions, which this engine knows by itself."""
+        if name == "ToValue":
+            return self.to_value(argument, span)
         if name == "ToInterval":
             unwrapped = self.types.unwrapped(argument.result)
             if isinstance(argument.result, t.ChoiceType):
@@ -157,6 +160,27 @@ class CallTranslator(TimingTranslator):
         if target is None or (self.types.conversion(argument.result, target) is None):
             return None
         return self.to(argument, target)
+
+    def to_value(self, argument: Node, span: Span) -> Node:
+        """The System value that a FHIR value stands for, whichever of its types it has; one that stands for none as it is."""
+        kind = argument.result
+        if not isinstance(kind, t.ChoiceType):
+            unwrapped = self.types.unwrapped(kind)
+            return argument if unwrapped is None else self.to(argument, unwrapped)
+        result = t.choice(*(self.types.unwrapped(option) or option for option in kind.options))
+        scope = self.new_id()
+        options = []
+        for option in kind.options:
+            current = Node("Current", attrs={"scope": scope}, span=span, result=option)
+            unwrapped = self.types.unwrapped(option)
+            if unwrapped is None:
+                options.append((option, replace(current, result=result)))
+                continue
+            if isinstance(option, Named) and self.raw(option):
+                current = Node("Unbox", (current,), span=span, result=option)
+            options.append((option, self.to(self.to(current, unwrapped), result)))
+        attrs = {"scope": scope, "options": options, "_children": tuple(value for _, value in options)}
+        return Node("Members", (argument,), attrs, span=span, result=result)
 
     # -- methods
 

@@ -295,7 +295,14 @@ class ElmExpressions:
             terminology = self.read(codes)
         path = data.get("codeProperty")
         return c.Retrieve(
-            span, None, kind, tuple(path.split(".")) if path else None, data.get("codeComparator"), terminology, span
+            span,
+            None,
+            kind,
+            tuple(path.split(".")) if path else None,
+            data.get("codeComparator"),
+            terminology,
+            span,
+            data.get("templateId"),
         )
 
     # -- queries

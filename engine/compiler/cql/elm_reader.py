@@ -15,6 +15,7 @@ from engine.compiler.cql import syntax as c
 from engine.compiler.cql.elm_expressions import ElmExpressions, Json, Malformed
 
 __all__ = ["is_elm", "read_elm"]
+_FHIR = "http://hl7.org/fhir"
 
 
 def is_elm(text: str) -> bool:
@@ -84,13 +85,19 @@ class _Reader(ElmExpressions):
         )
 
     def usings(self) -> tuple[c.Using, ...]:
-        found = []
+        """The models. Profiles such as those of QICore are gone from ELM: its types are those of FHIR, read with its own conversions."""
+        found: dict[str, c.Using] = {}
         for item in self.defs("usings"):
             name = str(item.get("localIdentifier"))
-            self.namespaces[str(item.get("uri"))] = name
-            if name != "System":
-                found.append(c.Using(self.line("using", item), name, item.get("version"), None))
-        return tuple(found)
+            if name == "System":
+                continue
+            uri, version = str(item.get("uri")), item.get("version")
+            if name != "FHIR":
+                self.namespaces[_FHIR] = "FHIR"
+                name, version = "FHIR", "4.0.1"
+            self.namespaces[uri] = name
+            found.setdefault(name, c.Using(self.line("using", item), name, version, None))
+        return tuple(found.values())
 
     def head(self, kind: str, item: Json) -> tuple[Span, str, Span, bool]:
         """What every definition begins with."""

@@ -6,6 +6,7 @@ of its scope and the node; `where`, `ret`, `aggregate` and `sort` are nodes or N
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from engine.algebra.diagnostic import Span
@@ -18,6 +19,8 @@ from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.scope import Local, Scope
 from engine.compiler.cql.types import ListType, Named, TupleType, Type
 from engine.compiler.elm import Node
+
+_CORE = "http://hl7.org/fhir/StructureDefinition/"
 
 
 class QueryTranslator(NameTranslator):
@@ -170,6 +173,8 @@ class QueryTranslator(NameTranslator):
         found: Retrievable | None = model.retrievable(name)
         if found is None:
             raise self.fail("retrieve", f"{kind} is no resource type, so there are none to retrieve", tree.type.span)
+        if tree.template is not None and tree.template != f"{_CORE}{found.resource_type}":
+            found = replace(found, profile=tree.template)
         if tree.terminology is None:
             spec = RetrieveSpec(found.resource_type, found.profile)
             return Node("Retrieve", (), {"type": kind, "spec": spec}, span=tree.span, result=ListType(kind))

@@ -252,7 +252,7 @@ class Operation(Expression):
 
 @dataclass(frozen=True, slots=True)
 class Retrieve(Expression):
-    """`[context -> Type: path in terminology]`."""
+    """`[context -> Type: path in terminology]`; `template` is the profile that ELM names beside the type."""
 
     context: Expression | None
     type: NamedType
@@ -260,6 +260,7 @@ class Retrieve(Expression):
     comparator: str | None
     terminology: Expression | None
     path_span: Span | None = None
+    template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
