@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from engine.data.problems import Problem
     from engine.data.reader import compartments_of
     from engine.evaluation.verdict import Reason, Verdict
-    from engine.runners.screening import Criteria, load_criteria, screen
+    from engine.runners.criteria import Criteria, load_criteria
+    from engine.runners.screening import screen
 
 __all__ = [
     "Compartment",
@@ -42,7 +43,7 @@ __all__ = [
 
 _WHERE = {
     "Compartment": "engine.data.compartment",
-    "Criteria": "engine.runners.screening",
+    "Criteria": "engine.runners.criteria",
     "Diagnostic": "engine.algebra.diagnostic",
     "DiagnosticError": "engine.algebra.diagnostic",
     "EvaluationError": "engine.algebra.diagnostic",
@@ -51,7 +52,7 @@ _WHERE = {
     "Verdict": "engine.evaluation.verdict",
     "compartments_of": "engine.data.reader",
     "compile_fhirpath": "engine.compiler.fhirpath",
-    "load_criteria": "engine.runners.screening",
+    "load_criteria": "engine.runners.criteria",
     "screen": "engine.runners.screening",
 }
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.element import to_system
 from engine.compiler.cql.criterion import CqlCode
-from engine.compiler.cql.runtime import Run
+from engine.compiler.cql.runtime import NO_CODES, Codes, Run
 from engine.compiler.rules import Code, Rule, RuleSet
 from engine.data.compartment import Compartment
 from engine.evaluation.evidence import evidence_of, patient_evidence
@@ -44,7 +44,7 @@ class Options:
     dicomweb: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[tuple[str, str], Any] = field(default_factory=dict)
-    value_sets: Mapping[str, frozenset[tuple[str | None, str | None]]] = field(default_factory=dict)
+    value_sets: Codes = field(default_factory=lambda: NO_CODES)
     strict_cql: bool = False
 
 
@@ -131,6 +131,8 @@ class Evaluator:
                     if self.options.strict_cql:
                         outcome.value = value
         except EvaluationError as error:
+            if error.code == "missing-valueset":
+                return Outcome(None, "missing-valueset", error.message)
             return Outcome(None, "error", self.error_text(rule, code, error, environment))
         if outcome.value is None and outcome.reason is None:
             self.explain(outcome, trace, environment)

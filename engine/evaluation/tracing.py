@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.algebra.clinical import ValueSet
 from engine.algebra.element import Element, to_decimal, to_system, unit_of
 from engine.algebra.interval import Interval
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
+from engine.compiler.cql.fhir_values import to_code, to_concept
 from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.runtime import Patient, Run
 from engine.compiler.runtime import Environment
@@ -86,6 +88,17 @@ class PatientEnvironment(Environment):
         if self.run is None:
             self.run = Run(self.moment)
         return CqlPatient(self.run, self)
+
+    def member_of(self, value: Any, url: str | None) -> bool | None:
+        """Membership in a value set (FHIR: memberOf). Raises EvaluationError `missing-valueset`."""
+        if url is None:
+            return None
+        run = self.for_cql()
+        codes = value.value if value.__class__ is Element else value
+        if codes.__class__ is str:
+            return run.in_value_set(codes, ValueSet(url))
+        concept = to_concept(codes) if codes.__class__ is dict and "coding" in codes else to_code(codes)
+        return run.in_value_set(concept, ValueSet(url))
 
     # -- called by emitted code
 

@@ -41,7 +41,7 @@ class RunRecord(Record):
     now: str = Field(description="the time of evaluation that criteria saw")
     timezone: str
     fhir_version: str
-    options: dict[str, str | bool | None]
+    options: dict[str, str | bool | list[str] | None]
     criteria: list[InputFile]
     data: list[InputFile]
     patients: int

@@ -6,9 +6,9 @@ import datetime as dt
 import json
 import platform
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +19,8 @@ from engine.output.fhir_group import group_of
 from engine.output.lines import line_of
 from engine.output.run_record import ArtifactCounts, InputFile, RunRecord
 from engine.output.summary import SummaryWriter
-from engine.runners.screening import Criteria, PathLike, Tally, evaluation_time, files_of, screen, sha256_of
+from engine.runners.criteria import Criteria, PathLike
+from engine.runners.screening import Tally, evaluation_time, files_of, screen, sha256_of
 from engine.version import __version__
 
 
@@ -31,6 +32,9 @@ class RunOptions:
     timezone: str = "UTC"
     absent: Absent = "default"
     dicomweb: str | None = None
+    parameters: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    strict_cql: bool = False
+    parameter_texts: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -91,6 +95,8 @@ def run(
             timezone=options.timezone,
             absent=options.absent,
             dicomweb=options.dicomweb,
+            parameters=options.parameters,
+            strict_cql=options.strict_cql,
             on_problem=on_problem,
         )
         for count, verdict in enumerate(found, start=1):
@@ -115,7 +121,12 @@ def run(
         now=moment.isoformat(),
         timezone=options.timezone,
         fhir_version=criteria.fhir_version,
-        options={"absent": options.absent, "dicomweb": options.dicomweb},
+        options={
+            "absent": options.absent,
+            "dicomweb": options.dicomweb,
+            "strict_cql": options.strict_cql,
+            "parameters": list(options.parameter_texts),
+        },
         criteria=input_files(criteria_paths),
         data=input_files(data),
         patients=len(patients),

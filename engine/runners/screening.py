@@ -15,66 +15,16 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from engine.algebra.diagnostic import Diagnostic
-from engine.artifacts.libraries import load_libraries
 from engine.artifacts.models import load_model
-from engine.artifacts.reader import ArtifactSet, load_artifacts
-from engine.compiler.cql.criterion import CqlCriteria
-from engine.compiler.rules import RuleSet, compile_artifact
+from engine.compiler.cql.runtime import NO_CODES, Codes
+from engine.compiler.rules import RuleSet
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
 from engine.data.reader import read_patients
 from engine.data.versions import guess_version_of_paths
 from engine.evaluation.evaluator import Absent, Evaluator, Options
 from engine.evaluation.verdict import Verdict
-
-PathLike = str | Path
-
-
-@dataclass(slots=True)
-class Criteria:
-    """Compiled criteria: one rule set an artifact, and everything found on the way."""
-
-    rules: tuple[RuleSet, ...]
-    diagnostics: tuple[Diagnostic, ...]
-    fhir_version: str
-    artifacts: ArtifactSet
-
-    @property
-    def errors(self) -> tuple[Diagnostic, ...]:
-        """The diagnostics that are errors."""
-        return tuple(d for d in self.diagnostics if d.severity == "error")
-
-
-def load_criteria(
-    *paths: PathLike,
-    fhir_version: str | None = None,
-    variables: Mapping[str, str] | None = None,
-    lenient: bool = False,
-    libraries: Iterable[PathLike] = (),
-) -> Criteria:
-    """Read and compile the eligibility criteria in files, folders and bundles.
-
-    Accepts EvidenceVariable (R4, R4B, R5), Group (R4 to R6) and ResearchStudy that points to either. `fhir_version` is that of
-    the *patients* ('r4', 'r4b', 'r5'; default R4): the paths in expressions mean its elements. `variables` declares FHIRPath
-    environment variables with their types. CQL libraries are looked for among `paths` and `libraries`. Problems are in `diagnostics`; nothing raises but a path that does not exist
-    (FileNotFoundError) or an unknown version (ValueError).
-    """
-    model = load_model(fhir_version or "r4")
-    found = load_artifacts(list(paths))
-    store = load_libraries([*paths, *libraries])
-    cql = CqlCriteria(store, model.version)
-    rules = []
-    diagnostics = [*found.diagnostics, *store.diagnostics]
-    for artifact in found.roots:
-        if not artifact.criteria:
-            continue
-        compiled = compile_artifact(artifact, fhir_version=model.version, variables=variables, lenient=lenient, cql=cql)
-        rules.append(compiled)
-        diagnostics.extend(compiled.diagnostics)
-        for rule in compiled.walk():
-            diagnostics.extend(rule.diagnostics)
-    return Criteria(tuple(rules), tuple(diagnostics), model.version, found)
+from engine.runners.criteria import Criteria, PathLike
 
 
 def evaluation_time(now: str | dt.datetime | None, timezone: str) -> dt.datetime:
@@ -106,7 +56,7 @@ def screen(
     dicomweb: str | None = None,
     variables: Mapping[str, Any] | None = None,
     parameters: Mapping[tuple[str, str], Any] | None = None,
-    value_sets: Mapping[str, frozenset[tuple[str | None, str | None]]] | None = None,
+    value_sets: Codes | None = None,
     strict_cql: bool = False,
     on_problem: Callable[[Problem], None] | None = None,
 ) -> Iterator[Verdict]:
@@ -123,7 +73,7 @@ def screen(
         dicomweb,
         dict(variables or {}),
         dict(parameters or {}),
-        dict(value_sets or {}),
+        value_sets if value_sets is not None else criteria.terminology if isinstance(criteria, Criteria) else NO_CODES,
         strict_cql,
     )
     evaluators = [Evaluator(rule_set, options) for rule_set in rules]

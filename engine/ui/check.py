@@ -8,12 +8,18 @@ from typing import Any
 
 from engine.compiler.requirements import DataRequirement
 from engine.compiler.rules import Rule, RuleSet
-from engine.runners.screening import Criteria, load_criteria
+from engine.runners.criteria import Criteria, load_criteria
 
 
 def check_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status: 0, 1 (warnings, with --strict) or 2 (errors)."""
-    criteria = load_criteria(*options.criteria, fhir_version=options.fhir)
+    criteria = load_criteria(
+        *options.criteria,
+        fhir_version=options.fhir,
+        libraries=options.libraries,
+        valuesets=options.valuesets,
+        allow_missing_valuesets=options.allow_missing_valuesets,
+    )
     if options.json:
         print(json.dumps(report(criteria), indent=2, ensure_ascii=False))
     else:

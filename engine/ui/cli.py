@@ -66,6 +66,19 @@ def _version_option(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _knowledge(command: argparse.ArgumentParser) -> None:
+    """Where criteria in CQL find what they name."""
+    command.add_argument(
+        "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"
+    )
+    command.add_argument("--valuesets", nargs="+", default=[], metavar="PATH", help="value sets and code systems")
+    command.add_argument(
+        "--allow-missing-valuesets",
+        action="store_true",
+        help="screen although value sets are missing; the criteria that need them are unknown",
+    )
+
+
 def _screen(commands: Any) -> None:
     command = commands.add_parser("screen", help="screen a cohort and write verdicts with evidence and image UIDs")
     command.add_argument(
@@ -88,6 +101,15 @@ def _screen(commands: Any) -> None:
     command.add_argument(
         "--dicomweb", metavar="URL", help="DICOMweb base to link images to where the data names no archive"
     )
+    command.add_argument(
+        "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a CQL parameter, in CQL"
+    )
+    command.add_argument(
+        "--strict-cql",
+        action="store_true",
+        help="give CQL's own answer where rows that cannot be decided would change it",
+    )
+    _knowledge(command)
     command.add_argument("--strict", action="store_true", help="exit with 1 where criteria have warnings")
     command.add_argument("--fail-on-problems", action="store_true", help="exit with 1 where data could not be read")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -98,6 +120,7 @@ def _screen(commands: Any) -> None:
 def _check(commands: Any) -> None:
     command = commands.add_parser("check", help="say how criteria were understood, what they read, and what is wrong")
     command.add_argument("criteria", nargs="+", metavar="PATH")
+    _knowledge(command)
     command.add_argument("--strict", action="store_true", help="exit with 1 where there are warnings")
     command.add_argument("--json", action="store_true", help="as JSON")
     _version_option(command)

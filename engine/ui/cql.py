@@ -15,10 +15,11 @@ from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
 from engine.compiler.cql.elm_writer import elm_text
 from engine.compiler.cql.library import Options
 from engine.compiler.cql.printing import as_json, text_of
+from engine.data.terminology import load_terminology
 from engine.data.versions import guess_version_of_paths
 from engine.runners.screening import evaluation_time
 from engine.ui.cql_repl import converse
-from engine.ui.cql_session import Answer, Session, read_subject
+from engine.ui.cql_session import Answer, Session, parameters_of, read_subject
 
 OK, ERRORS = 0, 2
 
@@ -46,6 +47,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a parameter, in CQL"
     )
+    command.add_argument("--valuesets", nargs="+", default=[], metavar="PATH", help="value sets and code systems")
     command.add_argument("--now", metavar="TIME", help="time of evaluation, ISO 8601 (default: the clock)")
     command.add_argument("--timezone", default="UTC", help="time zone of the evaluation (default: UTC)")
     command.add_argument("--show", choices=("python",), help="show the Python that it becomes")
@@ -154,11 +156,9 @@ def session_of(options: argparse.Namespace) -> Session:
     if options.data:
         version = options.fhir or guess_version_of_paths(options.data)
         session.subject = read_subject(options.data, version)
-    for text in options.parameter:
-        name, equals, expression = text.partition("=")
-        if not equals:
-            raise ValueError(f"--parameter {text}: write Name=value, the value in CQL")
-        session.parameters["", name] = Session(now=session.now).evaluate(expression).value
+    session.parameters = parameters_of(options.parameter, options.now, options.timezone)
+    if options.valuesets:
+        session.value_sets = load_terminology(options.valuesets)
     return session
 
 

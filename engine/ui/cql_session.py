@@ -14,9 +14,10 @@ from engine.artifacts.models import load_model
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
 from engine.compiler.cql.criterion import moved
 from engine.compiler.cql.library import Options
-from engine.compiler.cql.runtime import Patient, Run
+from engine.compiler.cql.runtime import NO_CODES, Codes, Patient, Run
 from engine.compiler.cql.types import Type
 from engine.data.reader import read_patients
+from engine.runners.screening import evaluation_time
 
 EXPRESSION = "the expression"
 
@@ -52,6 +53,7 @@ class Session:
     options: Options = field(default_factory=Options)
     parameters: dict[tuple[str, str], Any] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
+    value_sets: Codes = field(default_factory=lambda: NO_CODES)
 
     def head(self) -> str:
         """What stands before an expression: the library, or what gives it a patient, and the definitions."""
@@ -109,8 +111,24 @@ class Session:
 
     def environment(self) -> Run:
         """A fresh environment: the patient where there is one."""
-        run = Run(self.now, self.timezone, self.parameters)
+        run = Run(self.now, self.timezone, self.parameters, value_sets=self.value_sets)
         return run if self.subject is None else Patient(run, self.subject.patient, self.subject.resources)
+
+
+def parameters_of(texts: Iterable[str], now: str | None, timezone: str) -> dict[tuple[str, str], Any]:
+    """Parameters as `Name=value` with the value in CQL, or `Library.Name=value`. Raises ValueError."""
+    found: dict[tuple[str, str], Any] = {}
+    session = Session(now=evaluation_time(now, timezone), timezone=timezone)
+    for text in texts:
+        name, equals, expression = text.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--parameter {text}: write Name=value, the value in CQL")
+        library, _, short = name.rpartition(".") if '"' not in name else ("", "", name.strip('"'))
+        try:
+            found[library, short] = session.evaluate(expression).value
+        except (DiagnosticError, EvaluationError) as error:
+            raise ValueError(f"--parameter {text}: {error}") from None
+    return found
 
 
 def read_subject(paths: Iterable[str | Path], version: str) -> Subject:

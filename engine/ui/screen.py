@@ -9,22 +9,39 @@ from pathlib import Path
 from engine.algebra.diagnostic import Diagnostic
 from engine.output.lines import line_of
 from engine.output.table import summary_table
+from engine.runners.criteria import Criteria, load_criteria
 from engine.runners.run import RunOptions, run
-from engine.runners.screening import Criteria, load_criteria, screen, version_for
+from engine.runners.screening import screen, version_for
+from engine.ui.cql_session import parameters_of
 
 
 def screen_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    for path in (*options.criteria, *options.data):
+    for path in (*options.criteria, *options.data, *options.libraries, *options.valuesets):
         if not Path(path).exists():
             raise FileNotFoundError(f"{path} does not exist")
     version = version_for(options.data, options.fhir)
-    criteria = load_criteria(*options.criteria, fhir_version=version)
+    criteria = load_criteria(
+        *options.criteria,
+        fhir_version=version,
+        libraries=options.libraries,
+        valuesets=options.valuesets,
+        allow_missing_valuesets=options.allow_missing_valuesets,
+    )
     _say(criteria.diagnostics, options.quiet)
     if not criteria.rules:
         print("eligibility: there are no criteria to screen with", file=sys.stderr)
         return 2
-    settings = RunOptions(options.now, options.timezone, options.absent, options.dicomweb)
+    parameters = parameters_of(options.parameter, options.now, options.timezone)
+    settings = RunOptions(
+        options.now,
+        options.timezone,
+        options.absent,
+        options.dicomweb,
+        parameters,
+        options.strict_cql,
+        options.parameter,
+    )
     if options.out == "-":
         problems = _to_stdout(criteria, options, settings)
     else:
@@ -58,6 +75,8 @@ def _to_stdout(criteria: Criteria, options: argparse.Namespace, settings: RunOpt
         timezone=settings.timezone,
         absent=settings.absent,
         dicomweb=settings.dicomweb,
+        parameters=settings.parameters,
+        strict_cql=settings.strict_cql,
         on_problem=on_problem,
     ):
         sys.stdout.write(line_of(verdict))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from engine.algebra.clinical import Code, Concept, Ratio, ValueSet
-from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.operators.conversion import read_quantity
 from engine.algebra.operators.registry import operator
 from engine.algebra.quantity import Quantity, divide
@@ -125,7 +124,7 @@ def expand_value_set(environment: Any, value_set: ValueSet) -> Any:
 for _name in ("Subsumes", "SubsumedBy"):
 
     def _subsumption(environment: Any, a: Any, b: Any, name: str = _name) -> Any:
-        raise EvaluationError("no-terminology", f"{name} needs the code system's hierarchy, and none was given")
+        return environment.subsumes(a, b) if name == "Subsumes" else environment.subsumes(b, a)
 
     operator(
         _name,

@@ -75,7 +75,7 @@ class Compiled:
         """Name and version, as one text."""
         return self.symbols.key
 
-    def reached(self, defines: Iterable[str]) -> Iterator[Uses]:
+    def reached(self, defines: Iterable[str]) -> Iterator[tuple[Compiled, Uses]]:
         """What some defines use, and what the definitions use that they refer to, here and in included libraries."""
         libraries = {library.key: library for library in self.closure()}
         queue = [(self.key, self.defines[name].python) for name in defines]
@@ -87,7 +87,7 @@ class Compiled:
             seen.add(step)
             uses = libraries[step[0]].uses.get(step[1])
             if uses is not None:
-                yield uses
+                yield libraries[step[0]], uses
                 queue.extend(uses.calls)
 
     def closure(self) -> Iterator[Compiled]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
+from engine.algebra.clinical import ValueSet
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
 from engine.artifacts.libraries import LibraryStore, LibraryText
 from engine.artifacts.records import ExpressionSource
 from engine.compiler import syntax as s
@@ -77,6 +78,14 @@ class CqlCode:
         shown = " ".join(error.source.text[error.span.start : error.span.end].split())[:80]
         return f" in `{shown}`, line {line}{define} in {error.source.name}"
 
+    def value_sets(self) -> list[tuple[ValueSet, Source, Span | None]]:
+        """The value sets that the define asks for, with all that it refers to, and where."""
+        return [
+            (value_set, library.source, span)
+            for library, uses in self.compiled.reached([self.define])
+            for value_set, span in uses.value_sets
+        ]
+
     def reads(self) -> dict[str, DataRequirement]:
         """What data the define reads, with all that it refers to."""
         if self._reads is None:
@@ -87,7 +96,7 @@ class CqlCode:
 def data_requirements(compiled: Compiled, defines: Iterable[str]) -> dict[str, DataRequirement]:
     """Data requirements by FHIR resource type of some defines of a library."""
     found: dict[str, DataRequirement] = {}
-    for uses in compiled.reached(defines):
+    for _, uses in compiled.reached(defines):
         for retrieval in uses.retrievals:
             spec = retrieval.spec
             entry = found.setdefault(spec.resource_type, DataRequirement(spec.resource_type))

@@ -134,7 +134,7 @@ class ElmExpressions:
     def reference(self, data: Json, span: Span) -> Expression:
         name = str(data.get("name"))
         if name == "$this":
-            return s.Member(span, None, "$this", span)
+            return s.Special(span, "this") if data["type"] == "IdentifierRef" else s.Member(span, None, "$this", span)
         library = data.get("libraryName")
         source = s.Member(span, None, str(library), span) if library else None
         return s.Member(span, source, name, span)

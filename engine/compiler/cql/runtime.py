@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import cmp_to_key
-from typing import Any
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from engine.algebra import points as p
@@ -40,6 +40,18 @@ MISSING: Any = object()
 _MOMENTS = 50_000
 
 
+class Codes(Protocol):
+    """Value sets by `url` and `url|version`, each the codes (system, code) that it has.
+
+    A set with an attribute `complete` that is false may have more; a terminology also answers `in_code_system` and `subsumes`.
+    """
+
+    def get(self, url: str, /) -> frozenset[tuple[str | None, str | None]] | None: ...
+
+
+NO_CODES: dict[str, frozenset[tuple[str | None, str | None]]] = {}
+
+
 class Failed:
     """An error kept in place of the value of a definition."""
 
@@ -59,7 +71,7 @@ class Run:
         timezone: str = "UTC",
         parameters: Mapping[tuple[str, str], Any] | None = None,
         messages: Callable[[str, str, str, Any], None] | None = None,
-        value_sets: Mapping[str, frozenset[tuple[str | None, str | None]]] | None = None,
+        value_sets: Codes | None = None,
         ignore_profiles: bool = False,
     ) -> None:
         moment = now if now is not None else dt.datetime.now(ZoneInfo(timezone))
@@ -75,7 +87,7 @@ class Run:
         self.offset_minutes = int(offset.total_seconds() // 60)
         self.parameters: Mapping[tuple[str, str], Any] = parameters or {}
         self.messages = messages
-        self.value_sets = value_sets or {}
+        self.value_sets: Codes = value_sets if value_sets is not None else NO_CODES
         self.ignore_profiles = ignore_profiles
         self.memo: dict[Any, Any] = {}
         self.moments: dict[str, DateTime] = {}
@@ -131,19 +143,36 @@ class Run:
         found = found if found is not None else self.value_sets.get(value_set.id or "")
         if found is None:
             shown = value_set.name or value_set.id
-            raise EvaluationError("no-terminology", f"the value set {shown!r} ({value_set.id}) was not given")
+            raise EvaluationError("missing-valueset", f"the value set {shown!r} ({value_set.id}) was not given")
         return found
 
     def in_value_set(self, code: Any, value_set: ValueSet) -> bool | None:
         """Whether a code, or a code of a concept, is in a value set; a text is taken for a code of any system."""
         members = self.members(value_set)
         if code.__class__ is str:
-            return any(member == code for _, member in members)
-        return any(c is not None and (c.system, c.code) in members for c in codes_of(code))
+            found = any(member == code for _, member in members)
+        else:
+            found = any(c is not None and (c.system, c.code) in members for c in codes_of(code))
+        return True if found else False if getattr(members, "complete", True) else None
 
     def in_code_system(self, code: Any, code_system: CodeSystem) -> bool | None:
-        """Whether a code is of a code system. Raises EvaluationError `no-terminology`: its codes are not known."""
-        raise EvaluationError("no-terminology", f"the code system {code_system.name or code_system.id!r} was not given")
+        """Whether a code is of a code system; None where its codes are not all known."""
+        ask = getattr(self.value_sets, "in_code_system", None)
+        if ask is None:
+            raise EvaluationError(
+                "no-terminology", f"the code system {code_system.name or code_system.id!r} was not given"
+            )
+        codes = [Code(code, code_system.id)] if code.__class__ is str else [c for c in codes_of(code) if c is not None]
+        answers = [ask(c, code_system) for c in codes]
+        return True if True in answers else None if None in answers else False
+
+    def subsumes(self, general: Any, special: Any) -> bool | None:
+        """Whether a code of the first subsumes one of the second. Raises EvaluationError `no-terminology`."""
+        ask = getattr(self.value_sets, "subsumes", None)
+        if ask is None:
+            raise EvaluationError("no-terminology", "subsumption needs the code system's hierarchy, and none was given")
+        answers = [ask(a, b) for a in codes_of(general) for b in codes_of(special) if a is not None and b is not None]
+        return True if True in answers else None if None in answers else False
 
     def expand_value_set(self, value_set: ValueSet) -> list[Code]:
         """The codes of a value set (CQL: ExpandValueSet)."""

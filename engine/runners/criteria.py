@@ -1,0 +1,86 @@
+"""Criteria in files to compiled rules, with everything found on the way: libraries, data models, value sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.algebra.diagnostic import Diagnostic, Severity
+from engine.artifacts.libraries import load_libraries
+from engine.artifacts.models import load_model
+from engine.artifacts.reader import ArtifactSet, load_artifacts
+from engine.compiler.cql.criterion import CqlCode, CqlCriteria
+from engine.compiler.rules import Rule, RuleSet, compile_artifact
+from engine.data.terminology import Terminology, load_terminology, missing
+
+PathLike = str | Path
+
+
+@dataclass(slots=True)
+class Criteria:
+    """Compiled criteria: one rule set an artifact, and everything found on the way."""
+
+    rules: tuple[RuleSet, ...]
+    diagnostics: tuple[Diagnostic, ...]
+    fhir_version: str
+    artifacts: ArtifactSet
+    terminology: Terminology = field(default_factory=Terminology)
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        """The diagnostics that are errors."""
+        return tuple(d for d in self.diagnostics if d.severity == "error")
+
+
+def load_criteria(
+    *paths: PathLike,
+    fhir_version: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    lenient: bool = False,
+    libraries: Iterable[PathLike] = (),
+    valuesets: Iterable[PathLike] = (),
+    allow_missing_valuesets: bool = False,
+) -> Criteria:
+    """Read and compile the eligibility criteria in files, folders and bundles.
+
+    Accepts EvidenceVariable (R4, R4B, R5), Group (R4 to R6) and ResearchStudy that points to either. `fhir_version` is that of
+    the *patients* ('r4', 'r4b', 'r5'; default R4): the paths in expressions mean its elements. `variables` declares FHIRPath
+    environment variables with their types. CQL libraries are looked for among `paths` and `libraries`,
+    value sets there and in `valuesets`; one that is missing is an error, with `allow_missing_valuesets` a warning. Problems are in `diagnostics`; nothing raises but a path that does not exist
+    (FileNotFoundError) or an unknown version (ValueError).
+    """
+    model = load_model(fhir_version or "r4")
+    found = load_artifacts(list(paths))
+    store = load_libraries([*paths, *libraries])
+    cql = CqlCriteria(store, model.version)
+    rules = []
+    terminology = load_terminology([*paths, *libraries, *valuesets])
+    diagnostics = [*found.diagnostics, *store.diagnostics, *terminology.diagnostics]
+    for artifact in found.roots:
+        if not artifact.criteria:
+            continue
+        compiled = compile_artifact(artifact, fhir_version=model.version, variables=variables, lenient=lenient, cql=cql)
+        rules.append(compiled)
+        diagnostics.extend(compiled.diagnostics)
+        for rule in compiled.walk():
+            check_value_sets(rule, terminology, allow_missing_valuesets)
+            diagnostics.extend(rule.diagnostics)
+    return Criteria(tuple(rules), tuple(diagnostics), model.version, found, terminology)
+
+
+def check_value_sets(rule: Rule, terminology: Terminology, allowed: bool) -> None:
+    """Name the value sets that a criterion in CQL needs and that were not given, with the line that needs each."""
+    if not isinstance(rule.code, CqlCode):
+        return
+    needed = rule.code.value_sets()
+    lacking = {(v.id, v.version) for v in missing((v for v, _, _ in needed), terminology)}
+    severity: Severity = "warning" if allowed else "error"
+    for value_set, source, span in needed:
+        if (value_set.id, value_set.version) not in lacking:
+            continue
+        lacking.discard((value_set.id, value_set.version))
+        shown = f"{value_set.id}|{value_set.version}" if value_set.version else str(value_set.id)
+        message = f"the value set {value_set.name!r} ({shown}) was not given"
+        hint = "give the file or folder that holds it (--valuesets)"
+        rule.diagnostics += (Diagnostic("missing-valueset", message, severity, source, span, hint, rule.location),)
