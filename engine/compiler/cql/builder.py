@@ -344,6 +344,8 @@ class Builder:
                 and not any(p.startswith("List") for o in operator.of("cql") for p in o.parameters)
             ):
                 hint = f"{operand.result} is a list: take one element, or use a query"
+        if operator.name == "Exists" and operands and not isinstance(operands[0].result, ListType):
+            hint = f"{operands[0].result} is one value, not a list: write ... is not null"
         return self.fail("no-overload", f"{shown} cannot take ({given})", span, hint)
 
     def condition(self, node: Node, what: str) -> Node:

@@ -349,6 +349,22 @@ class Loaded:
             except Exception as error:
                 raise self.bind(error) from error
 
+    def call(self, name: str, environment: Run, *arguments: Any) -> Any:
+        """The value of a function of the library. Raises LookupError, and EvaluationError as `evaluate`."""
+        functions = self.compiled.symbols.functions.get(name, ())
+        found = next((f for f in functions if len(f.operands) == len(arguments)), None)
+        if found is None:
+            if not arguments and name in self.compiled.defines:
+                return self.evaluate(name, environment)
+            raise LookupError(f"the library {self.compiled.name} has no function {name!r} of {len(arguments)} operands")
+        function = self._modules[self.compiled.key][found.python]
+        with localcontext() as context:
+            context.prec = PRECISION
+            try:
+                return function(environment, *arguments)
+            except Exception as error:
+                raise self.bind(error) from error
+
     def bind(self, error: Exception) -> EvaluationError:
         """An error raised while emitted code ran, with the library, define and span of the innermost emitted statement."""
         library: Compiled | None = None

@@ -1,0 +1,174 @@
+"""FHIR Measure resources (R4, R4B, R5) to neutral records: groups, populations, observations, stratifiers, supplemental data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.algebra.diagnostic import Diagnostic
+from engine.artifacts.records import Record
+
+Json = dict[str, Any]
+_CQFM = "http://hl7.org/fhir/us/cqfmeasures/StructureDefinition/cqfm-"
+_PROPORTION = ("initial-population", "denominator", "numerator")
+
+
+class Population(Record):
+    """One population of a group: its define, for observations how they are aggregated and over which population."""
+
+    id: str
+    code: str
+    define: str
+    aggregate: str | None = None
+    reference: str | None = None
+
+
+class Stratifier(Record):
+    """A stratifier: the defines of its components."""
+
+    id: str
+    defines: tuple[str, ...]
+
+
+class Group(Record):
+    """One group; `basis` is `boolean`, or the type of the episodes that are counted."""
+
+    id: str
+    scoring: str
+    basis: str = "boolean"
+    populations: tuple[Population, ...]
+    stratifiers: tuple[Stratifier, ...] = ()
+
+
+class Supplemental(Record):
+    """A define whose value is reported beside the populations."""
+
+    id: str
+    define: str
+
+
+class Measure(Record):
+    """A measure; `libraries` are canonical urls, `start` and `end` dates of its effective period."""
+
+    url: str | None = None
+    id: str | None = None
+    version: str | None = None
+    title: str | None = None
+    libraries: tuple[str, ...] = ()
+    start: str | None = None
+    end: str | None = None
+    groups: tuple[Group, ...] = ()
+    supplemental: tuple[Supplemental, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What the measure is called in messages and outputs."""
+        return self.url or f"Measure/{self.id}"
+
+
+def read_measure(resource: Json, place: str) -> tuple[Measure, tuple[Diagnostic, ...]]:
+    """A Measure resource and what is wrong with it. Raises ValueError for another resource."""
+    if resource.get("resourceType") != "Measure":
+        raise ValueError(f"{place} is no Measure but {resource.get('resourceType') or 'no resource'}")
+    found: list[Diagnostic] = []
+    scoring = _code(resource.get("scoring"))
+    basis = _extension(resource, "populationBasis", "valueCode") or resource.get("basis")
+    groups = []
+    for number, item in enumerate(resource.get("group") or (), 1):
+        groups.append(_group(item, number, scoring, basis, place, found))
+    if not groups:
+        found.append(Diagnostic("measure", "the measure has no group, so there is nothing to count", location=place))
+    period = resource.get("effectivePeriod") or {}
+    supplemental = []
+    for number, item in enumerate(resource.get("supplementalData") or (), 1):
+        define = _define(item.get("criteria"), f"{place} supplementalData[{number - 1}]", found)
+        if define is not None:
+            supplemental.append(
+                Supplemental(id=str(item.get("id") or _code(item.get("code")) or define), define=define)
+            )
+    measure = Measure(
+        url=resource.get("url"),
+        id=resource.get("id"),
+        version=resource.get("version"),
+        title=resource.get("title") or resource.get("name"),
+        libraries=tuple(map(str, resource.get("library") or ())),
+        start=period.get("start"),
+        end=period.get("end"),
+        groups=tuple(groups),
+        supplemental=tuple(supplemental),
+    )
+    return measure, tuple(found)
+
+
+def _group(
+    item: Json, number: int, scoring: str | None, basis: str | None, place: str, found: list[Diagnostic]
+) -> Group:
+    where = f"{place} group[{number - 1}]"
+    populations = []
+    for index, entry in enumerate(item.get("population") or (), 1):
+        define = _define(entry.get("criteria"), f"{where}.population[{index - 1}]", found)
+        if define is None:
+            continue
+        code = _code(entry.get("code")) or "unknown"
+        populations.append(
+            Population(
+                id=str(entry.get("id") or f"{code}-{index}"),
+                code=code,
+                define=define,
+                aggregate=_extension(entry, "aggregateMethod", "valueCode", "valueString")
+                or _code(entry.get("aggregateMethod")),
+                reference=_extension(entry, "criteriaReference", "valueString", "valueCode")
+                or entry.get("inputPopulationId"),
+            )
+        )
+    stratifiers = []
+    for index, entry in enumerate(item.get("stratifier") or (), 1):
+        parts = [entry] if entry.get("criteria") else entry.get("component") or ()
+        defines = [_define(part.get("criteria"), f"{where}.stratifier[{index - 1}]", found) for part in parts]
+        known = tuple(define for define in defines if define is not None)
+        if known:
+            stratifiers.append(Stratifier(id=str(entry.get("id") or f"stratifier-{index}"), defines=known))
+    own = _extension(item, "scoring", "valueCodeableConcept") or _code(item.get("scoring")) or scoring or "proportion"
+    kind = _extension(item, "populationBasis", "valueCode") or item.get("basis") or basis or "boolean"
+    if own == "proportion":
+        for code in _PROPORTION:
+            if not any(p.code == code for p in populations):
+                found.append(
+                    Diagnostic("measure", f"a proportion needs a population {code!r}", "warning", location=where)
+                )
+    return Group(
+        id=str(item.get("id") or f"group-{number}"),
+        scoring=own,
+        basis=str(kind),
+        populations=tuple(populations),
+        stratifiers=tuple(stratifiers),
+    )
+
+
+def _define(criteria: Any, place: str, found: list[Diagnostic]) -> str | None:
+    criteria = criteria if isinstance(criteria, dict) else {}
+    text = criteria.get("expression")
+    if not text:
+        found.append(Diagnostic("measure", "the criteria have no expression", location=place))
+        return None
+    language = str(criteria.get("language") or "text/cql-identifier").lower()
+    if "cql" not in language:
+        found.append(Diagnostic("measure", f"criteria in {language} are not computed", location=place))
+        return None
+    return str(text).strip().strip('"')
+
+
+def _code(concept: Any) -> str | None:
+    for coding in (concept or {}).get("coding") or ():
+        if coding.get("code"):
+            return str(coding["code"])
+    return None
+
+
+def _extension(item: Json, name: str, *keys: str) -> str | None:
+    for extension in item.get("extension") or ():
+        if str(extension.get("url", "")).endswith(f"cqfm-{name}"):
+            for key in keys:
+                value = extension.get(key)
+                if value is not None:
+                    return _code(value) if isinstance(value, dict) else str(value)
+    return None

@@ -1,0 +1,74 @@
+"""`eligibility requirements`: what data criteria, a measure or a library read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from engine.algebra.diagnostic import DiagnosticError
+from engine.compiler.cql.criterion import data_requirements
+from engine.compiler.requirements import DataRequirement
+from engine.output.requirements import module_definition, type_filters, type_parameter
+from engine.runners.criteria import load_criteria
+from engine.runners.measuring import load_measure
+
+OK, ERRORS = 0, 2
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the command line."""
+    command = commands.add_parser("requirements", help="say what data criteria read, as FHIR and for a bulk export")
+    command.add_argument("criteria", nargs="+", metavar="PATH", help="criteria, a Measure, or a CQL library")
+    command.add_argument(
+        "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"
+    )
+    command.add_argument("--bulk", action="store_true", help="print _type and _typeFilter of a bulk export instead")
+    command.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patients (default: r4)")
+    command.set_defaults(run=requirements_command)
+
+
+def requirements_command(options: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    try:
+        name, found = requirements_of(options.criteria, options.libraries, options.fhir)
+    except DiagnosticError as error:
+        print(error, file=sys.stderr)
+        return ERRORS
+    if not found:
+        print("eligibility: there is nothing that reads data in these files", file=sys.stderr)
+        return ERRORS
+    if options.bulk:
+        print(f"_type={type_parameter(found)}")
+        for text in type_filters(found):
+            print(f"_typeFilter={text}")
+    else:
+        print(json.dumps(module_definition(name, found), indent=2, ensure_ascii=False))
+    return OK
+
+
+def requirements_of(
+    paths: list[str], libraries: list[str], version: str | None
+) -> tuple[str, dict[str, DataRequirement]]:
+    """A name for what is in some files, and what it reads. Raises FileNotFoundError, DiagnosticError."""
+    criteria = load_criteria(*paths, fhir_version=version, libraries=libraries, allow_missing_valuesets=True)
+    merged: dict[str, DataRequirement] = {}
+    if criteria.rules:
+        for rules in criteria.rules:
+            for key, found in rules.requirements().items():
+                merged.setdefault(key, DataRequirement(key)).add(found)
+        for diagnostic in criteria.errors:
+            print(diagnostic.render(), file=sys.stderr)
+        return criteria.rules[0].title, merged
+    for path in paths:
+        if not Path(path).is_file():
+            continue
+        loaded = load_measure(path, libraries=libraries, allow_missing_valuesets=True)
+        defines = [p.define for g in loaded.measure.groups for p in g.populations] or list(loaded.compiled.defines)
+        known = [define for define in defines if define in loaded.compiled.defines]
+        for key, found in data_requirements(loaded.compiled, known).items():
+            merged.setdefault(key, DataRequirement(key)).add(found)
+        return loaded.measure.title or loaded.measure.key, merged
+    return "", merged

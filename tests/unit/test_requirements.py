@@ -1,0 +1,53 @@
+"""What data criteria read, as FHIR and as parameters of a bulk export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.compiler.requirements import DataRequirement
+from engine.output.requirements import data_requirements, type_filters
+from engine.ui.cli import main
+
+CRITERIA = Path(__file__).parents[2] / "criteria" / "flute"
+SCT = "http://snomed.info/sct"
+
+
+def test_the_rule_in_cql(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["requirements", str(CRITERIA / "cql" / "mr"), "--libraries", str(CRITERIA / "cql"), "--bulk"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "_type=ImagingStudy,Observation,Patient,Procedure",
+        "_typeFilter=Observation?code=http://loinc.org|2857-1",
+        f"_typeFilter=Procedure?code={SCT}|410006001,{SCT}|86273004",
+    ]
+    assert main(["requirements", str(CRITERIA / "cql" / "FluteCriteria.cql")]) == 0
+    library = json.loads(capsys.readouterr().out)
+    found = {entry["type"]: entry for entry in library["dataRequirement"]}
+    assert found["ImagingStudy"] == {"type": "ImagingStudy", "mustSupport": ["modality", "series", "started", "status"]}
+    assert found["Observation"]["codeFilter"] == [
+        {"path": "code", "code": [{"system": "http://loinc.org", "code": "2857-1"}]}
+    ]
+
+
+def test_a_type_that_is_read_whole_has_no_filter() -> None:
+    whole = DataRequirement("Condition", {"code"}, {("code", SCT, "1")}, set(), True)
+    assert data_requirements(whole) == [{"type": "Condition", "mustSupport": ["code"]}]
+    assert type_filters({"Condition": whole}) == []
+
+
+def test_value_sets_and_codes_are_filters_of_their_own() -> None:
+    found = DataRequirement(
+        "MedicationRequest", {"medication"}, {("medication", SCT, "1")}, {("medication", "http://vs")}
+    )
+    assert [entry["codeFilter"][0] for entry in data_requirements(found)] == [
+        {"path": "medication", "valueSet": "http://vs"},
+        {"path": "medication", "code": [{"system": SCT, "code": "1"}]},
+    ]
+    assert type_filters({"MedicationRequest": found}) == [
+        f"MedicationRequest?code={SCT}|1",
+        "MedicationRequest?code:in=http://vs",
+    ]
+    odd = DataRequirement("Claim", {"type"}, {("type", SCT, "1")})
+    assert type_filters({"Claim": odd}) == []
