@@ -68,6 +68,7 @@ class Compiled:
     diagnostics: tuple[Diagnostic, ...]
     sites: tuple[Site, ...] = ()
     uses: dict[str, Uses] = field(default_factory=dict)
+    wanted: dict[str, str | None] = field(default_factory=dict)
     code: types.CodeType | None = field(default=None, repr=False)
 
     @property
@@ -136,10 +137,10 @@ class Compiler:
     ) -> None:
         self.find = find
         self.traced = traced
-        self._infos = list(model_infos)
+        self.model_infos = list(model_infos)
         self._models: dict[tuple[str, str | None], CqlModel] = {}
         self.options = options or Options()
-        self._compiled: dict[tuple[str, str | None], Compiled] = {}
+        self.compiled_libraries: dict[tuple[str, str | None], Compiled] = {}
         self._open: list[str] = []
 
     def model(self, name: str, version: str | None) -> CqlModel | None:
@@ -149,7 +150,7 @@ class Compiler:
             if name == "FHIR":
                 self._models[key] = FhirTypes(load_model(version or "4.0.1"))
             else:
-                fitting = [i for i in self._infos if i.name == name and version in (None, i.version)]
+                fitting = [i for i in self.model_infos if i.name == name and version in (None, i.version)]
                 if not fitting:
                     return None
                 self._models[key] = ProfiledTypes(fitting[-1], load_model("4.0.1"))
@@ -215,8 +216,8 @@ class Compiler:
         """One included library, None for FHIRHelpers, which this engine knows by itself."""
         key = (include.name, include.version)
         short = include.name.rpartition(".")[2]
-        if key in self._compiled:
-            return self._compiled[key]
+        if key in self.compiled_libraries:
+            return self.compiled_libraries[key]
         if short == HELPERS:
             return None
         if include.name in self._open:
@@ -230,7 +231,7 @@ class Compiler:
             compiled = self.compile(source)
         finally:
             self._open.pop()
-        self._compiled[key] = compiled
+        self.compiled_libraries[key] = compiled
         return compiled
 
 
@@ -286,6 +287,7 @@ def emit_library(
         tuple(problems),
         tuple(emitter.sites),
         uses,
+        {include.alias: include.version for include in typed.tree.includes},
     )
 
 
