@@ -1,8 +1,9 @@
-"""The official CQL expressions on the reference translator and engine, and on ours (needs `CQL_REFERENCE_DIR`, see `reference/setup.sh`).
+"""The official CQL expressions on the reference translator and engine, and on ours.
 
-Both answer with a value and its static type, or with none: whether a fault is found while translating or while evaluating does not
-count. Every difference stands in `differences.toml`, with who is right and the section of the specification that decides; one that
-is not listed fails, and so does a listed one that is gone. Left out: what the reference engine lacks and yet answers.
+Needs `CQL_REFERENCE_DIR`, see `reference/setup.sh`. Both answer with a value and its static type, or with none: whether
+a fault is found while translating or while evaluating does not count. Every difference stands in `differences.toml`, with
+who is right and the section of the specification that decides; one that is not listed fails, and so does a listed one
+that is gone. Left out: what the reference engine lacks and yet answers.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Answer:
 
     @property
     def readable(self) -> bool:
-        """False for a text that is no literal of the language: a number that is out of range, an interval that ends too early."""
+        """False for a text that is no literal: a number out of range, an interval that ends before it starts."""
         return self.fault is not None or self.value is not UNREADABLE
 
 

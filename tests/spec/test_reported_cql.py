@@ -1,6 +1,7 @@
 """CQL cases that users of other engines reported, as collected in `reported-cases.json`: ours give the stated values.
 
-Here stand those that need no patient; whole libraries are compiled and every define of theirs is evaluated at the stated moment.
+Here stand those that need no patient; whole libraries are compiled, and every stated define is evaluated at the stated
+moment.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def values(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def written(value: Any) -> Any:
-    """A value as JSON: numbers as they are, dates as their text without the mark of a DateTime that ends with its date."""
+    """A value as JSON: dates as their text, without the mark of a DateTime that ends with its date."""
     if isinstance(value, (Date, DateTime, Time)):
         return str(value).removesuffix("T")
     return float(value) if isinstance(value, Decimal) else value
