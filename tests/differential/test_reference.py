@@ -1,9 +1,9 @@
 """The official CQL expressions on the reference translator and engine, and on ours.
 
 Needs `CQL_REFERENCE_DIR`, see `reference/setup.sh`. Both answer with a value and its static type, or with none: whether
-a fault is found while translating or while evaluating does not count. Every difference stands in `differences.toml`, with
-who is right and the section of the specification that decides; one that is not listed fails, and so does a listed one
-that is gone. Left out: what the reference engine lacks and yet answers.
+a fault is found while translating or while evaluating does not count. Every difference stands in `differences.toml`,
+with who is right and the section of the specification that decides; one that is not listed fails, and so does a
+listed one that is gone. Left out: what the reference engine lacks and yet answers.
 """
 
 from __future__ import annotations
