@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
 
-from engine.algebra.ucum import UnitError, exact_convert, parse_unit, product, quotient
+from engine.algebra.ucum import UnitError, exact_convert, is_arbitrary, parse_unit, product, quotient
 
 _CONTEXT = Context(prec=34)
 UCUM_OF_CALENDAR = {
@@ -82,8 +82,13 @@ def _decimal(value: Fraction) -> Decimal:
 
 
 def _convert(a: Quantity, b: Quantity) -> Fraction | None:
-    """Value of `a` in the unit of `b` by UCUM, None where they are not comparable or a unit is not valid."""
+    """Value of `a` in the unit of `b` by UCUM, None where they are not comparable or a unit is not valid.
+
+    An arbitrary unit (`[iU]/L`) compares with itself as written alone (CQL 2.0: "Arbitrary Units").
+    """
     try:
+        if a.ucum != b.ucum and (is_arbitrary(a.ucum) or is_arbitrary(b.ucum)):
+            return None
         return exact_convert(Fraction(a.value), a.ucum, b.ucum)
     except UnitError:
         return None

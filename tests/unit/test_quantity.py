@@ -74,3 +74,15 @@ def test_equivalence_takes_the_coarser_precision() -> None:
 def test_text() -> None:
     texts = [str(Quantity(D(1), "wk")), str(Quantity(D(1), "week", True)), str(Quantity(D(2), "week", True))]
     assert texts == ["1 'wk'", "1 week", "2 weeks"]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "order"),
+    [
+        (Quantity(D(6), "[IU]/mL"), Quantity(D(5), "[IU]/mL"), 1),
+        (Quantity(D(6), "[IU]/uL"), Quantity(D(5), "[IU]/mL"), None),
+        (Quantity(D(6), "/uL"), Quantity(D(5), "/mL"), 1),
+    ],
+)
+def test_an_arbitrary_unit_compares_with_itself_as_written(a: Quantity, b: Quantity, order: int | None) -> None:
+    assert q.compare(a, b) == order

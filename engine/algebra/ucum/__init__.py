@@ -281,6 +281,12 @@ def _unit_value(value: Fraction, unit: Unit) -> Fraction | None:
         return None
 
 
+def is_arbitrary(code: str) -> bool:
+    """Whether a unit is, or is made of, one whose meaning depends on the assay. Raises UnitError."""
+    units = _table()["units"]
+    return any(len(units[atom]) > 1 for atom, _ in parse_unit(code).dimension)
+
+
 def exact_convert(value: Fraction, source: str, target: str) -> Fraction | None:
     """A value in another unit, exactly where the factor is rational; None where the units are not comparable."""
     if source == target:

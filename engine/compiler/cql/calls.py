@@ -198,8 +198,9 @@ class CallTranslator(TimingTranslator):
         return method(self, source, tree, scope)
 
     def fluent_names(self) -> list[str]:
-        groups = [self.symbols.functions, *(x.functions for x in self.included.values())]
-        return [f.name for group in groups for fs in group.values() for f in fs if f.fluent]
+        own = [f for functions in self.symbols.functions.values() for f in functions]
+        included = [f for symbols in self.included.values() for fs in symbols.functions.values() for f in fs]
+        return [f.name for f in (*own, *(f for f in included if not f.private)) if f.fluent]
 
     def fluent(self, tree: s.Call, source: Node, scope: Scope) -> Node | None:
         """A fluent function of this library or an included one (CQL: "Fluent Functions")."""

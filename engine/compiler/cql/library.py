@@ -267,7 +267,7 @@ class LibraryTranslator(Translator):
         return self.translate_define(name)
 
     def known_names(self) -> list[str]:
-        return [*self.symbols.definitions, *self._defines]
+        return list({**self.symbols.definitions, **self._defines})
 
     def translate_define(self, name: str) -> Exported:
         """A define by its name, translated once. Raises Abort where it cannot be."""
