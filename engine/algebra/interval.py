@@ -14,12 +14,13 @@ from engine.algebra import quantity as q
 from engine.algebra import temporal as t
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.quantity import Quantity
+from engine.algebra.temporal import Date, DateTime
 
 
 class Interval:
     """A range of points; `point` is the point type. Raises EvaluationError `invalid-interval` where it ends before it starts."""
 
-    __slots__ = ("high", "high_closed", "low", "low_closed", "point")
+    __slots__ = ("_span", "high", "high_closed", "low", "low_closed", "point")
 
     def __init__(
         self, low: Any, high: Any, low_closed: bool = True, high_closed: bool = True, point: str | None = None
@@ -31,6 +32,7 @@ class Interval:
         if point is None or point == "Any":
             point = p.point_type(low if low is not None else high)
         self.point = point
+        self._span: tuple[Any, Any, Any] | None = None
         if low is not None and high is not None:
             if p.less(high, low) is True or (p.equal(low, high) is True and not (low_closed and high_closed)):
                 raise EvaluationError(
@@ -110,8 +112,29 @@ def negated(a: bool | None) -> bool | None:
 # -- relations of a point and an interval
 
 
+def _span(i: Interval) -> tuple[Any, Any, Any]:
+    """The boundaries as moments, where both are points in time known to their last component; else a class that no point has."""
+    kind = i.low.__class__
+    found: tuple[Any, Any, Any] = (None, None, None)
+    if kind in (Date, DateTime) and i.high.__class__ is kind:
+        first, last = i.low.moment, i.high.moment
+        if first is not None and last is not None:
+            found = (kind, first, last)
+    i._span = found
+    return found
+
+
 def contains(i: Interval, point: Any, precision: str | None = None) -> bool | None:
     """Whether a point lies in an interval (CQL: Contains, In)."""
+    if precision is None:
+        kind, first, last = i._span or _span(i)
+        if point.__class__ is kind:
+            moment = point.moment
+            if moment is not None:
+                return bool(
+                    (first <= moment if i.low_closed else first < moment)
+                    and (moment <= last if i.high_closed else moment < last)
+                )
     low: bool | None
     high: bool | None
     if i.low is None:

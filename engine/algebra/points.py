@@ -132,7 +132,13 @@ def sign(a: Any, b: Any, precision: str | None = None) -> int | None:
     kind = a.__class__
     if kind is Quantity:
         return q.compare(a, b)
-    if kind is DateTime or kind is Date or kind is Time:
+    if kind is DateTime or kind is Date:
+        if precision is None and b.__class__ is kind:
+            x, y = a.moment, b.moment
+            if x is not None and y is not None:
+                return -1 if x < y else 1 if x > y else 0
+        return t.order(a, b, precision)
+    if kind is Time:
         return t.order(a, b, precision)
     return -1 if a < b else 1 if a > b else 0
 

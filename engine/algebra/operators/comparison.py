@@ -19,6 +19,7 @@ from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 
 _TEMPORAL = (Date, DateTime, Time)
+_MOMENTS = (Date, DateTime)
 
 
 _Decide = Callable[[int], bool]
@@ -35,6 +36,10 @@ def _ordered(name: str, symbol: str, decide: _Decide) -> None:
         return None if sign is None else decide(sign)
 
     def recorded(a: Any, b: Any) -> bool | None:
+        if a.__class__ is b.__class__ and a.__class__ in _MOMENTS:
+            x, y = a.moment, b.moment
+            if x is not None and y is not None:
+                return decide((x > y) - (x < y))
         if a.__class__ is Uncertainty or b.__class__ is Uncertainty:
             return {"<": less(a, b), "<=": less_or_equal(a, b), ">": less(b, a), ">=": less_or_equal(b, a)}[symbol]
         sign = t.order(a, b)

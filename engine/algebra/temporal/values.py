@@ -79,13 +79,14 @@ class _Temporal:
 
 
 class Date(_Temporal):
-    """A date of year, month or day precision (System.Date)."""
+    """A date of year, month or day precision (System.Date). `moment` are its components where all are known, else None."""
 
-    __slots__ = ()
+    __slots__ = ("moment",)
 
     def __init__(self, year: int, month: int | None = None, day: int | None = None) -> None:
         _check_date(year, month, day)
         self._parts = (year, month, day)
+        self.moment: tuple[int | None, ...] | None = self._parts if day is not None else None
         self._text = f"{year:04}" + (f"-{month:02}" if month else "") + (f"-{day:02}" if month and day else "")
 
     @staticmethod
@@ -121,9 +122,12 @@ class Date(_Temporal):
 
 
 class DateTime(_Temporal):
-    """A date and time of any precision from year to millisecond, with or without an offset from UTC (System.DateTime)."""
+    """A date and time of any precision from year to millisecond, with or without an offset from UTC (System.DateTime).
 
-    __slots__ = ("_utc", "implied", "offset_minutes")
+    `moment` are its components at UTC where all are known and the offset is, else None.
+    """
+
+    __slots__ = ("_utc", "implied", "moment", "offset_minutes")
 
     def __init__(
         self,
@@ -148,6 +152,9 @@ class DateTime(_Temporal):
         self.implied = implied
         self._text = self._write(zulu)
         self._utc: tuple[int | None, ...] | None = None
+        self.moment: tuple[int | None, ...] | None = None
+        if millisecond is not None and offset_minutes is not None:
+            self.moment = self._parts if offset_minutes == 0 else self.utc()
 
     def _write(self, zulu: bool) -> str:
         year, month, day, hour, minute, second, millisecond = self._parts

@@ -85,7 +85,10 @@ def _list(e: E, node: Node) -> str:
 def _interval(e: E, node: Node) -> str:
     low, high = (e.value(o) for o in node.operands[:2])
     closed = node.attrs["low_closed"], node.attrs["high_closed"]
-    return f"Interval({low}, {high}, {closed[0]}, {closed[1]}, {point_name(node.result)!r})"
+    text = f"Interval({low}, {high}, {closed[0]}, {closed[1]}, {point_name(node.result)!r})"
+    if all(o.kind == "Literal" for o in node.operands[:2]):
+        return e.once_a_call(text)
+    return text
 
 
 def point_name(kind: Type) -> str:

@@ -113,6 +113,14 @@ class CqlEmitter(ModuleText):
             self._prologue.append((f"{found} = ev.at({constant})", self._span))
         return found
 
+    def once_a_call(self, text: str) -> str:
+        """A local name for what depends on nothing in the function, made at its start."""
+        found = self._at_request.get(text)
+        if found is None:
+            found = self._at_request[text] = self.name("c")
+            self._prologue.append((f"{found} = {text}", self._span))
+        return found
+
     def definition_name(self, exported: Exported | ExportedFunction, library: str | None) -> str:
         """The Python name, in this module, of the function of a definition."""
         if library is None:
