@@ -16,7 +16,7 @@ from engine.algebra.temporal import DateTime
 from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
 from engine.artifacts.measures import Group, Measure, Population, read_measure
 from engine.artifacts.models import load_model
-from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
+from engine.compiler.cql.compiled import Compiled, Compiler, Loaded, check_parameters
 from engine.compiler.cql.runtime import Codes, Patient, Run
 from engine.compiler.cql.types import BOOLEAN
 from engine.data.problems import Problem
@@ -171,6 +171,7 @@ def run_of(loaded: LoadedMeasure, options: MeasureOptions, value_sets: Codes | N
             raise ValueError(f"no library has a parameter {name!r}; there are {', '.join(sorted(known)) or 'none'}")
     if period is not None and PERIOD in known and not any(name == PERIOD for _, name in parameters):
         parameters["", PERIOD] = measurement_period(*period)
+    check_parameters(loaded.compiled, parameters)
     terminology = value_sets if value_sets is not None else loaded.terminology
     return Run(
         options.now, options.timezone, parameters, value_sets=terminology, ignore_profiles=options.ignore_profiles

@@ -16,6 +16,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from engine.artifacts.models import load_model
+from engine.compiler.cql.compiled import check_parameters
+from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.cql.runtime import NO_CODES, Codes
 from engine.compiler.rules import RuleSet
 from engine.data.compartment import Compartment
@@ -76,6 +78,10 @@ def screen(
         value_sets if value_sets is not None else criteria.terminology if isinstance(criteria, Criteria) else NO_CODES,
         strict_cql,
     )
+    for rule_set in rules:
+        for rule in rule_set.walk():
+            if isinstance(rule.code, CqlCode):
+                check_parameters(rule.code.compiled, options.parameters)
     evaluators = [Evaluator(rule_set, options) for rule_set in rules]
     version = criteria.fhir_version if isinstance(criteria, Criteria) else rules[0].model if rules else "r4"
     for compartment in compartments(data, version, on_problem):

@@ -11,7 +11,7 @@ from typing import Any
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
 from engine.artifacts.libraries import LibraryStore
 from engine.artifacts.models import load_model
-from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
+from engine.compiler.cql.compiled import Compiled, Compiler, Loaded, check_parameters
 from engine.compiler.cql.criterion import moved
 from engine.compiler.cql.library import Options
 from engine.compiler.cql.runtime import NO_CODES, Codes, Patient, Run
@@ -84,6 +84,7 @@ class Session:
         compiled = self.compile(text)
         definition = compiled.defines[EXPRESSION]
         head = len(compiled.source.text) - len(text)
+        check_parameters(compiled, self.parameters)
         source = Source("expression", text)
         warnings = tuple(moved(d, compiled.source, source, head) for d in compiled.diagnostics)
         try:

@@ -125,8 +125,8 @@ def test_a_fault_in_an_included_library_is_told_at_both_places() -> None:
 def test_libraries_that_include_each_other_are_refused() -> None:
     texts = {"A": "library A\ninclude B\ndefine X: 1", "B": "library B\ninclude A\ndefine X: 1"}
     found = problems("include A\ndefine X: 1", lambda name, version: Source(name, texts[name]))
-    assert {code for code, _, _ in found} == {"include"}
-    assert ("include", 2, "include A") in found
+    assert {code for code, _, _ in found} == {"include", "circular"}
+    assert ("circular", 2, "include A") in found
 
 
 # -- functions

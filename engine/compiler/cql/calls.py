@@ -90,6 +90,7 @@ class CallTranslator(TimingTranslator):
     def choose(self, functions: list[ExportedFunction], arguments: list[Node]) -> ExportedFunction | None:
         """The cheapest overload of a library's function."""
         best: tuple[int, ExportedFunction] | None = None
+        rival: ExportedFunction | None = None
         for function in functions:
             if len(function.operands) != len(arguments):
                 continue
@@ -101,7 +102,13 @@ class CallTranslator(TimingTranslator):
                 cost += step.cost
             else:
                 if best is None or cost < best[0]:
-                    best = (cost, function)
+                    best, rival = (cost, function), None
+                elif cost == best[0]:
+                    rival = function
+        if best is not None and rival is not None:
+            one, other = (f"({', '.join(map(str, f.operands))})" for f in (best[1], rival))
+            message = f"{best[1].name} is meant by several functions: {one} and {other} fit equally well"
+            raise self.fail("ambiguous", message, arguments[0].span, "say which type is meant: x as Type")
         return None if best is None else best[1]
 
     def invoke(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import localcontext
@@ -25,9 +25,10 @@ from engine.compiler.cql.emitter import CqlEmitter, Site, identifier
 from engine.compiler.cql.library import HELPERS, LibraryTranslator, Options, TypedLibrary
 from engine.compiler.cql.models import CqlModel, FhirTypes, ProfiledTypes
 from engine.compiler.cql.parser import parse_library
-from engine.compiler.cql.runtime import NAMES, Run, once
+from engine.compiler.cql.printing import text_of
+from engine.compiler.cql.runtime import NAMES, Run, TypeTest, once
 from engine.compiler.cql.scope import Exported, Symbols
-from engine.compiler.cql.types import Type
+from engine.compiler.cql.types import ANY, Type
 from engine.compiler.cql.uses import Uses, uses_of
 from engine.compiler.program import offset_of, position_of, positioned
 
@@ -202,8 +203,10 @@ class Compiler:
                 problems.append(Diagnostic("include", message, source=source, span=include.span))
                 continue
             except LookupError as error:
-                hint = "give the folder that holds it"
-                problems.append(Diagnostic("include", str(error), source=source, span=include.span, hint=hint))
+                circular = include.name in self._open
+                hint = None if circular else "give the folder that holds it"
+                code = "circular" if circular else "include"
+                problems.append(Diagnostic(code, str(error), source=source, span=include.span, hint=hint))
                 continue
             if library is not None:
                 found[include.alias] = library
@@ -233,6 +236,19 @@ class Compiler:
             self._open.pop()
         self.compiled_libraries[key] = compiled
         return compiled
+
+
+def check_parameters(compiled: Compiled, parameters: Mapping[tuple[str, str], Any]) -> None:
+    """Raises ValueError for a value that is not of its parameter's type, in any library."""
+    for library in compiled.closure():
+        for name, exported in library.parameters.items():
+            for owner in (library.name, ""):
+                value = parameters.get((owner, name))
+                if value is not None and exported.type != ANY and not TypeTest(exported.type)(value):
+                    shown = text_of(value)
+                    raise ValueError(
+                        f"the parameter {name!r} of {library.name} must be {exported.type}, but is {shown}"
+                    )
 
 
 def read(source: Source) -> tuple[Source, c.Library]:
@@ -367,6 +383,17 @@ class Loaded:
             except Exception as error:
                 raise self.bind(error) from error
 
+    def definition_name(self, library: Compiled, python: str) -> str | None:
+        """The define or function that a Python function was made of."""
+        for define in library.defines.values():
+            if define.python == python:
+                return define.name
+        for functions in library.symbols.functions.values():
+            for function in functions:
+                if function.python == python:
+                    return function.name
+        return None
+
     def bind(self, error: Exception) -> EvaluationError:
         """An error raised while emitted code ran, with the library, define and span of the innermost emitted statement."""
         library: Compiled | None = None
@@ -380,8 +407,7 @@ class Loaded:
                 library = found
                 if place is not None:
                     span = Span(offset_of(found.source, *place[:2]), offset_of(found.source, *place[2:]))
-                names = {d.python: d.name for d in found.defines.values()}
-                define = names.get(step.tb_frame.f_code.co_name, define)
+                define = self.definition_name(found, step.tb_frame.f_code.co_name) or define
             step = step.tb_next
         source = None if library is None else library.source
         if isinstance(error, EvaluationError):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.algebra import points as p
+from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.temporal import DateTime
 from engine.compiler.cql.emitter import CqlEmitter, emits
 from engine.compiler.cql.types import IntervalType, ListType, Named, Type
@@ -86,9 +89,16 @@ def _interval(e: E, node: Node) -> str:
     low, high = (e.value(o) for o in node.operands[:2])
     closed = node.attrs["low_closed"], node.attrs["high_closed"]
     text = f"Interval({low}, {high}, {closed[0]}, {closed[1]}, {point_name(node.result)!r})"
-    if all(o.kind == "Literal" for o in node.operands[:2]):
-        return e.once_a_call(text)
-    return text
+    bounds = [o.attrs["value"] for o in node.operands[:2] if o.kind == "Literal"]
+    return e.once_a_call(text) if len(bounds) == 2 and _in_order(*bounds) else text
+
+
+def _in_order(low: Any, high: Any) -> bool:
+    """Whether two literals bound an interval: one that is none fails where it is evaluated, if it is."""
+    try:
+        return p.less(low, high) is True
+    except (EvaluationError, TypeError):
+        return False
 
 
 def point_name(kind: Type) -> str:

@@ -45,6 +45,8 @@ _REPORTED = _COMPARISONS | frozenset(
     "SameOrAfter Overlaps OverlapsBefore OverlapsAfter Meets MeetsBefore MeetsAfter Starts Ends".split()
 )
 _LONGEST = 160
+# Kinds that can fail on good data: each stands in a line of its own, so that an error tells its place.
+_FAILING = frozenset("SingletonFrom PointFrom Successor Predecessor Message FunctionRef DateTime Date Time".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class CqlEmitter(ModuleText):
         self._prologue: list[tuple[str, Span | None]] = []
         self._at_request: dict[str, str] = {}
         self._loops = 0
+        self._nullable: dict[tuple[int, int], bool] = {}
+        self._certain: dict[int, bool] = {}
 
     # -- functions
 
@@ -188,7 +192,7 @@ class CqlEmitter(ModuleText):
         with self.at(node):
             handler = VALUES.get(node.kind)
             text = handler(self, node) if handler is not None else self.operator(node)
-            return self.temp(text) if len(text) > _LONGEST else text
+            return self.temp(text) if len(text) > _LONGEST or node.kind in _FAILING else text
 
     def each(self, node: Node, body: Body) -> None:
         """Emit code that runs `body` for every element of a list, none where the list is null."""
@@ -317,6 +321,13 @@ class CqlEmitter(ModuleText):
 
     def nullable(self, node: Node) -> bool:
         """Whether the value of a node can be null."""
+        key = (id(node), len(self.solid))
+        known = self._nullable.get(key)
+        if known is None:
+            known = self._nullable[key] = self._is_nullable(node)
+        return known
+
+    def _is_nullable(self, node: Node) -> bool:
         kind = node.kind
         if kind in _NEVER_NULL:
             return False
@@ -354,6 +365,12 @@ class CqlEmitter(ModuleText):
 
     def certain(self, node: Node) -> bool:
         """Whether the value of a node is never an Uncertainty."""
+        known = self._certain.get(id(node))
+        if known is None:
+            known = self._certain[id(node)] = self._is_certain(node)
+        return known
+
+    def _is_certain(self, node: Node) -> bool:
         if node.kind in _CERTAIN or node.result not in (INTEGER,) and node.kind not in ("Start", "End"):
             return (
                 node.kind not in ("AliasRef", "ExpressionRef", "FunctionRef", "QueryLetRef") or node.result != INTEGER

@@ -103,6 +103,7 @@ class LibraryTranslator(Translator):
         self.typed = TypedLibrary(source, tree, self.symbols, self.types, included)
         self.owner = self.symbols.key
         self._python: set[str] = set()
+        self.unavailable = {include.alias for include in tree.includes} - set(included)
         self._defines: dict[str, c.Define] = {}
         self._functions: dict[int, c.Function] = {}
         self._state: dict[Any, str] = {}
@@ -210,6 +211,7 @@ class LibraryTranslator(Translator):
                 if kind is not None and node is not None:
                     node = self.to(node, kind, f"the default of {parameter.name}")
             except Abort:
+                self.unavailable.add(parameter.name)
                 continue
             if kind is None:
                 kind = node.result if node is not None else t.ANY

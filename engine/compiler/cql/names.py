@@ -38,6 +38,7 @@ class NameTranslator(Builder):
         self.symbols = symbols
         self.included = included
         self.context: str | None = None
+        self.unavailable: set[str] = set()
 
     def expression(self, tree: Expression, scope: Scope) -> Node:
         raise NotImplementedError
@@ -132,6 +133,8 @@ class NameTranslator(Builder):
         found = self.definition(name, span)
         if found is not None:
             return self.reference(found, None, span)
+        if name in self.unavailable:
+            raise Abort  # why it is not there has been told
         if name in self.included:
             message = f'{name} is a library; name what it defines: {name}."..."'
             raise self.fail("unknown-name", message, span)
