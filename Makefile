@@ -8,14 +8,16 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 	$(shell $(name) -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo $(name))))
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test check bench conformance clean
+.PHONY: help demo test check bench conformance fuzz docs clean
 
 help:
 	@echo 'make demo         screen the example cohort with criteria/flute, and show who is in and why'
 	@echo 'make test         the whole test suite, features included'
 	@echo 'make check        the inner loop: format, lint, strict types, fast tests'
-	@echo 'make conformance  the official FHIRPath suites, one line each'
-	@echo 'make bench        how long compiled expressions and the import take'
+	@echo 'make conformance  the official suites of FHIRPath and CQL, and the measures, one line each'
+	@echo 'make fuzz         the parsers and the compiler on ten minutes of nonsense'
+	@echo 'make docs         write docs/operators.md again'
+	@echo 'make bench        how long compiled expressions, libraries and the import take'
 	@echo 'make clean        remove .venv and everything generated'
 
 demo: $(VENV)/.installed
@@ -36,6 +38,13 @@ check: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(PY) -m tests.benchmarks.fhirpath
+	$(PY) -m tests.benchmarks.cql
+
+fuzz: $(VENV)/.installed-test
+	FUZZ_EXAMPLES=12000 $(PY) -m pytest -q tests/unit/test_cql_fuzz.py
+
+docs: $(VENV)/.installed-test
+	$(PY) -m tests.spec.operator_table
 
 conformance: $(VENV)/.installed-test
 	$(PY) -m tests.spec

@@ -6,6 +6,7 @@ CQL: "Interval Operators", "Uncertainty". A point type is the short name of a Sy
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -113,6 +114,13 @@ class Long(int):
 def uncertain(low: Any, high: Any) -> Any:
     """A value known to lie in a range; the value itself where the range is one value."""
     return low if sign(low, high) == 0 else Uncertainty(low, high)
+
+
+def spread(convert: Callable[[Any], Any], value: Any) -> Any:
+    """A rising function of a value, or of both ends of a range."""
+    if value.__class__ is Uncertainty:
+        return Uncertainty(convert(value.low), convert(value.high))
+    return convert(value)
 
 
 def ends(value: Any) -> tuple[Any, Any]:

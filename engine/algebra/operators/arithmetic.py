@@ -64,7 +64,9 @@ def add_decimal(a: Decimal, b: Decimal) -> Decimal:
 
 
 @operator("Add", "(Decimal, Decimal) Decimal?", language="cql")
-def add_decimal_within(a: Decimal, b: Decimal) -> Decimal | None:
+def add_decimal_within(a: Any, b: Any) -> Any:
+    if a.__class__ is Uncertainty or b.__class__ is Uncertainty:
+        return a + b
     return in_decimal(_WIDE.add(a, b))
 
 
@@ -89,7 +91,9 @@ def subtract_long(a: int, b: int) -> int | None:
 
 
 @operator("Subtract", "(Decimal, Decimal) Decimal?", language="cql")
-def subtract_decimal_within(a: Decimal, b: Decimal) -> Decimal | None:
+def subtract_decimal_within(a: Any, b: Any) -> Any:
+    if a.__class__ is Uncertainty or b.__class__ is Uncertainty:
+        return a - b
     return in_decimal(_WIDE.subtract(a, b))
 
 
@@ -199,7 +203,9 @@ def multiply_long(a: int, b: int) -> int | None:
 
 
 @operator("Multiply", "(Decimal, Decimal) Decimal?", language="cql")
-def multiply_decimal_within(a: Decimal, b: Decimal) -> Decimal | None:
+def multiply_decimal_within(a: Any, b: Any) -> Any:
+    if a.__class__ is Uncertainty or b.__class__ is Uncertainty:
+        return a * b
     return in_decimal(_WIDE.multiply(a, b))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
+from operator import ge, gt, le, lt
 from typing import Any
 
 from engine.algebra import quantity as q
@@ -22,14 +23,14 @@ _TEMPORAL = (Date, DateTime, Time)
 _MOMENTS = (Date, DateTime)
 
 
+_PLAIN: dict[str, Callable[[Any, Any], Any]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 _Decide = Callable[[int], bool]
 
 
 def _ordered(name: str, symbol: str, decide: _Decide) -> None:
     """Register one of the four order operators; `decide` turns the sign of a comparison into the answer."""
 
-    def plain(a: Any, b: Any) -> bool:
-        return decide((a > b) - (a < b))
+    plain = _PLAIN[symbol]
 
     def temporal(a: Any, b: Any) -> bool | None:
         sign = t.compare(a, b)
@@ -80,7 +81,7 @@ _ordered("GreaterOrEqual", ">=", lambda sign: sign >= 0)
     inline="({0} == {1})",
 )
 def equal_plain(a: Any, b: Any) -> bool:
-    return bool(a == b)
+    return a == b  # type: ignore[no-any-return]  # an Uncertainty answers None where it may be equal
 
 
 @operator(

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.algebra.operators.arithmetic import in_integer, in_long
 from engine.algebra.operators.registry import operator
+from engine.algebra.points import spread
 from engine.algebra.quantity import CALENDAR_WORDS, Quantity, make
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.algebra.ucum import UnitError, parse_unit
@@ -47,7 +48,7 @@ def boolean_of_string(a: str) -> bool | None:
     section="Conversion: toInteger",
 )
 def integer_of_integer(a: int) -> int:
-    return int(a)
+    return spread(int, a)  # type: ignore[no-any-return]
 
 
 @operator("ToInteger", "(Long) Integer?")
@@ -70,7 +71,7 @@ def integer_of_string(a: str) -> int | None:
     section="Conversion: toLong",
 )
 def long_of_integer(a: int) -> int:
-    return int(a)
+    return spread(int, a)  # type: ignore[no-any-return]
 
 
 @operator("ToLong", "(String) Long?")
@@ -89,7 +90,7 @@ def long_of_string(a: str) -> int | None:
     section="Conversion: toDecimal",
 )
 def decimal_of_number(a: Any) -> Decimal:
-    return Decimal(a)
+    return spread(Decimal, a)  # type: ignore[no-any-return]
 
 
 @operator("ToDecimal", "(String) Decimal?")
@@ -205,7 +206,7 @@ def quantity_of_quantity(a: Quantity) -> Quantity:
 
 @operator("ToQuantity", "(Integer) Quantity", "(Long) Quantity", "(Decimal) Quantity", "(Boolean) Quantity")
 def quantity_of_number(a: Any) -> Quantity:
-    return make(Decimal(a), "1", False)
+    return spread(lambda number: make(Decimal(number), "1", False), a)  # type: ignore[no-any-return]
 
 
 @operator("ToQuantity", "(String) Quantity?")

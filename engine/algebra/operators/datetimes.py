@@ -77,6 +77,12 @@ def make_time(*parts: Any) -> Time | None:
 # -- components
 
 
+def component(value: Any, name: str) -> int | None:
+    """One component, None where it is not known, or not the same all over a range (CQL: DateTimeComponentFrom)."""
+    low, high = (getattr(end, name) for end in p.ends(value))
+    return low if low == high else None
+
+
 @operator(
     "DateFrom", "(DateTime) Date", "(Date) Date", cql="date_from", section="DateTime: Component From", language="cql"
 )

@@ -416,6 +416,9 @@ class Loaded:
             return error
         if isinstance(error, RecursionError):
             bound = EvaluationError("too-deep", "the data is nested too deeply for this expression", span)
+        elif isinstance(error, (AttributeError, TypeError)) and "Uncertainty" in str(error):
+            message = "a value that is only known to lie in a range cannot be computed with here"
+            bound = EvaluationError("uncertain", message, span)
         elif isinstance(error, (AttributeError, TypeError, KeyError)):
             message = f"the data does not have the shape its type demands: {error}"
             bound = EvaluationError("malformed-data", message, span)

@@ -260,7 +260,9 @@ def _convert_interval(e: E, node: Node) -> str:
 
 @emits("DateTimeComponentFrom")
 def _component(e: E, node: Node) -> str:
-    return guarded(e, node.operands[0], f"{{0}}.{node.attrs['precision']}")
+    precision = node.attrs["precision"]
+    text = f"{{0}}.{precision}" if e.certain(node.operands[0]) else f"component({{0}}, {precision!r})"
+    return guarded(e, node.operands[0], text)
 
 
 # -- the rest

@@ -16,8 +16,15 @@ from engine.algebra.diagnostic import Span
 from engine.compiler.cql.runtime import TypeTest
 from engine.compiler.cql.scope import Exported, ExportedFunction
 from engine.compiler.cql.types import (
+    ANY,
     BOOLEAN,
+    DATE,
+    DATETIME,
+    DECIMAL,
     INTEGER,
+    LONG,
+    QUANTITY,
+    TIME,
     ChoiceType,
     IntervalType,
     ListType,
@@ -36,7 +43,11 @@ _NEVER_NULL = frozenset(
     "MinValue MaxValue Retrieve CodeRef ConceptRef ValueSetRef CodeSystemRef".split()
 )
 # Kinds whose value is one point, never a range of possible ones (CQL: "Uncertainty").
-_CERTAIN = frozenset("Literal ToSystem Count Length DateTimeComponentFrom Retrieve Now Today PositionOf Date".split())
+_CERTAIN = frozenset(
+    "Literal Null ToSystem ModelProperty Count Length DateTimeComponentFrom Now Today TimeOfDay PositionOf Date DateTime Time "
+    "MinValue MaxValue".split()
+)
+_POINTS = (INTEGER, LONG, DECIMAL, QUANTITY, DATE, DATETIME, TIME, ANY)
 _ARITHMETIC = frozenset("Add Subtract Multiply Negate Abs ToDecimal ToLong ToQuantity".split())
 _COMPARISONS = frozenset("Equal NotEqual Less LessOrEqual Greater GreaterOrEqual".split())
 # Comparisons that say in traced code why they have no answer.
@@ -371,10 +382,10 @@ class CqlEmitter(ModuleText):
         return known
 
     def _is_certain(self, node: Node) -> bool:
-        if node.kind in _CERTAIN or node.result not in (INTEGER,) and node.kind not in ("Start", "End"):
-            return (
-                node.kind not in ("AliasRef", "ExpressionRef", "FunctionRef", "QueryLetRef") or node.result != INTEGER
-            )
+        if node.kind in _CERTAIN or node.result not in _POINTS:
+            return True
+        if node.kind in ("If", "Coalesce"):
+            return all(self.certain(o) for o in node.operands[node.kind == "If" :])
         return node.kind in _ARITHMETIC and all(self.certain(o) for o in node.operands)
 
     def solid_elements(self, node: Node) -> bool:

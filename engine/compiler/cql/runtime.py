@@ -24,7 +24,7 @@ from engine.algebra.element import (
     unbox,
 )
 from engine.algebra.interval import Interval
-from engine.algebra.operators.datetimes import make_date, make_datetime, make_time
+from engine.algebra.operators.datetimes import component, make_date, make_datetime, make_time
 from engine.algebra.operators.equality import sign
 from engine.algebra.operators.lists import distinct
 from engine.algebra.points import Long
@@ -463,7 +463,7 @@ NAMES: dict[str, Any] = {
     **{
         function.__name__: function
         for function in (
-            as_type, box, cast_to, coalesce, convert_interval, descendents, distinct, element_of, make_date, make_datetime,
+            as_type, box, cast_to, coalesce, component, convert_interval, descendents, distinct, element_of, make_date, make_datetime,
             make_time, new_instance, once, sort_rows, unbox, with_point,
             fhir.at_path, fhir.choice_of, fhir.raw, fhir.to_code, fhir.to_concept, fhir.to_interval, fhir.to_period,
             fhir.to_quantity, fhir.to_range, fhir.to_ratio, fhir.to_value, fhir.to_value_set,

@@ -1,0 +1,311 @@
+"""A small evaluator that walks typed ELM nodes: the plain meaning of each, against which emitted Python is held.
+
+No code is generated and nothing is analysed beforehand: null propagates where an overload says so, logic is Kleene's, queries are loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cmp_to_key
+from typing import Any
+
+from engine.algebra import points as p
+from engine.algebra.clinical import Tuple
+from engine.algebra.interval import Interval
+from engine.algebra.operators.datetimes import component, make_date, make_datetime, make_time
+from engine.algebra.operators.equality import sign
+from engine.algebra.operators.lists import distinct
+from engine.algebra.points import Long
+from engine.algebra.temporal import DateTime
+from engine.compiler.cql.library import TypedLibrary
+from engine.compiler.cql.runtime import (
+    Run,
+    TypeTest,
+    cast_to,
+    convert_interval,
+    descendents,
+    element_of,
+    new_instance,
+    with_point,
+)
+from engine.compiler.cql.types import IntervalType, ListType, Named
+from engine.compiler.elm import Node
+
+
+class Walker:
+    """Evaluates the defines of one library without included ones."""
+
+    def __init__(self, typed: TypedLibrary, run: Run) -> None:
+        self.run = run
+        self.defines = {d.exported.name: d.node for d in typed.defines}
+        self.functions = {id(f.exported): f for f in typed.functions}
+        self.values: dict[str, Any] = {}
+
+    def define(self, name: str) -> Any:
+        if name not in self.values:
+            node = self.defines[name]
+            assert node is not None
+            self.values[name] = self.walk(node, {})
+        return self.values[name]
+
+    def walk(self, node: Node, scope: dict[int, Any]) -> Any:
+        handler = getattr(self, f"on_{node.kind.lower()}", None)
+        if handler is not None:
+            return handler(node, scope)
+        return self.operator(node, scope)
+
+    def operator(self, node: Node, scope: dict[int, Any]) -> Any:
+        overload = node.attrs["_overload"]
+        operands = [self.walk(o, scope) for o in node.operands]
+        if overload.nulls == "propagate" and any(o is None for o in operands):
+            return None
+        arguments = [self.run, *operands] if overload.context else operands
+        if overload.precise and node.attrs.get("precision") is not None:
+            arguments = [*arguments, node.attrs["precision"]]
+        return overload.function(*arguments)
+
+    # -- leaves
+
+    def on_null(self, node: Node, scope: dict[int, Any]) -> Any:
+        return None
+
+    def on_literal(self, node: Node, scope: dict[int, Any]) -> Any:
+        value = node.attrs["value"]
+        return self.run.at(value) if isinstance(value, DateTime) else value
+
+    def on_minvalue(self, node: Node, scope: dict[int, Any]) -> Any:
+        return p.minimum(node.attrs["point"])
+
+    def on_maxvalue(self, node: Node, scope: dict[int, Any]) -> Any:
+        return p.maximum(node.attrs["point"])
+
+    def on_now(self, node: Node, scope: dict[int, Any]) -> Any:
+        return self.run.now
+
+    def on_today(self, node: Node, scope: dict[int, Any]) -> Any:
+        return self.run.today
+
+    def on_timeofday(self, node: Node, scope: dict[int, Any]) -> Any:
+        return self.run.time_of_day
+
+    def local(self, node: Node, scope: dict[int, Any]) -> Any:
+        return scope[node.attrs["scope"]]
+
+    on_aliasref = on_queryletref = on_operandref = on_current = local
+
+    def on_expressionref(self, node: Node, scope: dict[int, Any]) -> Any:
+        return self.define(node.attrs["name"])
+
+    def on_functionref(self, node: Node, scope: dict[int, Any]) -> Any:
+        function = self.functions[id(node.attrs["exported"])]
+        operands = [self.walk(o, scope) for o in node.operands]
+        return self.walk(function.node, dict(zip(function.scopes, operands, strict=True)))
+
+    # -- logic
+
+    def on_and(self, node: Node, scope: dict[int, Any]) -> Any:
+        a, b = (self.walk(o, scope) for o in node.operands)
+        return False if a is False or b is False else None if a is None or b is None else True
+
+    def on_or(self, node: Node, scope: dict[int, Any]) -> Any:
+        a, b = (self.walk(o, scope) for o in node.operands)
+        return True if a is True or b is True else None if a is None or b is None else False
+
+    def on_xor(self, node: Node, scope: dict[int, Any]) -> Any:
+        a, b = (self.walk(o, scope) for o in node.operands)
+        return None if a is None or b is None else a is not b
+
+    def on_implies(self, node: Node, scope: dict[int, Any]) -> Any:
+        a, b = (self.walk(o, scope) for o in node.operands)
+        return True if a is False or b is True else None if a is None or b is None else False
+
+    def on_not(self, node: Node, scope: dict[int, Any]) -> Any:
+        value = self.walk(node.operands[0], scope)
+        return None if value is None else not value
+
+    def on_if(self, node: Node, scope: dict[int, Any]) -> Any:
+        return self.walk(node.operands[1 if self.walk(node.operands[0], scope) is True else 2], scope)
+
+    def on_case(self, node: Node, scope: dict[int, Any]) -> Any:
+        comparand = node.attrs.get("comparand")
+        if comparand is not None:
+            scope = {**scope, node.attrs["scope"]: self.walk(comparand, scope)}
+        for test, result in zip(node.operands[:-1:2], node.operands[1:-1:2], strict=True):
+            if self.walk(test, scope) is True:
+                return self.walk(result, scope)
+        return self.walk(node.operands[-1], scope)
+
+    def on_coalesce(self, node: Node, scope: dict[int, Any]) -> Any:
+        if node.attrs.get("list"):
+            return next((x for x in self.walk(node.operands[0], scope) or () if x is not None), None)
+        for operand in node.operands:
+            value = self.walk(operand, scope)
+            if value is not None:
+                return value
+        return None
+
+    def on_message(self, node: Node, scope: dict[int, Any]) -> Any:
+        return self.run.message(*(self.walk(o, scope) for o in node.operands))
+
+    # -- structures
+
+    def on_list(self, node: Node, scope: dict[int, Any]) -> Any:
+        return [self.walk(o, scope) for o in node.operands]
+
+    def on_interval(self, node: Node, scope: dict[int, Any]) -> Any:
+        low, high = (self.walk(o, scope) for o in node.operands[:2])
+        return Interval(low, high, node.attrs["low_closed"], node.attrs["high_closed"], _point(node.result))
+
+    def on_tuple(self, node: Node, scope: dict[int, Any]) -> Any:
+        return Tuple({n: self.walk(o, scope) for n, o in zip(node.attrs["names"], node.operands, strict=True)})
+
+    def on_instance(self, node: Node, scope: dict[int, Any]) -> Any:
+        values = {n: self.walk(o, scope) for n, o in zip(node.attrs["names"], node.operands, strict=True)}
+        return new_instance(node.attrs["type"].name, values)
+
+    def on_datetime(self, node: Node, scope: dict[int, Any]) -> Any:
+        return make_datetime(self.run, *(self.walk(o, scope) for o in node.operands))
+
+    def on_date(self, node: Node, scope: dict[int, Any]) -> Any:
+        return make_date(*(self.walk(o, scope) for o in node.operands))
+
+    def on_time(self, node: Node, scope: dict[int, Any]) -> Any:
+        return make_time(*(self.walk(o, scope) for o in node.operands))
+
+    def on_property(self, node: Node, scope: dict[int, Any]) -> Any:
+        value, path = self.walk(node.operands[0], scope), node.attrs["path"]
+        if value is None:
+            return None
+        if node.attrs.get("dynamic"):
+            return element_of(value, path)
+        if node.attrs.get("tuple"):
+            return value[path]
+        if node.attrs.get("interval"):
+            return getattr(value, {"lowClosed": "low_closed", "highClosed": "high_closed"}.get(path, path))
+        found = getattr(value, path)
+        return list(found) if isinstance(node.result, ListType) else found
+
+    # -- types
+
+    def on_is(self, node: Node, scope: dict[int, Any]) -> Any:
+        return TypeTest(node.attrs["type"])(self.walk(node.operands[0], scope))
+
+    def on_as(self, node: Node, scope: dict[int, Any]) -> Any:
+        value, kind = self.walk(node.operands[0], scope), node.attrs["type"]
+        if node.attrs.get("retype"):
+            return with_point(value, _point(kind)) if isinstance(kind, IntervalType) and value is not None else value
+        test = TypeTest(kind)
+        if node.attrs.get("strict"):
+            return cast_to(value, test)
+        return value if test(value) else None
+
+    def on_box(self, node: Node, scope: dict[int, Any]) -> Any:
+        value = self.walk(node.operands[0], scope)
+        if value is None:
+            return None
+        if node.attrs.get("many"):
+            return [None if x is None else Long(x) for x in value]
+        return Long(value)
+
+    def on_tolist(self, node: Node, scope: dict[int, Any]) -> Any:
+        value = self.walk(node.operands[0], scope)
+        return [] if value is None else [value]
+
+    def on_canconvert(self, node: Node, scope: dict[int, Any]) -> Any:
+        if self.walk(node.operands[0].operands[0], scope) is None:
+            return None
+        return self.walk(node.operands[0], scope) is not None
+
+    def on_members(self, node: Node, scope: dict[int, Any]) -> Any:
+        value = self.walk(node.operands[0], scope)
+        for kind, inner in node.attrs["options"]:
+            if TypeTest(kind)(value):
+                return self.walk(inner, {**scope, node.attrs["scope"]: value})
+        return None
+
+    def on_convertinterval(self, node: Node, scope: dict[int, Any]) -> Any:
+        value = self.walk(node.operands[0], scope)
+        if value is None:
+            return None
+
+        def bound(point: Any) -> Any:
+            return self.walk(node.attrs["inner"], {**scope, node.attrs["scope"]: point})
+
+        return convert_interval(value, bound, _point(node.result))
+
+    def on_datetimecomponentfrom(self, node: Node, scope: dict[int, Any]) -> Any:
+        value = self.walk(node.operands[0], scope)
+        return None if value is None else component(value, node.attrs["precision"])
+
+    def on_descendents(self, node: Node, scope: dict[int, Any]) -> Any:
+        return descendents(self.walk(node.operands[0], scope), node.attrs["deep"])
+
+    # -- queries
+
+    def on_query(self, node: Node, scope: dict[int, Any]) -> Any:
+        attrs = node.attrs
+        sources = [self.walk(s["node"], scope) for s in attrs["sources"]]
+        if attrs["aggregate"] is None and len(sources) == 1 and sources[0] is None:
+            return None
+        rows = list(self.rows(node, sources, scope))
+        if attrs["aggregate"] is not None:
+            return self.aggregate(attrs["aggregate"], rows, attrs, scope)
+        alias = attrs["sources"][0]["scope"]
+        out = [self.walk(attrs["ret"], row) if attrs["ret"] is not None else row[alias] for row in rows]
+        if not attrs["many"]:
+            return out[-1] if out else None
+        if attrs["distinct"]:
+            out = distinct(out)
+        return out if attrs["sort"] is None else self.sorted(out, attrs["sort"], scope)
+
+    def rows(self, node: Node, sources: list[Any], scope: dict[int, Any]) -> Iterator[dict[int, Any]]:
+        """Every combination of source elements that the clauses keep, with its aliases and lets."""
+        attrs = node.attrs
+
+        def combine(index: int, row: dict[int, Any]) -> Iterator[dict[int, Any]]:
+            if index == len(sources):
+                yield row
+                return
+            source = attrs["sources"][index]
+            listed = isinstance(source["node"].result, ListType)
+            for item in (sources[index] or ()) if listed else [sources[index]]:
+                yield from combine(index + 1, {**row, source["scope"]: item})
+
+        for row in combine(0, dict(scope)):
+            for let in attrs["lets"]:
+                row[let["scope"]] = self.walk(let["node"], row)
+            if all(self.related(relation, row) for relation in attrs["relations"]):
+                if attrs["where"] is None or self.walk(attrs["where"], row) is True:
+                    yield row
+
+    def related(self, relation: dict[str, Any], row: dict[int, Any]) -> bool:
+        found = self.walk(relation["node"], row)
+        items = found if isinstance(relation["node"].result, ListType) else [] if found is None else [found]
+        kept = any(self.walk(relation["condition"], {**row, relation["scope"]: x}) is True for x in items or ())
+        return kept is (relation["kind"] == "with")
+
+    def aggregate(
+        self, aggregate: dict[str, Any], rows: list[dict[int, Any]], attrs: dict[str, Any], scope: dict[int, Any]
+    ) -> Any:
+        if aggregate["distinct"]:
+            keys = [s["scope"] for s in (*attrs["sources"], *attrs["lets"])]
+            kept: list[Any] = distinct([Tuple({str(k): row[k] for k in keys if k in row}) for row in rows])
+            rows = [{**scope, **{int(k): value for k, value in item.items()}} for item in kept]
+        total = self.walk(aggregate["starting"], scope)
+        for row in rows:
+            total = self.walk(aggregate["value"], {**row, aggregate["scope"]: total})
+        return total
+
+    def sorted(self, rows: list[Any], items: list[dict[str, Any]], scope: dict[int, Any]) -> list[Any]:
+        for item in reversed(items):
+            key: Callable[[Any], Any] = lambda row: row  # noqa: E731
+            if item["key"] is not None:
+                key = lambda row, item=item: self.walk(item["key"], {**scope, item["scope"]: row})  # noqa: E731
+            order = cmp_to_key(sign)
+            rows = sorted(rows, key=lambda row, key=key, order=order: order(key(row)), reverse=item["descending"])  # type: ignore[misc]
+        return rows
+
+
+def _point(kind: Any) -> str:
+    point = kind.point if isinstance(kind, IntervalType) else kind
+    return point.name.removeprefix("System.") if isinstance(point, Named) else "Any"
