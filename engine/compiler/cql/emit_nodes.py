@@ -96,7 +96,7 @@ def _interval(e: E, node: Node) -> str:
 def _in_order(low: Any, high: Any) -> bool:
     """Whether two literals bound an interval: one that is none fails where it is evaluated, if it is."""
     try:
-        return p.less(low, high) is True
+        return low.__class__ is high.__class__ and p.less(low, high) is True
     except (EvaluationError, TypeError):
         return False
 

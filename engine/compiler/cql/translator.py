@@ -330,6 +330,8 @@ class Translator(CallTranslator):
         low, high = (self.to(x, self.types.unwrapped(x.result) or x.result) for x in (low, high))
         point = self.types.common([low.result, high.result])
         options = point.options if isinstance(point, t.ChoiceType) else (point,)
+        if len(options) > 1 and not any(isinstance(x.result, t.ChoiceType) for x in (low, high)):
+            raise self.fail("type", f"an interval cannot run from {low.result} to {high.result}", span)
         if all(isinstance(o, (ListType, IntervalType, TupleType)) or o in _UNORDERED for o in options):
             raise self.fail("type", f"an interval cannot run from {low.result} to {high.result}", span)
         attrs = {"low_closed": low_closed, "high_closed": high_closed}

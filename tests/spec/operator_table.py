@@ -1,0 +1,122 @@
+"""`python -m tests.spec.operator_table`: writes docs/operators.md from the operators and the official cases that exercise them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from engine.algebra.diagnostic import DiagnosticError, Source
+from engine.algebra.operators.registry import Operator
+from engine.algebra.operators.table import CHAPTERS, OPERATORS
+from engine.artifacts.models import load_model
+from engine.compiler.cql.compiled import Compiler
+from engine.compiler.fhirpath import translate_fhirpath
+from tests.spec import cql_suite, fhirpath_suite
+from tests.spec.fhirpath_cases import read_cases as read_fhirpath
+from tests.spec.model import ROOT
+
+FILE = ROOT / "docs" / "operators.md"
+HEAD = """# Operators
+
+Every operator has one implementation, under its ELM name, for CQL and FHIRPath. Where the two specifications differ, a signature is
+marked with the language that has it. Cases are those of the official suites whose expression uses the operator: how many, and some by name.
+Written by `make docs`.
+"""
+_CQL, _FHIRPATH = "https://cql.hl7.org/09-b-cqlreference.html", "https://hl7.org/fhirpath/"
+
+
+def cases_by_operator() -> dict[str, list[str]]:
+    """The official cases that use each operator; empty where the suites are not there."""
+    found: dict[str, list[str]] = defaultdict(list)
+    suite = cql_suite.SUITES[0]
+    compiler = Compiler()
+    for case in cql_suite.read_cases(suite.path()) if suite.missing() is None else ():
+        try:
+            typed = compiler.typed(Source(case.name, f"define expression: {case.expression}"))
+        except DiagnosticError:
+            continue
+        for define in typed.defines:
+            for kind in sorted({node.kind for node in define.node.walk()}) if define.node is not None else ():
+                if kind in OPERATORS:
+                    found[kind].append(case.name)
+    other = fhirpath_suite.SUITES[0]
+    model = load_model("r4")
+    for item in read_fhirpath(other.path()) if other.missing() is None else ():
+        try:
+            node, _ = translate_fhirpath(Source(item.name, item.expression), model, lenient=True)
+        except DiagnosticError:
+            continue
+        for kind in sorted({below.kind for below in node.walk()}):
+            if kind in OPERATORS:
+                found[kind].append(f"fhirpath {item.name}")
+    return found
+
+
+def table(cases: dict[str, list[str]] | None) -> str:
+    """The whole page; without cases the columns that tell of them are left as they are in the file."""
+    lines = [HEAD]
+    for chapter in CHAPTERS:
+        name = chapter.__name__.rpartition(".")[2]
+        own = [
+            op for op in OPERATORS.values() if op.overloads and op.overloads[0].function.__module__ == chapter.__name__
+        ]
+        own += [op for op in OPERATORS.values() if op not in own and _chapter(op) == name]
+        if not own:
+            continue
+        lines += [
+            f"\n## {name.capitalize()}\n",
+            "| operator | CQL | FHIRPath | signatures | specification | official cases |",
+        ]
+        lines.append("|---|---|---|---|---|---|")
+        lines += [row(op, cases) for op in sorted(own, key=lambda op: op.name)]
+    return "\n".join(lines) + "\n"
+
+
+def _chapter(op: Operator) -> str:
+    """The chapter of an operator whose functions stand outside the chapters (those of `engine.algebra.interval`)."""
+    if any(op.overloads[0].function.__module__ == chapter.__name__ for chapter in CHAPTERS):
+        return ""
+    return "intervals"
+
+
+def row(op: Operator, cases: dict[str, list[str]] | None) -> str:
+    """One operator as a line of the table."""
+    surface = [", ".join(_shown(x) for x in names) or " " for names in (op.cql, op.fhirpath)]
+    signatures = "<br>".join(f"`{o.signature}`" + (f" {o.language}" if o.language else "") for o in op.overloads)
+    cells = [f"`{op.name}`", *surface, signatures.replace("|", "\\|"), link(op)]
+    if cases is not None:
+        names = cases.get(op.name, [])
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        cells.append(f"{len(names)}: {shown}" if names else "none")
+    return "| " + " | ".join(cells) + " |"
+
+
+def _shown(name: str) -> str:
+    return f"`{name.replace('_', ' ')}`".replace("|", "\\|")
+
+
+def link(op: Operator) -> str:
+    """The section of the specification."""
+    if not op.section:
+        return " "
+    chapter, _, title = op.section.partition(": ")
+    base = _FHIRPATH if chapter.startswith("FHIRPath") or chapter == "Conversion" else _CQL
+    anchor = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    return f"[{op.section}]({base}#{anchor})"
+
+
+def without_cases(text: str) -> list[str]:
+    """The lines of the page without the last column."""
+    return [line.rpartition(" | ")[0] if line.startswith("| `") else line for line in text.splitlines()]
+
+
+def main(path: Path = FILE) -> int:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(table(cases_by_operator()), "utf-8")
+    print(f"written to {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
