@@ -166,9 +166,8 @@ class LibraryParser(ExpressionParser):
         if kind == "codesystem":
             name, name_span = self.named()
             self.expect(":")
-            return c.CodeSystemDefinition(
-                self.since(first), name, name_span, private, self.string("code system's url"), self.version()
-            )
+            id_, version = self.string("code system's url"), self.version()
+            return c.CodeSystemDefinition(self.since(first), name, name_span, private, id_, version)
         if kind == "valueset":
             return self.valueset(first, private)
         if kind == "code":
@@ -177,9 +176,8 @@ class LibraryParser(ExpressionParser):
             code = self.string("code")
             self.expect("from")
             system, system_span = self.reference()
-            return c.CodeDefinition(
-                self.since(first), name, name_span, private, code, system, system_span, self.display()
-            )
+            display = self.display()
+            return c.CodeDefinition(self.since(first), name, name_span, private, code, system, system_span, display)
         if kind == "concept":
             return self.concept(first, private)
         self.position -= 1
@@ -223,7 +221,8 @@ class LibraryParser(ExpressionParser):
     def concept(self, first: Token, private: bool) -> c.ConceptDefinition:
         name, name_span = self.named()
         self.expect(":")
-        return c.ConceptDefinition(self.since(first), name, name_span, private, self.references(), self.display())
+        codes, display = self.references(), self.display()
+        return c.ConceptDefinition(self.since(first), name, name_span, private, codes, display)
 
     def context_definition(self) -> None:
         self.advance()

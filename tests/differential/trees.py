@@ -1,0 +1,110 @@
+"""What both parsers can say of a tree: kinds of nodes and the text that each takes, as a multiset of (kind, start, end).
+
+Names without more around them are left out: the grammar has several rules for them, by place. Everything else is compared: which operator takes
+which operands, literals, selectors, calls, queries and their clauses, definitions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from engine.compiler import syntax as s
+from engine.compiler.cql import syntax as c
+
+Trees = Counter[tuple[str, int, int]]
+
+_BINARY = (
+    "andExpression orExpression impliesExpression equalityExpression inequalityExpression inFixSetExpression membershipExpression "
+    "timingExpression additionExpressionTerm multiplicationExpressionTerm powerExpressionTerm multiplicativeExpression "
+    "additiveExpression unionExpression"
+)
+_PREFIX = (
+    "notExpression existenceExpression polarityExpressionTerm polarityExpression timeBoundaryExpressionTerm "
+    "timeUnitExpressionTerm widthExpressionTerm successorExpressionTerm predecessorExpressionTerm "
+    "elementExtractorExpressionTerm pointExtractorExpressionTerm aggregateExpressionTerm"
+)
+THEIRS: dict[str, str] = {
+    **dict.fromkeys(_BINARY.split(), "binary"),
+    **dict.fromkeys(_PREFIX.split(), "prefix"),
+    **dict.fromkeys(("durationExpressionTerm", "differenceExpressionTerm"), "elapsed"),
+    **dict.fromkeys(("durationBetweenExpression", "differenceBetweenExpression"), "elapsed"),
+    "betweenExpression": "between",
+    "castExpression": "cast",
+    "typeExpression": "cast",
+    "booleanExpression": "is",
+    "conversionExpressionTerm": "convert",
+    "typeExtentExpressionTerm": "extent",
+    "ifThenElseExpressionTerm": "if",
+    "caseExpressionTerm": "case",
+    "setAggregateExpressionTerm": "set",
+    "intervalSelector": "interval",
+    "tupleSelector": "instance",
+    "instanceSelector": "instance",
+    "listSelector": "list",
+    "codeSelector": "code",
+    "conceptSelector": "concept",
+    "retrieve": "retrieve",
+    "query": "query",
+    "withClause": "relation",
+    "withoutClause": "relation",
+    "letClauseItem": "let",
+    "aggregateClause": "aggregate",
+    "indexedExpressionTerm": "index",
+    "indexerExpression": "index",
+    "booleanLiteral": "literal",
+    "stringLiteral": "literal",
+    "numberLiteral": "literal",
+    "simpleNumberLiteral": "literal",
+    "longNumberLiteral": "literal",
+    "dateTimeLiteral": "literal",
+    "dateLiteral": "literal",
+    "timeLiteral": "literal",
+    "nullLiteral": "null",
+    "ratioLiteral": "ratio",
+    "expressionDefinition": "define",
+    "functionDefinition": "function",
+    "parameterDefinition": "parameter",
+    "usingDefinition": "using",
+    "includeDefinition": "include",
+    "codesystemDefinition": "codesystem",
+    "valuesetDefinition": "valueset",
+    "codeDefinition": "codedef",
+    "conceptDefinition": "conceptdef",
+}
+OURS: dict[type, str] = {
+    s.Binary: "binary", c.Membership: "binary", c.Timing: "binary", s.Unary: "prefix", c.Prefix: "prefix",
+    c.Elapsed: "elapsed", c.Between: "between", c.Cast: "cast", s.TypeTest: "cast", c.IsTest: "is", c.Convert: "convert",
+    c.Extent: "extent", c.If: "if", c.Case: "case", c.SetAggregate: "set", c.IntervalSelector: "interval",
+    c.Instance: "instance", c.ListSelector: "list", c.CodeSelector: "code", c.ConceptSelector: "concept",
+    c.Retrieve: "retrieve", c.Query: "query", c.Relation: "relation", c.Let: "let", c.Aggregated: "aggregate",
+    s.Index: "index", s.Literal: "literal", c.Null: "null", c.RatioLiteral: "ratio", c.Define: "define",
+    c.Function: "function", c.Parameter: "parameter", c.Using: "using", c.Include: "include",
+    c.CodeSystemDefinition: "codesystem", c.ValueSetDefinition: "valueset", c.CodeDefinition: "codedef",
+    c.ConceptDefinition: "conceptdef",
+}  # fmt: skip
+
+
+def theirs(nodes: Iterable[tuple[str, int, int]]) -> Trees:
+    """The grammar's tree."""
+    return Counter((THEIRS[name], start, end) for name, start, end in nodes if name in THEIRS)
+
+
+def ours(tree: Any) -> Trees:
+    """Our tree."""
+    return Counter(
+        (OURS[node.__class__], node.span.start, node.span.end) for node in _nodes(tree) if node.__class__ in OURS
+    )
+
+
+def _nodes(value: Any) -> Iterator[Any]:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, tuple):
+            stack.extend(item)
+        elif is_dataclass(item) and not isinstance(item, type):
+            yield item
+            stack.extend(getattr(item, field.name) for field in fields(item))
