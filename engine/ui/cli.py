@@ -27,6 +27,7 @@ from engine.ui.cql import add_commands
 from engine.ui.measure import add_command as add_measure
 from engine.ui.requirements import add_command as add_requirements
 from engine.ui.screen import screen_command
+from engine.ui.terminology import add_terminology_options
 from engine.version import __version__
 
 OK, ERRORS, INTERRUPTED = 0, 2, 130
@@ -75,12 +76,7 @@ def _knowledge(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"
     )
-    command.add_argument("--valuesets", nargs="+", default=[], metavar="PATH", help="value sets and code systems")
-    command.add_argument(
-        "--allow-missing-valuesets",
-        action="store_true",
-        help="screen although value sets are missing; the criteria that need them are unknown",
-    )
+    add_terminology_options(command)
 
 
 def _screen(commands: Any) -> None:

@@ -13,11 +13,12 @@ from engine.runners.criteria import Criteria, load_criteria
 from engine.runners.run import RunOptions, run
 from engine.runners.screening import screen, version_for
 from engine.ui.cql_session import parameters_of
+from engine.ui.terminology import terminology_options
 
 
 def screen_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    for path in (*options.criteria, *options.data, *options.libraries, *options.valuesets):
+    for path in (*options.criteria, *options.data, *options.libraries):
         if not Path(path).exists():
             raise FileNotFoundError(f"{path} does not exist")
     version = version_for(options.data, options.fhir)
@@ -27,6 +28,7 @@ def screen_command(options: argparse.Namespace) -> int:
         libraries=options.libraries,
         valuesets=options.valuesets,
         allow_missing_valuesets=options.allow_missing_valuesets,
+        terminology_options=terminology_options(options),
     )
     _say(criteria.diagnostics, options.quiet)
     if not criteria.rules:
@@ -41,6 +43,11 @@ def screen_command(options: argparse.Namespace) -> int:
         parameters,
         options.strict_cql,
         options.parameter,
+        {
+            "manifest": options.manifest,
+            "terminology_server": options.terminology_server,
+            "allow_missing_valuesets": options.allow_missing_valuesets,
+        },
     )
     if options.out == "-":
         problems = _to_stdout(criteria, options, settings)

@@ -18,7 +18,7 @@ FOLDERS = ("algebra", "artifacts", "compiler", "data", "evaluation", "output", "
 # Modules beside the folders that every folder may import, because they import nothing of ours themselves.
 ROOF = frozenset(("engine.version",))
 # Heavy and only sometimes needed: these may be imported inside a function.
-OPTIONAL = frozenset(("fhir", "fhir_core", "prompt_toolkit", "rich"))
+OPTIONAL = frozenset(("fhir", "fhir_core", "httpx", "prompt_toolkit", "rich"))
 # Generated tables may be long; nothing else may.
 LONG_FILES: frozenset[str] = frozenset()
 MAX_LINES = 500
@@ -26,6 +26,7 @@ MAX_LINES = 500
 HEAVY = (
     "fhir",
     "fhir_core",
+    "httpx",
     "prompt_toolkit",
     "rich",
     "pytest",
