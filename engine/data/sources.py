@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from engine.data.manifest import MANIFEST, listed_files, noted_problems
 from engine.data.problems import Problem
 
 Resource = dict[str, Any]
@@ -45,6 +46,14 @@ def data_files(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[P
     """The data files that paths name; folders are walked in the order of their names."""
     for item in paths:
         path = Path(item)
+        if path.is_dir() or path.name == MANIFEST:
+            manifest = path / MANIFEST if path.is_dir() else path
+            listed = listed_files(manifest)
+            if listed is not None:
+                for text in noted_problems(manifest):
+                    on_problem(Problem(file=str(manifest), code="incomplete-export", message=text))
+                yield from _present(listed, on_problem)
+                continue
         if path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.is_file() and p.name.lower().endswith(SUFFIXES))
             if not found:
@@ -56,6 +65,17 @@ def data_files(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[P
             yield path
         else:
             on_problem(Problem(file=str(path), code="not-found", message="this file or folder does not exist"))
+
+
+def _present(listed: list[Path], on_problem: OnProblem) -> Iterator[Path]:
+    """The files that a manifest lists; one that is missing is a problem."""
+    for path in listed:
+        if path.is_file():
+            yield path
+        else:
+            hint = "run the export again: it fetches what is missing"
+            message = "the manifest lists this file, but it is not there"
+            on_problem(Problem(file=str(path), code="not-found", message=message, hint=hint))
 
 
 def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[Loaded]:
