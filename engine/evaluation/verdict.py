@@ -63,7 +63,7 @@ class Evidence(Record):
 class Series(Record):
     """One DICOM series."""
 
-    uid: str | None = Field(description="Series Instance UID, None where there is no valid one")
+    uid: str | None = Field(None, description="Series Instance UID, None where there is no valid one")
     modality: str | None = None
     description: str | None = None
     body_site: str | None = None
@@ -77,8 +77,10 @@ class ImagingLink(Record):
     criterion: str = Field(description="id of the criterion")
     role: Role
     resource: str = Field(description="ImagingStudy/id")
-    study: str | None = Field(description="Study Instance UID, None where there is no valid one")
+    study: str | None = Field(None, description="Study Instance UID, None where there is no valid one")
     series: list[Series] = Field(default_factory=list)
+    series_count: int | None = Field(None, description="number of series of the whole study, as the record says")
+    instance_count: int | None = Field(None, description="number of instances of the whole study, as the record says")
     started: str | None = None
     modality: list[str] = Field(default_factory=list)
     accession: str | None = None
@@ -87,6 +89,13 @@ class ImagingLink(Record):
     urls: list[str] = Field(default_factory=list, description="WADO-RS URLs, one an archive that holds the study")
     failed: str | None = Field(None, description="the clause that failed")
     warnings: list[str] = Field(default_factory=list)
+
+
+class PatientIdentifier(Record):
+    """An identifier of the patient, by which archives know them (DICOM: Patient ID)."""
+
+    system: str | None = None
+    value: str
 
 
 class CriterionResult(Record):
@@ -127,4 +136,7 @@ class Verdict(Record):
     deciding: list[str] = Field(description="ids of the criteria that decided, in order")
     criteria: list[CriterionResult]
     imaging: list[ImagingLink] = Field(default_factory=list)
+    identifiers: list[PatientIdentifier] = Field(
+        default_factory=list, description="identifiers of the patient, where images are linked"
+    )
     evaluated: Evaluated
