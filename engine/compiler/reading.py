@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from engine.algebra.clinical import ValueSet
+from engine.algebra.diagnostic import EvaluationError
 from engine.artifacts.models import Model, load_model
 from engine.compiler.cql.criterion import CqlCode
-from engine.compiler.cql.runtime import NO_CODES, Codes
 from engine.compiler.elm import Node
 from engine.compiler.emit_filters import conjuncts, tests_code
+from engine.compiler.membership import NO_CODES, Codes, Membership
 from engine.compiler.rules import Code, RuleSet
 
 # Nodes that look at a value as a whole, or follow references to anything: resources of all types are read, whole.
@@ -231,11 +232,11 @@ def _wanted(value_set: ValueSet | None, codes: Codes) -> set[str] | None:
     """The codes of a value set, None where they are not all known."""
     if value_set is None:
         return None
-    members = codes.get(f"{value_set.id}|{value_set.version}") if value_set.version else None
-    members = members if members is not None else codes.get(value_set.id or "")
-    if members is None or not getattr(members, "complete", True):
+    try:
+        members = Membership(codes).members(value_set)
+    except EvaluationError:
         return None
-    return {member for _, member in members if member}
+    return {code for _, code in members.codes if code} if members.complete else None
 
 
 def _element_of(model: Model, resource_type: str, json_name: str) -> str:

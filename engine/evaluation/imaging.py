@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from engine.evaluation.verdict import ImagingLink, Role, Series
+from engine.evaluation.verdict import ImagingLink, PatientIdentifier, Role, Series
 
 Resource = dict[str, Any]
 Resolve = Callable[[str], "Resource | None"]
@@ -94,6 +95,8 @@ def imaging_link(
         resource=f"ImagingStudy/{study.get('id', '')}".rstrip("/"),
         study=uid if offered else None,
         series=series if offered else [],
+        series_count=_count(study.get("numberOfSeries")),
+        instance_count=_count(study.get("numberOfInstances")),
         started=study.get("started"),
         modality=modalities,
         accession=accession_of(study),
@@ -214,10 +217,36 @@ def _bases(endpoints: Any, resolve: Resolve, warnings: list[str]) -> list[str]:
         kinds = {code for kind in _list(endpoint.get("connectionType")) for code in _codes(kind)}
         address = endpoint.get("address")
         if WADO_RS in kinds and endpoint.get("status", "active") == "active" and isinstance(address, str):
-            base = address.rstrip("/")
+            base = bare_address(address)
+            if base != address.rstrip("/"):
+                warnings.append(f"the address of {text} is used without the credentials or the query in it")
             if base not in out:
                 out.append(base)
     return out
+
+
+def bare_address(address: str) -> str:
+    """A base address without user name, password, query and fragment: what an output may say of it."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address.partition("://")[0] + "://invalid" if "@" in address else address.rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
+def identifiers_of(patient: Resource | None) -> list[PatientIdentifier]:
+    """The identifiers of a Patient that have a value, in order."""
+    found = [item for item in _list((patient or {}).get("identifier")) if isinstance(item, dict)]
+    return [
+        PatientIdentifier(system=system if isinstance(system, str) else None, value=value.strip())
+        for item in found
+        if isinstance(value := item.get("value"), str) and value.strip()
+        for system in (item.get("system"),)
+    ]
+
+
+def _count(value: Any) -> int | None:
+    return value if value.__class__ is int and value >= 0 else None
 
 
 def merge_links(links: list[ImagingLink]) -> list[ImagingLink]:

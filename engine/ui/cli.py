@@ -1,4 +1,4 @@
-"""The command line: `eligibility screen | export | check | fhirpath | cql | compile | measure | requirements | schema`.
+"""The command line: `eligibility screen | export | check | fhirpath | cql | compile | measure | requirements | imaging | schema`.
 
 Exit statuses: 0 done; 1 done, with warnings under --strict or with problems under --fail-on-problems; 2 the criteria have errors or
 the command cannot be carried out; 130 interrupted.
@@ -25,6 +25,7 @@ from engine.runners.screening import evaluation_time
 from engine.ui.check import check_command
 from engine.ui.cql import add_commands
 from engine.ui.export import add_command as add_export
+from engine.ui.imaging import add_command as add_imaging
 from engine.ui.measure import add_command as add_measure
 from engine.ui.requirements import add_command as add_requirements
 from engine.ui.screen import screen_command
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     add_commands(commands)
     add_measure(commands)
     add_requirements(commands)
+    add_imaging(commands)
     _schema(commands)
     return top
 
