@@ -12,8 +12,7 @@ from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.rules import RuleSet
 from engine.data.compartment import Compartment
 from engine.evaluation.evaluator import Evaluator, Options
-from engine.evaluation.verdict import Verdict
-from engine.output.lines import line_of
+from engine.evaluation.records import line_of_verdict
 from engine.output.summary import SummaryWriter
 
 
@@ -23,7 +22,7 @@ class Judged(msgspec.Struct, array_like=True, gc=False):
     place: tuple[int, int, int]
     patient: str
     verdicts: list[tuple[int, str, str | None]]
-    lines: str
+    lines: bytes
     rows: str
 
 
@@ -51,18 +50,14 @@ class Judge:
         self._buffer.truncate()
         return text
 
-    def verdicts(self, compartment: Compartment) -> list[Verdict]:
-        """The verdicts as records, one an artifact."""
-        return [evaluator(compartment) for evaluator in self.evaluators]
-
     def __call__(self, compartment: Compartment, place: tuple[int, int, int] = (0, 0, 0)) -> Judged:
         """The verdicts as they are written."""
         found: list[tuple[int, str, str | None]] = []
-        lines: list[str] = []
+        lines: list[bytes] = []
         patient = compartment.reference
         for number, evaluator in enumerate(self.evaluators):
             verdict = evaluator(compartment)
             found.append((number, verdict.verdict, verdict.deciding[0] if verdict.deciding else None))
-            lines.append(line_of(verdict))
+            lines.append(line_of_verdict(verdict))
             self._summary.write(verdict)
-        return Judged(place, patient, found, "".join(lines), self._taken())
+        return Judged(place, patient, found, b"".join(lines), self._taken())

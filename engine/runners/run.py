@@ -115,12 +115,12 @@ def run(
     included: dict[str, list[str]] = {rules.artifact: [] for rules in criteria.rules}
     judge = Judge(criteria.rules, _options(criteria, options, source.moment))
     with ExitStack() as files:
-        verdicts = _text(files.enter_context(AtomicFile(out / "verdicts.ndjson")).stream)
+        verdicts = files.enter_context(AtomicFile(out / "verdicts.ndjson", "wb")).stream
         problem_lines = _text(files.enter_context(AtomicFile(out / "problems.ndjson")).stream)
         table = _text(files.enter_context(AtomicFile(out / "summary.csv")).stream)
         table.write(judge.header)
         for judged in source.judged:
-            verdicts.write(judged.lines)
+            verdicts.write(judged.lines)  # type: ignore[arg-type]
             table.write(judged.rows)
             for number, verdict, deciding in judged.verdicts:
                 artifact = criteria.rules[number].artifact

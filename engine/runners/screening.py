@@ -28,6 +28,7 @@ from engine.data.reader import read_patients
 from engine.data.server.patients import ServerPatients
 from engine.data.versions import guess_version_of_paths
 from engine.evaluation.evaluator import Absent, Evaluator, Options
+from engine.evaluation.records import published
 from engine.evaluation.verdict import Verdict
 from engine.runners.criteria import Criteria, PathLike
 
@@ -92,7 +93,7 @@ def screen(
     plan = reading_plan(rules, options.value_sets)
     for compartment in compartments(data, version, on_problem, plan):
         for evaluator in evaluators:
-            yield evaluator(compartment)
+            yield published(evaluator(compartment))
 
 
 def compartments(
