@@ -21,7 +21,7 @@ from engine.compiler.membership import NO_CODES, Codes
 from engine.compiler.rules import Code, Rule, RuleSet
 from engine.data.compartment import Compartment
 from engine.evaluation.evidence import evidence_of, patient_evidence
-from engine.evaluation.imaging import imaging_link, merge_links
+from engine.evaluation.imaging import identifiers_of, imaging_link, merge_links
 from engine.evaluation.tracing import CODE_SITE, Doubt, DoubtKey, PatientEnvironment, Trace, reason_of
 from engine.evaluation.verdict import CriterionResult, Evaluated, Evidence, ImagingLink, Verdict
 from engine.version import __version__
@@ -95,6 +95,7 @@ class Evaluator:
             deciding=[rule.id for rule, outcome in results if _decides(rule, outcome, value)],
             criteria=[_result(rule, outcome) for rule, outcome in results],
             imaging=merge_links(images) if images else [],
+            identifiers=identifiers_of(compartment.patient) if images else [],
             evaluated=self.evaluated,
         )
 

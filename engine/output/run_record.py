@@ -12,11 +12,11 @@ class Record(BaseModel):
 
 
 class InputFile(Record):
-    """A file that was read."""
+    """A file that was read; of a server there is only its address."""
 
     path: str
-    bytes: int
-    sha256: str
+    bytes: int | None = None
+    sha256: str | None = None
 
 
 class ArtifactCounts(Record):

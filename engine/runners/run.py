@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.data.problems import Problem
+from engine.data.server.patients import ServerPatients
 from engine.data.terminology_check import used_value_sets
 from engine.evaluation.evaluator import Absent
 from engine.output.atomic import AtomicFile, write_text
@@ -21,7 +22,7 @@ from engine.output.lines import line_of
 from engine.output.run_record import ArtifactCounts, InputFile, RunRecord, UsedValueSet
 from engine.output.summary import SummaryWriter
 from engine.runners.criteria import Criteria, PathLike
-from engine.runners.screening import Tally, evaluation_time, files_of, screen, sha256_of
+from engine.runners.screening import Data, Tally, evaluation_time, files_of, screen, sha256_of
 from engine.version import __version__
 
 
@@ -47,9 +48,10 @@ class RunResult:
     tally: Tally
 
 
-def input_files(paths: Sequence[PathLike]) -> list[InputFile]:
-    """Every file that paths name, with size and hash."""
-    return [
+def input_files(paths: Sequence[Data]) -> list[InputFile]:
+    """Every file that paths name, with size and hash; servers by their address."""
+    servers = [InputFile(path=item.name) for item in paths if isinstance(item, ServerPatients)]
+    return servers + [
         InputFile(path=str(path), bytes=path.stat().st_size, sha256=sha256_of(path))
         for path in files_of(paths)
         if path.is_file()
@@ -59,7 +61,7 @@ def input_files(paths: Sequence[PathLike]) -> list[InputFile]:
 def run(
     criteria: Criteria,
     criteria_paths: Sequence[PathLike],
-    data: Sequence[PathLike],
+    data: Sequence[Data],
     out: Path,
     options: RunOptions,
     *,
