@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.data.compartment import Compartment
     from engine.data.problems import Problem
     from engine.data.reader import compartments_of
+    from engine.data.terminology_files import TerminologyOptions
     from engine.evaluation.verdict import Reason, Verdict
     from engine.runners.criteria import Criteria, load_criteria
     from engine.runners.screening import screen
@@ -33,6 +34,7 @@ __all__ = [
     "EvaluationError",
     "Problem",
     "Reason",
+    "TerminologyOptions",
     "Verdict",
     "__version__",
     "compartments_of",
@@ -49,6 +51,7 @@ _WHERE = {
     "EvaluationError": "engine.algebra.diagnostic",
     "Problem": "engine.data.problems",
     "Reason": "engine.evaluation.verdict",
+    "TerminologyOptions": "engine.data.terminology_files",
     "Verdict": "engine.evaluation.verdict",
     "compartments_of": "engine.data.reader",
     "compile_fhirpath": "engine.compiler.fhirpath",

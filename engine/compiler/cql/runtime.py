@@ -224,7 +224,7 @@ class Patient(Run):
                     if found:
                         return True
                     unsure = code[1] if found is None else unsure
-                elif code[0] is None and code[1] in members.texts:
+                elif code[0] is None and members.in_any_system(code[1]) is not False:
                     lost = code[1]
                 elif not members.complete and members.has(code) is None:
                     unsure = Code(code[1], code[0])
