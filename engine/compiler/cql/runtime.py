@@ -444,6 +444,7 @@ def sort_rows(rows: list[Any], keys: Iterable[tuple[Callable[[Any], Any] | None,
 
 NAMES: dict[str, Any] = {
     "Interval": Interval,
+    "certain": p.certain,
     "Long": Long,
     "MISSING": MISSING,
     "Tuple": Tuple,
