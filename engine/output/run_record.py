@@ -31,6 +31,17 @@ class ArtifactCounts(Record):
     removed: dict[str, int] = Field(description="criterion id -> patients that it was the first to exclude")
 
 
+class UsedValueSet(Record):
+    """A value set that criteria asked for, as it was used."""
+
+    url: str
+    version: str | None
+    codes: int
+    complete: bool = Field(description="false where more codes may belong to it than are known")
+    digest: str = Field(description="SHA-256 of the codes, whatever the order they were given in")
+    origin: str = Field(description="the file or the server that it came from")
+
+
 class RunRecord(Record):
     """One run of `eligibility screen`."""
 
@@ -44,6 +55,7 @@ class RunRecord(Record):
     options: dict[str, str | bool | list[str] | None]
     criteria: list[InputFile]
     data: list[InputFile]
+    value_sets: list[UsedValueSet] = Field(default_factory=list)
     patients: int
     problems: int
     artifacts: list[ArtifactCounts]

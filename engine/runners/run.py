@@ -8,17 +8,18 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from engine.data.problems import Problem
 from engine.data.server.patients import ServerPatients
+from engine.data.terminology_check import used_value_sets
 from engine.evaluation.evaluator import Absent
 from engine.output.atomic import AtomicFile, write_text
 from engine.output.fhir_group import group_of
 from engine.output.lines import line_of
-from engine.output.run_record import ArtifactCounts, InputFile, RunRecord
+from engine.output.run_record import ArtifactCounts, InputFile, RunRecord, UsedValueSet
 from engine.output.summary import SummaryWriter
 from engine.runners.criteria import Criteria, PathLike
 from engine.runners.screening import Data, Tally, evaluation_time, files_of, screen, sha256_of
@@ -36,6 +37,7 @@ class RunOptions:
     parameters: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     strict_cql: bool = False
     parameter_texts: Sequence[str] = ()
+    terminology: Mapping[str, str | bool | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -128,7 +130,9 @@ def run(
             "dicomweb": options.dicomweb,
             "strict_cql": options.strict_cql,
             "parameters": list(options.parameter_texts),
+            **options.terminology,
         },
+        value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
         criteria=input_files(criteria_paths),
         data=input_files(data),
         patients=len(patients),

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from engine.artifacts.models import load_model
 from engine.compiler.cql.compiled import check_parameters
 from engine.compiler.cql.criterion import CqlCode
-from engine.compiler.cql.runtime import NO_CODES, Codes
+from engine.compiler.membership import NO_CODES, Codes
 from engine.compiler.rules import RuleSet
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem

@@ -1,4 +1,4 @@
-"""The command line: `eligibility screen | export | check | fhirpath | cql | compile | measure | requirements | schema`.
+"""The command line: `eligibility screen | export | check | fhirpath | cql | compile | measure | requirements | imaging | schema`.
 
 Exit statuses: 0 done; 1 done, with warnings under --strict or with problems under --fail-on-problems; 2 the criteria have errors or
 the command cannot be carried out; 130 interrupted.
@@ -25,10 +25,12 @@ from engine.runners.screening import evaluation_time
 from engine.ui.check import check_command
 from engine.ui.cql import add_commands
 from engine.ui.export import add_command as add_export
+from engine.ui.imaging import add_command as add_imaging
 from engine.ui.measure import add_command as add_measure
 from engine.ui.requirements import add_command as add_requirements
 from engine.ui.screen import screen_command
 from engine.ui.server_options import add_server_options
+from engine.ui.terminology import add_terminology_options
 from engine.version import __version__
 
 OK, ERRORS, INTERRUPTED = 0, 2, 130
@@ -63,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     add_commands(commands)
     add_measure(commands)
     add_requirements(commands)
+    add_imaging(commands)
     _schema(commands)
     return top
 
@@ -78,12 +81,7 @@ def _knowledge(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"
     )
-    command.add_argument("--valuesets", nargs="+", default=[], metavar="PATH", help="value sets and code systems")
-    command.add_argument(
-        "--allow-missing-valuesets",
-        action="store_true",
-        help="screen although value sets are missing; the criteria that need them are unknown",
-    )
+    add_terminology_options(command)
 
 
 def _screen(commands: Any) -> None:

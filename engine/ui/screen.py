@@ -19,6 +19,7 @@ from engine.runners.run import RunOptions, run
 from engine.runners.screening import Data, screen, version_for
 from engine.ui.cql_session import parameters_of
 from engine.ui.server_options import server_of
+from engine.ui.terminology import terminology_options
 
 
 def screen_command(options: argparse.Namespace) -> int:
@@ -53,6 +54,7 @@ def _screened(options: argparse.Namespace, version: str, data_for: Callable[[Cri
         libraries=options.libraries,
         valuesets=options.valuesets,
         allow_missing_valuesets=options.allow_missing_valuesets,
+        terminology_options=terminology_options(options),
     )
     data = data_for(criteria)
     _say(criteria.diagnostics, options.quiet)
@@ -68,6 +70,11 @@ def _screened(options: argparse.Namespace, version: str, data_for: Callable[[Cri
         parameters,
         options.strict_cql,
         options.parameter,
+        {
+            "manifest": options.manifest,
+            "terminology_server": options.terminology_server,
+            "allow_missing_valuesets": options.allow_missing_valuesets,
+        },
     )
     if options.out == "-":
         problems = _to_stdout(criteria, data, settings)
