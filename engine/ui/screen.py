@@ -46,7 +46,7 @@ def screen_command(options: argparse.Namespace) -> int:
 
 
 def _patients(server: Server, restriction: tuple[tuple[str, str], ...], criteria: Criteria) -> list[Data]:
-    return [server_patients(server, criteria.rules, criteria.fhir_version, restriction)]
+    return [server_patients(server, criteria, restriction)]
 
 
 def _screened(options: argparse.Namespace, version: str, data_for: Callable[[Criteria], Sequence[Data]]) -> int:
