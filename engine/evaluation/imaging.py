@@ -8,8 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from engine.evaluation.verdict import ImagingLink, Role, Series
+import msgspec
+
+from engine.evaluation.verdict import ImagingLink, PatientIdentifier, Role, Series
 
 Resource = dict[str, Any]
 Resolve = Callable[[str], "Resource | None"]
@@ -92,6 +95,8 @@ def imaging_link(
         resource=f"ImagingStudy/{study.get('id', '')}".rstrip("/"),
         study=uid if offered else None,
         series=series if offered else [],
+        series_count=_count(study.get("numberOfSeries")),
+        instance_count=_count(study.get("numberOfInstances")),
         started=study.get("started"),
         modality=modalities,
         accession=accession_of(study),
@@ -149,8 +154,8 @@ def _series(
         warnings.append(remark)
     own = _bases(item.get("endpoint"), resolve, warnings) if item.get("endpoint") else []
     instances: list[str] = []
-    for instance in _list(item.get("instance")):
-        found, remark = normalise_uid(instance.get("uid"))
+    for text in _instance_uids(item.get("instance")):
+        found, remark = normalise_uid(text)
         if found is None:
             warnings.append(remark or "an instance has no UID")
         elif found in instances:
@@ -167,6 +172,23 @@ def _series(
         instances=instances,
         url=url,
     )
+
+
+class _Instance(msgspec.Struct, gc=False):
+    uid: Any = None
+
+
+_instances = msgspec.json.Decoder(list[_Instance])
+
+
+def _instance_uids(instances: Any) -> list[Any]:
+    """UIDs of the instances of a series as written, which the reader of large exports leaves as JSON text until now."""
+    if instances.__class__ is msgspec.Raw:
+        try:
+            return [instance.uid for instance in _instances.decode(instances)]
+        except msgspec.ValidationError:
+            instances = msgspec.json.decode(instances)
+    return [instance.get("uid") for instance in _list(instances)]
 
 
 def _merge_series(series: list[Series]) -> list[Series]:
@@ -195,10 +217,36 @@ def _bases(endpoints: Any, resolve: Resolve, warnings: list[str]) -> list[str]:
         kinds = {code for kind in _list(endpoint.get("connectionType")) for code in _codes(kind)}
         address = endpoint.get("address")
         if WADO_RS in kinds and endpoint.get("status", "active") == "active" and isinstance(address, str):
-            base = address.rstrip("/")
+            base = bare_address(address)
+            if base != address.rstrip("/"):
+                warnings.append(f"the address of {text} is used without the credentials or the query in it")
             if base not in out:
                 out.append(base)
     return out
+
+
+def bare_address(address: str) -> str:
+    """A base address without user name, password, query and fragment: what an output may say of it."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address.partition("://")[0] + "://invalid" if "@" in address else address.rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
+def identifiers_of(patient: Resource | None) -> list[PatientIdentifier]:
+    """The identifiers of a Patient that have a value, in order."""
+    found = [item for item in _list((patient or {}).get("identifier")) if isinstance(item, dict)]
+    return [
+        PatientIdentifier(system=system if isinstance(system, str) else None, value=value.strip())
+        for item in found
+        if isinstance(value := item.get("value"), str) and value.strip()
+        for system in (item.get("system"),)
+    ]
+
+
+def _count(value: Any) -> int | None:
+    return value if value.__class__ is int and value >= 0 else None
 
 
 def merge_links(links: list[ImagingLink]) -> list[ImagingLink]:
