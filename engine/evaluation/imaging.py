@@ -5,18 +5,16 @@ FHIR ImagingStudy, "Implementation Notes" (UID encoding, WADO-RS URLs); DICOM PS
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from engine.data.dicomweb.uids import valid_uid
 from engine.evaluation.verdict import ImagingLink, PatientIdentifier, Role, Series
 
 Resource = dict[str, Any]
 Resolve = Callable[[str], "Resource | None"]
 
-_UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*")
-MAX_UID = 64
 DICOM_UID = "urn:dicom:uid"
 URI_SYSTEM = "urn:ietf:rfc:3986"
 WADO_RS = "dicom-wado-rs"
@@ -26,11 +24,6 @@ _STATUS_NOTES = {
     "unknown": "the status of the study is unknown",
     "inactive": "the study is inactive",
 }
-
-
-def valid_uid(text: str) -> bool:
-    """Whether a text is a DICOM UID: digits and single dots, no leading zeros, at most 64 characters."""
-    return len(text) <= MAX_UID and _UID.fullmatch(text) is not None
 
 
 def normalise_uid(text: Any) -> tuple[str | None, str | None]:

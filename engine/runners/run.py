@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from engine.data.problems import Problem
 from engine.evaluation.evaluator import Absent
@@ -22,6 +22,9 @@ from engine.output.summary import SummaryWriter
 from engine.runners.criteria import Criteria, PathLike
 from engine.runners.screening import Tally, evaluation_time, files_of, screen, sha256_of
 from engine.version import __version__
+
+if TYPE_CHECKING:
+    from engine.runners.confirming import RequiredImages
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class RunOptions:
     parameters: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     strict_cql: bool = False
     parameter_texts: Sequence[str] = ()
+    images: RequiredImages | None = None
 
 
 @dataclass(slots=True)
@@ -97,6 +101,7 @@ def run(
             dicomweb=options.dicomweb,
             parameters=options.parameters,
             strict_cql=options.strict_cql,
+            images=options.images,
             on_problem=on_problem,
         )
         for count, verdict in enumerate(found, start=1):
@@ -125,6 +130,7 @@ def run(
             "absent": options.absent,
             "dicomweb": options.dicomweb,
             "strict_cql": options.strict_cql,
+            "require_images": options.images is not None,
             "parameters": list(options.parameter_texts),
         },
         criteria=input_files(criteria_paths),

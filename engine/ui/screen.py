@@ -7,16 +7,29 @@ import sys
 from pathlib import Path
 
 from engine.algebra.diagnostic import Diagnostic
+from engine.data.dicomweb.access import archive_address
+from engine.data.dicomweb.client import Client
 from engine.output.lines import line_of
 from engine.output.table import summary_table
+from engine.runners.confirming import RequiredImages
 from engine.runners.criteria import Criteria, load_criteria
 from engine.runners.run import RunOptions, run
 from engine.runners.screening import screen, version_for
+from engine.ui.archive import access_of, places_of
 from engine.ui.cql_session import parameters_of
 
 
 def screen_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
+    if options.dicomweb:
+        options.dicomweb = archive_address(options.dicomweb)
+    if not options.require_images:
+        return _screened(options, None)
+    with Client(access_of(options)) as client:
+        return _screened(options, RequiredImages(client, places_of(options)))
+
+
+def _screened(options: argparse.Namespace, images: RequiredImages | None) -> int:
     for path in (*options.criteria, *options.data, *options.libraries, *options.valuesets):
         if not Path(path).exists():
             raise FileNotFoundError(f"{path} does not exist")
@@ -41,6 +54,7 @@ def screen_command(options: argparse.Namespace) -> int:
         parameters,
         options.strict_cql,
         options.parameter,
+        images,
     )
     if options.out == "-":
         problems = _to_stdout(criteria, options, settings)
@@ -77,6 +91,7 @@ def _to_stdout(criteria: Criteria, options: argparse.Namespace, settings: RunOpt
         dicomweb=settings.dicomweb,
         parameters=settings.parameters,
         strict_cql=settings.strict_cql,
+        images=settings.images,
         on_problem=on_problem,
     ):
         sys.stdout.write(line_of(verdict))

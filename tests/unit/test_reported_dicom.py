@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import engine
-from engine.evaluation.imaging import imaging_link, merge_links, normalise_uid, valid_uid
+from engine.data.dicomweb.uids import valid_uid
+from engine.evaluation.imaging import imaging_link, merge_links, normalise_uid
 from engine.evaluation.verdict import ImagingLink, Verdict
 from engine.output.lines import line_of
 from tests.shared import reported
