@@ -17,7 +17,7 @@ from engine.data.problems import Problem
 
 Resource = dict[str, Any]
 OnProblem = Callable[[Problem], None]
-SUFFIXES = (".json", ".ndjson", ".jsonl", ".json.gz", ".ndjson.gz", ".jsonl.gz")
+SUFFIXES = tuple(f"{kind}{packed}" for kind in (".json", ".ndjson", ".jsonl") for packed in ("", ".gz", ".zst"))
 
 
 @dataclass(slots=True)
