@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from engine.data.problems import Problem
-from engine.data.server.bulk import ExportGone, ExportRequest
 from engine.data.server.client import Patience, Server, ServerError
+from engine.data.server.export import ExportGone, ExportRequest
 from engine.data.sources import read_resources
 from engine.runners.export import Cancelled, ExportProgress, run_export
 from tests.servers.stub import Export, Reply, Request, Stub, ndjson, outcome, running_stub, with_ranges

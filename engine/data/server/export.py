@@ -1,4 +1,6 @@
-"""A Bulk Data export as its client sees it: kick-off, status, manifest, cancellation (Bulk Data Access 2.0, "Export")."""
+"""A Bulk Data export as its client sees it: kick-off, status, manifest, cancellation (Bulk Data Access 2.0,
+"Export").
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class ExportGone(ServerError):
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What to export. `type_filters` are searches such as `Observation?code=...`; the ones of a type are alternatives."""
+    """What to export. `type_filters` are searches such as `Observation?code=...`; the ones of a type are
+    alternatives.
+    """
 
     level: Level = "system"
     group: str | None = None
@@ -134,7 +138,7 @@ def poll(
     on_progress: Callable[[str, float], None],
     longest: float | None = None,
 ) -> Manifest:
-    """Wait until an export is complete. `on_progress` is told what the server says, and the seconds until the next look.
+    """Wait until an export is complete. `on_progress` is told what the server says and when the next look is.
 
     Raises ExportGone where the export failed or is unknown, ServerError where waiting took more than `longest` seconds.
     """
@@ -152,7 +156,8 @@ def poll(
         delay = max(after if after is not None else min(LONGEST, 2.0**looks), SHORTEST)
         if longest is not None and waited + delay > longest:
             raise ServerError(
-                f"the export is not complete after {waited:.0f} seconds ({said}); the same command goes on waiting for it"
+                f"the export is not complete after {waited:.0f} seconds ({said}); "
+                "the same command goes on waiting for it"
             )
         on_progress(said, delay)
         server.wait(delay)
