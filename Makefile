@@ -18,7 +18,7 @@ help:
 	@echo 'make conformance  the official suites of FHIRPath and CQL, and the measures, one line each'
 	@echo 'make fuzz         the parsers and the compiler on ten minutes of nonsense'
 	@echo 'make docs         write docs/operators.md again'
-	@echo 'make bench        how long compiled expressions, libraries and the import take'
+	@echo 'make bench        how long compiled expressions, libraries, the import and the screening of a cohort take, beside others'
 	@echo 'make clean        remove .venv and everything generated'
 
 demo: $(VENV)/.installed
@@ -42,6 +42,8 @@ check: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	$(PY) -m tests.benchmarks.fhirpath
 	$(PY) -m tests.benchmarks.cql
+	$(PY) -m tests.benchmarks.terminology
+	$(PY) -m tests.benchmarks.screening
 
 fuzz: $(VENV)/.installed-test
 	FUZZ_EXAMPLES=12000 $(PY) -m pytest -q tests/unit/test_cql_fuzz.py

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.data.compartment import Compartment
     from engine.data.problems import Problem
     from engine.data.reader import compartments_of
+    from engine.data.terminology_files import TerminologyOptions
     from engine.data.server.client import Server
     from engine.data.server.smart import credentials_of
     from engine.evaluation.verdict import Reason, Verdict
@@ -36,6 +37,7 @@ __all__ = [
     "EvaluationError",
     "Problem",
     "Reason",
+    "TerminologyOptions",
     "Server",
     "Verdict",
     "__version__",
@@ -56,6 +58,7 @@ _WHERE = {
     "Problem": "engine.data.problems",
     "Server": "engine.data.server.client",
     "Reason": "engine.evaluation.verdict",
+    "TerminologyOptions": "engine.data.terminology_files",
     "Verdict": "engine.evaluation.verdict",
     "compartments_of": "engine.data.reader",
     "compile_fhirpath": "engine.compiler.fhirpath",
