@@ -29,6 +29,7 @@ from engine.output.fhir_group import group_of
 from engine.output.lines import line_of
 from engine.output.run_record import ArtifactCounts, InputFile, Resources, RunRecord, UsedValueSet
 from engine.runners.bulk import BulkRun, Counts, Progress, in_place
+from engine.runners.collector import relaxed
 from engine.runners.criteria import Criteria, PathLike
 from engine.runners.judging import Judge, Judged
 from engine.runners.screening import Data, Tally, compartments, evaluation_time, files_of, sha256_of
@@ -111,6 +112,18 @@ def run(
     `progress` is told how far the run is. Raises OSError where a folder cannot be read or written, ValueError where there is nothing to resume or what was
     begun is another run, WorkerLost where processes are killed again and again.
     """
+    with relaxed():
+        return _run(criteria, criteria_paths, data, out, options, progress)
+
+
+def _run(
+    criteria: Criteria,
+    criteria_paths: Sequence[PathLike],
+    data: Sequence[Data],
+    out: Path,
+    options: RunOptions,
+    progress: Progress | None,
+) -> RunResult:
     started = dt.datetime.now(dt.UTC)
     out.mkdir(parents=True, exist_ok=True)
     source = _source(criteria, criteria_paths, data, out, options, progress)
