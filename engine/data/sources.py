@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from engine.data.manifest import MANIFEST, listed_files, noted_problems
+from engine.data.export_manifest import MANIFEST, listed_files, noted_problems
 from engine.data.problems import Problem
 
 Resource = dict[str, Any]
