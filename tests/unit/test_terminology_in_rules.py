@@ -279,6 +279,11 @@ HEAD = LIBRARY.replace("context Patient\n", CODES + "context Patient\n")
         ('"Dog" in CS', True),
         ('"Fish" in CS', False),
         ("'dog' in CS", True),
+        ("{ 'fish', 'dog' } in CS", True),
+        ('{ "Fish" } in CS', False),
+        ('{ null as Code, "Dog" } in CS', True),
+        ("(null as List<Code>) in CS", False),
+        ('CS contains "Dog"', True),
     ],
 )
 def test_subsumption_in_cql(expression: str, wanted: bool | None) -> None:
@@ -379,6 +384,17 @@ def test_fhirpath_without_terminology() -> None:
         with pytest.raises(EvaluationError) as error:
             compile_fhirpath(expression, root="Condition").evaluate(patient((SYSTEM, "t"))[1])
         assert error.value.code == "no-terminology"
+
+
+def test_the_command_for_fhirpath_takes_value_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path, value_set("tobacco", compose={"include": [concepts("t")]}))
+    file = tmp_path / "condition.json"
+    file.write_text(json.dumps(patient((SYSTEM, "t"))[1]))
+    arguments = ["fhirpath", f"code.memberOf('{TOBACCO}')", str(file)]
+    assert main([*arguments, "--valuesets", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "true  (System.Boolean)\n"
+    assert main(arguments) == 2
+    assert "error[no-terminology]" in capsys.readouterr().err
 
 
 # -- data requirements with a value set
