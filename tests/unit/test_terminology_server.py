@@ -331,6 +331,16 @@ def test_files_come_first_and_what_they_do_not_tell_is_asked_for(stub: Terminolo
     assert found.get(BASE + "unheard-of") is None and len(stub.asked) == 3
 
 
+def test_the_version_that_the_files_hold_is_asked_for(stub: TerminologyStub) -> None:
+    stub.add(BASE + "w", ["old"], "1")
+    stub.add(BASE + "w", ["new"], "2")
+    found = Terminology(server=TerminologyServer(stub.base))
+    found.add(value_set("w", "1", compose={"include": [filtered("is-a", "x")]}), "file")
+    assert found.get(BASE + "w").codes == {(SYSTEM, "old")}
+    assert [query["valueSetVersion"] for query in stub.asked] == [["1"]]
+    found.close()
+
+
 def test_a_value_set_in_part_stays_when_the_server_fails(stub: TerminologyStub) -> None:
     found = Terminology(server=TerminologyServer(stub.base))
     found.add(value_set("w", compose={"include": [concepts("a"), filtered("is-a", "x")]}), "file")
