@@ -147,6 +147,7 @@ class Terminology:
         if not given:
             return None
         best = max(given, key=_preference)
+        self._contradicted(url, *(x.url for x in given))
         if len(versions) > 1:
             self._choice(f"the value set {url}", versions, best.version, best.status)
         return best
@@ -163,6 +164,12 @@ class Terminology:
     def _pinned(self, url: str, given: list[ValueSetRecord]) -> str | None:
         """The version that the manifest names, under this url or another of the same value set."""
         return next((v for x in (url, *(r.url for r in given)) if (v := self.manifest.version(x)) is not None), None)
+
+    def _contradicted(self, *urls: str) -> None:
+        for url in dict.fromkeys(urls):
+            if url in self.manifest.contradicted:
+                shown = " and ".join(self.manifest.contradicted[url])
+                self._note("valueset-version", f"the manifest names two versions of {url} ({shown}); neither is used")
 
     def _choice(self, what: str, versions: Iterable[str | None], chosen: str | None, status: str | None) -> None:
         shown = ", ".join(sorted(x or "without a version" for x in versions))
@@ -233,6 +240,7 @@ class Terminology:
         if wanted is not None:
             return next((x for x in given if x.version == wanted), None)
         best = max(given, key=lambda x: (x.status == "active", version_key(x.version)), default=None)
+        self._contradicted(url)
         versions = {x.version for x in given}
         if best is not None and len(versions) > 1:
             self._choice(f"the code system {url}", versions, best.version, best.status)

@@ -451,13 +451,24 @@ def test_a_manifest_is_a_library_or_parameters() -> None:
             "m: a manifest is a Library of type asset-collection or module-definition",
         ),
         (library("http://v"), "m: the manifest names no version; write canonical|version"),
-        (library("http://v|1", "http://v|2"), "m: the manifest names two versions of http://v: 1 and 2"),
         ({"resourceType": "Patient"}, "m: a manifest is a Library or Parameters, not Patient"),
     ],
 )
 def test_what_is_no_manifest(resource: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("|", r"\|")):
         read_manifest(resource, "m")
+
+
+def test_a_manifest_that_names_two_versions_of_one_thing() -> None:
+    manifest = read_manifest(library(f"{BASE}v|1", f"{BASE}v|2", f"{BASE}v|1", f"{BASE}w|3"), "m")
+    assert manifest.versions == {BASE + "w": "3"}
+    found = terminology(*versioned("1"))
+    found.manifest = manifest
+    resolved = found.resolve(ValueSet(BASE + "v"))
+    assert resolved.record is not None and resolved.record.version == "1"
+    assert resolved.notes == [
+        ("valueset-version", f"the manifest names two versions of {BASE}v (1 and 2); neither is used")
+    ]
 
 
 def test_a_manifest_that_cannot_be_read(tmp_path: Path) -> None:

@@ -320,6 +320,15 @@ def test_subsumption_in_a_criterion(tmp_path: Path, given: bool, code: str, want
         assert detail.endswith(f"cannot be decided: the code system {SYSTEM} was not given")
 
 
+def test_a_comparison_of_codes_is_no_question_of_terminology(tmp_path: Path) -> None:
+    """A code with a version against one without: unknown, and not for want of a code system."""
+    equal = f"exists ([Condition] C where C.code.coding[0] = Code {{ code: 'dog', system: '{SYSTEM}', version: '1' }})"
+    asks = 'Subsumes(ToConcept("Animal"), ToConcept("Fish")) is true or '
+    library = HEAD.replace('exists [Condition: "Tobacco"]', asks + equal)
+    found, reason, _ = outcome(criteria_folder(tmp_path, library), (SYSTEM, "dog"))
+    assert (found, reason) == ("unknown", "not-computable")
+
+
 # -- FHIRPath
 
 
@@ -337,6 +346,25 @@ def test_member_of_in_a_criterion(tmp_path: Path, codings: list[tuple[str, str]]
         assert detail.startswith(
             f"Condition/c0: `code.memberOf('{TOBACCO}')` cannot be decided: whether {SYSTEM}|maybe"
         )
+
+
+def test_subsumption_in_a_fhirpath_criterion(tmp_path: Path) -> None:
+    folder = fhirpath(tmp_path, f"Condition.where(code.subsumedBy(%factory.Coding('{SYSTEM}', 'animal'))).exists()")
+    assert outcome(folder, (SYSTEM, "animal"))[0] == "met"
+    found, reason, detail = outcome(folder, (SYSTEM, "dog"))
+    assert (found, reason) == ("unknown", "missing-valueset")
+    assert detail.endswith(f"cannot be decided: the code system {SYSTEM} was not given")
+    save(folder, code_system())
+    assert outcome(folder, (SYSTEM, "dog"))[0] == "met"
+    assert outcome(folder, (SYSTEM, "x"))[0] == "not met"
+
+
+def test_a_text_that_fhirpath_cannot_place(tmp_path: Path) -> None:
+    folder = fhirpath(tmp_path, f"Condition.where(code.coding.first().code.memberOf('{TOBACCO}')).exists()")
+    save(folder, value_set("tobacco", compose={"include": [concepts("t"), concepts("t", system="http://b")]}))
+    found, reason, detail = outcome(folder, (SYSTEM, "t"))
+    assert (found, reason) == ("unknown", "missing-value")
+    assert detail.endswith(f"whether 't' is in the value set {TOBACCO} cannot be told: it has no code system")
 
 
 def test_a_value_set_that_fhirpath_lacks(tmp_path: Path) -> None:
