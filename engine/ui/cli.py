@@ -19,6 +19,7 @@ import msgspec
 from engine.algebra.diagnostic import DiagnosticError, EvaluationError
 from engine.compiler.elm import to_json
 from engine.compiler.fhirpath import compile_fhirpath
+from engine.data.terminology_files import open_terminology
 from engine.data.versions import version_of
 from engine.output.schema import json_schema
 from engine.runners.screening import evaluation_time
@@ -31,7 +32,7 @@ from engine.ui.measure import add_command as add_measure
 from engine.ui.requirements import add_command as add_requirements
 from engine.ui.screen import screen_command
 from engine.ui.server_options import add_server_options
-from engine.ui.terminology import add_terminology_options
+from engine.ui.terminology import add_terminology_options, terminology_options
 from engine.version import __version__
 
 OK, ERRORS, INTERRUPTED = 0, 2, 130
@@ -163,6 +164,7 @@ def _fhirpath(commands: Any) -> None:
     command.add_argument("--strict", action="store_true", help="take warnings as errors")
     command.add_argument("--now", metavar="TIME")
     command.add_argument("--timezone", default="UTC")
+    add_terminology_options(command, allow_missing=False)
     _version_option(command)
     command.set_defaults(run=run_fhirpath)
 
@@ -210,7 +212,9 @@ def run_fhirpath(options: argparse.Namespace) -> int:
         if options.show and not options.file:
             return OK
         moment = evaluation_time(options.now, options.timezone)
-        for item in compiled.evaluate(resource, now=moment, timezone=options.timezone):
+        given = options.valuesets or options.terminology_server
+        terminology = open_terminology(options.valuesets, terminology_options(options)) if given else None
+        for item in compiled.evaluate(resource, now=moment, timezone=options.timezone, terminology=terminology):
             print(f"{shown(item.value)}  ({item.type})")
     except DiagnosticError as error:
         print(error, file=sys.stderr)

@@ -52,7 +52,7 @@ class Credentials(Protocol):
     """Where access tokens come from."""
 
     def token(self, server: Server) -> str:
-        """A token that is valid now. Raises ServerError."""
+        """A token that is valid now, or the whole header value (`Basic ...`). Raises ServerError."""
         ...
 
     def renew(self, rejected: str) -> bool:
@@ -250,7 +250,7 @@ class Server:
                         f"{shown(url)}: credentials are sent over https only (allow plain http to change that)"
                     )
                 used[:] = [self.credentials.token(self)]
-                send["Authorization"] = f"Bearer {used[0]}"
+                send["Authorization"] = used[0] if " " in used[0] else f"Bearer {used[0]}"
             try:
                 request = self._client.build_request(
                     method,
