@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import EvaluationError, Source
+from engine.algebra.diagnostic import DiagnosticError, EvaluationError, Source
 from engine.algebra.interval import Interval
 from engine.algebra.operators.table import OPERATORS
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
 from engine.compiler.cql.runtime import Run
 from engine.compiler.fhirpath import compile_fhirpath
+from engine.compiler.fhirpath_parser import parse as parse_fhirpath
 
 NOW = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
 RANGE = "months between @2024 and @2024-03"  # from -9 to 2
@@ -210,3 +211,15 @@ def test_parts_of_a_datetime_in_both_languages() -> None:
     assert str(value("time from @2024-01-01T10:30")) == "10:30"
     assert str(value("date from @2024-01")) == "2024-01"
     assert [str(x.value) for x in compile_fhirpath("@2024-01-01T10:30.timeOf()").evaluate({})] == ["10:30"]
+
+
+@pytest.mark.parametrize("text", ["a or or b", "@T01:00 + hours", "'1 day'.toQuantity() = day", "mod", "1 + div"])
+def test_a_keyword_begins_no_fhirpath_expression(text: str) -> None:
+    with pytest.raises(DiagnosticError) as raised:
+        compile_fhirpath(text)
+    assert raised.value.diagnostics[0].code == "syntax-operand"
+
+
+@pytest.mark.parametrize("text", ["text.div", "`day` = 1", "a.mod.contains", "is(Patient)", "5 days"])
+def test_a_keyword_is_a_path_element_behind_a_dot(text: str) -> None:
+    assert parse_fhirpath(Source("path", text)) is not None
