@@ -6,6 +6,7 @@ Reads what a file says, resolves nothing. A type is told as a nested tuple: `("n
 
 from __future__ import annotations
 
+import hashlib
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 
@@ -45,6 +46,7 @@ class ModelInfo:
     target_url: str | None
     patient_class: str | None
     classes: dict[str, ClassInfo]
+    digest: str = ""  # a hash of the file's text
 
 
 def read_model_info(text: str | bytes) -> ModelInfo:
@@ -68,6 +70,7 @@ def read_model_info(text: str | bytes) -> ModelInfo:
         root.get("targetUrl"),
         root.get("patientClassName"),
         classes,
+        hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest(),
     )
 
 

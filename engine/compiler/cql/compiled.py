@@ -159,6 +159,10 @@ class Compiler:
 
     def compile(self, source: Source) -> Compiled:
         """A library from its text. Raises DiagnosticError with all that is wrong in it, errors first."""
+        return self.compile_once(source)
+
+    def compile_once(self, source: Source) -> Compiled:
+        """The same for a text that is not worth keeping; what it includes may be kept."""
         with deep_recursion():
             return self.compile_tree(*read(source))
 
