@@ -311,7 +311,11 @@ class CqlEmitter(ModuleText):
                 text if self.certain(o) or text == "None" else f"certain({text}, {node.kind!r})"
                 for text, o in zip(operands, node.operands, strict=True)
             ]
-        if overload.inline is not None:
+        inline = INLINE.get(node.kind)
+        short = inline(self, node, given) if inline is not None else None
+        if short is not None:
+            call = short
+        elif overload.inline is not None:
             call = str(overload.inline.format(*given))
         else:
             arguments = ["ev", *given] if overload.context else list(given)
@@ -456,6 +460,7 @@ def _identifier(name: str) -> str:
 
 identifier = _identifier
 VALUES: dict[str, Callable[[CqlEmitter, Node], str]] = {}
+INLINE: dict[str, Callable[[CqlEmitter, Node, list[str]], str | None]] = {}
 EACH: dict[str, Callable[[CqlEmitter, Node, Body], bool]] = {}
 LOOPS: dict[str, Callable[[CqlEmitter, Node], int]] = {}
 
