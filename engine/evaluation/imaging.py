@@ -8,13 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from engine.evaluation.verdict import ImagingLink, Role, Series
+import msgspec
+
+from engine.data.dicomweb.uids import valid_uid
+from engine.evaluation.records import ImagingLink, PatientIdentifier, Series, changed
+from engine.evaluation.verdict import Role
 
 Resource = dict[str, Any]
 Resolve = Callable[[str], "Resource | None"]
 
-_UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*")
+_ODD_COMPONENT = re.compile(r"[.\n](?:0\d|[.\n])")
 MAX_UID = 64
 DICOM_UID = "urn:dicom:uid"
 URI_SYSTEM = "urn:ietf:rfc:3986"
@@ -25,11 +30,6 @@ _STATUS_NOTES = {
     "unknown": "the status of the study is unknown",
     "inactive": "the study is inactive",
 }
-
-
-def valid_uid(text: str) -> bool:
-    """Whether a text is a DICOM UID: digits and single dots, no leading zeros, at most 64 characters."""
-    return len(text) <= MAX_UID and _UID.fullmatch(text) is not None
 
 
 def normalise_uid(text: Any) -> tuple[str | None, str | None]:
@@ -92,6 +92,8 @@ def imaging_link(
         resource=f"ImagingStudy/{study.get('id', '')}".rstrip("/"),
         study=uid if offered else None,
         series=series if offered else [],
+        series_count=_count(study.get("numberOfSeries")),
+        instance_count=_count(study.get("numberOfInstances")),
         started=study.get("started"),
         modality=modalities,
         accession=accession_of(study),
@@ -148,15 +150,7 @@ def _series(
     elif remark:
         warnings.append(remark)
     own = _bases(item.get("endpoint"), resolve, warnings) if item.get("endpoint") else []
-    instances: list[str] = []
-    for instance in _list(item.get("instance")):
-        found, remark = normalise_uid(instance.get("uid"))
-        if found is None:
-            warnings.append(remark or "an instance has no UID")
-        elif found in instances:
-            warnings.append(f"instance {found} is listed twice")
-        else:
-            instances.append(found)
+    instances = _instances_of(item.get("instance"), warnings)
     base = next(iter(own or bases), None)
     url = f"{base}/studies/{study}/series/{uid}" if base and study and uid and offered else None
     return Series(
@@ -169,6 +163,54 @@ def _series(
     )
 
 
+def _instances_of(written: Any, warnings: list[str]) -> list[str]:
+    """SOP Instance UIDs of a series, each once; what is odd about them is added to the warnings."""
+    texts = _instance_uids(written)
+    if all_plain(texts):
+        return texts
+    instances: dict[str, None] = {}
+    for text in texts:
+        found, remark = normalise_uid(text)
+        if found is None:
+            warnings.append(remark or "an instance has no UID")
+        elif found in instances:
+            warnings.append(f"instance {found} is listed twice")
+        else:
+            instances[found] = None
+    return list(instances)
+
+
+def all_plain(texts: list[Any]) -> bool:
+    """Whether all of some texts are valid UIDs as they stand, and differ: a few passes over all of them at once."""
+    try:
+        joined = "\n".join(texts)
+    except TypeError:
+        return False
+    if not joined.isascii() or not joined.replace(".", "").replace("\n", "").isdigit():
+        return False
+    if max(map(len, texts)) > MAX_UID or len(set(texts)) != len(texts):
+        return False
+    # no empty component, and none with a leading zero
+    return _ODD_COMPONENT.search(f"\n{joined}\n") is None
+
+
+class _Instance(msgspec.Struct, gc=False):
+    uid: Any = None
+
+
+_instances = msgspec.json.Decoder(list[_Instance])
+
+
+def _instance_uids(instances: Any) -> list[Any]:
+    """UIDs of the instances of a series as written, which the reader of large exports leaves as JSON text until now."""
+    if instances.__class__ is msgspec.Raw:
+        try:
+            return [instance.uid for instance in _instances.decode(instances)]
+        except msgspec.ValidationError:
+            instances = msgspec.json.decode(instances)
+    return [instance.get("uid") for instance in _list(instances)]
+
+
 def _merge_series(series: list[Series]) -> list[Series]:
     merged: dict[str | int, Series] = {}
     for index, one in enumerate(series):
@@ -176,7 +218,7 @@ def _merge_series(series: list[Series]) -> list[Series]:
         known = merged.get(key)
         if known is not None:
             instances = list(dict.fromkeys([*known.instances, *one.instances]))
-            one = known.model_copy(update={"instances": instances})
+            one = changed(known, instances=instances)
         merged[key] = one
     return list(merged.values())
 
@@ -195,10 +237,36 @@ def _bases(endpoints: Any, resolve: Resolve, warnings: list[str]) -> list[str]:
         kinds = {code for kind in _list(endpoint.get("connectionType")) for code in _codes(kind)}
         address = endpoint.get("address")
         if WADO_RS in kinds and endpoint.get("status", "active") == "active" and isinstance(address, str):
-            base = address.rstrip("/")
+            base = bare_address(address)
+            if base != address.rstrip("/"):
+                warnings.append(f"the address of {text} is used without the credentials or the query in it")
             if base not in out:
                 out.append(base)
     return out
+
+
+def bare_address(address: str) -> str:
+    """A base address without user name, password, query and fragment: what an output may say of it."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address.partition("://")[0] + "://invalid" if "@" in address else address.rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
+def identifiers_of(patient: Resource | None) -> list[PatientIdentifier]:
+    """The identifiers of a Patient that have a value, in order."""
+    found = [item for item in _list((patient or {}).get("identifier")) if isinstance(item, dict)]
+    return [
+        PatientIdentifier(system=system if isinstance(system, str) else None, value=value.strip())
+        for item in found
+        if isinstance(value := item.get("value"), str) and value.strip()
+        for system in (item.get("system"),)
+    ]
+
+
+def _count(value: Any) -> int | None:
+    return value if value.__class__ is int and value >= 0 else None
 
 
 def merge_links(links: list[ImagingLink]) -> list[ImagingLink]:
@@ -212,13 +280,12 @@ def merge_links(links: list[ImagingLink]) -> list[ImagingLink]:
             continue
         first, second = (link, known) if link.role == "met" and known.role == "examined" else (known, link)
         urls = list(dict.fromkeys([*first.urls, *second.urls]))
-        out[key] = first.model_copy(
-            update={
-                "series": _merge_series([*first.series, *second.series]),
-                "urls": urls,
-                "url": urls[0] if urls else None,
-                "warnings": list(dict.fromkeys([*first.warnings, *second.warnings])),
-            }
+        out[key] = changed(
+            first,
+            series=_merge_series([*first.series, *second.series]),
+            urls=urls,
+            url=urls[0] if urls else None,
+            warnings=list(dict.fromkeys([*first.warnings, *second.warnings])),
         )
     return list(out.values())
 

@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.data.dicomweb.failure import Cause
+
 Outcome = Literal["met", "not met", "unknown"]
 Role = Literal["met", "examined"]
 
@@ -35,6 +37,8 @@ class Reason(StrEnum):
     """The criterion refers to an artifact or characteristic that was not found."""
     MISSING_VALUESET = "missing-valueset"
     """The criterion needs a value set that was not given."""
+    IMAGES_UNCONFIRMED = "images-unconfirmed"
+    """The archive did not confirm images that the answer depends on (only where images are required)."""
     ERROR = "error"
     """Evaluation failed on this patient's data; the detail says where."""
 
@@ -63,7 +67,7 @@ class Evidence(Record):
 class Series(Record):
     """One DICOM series."""
 
-    uid: str | None = Field(description="Series Instance UID, None where there is no valid one")
+    uid: str | None = Field(None, description="Series Instance UID, None where there is no valid one")
     modality: str | None = None
     description: str | None = None
     body_site: str | None = None
@@ -77,8 +81,10 @@ class ImagingLink(Record):
     criterion: str = Field(description="id of the criterion")
     role: Role
     resource: str = Field(description="ImagingStudy/id")
-    study: str | None = Field(description="Study Instance UID, None where there is no valid one")
+    study: str | None = Field(None, description="Study Instance UID, None where there is no valid one")
     series: list[Series] = Field(default_factory=list)
+    series_count: int | None = Field(None, description="number of series of the whole study, as the record says")
+    instance_count: int | None = Field(None, description="number of instances of the whole study, as the record says")
     started: str | None = None
     modality: list[str] = Field(default_factory=list)
     accession: str | None = None
@@ -87,6 +93,56 @@ class ImagingLink(Record):
     urls: list[str] = Field(default_factory=list, description="WADO-RS URLs, one an archive that holds the study")
     failed: str | None = Field(None, description="the clause that failed")
     warnings: list[str] = Field(default_factory=list)
+
+
+class HoldingState(StrEnum):
+    """What archives say of a study. The list is closed."""
+
+    PRESENT = "present"
+    """All that the record lists is held."""
+    MISMATCH = "mismatch"
+    """All of it is held, but counts, modality or date differ from the record."""
+    PARTIAL = "partial"
+    """The study is held, but series or instances are missing."""
+    ABSENT = "absent"
+    """Asked for by itself, the study is not there."""
+    PATIENT_MISMATCH = "patient-mismatch"
+    """It is held for a Patient ID that is none of the patient's identifiers."""
+    UNREACHABLE = "unreachable"
+    """There was no answer; `reason` tells why."""
+    UNIDENTIFIED = "unidentified"
+    """The record has no valid Study Instance UID, so that it cannot be asked for."""
+
+
+class MissingInstances(Record):
+    """Instances of a series that is held, which are not."""
+
+    series: str
+    instances: list[str]
+
+
+class Holding(Record):
+    """What archives hold of one study of one patient."""
+
+    patient: str
+    resource: str = Field(description="ImagingStudy/id")
+    study: str | None = Field(None, description="Study Instance UID")
+    state: HoldingState
+    reason: Cause | None = Field(None, description="why there was no answer")
+    detail: str | None = None
+    archive: str | None = Field(None, description="address of the archive that this is about")
+    missing_series: list[str] = Field(default_factory=list)
+    missing_instances: list[MissingInstances] = Field(default_factory=list)
+    differences: list[str] = Field(default_factory=list, description="what differs from the record")
+    asked: str | None = Field(None, description="when the archive was asked")
+    question: str | None = Field(None, description="hash of what was asked, by which an answer is used again")
+
+
+class PatientIdentifier(Record):
+    """An identifier of the patient, by which archives know them (DICOM: Patient ID)."""
+
+    system: str | None = None
+    value: str
 
 
 class CriterionResult(Record):
@@ -127,4 +183,10 @@ class Verdict(Record):
     deciding: list[str] = Field(description="ids of the criteria that decided, in order")
     criteria: list[CriterionResult]
     imaging: list[ImagingLink] = Field(default_factory=list)
+    identifiers: list[PatientIdentifier] = Field(
+        default_factory=list, description="identifiers of the patient, where images are linked"
+    )
+    holdings: list[Holding] = Field(
+        default_factory=list, description="what archives say of the patient's studies, where images are required"
+    )
     evaluated: Evaluated

@@ -12,11 +12,11 @@ class Record(BaseModel):
 
 
 class InputFile(Record):
-    """A file that was read."""
+    """A file that was read; of a server there is only its address."""
 
     path: str
-    bytes: int
-    sha256: str
+    bytes: int | None = None
+    sha256: str | None = None
 
 
 class ArtifactCounts(Record):
@@ -31,6 +31,26 @@ class ArtifactCounts(Record):
     removed: dict[str, int] = Field(description="criterion id -> patients that it was the first to exclude")
 
 
+class UsedValueSet(Record):
+    """A value set that criteria asked for, as it was used."""
+
+    url: str
+    version: str | None
+    codes: int
+    complete: bool = Field(description="false where more codes may belong to it than are known")
+    digest: str = Field(description="SHA-256 of the codes, whatever the order they were given in")
+    origin: str = Field(description="the file or the server that it came from")
+
+
+class Resources(Record):
+    """What became of the resources that were read: used, or passed over because no criterion can need them; the rest is in problems.ndjson."""
+
+    used: dict[str, int] = Field(description="resource type -> how many were kept for their patients")
+    passed: dict[str, int] = Field(description="resource type -> how many were passed over, unparsed unless --validate")
+    lines: int = Field(description="lines of NDJSON")
+    blank: int = Field(description="of these, blank ones")
+
+
 class RunRecord(Record):
     """One run of `eligibility screen`."""
 
@@ -41,9 +61,11 @@ class RunRecord(Record):
     now: str = Field(description="the time of evaluation that criteria saw")
     timezone: str
     fhir_version: str
-    options: dict[str, str | bool | list[str] | None]
+    options: dict[str, str | bool | int | list[str] | None]
     criteria: list[InputFile]
     data: list[InputFile]
+    value_sets: list[UsedValueSet] = Field(default_factory=list)
+    resources: Resources | None = Field(None, description="what became of the resources of files")
     patients: int
     problems: int
     artifacts: list[ArtifactCounts]

@@ -12,21 +12,29 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from engine.artifacts.models import load_model
 from engine.compiler.cql.compiled import check_parameters
 from engine.compiler.cql.criterion import CqlCode
-from engine.compiler.cql.runtime import NO_CODES, Codes
+from engine.compiler.membership import NO_CODES, Codes
+from engine.compiler.reading import ReadPlan, reading_plan
 from engine.compiler.rules import RuleSet
+from engine.data.bulk.reading import read_export
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
 from engine.data.reader import read_patients
+from engine.data.server.patients import ServerPatients
 from engine.data.versions import guess_version_of_paths
 from engine.evaluation.evaluator import Absent, Evaluator, Options
+from engine.evaluation.records import published
 from engine.evaluation.verdict import Verdict
 from engine.runners.criteria import Criteria, PathLike
+
+Data = PathLike | ServerPatients | Compartment
+if TYPE_CHECKING:
+    from engine.runners.confirming import RequiredImages
 
 
 def evaluation_time(now: str | dt.datetime | None, timezone: str) -> dt.datetime:
@@ -50,7 +58,7 @@ def evaluation_time(now: str | dt.datetime | None, timezone: str) -> dt.datetime
 
 def screen(
     criteria: Criteria | Sequence[RuleSet],
-    data: PathLike | Iterable[PathLike] | Compartment | Iterable[Compartment],
+    data: Data | Iterable[Data],
     *,
     now: str | dt.datetime | None = None,
     timezone: str = "UTC",
@@ -60,12 +68,13 @@ def screen(
     parameters: Mapping[tuple[str, str], Any] | None = None,
     value_sets: Codes | None = None,
     strict_cql: bool = False,
+    images: RequiredImages | None = None,
     on_problem: Callable[[Problem], None] | None = None,
 ) -> Iterator[Verdict]:
     """Screen patients lazily: one Verdict for each patient and rule set, in the order of the data.
 
-    `data` is a path (a bundle, a folder of them, NDJSON, `.gz`), several, or compartments already read. `on_problem` is told
-    what could not be read.
+    `data` is a path (a bundle, a folder of them, NDJSON, `.gz`), several, the patients of a server, or compartments already read. With `images`,
+    images count only where an archive holds them. `on_problem` is told what could not be read.
     """
     rules = criteria.rules if isinstance(criteria, Criteria) else tuple(criteria)
     options = Options(
@@ -82,31 +91,42 @@ def screen(
         for rule in rule_set.walk():
             if isinstance(rule.code, CqlCode):
                 check_parameters(rule.code.compiled, options.parameters)
-    evaluators = [Evaluator(rule_set, options) for rule_set in rules]
     version = criteria.fhir_version if isinstance(criteria, Criteria) else rules[0].model if rules else "r4"
-    for compartment in compartments(data, version, on_problem):
+    plan = reading_plan(rules, options.value_sets)
+    if images is not None:
+        patients = compartments(data, version, on_problem, plan.with_instances())
+        for _, verdicts in images.verdicts(rules, options, patients):
+            yield from map(published, verdicts)
+        return
+    evaluators = [Evaluator(rule_set, options) for rule_set in rules]
+    for compartment in compartments(data, version, on_problem, plan):
         for evaluator in evaluators:
-            yield evaluator(compartment)
+            yield published(evaluator(compartment))
 
 
 def compartments(
-    data: PathLike | Iterable[PathLike] | Compartment | Iterable[Compartment],
+    data: Data | Iterable[Data],
     fhir_version: str,
     on_problem: Callable[[Problem], None] | None = None,
+    plan: ReadPlan | None = None,
 ) -> Iterator[Compartment]:
-    """Patients of some data, whatever form it is given in."""
+    """Patients of some data, whatever form it is given in; of files no more is read than `plan` asks for."""
     if isinstance(data, Compartment):
         yield data
         return
-    if isinstance(data, (str, Path)):
+    if isinstance(data, (str, Path, ServerPatients)):
         data = [data]
     paths: list[PathLike] = []
     for item in data:
         if isinstance(item, Compartment):
             yield item
+        elif isinstance(item, ServerPatients):
+            yield from item.compartments(on_problem or (lambda problem: None))
         else:
             paths.append(item)
-    if paths:
+    if paths and plan is not None:
+        yield from read_export(paths, plan, on_problem or (lambda problem: None))
+    elif paths:
         yield from read_patients(paths, model=load_model(fhir_version), on_problem=on_problem or (lambda problem: None))
 
 
@@ -119,15 +139,21 @@ class Tally:
     removed: dict[str, Counter[str]] = field(default_factory=dict)
     titles: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def add(self, verdict: Verdict) -> None:
-        """Count one verdict."""
-        self.verdicts.setdefault(verdict.artifact, Counter())[verdict.verdict] += 1
-        removed = self.removed.setdefault(verdict.artifact, Counter())
-        titles = self.titles.setdefault(verdict.artifact, {})
-        for criterion in verdict.criteria:
-            titles.setdefault(criterion.id, criterion.title or criterion.id)
-        if verdict.verdict == "excluded" and verdict.deciding:
-            removed[verdict.deciding[0]] += 1
+    @classmethod
+    def of(cls, rule_sets: Sequence[RuleSet]) -> Tally:
+        """An empty tally of some artifacts."""
+        tally = cls()
+        for rules in rule_sets:
+            tally.verdicts[rules.artifact] = Counter()
+            tally.removed[rules.artifact] = Counter()
+            tally.titles[rules.artifact] = {rule.id: rule.title or rule.id for rule in rules.rules}
+        return tally
+
+    def add(self, artifact: str, verdict: str, deciding: str | None) -> None:
+        """Count one verdict; `deciding` is the first criterion that decided."""
+        self.verdicts[artifact][verdict] += 1
+        if verdict == "excluded" and deciding is not None:
+            self.removed[artifact][deciding] += 1
 
 
 def sha256_of(path: Path) -> str:
@@ -139,10 +165,12 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def files_of(paths: Iterable[PathLike]) -> list[Path]:
+def files_of(paths: Iterable[Data]) -> list[Path]:
     """The files that paths name, folders walked, in a stable order."""
     out: list[Path] = []
     for item in paths:
+        if isinstance(item, (ServerPatients, Compartment)):
+            continue
         path = Path(item)
         out.extend(sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
     return out

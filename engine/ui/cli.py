@@ -1,4 +1,4 @@
-"""The command line: `eligibility screen | check | fhirpath | cql | compile | measure | requirements | schema`.
+"""The command line: `eligibility screen | export | check | fhirpath | cql | compile | measure | requirements | imaging | schema`.
 
 Exit statuses: 0 done; 1 done, with warnings under --strict or with problems under --fail-on-problems; 2 the criteria have errors or
 the command cannot be carried out; 130 interrupted.
@@ -22,11 +22,16 @@ from engine.compiler.fhirpath import compile_fhirpath
 from engine.data.versions import version_of
 from engine.output.schema import json_schema
 from engine.runners.screening import evaluation_time
+from engine.ui.archive import add_required_images
 from engine.ui.check import check_command
 from engine.ui.cql import add_commands
+from engine.ui.export import add_command as add_export
+from engine.ui.imaging import add_command as add_imaging
 from engine.ui.measure import add_command as add_measure
 from engine.ui.requirements import add_command as add_requirements
 from engine.ui.screen import screen_command
+from engine.ui.server_options import add_server_options
+from engine.ui.terminology import add_terminology_options
 from engine.version import __version__
 
 OK, ERRORS, INTERRUPTED = 0, 2, 130
@@ -55,11 +60,13 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"eligibility {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _screen(commands)
+    add_export(commands)
     _check(commands)
     _fhirpath(commands)
     add_commands(commands)
     add_measure(commands)
     add_requirements(commands)
+    add_imaging(commands)
     _schema(commands)
     return top
 
@@ -75,12 +82,7 @@ def _knowledge(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"
     )
-    command.add_argument("--valuesets", nargs="+", default=[], metavar="PATH", help="value sets and code systems")
-    command.add_argument(
-        "--allow-missing-valuesets",
-        action="store_true",
-        help="screen although value sets are missing; the criteria that need them are unknown",
-    )
+    add_terminology_options(command)
 
 
 def _screen(commands: Any) -> None:
@@ -89,8 +91,13 @@ def _screen(commands: Any) -> None:
         "criteria", nargs="+", help="files, folders or bundles with EvidenceVariable, Group or ResearchStudy"
     )
     command.add_argument(
-        "--data", nargs="+", required=True, metavar="PATH", help="patients: bundles, NDJSON, folders of them, .gz"
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="patients: bundles, NDJSON, folders of them, .gz; or the address of a FHIR server (https://...), for small cohorts",
     )
+    add_server_options(command, "data-")
     command.add_argument(
         "--out", required=True, metavar="DIR", help="output folder; - writes verdicts to standard output only"
     )
@@ -105,6 +112,7 @@ def _screen(commands: Any) -> None:
     command.add_argument(
         "--dicomweb", metavar="URL", help="DICOMweb base to link images to where the data names no archive"
     )
+    add_required_images(command)
     command.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a CQL parameter, in CQL"
     )
@@ -114,6 +122,21 @@ def _screen(commands: Any) -> None:
         help="give CQL's own answer where rows that cannot be decided would change it",
     )
     _knowledge(command)
+    command.add_argument(
+        "--jobs", type=int, default=0, metavar="N", help="processes for large data (default: one a core)"
+    )
+    command.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="memory that large data may take, such as 800MB (default: a quarter of the machine)",
+    )
+    command.add_argument("--resume", action="store_true", help="go on with a run into the same folder that was stopped")
+    command.add_argument(
+        "--validate", action="store_true", help="parse every line, also those that no criterion can need"
+    )
+    command.add_argument(
+        "--hash-data", action="store_true", help="record the SHA-256 of data files, however large they are"
+    )
     command.add_argument("--strict", action="store_true", help="exit with 1 where criteria have warnings")
     command.add_argument("--fail-on-problems", action="store_true", help="exit with 1 where data could not be read")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")

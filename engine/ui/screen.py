@@ -3,31 +3,81 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from engine.algebra.diagnostic import Diagnostic
+from engine.artifacts.models import load_model
+from engine.data.dicomweb.access import archive_address
+from engine.data.dicomweb.client import Client
+from engine.data.server.client import Server
 from engine.output.lines import line_of
 from engine.output.table import summary_table
+from engine.runners.confirming import RequiredImages
 from engine.runners.criteria import Criteria, load_criteria
+from engine.runners.fetching import base_of, is_address, server_patients
 from engine.runners.run import RunOptions, run
-from engine.runners.screening import screen, version_for
+from engine.runners.screening import Data, screen, version_for
+from engine.runners.workers import WorkerLost
+from engine.ui.archive import access_of, places_of
 from engine.ui.cql_session import parameters_of
+from engine.ui.progress import ProgressLine
+from engine.ui.server_options import server_of
+from engine.ui.terminology import terminology_options
 
 
 def screen_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    for path in (*options.criteria, *options.data, *options.libraries, *options.valuesets):
+    if options.dicomweb:
+        options.dicomweb = archive_address(options.dicomweb)
+    if not options.require_images:
+        return _command(options, None)
+    with Client(access_of(options)) as client:
+        return _command(options, RequiredImages(client, places_of(options)))
+
+
+def _command(options: argparse.Namespace, images: RequiredImages | None) -> int:
+    on_server = any(is_address(item) for item in options.data)
+    for path in (*options.criteria, *([] if on_server else options.data), *options.libraries, *options.valuesets):
         if not Path(path).exists():
             raise FileNotFoundError(f"{path} does not exist")
-    version = version_for(options.data, options.fhir)
+    if on_server:
+        if len(options.data) > 1:
+            raise ValueError(
+                "--data is either one server, or files and folders: patients of several sources are not joined"
+            )
+        base, restriction = base_of(options.data[0])
+        with server_of(base, options) as server:
+            version = load_model(options.fhir or server.fhir_version() or "r4").version
+            return _screened(options, version, partial(_patients, server, restriction), images)
+    if options.server_auth or options.server_ca:
+        raise ValueError("--data-auth and --data-ca are for data on a server; --data names files")
+    return _screened(options, version_for(options.data, options.fhir), lambda criteria: options.data, images)
+
+
+def _patients(server: Server, restriction: tuple[tuple[str, str], ...], criteria: Criteria) -> list[Data]:
+    return [server_patients(server, criteria, restriction)]
+
+
+def _screened(
+    options: argparse.Namespace,
+    version: str,
+    data_for: Callable[[Criteria], Sequence[Data]],
+    images: RequiredImages | None,
+) -> int:
+    """Screen what `data_for` gives for the criteria; returns the exit status."""
     criteria = load_criteria(
         *options.criteria,
         fhir_version=version,
         libraries=options.libraries,
         valuesets=options.valuesets,
         allow_missing_valuesets=options.allow_missing_valuesets,
+        terminology_options=terminology_options(options),
     )
+    data = data_for(criteria)
     _say(criteria.diagnostics, options.quiet)
     if not criteria.rules:
         print("eligibility: there are no criteria to screen with", file=sys.stderr)
@@ -41,13 +91,28 @@ def screen_command(options: argparse.Namespace) -> int:
         parameters,
         options.strict_cql,
         options.parameter,
+        {
+            "manifest": options.manifest,
+            "terminology_server": options.terminology_server,
+            "allow_missing_valuesets": options.allow_missing_valuesets,
+        },
+        options.jobs,
+        size_of(options.memory) if options.memory else None,
+        options.validate,
+        options.resume,
+        options.hash_data,
+        images,
     )
     if options.out == "-":
-        problems = _to_stdout(criteria, options, settings)
+        problems = _to_stdout(criteria, data, settings)
     else:
-        progress = _Progress(not options.quiet and sys.stderr.isatty())
-        result = run(criteria, options.criteria, options.data, Path(options.out), settings, progress=progress.step)
-        progress.done()
+        progress = ProgressLine(shown=not options.quiet)
+        try:
+            result = run(criteria, options.criteria, data, Path(options.out), settings, progress=progress)
+        except WorkerLost as error:
+            raise ValueError(f"{error}; what is done is kept, and --resume goes on") from None
+        finally:
+            progress.done()
         problems = result.record.problems
         if not options.quiet:
             print(summary_table(result.record.artifacts, result.record.patients, result.tally.titles))
@@ -60,7 +125,7 @@ def screen_command(options: argparse.Namespace) -> int:
     return 1 if warned or (options.fail_on_problems and problems) else 0
 
 
-def _to_stdout(criteria: Criteria, options: argparse.Namespace, settings: RunOptions) -> int:
+def _to_stdout(criteria: Criteria, data: Sequence[Data], settings: RunOptions) -> int:
     count = 0
 
     def on_problem(problem: object) -> None:
@@ -70,13 +135,14 @@ def _to_stdout(criteria: Criteria, options: argparse.Namespace, settings: RunOpt
 
     for verdict in screen(
         criteria,
-        options.data,
+        data,
         now=settings.now,
         timezone=settings.timezone,
         absent=settings.absent,
         dicomweb=settings.dicomweb,
         parameters=settings.parameters,
         strict_cql=settings.strict_cql,
+        images=settings.images,
         on_problem=on_problem,
     ):
         sys.stdout.write(line_of(verdict))
@@ -89,23 +155,10 @@ def _say(diagnostics: tuple[Diagnostic, ...], quiet: bool) -> None:
             print(diagnostic.render(), file=sys.stderr)
 
 
-class _Progress:
-    """A counter on the terminal, through rich, where there is one."""
-
-    def __init__(self, shown: bool) -> None:
-        self._bar = None
-        if shown:
-            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-            columns = (SpinnerColumn(), TextColumn("{task.completed:,} verdicts"), TimeElapsedColumn())
-            self._bar = Progress(*columns, transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task("screen", total=None)
-
-    def step(self, count: int) -> None:
-        if self._bar is not None and count % 50 == 0:
-            self._bar.update(self._task, completed=count)
-
-    def done(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+def size_of(text: str) -> int:
+    """An amount of memory such as `800MB`, `6GB` or `6GiB`, in bytes. Raises ValueError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"{text!r} is no amount of memory; write 800MB or 6GB")
+    base = 1024 if match[3] else 1000
+    return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))

@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import engine
-from engine.evaluation.imaging import imaging_link, merge_links, normalise_uid, valid_uid
-from engine.evaluation.verdict import ImagingLink
+from engine.data.dicomweb.uids import valid_uid
+from engine.evaluation.imaging import imaging_link, merge_links, normalise_uid
+from engine.evaluation.verdict import ImagingLink, Verdict
+from engine.output.lines import line_of
 from tests.shared import reported
 
 
@@ -114,3 +117,52 @@ def test_only_the_series_that_a_criterion_asked_for_are_linked(tmp_path: Path) -
     assert [(link.resource, [s.uid for s in link.series]) for link in met] == [
         ("ImagingStudy/is1", case["expected"]["is1"]["ct_by_series"])
     ]
+
+
+def screened(resources: list[dict[str, Any]], folder: Path) -> Verdict:
+    artifact = {
+        "resourceType": "EvidenceVariable",
+        "id": "any",
+        "characteristic": [
+            {"definitionExpression": {"language": "text/fhirpath", "expression": "ImagingStudy.exists()"}}
+        ],
+    }
+    path = folder / "any.json"
+    path.write_text(json.dumps(artifact), encoding="utf-8")
+    patients = list(engine.compartments_of(resources))
+    (verdict,) = engine.screen(engine.load_criteria(path), patients, now="2026-01-01")
+    return verdict
+
+
+def test_a_verdict_on_images_without_a_uid_can_be_read_back(tmp_path: Path) -> None:
+    study = {"resourceType": "ImagingStudy", "id": "i", "status": "available", "subject": {"reference": "Patient/p"}}
+    verdict = screened([{"resourceType": "Patient", "id": "p"}, {**study, "series": [{"number": 1}]}], tmp_path)
+    (link,) = verdict.imaging
+    assert (link.study, [series.uid for series in link.series]) == (None, [None])
+    assert Verdict.model_validate_json(line_of(verdict)) == verdict
+
+
+def test_a_verdict_with_images_names_the_patient_as_archives_do(tmp_path: Path) -> None:
+    identifiers = [
+        {"system": "https://h.example/mrn", "value": " 0042 "},
+        {"value": "7"},
+        {"system": "https://x.example"},
+    ]
+    patient = {"resourceType": "Patient", "id": "p", "identifier": identifiers}
+    study = {"resourceType": "ImagingStudy", "id": "i", "status": "available", "subject": {"reference": "Patient/p"}}
+    counted = {**study, "numberOfSeries": 2, "numberOfInstances": 40}
+    verdict = screened([patient, counted], tmp_path)
+    assert [(i.system, i.value) for i in verdict.identifiers] == [("https://h.example/mrn", "0042"), (None, "7")]
+    assert (verdict.imaging[0].series_count, verdict.imaging[0].instance_count) == (2, 40)
+    assert screened([patient], tmp_path).identifiers == []
+
+
+def test_no_password_of_an_address_in_the_data_reaches_a_link() -> None:
+    case = reported("DCM-URN-OID-STRIP")
+    endpoint = next(r for r in case["input"]["resources"] if r["resourceType"] == "Endpoint")
+    endpoint["address"] = "https://reader:secret@pacs.example/dicom-web/?token=hidden"
+    (link,) = links(case)
+    assert link.url == f"https://pacs.example/dicom-web/studies/{link.study}"
+    written = msgspec.json.encode(link).decode()
+    assert "secret" not in written and "hidden" not in written
+    assert any("without the credentials" in warning for warning in link.warnings)

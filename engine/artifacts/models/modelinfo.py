@@ -25,7 +25,10 @@ class ElementInfo:
 
 @dataclass(slots=True)
 class ClassInfo:
-    """One class. `identifier` is the url of its profile, `target` the FHIR type of a profile with a name of its own."""
+    """One class. `identifier` is the url of its profile, `target` the FHIR type of a profile with a name of its own.
+
+    `label` is a title that authors may write for its name.
+    """
 
     name: str
     base: TypeTuple | None
@@ -34,11 +37,12 @@ class ClassInfo:
     retrievable: bool
     code_path: str | None
     elements: dict[str, ElementInfo] = field(default_factory=dict)
+    label: str | None = None
 
 
 @dataclass(slots=True)
 class ModelInfo:
-    """A model: `name` is its namespace, `url` that of its ELM types."""
+    """A model: `name` is its namespace, `url` that of its ELM types, `digest` a hash of the file."""
 
     name: str
     version: str
@@ -46,7 +50,7 @@ class ModelInfo:
     target_url: str | None
     patient_class: str | None
     classes: dict[str, ClassInfo]
-    digest: str = ""  # a hash of the file's text
+    digest: str = ""
 
 
 def read_model_info(text: str | bytes) -> ModelInfo:
@@ -70,7 +74,7 @@ def read_model_info(text: str | bytes) -> ModelInfo:
         root.get("targetUrl"),
         root.get("patientClassName"),
         classes,
-        hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest(),
+        hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest(),
     )
 
 
@@ -98,6 +102,7 @@ def _class(entry: ElementTree.Element) -> ClassInfo:
         entry.get("retrievable") == "true",
         entry.get("primaryCodePath"),
         elements,
+        entry.get("label"),
     )
 
 

@@ -30,7 +30,7 @@ from engine.version import __version__
 
 VARIABLE = "FHIR_ELIGIBILITY_CACHE"
 KEPT = 500  # files; the oldest go first
-_FORMAT = 2
+_FORMAT = 3
 _ENGINE = Path(__file__).resolve().parents[2]
 _PARTS = ("algebra", "artifacts", "compiler")
 

@@ -174,6 +174,7 @@ class QueryTranslator(NameTranslator):
         if tree.context is not None:
             message = "retrieves of related contexts ([x -> Type]) are not computed"
             raise self.fail("related-context", message, tree.context.span)
+        self.needs = self.context
         namespace, _, name = kind.name.partition(".")
         model = self.types.models[namespace]
         found: Retrievable | None = model.retrievable(name)

@@ -1,0 +1,126 @@
+"""How an archive is reached: addresses, credentials and to whom they go, certificates, timeouts, retries, proxies."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Settings of a connection. Times are seconds. `own` are the addresses that credentials may go to, and no others."""
+
+    own: tuple[str, ...] = ()
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    connect_timeout: float = 10.0
+    read_timeout: float = 60.0
+    retries: int = 3
+    backoff: float = 0.5
+    longest_wait: float = 60.0
+    concurrency: int = 4
+    environment_proxies: bool = True
+
+    def authorization(self, url: str) -> str | None:
+        """The Authorization header for a URL, None where credentials must not go there."""
+        if not any(within(url, base) for base in self.own):
+            return None
+        if self.token is not None:
+            return f"Bearer {self.token}"
+        if self.user is not None:
+            pair = f"{self.user}:{self.password or ''}".encode()
+            return "Basic " + base64.b64encode(pair).decode("ascii")
+        return None
+
+    def tls(self) -> ssl.SSLContext:
+        """The TLS settings: the system's authorities and the private one. Raises ValueError for files that do not serve."""
+        context = ssl.create_default_context()
+        try:
+            if self.ca_file is not None:
+                context.load_verify_locations(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"{self.ca_file}: no certificates of an authority (PEM): {error}") from None
+        try:
+            if self.client_certificate is not None:
+                context.load_cert_chain(self.client_certificate, self.client_key)
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"{self.client_certificate}: no certificate with its key (PEM): {error}") from None
+        return context
+
+    def proxy(self, url: str) -> str | None:
+        """The proxy that the environment names for a URL (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)."""
+        if not self.environment_proxies:
+            return None
+        parts = urlsplit(url)
+        if proxy_bypass(parts.netloc.rpartition("@")[2]):
+            return None
+        return getproxies().get(parts.scheme)
+
+
+def archive_address(text: str) -> str:
+    """A DICOMweb base that a person gave, without a slash at its end. Raises ValueError where it is none, or holds a secret."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"no address of an archive: {error}") from None
+    if parts.username is not None or parts.password is not None or "@" in parts.netloc:
+        raise ValueError(
+            "the address of the archive holds credentials; give them with --user and --password-file, or with --token-file"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError(f"{text!r} is no address of an archive; write https://host/dicom-web")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{text!r}: the address of an archive has no query; /studies and the like are put behind it")
+    return text.rstrip("/")
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def within(url: str, base: str) -> bool:
+    """Whether a URL is that of an archive or lies below it: same scheme, host and port, and a path that cannot climb out."""
+    if origin(url) != origin(base):
+        return False
+    path = unquote(urlsplit(url).path)
+    if "\\" in path or ".." in path.split("/"):
+        return False
+    below = unquote(urlsplit(base).path).rstrip("/")
+    return path == below or path.startswith(below + "/")
+
+
+def extra_missing(name: str) -> ValueError:
+    """The error where an optional package is not installed."""
+    return ValueError(
+        f"{name} is not installed; the commands for images need it: pip install 'fhir-eligibility[imaging]'"
+    )
+
+
+def urllib3_module() -> Any:
+    """urllib3, or a ValueError that says how to get it."""
+    try:
+        import urllib3
+    except ImportError:
+        raise extra_missing("urllib3") from None
+    return urllib3
+
+
+def pydicom_module() -> Any:
+    """pydicom, or a ValueError that says how to get it."""
+    try:
+        import pydicom
+    except ImportError:
+        raise extra_missing("pydicom") from None
+    return pydicom

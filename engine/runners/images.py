@@ -1,0 +1,91 @@
+"""The images of a screening run, read back from its verdicts: a patient at a time, studies as one record each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+import msgspec
+from pydantic import ValidationError
+
+from engine.evaluation.holdings import Expected, expected_of
+from engine.evaluation.verdict import ImagingLink, Verdict
+
+VERDICTS = "verdicts.ndjson"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where images are looked for: `dicomweb` where the data names no archive, or always with `ignore_endpoints`."""
+
+    dicomweb: str | None = None
+    ignore_endpoints: bool = False
+
+
+@dataclass(slots=True)
+class StudyImages:
+    """One study of one patient in a run: what is expected of it, and the links that name it."""
+
+    expected: Expected
+    links: list[tuple[Verdict, ImagingLink]] = field(default_factory=list)
+
+
+def run_folder(run: Path) -> Path:
+    """The folder of a run, given as the folder or as its verdicts.ndjson. Raises FileNotFoundError."""
+    folder = run if run.is_dir() else run.parent
+    if not (folder / VERDICTS).is_file():
+        raise FileNotFoundError(f"{run} holds no {VERDICTS}: give the folder that `eligibility screen --out` wrote")
+    return folder
+
+
+def fhir_version_of(run: Path) -> str:
+    """The FHIR version of a run's patients, from its run.json (R4 where there is none)."""
+    path = run / "run.json"
+    if not path.is_file():
+        return "r4"
+    try:
+        record = msgspec.json.decode(path.read_bytes())
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from None
+    found = record.get("fhir_version") if isinstance(record, dict) else None
+    return found if isinstance(found, str) else "r4"
+
+
+def verdicts_of(run: Path) -> Iterator[Verdict]:
+    """The verdicts of a run, in its order. Raises ValueError for a line that is none."""
+    path = run_folder(run) / VERDICTS
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield Verdict.model_validate_json(line)
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(str(part) for part in first["loc"])
+                raise ValueError(f"{path}, line {number}: no verdict: {place or 'JSON'}: {first['msg']}") from None
+
+
+def studies_of(run: Path, places: Places, *, included: bool = False) -> Iterator[StudyImages]:
+    """Every study that a run names, in its order; with `included` only those that met criteria of included patients."""
+    for patient, verdicts in groupby(verdicts_of(run), key=lambda verdict: verdict.patient):
+        studies: dict[str, list[tuple[Verdict, ImagingLink]]] = {}
+        identifiers: dict[str, None] = {}
+        for verdict in verdicts:
+            if included and verdict.verdict != "included":
+                continue
+            identifiers.update(dict.fromkeys(identifier.value for identifier in verdict.identifiers))
+            for link in verdict.imaging:
+                if not included or link.role == "met":
+                    studies.setdefault(link.study or link.resource, []).append((verdict, link))
+        for links in studies.values():
+            expected = expected_of(
+                patient,
+                [link for _, link in links],
+                identifiers,
+                dicomweb=places.dicomweb,
+                ignore_endpoints=places.ignore_endpoints,
+            )
+            yield StudyImages(expected, links)

@@ -1,0 +1,141 @@
+"""The options by which a command reaches archives: addresses, credentials, certificates, timeouts, retries."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from engine.data.dicomweb.access import Access, archive_address
+from engine.runners.images import Places
+
+PASSWORD, TOKEN = "DICOMWEB_PASSWORD", "DICOMWEB_TOKEN"
+
+
+def add_archive_options(command: argparse.ArgumentParser, *, endpoints: bool = True) -> None:
+    """Add them; `endpoints` where the command reads addresses from the data too."""
+    group = command.add_argument_group("the archive")
+    if endpoints:
+        group.add_argument(
+            "--dicomweb", metavar="URL", help="DICOMweb base of the archive to ask where the data names none"
+        )
+        group.add_argument(
+            "--ignore-endpoints", action="store_true", help="ask --dicomweb even where the data names another archive"
+        )
+    else:
+        group.add_argument("--dicomweb", metavar="URL", required=True, help="DICOMweb base of the archive")
+    connection_options(group)
+
+
+def add_required_images(command: argparse.ArgumentParser) -> None:
+    """The options of a screening whose images have to be held."""
+    group = command.add_argument_group("images that have to be held")
+    group.add_argument(
+        "--require-images", action="store_true", help="let images count only where the archive holds them"
+    )
+    group.add_argument(
+        "--ignore-endpoints", action="store_true", help="ask --dicomweb even where the data names another archive"
+    )
+    connection_options(group)
+
+
+def connection_options(group: Any) -> None:
+    """The options of the connection alone."""
+    group.add_argument("--user", metavar="NAME", help=f"basic authentication; the password is read from {PASSWORD}")
+    group.add_argument("--password-file", type=Path, metavar="FILE", help="file that holds the password")
+    group.add_argument(
+        "--token-file", type=Path, metavar="FILE", help=f"file that holds a bearer token (or set {TOKEN})"
+    )
+    group.add_argument(
+        "--credentials-for",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="send the credentials to this archive too; they go to --dicomweb and to no other that only the data names",
+    )
+    group.add_argument(
+        "--ca", type=Path, metavar="FILE", help="certificates of a private authority (PEM), besides the system's"
+    )
+    group.add_argument("--client-cert", type=Path, metavar="FILE", help="our certificate (PEM)")
+    group.add_argument("--client-key", type=Path, metavar="FILE", help="its key, where it is a file of its own")
+    group.add_argument(
+        "--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="wait for an answer (default: 60)"
+    )
+    group.add_argument("--retries", type=_count, default=3, metavar="N", help="tries after the first (default: 3)")
+    group.add_argument("--concurrency", type=_some, default=4, metavar="N", help="requests at once (default: 4)")
+
+
+def access_of(options: argparse.Namespace) -> Access:
+    """The settings that options give. Raises ValueError and OSError in words that say what to do."""
+    own = [archive_address(url) for url in options.credentials_for]
+    if options.dicomweb:
+        own.insert(0, archive_address(options.dicomweb))
+    user, password, token = options.user, None, _secret(options.token_file, TOKEN)
+    if options.token_file is not None and not token:
+        raise ValueError(f"{options.token_file} holds no token")
+    if user is not None:
+        token = token if options.token_file is not None else None
+        if token is not None:
+            raise ValueError("give either --user or --token-file")
+        password = _secret(options.password_file, PASSWORD)
+        if password is None:
+            raise ValueError(f"--user needs a password: set {PASSWORD}, or give --password-file")
+    elif options.password_file is not None:
+        raise ValueError("--password-file needs --user")
+    if options.client_key is not None and options.client_cert is None:
+        raise ValueError("--client-key needs --client-cert")
+    if user is not None or token is not None:
+        for url in own:
+            if url.startswith("http://") and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
+                print(f"eligibility: credentials go to {url} without encryption", file=sys.stderr)
+    return Access(
+        own=tuple(own),
+        user=user,
+        password=password,
+        token=token,
+        ca_file=options.ca,
+        client_certificate=options.client_cert,
+        client_key=options.client_key,
+        connect_timeout=min(10.0, options.timeout),
+        read_timeout=options.timeout,
+        retries=options.retries,
+        concurrency=options.concurrency,
+    )
+
+
+def places_of(options: argparse.Namespace) -> Places:
+    """Where images are looked for. Raises ValueError."""
+    if options.ignore_endpoints and not options.dicomweb:
+        raise ValueError("--ignore-endpoints needs --dicomweb: the archive to ask instead")
+    base = archive_address(options.dicomweb) if options.dicomweb else None
+    return Places(base, options.ignore_endpoints)
+
+
+def _secret(file: Path | None, variable: str) -> str | None:
+    if file is not None:
+        return file.read_text("utf-8").strip("\r\n")
+    return os.environ.get(variable) or None
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 86400:
+        raise argparse.ArgumentTypeError("a number of seconds above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 20:
+        raise argparse.ArgumentTypeError("a number from 0 to 20")
+    return value
+
+
+def _some(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 64:
+        raise argparse.ArgumentTypeError("a number from 1 to 64")
+    return value
