@@ -15,7 +15,8 @@ from engine.artifacts.libraries import LibraryStore, LibraryText
 from engine.artifacts.records import ExpressionSource
 from engine.compiler import syntax as s
 from engine.compiler.cql import types as t
-from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
+from engine.compiler.cql.cache import caching_compiler
+from engine.compiler.cql.compiled import Compiled, Loaded
 from engine.compiler.cql.parser import parse_expression
 from engine.compiler.cql.types import ListType
 from engine.compiler.cql.value_sets import ValueSetUse, required_value_sets
@@ -117,7 +118,7 @@ class CqlCriteria:
     def __init__(self, store: LibraryStore, fhir_version: str = "r4") -> None:
         self.store = store
         self.fhir_version = fhir_version
-        self._compiler = Compiler(store.find, model_infos=store.models, traced=True)
+        self._compiler = caching_compiler(store.find, model_infos=store.models, traced=True)
         self._compiled: dict[int, Compiled | DiagnosticError] = {}
 
     def code(self, expression: ExpressionSource, place: str) -> tuple[CqlCode, tuple[Diagnostic, ...]]:
