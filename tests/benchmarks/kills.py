@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     expected = digests(whole)
     chance = random.Random(given.seed)
-    moments = sorted(undisturbed.wall * chance.uniform(0.02, 0.98) for _ in range(given.kills))
+    moments = sorted(undisturbed.wall * chance.uniform(0.005, 0.98) for _ in range(given.kills))
     trials = [[moment] for moment in moments]
     if given.kills > 1:
         trials.append([undisturbed.wall * chance.uniform(0.05, 0.4) for _ in range(given.kills)])
