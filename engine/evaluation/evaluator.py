@@ -87,6 +87,7 @@ class Evaluator:
         value = combine(self.rules.combination, self.rules.threshold, _satisfied(results))
         verdict = "included" if value is True else "excluded" if value is False else "undetermined"
         images = [link for _, outcome in results for link in outcome.images]
+        environment.resolver = None  # a way from the environment to itself
         return Verdict(
             patient=compartment.reference,
             artifact=self.rules.artifact,
@@ -116,9 +117,8 @@ class Evaluator:
         assert rule.code is not None
         try:
             outcome = self.code(rule, rule.code, environment)
-        except (
-            Exception
-        ) as error:  # data of a shape that nobody foresaw: this criterion of this patient, and nothing else
+        except Exception as error:
+            # data of a shape that nobody foresaw: it is about this criterion of this patient, and nothing else
             detail = f"{environment.compartment.reference}: {error.__class__.__name__}: {error}"
             return Outcome(None, "error", f"the evaluation failed unexpectedly: {detail}"[:500])
         if outcome.value is False and rule.presence is not None:

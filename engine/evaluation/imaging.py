@@ -12,13 +12,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from engine.data.dicomweb.uids import valid_uid
 from engine.evaluation.records import ImagingLink, PatientIdentifier, Series, changed
 from engine.evaluation.verdict import Role
 
 Resource = dict[str, Any]
 Resolve = Callable[[str], "Resource | None"]
 
-_UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*")
 _ODD_COMPONENT = re.compile(r"[.\n](?:0\d|[.\n])")
 MAX_UID = 64
 DICOM_UID = "urn:dicom:uid"
@@ -30,11 +30,6 @@ _STATUS_NOTES = {
     "unknown": "the status of the study is unknown",
     "inactive": "the study is inactive",
 }
-
-
-def valid_uid(text: str) -> bool:
-    """Whether a text is a DICOM UID: digits and single dots, no leading zeros, at most 64 characters."""
-    return len(text) <= MAX_UID and _UID.fullmatch(text) is not None
 
 
 def normalise_uid(text: Any) -> tuple[str | None, str | None]:

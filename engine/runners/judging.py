@@ -10,16 +10,17 @@ import msgspec
 from engine.compiler.cql.compiled import check_parameters
 from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.rules import RuleSet
+from engine.data.bulk.records import Position
 from engine.data.compartment import Compartment
 from engine.evaluation.evaluator import Evaluator, Options
-from engine.evaluation.records import line_of_verdict
+from engine.evaluation.records import Verdict, line_of_verdict
 from engine.output.summary import SummaryWriter
 
 
 class Judged(msgspec.Struct, array_like=True, gc=False):
     """The verdicts on one patient. `place` orders patients as the data does; `verdicts` are (artifact number, verdict, first deciding criterion)."""
 
-    place: tuple[int, int, int]
+    place: Position
     patient: str
     verdicts: list[tuple[int, str, str | None]]
     lines: bytes
@@ -50,13 +51,15 @@ class Judge:
         self._buffer.truncate()
         return text
 
-    def __call__(self, compartment: Compartment, place: tuple[int, int, int] = (0, 0, 0)) -> Judged:
-        """The verdicts as they are written."""
+    def __call__(self, compartment: Compartment, place: Position = (0, 0, 0)) -> Judged:
+        """A patient judged."""
+        return self.written(compartment.reference, [evaluator(compartment) for evaluator in self.evaluators], place)
+
+    def written(self, patient: str, verdicts: Sequence[Verdict], place: Position = (0, 0, 0)) -> Judged:
+        """Verdicts on a patient, one a rule set, as they are written."""
         found: list[tuple[int, str, str | None]] = []
         lines: list[bytes] = []
-        patient = compartment.reference
-        for number, evaluator in enumerate(self.evaluators):
-            verdict = evaluator(compartment)
+        for number, verdict in enumerate(verdicts):
             found.append((number, verdict.verdict, verdict.deciding[0] if verdict.deciding else None))
             lines.append(line_of_verdict(verdict))
             self._summary.write(verdict)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from engine.compiler.reading import ReadPlan, reading_plan
 from engine.data.bulk.line_numbers import with_lines
@@ -29,6 +29,7 @@ from engine.output.fhir_group import group_of
 from engine.output.lines import line_of
 from engine.output.run_record import ArtifactCounts, InputFile, Resources, RunRecord, UsedValueSet
 from engine.runners.bulk import BulkRun, Counts, Progress, in_place
+from engine.runners.collector import relaxed
 from engine.runners.criteria import Criteria, PathLike
 from engine.runners.judging import Judge, Judged
 from engine.runners.screening import Data, Tally, compartments, evaluation_time, files_of, sha256_of
@@ -40,6 +41,8 @@ HASHED = 64 << 20
 UNPACKED = 8  # how much larger a packed file is taken to be
 SPREAD = 12  # how much more memory a bucket's patients need than their records
 MOST_BUCKETS = 500
+if TYPE_CHECKING:
+    from engine.runners.confirming import RequiredImages
 
 
 @dataclass(slots=True)
@@ -47,7 +50,7 @@ class RunOptions:
     """Options of a run; see `screen` for what they mean.
 
     `jobs` are processes (0: one a core), `memory` bytes that the run may use (None: a quarter of the machine), `validate` has every line parsed, `resume` goes
-    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size.
+    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size. With `images`, images count only where archives hold them.
     """
 
     now: str | None = None
@@ -63,6 +66,7 @@ class RunOptions:
     validate: bool = False
     resume: bool = False
     hash_data: bool = False
+    images: RequiredImages | None = None
 
 
 @dataclass(slots=True)
@@ -108,6 +112,18 @@ def run(
     `progress` is told how far the run is. Raises OSError where a folder cannot be read or written, ValueError where there is nothing to resume or what was
     begun is another run, WorkerLost where processes are killed again and again.
     """
+    with relaxed():
+        return _run(criteria, criteria_paths, data, out, options, progress)
+
+
+def _run(
+    criteria: Criteria,
+    criteria_paths: Sequence[PathLike],
+    data: Sequence[Data],
+    out: Path,
+    options: RunOptions,
+    progress: Progress | None,
+) -> RunResult:
     started = dt.datetime.now(dt.UTC)
     out.mkdir(parents=True, exist_ok=True)
     source = _source(criteria, criteria_paths, data, out, options, progress)
@@ -179,10 +195,14 @@ def _source(
     paths = [item for item in data if isinstance(item, (str, Path))]
     workspace = Workspace(out)
     if len(paths) != len(data):
+        if options.images is not None:
+            raise ValueError("--require-images works with files; export the patients of the server first")
         if options.resume:
             raise ValueError("--resume goes on with files; patients of a server are searched anew")
         return _searched(criteria, data, options)
     plan = reading_plan(criteria.rules, criteria.terminology)
+    if options.images is not None:
+        return _small(criteria, paths, plan.with_instances(), options)
     size = sum(_size(path) * (UNPACKED if path.name.lower().endswith(PACKED) else 1) for path in files_of(paths))
     if size <= SMALL and not (options.resume and workspace.exists()):
         workspace.remove()
@@ -211,7 +231,12 @@ def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, option
         found.add(reader.collected)
         return found
 
-    judged = (judge(compartment, place) for place, compartment in reader.patients())
+    if options.images is not None:
+        rules, settings = criteria.rules, _options(criteria, options, moment)
+        found = options.images.verdicts(rules, settings, (compartment for _, compartment in reader.patients()))
+        judged = (judge.written(compartment.reference, verdicts) for compartment, verdicts in found)
+    else:
+        judged = (judge(compartment, place) for place, compartment in reader.patients())
     return _Source(judged, lambda: with_lines(in_place(problems, reader.files)), counts, moment)
 
 
@@ -314,6 +339,7 @@ def _recorded(options: RunOptions) -> dict[str, str | bool | int | list[str] | N
         "strict_cql": options.strict_cql,
         "parameters": list(options.parameter_texts),
         "validate": options.validate,
+        "require_images": options.images is not None,
         **options.terminology,
     }
 

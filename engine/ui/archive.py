@@ -27,12 +27,23 @@ def add_archive_options(command: argparse.ArgumentParser, *, endpoints: bool = T
         )
     else:
         group.add_argument("--dicomweb", metavar="URL", required=True, help="DICOMweb base of the archive")
-    connection_options(command, group)
+    connection_options(group)
 
 
-def connection_options(command: argparse.ArgumentParser, group: Any = None) -> None:
+def add_required_images(command: argparse.ArgumentParser) -> None:
+    """The options of a screening whose images have to be held."""
+    group = command.add_argument_group("images that have to be held")
+    group.add_argument(
+        "--require-images", action="store_true", help="let images count only where the archive holds them"
+    )
+    group.add_argument(
+        "--ignore-endpoints", action="store_true", help="ask --dicomweb even where the data names another archive"
+    )
+    connection_options(group)
+
+
+def connection_options(group: Any) -> None:
     """The options of the connection alone."""
-    group = group if group is not None else command.add_argument_group("the archive")
     group.add_argument("--user", metavar="NAME", help=f"basic authentication; the password is read from {PASSWORD}")
     group.add_argument("--password-file", type=Path, metavar="FILE", help="file that holds the password")
     group.add_argument(

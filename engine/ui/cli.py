@@ -22,6 +22,7 @@ from engine.compiler.fhirpath import compile_fhirpath
 from engine.data.versions import version_of
 from engine.output.schema import json_schema
 from engine.runners.screening import evaluation_time
+from engine.ui.archive import add_required_images
 from engine.ui.check import check_command
 from engine.ui.cql import add_commands
 from engine.ui.export import add_command as add_export
@@ -111,6 +112,7 @@ def _screen(commands: Any) -> None:
     command.add_argument(
         "--dicomweb", metavar="URL", help="DICOMweb base to link images to where the data names no archive"
     )
+    add_required_images(command)
     command.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a CQL parameter, in CQL"
     )

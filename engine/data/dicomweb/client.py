@@ -100,9 +100,10 @@ class Client:
         return self._again(url, once)
 
     def chunks(self, response: BaseHTTPResponse, url: str, size: int = 1 << 16) -> Iterator[bytes]:
-        """The body of an open answer. Raises ArchiveFailure where it breaks off."""
+        """The body of an open answer, as it comes: what arrived before it broke off is not lost. Raises ArchiveFailure where it does."""
         try:
-            yield from response.stream(size, decode_content=True)
+            while chunk := response.read1(size, decode_content=True):
+                yield chunk
         except (self.urllib3.exceptions.HTTPError, OSError) as error:
             raise self._failure(error, url) from None
 
