@@ -51,6 +51,9 @@ class ValueSet:
     name: str | None = None
     codesystems: tuple[CodeSystem, ...] = ()
 
+    def __hash__(self) -> int:  # value sets are looked up for every code that is tested: by their url alone, fast
+        return hash(self.id)
+
 
 @dataclass(frozen=True, slots=True)
 class Ratio:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from engine.algebra.expansion import Member
+
 Json = dict[str, Any]
+_EXTENSIONS = "http://hl7.org/fhir/StructureDefinition/"
+_UNCLOSED = (f"{_EXTENSIONS}valueset-unclosed", f"{_EXTENSIONS}valueset-toocostly")
+_GROUPING = ("grouped-by", "part-of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +21,9 @@ class Filter:
     property: str
     operator: str
     value: str
+
+    def __str__(self) -> str:
+        return f"{self.property} {self.operator} {self.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,36 +39,65 @@ class Part:
 
 @dataclass(slots=True)
 class ValueSetRecord:
-    """A value set. `expansion` are its codes (system, code) where the resource lists them all, None where it does not."""
+    """A value set. `expansion` are the codes that the resource lists as such, None where it lists none.
+
+    `partial` says why there may be more of them; `made_with` are the versions of code systems that they were taken from.
+    """
 
     url: str
     version: str | None
     status: str | None
     name: str | None
-    expansion: frozenset[tuple[str | None, str | None]] | None
-    partial: bool
+    expansion: frozenset[Member] | None
+    partial: str | None
     include: tuple[Part, ...] = ()
     exclude: tuple[Part, ...] = ()
     identifiers: tuple[str, ...] = ()
+    active_only: bool = False
+    made_with: dict[str, frozenset[str]] = field(default_factory=dict)
+    origin: str = ""
+
+    @property
+    def key(self) -> str:
+        """`url|version`, or the url alone."""
+        return f"{self.url}|{self.version}" if self.version else self.url
 
 
-@dataclass(slots=True)
+@dataclass
 class CodeSystemRecord:
     """A code system: its codes with their parents and properties; `complete` where it lists all that there are."""
 
     url: str
     version: str | None
+    status: str | None
     complete: bool
-    case_sensitive: bool
     parents: dict[str, set[str]] = field(default_factory=dict)
     properties: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
+    @cached_property
+    def children(self) -> dict[str, list[str]]:
+        """The codes directly below each code that has any."""
+        found: dict[str, list[str]] = {}
+        for code, parents in self.parents.items():
+            for parent in parents:
+                found.setdefault(parent, []).append(code)
+        return found
 
-def value_set(resource: Json) -> ValueSetRecord:
+    @cached_property
+    def inactive(self) -> frozenset[str]:
+        """The codes that are no longer in use."""
+        return frozenset(
+            code
+            for code, values in self.properties.items()
+            if "true" in values.get("inactive", ()) or {"retired", "inactive"} & set(values.get("status", ()))
+        )
+
+
+def value_set(resource: Json, origin: str = "") -> ValueSetRecord:
     """A ValueSet resource. Raises ValueError where it has no url."""
     if not resource.get("url"):
         raise ValueError("the value set has no url")
-    codes, partial = _expansion(resource.get("expansion"))
+    codes, partial, made_with = _expansion(resource.get("expansion"))
     compose = resource.get("compose") or {}
     identifiers = tuple(str(i.get("value")) for i in resource.get("identifier") or () if i.get("value"))
     return ValueSetRecord(
@@ -72,22 +110,49 @@ def value_set(resource: Json) -> ValueSetRecord:
         tuple(_part(x) for x in compose.get("include") or ()),
         tuple(_part(x) for x in compose.get("exclude") or ()),
         identifiers,
+        compose.get("inactive") is False,
+        made_with,
+        origin,
     )
 
 
-def _expansion(data: Any) -> tuple[frozenset[tuple[str | None, str | None]] | None, bool]:
+def _expansion(data: Any) -> tuple[frozenset[Member] | None, str | None, dict[str, frozenset[str]]]:
+    """The codes of an expansion, why there may be more, and the versions of code systems that it was made with."""
     if not isinstance(data, dict):
-        return None, False
-    found: set[tuple[str | None, str | None]] = set()
-    stack = list(data.get("contains") or ())
+        return None, None, {}
+    found: list[Member] = []
+    versions: set[tuple[str, str]] = set()
+    count = 0
+    stack = [data.get("contains") or ()]
     while stack:
-        item = stack.pop()
-        if item.get("code") and not item.get("abstract"):
-            found.add((item.get("system"), item["code"]))
-        stack.extend(item.get("contains") or ())
+        for item in stack.pop():
+            count += 1
+            code = item.get("code")
+            if code is not None and not item.get("abstract"):
+                system = item.get("system")
+                found.append((system, code))
+                version = item.get("version")
+                if version is not None:
+                    versions.add((system, version))
+            inner = item.get("contains")
+            if inner:
+                stack.append(inner)
+    for parameter in data.get("parameter") or ():
+        if parameter.get("name") in ("version", "used-codesystem"):
+            system, _, version = str(parameter.get("valueUri") or parameter.get("valueCanonical") or "").partition("|")
+            if version:
+                versions.add((system, version))
+    made_with: dict[str, frozenset[str]] = {}
+    for system, version in versions:
+        made_with[system] = made_with.get(system, frozenset()) | {version}
+    partial = None
     total = data.get("total")
-    partial = isinstance(total, int) and total > len(found) and bool(data.get("offset") is not None or found)
-    return frozenset(found), partial
+    if isinstance(total, int) and total > count and (count or data.get("offset") is not None):
+        partial = f"its expansion lists only {count} of its {total} codes"
+    for extension in data.get("extension") or ():
+        if extension.get("url") in _UNCLOSED and extension.get("valueBoolean") is not False:
+            partial = partial or "its expansion says of itself that it does not list all of its codes"
+    return frozenset(found), partial, made_with
 
 
 def _part(data: Json) -> Part:
@@ -101,24 +166,30 @@ def _part(data: Json) -> Part:
     )
 
 
-def code_system(resource: Json) -> CodeSystemRecord:
-    """A CodeSystem resource; nested concepts and `parent` and `child` properties give the hierarchy. Raises ValueError without url."""
+def code_system(resource: Json) -> CodeSystemRecord | None:
+    """A CodeSystem resource, None where it lists no codes of its own (content `not-present`, `supplement`). Raises ValueError without url.
+
+    Nested concepts, and the properties `parent` and `child`, give the hierarchy; nesting that only groups (hierarchyMeaning
+    `grouped-by`, `part-of`) gives none, since it says nothing of subsumption.
+    """
     if not resource.get("url"):
         raise ValueError("the code system has no url")
+    if resource.get("content") in ("not-present", "supplement"):
+        return None
     found = CodeSystemRecord(
-        str(resource["url"]),
-        resource.get("version"),
-        resource.get("content") == "complete",
-        resource.get("caseSensitive", True) is not False,
+        str(resource["url"]), resource.get("version"), resource.get("status"), resource.get("content") == "complete"
     )
+    nested = resource.get("hierarchyMeaning") not in _GROUPING
     stack: list[tuple[Json, str | None]] = [(item, None) for item in resource.get("concept") or ()]
     while stack:
         item, parent = stack.pop()
         code = str(item.get("code"))
         parents = found.parents.setdefault(code, set())
-        if parent is not None:
+        if parent is not None and nested:
             parents.add(parent)
         properties = found.properties.setdefault(code, {})
+        if item.get("display") is not None:
+            properties.setdefault("display", []).append(str(item["display"]))
         for entry in item.get("property") or ():
             value = next((entry[key] for key in entry if key.startswith("value")), None)
             text = value.get("code") if isinstance(value, dict) else value

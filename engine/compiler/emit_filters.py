@@ -35,7 +35,8 @@ CODE_PATHS = frozenset(("code", "medication", "concept", "vaccineCode", "type"))
 def tests_code(node: Node) -> bool:
     """Whether a clause tests what a record is about (its code), rather than something recorded about it."""
     return any(
-        below.kind == "Property" and below.attrs["path"] == "coding" and _about(below.operands[0])
+        (below.kind == "MemberOf" or (below.kind == "Property" and below.attrs["path"] == "coding"))
+        and _about(below.operands[0])
         for below in node.walk()
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.compiler.elm import ANY, Node
+from engine.compiler.emit_filters import report_unknown
 from engine.compiler.emitter import Body, Emitter, emits_each, emits_value
 
 E = Emitter
@@ -59,7 +60,24 @@ emits_value("TypeInfo")(_mapped("type_info(M, {0})"))
 emits_value("GetValue")(_mapped("get_value({0})"))
 emits_value("ConformsTo")(_mapped("conforms_to(M, {0})"))
 emits_value("HtmlChecks")(_mapped("html_checks({0})"))
-emits_value("MemberOf")(_mapped("ev.member_of({0})"))
+
+
+@emits_value("MemberOf")
+def _member_of(e: E, node: Node) -> str:
+    value, url = (e.temp(e.value(operand)) for operand in node.operands)
+    out = e.temp(f"(None if {value} is None else ev.member_of({value}, {url}))")
+    if e.traced:
+        report_unknown(e, node, out, [(None, value), (None, f"ev.value_set({url})")])
+    return out
+
+
+@emits_value("SubsumesCode")
+def _subsumes(e: E, node: Node) -> str:
+    general, special = (e.temp(e.value(operand)) for operand in node.operands)
+    out = e.temp(f"(None if {general} is None or {special} is None else ev.subsumes({general}, {special}))")
+    if e.traced:
+        report_unknown(e, node, out, [(None, general), (None, f"coded({special})")])
+    return out
 
 
 @emits_value("HasValue")

@@ -16,6 +16,7 @@ from engine.compiler.elm import Node
 from engine.compiler.emitter import Emitter
 from engine.compiler.fhirpath_functions import FhirPathTranslator
 from engine.compiler.fhirpath_parser import parse
+from engine.compiler.membership import Codes, Membership
 from engine.compiler.program import Program
 from engine.compiler.references import References
 from engine.compiler.runtime import Environment
@@ -85,14 +86,18 @@ class Expression:
         timezone: str = "UTC",
         resolve: Callable[[str], dict[str, Any] | None] | None = None,
         trace: list[tuple[str, list[Any]]] | None = None,
+        terminology: Codes | None = None,
     ) -> list[Item]:
         """Evaluate on one resource (decoded JSON; decimals as Decimal) and return the items with their types.
 
         `now` defaults to the clock in `timezone`. `resolve` finds references beyond the resource itself (contained
-        resources, and the entries of a Bundle, are found without). Raises EvaluationError.
+        resources, and the entries of a Bundle, are found without). `terminology` answers memberOf, subsumes and subsumedBy.
+        Raises EvaluationError.
         """
         resolver = References(resource, resolve).find if self._resolves else None
-        environment = Environment(now, timezone, variables, resolver, trace)
+        environment = Environment(
+            now, timezone, variables, resolver, trace, None if terminology is None else Membership(terminology)
+        )
         try:
             result = self._function(environment, resource)
         except Exception as error:

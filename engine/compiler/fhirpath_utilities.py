@@ -99,14 +99,24 @@ def _member_of(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     return Node("MemberOf", (t.box(t.singleton(source)), t.text_argument(tree, env)), types=BOOLEAN)
 
 
+def _subsumption(name: str) -> None:
+    @function(name, 1)
+    def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+        mine, other = t.box(t.singleton(source)), t.box(t.singleton(t.expression(tree.arguments[0], env)))
+        pair = (mine, other) if name == "subsumes" else (other, mine)
+        return Node("SubsumesCode", pair, types=BOOLEAN)
+
+
+for _name in ("subsumes", "subsumedBy"):
+    _subsumption(_name)
+
+
 def _unsupported(name: str, why: str) -> None:
     @function(name, 0, 255)
     def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
         raise t.fail("unsupported", f"{name}() is not supported: {why}", tree.name_span)
 
 
-for _name in ("subsumes", "subsumedBy"):
-    _unsupported(_name, "it needs a code system with its hierarchy")
 for _name in ("elementDefinition", "slice", "checkModifiers"):
     _unsupported(_name, "it needs the StructureDefinitions of profiles")
 _unsupported("hasTemplateIdOf", "it is defined for CDA documents, which are not read here")

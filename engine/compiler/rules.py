@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from engine.algebra.clinical import ValueSet
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
 from engine.artifacts.libraries import LibraryStore
 from engine.artifacts.models import Model, load_model
@@ -26,6 +27,7 @@ from engine.artifacts.records import (
     TypeAndValueDefinition,
 )
 from engine.compiler.cql.criterion import CqlCode, CqlCriteria
+from engine.compiler.cql.value_sets import ValueSetUse
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Emitter
 from engine.compiler.fhirpath import translate_fhirpath
@@ -87,6 +89,16 @@ class Code:
     def where(self, error: EvaluationError) -> str:
         """The place of an error in words, empty where it is not known."""
         return "" if error.span is None else f" in `{self.text[error.span.start : error.span.end][:80]}`"
+
+    def value_sets(self) -> dict[str, list[ValueSetUse]]:
+        """The value sets that `memberOf` names, and where."""
+        found: dict[str, list[ValueSetUse]] = {}
+        for below in self.node.walk():
+            url = below.operands[1].attrs.get("value") if below.kind == "MemberOf" else None
+            if isinstance(url, str):
+                use = ValueSetUse(ValueSet(url), self.program.source, below.span)
+                found.setdefault(url, []).append(use)
+        return found
 
     def reads(self) -> dict[str, DataRequirement]:
         """What data the expression reads, by resource type."""

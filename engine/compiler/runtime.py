@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from engine.algebra.clinical import ValueSet
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.element import (
     SYSTEM_TYPE,
@@ -37,6 +38,7 @@ from engine.algebra.operators import collection, comparison, navigation
 from engine.algebra.operators.string import join
 from engine.algebra.operators.table import OPERATORS
 from engine.algebra.temporal import Date, DateTime, Time
+from engine.compiler.membership import Membership, coded
 from engine.compiler.typing import argument_cost
 
 NONE = (None,)
@@ -48,7 +50,7 @@ class Environment:
     `now` is an aware datetime; `resolver` maps a reference, and the object that holds it, to a resource or None.
     """
 
-    __slots__ = ("_moment", "_timezone", "resolver", "traces", "variables")
+    __slots__ = ("_moment", "_timezone", "membership", "resolver", "traces", "variables")
 
     def __init__(
         self,
@@ -57,7 +59,9 @@ class Environment:
         variables: Mapping[str, Any] | None = None,
         resolver: Callable[[str, Any], dict[str, Any] | None] | None = None,
         traces: list[tuple[str, list[Any]]] | None = None,
+        membership: Membership | None = None,
     ) -> None:
+        self.membership = membership
         self._moment = now
         self._timezone = timezone
         self.variables: Mapping[str, Any] = variables if variables is not None else {}
@@ -106,8 +110,22 @@ class Environment:
         return self.resolver(value, holder)
 
     def member_of(self, value: Any, url: str | None) -> bool | None:
-        """Membership in a value set; without terminology it cannot be told."""
-        raise EvaluationError("no-terminology", f"memberOf({url!r}) needs the value set, and none was given")
+        """Membership in a value set (FHIR: memberOf). Raises EvaluationError `no-terminology`, `missing-valueset`."""
+        if url is None:
+            return None
+        if self.membership is None:
+            raise EvaluationError("no-terminology", f"memberOf({url!r}) needs the value set, and none was given")
+        return self.membership.member_of(value, url)
+
+    def subsumes(self, general: Any, special: Any) -> bool | None:
+        """Whether a Coding or CodeableConcept is or subsumes another (FHIR: subsumes). Raises EvaluationError `no-terminology`."""
+        if self.membership is None:
+            raise EvaluationError("no-terminology", "subsumption needs the code system, and none was given")
+        return self.membership.subsumes(coded(general), coded(special))
+
+    def value_set(self, url: str | None) -> ValueSet | None:
+        """The value set that memberOf names, where its answer is reported."""
+        return None if url is None else ValueSet(url)
 
 
 def box(value: Any, type_name: str) -> Any:
@@ -356,6 +374,7 @@ NAMES: dict[str, Any] = {
             navigation.primitives,
             navigation.type_info,
             children_all,
+            coded,
             conforms_to,
             dispatch,
             get_value,

@@ -26,17 +26,22 @@ SHARED = frozenset(
 
 
 @dataclass(slots=True)
-class _Patient:
+class CohortPatient:
+    """A patient, known by a key, with the resources about them; `place` is where they first appear."""
+
     key: str
     loaded: Loaded | None
+    place: int
     resources: list[Loaded] = field(default_factory=list)
 
 
 class Cohort:
     """Everything read, by patient. `add` what was read, then iterate over `compartments`."""
 
-    def __init__(self, model: Model, on_problem: OnProblem) -> None:
+    def __init__(self, model: Model, on_problem: OnProblem, beyond: Cohort | None = None) -> None:
+        """`beyond` holds what references may lead to besides: resources of no patient."""
         self.model = model
+        self.beyond = beyond
         self.on_problem = on_problem
         self._by_key: dict[str, Loaded] = {}
         self._anonymous: list[Loaded] = []
@@ -79,6 +84,10 @@ class Cohort:
             warning=True,
         )
 
+    def delete(self, names: Iterable[str]) -> None:
+        """Take in deletions, as `Type/id`."""
+        self._deleted.update(names)
+
     def _key(self, loaded: Loaded) -> str | None:
         assert loaded.resource is not None
         name = f"{loaded.resource['resourceType']}/{loaded.resource['id']}" if loaded.resource.get("id") else None
@@ -96,6 +105,7 @@ class Cohort:
             Problem(
                 file=loaded.file,
                 line=loaded.line,
+                offset=loaded.offset,
                 entry=loaded.entry,
                 resource=loaded.name,
                 code=code,
@@ -108,9 +118,14 @@ class Cohort:
     # -- giving out
 
     def compartments(self) -> Iterator[Compartment]:
-        """Patients with their resources, in the order in which they first appear."""
+        """Patients with their resources, in the order of the Patient resources (a patient without one: of the first record)."""
+        for patient, reference in self.patients():
+            yield self.compartment(patient, reference)
+
+    def patients(self) -> Iterator[tuple[CohortPatient, str]]:
+        """Patients and how each is named, in order."""
         everything = self._surviving()
-        patients: dict[str, _Patient] = {}
+        patients: dict[str, CohortPatient] = {}
         for loaded in everything:
             assert loaded.resource is not None
             self._owner[id(loaded.resource)] = loaded
@@ -127,12 +142,13 @@ class Cohort:
                         self._identifiers.setdefault((identifier.get("system"), value), []).append(key)
                         self._identifiers.setdefault((None, value), []).append(key)
         order = patients
-        for loaded in everything:
+        for place, loaded in enumerate(everything):
             assert loaded.resource is not None
             kind = loaded.resource["resourceType"]
             if kind == "Patient":
                 key = self._key(loaded) or f"Patient/{id(loaded.resource)}"
-                order.setdefault(key, _Patient(key, None)).loaded = loaded
+                patient = order.setdefault(key, CohortPatient(key, None, place))
+                patient.loaded, patient.place = loaded, place
                 continue
             subjects = self._subjects(loaded)
             if not subjects and kind not in SHARED:
@@ -140,13 +156,13 @@ class Cohort:
                     loaded, "no-patient", f"{loaded.name} is linked to no patient; it is not used", hint=_LINK_HINT
                 )
             for key in subjects:
-                order.setdefault(key, _Patient(key, None)).resources.append(loaded)
+                order.setdefault(key, CohortPatient(key, None, place)).resources.append(loaded)
         names: dict[str, int] = {}
         for patient in order.values():
             names[_short(patient)] = names.get(_short(patient), 0) + 1
-        for patient in order.values():
+        for patient in sorted(order.values(), key=lambda patient: patient.place):
             short = _short(patient)
-            yield self._compartment(patient, short if names[short] == 1 else patient.key)
+            yield patient, short if names[short] == 1 else patient.key
 
     def _surviving(self) -> list[Loaded]:
         """What is left after duplicates and deletions, in the order of the data."""
@@ -158,7 +174,7 @@ class Cohort:
                 out.append(loaded)
         return out
 
-    def _compartment(self, patient: _Patient, reference: str) -> Compartment:
+    def compartment(self, patient: CohortPatient, reference: str) -> Compartment:
         resources: dict[str, list[Resource]] = {}
         origins: dict[int, Origin] = {}
         for loaded in patient.resources:
@@ -258,6 +274,8 @@ class Cohort:
         """Resolve a reference as it stands in a resource; a version that is named must be the one at hand."""
         loaded = self._owner.get(id(from_resource)) if from_resource is not None else None
         found = self._lookup(reference, loaded)
+        if found is None and self.beyond is not None:
+            found = self.beyond._lookup(reference, loaded)
         if found is None or found.resource is None:
             return None
         match = RESTFUL.fullmatch(reference)
@@ -273,7 +291,7 @@ class Cohort:
 _LINK_HINT = "a record needs a reference to a Patient in its subject (or patient) element"
 
 
-def _short(patient: _Patient) -> str:
+def _short(patient: CohortPatient) -> str:
     resource = patient.loaded.resource if patient.loaded is not None else None
     if resource is not None and resource.get("id"):
         return f"Patient/{resource['id']}"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.algebra.diagnostic import EvaluationError
 
 Resource = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a resource was read: file, bundle entry or line, and the entry's fullUrl."""
 
     file: str

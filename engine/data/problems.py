@@ -14,6 +14,9 @@ class Problem(BaseModel):
 
     file: str | None = Field(None, description="file that the problem is in")
     line: int | None = Field(None, description="one-based line (NDJSON)")
+    offset: int | None = Field(
+        None, description="zero-based byte offset of the line in the file, decompressed (NDJSON)"
+    )
     entry: int | None = Field(None, description="zero-based index of the bundle entry or array item")
     resource: str | None = Field(None, description="resource concerned, as Type/id")
     element: str | None = Field(None, description="element concerned")

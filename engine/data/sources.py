@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from engine.data.manifest import MANIFEST, listed_files, noted_problems
 from engine.data.problems import Problem
 
 Resource = dict[str, Any]
@@ -21,7 +22,7 @@ SUFFIXES = (".json", ".ndjson", ".jsonl", ".json.gz", ".ndjson.gz", ".jsonl.gz")
 
 @dataclass(slots=True)
 class Loaded:
-    """One resource and where it came from; `deleted` is `Type/id` of a resource that a DELETE entry removes."""
+    """One resource and where it came from: file, bundle entry, line, byte offset of the line; `deleted` is `Type/id` of a resource that a DELETE entry removes."""
 
     resource: Resource | None
     file: str
@@ -29,6 +30,8 @@ class Loaded:
     line: int | None = None
     full_url: str | None = None
     deleted: str | None = None
+    offset: int | None = None
+    file_number: int = 0
 
     @property
     def name(self) -> str:
@@ -43,6 +46,14 @@ def data_files(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[P
     """The data files that paths name; folders are walked in the order of their names."""
     for item in paths:
         path = Path(item)
+        if path.is_dir() or path.name == MANIFEST:
+            manifest = path / MANIFEST if path.is_dir() else path
+            listed = listed_files(manifest)
+            if listed is not None:
+                for text in noted_problems(manifest):
+                    on_problem(Problem(file=str(manifest), code="incomplete-export", message=text))
+                yield from _present(listed, on_problem)
+                continue
         if path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.is_file() and p.name.lower().endswith(SUFFIXES))
             if not found:
@@ -54,6 +65,17 @@ def data_files(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[P
             yield path
         else:
             on_problem(Problem(file=str(path), code="not-found", message="this file or folder does not exist"))
+
+
+def _present(listed: list[Path], on_problem: OnProblem) -> Iterator[Path]:
+    """The files that a manifest lists; one that is missing is a problem."""
+    for path in listed:
+        if path.is_file():
+            yield path
+        else:
+            hint = "run the export again: it fetches what is missing"
+            message = "the manifest lists this file, but it is not there"
+            on_problem(Problem(file=str(path), code="not-found", message=message, hint=hint))
 
 
 def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[Loaded]:
@@ -86,16 +108,22 @@ def _decode(raw: bytes, decoder: msgspec.json.Decoder[Any]) -> tuple[Any, str | 
 
 
 def _lines(raw: bytes, file: str, decoder: msgspec.json.Decoder[Any], on_problem: OnProblem) -> Iterator[Loaded]:
+    offset = -1
+    size = 0
     for number, line in enumerate(raw.split(b"\n"), start=1):
+        offset += size + 1
+        size = len(line)
         line = line.strip()
         if not line:
             continue
         data, why = _decode(line, decoder)
         if why is not None:
-            on_problem(Problem(file=file, line=number, code="invalid-json", message=f"not valid JSON: {why}"))
+            on_problem(
+                Problem(file=file, line=number, offset=offset, code="invalid-json", message=f"not valid JSON: {why}")
+            )
             continue
-        for loaded in _unpack(data, file, on_problem, number):
-            loaded.line = number
+        for loaded in unpack(data, file, on_problem, number):
+            loaded.line, loaded.offset = number, offset
             yield loaded
 
 
@@ -105,10 +133,10 @@ def _document(raw: bytes, file: str, decoder: msgspec.json.Decoder[Any], on_prob
         hint = "if this is NDJSON, name the file .ndjson" if b"}\n{" in raw[:1_000_000] else None
         on_problem(Problem(file=file, code="invalid-json", message=f"not valid JSON: {why}", hint=hint))
         return
-    yield from _unpack(data, file, on_problem, None)
+    yield from unpack(data, file, on_problem, None)
 
 
-def _unpack(data: Any, file: str, on_problem: OnProblem, line: int | None) -> Iterator[Loaded]:
+def unpack(data: Any, file: str, on_problem: OnProblem, line: int | None) -> Iterator[Loaded]:
     if isinstance(data, list):
         for index, item in enumerate(data):
             yield from _one(item, file, index, None, on_problem, line)

@@ -1,40 +1,52 @@
-"""Value sets and code systems of a run: which codes a value set has, and what subsumes what (FHIR: Terminology).
+"""The value sets and code systems of a run: which codes a value set has in the version that was asked for, and what subsumes what.
 
-Loads ValueSet and CodeSystem resources from files, folders and bundles. A value set that cannot be expanded whole is kept with what is
-known of it: membership of any other code is then unknown, never false.
+A version comes from the declaration (`valueset ... version`, `url|version`), else from the manifest, else it is the latest active one. A version
+that was asked for and is not there is missing: another one would be another value set. What is missing or known in part leaves codes unknown.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import msgspec
+from typing import Any, Protocol
 
 from engine.algebra.clinical import Code, CodeSystem, ValueSet
 from engine.algebra.diagnostic import Diagnostic
+from engine.algebra.expansion import Expansion, unknown
 from engine.artifacts.libraries import version_key
-from engine.artifacts.terminology import CodeSystemRecord, Filter, Part, ValueSetRecord, code_system, value_set
+from engine.artifacts.manifests import Manifest
+from engine.artifacts.terminology import CodeSystemRecord, ValueSetRecord, code_system, value_set
+from engine.data.code_systems import subsumes
+from engine.data.expanding import Note, Pins, Source, expand
 
-Member = tuple[str | None, str | None]
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+")
+Key = tuple[str, str | None, tuple[CodeSystem, ...]]
 
 
-class Members(frozenset[Member]):
-    """The codes (system, code) of a value set. `complete` is false where there may be more; `why` says so."""
+class TerminologyError(Exception):
+    """A terminology server could not answer: the message says what happened and what to do."""
 
-    complete: bool = True
+
+class Server(Protocol):
+    """Expands value sets that files do not hold; None for one that it does not know. Raises TerminologyError."""
+
+    @property
+    def name(self) -> str: ...
+
+    def expand(self, url: str, version: str | None, systems: dict[str, str]) -> dict[str, Any] | None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Resolution:
+    """A value set as it was resolved: the record and the codes, or why it is missing; `notes` are (code, message)."""
+
+    record: ValueSetRecord | None
+    expansion: Expansion | None
     why: str | None = None
-
-
-def members_of(codes: Iterable[Member], why: str | None = None) -> Members:
-    """Codes as members; with a reason where they may not be all."""
-    found = Members(codes)
-    found.complete, found.why = why is None, why
-    return found
+    notes: list[Note] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -44,9 +56,13 @@ class Terminology:
     value_sets: dict[str, list[ValueSetRecord]] = field(default_factory=dict)
     code_systems: dict[str, list[CodeSystemRecord]] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
-    _expanded: dict[str, Members | None] = field(default_factory=dict)
-    _ancestors: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    manifest: Manifest = field(default_factory=Manifest)
+    server: Server | None = None
+    resolved: dict[Key, Resolution] = field(default_factory=dict)
+    asked: dict[Key, ValueSet] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
+    _notes: list[Note] | None = None
+    _circles: int = 0
 
     # -- filling
 
@@ -55,15 +71,14 @@ class Terminology:
         kind = resource.get("resourceType")
         try:
             if kind == "ValueSet":
-                found = value_set(resource)
-                for key in (found.url, *map(oid_of, (found.url, *found.identifiers))):
-                    if key:
-                        self.value_sets.setdefault(key, []).append(found)
+                self.add_record(value_set(resource, place))
             elif kind == "CodeSystem":
                 system = code_system(resource)
-                self.code_systems.setdefault(system.url, []).append(system)
+                if system is not None:
+                    self.code_systems.setdefault(system.url, []).append(system)
         except (ValueError, TypeError, AttributeError) as error:
-            self.diagnostics.append(Diagnostic("terminology", f"{kind}: {error}", location=place))
+            message = f"{kind}: {error}" if isinstance(error, ValueError) else f"{kind}: it is not built as FHIR wants"
+            self.diagnostics.append(Diagnostic("terminology", message, location=place))
         for entry in resource.get("entry") or ():
             if isinstance(entry, dict) and isinstance(entry.get("resource"), dict):
                 self.add(entry["resource"], place)
@@ -71,36 +86,154 @@ class Terminology:
             if isinstance(contained, dict):
                 self.add(contained, place)
 
-    # -- asking
+    def add_record(self, found: ValueSetRecord) -> None:
+        """A value set, under its url and the OIDs that it has."""
+        for key in dict.fromkeys((found.url, *map(oid_of, (found.url, *found.identifiers)))):
+            if key:
+                self.value_sets.setdefault(key, []).append(found)
+
+    def close(self) -> None:
+        """Ask the server no more: from here on everything is answered from what was read."""
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
+    # -- value sets
+
+    def expansion(self, asked: ValueSet) -> Expansion | None:
+        """The codes of a value set; None where it is missing."""
+        return self.resolve(asked).expansion
+
+    def get(self, url: str, default: Any = None) -> Expansion | Any:
+        """The codes of a value set by `url` or `url|version`; `default` where it is not there."""
+        found = self.expansion(ValueSet(url))
+        return default if found is None else found
+
+    def resolve(self, asked: ValueSet) -> Resolution:
+        """A value set in the version that was asked for, expanded with the versions of code systems that were asked for."""
+        key = key_of(asked)
+        self.asked.setdefault(key, asked)
+        return self._resolved(key)
+
+    def _resolved(self, key: Key) -> Resolution:
+        found = self.resolved.get(key)
+        if found is None:
+            before, circles = self._notes, self._circles
+            self._notes = []
+            try:
+                found = self._resolve(key[0], key[1], Pins(key[2], self.manifest))
+                found.notes = list(dict.fromkeys(self._notes))
+            finally:
+                self._notes = before
+            if not self._open or self._circles == circles:  # inside a circle nothing is known whole yet
+                self.resolved[key] = found
+        return found
+
+    def _note(self, code: str, message: str) -> None:
+        if self._notes is not None:
+            self._notes.append((code, message))
 
     def find(self, url: str, version: str | None) -> ValueSetRecord | None:
-        """A value set by url (or OID) and version; without a version the latest active one."""
+        """A value set among the files by url (or OID) and version; without a version that of the manifest, else the latest active one."""
         if "|" in url and version is None:
             url, _, version = url.partition("|")
-        found = self.value_sets.get(url)
-        if found is None:
-            oid = oid_of(url)
-            found = self.value_sets.get(oid) if oid is not None else None
-        if not found:
+        given = self.value_sets.get(url) or self.value_sets.get(oid_of(url) or "") or []
+        wanted = version or self._pinned(url, given)
+        if wanted is not None:
+            given = [x for x in given if x.version == wanted]
+        versions = {x.version for x in given}
+        if not given:
             return None
-        if version is not None:
-            return next((x for x in found if x.version == version), None)
-        return max(found, key=lambda x: (x.status == "active", version_key(x.version)))
+        best = max(given, key=lambda x: (x.status == "active", version_key(x.version), x.expansion is not None))
+        if len(versions) > 1:
+            self._choice(f"the value set {url}", versions, best.version, best.status)
+        return best
 
-    def get(self, url: str, default: Any = None) -> Members | Any:
-        """The codes of a value set by `url` or `url|version`; `default` where it is not there."""
-        if url not in self._expanded:
-            found = self.find(url, None)
-            self._expanded[url] = None if found is None else self._expand(found)
-        members = self._expanded[url]
-        return default if members is None else members
+    def _pinned(self, url: str, given: list[ValueSetRecord]) -> str | None:
+        """The version that the manifest names, under this url or another of the same value set."""
+        return next((v for x in (url, *(r.url for r in given)) if (v := self.manifest.version(x)) is not None), None)
+
+    def _choice(self, what: str, versions: Iterable[str | None], chosen: str | None, status: str | None) -> None:
+        shown = ", ".join(sorted(x or "without a version" for x in versions))
+        latest = "the latest active one" if status == "active" else "the latest"
+        message = f"{what} is given in several versions ({shown}); {chosen or 'the one without'} is used, {latest}"
+        self._note("valueset-version", message)
+
+    def _resolve(self, url: str, version: str | None, pins: Pins) -> Resolution:
+        record = self.find(url, version)
+        found = self._expanded(record, pins) if record is not None else None
+        if (found is None or not found.complete) and self.server is not None:
+            fetched = self._fetched(url, version or self._pinned(url, []), pins)
+            if fetched is not None:
+                other = self._expanded(fetched, pins)
+                if found is None or other.complete:
+                    record, found = fetched, other
+        if record is None:
+            return Resolution(None, None, self._why(url, version))
+        return Resolution(record, found)
+
+    def _why(self, url: str, version: str | None) -> str:
+        given = self.value_sets.get(url) or self.value_sets.get(oid_of(url) or "") or []
+        wanted = version or self._pinned(url, given)
+        versions = sorted({x.version or "without a version" for x in given})
+        if given and wanted is not None:
+            by = "" if version else " by the manifest"
+            return f"is given in version {', '.join(versions)}, and {wanted} is asked for{by}"
+        return "was not given"
+
+    def _fetched(self, url: str, version: str | None, pins: Pins) -> ValueSetRecord | None:
+        assert self.server is not None
+        try:
+            resource = self.server.expand(url, version, pins.asked())
+            if resource is None:
+                self._note("terminology-server", f"{self.server.name} does not know the value set {url}")
+                return None
+            return value_set({**resource, "url": resource.get("url") or url}, self.server.name)
+        except (TerminologyError, ValueError, TypeError, AttributeError) as error:
+            shown = error if isinstance(error, TerminologyError) else f"{self.server.name}: no usable answer: {error}"
+            self._note("terminology-server", f"the value set {url}: {shown}")
+            return None
+
+    def _expanded(self, record: ValueSetRecord, pins: Pins) -> Expansion:
+        if record.key in self._open:
+            self._circles += 1
+            return unknown(f"{record.url} includes itself")
+        self._open.append(record.key)
+        try:
+            return expand(record, pins, Source(self._imported, self._system, self._note))
+        finally:
+            self._open.pop()
+
+    def _imported(self, canonical: str, pins: Pins) -> Expansion:
+        found = self._resolved(key_of(ValueSet(canonical, codesystems=pins.declared)))
+        for note in found.notes:
+            self._note(*note)
+        if found.expansion is None:
+            return unknown(f"it draws on the value set {canonical}, which {found.why}")
+        return found.expansion
+
+    # -- code systems
 
     def code_system(self, url: str, version: str | None = None) -> CodeSystemRecord | None:
-        """A code system by url and version; without a version the latest."""
-        found = self.code_systems.get(url) or []
-        if version is not None:
-            return next((x for x in found if x.version == version), None)
-        return max(found, key=lambda x: version_key(x.version)) if found else None
+        """A code system by url and version; without a version that of the manifest, else the latest active one."""
+        given = self.code_systems.get(url) or []
+        wanted = version or self.manifest.version(url)
+        if wanted is not None:
+            return next((x for x in given if x.version == wanted), None)
+        best = max(given, key=lambda x: (x.status == "active", version_key(x.version)), default=None)
+        versions = {x.version for x in given}
+        if best is not None and len(versions) > 1:
+            self._choice(f"the code system {url}", versions, best.version, best.status)
+        return best
+
+    def _system(self, url: str, version: str | None) -> tuple[CodeSystemRecord | None, str]:
+        """A code system for an expansion, and why it is not there, or not whole."""
+        found = self.code_system(url, version)
+        wanted = version or self.manifest.version(url)
+        shown = f"{url}|{wanted}" if wanted else url
+        if found is None:
+            return None, f"it selects from the code system {shown}, which was not given"
+        return found, f"the code system {shown} is given only in part"
 
     def in_code_system(self, code: Code, system: CodeSystem) -> bool | None:
         """Whether a code is of a code system; None where its codes are not all known."""
@@ -112,178 +245,24 @@ class Terminology:
         return True if code.code in record.parents else False if record.complete else None
 
     def subsumes(self, general: Code, special: Code) -> bool | None:
-        """Whether a code is another or an ancestor of it; None where the code system is not there (CQL: Subsumes)."""
+        """Whether a code is another or an ancestor of it; None where its code system does not tell, or is not there."""
         if general.system != special.system:
             return False
         if general.code == special.code:
             return True
-        record = self.code_system(general.system or "")
-        if record is None or general.code not in record.parents or special.code not in record.parents:
-            return None
-        return general.code in self.ancestors(record, special.code or "")
-
-    def ancestors(self, record: CodeSystemRecord, code: str) -> frozenset[str]:
-        """All that a code descends from; circles end."""
-        key = (record.url, code)
-        if key not in self._ancestors:
-            found: set[str] = set()
-            stack = list(record.parents.get(code, ()))
-            while stack:
-                parent = stack.pop()
-                if parent not in found:
-                    found.add(parent)
-                    stack.extend(record.parents.get(parent, ()))
-            self._ancestors[key] = frozenset(found)
-        return self._ancestors[key]
-
-    # -- expansion
-
-    def _expand(self, record: ValueSetRecord) -> Members:
-        if record.expansion is not None:
-            return members_of(
-                record.expansion, "its expansion lists only some of its codes" if record.partial else None
-            )
-        key = f"{record.url}|{record.version}"
-        if key in self._open:
-            return members_of((), f"{record.url} includes itself")
-        if not record.include:
-            return members_of((), "it has neither an expansion nor a definition")
-        self._open.append(key)
-        try:
-            found: set[Member] = set()
-            reasons: list[str] = []
-            for part in record.include:
-                codes, why = self._part(part)
-                found |= codes
-                reasons += [why] if why else []
-            for part in record.exclude:
-                codes, why = self._part(part)
-                if why:  # what is excluded is not all known: a code that stays may be one of them
-                    reasons.append(why)
-                    found.clear()
-                found -= codes
-            return members_of(found, reasons[0] if reasons else None)
-        finally:
-            self._open.pop()
-
-    def _part(self, part: Part) -> tuple[set[Member], str | None]:
-        """The codes of an include or exclude, and why they are not all."""
-        found: set[Member] | None = None
-        why: str | None = None
-        for url in part.value_sets:
-            members = self.get(url)
-            if members is None:
-                members = members_of((), f"it draws on the value set {url}, which was not given")
-            why = why or members.why
-            found = set(members) if found is None else found & members
-        if part.system is None:
-            return found or set(), why
-        own, reason = self._of_system(part)
-        return (own if found is None else found & own), why or reason
-
-    def _of_system(self, part: Part) -> tuple[set[Member], str | None]:
-        system = part.system or ""
-        if part.codes is not None:
-            return {(system, code) for code in part.codes}, None
-        record = self.code_system(system, part.version)
-        if record is None:
-            return set(), f"it selects from the code system {system}, which was not given"
-        codes = set(record.parents)
-        for condition in part.filters:
-            chosen = self._filtered(record, condition)
-            if chosen is None:
-                return set(), f"its filter {condition.property} {condition.operator} {condition.value} is not computed"
-            codes &= chosen
-        why = None if record.complete else f"the code system {system} is given only in part"
-        return {(system, code) for code in codes}, why
-
-    def _filtered(self, record: CodeSystemRecord, condition: Filter) -> set[str] | None:
-        """Codes that pass a filter, None for one that is not known (FHIR: FilterOperator)."""
-        operator, value = condition.operator, condition.value
-        everything = record.parents.keys()
-        if condition.property in ("concept", "code") or operator in (
-            "is-a",
-            "descendent-of",
-            "is-not-a",
-            "generalizes",
-        ):
-            below = {code for code in everything if value in self.ancestors(record, code)}
-            hierarchy: dict[str, set[str]] = {
-                "is-a": below | ({value} & everything),
-                "descendent-of": below,
-                "child-of": {code for code, parents in record.parents.items() if value in parents},
-                "is-not-a": set(everything) - below - {value},
-                "generalizes": (set(self.ancestors(record, value)) | {value}) & everything,
-                "=": {value} & everything,
-                "in": set(_listed(value)) & everything,
-                "not-in": set(everything) - set(_listed(value)),
-            }
-            if operator == "regex":
-                return {code for code in everything if _fits(value, code)}
-            return hierarchy.get(operator)
-        texts = {code: record.properties.get(code, {}).get(condition.property, []) for code in everything}
-        tests: dict[str, Any] = {
-            "=": lambda found: value in found,
-            "in": lambda found: bool(set(found) & set(_listed(value))),
-            "not-in": lambda found: not set(found) & set(_listed(value)),
-            "exists": lambda found: bool(found) is (value == "true"),
-            "regex": lambda found: any(_fits(value, text) for text in found),
-        }
-        test = tests.get(operator)
-        return None if test is None else {code for code, found in texts.items() if test(found)}
+        versions = {x.version for x in self.code_systems.get(general.system or "", ())} - {None}
+        named = next((x for x in (general.version, special.version) if x in versions), None)
+        record = self.code_system(general.system or "", named)
+        return None if record is None else subsumes(record, general.code or "", special.code or "")
 
 
-def _listed(value: str) -> list[str]:
-    return [text.strip() for text in value.split(",")]
-
-
-def _fits(pattern: str, text: str) -> bool:
-    try:
-        return re.fullmatch(pattern, text) is not None
-    except re.error:
-        return False
+def key_of(asked: ValueSet) -> Key:
+    """Url, version and pinned code systems of a value set that is asked for; `url|version` counts as both."""
+    url, bar, version = (asked.id or "").partition("|")
+    return url, asked.version or (version if bar else None) or None, asked.codesystems
 
 
 def oid_of(url: str) -> str | None:
     """The OID that a url names: itself, after `urn:oid:`, or at its end, as value sets of the CMS are written."""
     last = url.removeprefix("urn:oid:").rpartition("/")[2]
     return last if _OID.fullmatch(last) and last.count(".") > 2 else None
-
-
-def load_terminology(paths: Iterable[str | Path]) -> Terminology:
-    """Value sets and code systems in files, folders and NDJSON. Raises FileNotFoundError."""
-    found = Terminology()
-    for file in _files(paths):
-        try:
-            raw = file.read_bytes()
-            if b'"ValueSet"' not in raw and b'"CodeSystem"' not in raw:
-                continue
-            lines = raw.splitlines() if file.suffix == ".ndjson" else [raw]
-            for number, line in enumerate(lines, 1):
-                data = msgspec.json.decode(line.removeprefix(b"\xef\xbb\xbf")) if line.strip() else None
-                for resource in data if isinstance(data, list) else [data]:
-                    if isinstance(resource, dict):
-                        found.add(resource, f"{file}:{number}" if len(lines) > 1 else str(file))
-        except (msgspec.DecodeError, OSError) as error:
-            found.diagnostics.append(Diagnostic("invalid-json", f"cannot be read: {error}", location=str(file)))
-    return found
-
-
-def _files(paths: Iterable[str | Path]) -> Iterator[Path]:
-    for given in paths:
-        path = Path(given)
-        if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix in (".json", ".ndjson") and p.is_file())
-        elif path.is_file():
-            yield path
-        else:
-            raise FileNotFoundError(f"{path} does not exist")
-
-
-def missing(needed: Iterable[ValueSet], terminology: Terminology) -> list[ValueSet]:
-    """The value sets that are needed and not there, each once."""
-    found: dict[tuple[str | None, str | None], ValueSet] = {}
-    for value in needed:
-        if terminology.find(value.id or "", value.version) is None:
-            found.setdefault((value.id, value.version), value)
-    return list(found.values())

@@ -16,7 +16,8 @@ from typing import Any, Literal
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.element import to_system
 from engine.compiler.cql.criterion import CqlCode
-from engine.compiler.cql.runtime import NO_CODES, Codes, Run
+from engine.compiler.cql.runtime import Run
+from engine.compiler.membership import NO_CODES, Codes
 from engine.compiler.rules import Code, Rule, RuleSet
 from engine.data.compartment import Compartment
 from engine.evaluation.evidence import evidence_of, patient_evidence
@@ -27,6 +28,7 @@ from engine.version import __version__
 
 Absent = Literal["default", "unknown", "not-met"]
 AnyCode = Code | CqlCode
+LACKING = ("missing-valueset", "incomplete-valueset", "missing-codesystem")
 EXHAUSTIVE = 5
 WORLDS = 64
 
@@ -132,7 +134,7 @@ class Evaluator:
                     if self.options.strict_cql:
                         outcome.value = value
         except EvaluationError as error:
-            if error.code == "missing-valueset":
+            if error.code in LACKING:
                 return Outcome(None, "missing-valueset", error.message)
             return Outcome(None, "error", self.error_text(rule, code, error, environment))
         if outcome.value is None and outcome.reason is None:
@@ -189,6 +191,9 @@ class Evaluator:
         outcome.value = None
         clause = code.clause(doubt.site, doubt.clause)
         row = reference_of(doubt.row)
+        if doubt.why is not None:
+            outcome.reason, outcome.detail = "missing-valueset", f"{row}: {doubt.why}"
+            return
         if doubt.site == CODE_SITE:
             outcome.reason = "missing-value"
             outcome.detail = f"{row} has the code {doubt.code} without a code system"

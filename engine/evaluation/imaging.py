@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
+
 from engine.data.dicomweb.uids import valid_uid
 from engine.evaluation.verdict import ImagingLink, PatientIdentifier, Role, Series
 
@@ -145,8 +147,8 @@ def _series(
         warnings.append(remark)
     own = _bases(item.get("endpoint"), resolve, warnings) if item.get("endpoint") else []
     instances: list[str] = []
-    for instance in _list(item.get("instance")):
-        found, remark = normalise_uid(instance.get("uid"))
+    for text in _instance_uids(item.get("instance")):
+        found, remark = normalise_uid(text)
         if found is None:
             warnings.append(remark or "an instance has no UID")
         elif found in instances:
@@ -163,6 +165,31 @@ def _series(
         instances=instances,
         url=url,
     )
+
+
+class _Instance(msgspec.Struct, gc=False):
+    uid: Any = None
+
+
+_instances = msgspec.json.Decoder(list[_Instance])
+
+
+def _instance_uids(instances: Any) -> list[Any]:
+    """UIDs of the instances of a series as written, which the reader of large exports leaves as JSON text until now."""
+    if instances.__class__ is msgspec.Raw:
+        try:
+            return [instance.uid for instance in _instances.decode(instances)]
+        except msgspec.ValidationError:
+            instances = msgspec.json.decode(instances)
+    return [instance.get("uid") for instance in _list(instances)]
+
+
+def instances_of(series: Resource) -> list[Resource]:
+    """The instances of a series, decoded where the reader of large exports left them as JSON text."""
+    found = series.get("instance")
+    if found.__class__ is msgspec.Raw:
+        found = msgspec.json.decode(found)
+    return [instance for instance in _list(found) if isinstance(instance, dict)]
 
 
 def _merge_series(series: list[Series]) -> list[Series]:

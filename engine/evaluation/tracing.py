@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.algebra.clinical import ValueSet
+from engine.algebra.clinical import Code, CodeSystem, Concept, ValueSet
 from engine.algebra.element import Element, to_decimal, to_system, unit_of
 from engine.algebra.interval import Interval
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
-from engine.compiler.cql.fhir_values import to_code, to_concept
 from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.runtime import Patient, Run
+from engine.compiler.membership import coded
 from engine.compiler.runtime import Environment
 from engine.data.compartment import Compartment
 
@@ -36,6 +36,14 @@ class Doubt:
     row: Any
     clause: int
     code: str | None = None
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """What terminology cannot tell, as a sentence."""
+
+    sentence: str
 
 
 @dataclass(slots=True)
@@ -70,8 +78,9 @@ class PatientEnvironment(Environment):
         variables: Mapping[str, Any] | None = None,
         run: Run | None = None,
     ) -> None:
-        super().__init__(now=now, variables=variables, resolver=self._find)
-        self.run = run
+        self.run = run if run is not None else Run(now)
+        membership = self.run.membership
+        super().__init__(now=now, variables=variables, resolver=self._find, membership=membership)
         self.compartment = compartment
         self.trace_of_run = Trace()
         self._keep: frozenset[DoubtKey] | None = frozenset()
@@ -85,20 +94,7 @@ class PatientEnvironment(Environment):
 
     def for_cql(self) -> CqlPatient:
         """This patient as CQL sees it; definitions are evaluated anew, so that each criterion has its own trace."""
-        if self.run is None:
-            self.run = Run(self.moment)
         return CqlPatient(self.run, self)
-
-    def member_of(self, value: Any, url: str | None) -> bool | None:
-        """Membership in a value set (FHIR: memberOf). Raises EvaluationError `missing-valueset`."""
-        if url is None:
-            return None
-        run = self.for_cql()
-        codes = value.value if value.__class__ is Element else value
-        if codes.__class__ is str:
-            return run.in_value_set(codes, ValueSet(url))
-        concept = to_concept(codes) if codes.__class__ is dict and "coding" in codes else to_code(codes)
-        return run.in_value_set(concept, ValueSet(url))
 
     # -- called by emitted code
 
@@ -158,10 +154,20 @@ class PatientEnvironment(Environment):
         return self._keep is None or key in self._keep
 
     def unknown(self, site: int, left: Any, right: Any) -> None:
-        """A comparison had no answer."""
+        """A comparison, or a question of terminology, had no answer."""
         unknowns = self.trace_of_run.unknowns
         if len(unknowns) < 1000:
-            unknowns.append(Unknown(site, left, right))
+            unknowns.append(Unknown(site, left, self._told(left, right)))
+
+    def _told(self, left: Any, right: Any) -> Any:
+        """The right side of a comparison; of a question of terminology, why it has no answer."""
+        kind = right.__class__
+        if left is None or kind not in (ValueSet, CodeSystem, Code, Concept):
+            return right
+        if kind is ValueSet:
+            return Untold(self.run.membership.why(coded(left), right))
+        lacking = self.run.membership.lacking(coded(left), right)
+        return Untold(lacking or "the code system is not given whole, and does not tell")
 
     # -- references
 
@@ -211,10 +217,20 @@ class CqlPatient(Patient):
         """A coding without a system that would match: a doubt about the row."""
         return self._doubt(Doubt(CODE_SITE, resource, 0, code))
 
+    def unsure(self, resource: Any, why: str) -> bool:
+        """A code of which the value set does not tell: a doubt about the row."""
+        return self._doubt(Doubt(CODE_SITE, resource, 0, why=why))
+
+    def untold(self, *values: Any) -> bool | None:
+        """A question about code systems without an answer: unknown, and reported where it is asked."""
+        return None
+
 
 def reason_of(unknown: Unknown) -> tuple[str, str]:
     """Why a comparison had no answer: a reason from the closed list, and a sentence."""
     left, right = unknown.left, unknown.right
+    if right.__class__ is Untold:
+        return "missing-valueset", right.sentence
     if left is None or right is None:
         return "missing-value", "a value that is compared is not recorded"
     left, right = _bare(left), _bare(right)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from engine.compiler.requirements import DataRequirement
@@ -63,7 +64,7 @@ def type_filters(found: dict[str, DataRequirement]) -> list[str]:
         filters = []
         for path in sorted({p for p, _, _ in requirement.codes}):
             parameter = _parameter(key, path)
-            codes = ",".join(f"{s}|{c}" if s else c for p, s, c in sorted(requirement.codes) if p == path)
+            codes = ",".join(_token(s, c) for p, s, c in sorted(requirement.codes) if p == path)
             filters.append(None if parameter is None else f"{key}?{parameter}={codes}")
         for path, url in sorted(requirement.value_sets):
             parameter = _parameter(key, path)
@@ -71,6 +72,12 @@ def type_filters(found: dict[str, DataRequirement]) -> list[str]:
         if None not in filters:
             out += [text for text in filters if text is not None]
     return out
+
+
+def _token(system: str, code: str) -> str:
+    """A code as a search value; what has a meaning in searches is escaped (FHIR: "Escaping Search Parameters")."""
+    system, code = (re.sub(r"([\\\\,$|])", r"\\\1", text) for text in (system, code))
+    return f"{system}|{code}" if system else code
 
 
 def _parameter(resource_type: str, path: str) -> str | None:

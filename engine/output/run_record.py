@@ -12,11 +12,11 @@ class Record(BaseModel):
 
 
 class InputFile(Record):
-    """A file that was read."""
+    """A file that was read; of a server there is only its address."""
 
     path: str
-    bytes: int
-    sha256: str
+    bytes: int | None = None
+    sha256: str | None = None
 
 
 class ArtifactCounts(Record):
@@ -29,6 +29,17 @@ class ArtifactCounts(Record):
     excluded: int
     undetermined: int
     removed: dict[str, int] = Field(description="criterion id -> patients that it was the first to exclude")
+
+
+class UsedValueSet(Record):
+    """A value set that criteria asked for, as it was used."""
+
+    url: str
+    version: str | None
+    codes: int
+    complete: bool = Field(description="false where more codes may belong to it than are known")
+    digest: str = Field(description="SHA-256 of the codes, whatever the order they were given in")
+    origin: str = Field(description="the file or the server that it came from")
 
 
 class RunRecord(Record):
@@ -44,6 +55,7 @@ class RunRecord(Record):
     options: dict[str, str | bool | list[str] | None]
     criteria: list[InputFile]
     data: list[InputFile]
+    value_sets: list[UsedValueSet] = Field(default_factory=list)
     patients: int
     problems: int
     artifacts: list[ArtifactCounts]

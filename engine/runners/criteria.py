@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.algebra.diagnostic import Diagnostic, Severity
+from engine.algebra.diagnostic import Diagnostic
 from engine.artifacts.libraries import load_libraries
 from engine.artifacts.models import load_model
 from engine.artifacts.reader import ArtifactSet, load_artifacts
-from engine.compiler.cql.criterion import CqlCode, CqlCriteria
-from engine.compiler.rules import Rule, RuleSet, compile_artifact
-from engine.data.terminology import Terminology, load_terminology, missing
+from engine.compiler.cql.criterion import CqlCriteria
+from engine.compiler.rules import RuleSet, compile_artifact
+from engine.data.terminology import Terminology
+from engine.data.terminology_check import check_value_sets
+from engine.data.terminology_files import TerminologyOptions, open_terminology
 
 PathLike = str | Path
 
@@ -41,21 +43,23 @@ def load_criteria(
     libraries: Iterable[PathLike] = (),
     valuesets: Iterable[PathLike] = (),
     allow_missing_valuesets: bool = False,
+    terminology_options: TerminologyOptions | None = None,
 ) -> Criteria:
     """Read and compile the eligibility criteria in files, folders and bundles.
 
     Accepts EvidenceVariable (R4, R4B, R5), Group (R4 to R6) and ResearchStudy that points to either. `fhir_version` is that of
     the *patients* ('r4', 'r4b', 'r5'; default R4): the paths in expressions mean its elements. `variables` declares FHIRPath
     environment variables with their types. CQL libraries are looked for among `paths` and `libraries`,
-    value sets there and in `valuesets`; one that is missing is an error, with `allow_missing_valuesets` a warning. Problems are in `diagnostics`; nothing raises but a path that does not exist
-    (FileNotFoundError) or an unknown version (ValueError).
+    value sets there, in `valuesets`, and where `terminology_options` say (a manifest, a server); one that is missing is an error, with
+    `allow_missing_valuesets` a warning. Problems are in `diagnostics`; nothing raises but a path that does not exist
+    (FileNotFoundError), an unknown version, or terminology options that mean nothing (ValueError).
     """
     model = load_model(fhir_version or "r4")
     found = load_artifacts(list(paths))
     store = load_libraries([*paths, *libraries])
     cql = CqlCriteria(store, model.version)
     rules = []
-    terminology = load_terminology([*paths, *libraries, *valuesets])
+    terminology = open_terminology([*paths, *libraries, *valuesets], terminology_options)
     diagnostics = [*found.diagnostics, *store.diagnostics, *terminology.diagnostics]
     for artifact in found.roots:
         if not artifact.criteria:
@@ -64,23 +68,9 @@ def load_criteria(
         rules.append(compiled)
         diagnostics.extend(compiled.diagnostics)
         for rule in compiled.walk():
-            check_value_sets(rule, terminology, allow_missing_valuesets)
+            if rule.code is not None:
+                needed = rule.code.value_sets()
+                rule.diagnostics += tuple(check_value_sets(needed, terminology, allow_missing_valuesets, rule.location))
             diagnostics.extend(rule.diagnostics)
+    terminology.close()
     return Criteria(tuple(rules), tuple(diagnostics), model.version, found, terminology)
-
-
-def check_value_sets(rule: Rule, terminology: Terminology, allowed: bool) -> None:
-    """Name the value sets that a criterion in CQL needs and that were not given, with the line that needs each."""
-    if not isinstance(rule.code, CqlCode):
-        return
-    needed = rule.code.value_sets()
-    lacking = {(v.id, v.version) for v in missing((v for v, _, _ in needed), terminology)}
-    severity: Severity = "warning" if allowed else "error"
-    for value_set, source, span in needed:
-        if (value_set.id, value_set.version) not in lacking:
-            continue
-        lacking.discard((value_set.id, value_set.version))
-        shown = f"{value_set.id}|{value_set.version}" if value_set.version else str(value_set.id)
-        message = f"the value set {value_set.name!r} ({shown}) was not given"
-        hint = "give the file or folder that holds it (--valuesets)"
-        rule.diagnostics += (Diagnostic("missing-valueset", message, severity, source, span, hint, rule.location),)

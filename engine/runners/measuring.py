@@ -17,11 +17,15 @@ from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
 from engine.artifacts.measures import Group, Measure, Population, read_measure
 from engine.artifacts.models import load_model
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded, check_parameters
-from engine.compiler.cql.runtime import Codes, Patient, Run
+from engine.compiler.cql.runtime import Patient, Run
 from engine.compiler.cql.types import BOOLEAN
+from engine.compiler.cql.value_sets import required_value_sets
+from engine.compiler.membership import Codes
 from engine.data.problems import Problem
 from engine.data.reader import read_patients
-from engine.data.terminology import Terminology, load_terminology, missing
+from engine.data.terminology import Terminology
+from engine.data.terminology_check import check_value_sets
+from engine.data.terminology_files import TerminologyOptions, open_terminology
 from engine.evaluation.measures import MeasureEvaluator, MeasureResult
 from engine.runners.criteria import PathLike
 
@@ -60,8 +64,9 @@ def load_measure(
     libraries: Iterable[PathLike] = (),
     valuesets: Iterable[PathLike] = (),
     allow_missing_valuesets: bool = False,
+    terminology_options: TerminologyOptions | None = None,
 ) -> LoadedMeasure:
-    """A Measure or a Library from a file, compiled. Raises FileNotFoundError, ValueError, and DiagnosticError for its CQL."""
+    """A Measure or a Library from a file, compiled; terminology as in `load_criteria`. Raises FileNotFoundError, ValueError, and DiagnosticError for its CQL."""
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(f"{path} does not exist")
@@ -71,10 +76,13 @@ def load_measure(
     compiled = Compiler(store.find, model_infos=store.models).compile(library.source)
     if measure is None:
         measure = screening_log(compiled)
-    terminology = load_terminology([*valuesets, *libraries, file.parent])
+    terminology = open_terminology([*valuesets, *libraries, file.parent], terminology_options)
     diagnostics = [*found, *store.diagnostics, *terminology.diagnostics, *compiled.diagnostics]
     diagnostics += _unknown_defines(measure, compiled, str(file))
-    diagnostics += _lacking(compiled, terminology, allow_missing_valuesets)
+    diagnostics += check_value_sets(
+        required_value_sets(compiled, compiled.defines), terminology, allow_missing_valuesets
+    )
+    terminology.close()
     return LoadedMeasure(measure, compiled, terminology, tuple(diagnostics))
 
 
@@ -135,22 +143,6 @@ def _unknown_defines(measure: Measure, compiled: Compiled, place: str) -> Iterat
         if name not in known:
             message = f"the library {compiled.name} defines no {name!r}, which the measure names"
             yield Diagnostic("unknown-name", message, location=place)
-
-
-def _lacking(compiled: Compiled, terminology: Terminology, allowed: bool) -> Iterator[Diagnostic]:
-    needed = [
-        (value_set, library.source, span)
-        for library, uses in compiled.reached(list(compiled.defines))
-        for value_set, span in uses.value_sets
-    ]
-    lacking = {(v.id, v.version) for v in missing((v for v, _, _ in needed), terminology)}
-    for value_set, source, span in needed:
-        if (value_set.id, value_set.version) in lacking:
-            lacking.discard((value_set.id, value_set.version))
-            message = f"the value set {value_set.name!r} ({value_set.id}) was not given"
-            yield Diagnostic(
-                "missing-valueset", message, "warning" if allowed else "error", source, span, "name it by --valuesets"
-            )
 
 
 def period_of(loaded: LoadedMeasure, options: MeasureOptions) -> tuple[str, str] | None:

@@ -8,19 +8,21 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from engine.data.problems import Problem
+from engine.data.server.patients import ServerPatients
+from engine.data.terminology_check import used_value_sets
 from engine.evaluation.evaluator import Absent
 from engine.output.atomic import AtomicFile, write_text
 from engine.output.fhir_group import group_of
 from engine.output.lines import line_of
-from engine.output.run_record import ArtifactCounts, InputFile, RunRecord
+from engine.output.run_record import ArtifactCounts, InputFile, RunRecord, UsedValueSet
 from engine.output.summary import SummaryWriter
 from engine.runners.criteria import Criteria, PathLike
-from engine.runners.screening import Tally, evaluation_time, files_of, screen, sha256_of
+from engine.runners.screening import Data, Tally, evaluation_time, files_of, screen, sha256_of
 from engine.version import __version__
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class RunOptions:
     parameters: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     strict_cql: bool = False
     parameter_texts: Sequence[str] = ()
+    terminology: Mapping[str, str | bool | None] = field(default_factory=dict)
     images: RequiredImages | None = None
 
 
@@ -49,9 +52,10 @@ class RunResult:
     tally: Tally
 
 
-def input_files(paths: Sequence[PathLike]) -> list[InputFile]:
-    """Every file that paths name, with size and hash."""
-    return [
+def input_files(paths: Sequence[Data]) -> list[InputFile]:
+    """Every file that paths name, with size and hash; servers by their address."""
+    servers = [InputFile(path=item.name) for item in paths if isinstance(item, ServerPatients)]
+    return servers + [
         InputFile(path=str(path), bytes=path.stat().st_size, sha256=sha256_of(path))
         for path in files_of(paths)
         if path.is_file()
@@ -61,7 +65,7 @@ def input_files(paths: Sequence[PathLike]) -> list[InputFile]:
 def run(
     criteria: Criteria,
     criteria_paths: Sequence[PathLike],
-    data: Sequence[PathLike],
+    data: Sequence[Data],
     out: Path,
     options: RunOptions,
     *,
@@ -132,7 +136,9 @@ def run(
             "strict_cql": options.strict_cql,
             "require_images": options.images is not None,
             "parameters": list(options.parameter_texts),
+            **options.terminology,
         },
+        value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
         criteria=input_files(criteria_paths),
         data=input_files(data),
         patients=len(patients),

@@ -18,11 +18,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from engine.artifacts.models import load_model
 from engine.compiler.cql.compiled import check_parameters
 from engine.compiler.cql.criterion import CqlCode
-from engine.compiler.cql.runtime import NO_CODES, Codes
+from engine.compiler.membership import NO_CODES, Codes
 from engine.compiler.rules import RuleSet
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
 from engine.data.reader import read_patients
+from engine.data.server.patients import ServerPatients
 from engine.data.versions import guess_version_of_paths
 from engine.evaluation.evaluator import Absent, Evaluator, Options
 from engine.evaluation.verdict import Verdict
@@ -30,6 +31,8 @@ from engine.runners.criteria import Criteria, PathLike
 
 if TYPE_CHECKING:
     from engine.runners.confirming import RequiredImages
+
+Data = PathLike | ServerPatients | Compartment
 
 
 def evaluation_time(now: str | dt.datetime | None, timezone: str) -> dt.datetime:
@@ -53,7 +56,7 @@ def evaluation_time(now: str | dt.datetime | None, timezone: str) -> dt.datetime
 
 def screen(
     criteria: Criteria | Sequence[RuleSet],
-    data: PathLike | Iterable[PathLike] | Compartment | Iterable[Compartment],
+    data: Data | Iterable[Data],
     *,
     now: str | dt.datetime | None = None,
     timezone: str = "UTC",
@@ -68,8 +71,8 @@ def screen(
 ) -> Iterator[Verdict]:
     """Screen patients lazily: one Verdict for each patient and rule set, in the order of the data.
 
-    `data` is a path (a bundle, a folder of them, NDJSON, `.gz`), several, or compartments already read. With `images`, images
-    count only where an archive holds them. `on_problem` is told what could not be read.
+    `data` is a path (a bundle, a folder of them, NDJSON, `.gz`), several, the patients of a server, or compartments already read. With `images`,
+    images count only where an archive holds them. `on_problem` is told what could not be read.
     """
     rules = criteria.rules if isinstance(criteria, Criteria) else tuple(criteria)
     options = Options(
@@ -97,7 +100,7 @@ def screen(
 
 
 def compartments(
-    data: PathLike | Iterable[PathLike] | Compartment | Iterable[Compartment],
+    data: Data | Iterable[Data],
     fhir_version: str,
     on_problem: Callable[[Problem], None] | None = None,
 ) -> Iterator[Compartment]:
@@ -105,12 +108,14 @@ def compartments(
     if isinstance(data, Compartment):
         yield data
         return
-    if isinstance(data, (str, Path)):
+    if isinstance(data, (str, Path, ServerPatients)):
         data = [data]
     paths: list[PathLike] = []
     for item in data:
         if isinstance(item, Compartment):
             yield item
+        elif isinstance(item, ServerPatients):
+            yield from item.compartments(on_problem or (lambda problem: None))
         else:
             paths.append(item)
     if paths:
@@ -146,10 +151,12 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def files_of(paths: Iterable[PathLike]) -> list[Path]:
+def files_of(paths: Iterable[Data]) -> list[Path]:
     """The files that paths name, folders walked, in a stable order."""
     out: list[Path] = []
     for item in paths:
+        if isinstance(item, (ServerPatients, Compartment)):
+            continue
         path = Path(item)
         out.extend(sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
     return out

@@ -9,6 +9,7 @@ from typing import Any
 from engine.compiler.requirements import DataRequirement
 from engine.compiler.rules import Rule, RuleSet
 from engine.runners.criteria import Criteria, load_criteria
+from engine.ui.terminology import terminology_options
 
 
 def check_command(options: argparse.Namespace) -> int:
@@ -19,6 +20,7 @@ def check_command(options: argparse.Namespace) -> int:
         libraries=options.libraries,
         valuesets=options.valuesets,
         allow_missing_valuesets=options.allow_missing_valuesets,
+        terminology_options=terminology_options(options),
     )
     if options.json:
         print(json.dumps(report(criteria), indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""The command line: `eligibility screen | check | fhirpath | cql | compile | measure | requirements | imaging | schema`.
+"""The command line: `eligibility screen | export | check | fhirpath | cql | compile | measure | requirements | imaging | schema`.
 
 Exit statuses: 0 done; 1 done, with warnings under --strict or with problems under --fail-on-problems; 2 the criteria have errors or
 the command cannot be carried out; 130 interrupted.
@@ -20,15 +20,18 @@ from engine.algebra.diagnostic import DiagnosticError, EvaluationError
 from engine.compiler.elm import to_json
 from engine.compiler.fhirpath import compile_fhirpath
 from engine.data.versions import version_of
-from engine.output.schema import json_schema
+from engine.output.schema import SCHEMAS, json_schema
 from engine.runners.screening import evaluation_time
 from engine.ui.archive import add_required_images
 from engine.ui.check import check_command
 from engine.ui.cql import add_commands
+from engine.ui.export import add_command as add_export
 from engine.ui.imaging import add_command as add_imaging
 from engine.ui.measure import add_command as add_measure
 from engine.ui.requirements import add_command as add_requirements
 from engine.ui.screen import screen_command
+from engine.ui.server_options import add_server_options
+from engine.ui.terminology import add_terminology_options
 from engine.version import __version__
 
 OK, ERRORS, INTERRUPTED = 0, 2, 130
@@ -57,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"eligibility {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _screen(commands)
+    add_export(commands)
     _check(commands)
     _fhirpath(commands)
     add_commands(commands)
@@ -78,12 +82,7 @@ def _knowledge(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"
     )
-    command.add_argument("--valuesets", nargs="+", default=[], metavar="PATH", help="value sets and code systems")
-    command.add_argument(
-        "--allow-missing-valuesets",
-        action="store_true",
-        help="screen although value sets are missing; the criteria that need them are unknown",
-    )
+    add_terminology_options(command)
 
 
 def _screen(commands: Any) -> None:
@@ -92,8 +91,13 @@ def _screen(commands: Any) -> None:
         "criteria", nargs="+", help="files, folders or bundles with EvidenceVariable, Group or ResearchStudy"
     )
     command.add_argument(
-        "--data", nargs="+", required=True, metavar="PATH", help="patients: bundles, NDJSON, folders of them, .gz"
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="patients: bundles, NDJSON, folders of them, .gz; or the address of a FHIR server (https://...), for small cohorts",
     )
+    add_server_options(command, "data-")
     command.add_argument(
         "--out", required=True, metavar="DIR", help="output folder; - writes verdicts to standard output only"
     )
@@ -150,7 +154,7 @@ def _fhirpath(commands: Any) -> None:
 
 def _schema(commands: Any) -> None:
     command = commands.add_parser("schema", help="print the JSON Schema of an output")
-    command.add_argument("name", nargs="?", default="verdict", choices=("verdict", "problem", "run"))
+    command.add_argument("name", nargs="?", default="verdict", choices=tuple(SCHEMAS))
     command.set_defaults(run=run_schema)
 
 

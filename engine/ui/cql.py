@@ -15,11 +15,12 @@ from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
 from engine.compiler.cql.elm_writer import elm_text
 from engine.compiler.cql.library import Options
 from engine.compiler.cql.printing import as_json, text_of
-from engine.data.terminology import load_terminology
+from engine.data.terminology_files import open_terminology
 from engine.data.versions import guess_version_of_paths
 from engine.runners.screening import evaluation_time
 from engine.ui.cql_repl import converse
 from engine.ui.cql_session import Answer, Session, parameters_of, read_subject
+from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
 
@@ -47,7 +48,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a parameter, in CQL"
     )
-    command.add_argument("--valuesets", nargs="+", default=[], metavar="PATH", help="value sets and code systems")
+    add_terminology_options(command, allow_missing=False)
     command.add_argument("--now", metavar="TIME", help="time of evaluation, ISO 8601 (default: the clock)")
     command.add_argument("--timezone", default="UTC", help="time zone of the evaluation (default: UTC)")
     command.add_argument("--show", choices=("python",), help="show the Python that it becomes")
@@ -157,8 +158,9 @@ def session_of(options: argparse.Namespace) -> Session:
         version = options.fhir or guess_version_of_paths(options.data)
         session.subject = read_subject(options.data, version)
     session.parameters = parameters_of(options.parameter, options.now, options.timezone)
-    if options.valuesets:
-        session.value_sets = load_terminology(options.valuesets)
+    terminology = open_terminology(options.valuesets, terminology_options(options))
+    _say(terminology.diagnostics)
+    session.value_sets = terminology
     return session
 
 
@@ -194,7 +196,7 @@ def _every_define(session: Session, options: argparse.Namespace) -> int:
     """Every public define of the library, an error in one not stopping the others."""
     assert session.library is not None
     compiled = session.compiler().compile(session.library)
-    _say(compiled.diagnostics)
+    _say([*compiled.diagnostics, *session.about_value_sets(compiled, compiled.defines)])
     loaded, environment = Loaded(compiled), session.environment()
     status, values = OK, {}
     for define in compiled.defines.values():

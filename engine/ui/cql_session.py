@@ -14,12 +14,18 @@ from engine.artifacts.models import load_model
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded, check_parameters
 from engine.compiler.cql.criterion import moved
 from engine.compiler.cql.library import Options
-from engine.compiler.cql.runtime import NO_CODES, Codes, Patient, Run
+from engine.compiler.cql.runtime import Patient, Run
 from engine.compiler.cql.types import Type
+from engine.compiler.cql.value_sets import required_value_sets
+from engine.compiler.membership import NO_CODES, Codes
 from engine.data.reader import read_patients
+from engine.data.terminology import Terminology
+from engine.data.terminology_check import check_value_sets
 from engine.runners.screening import evaluation_time
 
 EXPRESSION = "the expression"
+# Told of what an expression reaches, too, in whatever library that stands.
+_TOLD = ("valueset-version", "incomplete-valueset", "terminology-server")
 
 
 @dataclass(slots=True)
@@ -86,7 +92,8 @@ class Session:
         head = len(compiled.source.text) - len(text)
         check_parameters(compiled, self.parameters)
         source = Source("expression", text)
-        warnings = tuple(moved(d, compiled.source, source, head) for d in compiled.diagnostics)
+        found = [*compiled.diagnostics, *self.about_value_sets(compiled, [EXPRESSION])]
+        warnings = tuple(moved(d, compiled.source, source, head) for d in found)
         try:
             value = Loaded(compiled).evaluate(EXPRESSION, self.environment())
         except EvaluationError as error:
@@ -94,7 +101,16 @@ class Session:
                 error.source, error.define = source, None
                 error.span = type(error.span)(error.span.start - head, error.span.end - head)
             raise
-        return Answer(value, definition.type, tuple(w for w in warnings if w.source is source), compiled)
+        return Answer(
+            value, definition.type, tuple(w for w in warnings if w.source is source or w.code in _TOLD), compiled
+        )
+
+    def about_value_sets(self, compiled: Compiled, defines: Iterable[str]) -> list[Diagnostic]:
+        """Findings about the value sets that some defines ask for; that one is missing is told where it is used."""
+        if not isinstance(self.value_sets, Terminology):
+            return []
+        found = check_value_sets(required_value_sets(compiled, defines), self.value_sets, True)
+        return [d for d in found if d.code != "missing-valueset"]
 
     def define(self, text: str) -> str:
         """Keep a definition (`define ...`), in place of an earlier one of the same name; returns the name. Raises DiagnosticError."""

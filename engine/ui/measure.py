@@ -21,6 +21,7 @@ from engine.output.measure_report import Totals, individual, summary
 from engine.runners.measuring import PERIOD, LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, period_of
 from engine.runners.screening import evaluation_time
 from engine.ui.cql_session import parameters_of
+from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
 _YEAR, _DAYS = re.compile(r"\d{4}"), re.compile(r"(\d{4}-\d\d-\d\d\S*)/(\d{4}-\d\d-\d\d\S*)")
@@ -41,8 +42,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"
     )
-    command.add_argument("--valuesets", nargs="+", default=[], metavar="PATH", help="value sets and code systems")
-    command.add_argument("--allow-missing-valuesets", action="store_true", help="go on where value sets are missing")
+    add_terminology_options(command)
     command.add_argument("--period", metavar="2026 | START/END", help=f'the "{PERIOD}" (default: that of the measure)')
     command.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a parameter, in CQL"
@@ -71,7 +71,7 @@ def period_option(text: str | None) -> tuple[str, str] | None:
 
 def measure_command(options: argparse.Namespace) -> int:
     """`eligibility measure`"""
-    for path in (*options.data, *options.libraries, *options.valuesets):
+    for path in (*options.data, *options.libraries):
         if not Path(path).exists():
             raise FileNotFoundError(f"{path} does not exist")
     try:
@@ -80,6 +80,7 @@ def measure_command(options: argparse.Namespace) -> int:
             libraries=options.libraries,
             valuesets=options.valuesets,
             allow_missing_valuesets=options.allow_missing_valuesets,
+            terminology_options=terminology_options(options),
         )
     except DiagnosticError as error:
         print(error, file=sys.stderr)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from engine.algebra.diagnostic import Diagnostic
+from engine.artifacts.models import load_model
 from engine.data.dicomweb.access import archive_address
 from engine.data.dicomweb.client import Client
+from engine.data.server.client import Server
 from engine.output.lines import line_of
 from engine.output.table import summary_table
 from engine.runners.confirming import RequiredImages
 from engine.runners.criteria import Criteria, load_criteria
+from engine.runners.fetching import base_of, is_address, server_patients
 from engine.runners.run import RunOptions, run
-from engine.runners.screening import screen, version_for
+from engine.runners.screening import Data, screen, version_for
 from engine.ui.archive import access_of, places_of
 from engine.ui.cql_session import parameters_of
+from engine.ui.server_options import server_of
+from engine.ui.terminology import terminology_options
 
 
 def screen_command(options: argparse.Namespace) -> int:
@@ -24,23 +31,51 @@ def screen_command(options: argparse.Namespace) -> int:
     if options.dicomweb:
         options.dicomweb = archive_address(options.dicomweb)
     if not options.require_images:
-        return _screened(options, None)
+        return _read(options, None)
     with Client(access_of(options)) as client:
-        return _screened(options, RequiredImages(client, places_of(options)))
+        return _read(options, RequiredImages(client, places_of(options)))
 
 
-def _screened(options: argparse.Namespace, images: RequiredImages | None) -> int:
-    for path in (*options.criteria, *options.data, *options.libraries, *options.valuesets):
+def _read(options: argparse.Namespace, images: RequiredImages | None) -> int:
+    """Find out where the patients are, and screen them."""
+    on_server = any(is_address(item) for item in options.data)
+    for path in (*options.criteria, *([] if on_server else options.data), *options.libraries, *options.valuesets):
         if not Path(path).exists():
             raise FileNotFoundError(f"{path} does not exist")
-    version = version_for(options.data, options.fhir)
+    if on_server:
+        if len(options.data) > 1:
+            raise ValueError(
+                "--data is either one server, or files and folders: patients of several sources are not joined"
+            )
+        base, restriction = base_of(options.data[0])
+        with server_of(base, options) as server:
+            version = load_model(options.fhir or server.fhir_version() or "r4").version
+            return _screened(options, version, partial(_patients, server, restriction), images)
+    if options.server_auth or options.server_ca:
+        raise ValueError("--data-auth and --data-ca are for data on a server; --data names files")
+    return _screened(options, version_for(options.data, options.fhir), lambda criteria: options.data, images)
+
+
+def _patients(server: Server, restriction: tuple[tuple[str, str], ...], criteria: Criteria) -> list[Data]:
+    return [server_patients(server, criteria.rules, criteria.fhir_version, restriction)]
+
+
+def _screened(
+    options: argparse.Namespace,
+    version: str,
+    data_for: Callable[[Criteria], Sequence[Data]],
+    images: RequiredImages | None,
+) -> int:
+    """Screen what `data_for` gives for the criteria; returns the exit status."""
     criteria = load_criteria(
         *options.criteria,
         fhir_version=version,
         libraries=options.libraries,
         valuesets=options.valuesets,
         allow_missing_valuesets=options.allow_missing_valuesets,
+        terminology_options=terminology_options(options),
     )
+    data = data_for(criteria)
     _say(criteria.diagnostics, options.quiet)
     if not criteria.rules:
         print("eligibility: there are no criteria to screen with", file=sys.stderr)
@@ -54,13 +89,18 @@ def _screened(options: argparse.Namespace, images: RequiredImages | None) -> int
         parameters,
         options.strict_cql,
         options.parameter,
+        {
+            "manifest": options.manifest,
+            "terminology_server": options.terminology_server,
+            "allow_missing_valuesets": options.allow_missing_valuesets,
+        },
         images,
     )
     if options.out == "-":
-        problems = _to_stdout(criteria, options, settings)
+        problems = _to_stdout(criteria, data, settings)
     else:
         progress = _Progress(not options.quiet and sys.stderr.isatty())
-        result = run(criteria, options.criteria, options.data, Path(options.out), settings, progress=progress.step)
+        result = run(criteria, options.criteria, data, Path(options.out), settings, progress=progress.step)
         progress.done()
         problems = result.record.problems
         if not options.quiet:
@@ -74,7 +114,7 @@ def _screened(options: argparse.Namespace, images: RequiredImages | None) -> int
     return 1 if warned or (options.fail_on_problems and problems) else 0
 
 
-def _to_stdout(criteria: Criteria, options: argparse.Namespace, settings: RunOptions) -> int:
+def _to_stdout(criteria: Criteria, data: Sequence[Data], settings: RunOptions) -> int:
     count = 0
 
     def on_problem(problem: object) -> None:
@@ -84,7 +124,7 @@ def _to_stdout(criteria: Criteria, options: argparse.Namespace, settings: RunOpt
 
     for verdict in screen(
         criteria,
-        options.data,
+        data,
         now=settings.now,
         timezone=settings.timezone,
         absent=settings.absent,

@@ -98,6 +98,24 @@ def test_no_connection(stub: MakeStub) -> None:
     assert failure_of(f"{cut.url}/studies", Access(retries=0)).cause is Cause.CONNECTION
 
 
+@pytest.mark.parametrize(
+    "base",
+    [
+        "not an address",
+        "ftp://a.example/rs",
+        "http://a.example:99999/rs",
+        "http://[::1/rs",
+        "https:///rs",
+        "http://a b/rs",
+    ],
+)
+def test_what_the_data_calls_an_address_and_is_none(base: str) -> None:
+    with Client(Access(own=("https://a.example/rs",), token="t", retries=0)) as client:
+        (found,) = Presence(client).ask(base, [Need("1.2")]).values()
+    assert isinstance(found, ArchiveFailure) and found.cause in (Cause.REQUEST_REFUSED, Cause.CONNECTION)
+    assert client.requests <= 1
+
+
 def test_an_archive_that_is_down_is_not_tried_again_and_again() -> None:
     with Client(Access(retries=2, **FAST)) as client:
         for _ in range(5):

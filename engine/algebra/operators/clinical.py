@@ -97,7 +97,8 @@ def in_value_set(environment: Any, code: Any, value_set: ValueSet | None) -> boo
 def any_in_value_set(environment: Any, codes: list[Any] | None, value_set: ValueSet | None) -> bool | None:
     if value_set is None:
         return None
-    return any(code is not None and environment.in_value_set(code, value_set) for code in codes or ())
+    answers = [environment.in_value_set(code, value_set) for code in codes or () if code is not None]
+    return True if True in answers else None if None in answers else False
 
 
 @operator(

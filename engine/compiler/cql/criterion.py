@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from engine.algebra.clinical import ValueSet
-from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
 from engine.artifacts.libraries import LibraryStore, LibraryText
 from engine.artifacts.records import ExpressionSource
 from engine.compiler import syntax as s
@@ -19,6 +18,7 @@ from engine.compiler.cql import types as t
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
 from engine.compiler.cql.parser import parse_expression
 from engine.compiler.cql.types import ListType
+from engine.compiler.cql.value_sets import ValueSetUse, required_value_sets
 from engine.compiler.requirements import DataRequirement
 
 CRITERION = "criterion of the artifact"
@@ -78,13 +78,9 @@ class CqlCode:
         shown = " ".join(error.source.text[error.span.start : error.span.end].split())[:80]
         return f" in `{shown}`, line {line}{define} in {error.source.name}"
 
-    def value_sets(self) -> list[tuple[ValueSet, Source, Span | None]]:
+    def value_sets(self) -> dict[str, list[ValueSetUse]]:
         """The value sets that the define asks for, with all that it refers to, and where."""
-        return [
-            (value_set, library.source, span)
-            for library, uses in self.compiled.reached([self.define])
-            for value_set, span in uses.value_sets
-        ]
+        return required_value_sets(self.compiled, [self.define])
 
     def reads(self) -> dict[str, DataRequirement]:
         """What data the define reads, with all that it refers to."""

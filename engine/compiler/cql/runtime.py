@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import cmp_to_key
-from typing import Any, Protocol
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from engine.algebra import points as p
@@ -23,6 +23,7 @@ from engine.algebra.element import (
     to_time,
     unbox,
 )
+from engine.algebra.expansion import Expansion
 from engine.algebra.interval import Interval
 from engine.algebra.operators.datetimes import component, make_date, make_datetime, make_time
 from engine.algebra.operators.equality import sign
@@ -34,22 +35,11 @@ from engine.artifacts.models import load_model
 from engine.compiler.cql import fhir_values as fhir
 from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.types import ChoiceType, IntervalType, ListType, Named, TupleType, Type
+from engine.compiler.membership import NO_CODES, Codes, Membership
 from engine.compiler.runtime import box
 
 MISSING: Any = object()
 _MOMENTS = 50_000
-
-
-class Codes(Protocol):
-    """Value sets by `url` and `url|version`, each the codes (system, code) that it has.
-
-    A set with an attribute `complete` that is false may have more; a terminology also answers `in_code_system` and `subsumes`.
-    """
-
-    def get(self, url: str, /) -> frozenset[tuple[str | None, str | None]] | None: ...
-
-
-NO_CODES: dict[str, frozenset[tuple[str | None, str | None]]] = {}
 
 
 class Failed:
@@ -87,7 +77,7 @@ class Run:
         self.offset_minutes = int(offset.total_seconds() // 60)
         self.parameters: Mapping[tuple[str, str], Any] = parameters or {}
         self.messages = messages
-        self.value_sets: Codes = value_sets if value_sets is not None else NO_CODES
+        self.membership = Membership(value_sets if value_sets is not None else NO_CODES)
         self.ignore_profiles = ignore_profiles
         self.memo: dict[Any, Any] = {}
         self.moments: dict[str, DateTime] = {}
@@ -137,46 +127,30 @@ class Run:
         """The resources that a retrieve asks for. Raises EvaluationError `no-data`, since there is no patient here."""
         raise EvaluationError("no-data", f"[{spec.resource_type}] asks for a patient's data, and there is none")
 
-    def members(self, value_set: ValueSet) -> frozenset[tuple[str | None, str | None]]:
-        """The codes (system, code) of a value set. Raises EvaluationError `no-terminology` where it is not there."""
-        found = self.value_sets.get(f"{value_set.id}|{value_set.version}") if value_set.version else None
-        found = found if found is not None else self.value_sets.get(value_set.id or "")
-        if found is None:
-            shown = value_set.name or value_set.id
-            raise EvaluationError("missing-valueset", f"the value set {shown!r} ({value_set.id}) was not given")
-        return found
-
     def in_value_set(self, code: Any, value_set: ValueSet) -> bool | None:
-        """Whether a code, or a code of a concept, is in a value set; a text is taken for a code of any system."""
-        members = self.members(value_set)
-        if code.__class__ is str:
-            found = any(member == code for _, member in members)
-        else:
-            found = any(c is not None and (c.system, c.code) in members for c in codes_of(code))
-        return True if found else False if getattr(members, "complete", True) else None
+        """Whether a code, a code of a concept, or a text is in a value set; None where that cannot be told."""
+        return self.membership.in_value_set(code, value_set)
 
     def in_code_system(self, code: Any, code_system: CodeSystem) -> bool | None:
-        """Whether a code is of a code system; None where its codes are not all known."""
-        ask = getattr(self.value_sets, "in_code_system", None)
-        if ask is None:
-            raise EvaluationError(
-                "no-terminology", f"the code system {code_system.name or code_system.id!r} was not given"
-            )
-        codes = [Code(code, code_system.id)] if code.__class__ is str else [c for c in codes_of(code) if c is not None]
-        answers = [ask(c, code_system) for c in codes]
-        return True if True in answers else None if None in answers else False
+        """Whether a code is of a code system; None where its codes are not all known. Raises EvaluationError `missing-codesystem`."""
+        found = self.membership.in_code_system(code, code_system)
+        return self.untold(code_system) if found is None else found
 
     def subsumes(self, general: Any, special: Any) -> bool | None:
-        """Whether a code of the first subsumes one of the second. Raises EvaluationError `no-terminology`."""
-        ask = getattr(self.value_sets, "subsumes", None)
-        if ask is None:
-            raise EvaluationError("no-terminology", "subsumption needs the code system's hierarchy, and none was given")
-        answers = [ask(a, b) for a in codes_of(general) for b in codes_of(special) if a is not None and b is not None]
-        return True if True in answers else None if None in answers else False
+        """Whether a code of the first subsumes one of the second. Raises EvaluationError `missing-codesystem`, `no-terminology`."""
+        found = self.membership.subsumes(general, special)
+        return self.untold(general, special) if found is None else found
+
+    def untold(self, *values: Any) -> bool | None:
+        """A question about code systems has no answer: an error where that is because one is not there."""
+        lacking = self.membership.lacking(*values)
+        if lacking is not None:
+            raise EvaluationError("missing-codesystem", lacking)
+        return None
 
     def expand_value_set(self, value_set: ValueSet) -> list[Code]:
         """The codes of a value set (CQL: ExpandValueSet)."""
-        return [Code(code, system) for system, code in sorted(self.members(value_set), key=str)]
+        return self.membership.expand(value_set)
 
 
 class Patient(Run):
@@ -192,7 +166,7 @@ class Patient(Run):
         self.moment = run.moment
         self.parameters = run.parameters
         self.messages = run.messages
-        self.value_sets = run.value_sets
+        self.membership = run.membership
         self.ignore_profiles = run.ignore_profiles
         self.memo = {}
         self.moments = run.moments
@@ -218,6 +192,11 @@ class Patient(Run):
         """Whether a coding without a system, whose code would match, counts: not for CQL, where its system is another."""
         return False
 
+    def unsure(self, resource: Any, why: str) -> bool:
+        """Whether a resource counts of which the value set does not tell. Raises EvaluationError `incomplete-valueset`, since no row is dropped."""
+        name = f"{resource.get('resourceType')}/{resource.get('id', '(no id)')}"
+        raise EvaluationError("incomplete-valueset", f"{name}: {why}")
+
     def _retrieve(self, spec: RetrieveSpec, codes: Any) -> list[Any]:
         resources = self.of_type(spec.resource_type)
         if spec.profile is not None and not self.ignore_profiles:
@@ -225,29 +204,37 @@ class Patient(Run):
         if not spec.paths and not spec.negated:
             return resources
         if codes.__class__ is ValueSet:
-            members = self.members(codes)
+            members = self.membership.members(codes)
         else:
             wanted = codes if codes.__class__ in (list, tuple) else [codes]
-            members = frozenset(
+            members = Expansion(
                 (c.system, c.code) for code in wanted if code is not None for c in codes_of(code) if c is not None
             )
         return [r for r in resources if self._matches(r, spec, members, codes)]
 
-    def _matches(self, resource: Any, spec: RetrieveSpec, members: Any, codes: Any) -> bool:
+    def _matches(self, resource: Any, spec: RetrieveSpec, members: Expansion, codes: Any) -> bool:
         lost: str | None = None
+        unsure: Any = None
         for path in spec.paths:
             for code in fhir.codes_at(resource, path):
-                if code in members:
+                if code in members.codes:
                     return True
-                if code[0] is None and any(code[1] == member for _, member in members):
+                if code[0] is fhir.PLAIN:  # a `code`: its element says of which system it is
+                    found = members.in_any_system(code[1])
+                    if found:
+                        return True
+                    unsure = code[1] if found is None else unsure
+                elif code[0] is None and code[1] in members.texts:
                     lost = code[1]
-                elif code[0] is fhir.PLAIN and any(code[1] == member for _, member in members):
-                    return True
+                elif not members.complete and members.has(code) is None:
+                    unsure = Code(code[1], code[0])
         if lost is not None and self.without_system(resource, lost):
             return True
         if spec.negated and codes.__class__ is ValueSet:
-            return any(fhir.raw(url).partition("|")[0] == codes.id for url in fhir.at_path(resource, spec.negated))
-        return False
+            urls = fhir.at_path(resource, spec.negated)
+            if any(fhir.raw(url).partition("|")[0] == codes.id for url in urls):
+                return True
+        return unsure is not None and self.unsure(resource, self.membership.why(unsure, codes))
 
 
 def _has_profile(resource: Any, profile: str) -> bool:

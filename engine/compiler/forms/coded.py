@@ -290,22 +290,26 @@ def _data_requirement(model: Model, definition: DataRequirementDefinition) -> Se
     chosen = Selection(name, list(rule.tests) if rule is not None else [])
     for code_filter in definition.code_filters:
         path = code_filter.path or code_filter.search_param
-        if code_filter.value_set:
-            raise NotComputable(f"the value set {code_filter.value_set} is needed to compute this", "missing-valueset")
-        if path is None or not code_filter.codes:
+        if path is None or not (code_filter.codes or code_filter.value_set):
             raise NotComputable("a code filter without a path or codes")
         element = model.element(name, path)
         if element is None:
             raise NotComputable(f"{name} has no element {path!r}")
-        condition = concept_condition(Concept(codings=code_filter.codes, text=None))
-        if "CodeableConcept" in element.types:
-            test = f"{path}.ofType(CodeableConcept)" if element.choice else path
-            chosen.tests.append(f"{test}.coding.exists({condition})")
-        elif "Coding" in element.types:
-            chosen.tests.append(f"{path}.exists({condition})")
-        else:
-            codes = " | ".join(quoted(coding.code or "") for coding in code_filter.codes)
-            chosen.tests.append(f"{path} in ({codes})")
+        test = f"{path}.ofType(CodeableConcept)" if element.choice and "CodeableConcept" in element.types else path
+        ways = []
+        if code_filter.value_set:
+            member = f"memberOf({quoted(code_filter.value_set)})"
+            ways.append(f"{test}.exists({member})" if element.many else f"{test}.{member}")
+        if code_filter.codes:
+            condition = concept_condition(Concept(codings=code_filter.codes, text=None))
+            if "CodeableConcept" in element.types:
+                ways.append(f"{test}.coding.exists({condition})")
+            elif "Coding" in element.types:
+                ways.append(f"{path}.exists({condition})")
+            else:
+                codes = " | ".join(quoted(coding.code or "") for coding in code_filter.codes)
+                ways.append(f"{path} in ({codes})")
+        chosen.tests.append(ways[0] if len(ways) == 1 else f"({' or '.join(ways)})")
     for date_filter in definition.date_filters:
         path = date_filter.path or date_filter.search_param
         if path is None:

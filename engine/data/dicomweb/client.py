@@ -104,6 +104,8 @@ class Client:
         try:
             while chunk := response.read1(size, decode_content=True):
                 yield chunk
+                if self._stopped.is_set():
+                    raise ArchiveFailure(Cause.CONNECTION, f"{shown(url)}: stopped", 0)
         except (self.urllib3.exceptions.HTTPError, OSError) as error:
             raise self._failure(error, url) from None
 
@@ -122,7 +124,10 @@ class Client:
 
     def _again(self, url: str, once: Callable[[], T]) -> T:
         """Try, and try again where that helps. An archive that was down several times in a row is tried once."""
-        place = origin(url)
+        try:
+            place = origin(url)
+        except ValueError:
+            raise ArchiveFailure(Cause.REQUEST_REFUSED, f"{shown(url)}: this is no address", 0) from None
         attempts = 1 if self._failures.get(place, 0) >= DOWN_AFTER else 1 + self.access.retries
         for attempt in range(attempts):
             try:
@@ -164,7 +169,7 @@ class Client:
                     yield response
                     return
                 following = urljoin(target, place)
-                if origin(following) != origin(target):
+                if not same_host(following, target):
                     message = f"{shown(target)}: redirected to another host ({shown(following)}); it is not followed"
                     raise ArchiveFailure(Cause.REDIRECTED, message, response.status)
                 target = following
@@ -251,6 +256,14 @@ class _Again(Exception):
     def __init__(self, failure: ArchiveFailure, wait: float | None) -> None:
         super().__init__(failure.message)
         self.failure, self.wait = failure, wait
+
+
+def same_host(one: str, other: str) -> bool:
+    """Whether two addresses have scheme, host and port in common."""
+    try:
+        return origin(one) == origin(other)
+    except ValueError:
+        return False
 
 
 def retry_after(text: str | None, now: dt.datetime | None = None) -> float | None:

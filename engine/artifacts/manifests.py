@@ -1,0 +1,82 @@
+"""Manifests: which versions of value sets and code systems a run is to use (FHIR: Library as asset collection; expansion parameters).
+
+Two forms are read: a Library whose `relatedArtifact` of type `depends-on` names canonicals with their versions, and Parameters as they are
+handed to `ValueSet/$expand`. A Library may hold such Parameters as a contained resource; both count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+MANIFEST_TYPES = ("asset-collection", "module-definition")
+_DEFAULTS = ("system-version", "default-valueset-version", "canonicalVersion")
+_CHECKS = ("check-system-version", "check-valueset-version", "checkCanonicalVersion")
+_FORCED = ("force-system-version", "force-valueset-version", "forceCanonicalVersion")
+
+
+@dataclass(slots=True)
+class Manifest:
+    """Versions by canonical url. `forced` ones replace a version that a definition states, `checked` ones must agree with it."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    forced: set[str] = field(default_factory=set)
+    checked: set[str] = field(default_factory=set)
+    name: str | None = None
+
+    def version(self, url: str) -> str | None:
+        """The version for a url, None where the manifest names none."""
+        return self.versions.get(url)
+
+
+def read_manifest(resource: Json, place: str) -> Manifest:
+    """A manifest from a Library or Parameters. Raises ValueError for anything else, and where it names no version at all."""
+    kind = resource.get("resourceType")
+    found = Manifest(name=place)
+    if kind == "Parameters":
+        _parameters(resource, found, place)
+    elif kind == "Library":
+        codes = [coding.get("code") for coding in (resource.get("type") or {}).get("coding") or ()]
+        if not set(codes) & set(MANIFEST_TYPES):
+            shown = ", ".join(map(str, codes)) or "none"
+            raise ValueError(
+                f"{place}: a manifest is a Library of type {' or '.join(MANIFEST_TYPES)}; this type is {shown}"
+            )
+        for contained in resource.get("contained") or ():
+            if contained.get("resourceType") == "Parameters":
+                _parameters(contained, found, place)
+        for related in resource.get("relatedArtifact") or ():
+            canonical = related.get("resource") or related.get("resourceReference", {}).get("reference")
+            if related.get("type") == "depends-on" and isinstance(canonical, str):
+                _pin(found, canonical, place)
+    else:
+        raise ValueError(f"{place}: a manifest is a Library or Parameters, not {kind or 'JSON without a resourceType'}")
+    if not found.versions:
+        raise ValueError(f"{place}: the manifest names no version; write canonical|version")
+    return found
+
+
+def _parameters(resource: Json, found: Manifest, place: str) -> None:
+    for parameter in resource.get("parameter") or ():
+        name = parameter.get("name")
+        value = next(
+            (parameter[key] for key in ("valueCanonical", "valueUri", "valueString") if key in parameter), None
+        )
+        if name in (*_DEFAULTS, *_CHECKS, *_FORCED) and isinstance(value, str):
+            url = _pin(found, value, place)
+            if url is not None and name in _FORCED:
+                found.forced.add(url)
+            elif url is not None and name in _CHECKS:
+                found.checked.add(url)
+
+
+def _pin(found: Manifest, canonical: str, place: str) -> str | None:
+    """Note the version of `canonical|version`; the url, None where there is no version. Raises ValueError for two versions of one url."""
+    url, _, version = canonical.partition("|")
+    if not version:
+        return None
+    known = found.versions.setdefault(url, version)
+    if known != version:
+        raise ValueError(f"{place}: the manifest names two versions of {url}: {known} and {version}")
+    return url

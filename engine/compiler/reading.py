@@ -1,0 +1,258 @@
+"""What of an export has to be read for some rule sets, and which resources cannot matter: derived from the compiled rules.
+
+A resource whose JSON text holds none of a type's needles in quotes, and no escape that could hide one, is in no retrieve of the rules, and no filter
+can be true, unknown or in error on it: it need not be parsed. That is proved here from the nodes, for retrieves by code and for filters whose first
+clause asks for something below an element that the text does not even name. Whatever is not proved gives no needles, and every resource is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from engine.algebra.clinical import ValueSet
+from engine.algebra.diagnostic import EvaluationError
+from engine.artifacts.models import Model, load_model
+from engine.compiler.cql.criterion import CqlCode
+from engine.compiler.elm import Node
+from engine.compiler.emit_filters import conjuncts, tests_code
+from engine.compiler.membership import NO_CODES, Codes, Membership
+from engine.compiler.rules import Code, RuleSet
+
+# Nodes that look at a value as a whole, or follow references to anything: resources of all types are read, whole.
+_WHOLE = frozenset("Children Descendants Repeat ConformsTo HtmlChecks Resolve Trace TypeInfo NewObject".split())
+# Elements that say who and whether a record is about (engine.data), and those that a verdict shows as evidence (engine.evaluation.evidence).
+_IDENTITY = frozenset("id meta status verificationStatus".split())
+_SHOWN = frozenset(
+    "code type procedureCode vaccineCode outcome started authoredOn period actualPeriod recordedDate whenHandedOver date issued effective performed "
+    "occurrence occurence onset value medication".split()
+)
+_OF_TYPE = {
+    "Patient": frozenset(("identifier",)),
+    "ImagingStudy": frozenset(
+        "identifier uid series modality endpoint accession contained numberOfSeries numberOfInstances".split()
+    ),
+}
+_CODED = frozenset(("FHIR.CodeableConcept", "FHIR.Coding", "CodeableConcept", "Coding", "CodeableReference"))
+
+
+@dataclass(frozen=True, slots=True)
+class TypePlan:
+    """How resources of one type are read.
+
+    `elements` are the JSON names that are kept (None: all). A resource matters only if its text holds one of `codes` or `texts` in quotes
+    (both None: every resource matters); `codes` are values of an element named `code`. With `lazy`, the instances of an imaging study's series stay
+    undecoded until its images are listed.
+    """
+
+    resource_type: str
+    elements: frozenset[str] | None = None
+    codes: frozenset[str] | None = None
+    texts: frozenset[str] | None = None
+    lazy: bool = False
+
+    @property
+    def selective(self) -> bool:
+        """Whether some resources of the type need not be parsed."""
+        return self.codes is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """What is read of an export: the types that some criterion reads. With `everything`, all types, whole."""
+
+    model: str
+    types: dict[str, TypePlan] = field(default_factory=dict)
+    everything: bool = False
+
+    def of(self, resource_type: str) -> TypePlan | None:
+        """How a type is read, None where no criterion reads it."""
+        found = self.types.get(resource_type)
+        return TypePlan(resource_type) if found is None and self.everything else found
+
+
+class _NeedsWhole(Exception):
+    """Some expression may look at any resource, whole."""
+
+
+@dataclass(slots=True)
+class _Type:
+    elements: set[str] = field(default_factory=set)
+    codes: set[str] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
+    selective: bool = True
+    whole: bool = False
+    instances: bool = False
+
+
+def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadPlan:
+    """The plan for some rule sets; `codes` are the value sets at hand."""
+    version = rule_sets[0].model if rule_sets else "r4"
+    model = load_model(version)
+    types: dict[str, _Type] = {"Patient": _Type(selective=False)}
+    try:
+        for rule_set in rule_sets:
+            for rule in rule_set.walk():
+                for code in (rule.code, rule.presence):
+                    if isinstance(code, CqlCode):
+                        _cql(code, types, codes, model)
+                    elif code is not None:
+                        _fhirpath(code, types, model)
+    except _NeedsWhole:
+        return ReadPlan(version, everything=True)
+    if "ImagingStudy" in types:
+        types["Endpoint"] = _Type(selective=False, whole=True)
+    return ReadPlan(version, {name: _made(name, found, model) for name, found in sorted(types.items())})
+
+
+def _made(name: str, found: _Type, model: Model) -> TypePlan:
+    whole = found.whole or any(
+        model.element(name, path) is None for path in found.elements - _OF_TYPE.get(name, frozenset())
+    )
+    elements = None if whole else frozenset(_names(model, name, found.elements))
+    lazy = name == "ImagingStudy" and not whole and not found.instances
+    if not found.selective:
+        return TypePlan(name, elements, lazy=lazy)
+    return TypePlan(name, elements, frozenset(found.codes), frozenset(found.texts), lazy)
+
+
+def _names(model: Model, resource_type: str, read: set[str]) -> Iterator[str]:
+    """JSON names of the elements that are read, each with the sibling of a primitive, and of those that every verdict may show."""
+    about = {path.partition(".")[0] for path in model.patient_paths(resource_type)}
+    yield "resourceType"
+    yield from _OF_TYPE.get(resource_type, ())
+    for name, element in model.elements(resource_type).items():
+        if name in read or name in _IDENTITY or name in _SHOWN or name in about:
+            for json_name, kind in ((name, ""), *element.json_names):
+                yield json_name
+                if name in read and (not kind or model.has_type(kind) and model.kind(kind) == "primitive"):
+                    yield f"_{json_name}"
+
+
+# -- FHIRPath
+
+
+def _fhirpath(code: Code, types: dict[str, _Type], model: Model) -> None:
+    certified = _certified(code.node)
+    for node in code.node.walk():
+        if node.kind in _WHOLE:
+            raise _NeedsWhole
+        if node.kind == "Retrieve":
+            name = node.attrs["dataType"]
+            found = types.setdefault(name, _Type())
+            if node.attrs.get("codes") and _holds_codes(model, name, node.attrs["codeProperty"]):
+                found.codes.update(wanted for _, wanted in node.attrs["codes"])
+            elif id(node) in certified:
+                found.texts.add(certified[id(node)])
+            else:
+                found.selective = False
+        elif node.kind in ("Property", "DynamicProperty", "ElementId", "PrimitiveExtensions") and "path" in node.attrs:
+            _instances(node.attrs["path"], types)
+    for name, requirement in code.reads().items():
+        found = types.setdefault(name, _Type(selective=False))
+        found.elements.update(path.partition(".")[0] for path in requirement.paths)
+
+
+def _instances(path: str, types: dict[str, _Type]) -> None:
+    """An expression that names an element `instance` may look into those of a series."""
+    if path == "instance":
+        types.setdefault("ImagingStudy", _Type(selective=False)).instances = True
+
+
+def _certified(root: Node) -> dict[int, str]:
+    """Retrieves below a filter whose first clause is false wherever an element is missing, by that element's name.
+
+    The clause must be one that is not reported as a near miss (`tests_code`), so that nothing at all is seen of such a row.
+    """
+    out: dict[int, str] = {}
+    for node in root.walk():
+        if node.kind != "Filter" or node.operands[0].kind != "Retrieve":
+            continue
+        first = conjuncts(node.operands[1])[0]
+        name = _needed_element(first, node.attrs["scope"])
+        if name is not None and tests_code(first):
+            out[id(node.operands[0])] = name
+    return out
+
+
+def _needed_element(node: Node, scope: int) -> str | None:
+    """The element of the row without which an `exists` is false."""
+    if node.kind != "Exists":
+        return None
+    below = node.operands[0]
+    while below.kind in ("Filter", "OfType", "ForEach", "Property", "Box"):
+        inner = below.operands[0]
+        if below.kind == "Property" and inner.kind == "Current" and inner.attrs["scope"] == scope:
+            return (
+                below.attrs["path"]
+                if "names" not in below.attrs and below.attrs.get("json") == below.attrs["path"]
+                else None
+            )
+        below = inner
+    return None
+
+
+# -- CQL
+
+
+def _cql(code: CqlCode, types: dict[str, _Type], codes: Codes, model: Model) -> None:
+    for _, uses in code.compiled.reached([code.define]):
+        for name in uses.whole:
+            if name == "*":
+                raise _NeedsWhole
+            types.setdefault(name, _Type()).whole = True
+        for retrieval in uses.retrievals:
+            spec = retrieval.spec
+            found = types.setdefault(spec.resource_type, _Type())
+            found.elements.update(_element_of(model, spec.resource_type, path[0]) for path in spec.paths)
+            wanted = _wanted(retrieval.value_set, codes)
+            if (
+                not spec.paths
+                or wanted is None
+                and not retrieval.codes
+                or retrieval.value_set is not None
+                and wanted is None
+            ):
+                found.selective = False
+            elif not all(_holds_codes(model, spec.resource_type, path[0]) for path in spec.paths):
+                found.selective = False
+            else:
+                found.codes.update(wanted or ())
+                found.codes.update(one.code for one in retrieval.codes if one.code)
+            if spec.negated:
+                found.selective = False
+        for owner, path in uses.elements:
+            root = owner.partition(".")[0]
+            if root in model.resource_types:
+                found = types.setdefault(root, _Type(selective=False))
+                if owner == root:
+                    found.elements.add(path)
+            _instances(path, types)
+
+
+def _wanted(value_set: ValueSet | None, codes: Codes) -> set[str] | None:
+    """The codes of a value set, None where they are not all known."""
+    if value_set is None:
+        return None
+    try:
+        members = Membership(codes).members(value_set)
+    except EvaluationError:
+        return None
+    return {code for _, code in members.codes if code} if members.complete else None
+
+
+def _element_of(model: Model, resource_type: str, json_name: str) -> str:
+    """The element that a JSON name writes; the name itself where the type has no such element."""
+    for element in model.elements(resource_type).values():
+        if any(name == json_name for name, _ in element.json_names):
+            return element.name
+    return json_name
+
+
+def _holds_codes(model: Model, resource_type: str, json_name: str) -> bool:
+    """Whether an element holds CodeableConcepts or Codings, so that its codes stand in elements named `code`."""
+    for element in model.elements(resource_type).values():
+        for name, kind in (*element.json_names, *((element.name, kind) for kind in element.types)):
+            if name == json_name and (kind in _CODED or f"FHIR.{kind}" in _CODED):
+                return True
+    return False

@@ -1,0 +1,309 @@
+"""Which resources of an export are kept, and for which patient: every resource that is read passes here once.
+
+What cannot matter by the plan is counted and left unparsed; of what is kept only the head is decoded, to see who it is about.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from engine.artifacts.references import RESTFUL
+from engine.compiler.reading import TypePlan
+from engine.data.bulk.decoding import Decoders, whole
+from engine.data.bulk.records import ORPHANS, Record, Shelf, key_of
+from engine.data.cohort import SHARED
+from engine.data.problems import Problem
+
+_ESCAPE = b"\\u"
+_PLAIN_REFERENCE = re.compile(r"Patient/([A-Za-z0-9\-.]{1,64})")
+FEW_CODES = 8
+BEGINNING = rb'\s*\{\s*"resourceType"\s*:\s*"%s"'
+ID = rb'\s*,\s*"id"\s*:\s*"([^"\\]+)"'
+_CODES = re.compile(rb'"code"\s*:\s*"([^"\\]*)"')
+
+
+@dataclass(slots=True)
+class Needles:
+    """What the text of a resource must hold to matter (see `engine.compiler.reading`), as bytes."""
+
+    texts: tuple[bytes, ...]
+    codes: frozenset[bytes] | None
+
+    @classmethod
+    def of(cls, plan: TypePlan) -> Needles | None:
+        """The needles of a plan, None where every resource of the type matters."""
+        if plan.codes is None or plan.texts is None:
+            return None
+        written = plan.codes | plan.texts
+        guards = {_ESCAPE} | ({b"\\/"} if any("/" in text for text in written) else set())
+        if any(not text.isascii() or '"' in text or "\\" in text or not text.isprintable() for text in written):
+            return None
+        if len(plan.codes) <= FEW_CODES:
+            return cls((*(f'"{text}"'.encode() for text in sorted(written)), *sorted(guards)), None)
+        texts = (*(f'"{text}"'.encode() for text in sorted(plan.texts)), *sorted(guards))
+        return cls(texts, frozenset(code.encode() for code in plan.codes))
+
+    def found(self, text: bytes) -> bool:
+        """Whether a resource with this text may matter."""
+        for needle in self.texts:
+            if needle in text:
+                return True
+        return self.codes is not None and not self.codes.isdisjoint(_CODES.findall(text))
+
+    def starts(self, buffer: bytearray, end: int) -> Iterator[int]:
+        """Places in a buffer where something stands for which a line may matter, in no order."""
+        for needle in self.texts:
+            at = buffer.find(needle, 0, end)
+            while at >= 0:
+                yield at
+                # one hit makes the whole line matter
+                line_end = buffer.find(b"\n", at, end)
+                at = buffer.find(needle, line_end, end) if line_end >= 0 else -1
+        if self.codes is not None:
+            codes = self.codes
+            for match in _CODES.finditer(memoryview(buffer)[:end]):
+                if match[1] in codes:
+                    yield match.start()
+
+
+@dataclass(slots=True)
+class Collected:
+    """What one piece of work came to, without its records.
+
+    `kept` and `seen` are numbers of ids by type: of the records kept, and of all resources of the types that are not read whole. `pending` are records
+    whose patient is named by an identifier, `urns` are names of patients that the bundle does not hold: only the whole export can tell who they are.
+    `aliases` are pairs of groups that are one patient's.
+    """
+
+    used: Counter[str] = field(default_factory=Counter)
+    passed: Counter[str] = field(default_factory=Counter)
+    lines: int = 0
+    blank: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    kept: dict[str, array[int]] = field(default_factory=dict)
+    seen: dict[str, array[int]] = field(default_factory=dict)
+    pending: list[tuple[Record, dict[str, Any]]] = field(default_factory=list)
+    urns: set[str] = field(default_factory=set)
+    aliases: set[tuple[str, str]] = field(default_factory=set)
+    shared: list[Record] = field(default_factory=list)
+
+
+class Collector:
+    """Takes resources as they are read and keeps those that may matter."""
+
+    def __init__(self, decoders: Decoders, shelf: Shelf, *, validate: bool = False) -> None:
+        self.decoders = decoders
+        self.shelf = shelf
+        self.validate = validate
+        self.collected = Collected()
+        self._needles: dict[str, Needles | None] = {}
+        self._ids: dict[str, re.Pattern[bytes]] = {}
+        self._shared: set[bytes] = set()
+
+    def needles(self, kind: str) -> Needles | None:
+        """What resources of a type must hold to matter; None where all do."""
+        if kind not in self._needles:
+            plan = self.decoders.plan.of(kind)
+            self._needles[kind] = Needles.of(plan) if plan is not None else None
+        return self._needles[kind]
+
+    def reads(self, kind: str) -> bool:
+        """Whether some criterion reads a type."""
+        return self.decoders.plan.of(kind) is not None
+
+    def offer(
+        self,
+        kind: str,
+        raw: bytes,
+        file: int,
+        offset: int,
+        entry: int,
+        full_url: str | None,
+        path: str,
+        patient: tuple[str, str] | None = None,
+    ) -> None:
+        """Take in one resource whose type is known; `patient` is the urn and the id of the one Patient of its bundle."""
+        if self.validate and not self._parses(raw, offset, entry, path):
+            return
+        if not self.reads(kind):
+            self.collected.passed[kind] += 1
+            return
+        needles = self.needles(kind)
+        if needles is not None and not needles.found(raw) and self._see(kind, raw):
+            self.collected.passed[kind] += 1
+            return
+        self.keep(kind, raw, file, offset, entry, full_url, path, patient=patient)
+
+    def _parses(self, raw: bytes, offset: int, entry: int, path: str) -> bool:
+        """Parse a resource only to see whether it can be."""
+        try:
+            whole(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self.problem(path, offset, entry, "invalid-json", f"not valid JSON: {error or 'nested too deeply'}")
+            return False
+        return True
+
+    def id_pattern(self, kind: str) -> re.Pattern[bytes]:
+        """The usual beginning of a resource of a type, which ends with its id."""
+        found = self._ids.get(kind)
+        if found is None:
+            found = self._ids[kind] = re.compile(BEGINNING % kind.encode() + ID)
+        return found
+
+    def _see(self, kind: str, raw: bytes) -> bool:
+        """Note the id of a resource that is passed over; False where its id is not where it is expected."""
+        match = self.id_pattern(kind).match(raw)
+        if match is None:
+            return False
+        self.seen_ids(kind).append(hash(int.from_bytes(match[1], "big")))
+        return True
+
+    def seen_ids(self, kind: str) -> array[int]:
+        """Numbers of the ids seen of a type."""
+        found = self.collected.seen.get(kind)
+        if found is None:
+            found = self.collected.seen[kind] = array("q")
+        return found
+
+    def keep(
+        self,
+        kind: str,
+        raw: bytes,
+        file: int,
+        offset: int,
+        entry: int,
+        full_url: str | None,
+        path: str,
+        *,
+        seen: bool = False,
+        patient: tuple[str, str] | None = None,
+    ) -> None:
+        """Keep a resource for the patients that it is about.
+
+        With `seen` its id was noted before; `patient` is as in `offer`.
+        """
+        decoder, first = self.decoders.head(kind)
+        try:
+            head = decoder.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self.problem(path, offset, entry, "invalid-json", f"not valid JSON: {error or 'nested too deeply'}")
+            return
+        self.collected.used[kind] += 1
+        identifier = head.id if head.id.__class__ is str else None
+        certain = not _in_error(head)
+        plain = certain and identifier is not None and (full_url is None or _ends_with(full_url, kind, identifier))
+        if identifier is not None:
+            number = key_of(identifier)
+            kept = self.collected.kept.get(kind)
+            if kept is None:
+                kept = self.collected.kept[kind] = array("q")
+            kept.append(number)
+            if not seen:
+                self.seen_ids(kind).append(number)
+        if kind == "Patient":
+            group = identifier if identifier is not None else full_url or f"#{file}.{offset}.{entry}"
+            local = patient is not None and certain
+            if full_url is not None and not plain and not local:
+                self.collected.aliases.add((group, group_of({"reference": full_url}) or full_url))
+            self.shelf.add(Record(group, file, offset, entry, kind, identifier, full_url, plain, local, raw))
+            return
+        if kind in SHARED and not any(getattr(head, name) for name in first):
+            if raw not in self._shared:
+                self._shared.add(raw)
+                self.collected.shared.append(
+                    Record("", file, offset, entry, kind, identifier, full_url, False, False, raw)
+                )
+            return
+        subject = getattr(head, first[0]) if len(first) == 1 else None
+        if subject.__class__ is dict:
+            reference = subject.get("reference")
+            if patient is not None and reference == patient[0]:
+                group = patient[1]
+                self.shelf.add(Record(group, file, offset, entry, kind, identifier, full_url, False, certain, raw))
+                return
+            match = _PLAIN_REFERENCE.fullmatch(reference) if reference.__class__ is str else None
+            if match is not None:
+                self.shelf.add(Record(match[1], file, offset, entry, kind, identifier, full_url, plain, False, raw))
+                return
+        self._link(kind, raw, head, file, offset, entry, full_url, identifier, patient)
+
+    def _link(
+        self,
+        kind: str,
+        raw: bytes,
+        head: Any,
+        file: int,
+        offset: int,
+        entry: int,
+        full_url: str | None,
+        identifier: str | None,
+        patient: tuple[str, str] | None,
+    ) -> None:
+        """Keep a resource whose patient is not simply named by type and id."""
+        groups: dict[str, None] = {}
+        unknown: list[dict[str, Any]] = []
+        for path in self.decoders.subject_paths(kind):
+            name, _, rest = path.partition(".")
+            for value in values_at(getattr(head, name), rest.split(".") if rest else []):
+                group = group_of(value)
+                if group is not None and patient is not None and group == patient[0]:
+                    group = patient[1]
+                if group is not None:
+                    groups[group] = None
+                    if ":" in group:
+                        self.collected.urns.add(group)
+                elif value.__class__ is dict and value.get("identifier").__class__ is dict:
+                    unknown.append(value["identifier"])
+        record = Record(ORPHANS, file, offset, entry, kind, identifier, full_url, False, False, raw)
+        for group in groups or (() if unknown else (ORPHANS,)):
+            self.shelf.add(msgspec.structs.replace(record, group=group))
+        self.collected.pending.extend((record, wanted) for wanted in unknown)
+
+    def problem(self, path: str, offset: int, entry: int, code: str, message: str, **more: Any) -> None:
+        """Report something that could not be read."""
+        self.collected.problems.append(
+            Problem(file=path, offset=offset, entry=entry if entry >= 0 else None, code=code, message=message, **more)
+        )
+
+
+def group_of(reference: Any) -> str | None:
+    """The group that a reference to a patient leads to: the logical id, or the urn; None where it is no such reference."""
+    text = reference.get("reference") if reference.__class__ is dict else None
+    if text.__class__ is not str or not text or text.startswith("#"):
+        return None
+    bare = text.partition("/_history/")[0]
+    match = RESTFUL.fullmatch(bare)
+    if match is None:
+        return str(bare)
+    kind, _, identifier = match["path"].partition("/")
+    return identifier if kind == "Patient" else None
+
+
+def values_at(owner: Any, path: list[str]) -> Iterator[Any]:
+    """The values at a path below an element, lists opened."""
+    if owner.__class__ is list:
+        for item in owner:
+            yield from values_at(item, path)
+    elif not path:
+        if owner is not None:
+            yield owner
+    elif owner.__class__ is dict and path[0] in owner:
+        yield from values_at(owner[path[0]], path[1:])
+
+
+def _ends_with(full_url: str, kind: str, identifier: str) -> bool:
+    """Whether an entry's fullUrl is the RESTful address of a resource."""
+    return full_url.startswith("http") and full_url.endswith(f"/{kind}/{identifier}")
+
+
+def _in_error(head: Any) -> bool:
+    """Whether a record was entered in error, or may have been."""
+    return head.status == "entered-in-error" or head.verificationStatus is not None

@@ -1,0 +1,198 @@
+"""Records of a bucket to patients: the records of each patient are decoded when it is that patient's turn.
+
+The usual patient - one Patient resource, every record known by its id and linked by type and id - is put together directly. Any other goes through
+`Cohort`, which knows about duplicates, deletions, addresses and identifiers, with that patient's records alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from engine.artifacts.models import Model
+from engine.artifacts.references import RESTFUL
+from engine.data.bulk.decoding import Decoders
+from engine.data.bulk.records import ORPHANS, Position, Record
+from engine.data.cohort import Cohort
+from engine.data.compartment import Compartment, Origin
+from engine.data.problems import Problem
+from engine.data.sources import Loaded
+
+Resource = dict[str, Any]
+OnProblem = Callable[[Problem], None]
+
+
+class Grouping:
+    """Puts patients together from records; `shared` are the records of no patient, `deleted` what the export says was deleted."""
+
+    def __init__(
+        self,
+        decoders: Decoders,
+        model: Model,
+        paths: list[str],
+        on_problem: OnProblem,
+        shared: Iterable[Record] = (),
+        deleted: Iterable[str] = (),
+    ) -> None:
+        self.decoders = decoders
+        self.model = model
+        self.paths = paths
+        self.on_problem = on_problem
+        self.deleted = frozenset(text.partition("?")[0] for text in deleted)
+        self.shared = Cohort(model, on_problem)
+        self._fill(self.shared, shared)
+
+    def patients(
+        self, records: Iterable[Record], joined: Mapping[str, str] | None = None
+    ) -> Iterator[tuple[Position, Compartment]]:
+        """The patients of some records, in the order of the data, each with its place there.
+
+        `joined` maps groups that are to be looked at together to one name for them.
+        """
+        groups: dict[str, list[Record]] = {}
+        places: dict[str, Position] = {}
+        first: set[str] = set()
+        for record in records:
+            group = record.group if joined is None else joined.get(record.group, record.group)
+            found = groups.get(group)
+            if found is None:
+                groups[group] = [record]
+                places[group] = (record.file, record.offset, record.entry)
+            else:
+                found.append(record)
+            if record.kind == "Patient" and group not in first:
+                first.add(group)
+                places[group] = record.position
+        for group in sorted(groups, key=places.__getitem__):
+            found = groups.pop(group)
+            simple = self._simple(found) if group != ORPHANS and joined is None else None
+            if simple is not None:
+                yield places[group], simple
+            else:
+                yield from self._any(found, group, joined)
+
+    def _simple(self, records: list[Record]) -> Compartment | None:
+        """A patient that needs no closer look, None for any other."""
+        names: set[tuple[str, str | None]] = set()
+        root: str | None = None
+        patient: Record | None = None
+        local = records[0].local
+        for record in records:
+            if local:
+                if not record.local or record.file != records[0].file or record.offset != records[0].offset:
+                    return None
+            elif not record.plain:
+                return None
+            elif record.full_url is not None:
+                own = record.full_url[: -len(record.kind) - len(record.id or "") - 1]
+                if root is not None and root != own:
+                    return None
+                root = own
+            names.add((record.kind, record.id or record.full_url))
+            if record.kind == "Patient":
+                if patient is not None:
+                    return None
+                patient = record
+        if patient is None or len(names) != len(records):
+            return None
+        if root is not None and any(record.full_url is None for record in records):
+            return None
+        if self.deleted and any(f"{record.kind}/{record.id}" in self.deleted for record in records):
+            return None
+        resources: dict[str, list[Resource]] = {}
+        origins: dict[int, Origin] = {}
+        decode = self.decoders.resource
+        owner: Resource | None = None
+        for record in records:
+            try:
+                resource = decode(record.kind, record.raw)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return None
+            entry = record.entry if record.entry >= 0 else None
+            origins[id(resource)] = Origin(self.paths[record.file], entry, None, record.full_url)
+            if record is patient:
+                owner = resource
+            else:
+                resources.setdefault(record.kind, []).append(resource)
+        reference = f"Patient/{patient.id}" if patient.id else patient.full_url or ""
+        assert owner is not None
+        return Compartment(owner, reference, resources, origins, _Finder(self, owner, resources, origins))
+
+    def _any(
+        self, records: list[Record], group: str, joined: Mapping[str, str] | None
+    ) -> Iterator[tuple[Position, Compartment]]:
+        """Patients of a group by way of a cohort; patients of other groups that its records mention as well are left to those."""
+        cohort = Cohort(self.model, self.on_problem, self.shared)
+        records.sort(key=lambda record: (record.file, record.offset, record.entry))
+        self._fill(cohort, records)
+        cohort.delete(self.deleted)
+        first: dict[str | None, Position] = {}
+        for record in records:
+            if record.kind == "Patient":
+                first.setdefault(record.id, record.position)
+        for patient, reference in cohort.patients():
+            if group == ORPHANS or not self._own(patient, group, joined):
+                continue
+            loaded = patient.loaded or patient.resources[0]
+            place = (loaded.file_number, loaded.offset or 0, -1 if loaded.entry is None else loaded.entry)
+            if patient.loaded is not None and patient.loaded.resource is not None:
+                place = first.get(patient.loaded.resource.get("id"), place)
+            yield place, cohort.compartment(patient, reference)
+
+    def _own(self, patient: Any, group: str, joined: Mapping[str, str] | None) -> bool:
+        names = {patient.key, _logical(patient.key)}
+        if patient.loaded is not None and patient.loaded.resource is not None:
+            names.add(str(patient.loaded.resource.get("id")))
+        if joined is not None:
+            return any(joined.get(name) == group for name in names)
+        return group in names or group.startswith("#")
+
+    def _fill(self, cohort: Cohort, records: Iterable[Record]) -> None:
+        for record in records:
+            path = self.paths[record.file]
+            try:
+                resource = self.decoders.resource(record.kind, record.raw)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                message = f"not valid JSON: {error or 'nested too deeply'}"
+                entry = record.entry if record.entry >= 0 else None
+                self.on_problem(
+                    Problem(file=path, offset=record.offset, entry=entry, code="invalid-json", message=message)
+                )
+                continue
+            entry = record.entry if record.entry >= 0 else None
+            cohort.add(
+                Loaded(resource, path, entry, None, record.full_url, offset=record.offset, file_number=record.file)
+            )
+
+
+class _Finder:
+    """Follows references of a patient's resources; the maps are only made if something asks."""
+
+    __slots__ = ("cohort", "grouping", "origins", "owner", "resources")
+
+    def __init__(
+        self, grouping: Grouping, owner: Resource, resources: dict[str, list[Resource]], origins: dict[int, Origin]
+    ) -> None:
+        self.grouping = grouping
+        self.owner = owner
+        self.resources = resources
+        self.origins = origins
+        self.cohort: Cohort | None = None
+
+    def __call__(self, reference: str, from_resource: Resource | None) -> Resource | None:
+        if self.cohort is None:
+            self.cohort = Cohort(self.grouping.model, self.grouping.on_problem, self.grouping.shared)
+            for resource in (self.owner, *(one for several in self.resources.values() for one in several)):
+                origin = self.origins[id(resource)]
+                self.cohort.add(Loaded(resource, origin.file, origin.entry, None, origin.full_url))
+            for _ in self.cohort.patients():
+                pass
+        return self.cohort.find(reference, from_resource)
+
+
+def _logical(key: str) -> str:
+    """The group of a patient's key."""
+    match = RESTFUL.fullmatch(key)
+    return match["path"].partition("/")[2] if match is not None else key

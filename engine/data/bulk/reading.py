@@ -1,0 +1,209 @@
+"""An export, from files to patients: what is to be read in which pieces, each piece read into a shelf, and all of it by patient."""
+
+from __future__ import annotations
+
+import gzip
+import heapq
+import io
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import zstandard
+from isal import igzip
+
+from engine.artifacts.models import load_model
+from engine.compiler.reading import ReadPlan
+from engine.data.bulk.collecting import Collector
+from engine.data.bulk.decoding import Decoders
+from engine.data.bulk.documents import read_document
+from engine.data.bulk.grouping import Grouping
+from engine.data.bulk.records import Record, Shelf
+from engine.data.bulk.scanning import LineScanner
+from engine.data.bulk.settling import Settled, settle
+from engine.data.compartment import Compartment
+from engine.data.problems import Problem
+from engine.data.sources import data_files
+
+LINES = (".ndjson", ".jsonl")
+PACKED = (".gz", ".zst")
+PIECE = 64 << 20
+OnProblem = Callable[[Problem], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Part of one file: the lines that begin from `start` on and before `end`, or all of it where `end` is None."""
+
+    file: int
+    path: str
+    start: int = 0
+    end: int | None = None
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One piece of work, in the order of the data."""
+
+    number: int
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def bytes(self) -> int:
+        """How much of the input it is, as stored."""
+        return sum(one.bytes for one in self.stretches)
+
+
+def files_to_read(paths: Iterable[str | Path], on_problem: OnProblem) -> list[str]:
+    """The data files, in order; their place in the list is their number."""
+    return [str(path) for path in data_files(paths, on_problem)]
+
+
+def pieces_of(files: Sequence[str], size: int = PIECE) -> list[Piece]:
+    """The work of reading files, in pieces of about `size` bytes: large NDJSON is cut, small files are read together."""
+    out: list[Piece] = []
+    together: list[Stretch] = []
+    held = 0
+
+    def close() -> None:
+        nonlocal held
+        if together:
+            out.append(Piece(len(out), tuple(together)))
+            together.clear()
+            held = 0
+
+    for number, path in enumerate(files):
+        try:
+            length = Path(path).stat().st_size
+        except OSError:
+            length = 0
+        if is_lines(path) and not path.lower().endswith(PACKED) and length > size:
+            close()
+            for start in range(0, length, size):
+                end = min(start + size, length)
+                out.append(Piece(len(out), (Stretch(number, path, start, end, end - start),)))
+            continue
+        together.append(Stretch(number, path, 0, None, length))
+        held += length
+        if held >= size:
+            close()
+    close()
+    return out
+
+
+def is_lines(path: str) -> bool:
+    """Whether a file holds one resource a line, by its name."""
+    name = path.lower()
+    for suffix in PACKED:
+        name = name.removesuffix(suffix)
+    return name.endswith(LINES)
+
+
+def open_file(path: str) -> BinaryIO:
+    """A file as bytes, unpacked. Raises OSError."""
+    name = path.lower()
+    stream: Any = io.FileIO(path, "rb")
+    if name.endswith(".gz"):
+        unpack: Any = igzip.IGzipFile
+        stream = unpack(fileobj=stream, mode="rb")
+    elif name.endswith(".zst"):
+        stream = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+    opened: BinaryIO = stream
+    return opened
+
+
+UNREADABLE = (OSError, EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
+
+
+def read_piece(piece: Piece, collector: Collector) -> None:
+    """Read a piece of work into a collector. A file that cannot be read is a problem, and the rest goes on."""
+    for stretch in piece.stretches:
+        try:
+            with open_file(stretch.path) as stream:
+                if not is_lines(stretch.path):
+                    read_document(collector, stream.read(), stretch.file, stretch.path)
+                    continue
+                start = _line_start(stream, stretch.start)
+                LineScanner(collector, stretch.file, stretch.path).scan(stream, start, stretch.end)
+        except UNREADABLE as error:
+            message = f"cannot be read: {error or error.__class__.__name__}"
+            collector.collected.problems.append(Problem(file=stretch.path, code="unreadable", message=message))
+
+
+def _line_start(stream: BinaryIO, start: int) -> int:
+    """Move to the first line that begins at or after a place."""
+    if start == 0:
+        return 0
+    stream.seek(start - 1)
+    at = start - 1
+    while chunk := stream.read(1 << 16):
+        found = chunk.find(b"\n")
+        if found >= 0:
+            stream.seek(at + found + 1)
+            return at + found + 1
+        at += len(chunk)
+    return at
+
+
+class _Again(Collector):
+    """Keeps resources with certain ids, whatever they say."""
+
+    wanted: dict[str, set[int]]
+
+    def offer(self, kind: str, raw: bytes, file: int, offset: int, entry: int, full_url: str | None, path: str,
+              patient: tuple[str, str] | None = None) -> None:  # fmt: skip
+        match = self.id_pattern(kind).match(raw) if kind in self.wanted else None
+        if match is not None and hash(int.from_bytes(match[1], "big")) in self.wanted[kind]:
+            self.keep(kind, raw, file, offset, entry, full_url, path, patient=patient)
+
+
+def read_again(pieces: Iterable[Piece], decoders: Decoders, wanted: dict[str, set[int]]) -> Iterator[Record]:
+    """Every resource of some types with certain ids (as numbers), from the files."""
+    for piece in pieces:
+        shelf = Shelf(1)
+        collector = _Again(decoders, shelf, validate=True)
+        collector.wanted = wanted
+        read_piece(piece, collector)
+        yield from shelf.bucket(0)
+
+
+def read_export(
+    paths: Iterable[str | Path], plan: ReadPlan, on_problem: OnProblem, *, validate: bool = False
+) -> Iterator[Compartment]:
+    """The patients of an export, in one process and with what is kept held in memory."""
+    model = load_model(plan.model)
+    decoders = Decoders(plan, model)
+    files = files_to_read(paths, on_problem)
+    pieces = pieces_of(files)
+    shelf = Shelf(1)
+    collector = Collector(decoders, shelf, validate=validate)
+    for piece in pieces:
+        read_piece(piece, collector)
+    collected = collector.collected
+    for problem in collected.problems:
+        on_problem(problem)
+    settled = settle(
+        [collected], lambda: shelf.bucket(0), decoders, lambda wanted: read_again(pieces, decoders, wanted)
+    )
+    grouping = Grouping(decoders, model, files, on_problem, collected.shared, collected.deleted)
+    for _, compartment in by_patient(shelf.bucket(0), settled, grouping):
+        yield compartment
+
+
+def by_patient(
+    records: Iterable[Record], settled: Settled, grouping: Grouping
+) -> Iterator[tuple[tuple[int, int, int], Compartment]]:
+    """Patients of all records, those that are looked at together among them, in the order of the data."""
+    apart: list[Record] = []
+    together: list[Record] = list(settled.extra)
+    if not settled.joined and not together:
+        yield from grouping.patients(records)
+        return
+    for record in records:
+        (together if record.group in settled.joined else apart).append(record)
+    yield from heapq.merge(
+        grouping.patients(apart), grouping.patients(together, settled.joined), key=lambda found: found[0]
+    )

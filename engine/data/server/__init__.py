@@ -1,0 +1,10 @@
+"""FHIR servers as sources of patients: one HTTP client, SMART backend services, bulk exports, and screening by search.
+
+client     requests with retries, where credentials may go, what an OperationOutcome says
+smart      access tokens: backend services (private_key_jwt) and a token from the environment
+bulk       a Bulk Data export: kick-off, status, manifest
+download   the files of an export, each whole or not at all
+folder     the folder that an export is written into: its state and its manifest
+search     one search with all its pages
+patients   patients by search, page by page, as compartments
+"""

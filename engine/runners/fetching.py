@@ -1,0 +1,113 @@
+"""What to fetch from a server for criteria: the types and filters of an export, and the searches for a screening.
+
+Both come from the data requirements of the compiled rules. References that a rule follows with resolve(), and the Endpoints that say where
+images are, are part of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import parse_qsl, urlsplit
+
+from engine.artifacts.models import Model, load_model
+from engine.compiler.requirements import DataRequirement
+from engine.compiler.rules import Code, RuleSet
+from engine.data.server.client import Server, ServerError
+from engine.data.server.patients import SearchPlan, ServerPatients
+from engine.output.requirements import type_filters, type_parameter
+
+LONGEST_FILTER = 1500  # characters of a search's value; longer ones are left out, so that addresses stay short enough
+_RESULTS = frozenset("_summary _elements _include _revinclude _sort _count _format _total _contained".split())
+
+
+def is_address(text: object) -> bool:
+    """Whether some data is named by the address of a server."""
+    return isinstance(text, str) and text.lower().startswith(("http://", "https://"))
+
+
+def requirements_of(rules: Iterable[RuleSet]) -> dict[str, DataRequirement]:
+    """What several rule sets read, by resource type."""
+    merged: dict[str, DataRequirement] = {"Patient": DataRequirement("Patient")}
+    for rule_set in rules:
+        for name, found in rule_set.requirements().items():
+            merged.setdefault(name, DataRequirement(name)).add(found)
+    return merged
+
+
+def followed_types(rules: Iterable[RuleSet], model: Model) -> frozenset[str] | None:
+    """Types of the resources that rules reach by references, None where it can be any type."""
+    out: set[str] = set()
+    for rule_set in rules:
+        if "ImagingStudy" in rule_set.requirements():
+            out.add("Endpoint")  # where the images of the evidence are
+        for rule in rule_set.walk():
+            for code in (rule.code, rule.presence):
+                if not isinstance(code, Code):
+                    continue
+                for node in code.node.walk():
+                    if node.kind == "Resolve":
+                        names = {name.removeprefix("FHIR.") for name in node.types}
+                        if not names <= model.resource_types:
+                            return None
+                        out |= names
+    return frozenset(out)
+
+
+def export_parameters(rules: Iterable[RuleSet], version: str) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """The `_type`s and `_typeFilter`s of an export for rules, and whether rules may follow references to still other types.
+
+    A filter names one code each: filters of a type are alternatives, and a comma inside of one is read in two ways by servers.
+    """
+    listed = list(rules)
+    found = requirements_of(listed)
+    follow = followed_types(listed, load_model(version))
+    types = set(type_parameter(found).split(",")) | (follow or set())
+    filters: list[str] = []
+    for text in type_filters(found):
+        head, _, query = text.partition("?")
+        name, _, values = query.partition("=")
+        if follow is None or head in follow:
+            continue  # a reference may lead to one with any code
+        filters.extend(
+            f"{head}?{name}={value}" for value in ([values] if ":in" in name else re.split(r"(?<!\\),", values))
+        )
+    return tuple(sorted(types)), tuple(filters), follow is None
+
+
+def search_plan(rules: Iterable[RuleSet], version: str) -> SearchPlan:
+    """The searches for a screening by rules. Filters by value set are left out: not every server knows the value set."""
+    listed = list(rules)
+    model = load_model(version)
+    found = requirements_of(listed)
+    types = tuple(sorted(name for name in found if name != "Patient" and model.patient_paths(name)))
+    narrowed = {}
+    for name in types:
+        filters = type_filters({name: found[name]})
+        if len(filters) == 1 and ":in=" not in filters[0]:
+            parameter, _, value = filters[0].partition("?")[2].partition("=")
+            if len(value) <= LONGEST_FILTER:
+                narrowed[name] = (parameter, value)
+    return SearchPlan(types, narrowed, followed_types(listed, model))
+
+
+def base_of(address: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The base address of a server, and the patients to take: `BASE/Patient?gender=male` restricts them. Raises ServerError."""
+    parts = urlsplit(address)
+    base, _, last = parts.path.rstrip("/").rpartition("/")
+    if last != "Patient":
+        if parts.query:
+            raise ServerError("only BASE or BASE/Patient?... can be screened; this address has a query of another kind")
+        return address.rstrip("/"), ()
+    restriction = tuple(parse_qsl(parts.query, keep_blank_values=True))
+    wrong = sorted({name.partition(":")[0] for name, _ in restriction} & _RESULTS)
+    if wrong:
+        raise ServerError(f"{', '.join(wrong)} cannot be given here; only parameters that choose patients can")
+    return f"{parts.scheme}://{parts.netloc}{base}", restriction
+
+
+def server_patients(
+    server: Server, rules: Iterable[RuleSet], version: str, restriction: tuple[tuple[str, str], ...] = ()
+) -> ServerPatients:
+    """The patients of a server, with what rules read."""
+    return ServerPatients(server, load_model(version), search_plan(rules, version), restriction=restriction)
