@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.quantity import UCUM_OF_CALENDAR, Quantity, make
+from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity, make
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.algebra.ucum import UnitError, alias, parse_unit
 
@@ -179,7 +179,8 @@ def unit_of(quantity: dict[str, Any]) -> tuple[str | None, str | None]:
         parse_unit(candidate)
         return candidate, remark
     except UnitError:
-        meant = alias(candidate)
+        word = CALENDAR_WORDS.get(candidate)
+        meant = UCUM_OF_CALENDAR[word] if word is not None else alias(candidate)
         if meant is not None:
             return meant, f"{candidate!r} is not UCUM; read as {meant!r}"
         return None, f"{candidate!r} is not a UCUM unit"

@@ -55,11 +55,11 @@ class Quantity:
         return hash((self.value, self.unit, self.calendar))
 
     def to_unit(self, unit: str) -> Quantity | None:
-        """The same quantity in another UCUM unit, None where it cannot be."""
-        if self.indefinite:
-            return None
-        found = _convert(self, Quantity(Decimal(1), unit))
-        return None if found is None else Quantity(_decimal(found), unit)
+        """The same quantity in another unit, UCUM or a word of the calendar (`day`, `days`); None where it cannot be."""
+        word = CALENDAR_WORDS.get(unit)
+        one = Quantity(Decimal(1), unit) if word is None else Quantity(Decimal(1), word, True)
+        pair = _pair(self, one)
+        return None if pair is None else Quantity(_decimal(pair[0] / pair[1]), one.unit, one.calendar)
 
     @property
     def indefinite(self) -> bool:

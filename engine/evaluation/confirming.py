@@ -15,8 +15,9 @@ from engine.compiler.rules import Rule
 from engine.data.compartment import Compartment, Resource
 from engine.evaluation.evaluator import EXHAUSTIVE, Evaluator, Outcome
 from engine.evaluation.imaging import instances_of
+from engine.evaluation.records import Verdict, changed
 from engine.evaluation.tracing import PatientEnvironment
-from engine.evaluation.verdict import Holding, HoldingState, Verdict
+from engine.evaluation.verdict import Holding, HoldingState
 
 HELD = frozenset((HoldingState.PRESENT.value, HoldingState.MISMATCH.value))
 UNCONFIRMED = frozenset(
@@ -47,7 +48,7 @@ class ConfirmingEvaluator(Evaluator):
             verdict = self(held_part(compartment, holdings, frozenset()))
         finally:
             self._worlds = self._not_held = ()
-        return verdict.model_copy(update={"holdings": found})
+        return changed(verdict, holdings=[holding.model_dump(mode="json", exclude_none=True) for holding in found])
 
     def rule(self, rule: Rule, environment: PatientEnvironment) -> Outcome:
         """Truth of one rule, unknown where it depends on images that were not confirmed."""

@@ -14,7 +14,8 @@ from engine.evaluation.confirming import IMAGING, ConfirmingEvaluator
 from engine.evaluation.evaluator import Options
 from engine.evaluation.holdings import Expected, expected_of
 from engine.evaluation.imaging import identifiers_of, imaging_link
-from engine.evaluation.verdict import Holding, Verdict
+from engine.evaluation.records import Verdict
+from engine.evaluation.verdict import Holding
 from engine.runners.asking import Asker
 from engine.runners.bounded import in_order
 from engine.runners.images import Places
@@ -30,16 +31,15 @@ class RequiredImages:
         self.places = places
         self.asker = Asker(client)
 
-    def verdicts(
+    def judged(
         self, rules: Sequence[RuleSet], options: Options, compartments: Iterable[Compartment]
-    ) -> Iterator[Verdict]:
-        """Verdicts in the order of the data."""
+    ) -> Iterator[tuple[Compartment, list[Verdict]]]:
+        """Patients in the order of the data, each with a verdict a rule set."""
         evaluators = [ConfirmingEvaluator(rule_set, options) for rule_set in rules]
         asked = in_order(self._asked, _batches(compartments), self.client.access.concurrency, self.client.stop)
         for batch in asked:
             for compartment, holdings in batch:
-                for evaluator in evaluators:
-                    yield evaluator.confirmed(compartment, holdings)
+                yield compartment, [evaluator.confirmed(compartment, holdings) for evaluator in evaluators]
 
     def _asked(self, batch: list[Compartment]) -> list[tuple[Compartment, dict[int, Holding]]]:
         keys: list[int] = []

@@ -9,6 +9,9 @@ import pytest
 from engine.algebra import quantity as q
 from engine.algebra.quantity import Quantity
 from engine.algebra.ucum import UnitError, alias, convert, parse_unit
+from engine.compiler.cql.compiled import compile_expression
+from engine.compiler.cql.fhir_values import to_quantity
+from engine.compiler.cql.runtime import Run
 
 
 @pytest.mark.parametrize(
@@ -86,3 +89,26 @@ def test_text() -> None:
 )
 def test_an_arbitrary_unit_compares_with_itself_as_written(a: Quantity, b: Quantity, order: int | None) -> None:
     assert q.compare(a, b) == order
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("convert 90 days to days", "90 days"),
+        ("convert 90 'd' to days", "90 days"),
+        ("convert 2 weeks to days", "14 days"),
+        ("convert 1 year to months", "12 months"),
+        ("convert 18 months to years", "1.5 years"),
+        ("convert 1 year to days", "None"),
+        ("convert 3 days to 'h'", "72 'h'"),
+        ("System.Quantity { value: 3, unit: 'days' } = 3 days", "True"),
+        ("@2024-02-28 + System.Quantity { value: 2, unit: 'day' }", "2024-03-01"),
+    ],
+)
+def test_conversion_to_units_of_the_calendar(expression: str, expected: str) -> None:
+    assert str(compile_expression(expression).evaluate("expression", Run())) == expected
+
+
+def test_a_fhir_quantity_in_words_of_the_calendar() -> None:
+    days = {"value": 90, "system": "http://unitsofmeasure.org", "code": "days"}
+    assert str(to_quantity(days)) == "90 days"

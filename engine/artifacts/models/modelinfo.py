@@ -6,6 +6,7 @@ Reads what a file says, resolves nothing. A type is told as a nested tuple: `("n
 
 from __future__ import annotations
 
+import hashlib
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 
@@ -24,7 +25,10 @@ class ElementInfo:
 
 @dataclass(slots=True)
 class ClassInfo:
-    """One class. `identifier` is the url of its profile, `target` the FHIR type of a profile with a name of its own."""
+    """One class. `identifier` is the url of its profile, `target` the FHIR type of a profile with a name of its own.
+
+    `label` is a title that authors may write for its name.
+    """
 
     name: str
     base: TypeTuple | None
@@ -33,11 +37,12 @@ class ClassInfo:
     retrievable: bool
     code_path: str | None
     elements: dict[str, ElementInfo] = field(default_factory=dict)
+    label: str | None = None
 
 
 @dataclass(slots=True)
 class ModelInfo:
-    """A model: `name` is its namespace, `url` that of its ELM types."""
+    """A model: `name` is its namespace, `url` that of its ELM types, `digest` a hash of the file."""
 
     name: str
     version: str
@@ -45,6 +50,7 @@ class ModelInfo:
     target_url: str | None
     patient_class: str | None
     classes: dict[str, ClassInfo]
+    digest: str = ""
 
 
 def read_model_info(text: str | bytes) -> ModelInfo:
@@ -68,6 +74,7 @@ def read_model_info(text: str | bytes) -> ModelInfo:
         root.get("targetUrl"),
         root.get("patientClassName"),
         classes,
+        hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest(),
     )
 
 
@@ -95,6 +102,7 @@ def _class(entry: ElementTree.Element) -> ClassInfo:
         entry.get("retrievable") == "true",
         entry.get("primaryCodePath"),
         elements,
+        entry.get("label"),
     )
 
 

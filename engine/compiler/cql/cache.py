@@ -23,7 +23,7 @@ from engine.compiler.cql.library import HELPERS
 from engine.version import __version__
 
 VARIABLE = "FHIR_ELIGIBILITY_CACHE"
-_FORMAT = 1
+_FORMAT = 2
 
 
 def default_folder() -> Path | None:
@@ -60,7 +60,7 @@ class CachingCompiler(Compiler):
             self.traced,
             self.options.list_demotion,
             self.options.list_promotion,
-            tuple((info.name, info.version, len(info.classes)) for info in self.model_infos),
+            tuple((info.name, info.version, info.digest) for info in self.model_infos),
             source.name,
             source.text,
         )

@@ -117,11 +117,10 @@ class CallTranslator(TimingTranslator):
         if function.external:
             message = f"the function {function.name!r} is external: its body is not part of the library"
             raise self.fail("external-function", message, span, "this engine has no way to supply it")
-        if function.context not in (None, self.context):
-            raise self.fail("context", f"{function.name!r} is about one {function.context}, but this is not", span)
         operands = tuple(self.to(a, o) for a, o in zip(arguments, function.operands, strict=True))
         attrs |= {"name": function.name, "library": library, "exported": function}
         result = function.result if library is not None else self.function_result(function, span)
+        self.require(function.needs, function.name, span)
         return Node("FunctionRef", operands, attrs, span=span, result=result)
 
     def function_result(self, function: ExportedFunction, span: Span) -> Type:
@@ -317,7 +316,7 @@ class CallTranslator(TimingTranslator):
 
     def birth_date(self, tree: s.Call) -> Node:
         patient = self.definition("Patient", tree.span)
-        if self.context != "Patient" or patient is None:
+        if patient is None or (self.context != "Patient" and not (self.in_function and self.context is None)):
             hint = "write 'using FHIR ...' and 'context Patient' before the define"
             raise self.fail("context", f"{tree.name} asks for the patient, and there is none here", tree.span, hint)
         node = self.property(self.reference(patient, None, tree.span), "birthDate", tree.span, tree.span)

@@ -199,18 +199,14 @@ def _holds(child: Any, conditions: tuple[tuple[str, str], ...]) -> bool:
     inner = raw(child)
     if inner.__class__ is not dict:
         return False
-    below: dict[str, dict[str, str]] = {}
+    below: dict[str, list[tuple[str, str]]] = {}
     for path, wanted in conditions:
         name, dot, rest = path.partition(".")
         if dot:
-            below.setdefault(name, {})[rest] = wanted
+            below.setdefault(name, []).append((rest, wanted))
         elif inner.get(name) != wanted and not str(inner.get(name, "")).endswith(f"/{wanted}"):
             return False
-    for name, wanted_all in below.items():
-        items = listed(inner.get(name))
-        if not any(all(item.get(key) == wanted for key, wanted in wanted_all.items()) for item in items):
-            return False
-    return True
+    return all(any(_holds(item, tuple(own)) for item in listed(inner.get(name))) for name, own in below.items())
 
 
 def listed(value: Any) -> list[Any]:
@@ -235,6 +231,8 @@ def codes_at(resource: dict[str, Any], keys: tuple[str, ...]) -> list[tuple[str 
         if item.__class__ is str:
             found.append((PLAIN, item))
         elif item.__class__ is dict:
+            concept = item.get("concept")
+            item = concept if concept.__class__ is dict else item  # R5: CodeableReference
             codings = listed(item.get("coding"))
             if not codings and ("code" in item or "system" in item):
                 codings = [item]

@@ -280,14 +280,16 @@ class LibraryTranslator(Translator):
             raise Abort
         tree = self._defines[name]
         self._state[name] = "begun"
-        outer, self.context = self.context, _context(tree.context)
+        outer = self.context, self.in_function, self.needs
+        self.context, self.in_function = _context(tree.context), False
         try:
             node = self.expression(tree.expression, Scope())
         except Abort:
             self._state[name] = "failed"
             raise
         finally:
-            self.context, inner = outer, self.context
+            inner = self.context
+            self.context, self.in_function, self.needs = outer
         python = self.python_name("define", name)
         exported = Exported(name, "ExpressionRef", node.result, python, self.owner, tree.private, inner)
         self.symbols.definitions[name] = exported
@@ -316,7 +318,8 @@ class LibraryTranslator(Translator):
         tree = self._functions[key]
         assert tree.body is not None
         self._state[key] = "begun"
-        outer, self.context = self.context, function.context
+        outer = self.context, self.in_function, self.needs
+        self.context, self.in_function, self.needs = function.context, True, None
         locals_ = [
             Local(name, "OperandRef", kind, self.new_id())
             for name, kind in zip(function.operand_names, function.operands, strict=True)
@@ -329,8 +332,9 @@ class LibraryTranslator(Translator):
             self._state[key] = "failed"
             raise
         finally:
-            self.context = outer
-        function.result = node.result
+            needs = self.needs
+            self.context, self.in_function, self.needs = outer
+        function.result, function.needs = node.result, needs
         self.typed.functions.append(TypedFunction(function, node, tuple(x.scope for x in locals_), tree.span))
         self._state[key] = "done"
 

@@ -57,6 +57,7 @@ class CqlModel(Protocol):
     @property
     def fhir(self) -> Model: ...
     def has_type(self, name: str) -> bool: ...
+    def labelled(self, label: str) -> str | None: ...
     def base(self, name: str) -> Type | None: ...
     def element(self, name: str, element: str) -> ModelElement | None: ...
     def element_names(self, name: str) -> list[str]: ...
@@ -77,6 +78,9 @@ class FhirTypes:
 
     def has_type(self, name: str) -> bool:
         return self.fhir.has_type(name)
+
+    def labelled(self, label: str) -> str | None:
+        return None
 
     def base(self, name: str) -> Type | None:
         found = self.fhir.base(name)
@@ -125,9 +129,16 @@ class ProfiledTypes:
         self.namespace = namespace or info.name
         self._elements: dict[tuple[str, str], ModelElement | None] = {}
         self._fhir_types: dict[str, str | None] = {}
+        self._labels: dict[str, str] | None = None
 
     def has_type(self, name: str) -> bool:
         return name in self.info.classes
+
+    def labelled(self, label: str) -> str | None:
+        """The class with a label, which authors may write for its name."""
+        if self._labels is None:
+            self._labels = {found.label: name for name, found in self.info.classes.items() if found.label}
+        return self._labels.get(label)
 
     def base(self, name: str) -> Type | None:
         found = self.info.classes.get(name)

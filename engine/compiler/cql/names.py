@@ -38,6 +38,8 @@ class NameTranslator(Builder):
         self.symbols = symbols
         self.included = included
         self.context: str | None = None
+        self.in_function = False
+        self.needs: str | None = None
         self.unavailable: set[str] = set()
 
     def expression(self, tree: Expression, scope: Scope) -> Node:
@@ -76,6 +78,8 @@ class NameTranslator(Builder):
         return self.named_type(tree.names, tree.span)
 
     def named_type(self, names: tuple[str, ...], span: Span) -> Type:
+        if len(names) == 1 and names[0].partition(".")[0] in ("System", *self.types.models):
+            names = tuple(names[0].split(".", 1))  # qualified inside the quotes
         if len(names) > 1:
             namespace, name = names[0], ".".join(names[1:])
             if namespace == "System" and name in SYSTEM_TYPES:
@@ -91,6 +95,10 @@ class NameTranslator(Builder):
                 return Named(f"{namespace}.{name}")
         if name in SYSTEM_TYPES:
             return SYSTEM_TYPES[name]
+        for namespace, model in self.types.models.items():
+            labelled = model.labelled(name)
+            if labelled is not None:
+                return Named(f"{namespace}.{labelled}")
         if "FHIR" in self.types.models and name in BOUND_CODES:
             return Named("FHIR.code")
         if not self.types.models and len(names) == 1 and name[0].isupper():
@@ -152,11 +160,23 @@ class NameTranslator(Builder):
 
     def reference(self, found: Exported, library: str | None, span: Span) -> Node:
         attrs: dict[str, Any] = {"name": found.name, "library": library, "exported": found}
-        if found.kind == "ExpressionRef" and found.context not in (None, self.context):
-            message = f"{found.name!r} is about one {found.context}, but this is not"
-            hint = f"move this define below 'context {found.context}'"
-            raise self.fail("context", message, span, hint)
+        if found.kind == "ExpressionRef":
+            self.require(found.context, found.name, span)
         return Node(found.kind, attrs=attrs, span=span, result=found.type)
+
+    def require(self, context: str | None, name: str, span: Span) -> None:
+        """See that what is translated is about one of `context`, as `name` is. A function takes the context of its caller.
+
+        Reports `context`.
+        """
+        if context is None:
+            return
+        if self.in_function and self.context is None:
+            self.context = context
+        if context != self.context:
+            message = f"{name!r} is about one {context}, but this is not"
+            raise self.fail("context", message, span, f"move this define below 'context {context}'")
+        self.needs = context
 
     def library_member(self, library: str, tree: s.Member) -> Node:
         symbols = self.included[library]

@@ -29,7 +29,7 @@ from engine.algebra.operators.datetimes import component, make_date, make_dateti
 from engine.algebra.operators.equality import sign
 from engine.algebra.operators.lists import distinct
 from engine.algebra.points import Long
-from engine.algebra.quantity import Quantity
+from engine.algebra.quantity import CALENDAR_WORDS, Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.artifacts.models import load_model
 from engine.compiler.cql import fhir_values as fhir
@@ -224,7 +224,7 @@ class Patient(Run):
                     if found:
                         return True
                     unsure = code[1] if found is None else unsure
-                elif code[0] is None and code[1] in members.texts:
+                elif code[0] is None and members.in_any_system(code[1]) is not False:
                     lost = code[1]
                 elif not members.complete and members.has(code) is None:
                     unsure = Code(code[1], code[0])
@@ -380,10 +380,14 @@ def element_of(value: Any, name: str) -> Any:
     return None if value is None else getattr(value, name, None)
 
 
+def quantity_of(value: Decimal, unit: str | None) -> Quantity:
+    """A quantity by its elements; a unit that is a word of the calendar (`day`, `days`) is that of the calendar (CQL: Quantity)."""
+    word = CALENDAR_WORDS.get(unit or "")
+    return Quantity(value, unit or "1", False) if word is None else Quantity(value, word, True)
+
+
 _SYSTEM_CLASSES: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "System.Quantity": lambda x: (
-        Quantity(x["value"], x.get("unit") or "1", False) if x.get("value") is not None else None
-    ),
+    "System.Quantity": lambda x: quantity_of(x["value"], x.get("unit")) if x.get("value") is not None else None,
     "System.Code": lambda x: Code(x.get("code"), x.get("system"), x.get("version"), x.get("display")),
     "System.Concept": lambda x: Concept(tuple(x.get("codes") or ()), x.get("display")),
     "System.Ratio": lambda x: Ratio(x.get("numerator"), x.get("denominator")),
@@ -444,6 +448,7 @@ def sort_rows(rows: list[Any], keys: Iterable[tuple[Callable[[Any], Any] | None,
 
 NAMES: dict[str, Any] = {
     "Interval": Interval,
+    "certain": p.certain,
     "Long": Long,
     "MISSING": MISSING,
     "Tuple": Tuple,

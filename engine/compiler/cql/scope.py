@@ -28,7 +28,10 @@ class Exported:
 
 @dataclass(slots=True, eq=False)
 class ExportedFunction:
-    """A function as its callers see it; `result` is None until its body has been translated."""
+    """A function as its callers see it; `result` is None until its body has been translated.
+
+    `context` is the one that it was declared in, `needs` the one that its body asks about (None: none, it works anywhere).
+    """
 
     name: str
     operands: tuple[Type, ...]
@@ -40,6 +43,7 @@ class ExportedFunction:
     external: bool = False
     context: str | None = None
     operand_names: tuple[str, ...] = ()
+    needs: str | None = None
 
 
 @dataclass(slots=True)
