@@ -6,7 +6,6 @@ import argparse
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from engine.data.dicomweb.access import Access, archive_address
 from engine.runners.images import Places
@@ -91,12 +90,6 @@ def access_of(options: argparse.Namespace) -> Access:
         raise ValueError("--password-file needs --user")
     if options.client_key is not None and options.client_cert is None:
         raise ValueError("--client-key needs --client-cert")
-    if (user is not None or token is not None) and not options.allow_http:
-        for url in own:
-            if url.startswith("http://") and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
-                raise ValueError(
-                    f"{url}: credentials would go there without encryption; use https, or say --allow-http"
-                )
     return Access(
         own=tuple(own),
         user=user,
@@ -109,6 +102,7 @@ def access_of(options: argparse.Namespace) -> Access:
         read_timeout=options.timeout,
         retries=options.retries,
         concurrency=options.concurrency,
+        allow_http=options.allow_http,
     )
 
 

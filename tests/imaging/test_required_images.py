@@ -181,6 +181,17 @@ def test_endpoints_of_the_data_are_asked(stub: Callable[[Answerer], Stub]) -> No
     assert verdict.verdict == "included"
 
 
+def test_a_screening_that_is_left_can_be_begun_again(orthanc: Orthanc) -> None:
+    data = FLUTE / "cohort"
+    with Client(Access(retries=0)) as client:
+        images = RequiredImages(client, Places(orthanc.url, True))
+        given = criteria("mr")
+        for _ in engine.screen(given, data, now="2026-06-01", images=images):
+            break
+        found = list(engine.screen(given, data, now="2026-06-01", images=images))
+    assert {holding.state for verdict in found for holding in verdict.holdings} == {"present"}
+
+
 def test_the_command(tmp_path: Path, orthanc: Orthanc, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["screen", str(FLUTE / "mr"), "--data", str(FLUTE / "cohort"), "--now", "2026-06-01", "--quiet"]
     plain, required = tmp_path / "plain", tmp_path / "required"

@@ -41,6 +41,7 @@ class Client:
         self._pools: dict[str | None, Any] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        self._closed = False
         self._failures: dict[tuple[str, str, int | None], int] = {}
 
     def __enter__(self) -> Client:
@@ -53,8 +54,14 @@ class Client:
         """Let no thread wait any longer: what is under way ends with a failure."""
         self._stopped.set()
 
+    def go_on(self) -> None:
+        """Take requests again after `stop`."""
+        if not self._closed:
+            self._stopped.clear()
+
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; no request is made any more."""
+        self._closed = True
         self.stop()
         for pool in self._pools.values():
             pool.clear()
