@@ -61,9 +61,9 @@ check: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	$(PY) -m tests.benchmarks.fhirpath
 	$(PY) -m tests.benchmarks.cql
-	$(PY) -m tests.benchmarks.dicomweb
 	$(PY) -m tests.benchmarks.terminology
 	$(PY) -m tests.benchmarks.screening
+	$(PY) -m tests.benchmarks.dicomweb
 
 fuzz: $(VENV)/.installed-test
 	FUZZ_EXAMPLES=12000 $(PY) -m pytest -q tests/unit/test_cql_fuzz.py

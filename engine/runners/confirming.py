@@ -33,7 +33,7 @@ class RequiredImages:
         self.places = places
         self.asker = Asker(client)
 
-    def judged(
+    def verdicts(
         self, rules: Sequence[RuleSet], options: Options, compartments: Iterable[Compartment]
     ) -> Iterator[tuple[Compartment, list[Verdict]]]:
         """Patients in the order of the data, each with a verdict a rule set."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from engine.compiler.cql.compiled import check_parameters
 from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.rules import RuleSet
+from engine.data.bulk.records import Position
 from engine.data.compartment import Compartment
 from engine.evaluation.evaluator import Evaluator, Options
 from engine.evaluation.records import Verdict, line_of_verdict
@@ -19,7 +20,7 @@ from engine.output.summary import SummaryWriter
 class Judged(msgspec.Struct, array_like=True, gc=False):
     """The verdicts on one patient. `place` orders patients as the data does; `verdicts` are (artifact number, verdict, first deciding criterion)."""
 
-    place: tuple[int, int, int]
+    place: Position
     patient: str
     verdicts: list[tuple[int, str, str | None]]
     lines: bytes
@@ -39,6 +40,7 @@ class Judge:
             for rule in rule_set.walk():
                 if isinstance(rule.code, CqlCode):
                     check_parameters(rule.code.compiled, options.parameters)
+        self.options = options
         self.evaluators = [Evaluator(rule_set, options) for rule_set in rule_sets]
         self._buffer = io.StringIO(newline="")
         self._summary = SummaryWriter(self._buffer, columns_of(rule_sets))
@@ -50,12 +52,12 @@ class Judge:
         self._buffer.truncate()
         return text
 
-    def __call__(self, compartment: Compartment, place: tuple[int, int, int] = (0, 0, 0)) -> Judged:
-        """The verdicts as they are written."""
-        return self.judged(compartment.reference, (evaluator(compartment) for evaluator in self.evaluators), place)
+    def __call__(self, compartment: Compartment, place: Position = (0, 0, 0)) -> Judged:
+        """A patient judged."""
+        return self.written(compartment.reference, [evaluator(compartment) for evaluator in self.evaluators], place)
 
-    def judged(self, patient: str, verdicts: Iterable[Verdict], place: tuple[int, int, int] = (0, 0, 0)) -> Judged:
-        """Verdicts on one patient, one a rule set, as they are written."""
+    def written(self, patient: str, verdicts: Sequence[Verdict], place: Position = (0, 0, 0)) -> Judged:
+        """Verdicts on a patient, one a rule set, as they are written."""
         found: list[tuple[int, str, str | None]] = []
         lines: list[bytes] = []
         for number, verdict in enumerate(verdicts):

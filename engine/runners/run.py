@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from engine.compiler.reading import ReadPlan, reading_plan
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import PACKED, ExportReader, files_to_read
+from engine.data.compartment import Compartment
 from engine.data.problems import Problem
 from engine.data.server.patients import ServerPatients
 from engine.data.terminology_check import used_value_sets
@@ -35,14 +36,13 @@ from engine.runners.screening import Data, Tally, compartments, evaluation_time,
 from engine.runners.workspace import State, Workspace
 from engine.version import __version__
 
-if TYPE_CHECKING:
-    from engine.runners.confirming import RequiredImages
-
 SMALL = 64 << 20
 HASHED = 64 << 20
 UNPACKED = 8  # how much larger a packed file is taken to be
 SPREAD = 12  # how much more memory a bucket's patients need than their records
 MOST_BUCKETS = 500
+if TYPE_CHECKING:
+    from engine.runners.confirming import RequiredImages
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class RunOptions:
     """Options of a run; see `screen` for what they mean.
 
     `jobs` are processes (0: one a core), `memory` bytes that the run may use (None: a quarter of the machine), `validate` has every line parsed, `resume` goes
-    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size.
+    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size. With `images`, images count only where archives hold them.
     """
 
     now: str | None = None
@@ -182,15 +182,15 @@ def _source(
 ) -> _Source:
     paths = [item for item in data if isinstance(item, (str, Path))]
     workspace = Workspace(out)
-    if options.images is not None:
-        if options.resume:
-            raise ValueError("--resume does not go with --require-images: archives are asked anew")
-        return _confirmed(criteria, data, options, options.images)
+    if options.images is not None and options.resume:
+        raise ValueError("--resume does not go with --require-images: archives are asked anew")
     if len(paths) != len(data):
         if options.resume:
             raise ValueError("--resume goes on with files; patients of a server are searched anew")
         return _searched(criteria, data, options)
     plan = reading_plan(criteria.rules, criteria.terminology)
+    if options.images is not None:
+        return _small(criteria, paths, plan.with_instances(), options)
     size = sum(_size(path) * (UNPACKED if path.name.lower().endswith(PACKED) else 1) for path in files_of(paths))
     if size <= SMALL and not (options.resume and workspace.exists()):
         workspace.remove()
@@ -204,19 +204,17 @@ def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> 
     judge = Judge(criteria.rules, _options(criteria, options, moment))
     problems: list[Problem] = []
     found = compartments(data, criteria.fhir_version, problems.append)
-    return _Source((judge(one) for one in found), lambda: problems, lambda: None, moment)
-
-
-def _confirmed(criteria: Criteria, data: Sequence[Data], options: RunOptions, images: RequiredImages) -> _Source:
-    """Patients whose images count only where archives hold them: in one process, with several requests at once."""
-    moment = evaluation_time(options.now, options.timezone)
-    settings = _options(criteria, options, moment)
-    judge = Judge(criteria.rules, settings)
-    problems: list[Problem] = []
-    plan = reading_plan(criteria.rules, criteria.terminology)
-    found = images.judged(criteria.rules, settings, compartments(data, criteria.fhir_version, problems.append, plan))
-    judged = (judge.judged(compartment.reference, verdicts) for compartment, verdicts in found)
+    judged = (judge(one) for one in found) if options.images is None else _confirmed(criteria, options, judge, found)
     return _Source(judged, lambda: problems, lambda: None, moment)
+
+
+def _confirmed(
+    criteria: Criteria, options: RunOptions, judge: Judge, patients: Iterable[Compartment]
+) -> Iterator[Judged]:
+    """Patients judged where images count only if archives hold them."""
+    assert options.images is not None
+    for compartment, verdicts in options.images.verdicts(criteria.rules, judge.options, patients):
+        yield judge.written(compartment.reference, verdicts)
 
 
 def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, options: RunOptions) -> _Source:
@@ -231,7 +229,10 @@ def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, option
         found.add(reader.collected)
         return found
 
-    judged = (judge(compartment, place) for place, compartment in reader.patients())
+    if options.images is not None:
+        judged = _confirmed(criteria, options, judge, (compartment for _, compartment in reader.patients()))
+    else:
+        judged = (judge(compartment, place) for place, compartment in reader.patients())
     return _Source(judged, lambda: with_lines(in_place(problems, reader.files)), counts, moment)
 
 
@@ -332,9 +333,9 @@ def _recorded(options: RunOptions) -> dict[str, str | bool | int | list[str] | N
         "absent": options.absent,
         "dicomweb": options.dicomweb,
         "strict_cql": options.strict_cql,
-        "require_images": options.images is not None,
         "parameters": list(options.parameter_texts),
         "validate": options.validate,
+        "require_images": options.images is not None,
         **options.terminology,
     }
 

@@ -32,10 +32,9 @@ from engine.evaluation.records import published
 from engine.evaluation.verdict import Verdict
 from engine.runners.criteria import Criteria, PathLike
 
+Data = PathLike | ServerPatients | Compartment
 if TYPE_CHECKING:
     from engine.runners.confirming import RequiredImages
-
-Data = PathLike | ServerPatients | Compartment
 
 
 def evaluation_time(now: str | dt.datetime | None, timezone: str) -> dt.datetime:
@@ -94,13 +93,13 @@ def screen(
                 check_parameters(rule.code.compiled, options.parameters)
     version = criteria.fhir_version if isinstance(criteria, Criteria) else rules[0].model if rules else "r4"
     plan = reading_plan(rules, options.value_sets)
-    found = compartments(data, version, on_problem, plan)
     if images is not None:
-        for _, verdicts in images.judged(rules, options, found):
+        patients = compartments(data, version, on_problem, plan.with_instances())
+        for _, verdicts in images.verdicts(rules, options, patients):
             yield from map(published, verdicts)
         return
     evaluators = [Evaluator(rule_set, options) for rule_set in rules]
-    for compartment in found:
+    for compartment in compartments(data, version, on_problem, plan):
         for evaluator in evaluators:
             yield published(evaluator(compartment))
 

@@ -34,13 +34,12 @@ def screen_command(options: argparse.Namespace) -> int:
     if options.dicomweb:
         options.dicomweb = archive_address(options.dicomweb)
     if not options.require_images:
-        return _read(options, None)
+        return _command(options, None)
     with Client(access_of(options)) as client:
-        return _read(options, RequiredImages(client, places_of(options)))
+        return _command(options, RequiredImages(client, places_of(options)))
 
 
-def _read(options: argparse.Namespace, images: RequiredImages | None) -> int:
-    """Find out where the patients are, and screen them."""
+def _command(options: argparse.Namespace, images: RequiredImages | None) -> int:
     on_server = any(is_address(item) for item in options.data)
     for path in (*options.criteria, *([] if on_server else options.data), *options.libraries, *options.valuesets):
         if not Path(path).exists():
