@@ -27,6 +27,8 @@ from tests.imaging.orthanc import Orthanc
 from tests.imaging.stub import Answerer, Asked, Reply, Stub
 from tests.shared import reported
 
+pytestmark = pytest.mark.slow
+
 MakeStub = Callable[[Answerer], Stub]
 ALL = SeriesFilter()
 INCLUDED = ("example-01", "example-06", "example-09", "example-10")

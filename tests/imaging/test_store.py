@@ -22,6 +22,8 @@ from tests.imaging.conftest import lines_of
 from tests.imaging.orthanc import PASSWORD, USER, Orthanc
 from tests.imaging.stub import Answerer, Asked, Reply, Stub
 
+pytestmark = pytest.mark.slow
+
 MakeStub = Callable[[Answerer], Stub]
 
 

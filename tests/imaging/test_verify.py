@@ -22,6 +22,8 @@ from tests.imaging.conftest import lines_of, link_of
 from tests.imaging.orthanc import PASSWORD, USER, Orthanc
 from tests.imaging.stub import Reply
 
+pytestmark = pytest.mark.slow
+
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 
 
