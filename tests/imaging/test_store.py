@@ -132,6 +132,12 @@ def test_a_busy_archive_gets_the_same_body_again(files: dict[str, list[Path]], s
     assert int(second.headers["content-length"]) == len(second.body)
 
 
+def test_an_upload_without_an_answer_is_not_sent_again(files: dict[str, list[Path]], stub: MakeStub) -> None:
+    archive = stub(lambda asked: Reply(200, b"{" * 100, cut=10))
+    (found,) = upload(files["example-01"][:1], archive.url, retries=3)
+    assert (found.state, found.reason, len(archive.asked)) == ("unreachable", "connection", 1)
+
+
 def test_no_archive(files: dict[str, list[Path]]) -> None:
     found = upload(files["example-01"], "http://127.0.0.1:1/rs")
     assert [(r.state, r.reason) for r in found] == [("unreachable", Cause.CONNECTION.value)] * 4

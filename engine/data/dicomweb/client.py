@@ -97,14 +97,14 @@ class Client:
     def post(self, url: str, headers: Mapping[str, str], body: Body) -> tuple[int, str, bytes]:
         """POST a body that is produced anew for each try: status, content type and answer, whatever the status.
 
-        Only what a server did not take is sent again (429, 503, no connection). Raises ArchiveFailure.
+        It is sent again only where the server did not take it (429, 503, no connection). Raises ArchiveFailure.
         """
 
         def once() -> tuple[int, str, bytes]:
             with self._answer("POST", url, headers, body) as response:
                 return response.status, response.headers.get("Content-Type", ""), self._whole(response, url)
 
-        return self._again(url, once)
+        return self._again(url, once, repeatable=False)
 
     def chunks(self, response: BaseHTTPResponse, url: str, size: int = 1 << 16) -> Iterator[bytes]:
         """The body of an open answer, as it comes: what arrived before it broke off is not lost. Raises ArchiveFailure where it does."""
@@ -129,8 +129,11 @@ class Client:
             parts.append(chunk)
         return b"".join(parts)
 
-    def _again(self, url: str, once: Callable[[], T]) -> T:
-        """Try, and try again where that helps. An archive that was down several times in a row is tried once."""
+    def _again(self, url: str, once: Callable[[], T], repeatable: bool = True) -> T:
+        """Try, and try again where that helps. An archive that was down several times in a row is tried once.
+
+        What is not `repeatable` is tried again only if it did not reach the archive.
+        """
         try:
             place = origin(url)
         except ValueError:
@@ -146,6 +149,9 @@ class Client:
                     self._note(place, None)
                     raise
                 failure, wait = error, None
+                if not repeatable and not error.unsent:
+                    self._note(place, failure)
+                    raise
             else:
                 self._note(place, None)
                 return result
@@ -247,13 +253,14 @@ class Client:
             cause = inner
         where = shown(url)
         if isinstance(cause, (found.TimeoutError, TimeoutError)) and not isinstance(cause, found.NewConnectionError):
-            return ArchiveFailure(Cause.TIMEOUT, f"{where}: no answer within the time allowed")
+            unsent = isinstance(cause, found.ConnectTimeoutError)
+            return ArchiveFailure(Cause.TIMEOUT, f"{where}: no answer within the time allowed", unsent=unsent)
         if isinstance(cause, found.SSLError):
             return ArchiveFailure(Cause.TLS, f"{where}: the connection is not trusted: {tls_words(cause)}", 0)
         if isinstance(cause, (found.LocationParseError, found.LocationValueError, UnicodeError)):
             return ArchiveFailure(Cause.REQUEST_REFUSED, f"{where}: this is no address", 0)
         if isinstance(cause, found.NewConnectionError):
-            return ArchiveFailure(Cause.CONNECTION, f"{where}: no connection")
+            return ArchiveFailure(Cause.CONNECTION, f"{where}: no connection", unsent=True)
         return ArchiveFailure(Cause.CONNECTION, f"{where}: the connection broke ({type(cause).__name__})")
 
 
