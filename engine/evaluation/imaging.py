@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from engine.data.dicomweb.uids import valid_uid
+from engine.data.dicomweb.uids import MAX_UID, valid_uid
 from engine.evaluation.records import ImagingLink, PatientIdentifier, Series, changed
 from engine.evaluation.verdict import Role
 
@@ -20,7 +20,6 @@ Resource = dict[str, Any]
 Resolve = Callable[[str], "Resource | None"]
 
 _ODD_COMPONENT = re.compile(r"[.\n](?:0\d|[.\n])")
-MAX_UID = 64
 DICOM_UID = "urn:dicom:uid"
 URI_SYSTEM = "urn:ietf:rfc:3986"
 WADO_RS = "dicom-wado-rs"
@@ -209,6 +208,14 @@ def _instance_uids(instances: Any) -> list[Any]:
         except msgspec.ValidationError:
             instances = msgspec.json.decode(instances)
     return [instance.get("uid") for instance in _list(instances)]
+
+
+def instances_of(series: Resource) -> list[Resource]:
+    """The instances of a series, decoded where the reader of large exports left them as JSON text."""
+    found = series.get("instance")
+    if found.__class__ is msgspec.Raw:
+        found = msgspec.json.decode(found)
+    return [instance for instance in _list(found) if isinstance(instance, dict)]
 
 
 def _merge_series(series: list[Series]) -> list[Series]:
