@@ -28,6 +28,7 @@ from engine.evaluation.evaluator import Absent, Options
 from engine.output.atomic import AtomicFile, write_text
 from engine.output.fhir_group import group_of
 from engine.output.lines import line_of
+from engine.output.parquet import require_parquet, write_parquet
 from engine.output.run_record import ArtifactCounts, InputFile, Resources, RunRecord, UsedValueSet
 from engine.runners.bulk import BulkRun, Counts, Progress, in_place
 from engine.runners.collector import relaxed
@@ -51,7 +52,8 @@ class RunOptions:
     """Options of a run; see `screen` for what they mean.
 
     `jobs` are processes (0: one a core), `memory` bytes that the run may use (None: a quarter of the machine), `validate` has every line parsed, `resume` goes
-    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size. With `images`, images count only where archives hold them.
+    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size, `parquet` writes tables besides. With
+    `images`, images count only where archives hold them.
     """
 
     now: str | None = None
@@ -67,6 +69,7 @@ class RunOptions:
     validate: bool = False
     resume: bool = False
     hash_data: bool = False
+    parquet: bool = False
     images: RequiredImages | None = None
 
 
@@ -126,6 +129,8 @@ def _run(
     progress: Progress | None,
 ) -> RunResult:
     started = dt.datetime.now(dt.UTC)
+    if options.parquet:
+        require_parquet()
     out.mkdir(parents=True, exist_ok=True)
     source = _source(criteria, criteria_paths, data, out, options, progress)
     tally = Tally.of(criteria.rules)
@@ -151,6 +156,8 @@ def _run(
         for problem in source.problems():
             problems += 1
             problem_lines.write(line_of(problem))
+    if options.parquet:
+        write_parquet(out / "verdicts.ndjson", out)
     _write_groups(criteria, included, out, source.moment.isoformat())
     counts = source.counts()
     record = RunRecord(

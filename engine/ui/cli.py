@@ -138,6 +138,9 @@ def _screen(commands: Any) -> None:
     command.add_argument(
         "--hash-data", action="store_true", help="record the SHA-256 of data files, however large they are"
     )
+    command.add_argument(
+        "--parquet", action="store_true", help="write verdicts, criteria, evidence and images as Parquet too"
+    )
     command.add_argument("--strict", action="store_true", help="exit with 1 where criteria have warnings")
     command.add_argument("--fail-on-problems", action="store_true", help="exit with 1 where data could not be read")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")

@@ -101,6 +101,7 @@ def _screened(
         options.validate,
         options.resume,
         options.hash_data,
+        options.parquet,
         images,
     )
     if options.out == "-":
