@@ -26,7 +26,8 @@ _PLAIN_REFERENCE = re.compile(r"Patient/([A-Za-z0-9\-.]{1,64})")
 FEW_CODES = 8
 BEGINNING = rb'\s*\{\s*"resourceType"\s*:\s*"%s"'
 ID = rb'\s*,\s*"id"\s*:\s*"([^"\\]+)"'
-_CODES = re.compile(rb'"code"\s*:\s*"([^"\\]*)"')
+# a code that is a number in the data, which it should not be, is found as well
+_CODES = re.compile(rb'"code"\s*:\s*"?([^"\\,}\s]*)')
 
 
 @dataclass(slots=True)
@@ -46,7 +47,9 @@ class Needles:
         if any(not text.isascii() or '"' in text or "\\" in text or not text.isprintable() for text in written):
             return None
         if len(plan.codes) <= FEW_CODES:
-            return cls((*(f'"{text}"'.encode() for text in sorted(written)), *sorted(guards)), None)
+            return cls((*map(_needle, sorted(written)), *sorted(guards)), None)
+        if any(" " in code or "," in code or "}" in code for code in plan.codes):
+            return None
         texts = (*(f'"{text}"'.encode() for text in sorted(plan.texts)), *sorted(guards))
         return cls(texts, frozenset(code.encode() for code in plan.codes))
 
@@ -272,6 +275,11 @@ class Collector:
         self.collected.problems.append(
             Problem(file=path, offset=offset, entry=entry if entry >= 0 else None, code=code, message=message, **more)
         )
+
+
+def _needle(text: str) -> bytes:
+    """What stands in JSON for a string: itself in quotes, or without where a careless writer may have made it a number."""
+    return text.encode() if text.isdigit() else f'"{text}"'.encode()
 
 
 def group_of(reference: Any) -> str | None:
