@@ -76,6 +76,16 @@ class Needles:
                     yield match.start()
 
 
+@dataclass(frozen=True, slots=True)
+class TypeReader:
+    """How resources of a type are looked at before anything of them is parsed."""
+
+    kind: str
+    unread: bool
+    needles: Needles | None
+    beginning: re.Pattern[bytes]
+
+
 @dataclass(slots=True)
 class Collected:
     """What one piece of work came to, without its records.
@@ -110,6 +120,7 @@ class Collector:
         self._needles: dict[str, Needles | None] = {}
         self._ids: dict[str, re.Pattern[bytes]] = {}
         self._shared: set[bytes] = set()
+        self._readers: dict[bytes, TypeReader] = {}
 
     def needles(self, kind: str) -> Needles | None:
         """What resources of a type must hold to matter; None where all do."""
@@ -117,6 +128,15 @@ class Collector:
             plan = self.decoders.plan.of(kind)
             self._needles[kind] = Needles.of(plan) if plan is not None else None
         return self._needles[kind]
+
+    def reader(self, name: bytes) -> TypeReader:
+        """How resources of a type are looked at; the type as it stands in the data."""
+        found = self._readers.get(name)
+        if found is None:
+            kind = name.decode()
+            found = TypeReader(kind, not self.reads(kind), self.needles(kind), self.id_pattern(kind))
+            self._readers[name] = found
+        return found
 
     def reads(self, kind: str) -> bool:
         """Whether some criterion reads a type."""
