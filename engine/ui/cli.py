@@ -21,7 +21,7 @@ from engine.compiler.elm import to_json
 from engine.compiler.fhirpath import compile_fhirpath
 from engine.data.terminology_files import open_terminology
 from engine.data.versions import version_of
-from engine.output.schema import json_schema
+from engine.output.schema import SCHEMAS, json_schema
 from engine.runners.screening import evaluation_time
 from engine.ui.archive import add_required_images
 from engine.ui.check import check_command
@@ -138,6 +138,9 @@ def _screen(commands: Any) -> None:
     command.add_argument(
         "--hash-data", action="store_true", help="record the SHA-256 of data files, however large they are"
     )
+    command.add_argument(
+        "--parquet", action="store_true", help="write verdicts, criteria, evidence and images as Parquet too"
+    )
     command.add_argument("--strict", action="store_true", help="exit with 1 where criteria have warnings")
     command.add_argument("--fail-on-problems", action="store_true", help="exit with 1 where data could not be read")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -171,7 +174,7 @@ def _fhirpath(commands: Any) -> None:
 
 def _schema(commands: Any) -> None:
     command = commands.add_parser("schema", help="print the JSON Schema of an output")
-    command.add_argument("name", nargs="?", default="verdict", choices=("verdict", "problem", "run"))
+    command.add_argument("name", nargs="?", default="verdict", choices=tuple(SCHEMAS))
     command.set_defaults(run=run_schema)
 
 
