@@ -16,7 +16,8 @@ from engine.algebra.temporal import DateTime
 from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
 from engine.artifacts.measures import Group, Measure, Population, read_measure
 from engine.artifacts.models import load_model
-from engine.compiler.cql.compiled import Compiled, Compiler, Loaded, check_parameters
+from engine.compiler.cql.cache import caching_compiler
+from engine.compiler.cql.compiled import Compiled, Loaded, check_parameters
 from engine.compiler.cql.runtime import Patient, Run
 from engine.compiler.cql.types import BOOLEAN
 from engine.compiler.cql.value_sets import required_value_sets
@@ -73,7 +74,7 @@ def load_measure(
     store = load_libraries([*libraries, file.parent])
     measure, found = _measure(file)
     library = _library(file, measure, store)
-    compiled = Compiler(store.find, model_infos=store.models).compile(library.source)
+    compiled = caching_compiler(store.find, model_infos=store.models).compile(library.source)
     if measure is None:
         measure = screening_log(compiled)
     terminology = open_terminology([*valuesets, *libraries, file.parent], terminology_options)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from engine.data.dicomweb.access import Access, archive_address
 from engine.runners.images import Places
@@ -57,6 +55,11 @@ def connection_options(group: Any) -> None:
         help="send the credentials to this archive too; they go to --dicomweb and to no other that only the data names",
     )
     group.add_argument(
+        "--allow-http",
+        action="store_true",
+        help="send credentials over plain http too (without this, to this machine only)",
+    )
+    group.add_argument(
         "--ca", type=Path, metavar="FILE", help="certificates of a private authority (PEM), besides the system's"
     )
     group.add_argument("--client-cert", type=Path, metavar="FILE", help="our certificate (PEM)")
@@ -87,10 +90,6 @@ def access_of(options: argparse.Namespace) -> Access:
         raise ValueError("--password-file needs --user")
     if options.client_key is not None and options.client_cert is None:
         raise ValueError("--client-key needs --client-cert")
-    if user is not None or token is not None:
-        for url in own:
-            if url.startswith("http://") and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
-                print(f"eligibility: credentials go to {url} without encryption", file=sys.stderr)
     return Access(
         own=tuple(own),
         user=user,
@@ -103,6 +102,7 @@ def access_of(options: argparse.Namespace) -> Access:
         read_timeout=options.timeout,
         retries=options.retries,
         concurrency=options.concurrency,
+        allow_http=options.allow_http,
     )
 
 
