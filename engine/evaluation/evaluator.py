@@ -192,7 +192,7 @@ class Evaluator:
         clause = code.clause(doubt.site, doubt.clause)
         row = reference_of(doubt.row)
         if doubt.why is not None:
-            outcome.reason, outcome.detail = "missing-valueset", f"{row}: {doubt.why}"
+            outcome.reason, outcome.detail = doubt.reason, f"{row}: {doubt.why}"
             return
         if doubt.site == CODE_SITE:
             outcome.reason = "missing-value"

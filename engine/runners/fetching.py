@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from urllib.parse import parse_qsl, urlsplit
 
 from engine.artifacts.models import Model, load_model
+from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.requirements import DataRequirement
 from engine.compiler.rules import Code, RuleSet
 from engine.data.server.client import Server, ServerError
@@ -43,6 +44,9 @@ def followed_types(rules: Iterable[RuleSet], model: Model) -> frozenset[str] | N
             out.add("Endpoint")  # where the images of the evidence are
         for rule in rule_set.walk():
             for code in (rule.code, rule.presence):
+                if isinstance(code, CqlCode):
+                    for _, uses in code.compiled.reached([code.define]):
+                        out |= {r.spec.target for r in uses.retrievals if r.spec.target}
                 if not isinstance(code, Code):
                     continue
                 for node in code.node.walk():

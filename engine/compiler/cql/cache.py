@@ -19,7 +19,7 @@ from pathlib import Path
 
 from engine.algebra.diagnostic import Source
 from engine.compiler.cql.compiled import Compiled, Compiler
-from engine.compiler.cql.library import HELPERS
+from engine.compiler.cql.scope import HELPERS
 from engine.version import __version__
 
 VARIABLE = "FHIR_ELIGIBILITY_CACHE"

@@ -22,12 +22,12 @@ from engine.compiler.cql import emit_fhir, emit_logic, emit_nodes, emit_queries
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.elm_reader import is_elm, read_elm
 from engine.compiler.cql.emitter import CqlEmitter, Site, identifier
-from engine.compiler.cql.library import HELPERS, LibraryTranslator, Options, TypedLibrary
+from engine.compiler.cql.library import LibraryTranslator, Options, TypedLibrary
 from engine.compiler.cql.models import CqlModel, FhirTypes, ProfiledTypes
 from engine.compiler.cql.parser import parse_library
 from engine.compiler.cql.printing import text_of
 from engine.compiler.cql.runtime import NAMES, Run, TypeTest, once
-from engine.compiler.cql.scope import Exported, Symbols
+from engine.compiler.cql.scope import HELPERS, Exported, Symbols
 from engine.compiler.cql.types import ANY, Type
 from engine.compiler.cql.uses import Uses, uses_of
 from engine.compiler.program import offset_of, position_of, positioned

@@ -97,6 +97,10 @@ def data_requirements(compiled: Compiled, defines: Iterable[str]) -> dict[str, D
             spec = retrieval.spec
             entry = found.setdefault(spec.resource_type, DataRequirement(spec.resource_type))
             path = spec.code_path
+            if spec.target:
+                medication = found.setdefault(spec.target, DataRequirement(spec.target))
+                medication.paths.add("code")
+                medication.unfiltered = entry.unfiltered = True
             if path is None:
                 entry.unfiltered = True
                 continue

@@ -11,7 +11,8 @@ from engine.algebra.diagnostic import Diagnostic, Span
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.compiler.cql import types as t
-from engine.compiler.cql.library import HELPERS, TypedLibrary
+from engine.compiler.cql.library import TypedLibrary
+from engine.compiler.cql.scope import HELPERS
 from engine.compiler.cql.types import ANY, ChoiceType, IntervalType, ListType, Named, TupleType, Type
 from engine.compiler.elm import Node
 

@@ -39,6 +39,7 @@ from engine.compiler.membership import NO_CODES, Codes, Membership
 from engine.compiler.runtime import box
 
 MISSING: Any = object()
+MEDICATION = RetrieveSpec("Medication", None, "code", (("code",),))
 _MOMENTS = 50_000
 
 
@@ -230,11 +231,36 @@ class Patient(Run):
                     unsure = Code(code[1], code[0])
         if lost is not None and self.without_system(resource, lost):
             return True
+        if spec.referenced and self._refers(resource, spec, members, codes):
+            return True
         if spec.negated and codes.__class__ is ValueSet:
             urls = fhir.at_path(resource, spec.negated)
             if any(fhir.raw(url).partition("|")[0] == codes.id for url in urls):
                 return True
         return unsure is not None and self.unsure(resource, self.membership.why(unsure, codes))
+
+    def _refers(self, resource: Any, spec: RetrieveSpec, members: Expansion, codes: Any) -> bool:
+        reference = resource
+        for name in spec.referenced:
+            reference = reference.get(name) if reference.__class__ is dict else None
+        written = reference.get("reference") if reference.__class__ is dict else None
+        if written is None:
+            return False
+        found = self.referred(written, resource)
+        if found is None:
+            return self.unresolved(resource, written)
+        return found.get("resourceType") == spec.target and self._matches(found, MEDICATION, members, codes)
+
+    def referred(self, reference: str, holder: Any) -> Any:
+        """The patient's resource that a reference means, None where it is not at hand."""
+        if reference.startswith("#"):
+            return next((r for r in holder.get("contained") or () if r.get("id") == reference[1:]), None)
+        kind, _, identifier = reference.partition("/_history/")[0].rpartition("/")
+        return next((r for r in self.of_type(kind.rpartition("/")[2]) if r.get("id") == identifier), None)
+
+    def unresolved(self, resource: Any, reference: str) -> bool:
+        """Whether a resource counts whose code stands in another that is not at hand: CQL drops it."""
+        return False
 
 
 def _has_profile(resource: Any, profile: str) -> bool:
