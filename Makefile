@@ -8,16 +8,17 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 	$(shell $(name) -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo $(name))))
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test check bench conformance fuzz docs clean
+.PHONY: help demo test servers check bench conformance fuzz docs clean
 
 help:
 	@echo 'make demo         screen the example cohort with criteria/flute, and show who is in and why'
 	@echo 'make test         the whole test suite, features included'
+	@echo 'make servers      install a real FHIR server for the tests that talk to one (they are skipped without it)'
 	@echo 'make check        the inner loop: format, lint, strict types, fast tests'
 	@echo 'make conformance  the official suites of FHIRPath and CQL, and the measures, one line each'
 	@echo 'make fuzz         the parsers and the compiler on ten minutes of nonsense'
 	@echo 'make docs         write docs/operators.md again'
-	@echo 'make bench        how long compiled expressions, libraries and the import take'
+	@echo 'make bench        how long compiled expressions, libraries, the import and the screening of a cohort take, beside others'
 	@echo 'make clean        remove .venv and everything generated'
 
 demo: $(VENV)/.installed
@@ -30,6 +31,8 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(PY) -m pytest
 
+servers: .venv-servers/.installed
+
 check: $(VENV)/.installed-test
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
@@ -39,6 +42,8 @@ check: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	$(PY) -m tests.benchmarks.fhirpath
 	$(PY) -m tests.benchmarks.cql
+	$(PY) -m tests.benchmarks.terminology
+	$(PY) -m tests.benchmarks.screening
 
 fuzz: $(VENV)/.installed-test
 	FUZZ_EXAMPLES=12000 $(PY) -m pytest -q tests/unit/test_cql_fuzz.py
@@ -50,7 +55,7 @@ conformance: $(VENV)/.installed-test
 	$(PY) -m tests.spec
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-servers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An interpreter with pip in .venv; made once, kept when it is there.
@@ -58,6 +63,11 @@ $(PY):
 	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer is needed; PYTHON=/path/to/python3 names one.' >&2; exit 1; }
 	'$(PYTHON)' -c '$(NEW_ENOUGH)' || { echo '$(PYTHON) is older than Python 3.11.' >&2; exit 1; }
 	'$(PYTHON)' -m venv $(VENV) || { rm -f $@; exit 1; }
+
+.venv-servers/.installed: tests/servers/requirements.txt | $(PY)
+	$(PY) -m venv .venv-servers
+	.venv-servers/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
 
 $(VENV)/.installed: pyproject.toml | $(PY)
 	$(PIP) --editable .

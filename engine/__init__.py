@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from engine.data.compartment import Compartment
     from engine.data.problems import Problem
     from engine.data.reader import compartments_of
+    from engine.data.terminology_files import TerminologyOptions
+    from engine.data.server.client import Server
+    from engine.data.server.smart import credentials_of
     from engine.evaluation.verdict import Reason, Verdict
     from engine.runners.criteria import Criteria, load_criteria
+    from engine.runners.fetching import server_patients
     from engine.runners.screening import screen
 
 __all__ = [
@@ -33,12 +37,16 @@ __all__ = [
     "EvaluationError",
     "Problem",
     "Reason",
+    "TerminologyOptions",
+    "Server",
     "Verdict",
     "__version__",
     "compartments_of",
     "compile_fhirpath",
+    "credentials_of",
     "load_criteria",
     "screen",
+    "server_patients",
 ]
 
 _WHERE = {
@@ -48,10 +56,14 @@ _WHERE = {
     "DiagnosticError": "engine.algebra.diagnostic",
     "EvaluationError": "engine.algebra.diagnostic",
     "Problem": "engine.data.problems",
+    "Server": "engine.data.server.client",
     "Reason": "engine.evaluation.verdict",
+    "TerminologyOptions": "engine.data.terminology_files",
     "Verdict": "engine.evaluation.verdict",
     "compartments_of": "engine.data.reader",
     "compile_fhirpath": "engine.compiler.fhirpath",
+    "credentials_of": "engine.data.server.smart",
+    "server_patients": "engine.runners.fetching",
     "load_criteria": "engine.runners.criteria",
     "screen": "engine.runners.screening",
 }

@@ -65,14 +65,18 @@ class ValueSetRecord:
 
 @dataclass
 class CodeSystemRecord:
-    """A code system: its codes with their parents and properties; `complete` where it lists all that there are."""
+    """A code system: its codes with their parents and properties; `complete` where it lists all that there are.
+
+    `value_set` is the url under which all of it is a value set.
+    """
 
     url: str
     version: str | None
     status: str | None
     complete: bool
+    value_set: str | None = None
     parents: dict[str, set[str]] = field(default_factory=dict)
-    properties: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    properties: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     @cached_property
     def children(self) -> dict[str, list[str]]:
@@ -83,13 +87,17 @@ class CodeSystemRecord:
                 found.setdefault(parent, []).append(code)
         return found
 
+    def values(self, code: str, name: str) -> list[str]:
+        """The values of a property of a code; its display counts as one."""
+        return [value for key, value in self.properties.get(code, ()) if key == name]
+
     @cached_property
     def inactive(self) -> frozenset[str]:
         """The codes that are no longer in use."""
         return frozenset(
             code
             for code, values in self.properties.items()
-            if "true" in values.get("inactive", ()) or {"retired", "inactive"} & set(values.get("status", ()))
+            if ("inactive", "true") in values or ("status", "retired") in values or ("status", "inactive") in values
         )
 
 
@@ -114,6 +122,12 @@ def value_set(resource: Json, origin: str = "") -> ValueSetRecord:
         made_with,
         origin,
     )
+
+
+def whole_system(url: str, system: str, version: str | None, filters: tuple[Filter, ...] = ()) -> ValueSetRecord:
+    """A value set that no resource defines, since it is understood: all codes of a code system, or those that pass filters."""
+    part = Part(system, version, None, filters, ())
+    return ValueSetRecord(url, version, "active", None, None, None, (part,))
 
 
 def _expansion(data: Any) -> tuple[frozenset[Member] | None, str | None, dict[str, frozenset[str]]]:
@@ -177,28 +191,42 @@ def code_system(resource: Json) -> CodeSystemRecord | None:
     if resource.get("content") in ("not-present", "supplement"):
         return None
     found = CodeSystemRecord(
-        str(resource["url"]), resource.get("version"), resource.get("status"), resource.get("content") == "complete"
+        str(resource["url"]),
+        resource.get("version"),
+        resource.get("status"),
+        resource.get("content") == "complete",
+        resource.get("valueSet"),
     )
     nested = resource.get("hierarchyMeaning") not in _GROUPING
+    hierarchy = found.parents
     stack: list[tuple[Json, str | None]] = [(item, None) for item in resource.get("concept") or ()]
     while stack:
         item, parent = stack.pop()
         code = str(item.get("code"))
-        parents = found.parents.setdefault(code, set())
+        parents = hierarchy.get(code)
+        if parents is None:
+            parents = hierarchy[code] = set()
         if parent is not None and nested:
             parents.add(parent)
-        properties = found.properties.setdefault(code, {})
-        if item.get("display") is not None:
-            properties.setdefault("display", []).append(str(item["display"]))
+        properties = [] if item.get("display") is None else [("display", str(item["display"]))]
         for entry in item.get("property") or ():
-            value = next((entry[key] for key in entry if key.startswith("value")), None)
-            text = value.get("code") if isinstance(value, dict) else value
-            text = str(text).lower() if isinstance(text, bool) else str(text)
-            if entry.get("code") == "parent":
+            name, text = entry.get("code"), _text(entry)
+            if name == "parent":
                 parents.add(text)
-            elif entry.get("code") == "child":
-                found.parents.setdefault(text, set()).add(code)
+            elif name == "child":
+                hierarchy.setdefault(text, set()).add(code)
             else:
-                properties.setdefault(str(entry.get("code")), []).append(text)
-        stack.extend((child, code) for child in item.get("concept") or ())
+                properties.append((str(name), text))
+        if properties:
+            found.properties.setdefault(code, []).extend(properties)
+        if item.get("concept"):
+            stack.extend((child, code) for child in item["concept"])
     return found
+
+
+def _text(entry: Json) -> str:
+    """The value of a property as filters compare it."""
+    value = next((entry[key] for key in entry if key.startswith("value")), None)
+    if isinstance(value, dict):
+        value = value.get("code")
+    return str(value).lower() if isinstance(value, bool) else str(value)

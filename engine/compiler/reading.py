@@ -29,7 +29,9 @@ _SHOWN = frozenset(
 )
 _OF_TYPE = {
     "Patient": frozenset(("identifier",)),
-    "ImagingStudy": frozenset("identifier uid series modality endpoint accession contained".split()),
+    "ImagingStudy": frozenset(
+        "identifier uid series modality endpoint accession contained numberOfSeries numberOfInstances".split()
+    ),
 }
 _CODED = frozenset(("FHIR.CodeableConcept", "FHIR.Coding", "CodeableConcept", "Coding", "CodeableReference"))
 

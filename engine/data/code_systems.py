@@ -153,4 +153,4 @@ def _listed_passing(record: CodeSystemRecord, condition: Filter) -> Set[str]:
         return {code for code, parents in listed.items() if test(list(parents))}
     if condition.property == "child":
         return {code for code in listed if test(record.children.get(code, []))}
-    return {code for code in listed if test(record.properties.get(code, {}).get(condition.property, []))}
+    return {code for code in listed if test(record.values(code, condition.property))}

@@ -106,11 +106,12 @@ def _touched(record: ValueSetRecord) -> list[str]:
 
 
 def _is_whole_system(part: Part, pins: Pins, source: Source) -> bool:
-    """Whether a part stands for all codes of a system that is not there: it then excludes, or keeps, whatever is of that system."""
+    """Whether a part stands for all codes of a system that is not there whole: it excludes, or keeps, whatever is of that system."""
     if part.system is None or part.codes is not None or part.filters or part.value_sets:
         return False
     version, _ = pins.version(part.system, part.version)
-    return version is None and source.code_system(part.system, None)[0] is None
+    given, _ = source.code_system(part.system, None)
+    return version is None and (given is None or not given.complete)
 
 
 def _part(part: Part, record: ValueSetRecord, pins: Pins, source: Source) -> Expansion:

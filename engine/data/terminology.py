@@ -16,11 +16,13 @@ from engine.algebra.diagnostic import Diagnostic
 from engine.algebra.expansion import Expansion, unknown
 from engine.artifacts.libraries import version_key
 from engine.artifacts.manifests import Manifest
-from engine.artifacts.terminology import CodeSystemRecord, ValueSetRecord, code_system, value_set
+from engine.artifacts.terminology import CodeSystemRecord, Filter, ValueSetRecord, code_system, value_set, whole_system
 from engine.data.code_systems import subsumes
 from engine.data.expanding import Note, Pins, Source, expand
 
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+")
+SNOMED = "http://snomed.info/sct"
+_SNOMED_VALUE_SET = re.compile(r"(http://snomed\.info/sct[^?]*)\?fhir_vs(?:=isa/(\d+))?")
 Key = tuple[str, str | None, tuple[CodeSystem, ...]]
 
 
@@ -76,6 +78,10 @@ class Terminology:
                 system = code_system(resource)
                 if system is not None:
                     self.code_systems.setdefault(system.url, []).append(system)
+                    if system.value_set:
+                        record = whole_system(system.value_set, system.url, system.version)
+                        record.origin = place
+                        self.add_record(record)
         except (ValueError, TypeError, AttributeError) as error:
             message = f"{kind}: {error}" if isinstance(error, ValueError) else f"{kind}: it is not built as FHIR wants"
             self.diagnostics.append(Diagnostic("terminology", message, location=place))
@@ -85,6 +91,9 @@ class Terminology:
         for contained in resource.get("contained") or ():
             if isinstance(contained, dict):
                 self.add(contained, place)
+        for parameter in (resource.get("parameter") or ()) if kind == "Parameters" else ():
+            if isinstance(parameter, dict) and isinstance(parameter.get("resource"), dict):
+                self.add(parameter["resource"], place)
 
     def add_record(self, found: ValueSetRecord) -> None:
         """A value set, under its url and the OIDs that it has."""
@@ -137,7 +146,7 @@ class Terminology:
         """A value set among the files by url (or OID) and version; without a version that of the manifest, else the latest active one."""
         if "|" in url and version is None:
             url, _, version = url.partition("|")
-        given = self.value_sets.get(url) or self.value_sets.get(oid_of(url) or "") or []
+        given = self.value_sets.get(url) or self.value_sets.get(oid_of(url) or "") or self._implicit(url)
         wanted = version or self._pinned(url, given)
         if wanted is not None:
             given = [x for x in given if x.version == wanted]
@@ -148,6 +157,15 @@ class Terminology:
         if len(versions) > 1:
             self._choice(f"the value set {url}", versions, best.version, best.status)
         return best
+
+    def _implicit(self, url: str) -> list[ValueSetRecord]:
+        """The value set that a SNOMED CT url means of itself, where SNOMED CT is given: all of it, or a concept with its descendants."""
+        match = _SNOMED_VALUE_SET.fullmatch(url)
+        if match is None or SNOMED not in self.code_systems:
+            return []
+        edition, concept = match[1], match[2]
+        filters = () if concept is None else (Filter("concept", "is-a", concept),)
+        return [whole_system(url, SNOMED, edition if edition != SNOMED else None, filters)]
 
     def _pinned(self, url: str, given: list[ValueSetRecord]) -> str | None:
         """The version that the manifest names, under this url or another of the same value set."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,20 +74,37 @@ def load_manifest(path: PathLike) -> Manifest:
 def load_terminology(paths: Iterable[PathLike]) -> Terminology:
     """Value sets and code systems in files, folders and NDJSON; each file counts once. Raises FileNotFoundError."""
     found = Terminology()
-    for file in _files(paths):
-        try:
-            raw = file.read_bytes()
-            if b'"ValueSet"' not in raw and b'"CodeSystem"' not in raw:
-                continue
-            lines = raw.splitlines() if file.suffix == ".ndjson" else [raw]
-            for number, line in enumerate(lines, 1):
-                data: Any = msgspec.json.decode(line.removeprefix(b"\xef\xbb\xbf")) if line.strip() else None
-                for resource in data if isinstance(data, list) else [data]:
-                    if isinstance(resource, dict):
-                        found.add(resource, f"{file}:{number}" if file.suffix == ".ndjson" else str(file))
-        except (msgspec.DecodeError, OSError) as error:
-            found.diagnostics.append(Diagnostic("invalid-json", f"cannot be read: {error}", location=str(file)))
+    with _uncollected():
+        for file in _files(paths):
+            try:
+                _read(file, found)
+            except (msgspec.DecodeError, OSError) as error:
+                found.diagnostics.append(Diagnostic("invalid-json", f"cannot be read: {error}", location=str(file)))
     return found
+
+
+def _read(file: Path, found: Terminology) -> None:
+    raw = file.read_bytes()
+    if b'"ValueSet"' not in raw and b'"CodeSystem"' not in raw:
+        return
+    lines = raw.splitlines() if file.suffix == ".ndjson" else [raw]
+    for number, line in enumerate(lines, 1):
+        data: Any = msgspec.json.decode(line.removeprefix(b"\xef\xbb\xbf")) if line.strip() else None
+        for resource in data if isinstance(data, list) else [data]:
+            if isinstance(resource, dict):
+                found.add(resource, f"{file}:{number}" if file.suffix == ".ndjson" else str(file))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's collector of circles, which would look at every code again and again while they are read."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _files(paths: Iterable[PathLike]) -> Iterator[Path]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from engine.data.sources import read_resources
+import msgspec
 
-LOOKED_AT = 2000
+from engine.data.bulk.decoding import whole
+from engine.data.bulk.reading import UNREADABLE, is_lines, open_file
+from engine.data.sources import Loaded, data_files, unpack
+
+FILES, LOOKED_AT, SAMPLE = 200, 200, 1 << 18
 
 
 def version_of(resource: dict[str, Any]) -> str | None:
@@ -47,10 +51,32 @@ def version_of(resource: dict[str, Any]) -> str | None:
 
 
 def guess_version_of_paths(paths: Iterable[str | Path]) -> str:
-    """The version of the data in some files, from its first resources (default R4)."""
-    for loaded in islice(read_resources(paths, lambda problem: None), LOOKED_AT):
-        if loaded.resource is not None:
-            found = version_of(loaded.resource)
+    """The version of the data in some files, from the beginning of each (default R4)."""
+    for path in islice(data_files(paths, lambda problem: None), FILES):
+        for loaded in islice(_beginning(path), LOOKED_AT):
+            found = version_of(loaded.resource) if loaded.resource is not None else None
             if found is not None:
                 return found
     return "r4"
+
+
+def _beginning(path: Path) -> Iterator[Loaded]:
+    """The first resources of a file; what cannot be read is left to the run itself to report."""
+    try:
+        with open_file(str(path)) as stream:
+            if not is_lines(str(path)):
+                yield from _resources(stream.read(), str(path))
+                return
+            lines = stream.read(SAMPLE).split(b"\n")
+    except UNREADABLE:
+        return
+    for line in lines[:-1] or lines:
+        yield from _resources(line, str(path))
+
+
+def _resources(text: bytes, path: str) -> Iterator[Loaded]:
+    try:
+        data = whole(text.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    yield from unpack(data, path, lambda problem: None, None)

@@ -22,8 +22,8 @@ from engine.compiler.rules import Code, Rule, RuleSet
 from engine.data.compartment import Compartment
 from engine.evaluation.evidence import evidence_of, patient_evidence
 from engine.evaluation.imaging import identifiers_of, imaging_link, merge_links
+from engine.evaluation.records import CriterionResult, Evaluated, Evidence, ImagingLink, Verdict, changed
 from engine.evaluation.tracing import CODE_SITE, Doubt, DoubtKey, PatientEnvironment, Trace, reason_of
-from engine.evaluation.verdict import CriterionResult, Evaluated, Evidence, ImagingLink, Verdict
 from engine.version import __version__
 
 Absent = Literal["default", "unknown", "not-met"]
@@ -114,7 +114,13 @@ class Evaluator:
             outcome.images = [link for _, member in members for link in member.images]
             return outcome
         assert rule.code is not None
-        outcome = self.code(rule, rule.code, environment)
+        try:
+            outcome = self.code(rule, rule.code, environment)
+        except (
+            Exception
+        ) as error:  # data of a shape that nobody foresaw: this criterion of this patient, and nothing else
+            detail = f"{environment.compartment.reference}: {error.__class__.__name__}: {error}"
+            return Outcome(None, "error", f"the evaluation failed unexpectedly: {detail}"[:500])
         if outcome.value is False and rule.presence is not None:
             self.absence(rule, outcome, environment)
         if rule.beside is not None:
@@ -257,24 +263,51 @@ class Evaluator:
                 doubt = doubtful[key]
                 failed = f"unknown: {code.clause(doubt.site, doubt.clause)}"
             role: Literal["met", "examined"] = "examined" if failed is not None else "met"
-            origin = compartment.origin(row)
-            outcome.evidence.append(evidence_of(row, role, failed, origin.file if origin is not None else None))
+            outcome.evidence.append(self.evidence(row, role, failed, environment))
             if row.get("resourceType") == "ImagingStudy":
-                outcome.images.append(
-                    imaging_link(
-                        row,
-                        criterion=rule.id,
-                        role=role,
-                        failed=failed,
-                        resolve=partial(_resolved, compartment, row),
-                        dicomweb=self.options.dicomweb,
-                        series_kept=_matching_series(row, trace) if role == "met" else None,
-                    )
-                )
+                kept = _matching_series(row, trace) if role == "met" else None
+                outcome.images.append(self.images(row, rule.id, role, failed, kept, environment))
         if not rows and compartment.patient is not None:
             found = patient_evidence(code.reads(), compartment.patient)
             if found is not None:
                 outcome.evidence.append(found)
+
+    def evidence(
+        self, row: dict[str, Any], role: Literal["met", "examined"], failed: str | None, environment: PatientEnvironment
+    ) -> Evidence:
+        """A resource as evidence; what is seen in it is gathered once a patient."""
+        seen = environment.shown.get(id(row))
+        if seen is None:
+            origin = environment.compartment.origin(row)
+            seen = evidence_of(row, "met", None, origin.file if origin is not None else None)
+            environment.shown[id(row)] = seen
+        return seen if role == "met" and failed is None else changed(seen, role=role, failed=failed)
+
+    def images(
+        self,
+        study: dict[str, Any],
+        criterion: str,
+        role: Literal["met", "examined"],
+        failed: str | None,
+        kept: set[int] | None,
+        environment: PatientEnvironment,
+    ) -> ImagingLink:
+        """The link to a study's images; its UIDs are gathered once a patient."""
+        key = id(study), None if kept is None else frozenset(kept)
+        link: ImagingLink | None = environment.links.get(key)
+        if link is None:
+            link = imaging_link(
+                study,
+                criterion=criterion,
+                role=role,
+                failed=failed,
+                resolve=partial(_resolved, environment.compartment, study),
+                dicomweb=self.options.dicomweb,
+                series_kept=kept,
+            )
+            environment.links[key] = link
+            return link
+        return changed(link, criterion=criterion, role=role, failed=failed)
 
 
 def _resolved(compartment: Compartment, holder: dict[str, Any], reference: str) -> dict[str, Any] | None:

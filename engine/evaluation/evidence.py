@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from engine.algebra.element import unit_of
 from engine.compiler.requirements import DataRequirement
-from engine.evaluation.verdict import Evidence
+from engine.evaluation.records import Evidence
 
 _DATES = (
     "effectiveDateTime",

@@ -12,12 +12,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from engine.evaluation.verdict import ImagingLink, PatientIdentifier, Role, Series
+from engine.evaluation.records import ImagingLink, PatientIdentifier, Series, changed
+from engine.evaluation.verdict import Role
 
 Resource = dict[str, Any]
 Resolve = Callable[[str], "Resource | None"]
 
 _UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*")
+_ODD_COMPONENT = re.compile(r"[.\n](?:0\d|[.\n])")
 MAX_UID = 64
 DICOM_UID = "urn:dicom:uid"
 URI_SYSTEM = "urn:ietf:rfc:3986"
@@ -153,15 +155,7 @@ def _series(
     elif remark:
         warnings.append(remark)
     own = _bases(item.get("endpoint"), resolve, warnings) if item.get("endpoint") else []
-    instances: list[str] = []
-    for text in _instance_uids(item.get("instance")):
-        found, remark = normalise_uid(text)
-        if found is None:
-            warnings.append(remark or "an instance has no UID")
-        elif found in instances:
-            warnings.append(f"instance {found} is listed twice")
-        else:
-            instances.append(found)
+    instances = _instances_of(item.get("instance"), warnings)
     base = next(iter(own or bases), None)
     url = f"{base}/studies/{study}/series/{uid}" if base and study and uid and offered else None
     return Series(
@@ -172,6 +166,37 @@ def _series(
         instances=instances,
         url=url,
     )
+
+
+def _instances_of(written: Any, warnings: list[str]) -> list[str]:
+    """SOP Instance UIDs of a series, each once; what is odd about them is added to the warnings."""
+    texts = _instance_uids(written)
+    if all_plain(texts):
+        return texts
+    instances: dict[str, None] = {}
+    for text in texts:
+        found, remark = normalise_uid(text)
+        if found is None:
+            warnings.append(remark or "an instance has no UID")
+        elif found in instances:
+            warnings.append(f"instance {found} is listed twice")
+        else:
+            instances[found] = None
+    return list(instances)
+
+
+def all_plain(texts: list[Any]) -> bool:
+    """Whether all of some texts are valid UIDs as they stand, and differ: a few passes over all of them at once."""
+    try:
+        joined = "\n".join(texts)
+    except TypeError:
+        return False
+    if not joined.isascii() or not joined.replace(".", "").replace("\n", "").isdigit():
+        return False
+    if max(map(len, texts)) > MAX_UID or len(set(texts)) != len(texts):
+        return False
+    # no empty component, and none with a leading zero
+    return _ODD_COMPONENT.search(f"\n{joined}\n") is None
 
 
 class _Instance(msgspec.Struct, gc=False):
@@ -198,7 +223,7 @@ def _merge_series(series: list[Series]) -> list[Series]:
         known = merged.get(key)
         if known is not None:
             instances = list(dict.fromkeys([*known.instances, *one.instances]))
-            one = known.model_copy(update={"instances": instances})
+            one = changed(known, instances=instances)
         merged[key] = one
     return list(merged.values())
 
@@ -260,13 +285,12 @@ def merge_links(links: list[ImagingLink]) -> list[ImagingLink]:
             continue
         first, second = (link, known) if link.role == "met" and known.role == "examined" else (known, link)
         urls = list(dict.fromkeys([*first.urls, *second.urls]))
-        out[key] = first.model_copy(
-            update={
-                "series": _merge_series([*first.series, *second.series]),
-                "urls": urls,
-                "url": urls[0] if urls else None,
-                "warnings": list(dict.fromkeys([*first.warnings, *second.warnings])),
-            }
+        out[key] = changed(
+            first,
+            series=_merge_series([*first.series, *second.series]),
+            urls=urls,
+            url=urls[0] if urls else None,
+            warnings=list(dict.fromkeys([*first.warnings, *second.warnings])),
         )
     return list(out.values())
 

@@ -83,6 +83,9 @@ class PatientEnvironment(Environment):
         membership = self.run.membership
         super().__init__(now=now, variables=variables, resolver=self._find, membership=membership)
         self.compartment = compartment
+        # what was gathered of this patient's resources for the verdict, by `id()`
+        self.shown: dict[int, Any] = {}
+        self.links: dict[Any, Any] = {}
         self.trace_of_run = Trace()
         self._keep: frozenset[DoubtKey] | None = frozenset()
         self._holders: dict[int, Resource] | None = None

@@ -42,6 +42,15 @@ class UsedValueSet(Record):
     origin: str = Field(description="the file or the server that it came from")
 
 
+class Resources(Record):
+    """What became of the resources that were read: used, or passed over because no criterion can need them; the rest is in problems.ndjson."""
+
+    used: dict[str, int] = Field(description="resource type -> how many were kept for their patients")
+    passed: dict[str, int] = Field(description="resource type -> how many were passed over, unparsed unless --validate")
+    lines: int = Field(description="lines of NDJSON")
+    blank: int = Field(description="of these, blank ones")
+
+
 class RunRecord(Record):
     """One run of `eligibility screen`."""
 
@@ -52,10 +61,11 @@ class RunRecord(Record):
     now: str = Field(description="the time of evaluation that criteria saw")
     timezone: str
     fhir_version: str
-    options: dict[str, str | bool | list[str] | None]
+    options: dict[str, str | bool | int | list[str] | None]
     criteria: list[InputFile]
     data: list[InputFile]
     value_sets: list[UsedValueSet] = Field(default_factory=list)
+    resources: Resources | None = Field(None, description="what became of the resources of files")
     patients: int
     problems: int
     artifacts: list[ArtifactCounts]

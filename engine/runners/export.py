@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.data.manifest import MANIFEST, noted_problems
+from engine.data.manifest import MANIFEST, noted_problems, read_manifest
 from engine.data.server.bulk import ExportRequest, Manifest, cancel, poll, start
 from engine.data.server.client import Server, ServerError, Stopped
 from engine.data.server.download import Links, Written, count_lines, download, existing
@@ -86,7 +86,7 @@ def run_export(
         state = new_state(server.base, request, status_url)
         write_state(out, state)
         tell.say("the server has accepted the export")
-    elif state.complete and all(existing(out, name) for name in state.names or ()):
+    elif state.complete and (out / MANIFEST).exists() and all(existing(out, name) for name in state.names or ()):
         tell.say("the export is complete already (--restart makes a new one)")
         _count_existing(out, state, result)
         return result
@@ -228,12 +228,12 @@ def _interruptible(server: Server) -> Iterator[threading.Event]:
 def _count_existing(out: Path, state: ExportState, result: ExportResult) -> None:
     for name in state.names or ():
         path = existing(out, name)
-        assert path is not None
-        kind = name.split(".")[0]
-        if kind not in ("deleted", "error"):
-            result.resources[kind] += count_lines(path, path.suffix == ".gz")[0]
         result.files += 1
-        result.bytes += path.stat().st_size
+        result.bytes += path.stat().st_size if path is not None else 0
+    manifest = read_manifest(out / MANIFEST) or {}
+    for item in manifest.get("output", ()):
+        result.resources[item["type"]] += item["count"]
+    result.deleted = sum(item["count"] for item in manifest.get("deleted", ()))
     result.problems.extend(noted_problems(out / MANIFEST))
 
 

@@ -17,6 +17,7 @@ from engine.compiler.rules import Code, RuleSet
 from engine.data.server.client import Server, ServerError
 from engine.data.server.patients import SearchPlan, ServerPatients
 from engine.output.requirements import type_filters, type_parameter
+from engine.runners.criteria import Criteria
 
 LONGEST_FILTER = 1500  # characters of a search's value; longer ones are left out, so that addresses stay short enough
 _RESULTS = frozenset("_summary _elements _include _revinclude _sort _count _format _total _contained".split())
@@ -111,7 +112,8 @@ def base_of(address: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 
 def server_patients(
-    server: Server, rules: Iterable[RuleSet], version: str, restriction: tuple[tuple[str, str], ...] = ()
+    server: Server, criteria: Criteria, restriction: tuple[tuple[str, str], ...] = ()
 ) -> ServerPatients:
-    """The patients of a server, with what rules read."""
-    return ServerPatients(server, load_model(version), search_plan(rules, version), restriction=restriction)
+    """The patients of a server with what criteria read, for `screen`; `restriction` are search parameters that choose patients."""
+    version = criteria.fhir_version
+    return ServerPatients(server, load_model(version), search_plan(criteria.rules, version), restriction=restriction)

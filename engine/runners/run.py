@@ -1,34 +1,54 @@
-"""One unattended run: screen the data and write the output folder, every file whole or not at all."""
+"""One unattended run: screen the data and write the output folder, every file whole or not at all.
+
+Files that are small are screened right here; large ones by way of a workspace in the output folder (`engine.runners.bulk`), with several processes, and a
+run that was stopped can be resumed. The outputs are the same either way, byte for byte.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
+import os
 import platform
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from engine.compiler.reading import ReadPlan, reading_plan
+from engine.data.bulk.line_numbers import with_lines
+from engine.data.bulk.reading import PACKED, ExportReader, files_to_read
 from engine.data.problems import Problem
 from engine.data.server.patients import ServerPatients
 from engine.data.terminology_check import used_value_sets
-from engine.evaluation.evaluator import Absent
+from engine.evaluation.evaluator import Absent, Options
 from engine.output.atomic import AtomicFile, write_text
 from engine.output.fhir_group import group_of
 from engine.output.lines import line_of
-from engine.output.run_record import ArtifactCounts, InputFile, RunRecord, UsedValueSet
-from engine.output.summary import SummaryWriter
+from engine.output.run_record import ArtifactCounts, InputFile, Resources, RunRecord, UsedValueSet
+from engine.runners.bulk import BulkRun, Counts, Progress, in_place
 from engine.runners.criteria import Criteria, PathLike
-from engine.runners.screening import Data, Tally, evaluation_time, files_of, screen, sha256_of
+from engine.runners.judging import Judge, Judged
+from engine.runners.screening import Data, Tally, compartments, evaluation_time, files_of, sha256_of
+from engine.runners.workspace import State, Workspace
 from engine.version import __version__
+
+SMALL = 64 << 20
+HASHED = 64 << 20
+UNPACKED = 8  # how much larger a packed file is taken to be
+SPREAD = 12  # how much more memory a bucket's patients need than their records
+MOST_BUCKETS = 500
 
 
 @dataclass(slots=True)
 class RunOptions:
-    """Options of a run; see `screen` for what they mean."""
+    """Options of a run; see `screen` for what they mean.
+
+    `jobs` are processes (0: one a core), `memory` bytes that the run may use (None: a quarter of the machine), `validate` has every line parsed, `resume` goes
+    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size.
+    """
 
     now: str | None = None
     timezone: str = "UTC"
@@ -38,6 +58,11 @@ class RunOptions:
     strict_cql: bool = False
     parameter_texts: Sequence[str] = ()
     terminology: Mapping[str, str | bool | None] = field(default_factory=dict)
+    jobs: int = 1
+    memory: int | None = None
+    validate: bool = False
+    resume: bool = False
+    hash_data: bool = False
 
 
 @dataclass(slots=True)
@@ -48,11 +73,22 @@ class RunResult:
     tally: Tally
 
 
-def input_files(paths: Sequence[Data]) -> list[InputFile]:
+@dataclass(slots=True)
+class _Source:
+    """Judged patients in the order of the data; problems and counts are whole when all patients were taken."""
+
+    judged: Iterator[Judged]
+    problems: Callable[[], Iterable[Problem]]
+    counts: Callable[[], Counts | None]
+    moment: dt.datetime
+    done: Callable[[], None] = lambda: None
+
+
+def input_files(paths: Sequence[Data], hashed: bool = True) -> list[InputFile]:
     """Every file that paths name, with size and hash; servers by their address."""
     servers = [InputFile(path=item.name) for item in paths if isinstance(item, ServerPatients)]
     return servers + [
-        InputFile(path=str(path), bytes=path.stat().st_size, sha256=sha256_of(path))
+        InputFile(path=str(path), bytes=path.stat().st_size, sha256=sha256_of(path) if hashed else None)
         for path in files_of(paths)
         if path.is_file()
     ]
@@ -65,82 +101,221 @@ def run(
     out: Path,
     options: RunOptions,
     *,
-    progress: Callable[[int], None] | None = None,
-    verdicts_to: IO[str] | None = None,
+    progress: Progress | None = None,
 ) -> RunResult:
     """Screen `data` and write verdicts.ndjson, summary.csv, a Group an artifact, problems.ndjson and run.json into `out`.
 
-    `progress` is told the number of verdicts so far; `verdicts_to` gets the lines of verdicts.ndjson as they come.
-    Raises OSError where the folder cannot be written.
+    `progress` is told how far the run is. Raises OSError where a folder cannot be read or written, ValueError where there is nothing to resume or what was
+    begun is another run, WorkerLost where processes are killed again and again.
     """
     started = dt.datetime.now(dt.UTC)
-    moment = evaluation_time(options.now, options.timezone)
     out.mkdir(parents=True, exist_ok=True)
-    tally = Tally()
+    source = _source(criteria, criteria_paths, data, out, options, progress)
+    tally = Tally.of(criteria.rules)
     included: dict[str, list[str]] = {rules.artifact: [] for rules in criteria.rules}
-    patients: set[str] = set()
-    problems = 0
+    judge = Judge(criteria.rules, _options(criteria, options, source.moment))
     with ExitStack() as files:
-        verdicts = files.enter_context(AtomicFile(out / "verdicts.ndjson")).stream
-        problem_lines = files.enter_context(AtomicFile(out / "problems.ndjson")).stream
-        table = files.enter_context(AtomicFile(out / "summary.csv")).stream
-        columns = [(rules.artifact, rule.id, rule.title) for rules in criteria.rules for rule in rules.rules]
-        summary = SummaryWriter(_text(table), columns)
-
-        def on_problem(problem: Problem) -> None:
-            nonlocal problems
-            problems += 1
-            _text(problem_lines).write(line_of(problem))
-
-        found = screen(
-            criteria,
-            data,
-            now=moment,
-            timezone=options.timezone,
-            absent=options.absent,
-            dicomweb=options.dicomweb,
-            parameters=options.parameters,
-            strict_cql=options.strict_cql,
-            on_problem=on_problem,
-        )
-        for count, verdict in enumerate(found, start=1):
-            line = line_of(verdict)
-            _text(verdicts).write(line)
-            if verdicts_to is not None:
-                verdicts_to.write(line)
-            summary.write(verdict)
-            tally.add(verdict)
-            patients.add(verdict.patient)
-            if verdict.verdict == "included":
-                included[verdict.artifact].append(verdict.patient)
+        verdicts = files.enter_context(AtomicFile(out / "verdicts.ndjson", "wb")).stream
+        problem_lines = _text(files.enter_context(AtomicFile(out / "problems.ndjson")).stream)
+        table = _text(files.enter_context(AtomicFile(out / "summary.csv")).stream)
+        table.write(judge.header)
+        for judged in source.judged:
+            verdicts.write(judged.lines)  # type: ignore[arg-type]
+            table.write(judged.rows)
+            for number, verdict, deciding in judged.verdicts:
+                artifact = criteria.rules[number].artifact
+                tally.add(artifact, verdict, deciding)
+                if verdict == "included":
+                    included[artifact].append(judged.patient)
+            tally.patients += 1
             if progress is not None:
-                progress(count)
-    tally.patients = len(patients)
-    _write_groups(criteria, included, out, moment.isoformat())
+                progress("write", tally.patients, 0)
+        problems = 0
+        for problem in source.problems():
+            problems += 1
+            problem_lines.write(line_of(problem))
+    _write_groups(criteria, included, out, source.moment.isoformat())
+    counts = source.counts()
     record = RunRecord(
         engine=__version__,
         python=platform.python_version(),
         started=started.isoformat(timespec="seconds"),
         finished=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        now=moment.isoformat(),
+        now=source.moment.isoformat(),
         timezone=options.timezone,
         fhir_version=criteria.fhir_version,
-        options={
-            "absent": options.absent,
-            "dicomweb": options.dicomweb,
-            "strict_cql": options.strict_cql,
-            "parameters": list(options.parameter_texts),
-            **options.terminology,
-        },
+        options=_recorded(options),
         value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
         criteria=input_files(criteria_paths),
-        data=input_files(data),
-        patients=len(patients),
+        data=input_files(data, options.hash_data or sum(map(_size, files_of(data))) <= HASHED),
+        resources=None
+        if counts is None
+        else Resources(
+            used=dict(sorted(counts.used.items())),
+            passed=dict(sorted(counts.passed.items())),
+            lines=counts.lines,
+            blank=counts.blank,
+        ),
+        patients=tally.patients,
         problems=problems,
         artifacts=[_counts(criteria, tally, rules.artifact) for rules in criteria.rules],
     )
     write_text(out / "run.json", record.model_dump_json(indent=2) + "\n")
+    source.done()
     return RunResult(record, tally)
+
+
+# -- where judged patients come from
+
+
+def _source(
+    criteria: Criteria,
+    criteria_paths: Sequence[PathLike],
+    data: Sequence[Data],
+    out: Path,
+    options: RunOptions,
+    progress: Progress | None,
+) -> _Source:
+    paths = [item for item in data if isinstance(item, (str, Path))]
+    workspace = Workspace(out)
+    if len(paths) != len(data):
+        if options.resume:
+            raise ValueError("--resume goes on with files; patients of a server are searched anew")
+        return _searched(criteria, data, options)
+    plan = reading_plan(criteria.rules, criteria.terminology)
+    size = sum(_size(path) * (UNPACKED if path.name.lower().endswith(PACKED) else 1) for path in files_of(paths))
+    if size <= SMALL and not (options.resume and workspace.exists()):
+        workspace.remove()
+        return _small(criteria, paths, plan, options)
+    return _large(criteria, criteria_paths, paths, plan, workspace, size, options, progress)
+
+
+def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> _Source:
+    """Patients of servers, or at hand."""
+    moment = evaluation_time(options.now, options.timezone)
+    judge = Judge(criteria.rules, _options(criteria, options, moment))
+    problems: list[Problem] = []
+    found = compartments(data, criteria.fhir_version, problems.append)
+    return _Source((judge(one) for one in found), lambda: problems, lambda: None, moment)
+
+
+def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, options: RunOptions) -> _Source:
+    """Files that fit into memory many times."""
+    moment = evaluation_time(options.now, options.timezone)
+    judge = Judge(criteria.rules, _options(criteria, options, moment))
+    problems: list[Problem] = []
+    reader = ExportReader(paths, plan, problems.append, validate=options.validate)
+
+    def counts() -> Counts:
+        found = Counts()
+        found.add(reader.collected)
+        return found
+
+    judged = (judge(compartment, place) for place, compartment in reader.patients())
+    return _Source(judged, lambda: with_lines(in_place(problems, reader.files)), counts, moment)
+
+
+def _large(
+    criteria: Criteria,
+    criteria_paths: Sequence[PathLike],
+    paths: Sequence[PathLike],
+    plan: ReadPlan,
+    workspace: Workspace,
+    size: int,
+    options: RunOptions,
+    progress: Progress | None,
+) -> _Source:
+    """Files of any size, by way of a workspace."""
+    jobs = options.jobs or os.cpu_count() or 1
+    memory = options.memory or machine_memory() // 4
+    problems: list[Problem] = []
+    files = files_to_read(paths, problems.append)
+    fingerprint = _fingerprint(criteria_paths, files, options)
+    if options.resume and workspace.exists():
+        state = workspace.state()
+        changed = [name for name, value in fingerprint.items() if state.fingerprint.get(name) != value]
+        if changed:
+            raise ValueError(
+                f"{workspace.folder} holds a run with other {' and '.join(changed)}; run without --resume to begin anew"
+            )
+        moment = dt.datetime.fromisoformat(state.now)
+    else:
+        moment = evaluation_time(options.now, options.timezone)
+        each = max(memory // (jobs * SPREAD), 1 << 20)
+        buckets = min(max(-(-size // each), jobs), MOST_BUCKETS)
+        piece = max(min(each, 64 << 20), 1 << 22)
+        state = State(moment.isoformat(), fingerprint, files, buckets, piece)
+        workspace.create(state)
+    bulk = BulkRun(
+        workspace,
+        state,
+        plan,
+        criteria.rules,
+        _options(criteria, options, moment),
+        jobs=jobs,
+        validate=options.validate,
+        progress=progress,
+    )
+    bulk.prepare()
+    found = [*problems, *bulk.problems]
+    return _Source(
+        bulk.judged(), lambda: with_lines(in_place(found, files)), lambda: bulk.counts, moment, workspace.remove
+    )
+
+
+def _fingerprint(criteria_paths: Sequence[PathLike], files: Sequence[str], options: RunOptions) -> dict[str, str]:
+    """What must be the same for a run to be resumed, by what it is called in a message."""
+    settings = _recorded(options)
+    return {
+        "engine": __version__,
+        "criteria": _digest((found.path, found.sha256) for found in input_files(criteria_paths)),
+        "options": _digest([(name, str(settings[name])) for name in sorted(settings)] + [("now", str(options.now))]),
+        "data": _digest((path, _size(Path(path)), Path(path).stat().st_mtime_ns) for path in files),
+    }
+
+
+def _digest(items: Iterable[Any]) -> str:
+    return hashlib.sha256("\n".join(map(repr, items)).encode()).hexdigest()
+
+
+def machine_memory() -> int:
+    """Memory of the machine, in bytes."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 8 << 30
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _options(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> Options:
+    return Options(
+        moment,
+        options.timezone,
+        options.absent,
+        options.dicomweb,
+        {},
+        dict(options.parameters),
+        criteria.terminology,
+        options.strict_cql,
+    )
+
+
+def _recorded(options: RunOptions) -> dict[str, str | bool | int | list[str] | None]:
+    """The options as run.json records them: those that verdicts depend on."""
+    return {
+        "absent": options.absent,
+        "dicomweb": options.dicomweb,
+        "strict_cql": options.strict_cql,
+        "parameters": list(options.parameter_texts),
+        "validate": options.validate,
+        **options.terminology,
+    }
 
 
 def _text(stream: Any) -> IO[str]:
@@ -149,8 +324,7 @@ def _text(stream: Any) -> IO[str]:
 
 def _counts(criteria: Criteria, tally: Tally, artifact: str) -> ArtifactCounts:
     rules = next(r for r in criteria.rules if r.artifact == artifact)
-    verdicts = tally.verdicts.get(artifact) or Counter()
-    removed = tally.removed.get(artifact) or Counter()
+    verdicts, removed = tally.verdicts[artifact], tally.removed[artifact]
     return ArtifactCounts(
         artifact=artifact,
         title=rules.title,

@@ -19,13 +19,16 @@ from engine.artifacts.models import load_model
 from engine.compiler.cql.compiled import check_parameters
 from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.membership import NO_CODES, Codes
+from engine.compiler.reading import ReadPlan, reading_plan
 from engine.compiler.rules import RuleSet
+from engine.data.bulk.reading import read_export
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
 from engine.data.reader import read_patients
 from engine.data.server.patients import ServerPatients
 from engine.data.versions import guess_version_of_paths
 from engine.evaluation.evaluator import Absent, Evaluator, Options
+from engine.evaluation.records import published
 from engine.evaluation.verdict import Verdict
 from engine.runners.criteria import Criteria, PathLike
 
@@ -87,17 +90,19 @@ def screen(
                 check_parameters(rule.code.compiled, options.parameters)
     evaluators = [Evaluator(rule_set, options) for rule_set in rules]
     version = criteria.fhir_version if isinstance(criteria, Criteria) else rules[0].model if rules else "r4"
-    for compartment in compartments(data, version, on_problem):
+    plan = reading_plan(rules, options.value_sets)
+    for compartment in compartments(data, version, on_problem, plan):
         for evaluator in evaluators:
-            yield evaluator(compartment)
+            yield published(evaluator(compartment))
 
 
 def compartments(
     data: Data | Iterable[Data],
     fhir_version: str,
     on_problem: Callable[[Problem], None] | None = None,
+    plan: ReadPlan | None = None,
 ) -> Iterator[Compartment]:
-    """Patients of some data, whatever form it is given in."""
+    """Patients of some data, whatever form it is given in; of files no more is read than `plan` asks for."""
     if isinstance(data, Compartment):
         yield data
         return
@@ -111,7 +116,9 @@ def compartments(
             yield from item.compartments(on_problem or (lambda problem: None))
         else:
             paths.append(item)
-    if paths:
+    if paths and plan is not None:
+        yield from read_export(paths, plan, on_problem or (lambda problem: None))
+    elif paths:
         yield from read_patients(paths, model=load_model(fhir_version), on_problem=on_problem or (lambda problem: None))
 
 
@@ -124,15 +131,21 @@ class Tally:
     removed: dict[str, Counter[str]] = field(default_factory=dict)
     titles: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def add(self, verdict: Verdict) -> None:
-        """Count one verdict."""
-        self.verdicts.setdefault(verdict.artifact, Counter())[verdict.verdict] += 1
-        removed = self.removed.setdefault(verdict.artifact, Counter())
-        titles = self.titles.setdefault(verdict.artifact, {})
-        for criterion in verdict.criteria:
-            titles.setdefault(criterion.id, criterion.title or criterion.id)
-        if verdict.verdict == "excluded" and verdict.deciding:
-            removed[verdict.deciding[0]] += 1
+    @classmethod
+    def of(cls, rule_sets: Sequence[RuleSet]) -> Tally:
+        """An empty tally of some artifacts."""
+        tally = cls()
+        for rules in rule_sets:
+            tally.verdicts[rules.artifact] = Counter()
+            tally.removed[rules.artifact] = Counter()
+            tally.titles[rules.artifact] = {rule.id: rule.title or rule.id for rule in rules.rules}
+        return tally
+
+    def add(self, artifact: str, verdict: str, deciding: str | None) -> None:
+        """Count one verdict; `deciding` is the first criterion that decided."""
+        self.verdicts[artifact][verdict] += 1
+        if verdict == "excluded" and deciding is not None:
+            self.removed[artifact][deciding] += 1
 
 
 def sha256_of(path: Path) -> str:

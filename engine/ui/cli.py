@@ -120,6 +120,21 @@ def _screen(commands: Any) -> None:
         help="give CQL's own answer where rows that cannot be decided would change it",
     )
     _knowledge(command)
+    command.add_argument(
+        "--jobs", type=int, default=0, metavar="N", help="processes for large data (default: one a core)"
+    )
+    command.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="memory that large data may take, such as 800MB (default: a quarter of the machine)",
+    )
+    command.add_argument("--resume", action="store_true", help="go on with a run into the same folder that was stopped")
+    command.add_argument(
+        "--validate", action="store_true", help="parse every line, also those that no criterion can need"
+    )
+    command.add_argument(
+        "--hash-data", action="store_true", help="record the SHA-256 of data files, however large they are"
+    )
     command.add_argument("--strict", action="store_true", help="exit with 1 where criteria have warnings")
     command.add_argument("--fail-on-problems", action="store_true", help="exit with 1 where data could not be read")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +18,9 @@ from engine.runners.criteria import Criteria, load_criteria
 from engine.runners.fetching import base_of, is_address, server_patients
 from engine.runners.run import RunOptions, run
 from engine.runners.screening import Data, screen, version_for
+from engine.runners.workers import WorkerLost
 from engine.ui.cql_session import parameters_of
+from engine.ui.progress import ProgressLine
 from engine.ui.server_options import server_of
 from engine.ui.terminology import terminology_options
 
@@ -43,7 +46,7 @@ def screen_command(options: argparse.Namespace) -> int:
 
 
 def _patients(server: Server, restriction: tuple[tuple[str, str], ...], criteria: Criteria) -> list[Data]:
-    return [server_patients(server, criteria.rules, criteria.fhir_version, restriction)]
+    return [server_patients(server, criteria, restriction)]
 
 
 def _screened(options: argparse.Namespace, version: str, data_for: Callable[[Criteria], Sequence[Data]]) -> int:
@@ -75,13 +78,22 @@ def _screened(options: argparse.Namespace, version: str, data_for: Callable[[Cri
             "terminology_server": options.terminology_server,
             "allow_missing_valuesets": options.allow_missing_valuesets,
         },
+        options.jobs,
+        size_of(options.memory) if options.memory else None,
+        options.validate,
+        options.resume,
+        options.hash_data,
     )
     if options.out == "-":
         problems = _to_stdout(criteria, data, settings)
     else:
-        progress = _Progress(not options.quiet and sys.stderr.isatty())
-        result = run(criteria, options.criteria, data, Path(options.out), settings, progress=progress.step)
-        progress.done()
+        progress = ProgressLine(shown=not options.quiet)
+        try:
+            result = run(criteria, options.criteria, data, Path(options.out), settings, progress=progress)
+        except WorkerLost as error:
+            raise ValueError(f"{error}; what is done is kept, and --resume goes on") from None
+        finally:
+            progress.done()
         problems = result.record.problems
         if not options.quiet:
             print(summary_table(result.record.artifacts, result.record.patients, result.tally.titles))
@@ -123,23 +135,10 @@ def _say(diagnostics: tuple[Diagnostic, ...], quiet: bool) -> None:
             print(diagnostic.render(), file=sys.stderr)
 
 
-class _Progress:
-    """A counter on the terminal, through rich, where there is one."""
-
-    def __init__(self, shown: bool) -> None:
-        self._bar = None
-        if shown:
-            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-            columns = (SpinnerColumn(), TextColumn("{task.completed:,} verdicts"), TimeElapsedColumn())
-            self._bar = Progress(*columns, transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task("screen", total=None)
-
-    def step(self, count: int) -> None:
-        if self._bar is not None and count % 50 == 0:
-            self._bar.update(self._task, completed=count)
-
-    def done(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+def size_of(text: str) -> int:
+    """An amount of memory such as `800MB`, `6GB` or `6GiB`, in bytes. Raises ValueError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"{text!r} is no amount of memory; write 800MB or 6GB")
+    base = 1024 if match[3] else 1000
+    return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))

@@ -25,7 +25,12 @@ class FhirStub:
         self.lenient = lenient
         self.knows = {"patient", "code", "_id", "gender"}
         stub.on("/fhir/metadata", Reply(200, {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1"}))
-        for kind in {r["resourceType"] for r in self.resources} | {"Patient"}:
+        for kind in {r["resourceType"] for r in self.resources} | {
+            "Patient",
+            "Observation",
+            "Procedure",
+            "ImagingStudy",
+        }:
             stub.on(f"/fhir/{kind}", self.search)
 
     def search(self, request: Request) -> Reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ Answer = Reply | Callable[[Request], Reply]
 class Stub:
     """Answers by method and path. Of several answers the first requests get the first ones; the last one stays."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: tuple[str, str] | None = None) -> None:
         self.requests: list[Request] = []
         self._answers: dict[tuple[str, str], list[Answer]] = {}
         self._lock = threading.Lock()
@@ -65,7 +66,13 @@ class Stub:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.root = f"http://127.0.0.1:{self._server.server_address[1]}"
+        scheme = "http"
+        if certificate is not None:
+            scheme = "https"
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.root = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
         self.base = f"{self.root}/fhir"
 
     def on(self, path: str, *answers: Answer, method: str = "GET") -> None:
@@ -111,9 +118,9 @@ class Stub:
 
 
 @contextmanager
-def running_stub() -> Iterator[Stub]:
-    """A stub that runs while the block does."""
-    stub = Stub()
+def running_stub(certificate: tuple[str, str] | None = None) -> Iterator[Stub]:
+    """A stub that runs while the block does; over https with a certificate and its key."""
+    stub = Stub(certificate)
     thread = threading.Thread(target=stub.run, daemon=True)
     thread.start()
     try:

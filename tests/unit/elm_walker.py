@@ -1,24 +1,31 @@
 """A small evaluator that walks typed ELM nodes: the plain meaning of each, against which emitted Python is held.
 
 No code is generated and nothing is analysed beforehand: null propagates where an overload says so, logic is Kleene's, queries are loops.
+
+A strict walker evaluates what CQL has evaluate: all operands, all rows; only the right side of a decided `and`, `or`, `implies` and
+the branches not taken are left out. A lenient one passes an error over where another operand decides, a null or a decisive one, where
+a row found ends the search, and in a `let` that nothing uses. What is evaluated in which order is the compiler's choice between both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cmp_to_key
 from typing import Any
 
 from engine.algebra import points as p
 from engine.algebra.clinical import Tuple
+from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.interval import Interval
 from engine.algebra.operators.datetimes import component, make_date, make_datetime, make_time
 from engine.algebra.operators.equality import sign
 from engine.algebra.operators.lists import distinct
+from engine.algebra.operators.registry import TAKE_RANGES
 from engine.algebra.points import Long
 from engine.algebra.temporal import DateTime
 from engine.compiler.cql.library import TypedLibrary
 from engine.compiler.cql.runtime import (
+    MISSING,
     Run,
     TypeTest,
     cast_to,
@@ -32,11 +39,20 @@ from engine.compiler.cql.types import IntervalType, ListType, Named
 from engine.compiler.elm import Node
 
 
+class Failure:
+    """An error in place of a value."""
+
+    def __init__(self, error: EvaluationError) -> None:
+        self.error = error
+
+
 class Walker:
     """Evaluates the defines of one library without included ones."""
 
-    def __init__(self, typed: TypedLibrary, run: Run) -> None:
+    def __init__(self, typed: TypedLibrary, run: Run, lenient: bool = False) -> None:
         self.run = run
+        self.lenient = lenient
+        self.parameters = {d.exported.name: d.node for d in typed.parameters}
         self.defines = {d.exported.name: d.node for d in typed.defines}
         self.functions = {id(f.exported): f for f in typed.functions}
         self.values: dict[str, Any] = {}
@@ -45,7 +61,12 @@ class Walker:
         if name not in self.values:
             node = self.defines[name]
             assert node is not None
-            self.values[name] = self.walk(node, {})
+            try:
+                self.values[name] = self.walk(node, {})
+            except EvaluationError as error:
+                self.values[name] = Failure(error)
+        if self.values[name].__class__ is Failure:
+            raise self.values[name].error
         return self.values[name]
 
     def walk(self, node: Node, scope: dict[int, Any]) -> Any:
@@ -56,13 +77,30 @@ class Walker:
 
     def operator(self, node: Node, scope: dict[int, Any]) -> Any:
         overload = node.attrs["_overload"]
-        operands = [self.walk(o, scope) for o in node.operands]
+        operands = self.operands(node, scope)
         if overload.nulls == "propagate" and any(o is None for o in operands):
             return None
+        for operand in operands:
+            if operand.__class__ is Failure:
+                raise operand.error
+        if node.kind not in TAKE_RANGES:
+            operands = [p.certain(o, node.kind) for o in operands]
         arguments = [self.run, *operands] if overload.context else operands
         if overload.precise and node.attrs.get("precision") is not None:
             arguments = [*arguments, node.attrs["precision"]]
         return overload.function(*arguments)
+
+    def operands(self, node: Node, scope: dict[int, Any]) -> list[Any]:
+        """The values of the operands; of a lenient walker a Failure where one cannot be told."""
+        return [self.tried(o, scope) for o in node.operands]
+
+    def tried(self, node: Node, scope: dict[int, Any]) -> Any:
+        if not self.lenient:
+            return self.walk(node, scope)
+        try:
+            return self.walk(node, scope)
+        except EvaluationError as error:
+            return Failure(error)
 
     # -- leaves
 
@@ -89,12 +127,26 @@ class Walker:
         return self.run.time_of_day
 
     def local(self, node: Node, scope: dict[int, Any]) -> Any:
-        return scope[node.attrs["scope"]]
+        found = scope[node.attrs["scope"]]
+        if found.__class__ is Failure:
+            raise found.error
+        return found
 
     on_aliasref = on_queryletref = on_operandref = on_current = local
 
     def on_expressionref(self, node: Node, scope: dict[int, Any]) -> Any:
         return self.define(node.attrs["name"])
+
+    def on_parameterref(self, node: Node, scope: dict[int, Any]) -> Any:
+        name = node.attrs["exported"].name
+        given = self.run.parameter("", name)
+        default = self.parameters[name]
+        return given if given is not MISSING else None if default is None else self.walk(default, {})
+
+    def on_coderef(self, node: Node, scope: dict[int, Any]) -> Any:
+        return node.attrs["exported"].value
+
+    on_conceptref = on_codesystemref = on_valuesetref = on_coderef
 
     def on_functionref(self, node: Node, scope: dict[int, Any]) -> Any:
         function = self.functions[id(node.attrs["exported"])]
@@ -103,28 +155,48 @@ class Walker:
 
     # -- logic
 
+    def kleene(self, node: Node, scope: dict[int, Any], deciding: tuple[bool, bool], decided: bool) -> Any:
+        """Logic of two operands: where the left, or else the right, is what decides, that is the answer."""
+        left = self.tried(node.operands[0], scope)
+        if left is deciding[0]:
+            return decided
+        right = self.tried(node.operands[1], scope)
+        if right is deciding[1]:
+            return decided
+        if self.lenient and node.kind == "And" and left is None and right.__class__ is Failure:
+            return None  # as a condition this is not true, whatever the right side
+        for side in (left, right):
+            if side.__class__ is Failure:
+                raise side.error
+        return None if left is None or right is None else not decided
+
     def on_and(self, node: Node, scope: dict[int, Any]) -> Any:
-        a, b = (self.walk(o, scope) for o in node.operands)
-        return False if a is False or b is False else None if a is None or b is None else True
+        return self.kleene(node, scope, (False, False), False)
 
     def on_or(self, node: Node, scope: dict[int, Any]) -> Any:
-        a, b = (self.walk(o, scope) for o in node.operands)
-        return True if a is True or b is True else None if a is None or b is None else False
-
-    def on_xor(self, node: Node, scope: dict[int, Any]) -> Any:
-        a, b = (self.walk(o, scope) for o in node.operands)
-        return None if a is None or b is None else a is not b
+        return self.kleene(node, scope, (True, True), True)
 
     def on_implies(self, node: Node, scope: dict[int, Any]) -> Any:
-        a, b = (self.walk(o, scope) for o in node.operands)
-        return True if a is False or b is True else None if a is None or b is None else False
+        return self.kleene(node, scope, (False, True), True)
+
+    def on_xor(self, node: Node, scope: dict[int, Any]) -> Any:
+        a, b = self.operands(node, scope)
+        if a is None or b is None:
+            return None
+        for side in (a, b):
+            if side.__class__ is Failure:
+                raise side.error
+        return a is not b
 
     def on_not(self, node: Node, scope: dict[int, Any]) -> Any:
         value = self.walk(node.operands[0], scope)
         return None if value is None else not value
 
     def on_if(self, node: Node, scope: dict[int, Any]) -> Any:
-        return self.walk(node.operands[1 if self.walk(node.operands[0], scope) is True else 2], scope)
+        for test, result in zip(node.operands[:-1:2], node.operands[1:-1:2], strict=True):
+            if self.walk(test, scope) is True:
+                return self.walk(result, scope)
+        return self.walk(node.operands[-1], scope)
 
     def on_case(self, node: Node, scope: dict[int, Any]) -> Any:
         comparand = node.attrs.get("comparand")
@@ -242,8 +314,31 @@ class Walker:
 
     # -- queries
 
+    def on_exists(self, node: Node, scope: dict[int, Any]) -> Any:
+        (operand,) = node.operands
+        if self.lenient and operand.kind == "Query" and operand.attrs["aggregate"] is None and operand.attrs["many"]:
+            return any(row is not None for row in self.each(operand, scope))
+        return self.operator(node, scope)
+
+    def each(self, node: Node, scope: dict[int, Any]) -> Iterator[Any]:
+        """The elements of a list, one after the other; those of a query without waiting for the rest."""
+        attrs = node.attrs
+        if (
+            node.kind == "Query"
+            and attrs["many"]
+            and attrs["aggregate"] is None
+            and attrs["sort"] is None
+            and not attrs["distinct"]
+        ):
+            for row in self.rows(node, None, scope):
+                yield self.walk(attrs["ret"], row) if attrs["ret"] is not None else row[attrs["sources"][0]["scope"]]
+        else:
+            yield from self.walk(node, scope) or ()
+
     def on_query(self, node: Node, scope: dict[int, Any]) -> Any:
         attrs = node.attrs
+        if self.lenient and attrs["aggregate"] is not None:
+            return self.aggregate(attrs["aggregate"], self.rows(node, None, scope), attrs, scope)
         sources = [self.walk(s["node"], scope) for s in attrs["sources"]]
         if attrs["aggregate"] is None and len(sources) == 1 and sources[0] is None:
             return None
@@ -258,38 +353,47 @@ class Walker:
             out = distinct(out)
         return out if attrs["sort"] is None else self.sorted(out, attrs["sort"], scope)
 
-    def rows(self, node: Node, sources: list[Any], scope: dict[int, Any]) -> Iterator[dict[int, Any]]:
-        """Every combination of source elements that the clauses keep, with its aliases and lets."""
+    def rows(self, node: Node, sources: list[Any] | None, scope: dict[int, Any]) -> Iterator[dict[int, Any]]:
+        """Every combination of source elements that the clauses keep, with its aliases and lets; sources not given are read as needed."""
         attrs = node.attrs
 
         def combine(index: int, row: dict[int, Any]) -> Iterator[dict[int, Any]]:
-            if index == len(sources):
+            if index == len(attrs["sources"]):
                 yield row
                 return
             source = attrs["sources"][index]
             listed = isinstance(source["node"].result, ListType)
-            for item in (sources[index] or ()) if listed else [sources[index]]:
+            if sources is None:
+                items: Any = self.each(source["node"], scope) if listed else [self.walk(source["node"], scope)]
+            else:
+                items = (sources[index] or ()) if listed else [sources[index]]
+            for item in items:
                 yield from combine(index + 1, {**row, source["scope"]: item})
 
         for row in combine(0, dict(scope)):
             for let in attrs["lets"]:
-                row[let["scope"]] = self.walk(let["node"], row)
+                row[let["scope"]] = self.tried(let["node"], row)
             if all(self.related(relation, row) for relation in attrs["relations"]):
                 if attrs["where"] is None or self.walk(attrs["where"], row) is True:
                     yield row
 
     def related(self, relation: dict[str, Any], row: dict[int, Any]) -> bool:
-        found = self.walk(relation["node"], row)
-        items = found if isinstance(relation["node"].result, ListType) else [] if found is None else [found]
+        items: Any
+        if isinstance(relation["node"].result, ListType):
+            items = self.each(relation["node"], row) if self.lenient else self.walk(relation["node"], row)
+        else:
+            found = self.walk(relation["node"], row)
+            items = [] if found is None else [found]
         kept = any(self.walk(relation["condition"], {**row, relation["scope"]: x}) is True for x in items or ())
         return kept is (relation["kind"] == "with")
 
     def aggregate(
-        self, aggregate: dict[str, Any], rows: list[dict[int, Any]], attrs: dict[str, Any], scope: dict[int, Any]
+        self, aggregate: dict[str, Any], rows: Iterable[dict[int, Any]], attrs: dict[str, Any], scope: dict[int, Any]
     ) -> Any:
         if aggregate["distinct"]:
             keys = [s["scope"] for s in (*attrs["sources"], *attrs["lets"])]
-            kept: list[Any] = distinct([Tuple({str(k): row[k] for k in keys if k in row}) for row in rows])
+            lists = [Tuple({str(k): row[k] for k in keys if k in row}) for row in rows]
+            kept: list[Any] = distinct(lists)
             rows = [{**scope, **{int(k): value for k, value in item.items()}} for item in kept]
         total = self.walk(aggregate["starting"], scope)
         for row in rows:

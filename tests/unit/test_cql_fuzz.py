@@ -113,7 +113,8 @@ NESTED = {
     "intervals": "Interval[" * DEEP + "1",
     "minus": "-" * DEEP + "1",
     "not": "not " * DEEP + "true",
-    "if": "if true then 1 else " * DEEP + "2",
+    "if": "if true then " * DEEP + "1" + " else 2" * DEEP,
+    "else": "if true then 1 else (" * DEEP + "2" + ")" * DEEP,
     "case": "case when true then " * DEEP + "1",
     "calls": "Abs(" * DEEP + "1" + ")" * DEEP,
     "queries": "(" * DEEP + "{1}" + " X return X)" * DEEP,
@@ -130,6 +131,13 @@ def test_ten_thousand_levels_are_refused(kind: str) -> None:
     with pytest.raises(DiagnosticError) as caught:
         Compiler().compile(Source("deep.cql", f"define A: {NESTED[kind]}"))
     assert caught.value.diagnostics[0].code in ("syntax-depth", "too-deep", "syntax-expected")
+
+
+@pytest.mark.parametrize(("asked", "value"), [(0, 0), (99, 198), (100, 200), (2999, 5998), (3000, -1)])
+def test_a_chain_of_thousands_of_ifs_has_a_value(asked: int, value: int) -> None:
+    chain = " ".join(f"if X = {i} then {2 * i} else" for i in range(3000))
+    source = Source("long.cql", f"define function f(X Integer): {chain} -1\ndefine A: f({asked})")
+    assert Loaded(Compiler().compile(source)).evaluate("A", Run()) == value
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ CM = Quantity(D("3.5"), "cm")
         ("Negate", "Integer", (-2147483648,), None),
         ("Abs", "Integer", (-2147483648,), None),
         ("Abs", "Long", (-2147483648,), 2147483648),
-        ("Power", "Integer, Integer", (2, -2), D("0.25")),
+        ("Power", "Integer, Integer", (2, -2), None),
         ("Power", "Integer, Integer", (10, 10), None),
         ("Power", "Long, Long", (10, 10), 10_000_000_000),
         ("Multiply", "Decimal, Decimal", (D("0.00000001"), D("0.1")), D("0E-8")),

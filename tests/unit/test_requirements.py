@@ -51,3 +51,8 @@ def test_value_sets_and_codes_are_filters_of_their_own() -> None:
     ]
     odd = DataRequirement("Claim", {"type"}, {("type", SCT, "1")})
     assert type_filters({"Claim": odd}) == []
+
+
+def test_a_code_with_characters_of_the_search_syntax_is_escaped() -> None:
+    found = DataRequirement("Condition", {"code"}, {("code", "http://local", "a,b|c$d")})
+    assert type_filters({"Condition": found}) == ["Condition?code=http://local|a\\,b\\|c\\$d"]

@@ -276,6 +276,28 @@ def test_inactive_codes_are_left_out_where_the_definition_says_so() -> None:
     assert answers(expanded(value_set("v", compose={"include": include}), system), "dodo") == [True]
 
 
+def test_value_sets_that_are_understood() -> None:
+    whole = code_system() | {"valueSet": BASE + "all", "version": "3"}
+    found = terminology(whole)
+    assert len(found.get(BASE + "all").codes) == 7
+    assert found.get(BASE + "all|3") is not None and found.get(BASE + "all|2") is None
+    sct = "http://snomed.info/sct"
+    snomed = {
+        "resourceType": "CodeSystem",
+        "url": sct,
+        "content": "complete",
+        "concept": [{"code": "1"}, {"code": "2"}],
+    }
+    snomed["concept"][1]["concept"] = [{"code": "3"}]
+    found = terminology(snomed)
+    assert codes(found.get(f"{sct}?fhir_vs")) == {"1", "2", "3"}
+    assert codes(found.get(f"{sct}?fhir_vs=isa/2")) == {"2", "3"}
+    assert found.get(f"{sct}?fhir_vs=refset/2") is None
+    edition = found.get(f"{sct}/45/version/20240101?fhir_vs=isa/2")
+    assert answers(edition, "3", system=sct) == [None]
+    assert terminology().get(f"{sct}?fhir_vs=isa/2") is None
+
+
 # -- versions
 
 

@@ -10,6 +10,7 @@ from engine.algebra import quantity as q
 from engine.algebra.operators.arithmetic import in_decimal, in_integer, in_long
 from engine.algebra.operators.equality import equivalent, sign, sort_values
 from engine.algebra.operators.registry import operator
+from engine.algebra.points import certain
 from engine.algebra.quantity import Quantity
 
 _WIDE = Context(prec=46)
@@ -118,7 +119,7 @@ def product_of_quantities(values: List) -> Quantity | None:
 
 def _numbers(values: List) -> tuple[list[Decimal], Quantity | None] | None:
     """The numbers of a list of decimals or of quantities, these in the unit of the first; None where there is none."""
-    items = present(values)
+    items = [certain(item, "an aggregate") for item in present(values)]
     if not items:
         return None
     if items[0].__class__ is not Quantity:

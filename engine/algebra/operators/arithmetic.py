@@ -13,6 +13,7 @@ from engine.algebra.points import Uncertainty, certain, predecessor, successor
 from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
 
 _WIDE = Context(prec=46)
+_WIDEST = Context(prec=80)  # 28 digits before the point and as many decimals as can be asked for
 _PLACES = Decimal("1E-8")
 MAX_INTEGER = 2147483647
 MIN_INTEGER = -2147483648
@@ -224,6 +225,8 @@ def divide_decimal(a: Decimal, b: Decimal) -> Decimal | None:
     if b == 0:
         return None
     exact = _WIDE.divide(a, b)
+    if not -LIMIT_DECIMAL <= exact <= LIMIT_DECIMAL:
+        return None
     exponent = exact.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -8:
         exact = exact.quantize(_PLACES, rounding=ROUND_HALF_UP, context=_WIDE)
@@ -354,7 +357,8 @@ def truncate(a: Decimal) -> int | None:
 
 
 def _rounded(value: Decimal) -> Decimal | None:
-    if not value.is_finite():
+    """The value at no more than eight decimals; None beyond what a Decimal holds."""
+    if not value.is_finite() or not -LIMIT_DECIMAL <= value <= LIMIT_DECIMAL:
         return None
     exponent = value.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -8:
@@ -387,23 +391,23 @@ def log(a: Decimal, base: Decimal) -> Decimal | None:
     return _rounded(_WIDE.divide(_WIDE.ln(a), _WIDE.ln(base)))
 
 
-def _whole_power(a: int, b: int) -> Any:
-    """A negative exponent gives a Decimal: `Power(2, -2)` is 0.25."""
+def _whole_power(a: int, b: int) -> int | None:
+    """None where the power is no whole number; a negative exponent in the text makes it one of Decimals (`2^-2` is 0.25)."""
     if b < 0:
-        return power_decimal(Decimal(a), Decimal(b))
-    return None if abs(a) > 1 and b > 64 else a**b
+        return None if abs(a) != 1 else a if b % 2 else 1
+    return None if abs(a) > 1 and b > 64 else int(a**b)
 
 
 @operator("Power", "(Integer, Integer) Integer?", cql="^ Power", section="Arithmetic: Power", language="cql")
-def power_of_integers(a: int, b: int) -> Any:
+def power_of_integers(a: int, b: int) -> int | None:
     found = _whole_power(a, b)
-    return in_integer(found) if isinstance(found, int) else found
+    return None if found is None else in_integer(found)
 
 
 @operator("Power", "(Long, Long) Long?", language="cql")
-def power_of_longs(a: int, b: int) -> Any:
+def power_of_longs(a: int, b: int) -> int | None:
     found = _whole_power(a, b)
-    return in_long(found) if isinstance(found, int) else found
+    return None if found is None else in_long(found)
 
 
 @operator("Power", "(Integer, Integer) Integer?", fhirpath="power ^", section="Arithmetic: Power", language="fhirpath")
@@ -434,7 +438,7 @@ def round_decimal(a: Decimal, precision: int = 0) -> Decimal:
         raise EvaluationError("negative-precision", f"round() takes a precision of 0 or more, not {precision}")
     if precision > 28:
         return a
-    return a.quantize(Decimal(1).scaleb(-precision), rounding=ROUND_HALF_UP, context=_WIDE)
+    return a.quantize(Decimal(1).scaleb(-precision), rounding=ROUND_HALF_UP, context=_WIDEST)
 
 
 def _stepping(point: str) -> None:

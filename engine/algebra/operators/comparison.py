@@ -15,7 +15,7 @@ from engine.algebra import quantity as q
 from engine.algebra import temporal as t
 from engine.algebra.element import Element, to_system
 from engine.algebra.operators.registry import operator
-from engine.algebra.points import Uncertainty, less, less_or_equal
+from engine.algebra.points import Uncertainty, equal, less, less_or_equal
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 
@@ -42,11 +42,17 @@ def _ordered(name: str, symbol: str, decide: _Decide) -> None:
             if x is not None and y is not None:
                 return decide((x > y) - (x < y))
         if a.__class__ is Uncertainty or b.__class__ is Uncertainty:
-            return {"<": less(a, b), "<=": less_or_equal(a, b), ">": less(b, a), ">=": less_or_equal(b, a)}[symbol]
+            return ranges(a, b)
         sign = t.order(a, b)
         return None if sign is None else decide(sign)
 
-    def quantities(a: Quantity, b: Quantity) -> bool | None:
+    def ranges(a: Any, b: Any) -> bool | None:
+        first, second = (a, b) if symbol[0] == "<" else (b, a)
+        return less(first, second) if len(symbol) == 1 else less_or_equal(first, second)
+
+    def quantities(a: Any, b: Any) -> bool | None:
+        if a.__class__ is Uncertainty or b.__class__ is Uncertainty:
+            return ranges(a, b)
         sign = q.compare(a, b)
         return None if sign is None else decide(sign)
 
@@ -96,7 +102,9 @@ def equal_temporal(a: Any, b: Any) -> bool | None:
 
 
 @operator("Equal", "(Quantity, Quantity) Boolean?")
-def equal_quantity(a: Quantity, b: Quantity) -> bool | None:
+def equal_quantity(a: Any, b: Any) -> bool | None:
+    if a.__class__ is Uncertainty or b.__class__ is Uncertainty:
+        return equal(a, b)
     return q.equal(a, b)
 
 

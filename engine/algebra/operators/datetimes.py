@@ -262,7 +262,7 @@ _ZONE = re.compile(r"(Z|[+-]\d\d:\d\d)$")
 
 @operator("ToDateTime", "(Date) DateTime", language="cql", context=True)
 def datetime_of_date(request: Request, value: Date) -> DateTime:
-    return DateTime.of(value._parts, request.offset_minutes, True)
+    return p.spread(lambda date: DateTime.of(date._parts, request.offset_minutes, True), value)  # type: ignore[no-any-return]
 
 
 @operator("ToDateTime", "(String) DateTime?", language="cql", context=True)

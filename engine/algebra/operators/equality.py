@@ -37,7 +37,7 @@ def equal(a: Any, b: Any) -> bool | None:
     if kind is str and other is str:
         return bool(a == b)
     if kind is Uncertainty or other is Uncertainty:
-        return p.equal(a, b)
+        return p.equal(a, b) if _comparable(p.ends(a)[0], p.ends(b)[0]) else False
     if kind is bool or other is bool:
         return a is b
     if isinstance(a, _NUMBERS):
@@ -55,6 +55,8 @@ def equal(a: Any, b: Any) -> bool | None:
     if kind is list and other is list:
         return equal_lists(a, b)
     if kind is Interval and other is Interval:
+        if a.point != b.point:  # as values of a choice; their points may be of kinds that have no order
+            return iv.both(equal(iv.start(a), iv.start(b)), equal(iv.end(a), iv.end(b)))
         return iv.same_as(a, b)
     if kind is Tuple and other is Tuple:
         return equal_tuples(a, b)
@@ -67,6 +69,11 @@ def equal(a: Any, b: Any) -> bool | None:
     if kind in (dict, Element) or other in (dict, Element):
         return equal_any(a, b)
     return kind is other and bool(a == b)
+
+
+def _comparable(a: Any, b: Any) -> bool:
+    """Whether two points are of kinds that are ordered with each other."""
+    return a.__class__ is b.__class__ or (isinstance(a, _NUMBERS) and isinstance(b, _NUMBERS))
 
 
 def _as_datetimes(a: Any, b: Any) -> tuple[Any, Any]:
@@ -161,7 +168,7 @@ def equivalent_intervals(a: Interval, b: Interval) -> bool:
 
 
 def sign(a: Any, b: Any) -> int:
-    """Order of two values for sorting; nulls come first. Raises EvaluationError `not-comparable`."""
+    """Order of two values for sorting; nulls come first. Raises EvaluationError `not-comparable`, or `uncertain` for ranges that overlap."""
     if a is None or b is None:
         return (a is not None) - (b is not None)
     if a.__class__ in (Element, dict):
@@ -186,8 +193,11 @@ def sign(a: Any, b: Any) -> int:
             raise EvaluationError("not-comparable", f"{a} and {b} have units that cannot be ordered")
         return found
     if a.__class__ is Uncertainty or b.__class__ is Uncertainty:
-        x, y = p.ends(a)[0], p.ends(b)[0]
-        return int(x > y) - int(x < y)
+        if p.less(a, b) or p.less(b, a):
+            return -1 if p.less(a, b) else 1
+        raise EvaluationError(
+            "uncertain", f"{a} and {b} cannot be ordered: at least one is only known to lie in a range"
+        )
     raise EvaluationError("not-comparable", f"cannot order {a!r} and {b!r}")
 
 

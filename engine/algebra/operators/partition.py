@@ -18,7 +18,8 @@ from engine.algebra.operators.registry import operator
 from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
 from engine.algebra.temporal import PRECISIONS
 
-MAX_EXPANDED = 1_000_000
+# A hundred years of days are 36,525 results; what gives more than this is an error, not a wait.
+MAX_EXPANDED = 50_000
 _CALENDAR_OF = {code: word for word, code in UCUM_OF_CALENDAR.items()}
 Bounds = tuple[Any, Any, str]
 
@@ -116,6 +117,7 @@ def _periods(first: Any, last: Any, per: Quantity) -> Iterator[tuple[Any, Any]]:
     if min(PRECISIONS.index(first.precision), PRECISIONS.index(last.precision)) < fineness:
         return
     low, last = t.truncated(first, precision), t.truncated(last, precision)
+    _check(t.difference(low, last, precision)[0] // (per.value * (7 if unit == "week" else 1)))
     while low is not None:
         following = t.add(low, per.value, unit)
         high = low if following is None else t.add(following, Decimal(-1), precision)
@@ -144,6 +146,7 @@ def _steps(first: Any, last: Any, per: Quantity) -> Iterator[tuple[Any, Any]]:
         return int(number) if isinstance(first, int) and step == 1 else number
 
     low, high = (int(x / step) * step for x in (low, high))
+    _check((high - low) // size)
     while low + size - step <= high:
         yield dressed(low), dressed(low + size - step)
         low += size
@@ -159,9 +162,21 @@ def _parts(bounds: list[Bounds], per: Quantity | None) -> Iterator[tuple[Any, An
         cut = _periods if isinstance(first, p.TEMPORAL) else _steps
         for part in islice(cut(first, last, unit), MAX_EXPANDED + 1):
             count += 1
-            if count > MAX_EXPANDED:
-                raise EvaluationError("expand-limit", f"expand gives more than {MAX_EXPANDED} results")
+            _check(count)
             yield part
+
+
+def _point(value: Any, bounds: list[Bounds]) -> str:
+    """The point type of a part: that of the intervals, except for decimals out of whole numbers."""
+    return p.point_type(value) if value.__class__ is Decimal else bounds[0][2]
+
+
+def _check(count: Any) -> None:
+    """Raises EvaluationError `expand-limit`."""
+    if count > MAX_EXPANDED:
+        raise EvaluationError(
+            "expand-limit", f"expand gives more than {MAX_EXPANDED} results; name a larger unit: expand ... per ..."
+        )
 
 
 @operator(
@@ -177,7 +192,11 @@ def expand(intervals: list[Interval | None] | None, per: Quantity | None = None)
     if intervals is None:
         return None
     bounds = _bounded(intervals)
-    return [Interval(*part) for part in dict.fromkeys(_parts(bounds, per))] if bounds else []
+    return (
+        [Interval(*part, point=_point(part[0], bounds)) for part in dict.fromkeys(_parts(bounds, per))]
+        if bounds
+        else []
+    )
 
 
 @operator("Expand", "(Interval<T>, Quantity) List<T>?", "(Interval<T>) List<T>?", nulls="handled", language="cql")

@@ -14,6 +14,12 @@ from typing import Any, Literal, TypeVar
 Nulls = Literal["propagate", "handled"]
 Language = Literal["", "fhirpath", "cql"]
 
+# Operators that take a value of which only a range is known (CQL: "Uncertainty"); all others need one value.
+TAKE_RANGES = frozenset(
+    "Add Subtract Multiply Negate Equal NotEqual Less LessOrEqual Greater GreaterOrEqual Equivalent IsNull Before After SameAs "
+    "SameOrBefore SameOrAfter In Contains ProperIn ProperContains IndexOf DurationBetween DifferenceBetween CalculateAge CalculateAgeAt "
+    "ToInteger ToLong ToDecimal ToQuantity ToDateTime Successor Predecessor".split()
+)
 _SIGNATURE = re.compile(r"\(([^()]*)\)\s*([A-Za-z<>]+\??)")
 
 

@@ -158,17 +158,28 @@ for _name in ("hour", "minute", "second", "millisecond"):
 
 
 @operator(
-    "TimezoneOffsetFrom", "(DateTime) Decimal?", fhirpath="timezoneOffsetOf", section="FHIRPath: timezoneOffsetOf"
+    "TimezoneOffsetFrom",
+    "(DateTime) Decimal?",
+    fhirpath="timezoneOffsetOf",
+    section="FHIRPath: timezoneOffsetOf",
+    language="fhirpath",
 )
 def timezone_offset(value: DateTime) -> Decimal | None:
     return None if value.offset_minutes is None else Decimal(value.offset_minutes) / 60
 
 
-@operator("DateFrom", "(DateTime) Date", "(Date) Date", fhirpath="dateOf", section="FHIRPath: dateOf")
+@operator(
+    "DateFrom",
+    "(DateTime) Date",
+    "(Date) Date",
+    fhirpath="dateOf",
+    section="FHIRPath: dateOf",
+    language="fhirpath",
+)
 def date_of(value: Any) -> Date:
     return Date(value.year, value.month, value.day)
 
 
-@operator("TimeFrom", "(DateTime) Time?", fhirpath="timeOf", section="FHIRPath: timeOf")
+@operator("TimeFrom", "(DateTime) Time?", fhirpath="timeOf", section="FHIRPath: timeOf", language="fhirpath")
 def time_of(value: DateTime) -> Time | None:
     return None if value.hour is None else Time(value.hour, value.minute, value.second, value.millisecond)

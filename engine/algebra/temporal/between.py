@@ -10,6 +10,7 @@ import calendar
 import datetime as dt
 from typing import Any
 
+from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.temporal.values import PRECISIONS, Date, DateTime, Time, _moved
 
 _INDEX = {name: index for index, name in enumerate(PRECISIONS)}
@@ -116,6 +117,31 @@ def _shift(a: Any, b: Any) -> dt.timedelta:
     return dt.timedelta(0)
 
 
+_CYCLE = 400  # years after which the calendar repeats, day of the week included
+
+
+def _together(
+    a: tuple[dt.datetime, dt.datetime], b: tuple[dt.datetime, dt.datetime], shift: dt.timedelta
+) -> tuple[tuple[dt.datetime, dt.datetime], tuple[dt.datetime, dt.datetime]]:
+    """Two pairs of moments, the second shifted; both are a cycle of the calendar away where the shift leaves the years 1 to 9999."""
+    if not shift:
+        return a, b
+    try:
+        return a, (b[0] + shift, b[1] + shift)
+    except OverflowError:
+        away = -_CYCLE if shift > dt.timedelta(0) else _CYCLE
+        if not all(
+            1 <= moment.year + away <= 9999 for moment in (*a, *b)
+        ):  # the other lies at the other end of the years
+            raise EvaluationError(
+                "overflow", "a moment at the offset of another is beyond the years 1 to 9999"
+            ) from None
+        (low_a, high_a), (low_b, high_b) = (
+            (low.replace(year=low.year + away), high.replace(year=high.year + away)) for low, high in (a, b)
+        )
+        return (low_a, high_a), (low_b + shift, high_b + shift)
+
+
 def _whole(a: dt.datetime, b: dt.datetime, unit: str) -> int:
     """Whole periods from `a` to `b`, negative where `b` is earlier."""
     if b < a:
@@ -153,8 +179,7 @@ def _counted(value: Any, unit: str) -> tuple[dt.datetime, dt.datetime]:
 
 def duration(a: Any, b: Any, unit: str) -> tuple[int, int]:
     """Fewest and most whole periods of a unit from `a` to `b` (CQL: Duration)."""
-    low_a, high_a = _counted(a, unit)
-    low_b, high_b = (moment + _shift(a, b) for moment in _counted(b, unit))
+    (low_a, high_a), (low_b, high_b) = _together(_counted(a, unit), _counted(b, unit), _shift(a, b))
     return _whole(high_a, low_b, unit), _whole(low_a, high_b, unit)
 
 
@@ -176,10 +201,8 @@ def _boundary(moment: dt.datetime, unit: str) -> int:
 
 def difference(a: Any, b: Any, unit: str) -> tuple[int, int]:
     """Fewest and most boundaries of a unit crossed from `a` to `b` (CQL: Difference)."""
-    low_a, high_a = extent(a)
-    low_b, high_b = extent(b)
-    if unit in _MILLISECONDS:
-        low_b, high_b = low_b + _shift(a, b), high_b + _shift(a, b)
+    shift = _shift(a, b) if unit in _MILLISECONDS else dt.timedelta(0)
+    (low_a, high_a), (low_b, high_b) = _together(extent(a), extent(b), shift)
     return (
         _boundary(low_b, unit) - _boundary(high_a, unit),
         _boundary(high_b, unit) - _boundary(low_a, unit),

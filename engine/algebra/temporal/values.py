@@ -35,13 +35,15 @@ def _check_date(year: int, month: int | None, day: int | None) -> None:
         raise ValueError(f"{year:04}-{month:02} has no day {day:02}")
 
 
-def _check_time(hour: int | None, minute: int | None, second: int | None) -> None:
-    if hour is not None and hour > 23:
+def _check_time(hour: int | None, minute: int | None, second: int | None, millisecond: int | None) -> None:
+    if hour is not None and not 0 <= hour <= 23:
         raise ValueError(f"there is no hour {hour}")
-    if minute is not None and minute > 59:
+    if minute is not None and not 0 <= minute <= 59:
         raise ValueError(f"there is no minute {minute}")
-    if second is not None and second > 59:
+    if second is not None and not 0 <= second <= 59:
         raise ValueError(f"there is no second {second}")
+    if millisecond is not None and not 0 <= millisecond <= 999:
+        raise ValueError(f"there is no millisecond {millisecond}")
 
 
 def _number(text: str | None) -> int | None:
@@ -144,7 +146,7 @@ class DateTime(_Temporal):
     ) -> None:
         """`implied` marks an offset that was not written: it counts in comparisons, and is not shown."""
         _check_date(year, month, day)
-        _check_time(hour, minute, second)
+        _check_time(hour, minute, second, millisecond)
         if offset_minutes is not None and abs(offset_minutes) > WIDEST_EAST:
             raise ValueError("an offset from UTC is at most 14 hours")
         self._parts = (year, month, day, hour, minute, second, millisecond)
@@ -280,7 +282,7 @@ class Time(_Temporal):
     def __init__(
         self, hour: int, minute: int | None = None, second: int | None = None, millisecond: int | None = None
     ) -> None:
-        _check_time(hour, minute, second)
+        _check_time(hour, minute, second, millisecond)
         self._parts = (hour, minute, second, millisecond)
         text = f"{hour:02}"
         if minute is not None:
@@ -337,12 +339,11 @@ def _moved(parts: tuple[int | None, ...], minutes: int) -> tuple[int | None, ...
         return parts
     year, month, day, hour, minute, second, millisecond = parts
     assert month is not None and day is not None
-    try:
-        moved = dt.datetime(year or 1, month, day, hour or 0, minute or 0) + dt.timedelta(minutes=minutes)
-    except OverflowError:
-        return parts
+    assert year is not None
+    away = -400 if year > 400 else 400  # the calendar repeats: the first and the last year need no special case
+    moved = dt.datetime(year + away, month, day, hour or 0, minute or 0) + dt.timedelta(minutes=minutes)
     return (
-        moved.year,
+        moved.year - away,
         moved.month,
         moved.day,
         moved.hour,

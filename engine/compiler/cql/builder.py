@@ -112,7 +112,7 @@ class Builder:
             return converted if step.inner is None else self.convert(converted, step.inner)
         if kind == "to_choice":
             assert step.inner is not None
-            return replace(self.convert(node, step.inner), result=target)
+            return self._upcast(self.convert(node, step.inner), target)
         if kind == "demote":
             assert step.inner is not None
             return self.convert(self.op("SingletonFrom", [node], node.span), step.inner)
@@ -128,19 +128,18 @@ class Builder:
         """The same value seen as a more general type; a value whose Python form does not tell its type gets it named."""
         general = target == ANY or isinstance(target, ChoiceType)
         source = node.result
-        if general and isinstance(source, Named) and (source == t.LONG or self.raw(source)):
+        if general and self.boxed(source):
             return Node("Box", (node,), {"type": source}, span=node.span, result=target)
-        if general and isinstance(source, ListType) and isinstance(source.element, Named) and self.raw(source.element):
+        if general and isinstance(source, ListType) and self.boxed(source.element):
             return Node("Box", (node,), {"type": source.element, "many": True}, span=node.span, result=target)
         if isinstance(source, ListType) and isinstance(target, ListType) and source != target:
-            inner = source.element
-            if (
-                isinstance(inner, Named)
-                and self.raw(inner)
-                and (target.element == ANY or isinstance(target.element, ChoiceType))
-            ):
-                return Node("Box", (node,), {"type": inner, "many": True}, span=node.span, result=target)
+            if self.boxed(source.element) and (target.element == ANY or isinstance(target.element, ChoiceType)):
+                return Node("Box", (node,), {"type": source.element, "many": True}, span=node.span, result=target)
         return node if general or node.result == target else replace(node, result=target)
+
+    def boxed(self, kind: Type) -> bool:
+        """Whether the Python form of a type's values does not tell the type: they are named where the static type does not either."""
+        return isinstance(kind, Named) and (kind == t.LONG or self.raw(kind))
 
     def raw(self, kind: Named) -> bool:
         """Whether values of a type are plain JSON that does not name its type."""
@@ -156,12 +155,16 @@ class Builder:
                 bounds = (self.to(low, target.point), self.to(high, target.point), *rest)
                 return replace(node, operands=bounds, result=target)
             return Node("As", (node,), {"type": target, "strict": False, "retype": True}, span=node.span, result=target)
-        if isinstance(target, ListType) and node.kind == "List":
+        if isinstance(target, ListType) and node.kind == "List" and not self.hides(node, target):
             return replace(node, operands=tuple(self.to(o, target.element) for o in node.operands), result=target)
-        if isinstance(target, ListType) and isinstance(target.element, IntervalType):
+        if isinstance(target, ListType):
             step = self.types.conversion(node.result.element, target.element)
             assert step is not None
-            return self.mapped(node, step, target)
+            trial = Node("AliasRef", span=node.span, result=node.result.element)
+            if (
+                self.convert(trial, step).kind != "AliasRef"
+            ):  # the elements are not the same values: they are looked at, one by one
+                return self.mapped(node, step, target)
         return replace(node, result=target)
 
     def mapped(self, node: Node, step: Conversion, target: Type) -> Node:
@@ -367,7 +370,7 @@ class Builder:
         if node.result == target:
             return replace(node, span=span)
         step = self.types.conversion(node.result, target)
-        if step is not None and step.kind == "retype":
+        if step is not None and step.kind == "retype" and not self.hides(node, target):
             return replace(self.retype(node, target), span=span)
         if step is not None and step.kind == "upcast" and not isinstance(node.result, ChoiceType):
             return replace(self._upcast(node, target), span=span, result=target)
@@ -384,6 +387,15 @@ class Builder:
         if step is not None and step.kind == "model":
             return self.convert(node, step)
         return self.cast_node(node, target, span, strict=strict)
+
+    def hides(self, node: Node, target: Type) -> bool:
+        """Whether a list of Any may hold what the type of a cast does not allow: it is looked at when it is there."""
+        if not isinstance(target, ListType) or isinstance(target.element, IntervalType):
+            return False
+        if node.kind == "List":
+            steps = [self.types.conversion(o.result, target.element) for o in node.operands]
+            return any(step is None or step.kind not in ("same", "upcast", "as", "retype") for step in steps)
+        return t.has_any(node.result)
 
     def cast_node(self, node: Node, target: Type, span: Span | None, *, strict: bool = False) -> Node:
         """A cast that is checked at run time; a value that carried its type for that is raw JSON again."""

@@ -26,7 +26,7 @@ NAMED_OPERANDS: dict[str, tuple[str, ...]] = {
     "Substring": ("stringToSub", "startIndex", "length"), "Split": ("stringToSplit", "separator"),
     "SplitOnMatches": ("stringToSplit", "separatorPattern"), "Combine": ("source", "separator"),
     "IndexOf": ("source", "element"), "Slice": ("source", "startIndex", "endIndex"), "Round": ("operand", "precision"),
-    "Message": ("source", "condition", "code", "severity", "message"), "If": ("condition", "then", "else"),
+    "Message": ("source", "condition", "code", "severity", "message"),
     **dict.fromkeys(("AllTrue", "AnyTrue", "Count", "Sum", "Min", "Max", "Avg", "Median", "Mode", "StdDev", "Variance", "Product", "PopulationStdDev", "PopulationVariance", "GeometricMean", "First", "Last", "Descendents"), ("source",)),
 }  # fmt: skip
 
@@ -104,14 +104,18 @@ class ElmNodes:
         body = handler(self, node) if handler is not None else self.operator(node)
         if "localId" in body:
             return body
-        out: Json = {"type": body.pop("type"), **self.place(node.span)}
-        if isinstance(node.result, Named):
-            out["resultTypeName"] = self.type_name(node.result)
-        elif node.result is not None:
-            out["resultTypeSpecifier"] = self.specifier(node.result)
-        out |= body
+        out: Json = {"type": body.pop("type"), **self.placed(node.span, node.result), **body}
         if "operand" in out:
             out.setdefault("signature", [])
+        return out
+
+    def placed(self, span: Span | None, kind: Type | None) -> Json:
+        """A place and a result type."""
+        out = self.place(span)
+        if isinstance(kind, Named):
+            out["resultTypeName"] = self.type_name(kind)
+        elif kind is not None:
+            out["resultTypeSpecifier"] = self.specifier(kind)
         return out
 
     def plain(self, kind: str, **fields: Any) -> Json:
@@ -359,6 +363,16 @@ class ElmNodes:
             items.append({"when": when, "then": self.write(result)})
         return out | {"caseItem": items, "else": self.write(node.operands[-1])}
 
+    def if_then(self, node: Node) -> Json:
+        """A chain as ELM has it: each `else` holds the next `If`."""
+        otherwise = self.write(node.operands[-1])
+        spans = node.attrs.get("spans") or [node.span]
+        for index in reversed(range(len(node.operands) // 2)):
+            condition, then = (self.write(x) for x in node.operands[2 * index : 2 * index + 2])
+            place = {} if index == 0 else self.placed(spans[index], node.result)
+            otherwise = place | {"type": "If", "condition": condition, "then": then, "else": otherwise}
+        return otherwise
+
     def coalesce(self, node: Node) -> Json:
         return {"type": "Coalesce", "operand": self.writes(node.operands)}
 
@@ -461,6 +475,6 @@ _WRITERS: dict[str, Callable[[Any, Node], Json]] = {
     "List": W.list_of, "Interval": W.interval, "Tuple": W.tuple_of, "Instance": W.instance, "Property": W.property,
     "ModelProperty": W.model_property, "ToSystem": W.to_system, "As": W.cast, "Is": W.is_of, "Box": W.inner,
     "Unbox": W.inner, "CanConvert": W.can_convert, "Members": W.members, "ConvertInterval": W.convert_interval,
-    "Case": W.case, "Coalesce": W.coalesce, "InValueSet": W.membership, "AnyInValueSet": W.membership,
+    "Case": W.case, "If": W.if_then, "Coalesce": W.coalesce, "InValueSet": W.membership, "AnyInValueSet": W.membership,
     "InCodeSystem": W.membership, "Query": W.query, "Retrieve": W.retrieve,
 }  # fmt: skip

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.algebra.diagnostic import Span
 from engine.compiler.cql.emitter import CqlEmitter, emits
 from engine.compiler.elm import Node
 
 E = CqlEmitter
+Captured = tuple[list[str], list[Span | None], str]
+_ELIFS = 100
 
 
 @emits("And")
@@ -29,10 +32,12 @@ def _kleene(e: E, node: Node, word: str, decisive: str) -> str:
         second = captured[2]
         if not e.nullable(left):
             return f"({first} {word} {second})"
+        if word == "and":
+            first = e.temp(first)
+            return f"({first} is not False and {second} and {first})"
         if not e.nullable(right):
-            return f"({second} {word} {first})"
-        first, second = e.temp(first), e.temp(second)
-        return f"(({first} {word} {second}) if {first} is not None else {_only(decisive, second)})"
+            first = e.temp(first)
+            return f"({first} or {second} or {first})"
     out = e.name()
     e.emit(f"{out} = {first}")
     with e.block(f"if {out} is not {decisive}:"):
@@ -53,9 +58,9 @@ def _implies(e: E, node: Node) -> str:
     left, right = node.operands
     first = e.temp(e.value(left))
     captured = e.captured(lambda: e.value(right))
-    if not captured[0]:
-        second = e.temp(captured[2])
-        return f"(True if {first} is False else {second} if {first} else {_only('True', second)})"
+    if not captured[0] and captured[2].isidentifier():
+        second = captured[2]
+        return f"(True if {first} is False else {second} if {first} else {second} or None)"
     out = e.name()
     e.emit(f"{out} = True")
     with e.block(f"if {first} is not False:"):
@@ -85,12 +90,7 @@ def _not(e: E, node: Node) -> str:
 
 @emits("If")
 def _if(e: E, node: Node) -> str:
-    pairs = [(node.operands[0], node.operands[1])]
-    otherwise = node.operands[2]
-    while otherwise.kind == "If" and id(otherwise) not in e.preset:
-        pairs.append((otherwise.operands[0], otherwise.operands[1]))
-        otherwise = otherwise.operands[2]
-    return _choose(e, pairs, otherwise)
+    return _choose(e, list(zip(node.operands[:-1:2], node.operands[1:-1:2], strict=True)), node.operands[-1])
 
 
 @emits("Case")
@@ -131,39 +131,51 @@ def _condition(e: E, node: Node) -> str:
 
 
 def _chain(e: E, out: str, pairs: Sequence[tuple[Node, Node]], otherwise: Node, condition: str) -> None:
-    with e.block(f"if {condition}:"), e.at(pairs[0][1]):
-        e.emit(f"{out} = {e.value(pairs[0][1])}")
-    for index, (test, result) in enumerate(pairs[1:], 1):
-        captured = e.captured(lambda test=test: _condition(e, test))  # type: ignore[misc]
-        if captured[0]:
-            with e.block("else:"):
-                _chain(e, out, pairs[index:], otherwise, e.release(captured, 1))
-            return
-        with e.block(f"elif {captured[2]}:"), e.at(result):
-            e.emit(f"{out} = {e.value(result)}")
-    with e.block("else:"), e.at(otherwise):
-        e.emit(f"{out} = {e.value(otherwise)}")
+    """`if ... elif ... else`. A condition that takes statements begins a new chain, at the same depth; and so does every hundredth,
+
+    since Python nests each `elif` in the one before it.
+    """
+
+    def chain(start: int, condition: str) -> tuple[int, Captured | None]:
+        """Branches from one on; gives the first that needs a chain of its own, with its condition."""
+        with e.block(f"if {condition}:"), e.at(pairs[start][1]):
+            e.emit(f"{out} = {e.value(pairs[start][1])}")
+        for index in range(start + 1, len(pairs)):
+            test, result = pairs[index]
+            captured = e.captured(lambda test=test: _condition(e, test))  # type: ignore[misc]
+            if captured[0] or index - start >= _ELIFS:
+                return index, captured
+            with e.block(f"elif {captured[2]}:"), e.at(result):
+                e.emit(f"{out} = {e.value(result)}")
+        with e.block("else:"), e.at(otherwise):
+            e.emit(f"{out} = {e.value(otherwise)}")
+        return len(pairs), None
+
+    index, following = chain(0, condition)
+    if following is None:
+        return
+    with e.block("else:"):
+        e.emit(f"{out} = MISSING")
+    deeper = 1
+    while following is not None:
+        with e.block(f"if {out} is MISSING:"):
+            index, following = chain(index, e.release(following, deeper))
+        deeper = 0  # it was written inside such a block
 
 
 @emits("Coalesce")
 def _coalesce(e: E, node: Node) -> str:
     if node.attrs.get("list"):
         return f"coalesce({e.value(node.operands[0])})"
-    out = e.temp(e.value(node.operands[0]))
-    rest = node.operands[1:]
+    first, rest = e.value(node.operands[0]), node.operands[1:]
     if len(rest) == 1:
         captured = e.captured(lambda: e.value(rest[0]))
         if not captured[0]:
-            return f"({out} if {out} is not None else {captured[2]})"
-    if out == "None" or not out.startswith("t"):
-        name = e.name()
-        e.emit(f"{name} = {out}")
-        out = name
-    _further(e, out, rest)
-    return out
-
-
-def _further(e: E, out: str, rest: Sequence[Node]) -> None:
+            first = e.temp(first)
+            return captured[2] if first == "None" else f"({first} if {first} is not None else {captured[2]})"
+    out = e.name()  # a name of its own: what holds the first value may be another's variable
+    e.emit(f"{out} = {first}")
     for operand in rest:
         with e.block(f"if {out} is None:"):
             e.emit(f"{out} = {e.value(operand)}")
+    return out

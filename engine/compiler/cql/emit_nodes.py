@@ -144,7 +144,7 @@ def guarded(e: E, node: Node, text: str) -> str:
     if not e.nullable(node):
         return text.format(value)
     value = e.temp(value)
-    return f"(None if {value} is None else {text.format(value)})"
+    return "None" if value == "None" else f"(None if {value} is None else {text.format(value)})"
 
 
 _INTERVAL = {"low": "{0}.low", "high": "{0}.high", "lowClosed": "{0}.low_closed", "highClosed": "{0}.high_closed"}

@@ -369,12 +369,16 @@ def _aggregate(e: E, node: Node) -> str:
     e.emit(f"{rows} = []")
     scopes = [source["scope"] for source in (*attrs["sources"], *attrs["lets"])]
     kept: list[int] = []
+    collected: list[bool] = []
 
     def collect() -> None:
+        collected.append(True)
         kept[:] = [scope for scope in scopes if scope in e.names]
         e.emit(f"{rows}.append(Tuple({{{', '.join(f'{i}: {e.names[s]}' for i, s in enumerate(kept))}}}))")
 
     _from(e, attrs, attrs["sources"], {}, collect)
+    if not collected:  # no row can be: the text of a row was never written
+        return total
     with e.loop(f"distinct({rows})") as row:
         for index, scope in enumerate(kept):
             e.names[scope] = e.temp(f"{row}[{index}]", "x")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.algebra.diagnostic import Span
+from engine.algebra.operators.registry import TAKE_RANGES
 from engine.compiler.cql.runtime import TypeTest
 from engine.compiler.cql.scope import Exported, ExportedFunction
 from engine.compiler.cql.types import (
@@ -39,7 +40,7 @@ Body = Callable[[str], None]
 
 # Kinds whose value is never null.
 _NEVER_NULL = frozenset(
-    "Literal List Interval Tuple Instance Exists Count IsNull IsTrue IsFalse AllTrue AnyTrue Is Equivalent Now Today TimeOfDay "
+    "Literal List Interval Tuple Exists Count IsNull IsTrue IsFalse AllTrue AnyTrue Is Equivalent Now Today TimeOfDay "
     "MinValue MaxValue Retrieve CodeRef ConceptRef ValueSetRef CodeSystemRef".split()
 )
 # Kinds whose value is one point, never a range of possible ones (CQL: "Uncertainty").
@@ -302,6 +303,11 @@ class CqlEmitter(ModuleText):
             operands[index] = self.temp(operands[index])
         if any(operands[index] == "None" for index in optional):
             return "None"
+        if node.kind not in TAKE_RANGES:
+            operands = [
+                text if self.certain(o) or text == "None" else f"certain({text}, {node.kind!r})"
+                for text, o in zip(operands, node.operands, strict=True)
+            ]
         if overload.inline is not None:
             call = str(overload.inline.format(*operands))
         else:
@@ -348,10 +354,11 @@ class CqlEmitter(ModuleText):
         if kind == "AliasRef":
             return node.attrs["scope"] not in self.solid
         if kind in ("If", "Case"):
-            results = node.operands[1:] if kind == "If" else (*node.operands[1::2], node.operands[-1])
-            return any(self.nullable(o) for o in results)
+            return any(self.nullable(o) for o in (*node.operands[1:-1:2], node.operands[-1]))
         if kind == "Coalesce":
-            return all(self.nullable(o) for o in node.operands)
+            return bool(node.attrs.get("list")) or all(self.nullable(o) for o in node.operands)
+        if kind == "Instance":  # a Quantity without a value is null
+            return bool(node.attrs["type"] == QUANTITY)
         if kind in ("Box", "As") and (kind == "Box" or node.attrs.get("retype")):
             return self.nullable(node.operands[0])
         if kind == "Query":
@@ -385,8 +392,10 @@ class CqlEmitter(ModuleText):
     def _is_certain(self, node: Node) -> bool:
         if node.kind in _CERTAIN or node.result not in _POINTS:
             return True
-        if node.kind in ("If", "Coalesce"):
-            return all(self.certain(o) for o in node.operands[node.kind == "If" :])
+        if node.kind in ("If", "Case"):
+            return all(self.certain(o) for o in (*node.operands[1:-1:2], node.operands[-1]))
+        if node.kind == "Coalesce" and not node.attrs.get("list"):
+            return all(self.certain(o) for o in node.operands)
         return node.kind in _ARITHMETIC and all(self.certain(o) for o in node.operands)
 
     def solid_elements(self, node: Node) -> bool:
@@ -395,11 +404,11 @@ class CqlEmitter(ModuleText):
             return True
         if node.kind == "List":
             return not any(self.nullable(o) for o in node.operands)
-        if node.kind == "Query" and node.attrs["many"] and len(node.attrs["sources"]) == 1:
+        if node.kind == "Query" and node.attrs["many"] and node.attrs["aggregate"] is None:
             ret = node.attrs["ret"]
-            if ret is None:
-                return self.solid_elements(node.attrs["sources"][0]["node"])
-            return not self.nullable(ret)
+            if ret is not None:
+                return not self.nullable(ret)
+            return len(node.attrs["sources"]) == 1 and self.solid_elements(node.attrs["sources"][0]["node"])
         return False
 
     # -- conditions

@@ -289,13 +289,20 @@ class ExpressionParser(PhraseParser):
         return c.Convert(Span(first.start, type_.span.end), operand, type_, None)
 
     def if_expression(self) -> Expression:
-        first = self.advance()
-        condition = self.expression()
-        self.expect("then")
-        then = self.expression()
-        self.expect("else")
+        """`if a then b else if c then d ... else e`: however long the chain, it is read in one loop."""
+        branches = []
+        while True:
+            first = self.advance()
+            condition = self.expression()
+            self.expect("then")
+            branches.append((first.start, condition, self.expression()))
+            self.expect("else")
+            if not self.word("if"):
+                break
         otherwise = self.expression()
-        return c.If(Span(first.start, otherwise.span.end), condition, then, otherwise)
+        for start, condition, then in reversed(branches):
+            otherwise = c.If(Span(start, otherwise.span.end), condition, then, otherwise)
+        return otherwise
 
     def case_expression(self) -> Expression:
         first = self.advance()

@@ -21,6 +21,8 @@ from engine.compiler.cql.types import ListType, ModelTypes, Named, TupleType, Ty
 from engine.compiler.elm import Node
 
 MEDICATION_USES = ("MedicationRequest", "MedicationAdministration", "MedicationDispense", "MedicationStatement")
+# How often the type of an aggregate's total may widen; past that the step does not fit it, and is told so.
+_WIDENINGS = 4
 _CORE = "http://hl7.org/fhir/StructureDefinition/"
 
 
@@ -50,10 +52,10 @@ class QueryTranslator(NameTranslator):
             where = self.condition(self.expression(tree.where, inner), "the condition of where")
         element: Type = aliases[0].type if len(aliases) == 1 else TupleType(tuple((a.name, a.type) for a in aliases))
         if tree.aggregate is not None:
-            aggregate = self.query_aggregate(tree.aggregate, inner)
+            aggregate = self.query_aggregate(tree.aggregate, inner, scope)
             return self.query_node(
                 sources,
-                aggregate["value"].result,
+                aggregate["type"],
                 tree.span,
                 where=where,
                 many=many,
@@ -116,14 +118,17 @@ class QueryTranslator(NameTranslator):
         condition = self.condition(self.expression(tree.condition, inner), "the condition of such that")
         return {"kind": tree.kind, "alias": tree.source.alias, "scope": number, "node": node, "condition": condition}
 
-    def query_aggregate(self, tree: c.Aggregated, scope: Scope) -> dict[str, Any]:
-        starting = self.expression(tree.starting, scope) if tree.starting is not None else self.null(tree.span)
+    def query_aggregate(self, tree: c.Aggregated, scope: Scope, outer: Scope) -> dict[str, Any]:
+        """The total starts before there is a row: in `starting` no alias has a value."""
+        starting = self.expression(tree.starting, outer) if tree.starting is not None else self.null(tree.span)
         number = self.new_id()
         kind = starting.result
         mark = len(self.diagnostics)
         value = self.expression(tree.value, scope.plus(Local(tree.name, "QueryLetRef", kind, number)))
-        common = self.types.common([kind, value.result])
-        if common != kind:
+        for _ in range(_WIDENINGS):
+            common = self.types.common([kind, value.result])
+            if common == kind:
+                break
             # the total is of a wider type than it starts with: read the expression again with that type
             del self.diagnostics[mark:]
             kind = common
@@ -134,6 +139,7 @@ class QueryTranslator(NameTranslator):
             "starting": self.to(starting, kind),
             "value": self.to(value, kind),
             "distinct": tree.distinct,
+            "type": kind,
         }
 
     def query_sort(self, tree: c.Query, element: Type, scope: Scope) -> list[dict[str, Any]]:

@@ -225,7 +225,7 @@ class Patient(Run):
                     if found:
                         return True
                     unsure = code[1] if found is None else unsure
-                elif code[0] is None and code[1] in members.texts:
+                elif code[0] is None and members.in_any_system(code[1]) is not False:
                     lost = code[1]
                 elif not members.complete and members.has(code) is None:
                     unsure = Code(code[1], code[0])
@@ -474,6 +474,7 @@ def sort_rows(rows: list[Any], keys: Iterable[tuple[Callable[[Any], Any] | None,
 
 NAMES: dict[str, Any] = {
     "Interval": Interval,
+    "certain": p.certain,
     "Long": Long,
     "MISSING": MISSING,
     "Tuple": Tuple,

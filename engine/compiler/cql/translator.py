@@ -297,10 +297,21 @@ class Translator(CallTranslator):
         return self.op("AnyInValueSet" if many else "InValueSet", [code, terminology], span, shown="in")
 
     def if_then(self, tree: c.If, scope: Scope) -> Node:
-        condition, then, otherwise = self.expressions((tree.condition, tree.then, tree.otherwise), scope)
-        kind = self.types.common([then.result, otherwise.result])
-        operands = (self.condition(condition, "the condition of if"), self.to(then, kind), self.to(otherwise, kind))
-        return Node("If", operands, span=tree.span, result=kind)
+        """One node for a whole chain: conditions and results by turns, what stands behind the last `else`, and each `if`'s span."""
+        trees: list[Expression] = []
+        spans = []
+        rest: Expression = tree
+        while isinstance(rest, c.If):
+            trees += [rest.condition, rest.then]
+            spans.append(rest.span)
+            rest = rest.otherwise
+        nodes = self.expressions((*trees, rest), scope)
+        kind = self.types.common([n.result for n in (nodes[-1], *reversed(nodes[1:-1:2]))])
+        operands = [
+            self.condition(n, "the condition of if") if i % 2 == 0 else self.to(n, kind)
+            for i, n in enumerate(nodes[:-1])
+        ]
+        return Node("If", (*operands, self.to(nodes[-1], kind)), {"spans": spans}, span=tree.span, result=kind)
 
     def case(self, tree: c.Case, scope: Scope) -> Node:
         trees = [x for item in tree.items for x in item] + [tree.otherwise]
@@ -375,11 +386,25 @@ class Translator(CallTranslator):
             operands.append(self.literal(Quantity(Decimal(1), tree.per, True), t.QUANTITY, tree.span))
         elif tree.per is not None:
             operands.append(self.expression(tree.per, scope))
-        return self.op(name, operands, tree.span, shown=tree.operator)
+        node = self.op(name, operands, tree.span, shown=tree.operator)
+        per = operands[-1].attrs.get("value") if len(operands) > 1 else None
+        size = per.value if isinstance(per, Quantity) else per
+        if name == "Expand" and isinstance(size, Decimal) and size % 1:
+            node.result = _in_decimals(node.result)
+        return node
 
     def index(self, tree: s.Index, scope: Scope) -> Node:
         source, index = self.expressions((tree.source, tree.index), scope)
         return self.op("Indexer", [source, index], tree.span, shown="[ ]")
+
+
+def _in_decimals(kind: Type) -> Type:
+    """Points of whole numbers that are cut into parts of one are decimals."""
+    if isinstance(kind, ListType):
+        return ListType(_in_decimals(kind.element))
+    if isinstance(kind, IntervalType):
+        return IntervalType(_in_decimals(kind.point))
+    return t.DECIMAL if kind in (INTEGER, t.LONG) else kind
 
 
 _HANDLERS: dict[type, Callable[[Any, Any, Scope], Node]] = {

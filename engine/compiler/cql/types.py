@@ -152,6 +152,8 @@ def has_any(kind: Type) -> bool:
         return has_any(kind.element)
     if isinstance(kind, IntervalType):
         return has_any(kind.point)
+    if isinstance(kind, TupleType):
+        return any(has_any(part) for _, part in kind.elements)
     return kind == ANY
 
 
@@ -403,9 +405,16 @@ class TypeSystem:
         for kind in kinds:
             if kind in (ANY, found):
                 continue
-            if found == ANY or self._widens(found, kind):
+            if found == ANY:
                 found = kind
-            elif not self._widens(kind, found):
+                continue
+            # a list or interval of nulls, or an empty list, says nothing of the type: the other side tells
+            first, second = (kind, found) if has_any(kind) and not has_any(found) else (found, kind)
+            if self._widens(first, second):
+                found = second
+            elif self._widens(second, first):
+                found = first
+            else:
                 found = choice(found, kind)
         return found
 

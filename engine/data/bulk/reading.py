@@ -16,11 +16,11 @@ from isal import igzip
 
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
-from engine.data.bulk.collecting import Collector
+from engine.data.bulk.collecting import Collected, Collector
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.documents import read_document
 from engine.data.bulk.grouping import Grouping
-from engine.data.bulk.records import Record, Shelf
+from engine.data.bulk.records import Position, Record, Shelf
 from engine.data.bulk.scanning import LineScanner
 from engine.data.bulk.settling import Settled, settle
 from engine.data.compartment import Compartment
@@ -170,32 +170,54 @@ def read_again(pieces: Iterable[Piece], decoders: Decoders, wanted: dict[str, se
         yield from shelf.bucket(0)
 
 
+class ExportReader:
+    """An export read in one process, with what is kept held in memory. `collected` tells what became of its resources."""
+
+    def __init__(
+        self, paths: Iterable[str | Path], plan: ReadPlan, on_problem: OnProblem, *, validate: bool = False
+    ) -> None:
+        self.files = files_to_read(paths, on_problem)
+        self.on_problem = on_problem
+        self.model = load_model(plan.model)
+        self.decoders = Decoders(plan, self.model)
+        self._shelf = Shelf(1)
+        self._collector = Collector(self.decoders, self._shelf, validate=validate)
+
+    @property
+    def collected(self) -> Collected:
+        """What was used, passed over and reported."""
+        return self._collector.collected
+
+    def patients(self) -> Iterator[tuple[Position, Compartment]]:
+        """The patients in the order of the data, each with its place there."""
+        pieces = pieces_of(self.files)
+        for piece in pieces:
+            read_piece(piece, self._collector)
+        for problem in self.collected.problems:
+            self.on_problem(problem)
+        settled = settle(
+            [self.collected],
+            lambda: self._shelf.bucket(0),
+            self.decoders,
+            lambda wanted: read_again(pieces, self.decoders, wanted),
+        )
+        grouping = Grouping(
+            self.decoders, self.model, self.files, self.on_problem, self.collected.shared, self.collected.deleted
+        )
+        yield from by_patient(self._shelf.bucket(0), settled, grouping)
+
+
 def read_export(
     paths: Iterable[str | Path], plan: ReadPlan, on_problem: OnProblem, *, validate: bool = False
 ) -> Iterator[Compartment]:
     """The patients of an export, in one process and with what is kept held in memory."""
-    model = load_model(plan.model)
-    decoders = Decoders(plan, model)
-    files = files_to_read(paths, on_problem)
-    pieces = pieces_of(files)
-    shelf = Shelf(1)
-    collector = Collector(decoders, shelf, validate=validate)
-    for piece in pieces:
-        read_piece(piece, collector)
-    collected = collector.collected
-    for problem in collected.problems:
-        on_problem(problem)
-    settled = settle(
-        [collected], lambda: shelf.bucket(0), decoders, lambda wanted: read_again(pieces, decoders, wanted)
-    )
-    grouping = Grouping(decoders, model, files, on_problem, collected.shared, collected.deleted)
-    for _, compartment in by_patient(shelf.bucket(0), settled, grouping):
+    for _, compartment in ExportReader(paths, plan, on_problem, validate=validate).patients():
         yield compartment
 
 
 def by_patient(
     records: Iterable[Record], settled: Settled, grouping: Grouping
-) -> Iterator[tuple[tuple[int, int, int], Compartment]]:
+) -> Iterator[tuple[Position, Compartment]]:
     """Patients of all records, those that are looked at together among them, in the order of the data."""
     apart: list[Record] = []
     together: list[Record] = list(settled.extra)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 FHIR_JSON = "application/fhir+json"
 AGAIN = frozenset((429, 500, 502, 503, 504))
 REDIRECTS = 5
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 Parameters = Sequence[tuple[str, str]]
 
 
@@ -199,7 +200,8 @@ class Server:
                 response = self._once(method, url, parameters, headers, content, form, token, stream, used)
             except httpx.HTTPError as error:
                 unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
-                if (method not in ("GET", "HEAD") and not unsent) or attempt + 1 >= self.patience.attempts:
+                may_pass = (method in ("GET", "HEAD") or unsent) and UNTRUSTED not in str(error)
+                if not may_pass or attempt + 1 >= self.patience.attempts:
                     raise ServerError(f"{shown(url)}: {_words(error)}") from None
                 delay = self.patience.delay(attempt)
             else:
@@ -287,18 +289,27 @@ class Server:
 
 def failure(response: httpx.Response, what: str) -> ServerError:
     """The error that an answer stands for, with the server's own words."""
-    if not response.is_stream_consumed:
-        response.read()
+    body = _body(response)
     status = response.status_code
     text = f"{what}: the server answered {status} {response.reason_phrase}".rstrip()
     if status in (301, 302, 303, 307, 308):
         return ServerError(f"{text}: it redirects to {shown(response.headers.get('Location', ''))}", status)
-    words = reason_of(response.content)
+    words = reason_of(body)
     hint = {
         401: " (give credentials, or check those that were given)",
         403: " (the credentials do not allow this; a wider scope may be needed)",
     }.get(status, "")
     return ServerError(f"{text}{hint}" + (f": {words}" if words else ""), status)
+
+
+def _body(response: httpx.Response) -> bytes:
+    """The body of a failure, nothing where it cannot be had."""
+    import httpx
+
+    try:
+        return response.read()
+    except (httpx.HTTPError, httpx.StreamError):
+        return b""
 
 
 def retry_after(response: httpx.Response, now: dt.datetime | None = None) -> float | None:
@@ -345,6 +356,6 @@ def _open(ca: str | None, timeout: float) -> httpx.Client:
 def _words(error: Exception) -> str:
     """A failure of the connection in words."""
     text = str(error).strip() or type(error).__name__
-    if "CERTIFICATE_VERIFY_FAILED" in text:
+    if UNTRUSTED in text:
         return f"the server's certificate is not trusted ({text}); a private authority's certificate can be given"
     return f"no answer: {text}"

@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
+from urllib.parse import urlencode
 
 from engine.artifacts.models import Model
-from engine.artifacts.references import RESTFUL
+from engine.artifacts.references import RESTFUL, root_of
 from engine.data.cohort import cohort_of
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
@@ -75,6 +76,8 @@ class ServerPatients:
         self.page = page
         self.batch = batch
         self.threads = threads
+        # What the server calls itself, in its fullUrls, may be another address than the one that it is reached at.
+        self._roots = {f"{server.base}/"}
         self._choice: dict[str, str] = {}
         self._plain: set[str] = set()
         self._referenced: dict[str, Found | None] = {}
@@ -82,8 +85,9 @@ class ServerPatients:
 
     @property
     def name(self) -> str:
-        """The address, for records and messages."""
-        return shown(self.server.base)
+        """The address, with what chooses the patients, for records and messages."""
+        base = shown(self.server.base)
+        return f"{base}/Patient?{urlencode(self.restriction)}" if self.restriction else base
 
     def compartments(self, on_problem: OnProblem) -> Iterator[Compartment]:
         """Patients in the server's order. Raises ServerError where the patients themselves cannot be listed."""
@@ -154,10 +158,15 @@ class ServerPatients:
         done = list(pool.map(self._about, jobs))
         failed: dict[str, _Batch] = {}
         found = [*patients]
+        have = {_name(item) for item in patients}
+        self._roots.update(root for item in patients if (root := root_of(item.full_url)) is not None)
         for job in done:
             self._say(job.warnings, on_problem)
             if job.error is None:
-                found.extend(job.found)
+                # A resource about several patients is found with each of them.
+                new = {name: item for item in job.found if (name := _name(item)) not in have}
+                have.update(new)
+                found.extend(new.values())
                 continue
             if job.error.status in (401, 403):
                 raise job.error
@@ -175,10 +184,14 @@ class ServerPatients:
             )
         found.extend(self._followed(found, pool, on_problem))
         wanted = {identifier for identifier in ids if identifier not in failed}
-        loaded = (Loaded(f.resource, self.server.url(f.resource["resourceType"]), full_url=f.full_url) for f in found)
-        for compartment in cohort_of(loaded, self.model, on_problem).compartments():
+        for compartment in cohort_of(map(self._loaded, found), self.model, on_problem).compartments():
             if compartment.patient is not None and compartment.patient["id"] in wanted:
                 yield compartment
+
+    def _loaded(self, item: Found) -> Loaded:
+        """A resource as the readers of files give it; a server that leaves out fullUrl means its own address."""
+        where = self.server.url(str(item.resource["resourceType"]))
+        return Loaded(item.resource, where, full_url=item.full_url or f"{where}/{item.resource['id']}")
 
     def _about(self, job: _Batch) -> _Batch:
         """Fill a batch. Whichever parameter a server knows is kept for the type."""
@@ -243,7 +256,7 @@ class ServerPatients:
     def _followed(self, found: list[Found], pool: ThreadPoolExecutor, on_problem: OnProblem) -> list[Found]:
         if self.plan.follow is not None and not self.plan.follow:
             return []
-        have = {f"{item.resource['resourceType']}/{item.resource['id']}" for item in found}
+        have = {_name(item) for item in found}
         out: list[Found] = []
         new: Iterable[Found] = found
         for _ in range(DEPTH):
@@ -286,7 +299,7 @@ class ServerPatients:
         if match is None or match["path"].partition("/")[0] not in self.model.resource_types:
             return None
         root = match["root"]
-        return str(match["path"]) if root is None or root.rstrip("/") == self.server.base else None
+        return str(match["path"]) if root is None or root in self._roots else None
 
     def _by_id(self, kind: str, ids: list[str]) -> Problem | None:
         try:
@@ -311,6 +324,10 @@ class ServerPatients:
         if message not in self._warned:
             self._warned.add(message)
             on_problem(Problem(file=self.name, code=code, severity="warning", message=message))
+
+
+def _name(item: Found) -> str:
+    return f"{item.resource['resourceType']}/{item.resource['id']}"
 
 
 def _hyphenated(name: str) -> str:

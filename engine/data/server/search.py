@@ -97,7 +97,9 @@ def count_of(server: Server, resource_type: str, query: str, until: str) -> int 
     name, _, value = query.partition("=")
     parameters = [*([(name, value)] if query else []), ("_lastUpdated", f"le{until}"), ("_summary", "count")]
     try:
-        response = server.request("GET", server.url(resource_type), parameters=parameters, headers=STRICT)
+        response = server.request(
+            "GET", server.url(resource_type), parameters=parameters, headers=STRICT, again=frozenset()
+        )
         if not response.is_success:
             return None
         bundle = _bundle(decode(response.content, resource_type), resource_type)

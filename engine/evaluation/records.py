@@ -1,0 +1,85 @@
+"""The records of a verdict as they are made, thousands a second: the models of `engine.evaluation.verdict` without validation.
+
+Each struct has the fields of its model and is written as the same JSON; `published` gives the model itself. They are made from the models here, so that
+there is one definition of every record; type checkers see the models.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from pydantic import BaseModel
+
+from engine.evaluation import verdict as models
+
+
+def _nothing() -> list[Any]:
+    """An empty list, which is written: only fields without a value are left out."""
+    return []
+
+
+def _struct(model: type[BaseModel]) -> Any:
+    """The struct of a model."""
+    fields: list[Any] = []
+    for name, field in model.model_fields.items():
+        if field.is_required():
+            fields.append((name, Any))
+        elif field.default_factory is not None:
+            fields.append((name, Any, msgspec.field(default_factory=_nothing)))
+        else:
+            fields.append((name, Any, field.default))
+    return msgspec.defstruct(model.__name__, fields, kw_only=True, omit_defaults=True, gc=False, module=__name__)
+
+
+if TYPE_CHECKING:
+    from engine.evaluation.verdict import (
+        CriterionResult,
+        Evaluated,
+        Evidence,
+        ImagingLink,
+        PatientIdentifier,
+        Series,
+        Verdict,
+    )
+else:
+    CriterionResult = _struct(models.CriterionResult)
+    Evaluated = _struct(models.Evaluated)
+    Evidence = _struct(models.Evidence)
+    ImagingLink = _struct(models.ImagingLink)
+    PatientIdentifier = _struct(models.PatientIdentifier)
+    Series = _struct(models.Series)
+    Verdict = _struct(models.Verdict)
+
+R = TypeVar("R")
+_encode = msgspec.json.Encoder().encode
+
+
+def changed(record: R, **changes: Any) -> R:
+    """A copy of a record with some fields changed."""
+    copy: Any = msgspec.structs.replace
+    return copy(record, **changes)  # type: ignore[no-any-return]
+
+
+def line_of_verdict(record: Verdict) -> bytes:
+    """A verdict as a line of verdicts.ndjson."""
+    return _encode(record) + b"\n"
+
+
+def published(record: Verdict) -> models.Verdict:
+    """A verdict as the model, validated."""
+    return models.Verdict.model_validate(msgspec.to_builtins(record))
+
+
+__all__ = [
+    "CriterionResult",
+    "Evaluated",
+    "Evidence",
+    "ImagingLink",
+    "PatientIdentifier",
+    "Series",
+    "Verdict",
+    "changed",
+    "line_of_verdict",
+    "published",
+]

@@ -1,0 +1,63 @@
+"""One patient judged: the lines and rows that go into the outputs, in a form that travels between processes and waits on disk."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import msgspec
+
+from engine.compiler.cql.compiled import check_parameters
+from engine.compiler.cql.criterion import CqlCode
+from engine.compiler.rules import RuleSet
+from engine.data.compartment import Compartment
+from engine.evaluation.evaluator import Evaluator, Options
+from engine.evaluation.records import line_of_verdict
+from engine.output.summary import SummaryWriter
+
+
+class Judged(msgspec.Struct, array_like=True, gc=False):
+    """The verdicts on one patient. `place` orders patients as the data does; `verdicts` are (artifact number, verdict, first deciding criterion)."""
+
+    place: tuple[int, int, int]
+    patient: str
+    verdicts: list[tuple[int, str, str | None]]
+    lines: bytes
+    rows: str
+
+
+def columns_of(rule_sets: Sequence[RuleSet]) -> list[tuple[str, str, str]]:
+    """Artifact, id and title of every criterion, as the table has them."""
+    return [(rules.artifact, rule.id, rule.title) for rules in rule_sets for rule in rules.rules]
+
+
+class Judge:
+    """Judges patients by some rule sets."""
+
+    def __init__(self, rule_sets: Sequence[RuleSet], options: Options) -> None:
+        for rule_set in rule_sets:
+            for rule in rule_set.walk():
+                if isinstance(rule.code, CqlCode):
+                    check_parameters(rule.code.compiled, options.parameters)
+        self.evaluators = [Evaluator(rule_set, options) for rule_set in rule_sets]
+        self._buffer = io.StringIO(newline="")
+        self._summary = SummaryWriter(self._buffer, columns_of(rule_sets))
+        self.header = self._taken()
+
+    def _taken(self) -> str:
+        text = self._buffer.getvalue()
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        return text
+
+    def __call__(self, compartment: Compartment, place: tuple[int, int, int] = (0, 0, 0)) -> Judged:
+        """The verdicts as they are written."""
+        found: list[tuple[int, str, str | None]] = []
+        lines: list[bytes] = []
+        patient = compartment.reference
+        for number, evaluator in enumerate(self.evaluators):
+            verdict = evaluator(compartment)
+            found.append((number, verdict.verdict, verdict.deciding[0] if verdict.deciding else None))
+            lines.append(line_of_verdict(verdict))
+            self._summary.write(verdict)
+        return Judged(place, patient, found, b"".join(lines), self._taken())

@@ -1,0 +1,131 @@
+"""Worker processes that are fed one task after the other: a worker that is killed is replaced and its task given out again."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+TRIES = 3
+
+
+class WorkerLost(RuntimeError):
+    """A task during which worker processes were killed again and again."""
+
+
+class _Raised:
+    """An exception of a task, on its way to the parent."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _serve(connection: Connection, others: list[Connection], start: Callable[..., Any], state: Any) -> None:
+    """The life of a worker: set up once, then task after task until the parent is done or gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for other in others:
+        other.close()
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    work = start(state)
+    while True:
+        try:
+            task = connection.recv()
+        except (EOFError, OSError):
+            return
+        if task is None:
+            return
+        try:
+            result = work(task)
+        except BaseException as error:
+            result = _Raised(error)
+        try:
+            connection.send(result)
+        except (BrokenPipeError, OSError):
+            return
+
+
+def _watch(parent: int) -> None:
+    """End a worker whose parent was killed."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+class Workers:
+    """`jobs` processes, each set up by `start(state)`, which gives the function that does a task. One job runs here, without a process."""
+
+    def __init__(self, jobs: int, start: Callable[[Any], Callable[[Any], Any]], state: Any) -> None:
+        self.jobs = jobs
+        self._start = start
+        self._state = state
+        self._here: Callable[[Any], Any] | None = None
+        methods = multiprocessing.get_all_start_methods()
+        self._context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+        self._running: dict[Connection, BaseProcess] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection, process in self._running.items():
+            process.terminate()
+            connection.close()
+        for process in self._running.values():
+            process.join()
+        self._running.clear()
+
+    def _spawn(self) -> Connection:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(  # type: ignore[attr-defined]
+            target=_serve, args=(theirs, [ours, *self._running], self._start, self._state), daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._running[ours] = process
+        return ours
+
+    def run(self, tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Do tasks; gives each with its result as it is done, in no order. Raises what a task raises, and WorkerLost."""
+        if self.jobs <= 1:
+            if self._here is None:
+                self._here = self._start(self._state)
+            for task in tasks:
+                yield task, self._here(task)
+            return
+        waiting = deque((task, 1) for task in tasks)
+        busy: dict[Connection, tuple[Any, int]] = {}
+        while waiting or busy:
+            idle = [connection for connection in self._running if connection not in busy]
+            while waiting and (idle or len(self._running) < self.jobs):
+                connection = idle.pop() if idle else self._spawn()
+                task, tries = waiting.popleft()
+                busy[connection] = task, tries
+                with contextlib.suppress(BrokenPipeError, OSError):
+                    connection.send(task)
+            for ready in wait(list(busy)):
+                assert isinstance(ready, Connection)
+                task, tries = busy.pop(ready)
+                try:
+                    result = ready.recv()
+                except (EOFError, OSError):
+                    process = self._running.pop(ready)
+                    ready.close()
+                    process.join()
+                    if tries >= TRIES:
+                        raise WorkerLost(
+                            f"a worker process was killed {TRIES} times at the same work (exit status {process.exitcode}); "
+                            "if memory is short, give less with --memory or --jobs"
+                        ) from None
+                    waiting.append((task, tries + 1))
+                    continue
+                if isinstance(result, _Raised):
+                    raise result.error
+                yield task, result

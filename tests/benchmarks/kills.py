@@ -1,0 +1,169 @@
+"""`python -m tests.benchmarks.kills --size 2GB --kills 10`: runs that are killed at random moments and resumed, against one that is not.
+
+A cohort is screened undisturbed; then again, killed (SIGKILL, all its processes) after a random part of the time that the first run took, and
+resumed with `--resume`, as often as `--kills` says, each time from an empty folder; then once more with all kills in one run. Every file
+of the results must be the same byte for byte, but for `run.json`, where the times and the folder differ.
+
+`--memory 200MB` (or `--memory 25%`, handed on as it is) adds a run that prints the peak memory of the whole tree of processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic, perf_counter, sleep
+from typing import Any
+
+from tests.benchmarks.cohorts import Options, size_of, write
+from tests.benchmarks.processes import measure
+from tests.benchmarks.runners import CRITERIA, ROOT, bench_folder, options_of_screen, screen_command
+
+RECORD = "run.json"
+# What a run says of itself and not of the data.
+VOLATILE = frozenset({"started", "finished", "seconds", "resumed", "rate"})
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of some results, hidden ones left out; of run.json without what a run says of itself."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if not path.is_file() or name.startswith("."):
+            continue
+        raw = json.dumps(steady(json.loads(path.read_bytes()))).encode() if name == RECORD else path.read_bytes()
+        found[name] = hashlib.sha256(raw).hexdigest()
+    return found
+
+
+def steady(value: Any) -> Any:
+    """A run record without times and the like."""
+    if isinstance(value, dict):
+        return {key: steady(item) for key, item in value.items() if key not in VOLATILE}
+    return [steady(item) for item in value] if isinstance(value, list) else value
+
+
+def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+    """The names of files that are missing, too many, or not the same."""
+    return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+
+
+def killed_after(command: Sequence[str], seconds: float) -> bool:
+    """Run a command and kill it and all that it started after so long. Whether it was still running."""
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+        )
+        end = monotonic() + seconds
+        while process.poll() is None and monotonic() < end:
+            sleep(min(0.002, max(0.0, end - monotonic())))
+        if process.poll() is not None:
+            if process.returncode != 0:
+                said.seek(0)
+                raise RuntimeError(f"status {process.returncode}: {said.read().decode('utf-8', 'replace')[-1000:]}")
+            return False
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+
+
+def disturbed(command: Sequence[str], out: Path, moments: Sequence[float]) -> tuple[int, float]:
+    """Screen into an empty folder, killed once at each moment (seconds from its start) and resumed; how often that was in time, and the seconds
+    of the last run. Raises RuntimeError where a run fails."""
+    shutil.rmtree(out, ignore_errors=True)
+    in_time = 0
+    resumed = [*command]
+    for moment in moments:
+        in_time += killed_after(resumed, moment)
+        resumed = [*command, "--resume"]
+    begun = perf_counter()
+    last = subprocess.run(resumed, cwd=ROOT, capture_output=True, text=True, check=False)
+    if last.returncode != 0:
+        raise RuntimeError(f"status {last.returncode}: {last.stderr[-1000:]}")
+    return in_time, perf_counter() - begun
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.kills", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    out.add_argument("--size", type=size_of, default=size_of("2GB"), help="size of the cohort (default 2GB)")
+    out.add_argument("--form", choices=("ndjson", "bundles"), default="ndjson")
+    out.add_argument("--scatter", action="store_true", help="resources of a patient over all files, in random order")
+    out.add_argument("--rule", choices=("fhirpath", "cql"), default="fhirpath")
+    out.add_argument("--kills", type=int, default=10)
+    out.add_argument("--seed", type=int, default=1, help="of the cohort and of the moments (default 1)")
+    out.add_argument("--jobs", type=int, default=2)
+    out.add_argument("--memory", help="bound that is handed to the command; its peak memory is printed")
+    return out
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run, kill, resume, compare; 1 where anything differs."""
+    given = parser().parse_args(arguments)
+    wanted = [
+        option
+        for option in ("--resume", *(["--memory"] if given.memory else []))
+        if given.kills or option != "--resume"
+    ]
+    lacking = [option for option in wanted if option not in options_of_screen()]
+    if lacking:
+        print(f"skipped: eligibility screen has no {' and no '.join(lacking)}")
+        return 0
+    patients = max(1, round(given.size / Options(1, form=given.form).target))
+    folder = bench_folder() / f"{given.form}{'-scattered' * given.scatter}-{patients}-{given.seed}"
+    if not folder.is_dir():
+        print(f"making {folder}", flush=True)
+        bench_folder().mkdir(parents=True, exist_ok=True)
+        write(folder, Options(patients, given.seed, given.form, scatter=given.scatter))
+    results = bench_folder() / "kills"
+    more = ["--memory", given.memory] if given.memory else []
+    whole, again = results / "undisturbed", results / "killed"
+    shutil.rmtree(results, ignore_errors=True)
+    command = screen_command(CRITERIA / given.rule, folder, whole, jobs=given.jobs, more=more)
+    undisturbed = measure(command, cwd=ROOT)
+    if undisturbed.status != 0:
+        print(f"the undisturbed run failed: {undisturbed.error[-1000:]}", file=sys.stderr)
+        return 1
+    print(
+        f"{patients:,} patients undisturbed: {undisturbed.wall:.1f} s, {undisturbed.cpu:.1f} CPU s, "
+        f"peak {undisturbed.peak / 1e6:.0f} MB{f' under --memory {given.memory}' if given.memory else ''}",
+        flush=True,
+    )
+    expected = digests(whole)
+    chance = random.Random(given.seed)
+    moments = sorted(undisturbed.wall * chance.uniform(0.02, 0.98) for _ in range(given.kills))
+    trials = [[moment] for moment in moments]
+    if given.kills > 1:
+        trials.append([undisturbed.wall * chance.uniform(0.05, 0.4) for _ in range(given.kills)])
+    bad = 0
+    for trial in trials:
+        command = screen_command(CRITERIA / given.rule, folder, again, jobs=given.jobs, more=more)
+        when = ", ".join(f"{moment:.1f}" for moment in trial)
+        try:
+            in_time, seconds = disturbed(command, again, trial)
+        except RuntimeError as error:
+            print(f"killed at {when} s: FAILED: {error}", flush=True)
+            bad += 1
+            continue
+        unlike = differences(expected, digests(again))
+        bad += bool(unlike)
+        late = f" ({len(trial) - in_time} too late to interrupt it)" if in_time < len(trial) else ""
+        said = f"DIFFERENT: {', '.join(unlike)}" if unlike else "the same bytes"
+        print(f"killed at {when} s{late}, resumed in {seconds:.1f} s: {said}", flush=True)
+    print(f"{len(trials) - bad} of {len(trials)} resumed runs equal the undisturbed one")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
