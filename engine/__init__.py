@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from engine.data.compartment import Compartment
     from engine.data.problems import Problem
     from engine.data.reader import compartments_of
-    from engine.data.terminology_files import TerminologyOptions
     from engine.data.server.client import Server
     from engine.data.server.smart import credentials_of
+    from engine.data.terminology_files import TerminologyOptions
     from engine.evaluation.verdict import Reason, Verdict
     from engine.runners.criteria import Criteria, load_criteria
     from engine.runners.fetching import server_patients

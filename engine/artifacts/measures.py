@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic
-from engine.artifacts.records import Record
+from engine.artifacts.parameters import extension_values
+from engine.artifacts.records import ParameterValue, Record
 
 Json = dict[str, Any]
 _CQFM = "http://hl7.org/fhir/us/cqfmeasures/StructureDefinition/cqfm-"
@@ -58,6 +59,7 @@ class Measure(Record):
     end: str | None = None
     groups: tuple[Group, ...] = ()
     supplemental: tuple[Supplemental, ...] = ()
+    parameters: tuple[ParameterValue, ...] = ()
 
     @property
     def key(self) -> str:
@@ -95,8 +97,19 @@ def read_measure(resource: Json, place: str) -> tuple[Measure, tuple[Diagnostic,
         end=period.get("end"),
         groups=tuple(groups),
         supplemental=tuple(supplemental),
+        parameters=_parameters(resource, place, found),
     )
     return measure, tuple(found)
+
+
+def _parameters(resource: Json, place: str, found: list[Diagnostic]) -> tuple[ParameterValue, ...]:
+    def find(reference: str) -> Json | None:
+        return next((r for r in resource.get("contained") or () if f"#{r.get('id')}" == reference), None)
+
+    def warn(code: str, message: str) -> None:
+        found.append(Diagnostic(code, message, "warning", location=place))
+
+    return extension_values(resource, "the measure", find, warn)
 
 
 def _group(

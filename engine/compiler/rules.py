@@ -5,7 +5,7 @@ This is what evaluation runs and what `eligibility check` shows. A rule set pick
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -177,6 +177,14 @@ class RuleSet:
                 for name, found in code.reads().items():
                     merged.setdefault(name, DataRequirement(name)).add(found)
         return merged
+
+
+def cql_codes(rule_sets: Iterable[RuleSet]) -> Iterator[CqlCode]:
+    """The criteria in CQL of some rule sets."""
+    for rule_set in rule_sets:
+        for rule in rule_set.walk():
+            if isinstance(rule.code, CqlCode):
+                yield rule.code
 
 
 def compile_code(

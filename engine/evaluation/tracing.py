@@ -96,9 +96,9 @@ class PatientEnvironment(Environment):
         self._keep = keep
         return self.trace_of_run
 
-    def for_cql(self) -> CqlPatient:
+    def for_cql(self, parameters: Mapping[tuple[str, str], Any] | None = None) -> CqlPatient:
         """This patient as CQL sees it; definitions are evaluated anew, so that each criterion has its own trace."""
-        return CqlPatient(self.run, self)
+        return CqlPatient(self.run.with_parameters(parameters or {}), self)
 
     # -- called by emitted code
 

@@ -19,7 +19,7 @@ from engine.data.terminology_files import open_terminology
 from engine.data.versions import guess_version_of_paths
 from engine.runners.screening import evaluation_time
 from engine.ui.cql_repl import converse
-from engine.ui.cql_session import Answer, Session, parameters_of, read_subject
+from engine.ui.cql_session import Answer, Session, given_parameters, parameters_of, read_subject
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
@@ -47,6 +47,13 @@ def add_commands(commands: Any) -> None:
     )
     command.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a parameter, in CQL"
+    )
+    command.add_argument(
+        "--parameters",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a FHIR Parameters resource with values of parameters",
     )
     add_terminology_options(command, allow_missing=False)
     command.add_argument("--now", metavar="TIME", help="time of evaluation, ISO 8601 (default: the clock)")
@@ -157,6 +164,7 @@ def session_of(options: argparse.Namespace) -> Session:
     if options.data:
         version = options.fhir or guess_version_of_paths(options.data)
         session.subject = read_subject(options.data, version)
+    session.given = given_parameters(options.parameters)
     session.parameters = parameters_of(options.parameter, options.now, options.timezone)
     terminology = open_terminology(options.valuesets, terminology_options(options))
     _say(terminology.diagnostics)
@@ -197,7 +205,7 @@ def _every_define(session: Session, options: argparse.Namespace) -> int:
     assert session.library is not None
     compiled = session.compiler().compile(session.library)
     _say([*compiled.diagnostics, *session.about_value_sets(compiled, compiled.defines)])
-    loaded, environment = Loaded(compiled), session.environment()
+    loaded, environment = Loaded(compiled), session.environment(compiled)
     status, values = OK, {}
     for define in compiled.defines.values():
         if define.private:

@@ -19,7 +19,7 @@ from engine.runners.fetching import base_of, is_address, server_patients
 from engine.runners.run import RunOptions, run
 from engine.runners.screening import Data, screen, version_for
 from engine.runners.workers import WorkerLost
-from engine.ui.cql_session import parameters_of
+from engine.ui.cql_session import given_parameters, parameters_of
 from engine.ui.progress import ProgressLine
 from engine.ui.server_options import server_of
 from engine.ui.terminology import terminology_options
@@ -58,6 +58,7 @@ def _screened(options: argparse.Namespace, version: str, data_for: Callable[[Cri
         valuesets=options.valuesets,
         allow_missing_valuesets=options.allow_missing_valuesets,
         terminology_options=terminology_options(options),
+        parameters=given_parameters(options.parameters),
     )
     data = data_for(criteria)
     _say(criteria.diagnostics, options.quiet)

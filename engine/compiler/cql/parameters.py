@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from engine.algebra.clinical import Tuple
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Severity
-from engine.algebra.element import SYSTEM_TYPE, to_decimal
+from engine.algebra.element import SYSTEM_TYPE, Element, to_decimal
 from engine.algebra.interval import Interval
 from engine.algebra.points import Long
 from engine.algebra.quantity import make
@@ -22,7 +22,7 @@ from engine.algebra.temporal import Date, DateTime, Time
 from engine.artifacts.models import load_model
 from engine.artifacts.records import ParameterValue
 from engine.compiler.cql import fhir_values as fhir
-from engine.compiler.cql.compiled import Compiled, compile_expression
+from engine.compiler.cql.compiled import Compiled, check_parameters, compile_expression
 from engine.compiler.cql.printing import text_of
 from engine.compiler.cql.runtime import Run, TypeTest
 from engine.compiler.cql.types import ANY, ChoiceType, IntervalType, ListType, Named, TupleType, Type
@@ -70,6 +70,9 @@ class BoundParameters:
     known: frozenset[str]
 
 
+NO_PARAMETERS = BoundParameters({}, (), frozenset())
+
+
 def bind_parameters(
     compiled: Compiled, sources: Iterable[ParameterValue], version: str, place: str, found: list[Diagnostic]
 ) -> BoundParameters:
@@ -98,6 +101,37 @@ def bind_parameters(
                 values[library.name, name] = value
                 given.append(GivenParameter(library.name, name, text_of(value), source.origin))
     return BoundParameters(values, tuple(given), frozenset(known))
+
+
+def check_given(compiled: Iterable[Compiled], parameters: Mapping[tuple[str, str], Any]) -> None:
+    """Raises ValueError for a value given to a run under a name that no library has, or that is not of its parameter's type."""
+    libraries = list(compiled)
+    declared = {(x.name, name) for library in libraries for x in library.closure() for name in x.parameters}
+    names = {name for _, name in declared}
+    for owner, name in parameters:
+        if name not in names or (owner and (owner, name) not in declared):
+            shown = f"{owner}.{name}" if owner else name
+            raise ValueError(f"no library has a parameter {shown!r}; there are {', '.join(sorted(names)) or 'none'}")
+    for library in libraries:
+        check_parameters(library, parameters)
+
+
+def used_parameters(
+    compiled: Compiled, own: Mapping[tuple[str, str], Any], defaults: Iterable[GivenParameter]
+) -> list[GivenParameter]:
+    """The parameters of a library and its includes that a value is given for, by the run or else by `defaults`."""
+    found: list[GivenParameter] = []
+    others = {(given.library, given.name): given for given in defaults}
+    for library in compiled.closure():
+        for name in library.parameters:
+            for key in ((library.name, name), ("", name)):
+                if key in own:
+                    found.append(GivenParameter(library.name, name, text_of(own[key]), "given to the run"))
+                    break
+            else:
+                if (library.name, name) in others:
+                    found.append(others[library.name, name])
+    return found
 
 
 def unknown_names(
@@ -181,7 +215,7 @@ def _single(entry: Json, kind: Type, version: str) -> Any:
     simple = name[0].lower() + name[1:]
     fhir_type = simple if simple in SYSTEM_TYPE else name
     if kind == ANY:
-        return fhir.to_value(Run(), fhir.Element(content, fhir_type))
+        return fhir.to_value(Run(), Element(content, fhir_type))
     wanted = giving(kind)
     if fhir_type not in wanted:
         usual = " or ".join(f"value{w[0].upper()}{w[1:]}" for w in wanted[:2]) or "--parameter NAME=CQL"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from decimal import Decimal
 from functools import cmp_to_key
 from typing import Any
@@ -29,10 +30,11 @@ from engine.algebra.operators.datetimes import component, make_date, make_dateti
 from engine.algebra.operators.equality import sign
 from engine.algebra.operators.lists import distinct
 from engine.algebra.points import Long
-from engine.algebra.quantity import CALENDAR_WORDS, Quantity
+from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.artifacts.models import load_model
 from engine.compiler.cql import fhir_values as fhir
+from engine.compiler.cql.instances import fhir_instance, json_of, new_instance
 from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.types import ChoiceType, IntervalType, ListType, Named, TupleType, Type
 from engine.compiler.membership import NO_CODES, Codes, Membership
@@ -83,6 +85,29 @@ class Run:
         self.memo: dict[Any, Any] = {}
         self.moments: dict[str, DateTime] = {}
         self.run = self
+        self._variants: dict[int, tuple[Any, Run]] = {}
+
+    def with_parameters(self, defaults: Mapping[tuple[str, str], Any]) -> Run:
+        """This run with values for the parameters that it does not give itself; the same run for the same values."""
+        if not defaults:
+            return self
+        known = self._variants.get(id(defaults))
+        if known is None:
+            variant = copy(self)
+            kept = {k: v for k, v in defaults.items() if k not in self.parameters and ("", k[1]) not in self.parameters}
+            variant.parameters = {**{key: self._settled(value) for key, value in kept.items()}, **self.parameters}
+            variant.memo, variant._variants, variant.run = {}, {}, variant
+            known = self._variants[id(defaults)] = (defaults, variant)
+        return known[1]
+
+    def _settled(self, value: Any) -> Any:
+        """A value with its DateTimes at the offset of the request where they tell none."""
+        if value.__class__ is DateTime:
+            return self.at(value)
+        if value.__class__ is Interval:
+            low, high = self._settled(value.low), self._settled(value.high)
+            return Interval(low, high, value.low_closed, value.high_closed, value.point)
+        return [self._settled(x) for x in value] if value.__class__ is list else value
 
     def at(self, value: DateTime | None) -> DateTime | None:
         """A DateTime with the offset of the request where none is written (CQL: "Time Zones")."""
@@ -406,32 +431,6 @@ def element_of(value: Any, name: str) -> Any:
     return None if value is None else getattr(value, name, None)
 
 
-def quantity_of(value: Decimal, unit: str | None) -> Quantity:
-    """A quantity by its elements; a unit that is a word of the calendar (`day`, `days`) is that of the calendar (CQL: Quantity)."""
-    word = CALENDAR_WORDS.get(unit or "")
-    return Quantity(value, unit or "1", False) if word is None else Quantity(value, word, True)
-
-
-_SYSTEM_CLASSES: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "System.Quantity": lambda x: quantity_of(x["value"], x.get("unit")) if x.get("value") is not None else None,
-    "System.Code": lambda x: Code(x.get("code"), x.get("system"), x.get("version"), x.get("display")),
-    "System.Concept": lambda x: Concept(tuple(x.get("codes") or ()), x.get("display")),
-    "System.Ratio": lambda x: Ratio(x.get("numerator"), x.get("denominator")),
-    "System.ValueSet": lambda x: ValueSet(
-        x.get("id"), x.get("version"), x.get("name"), tuple(x.get("codesystems") or ())
-    ),
-    "System.CodeSystem": lambda x: CodeSystem(x.get("id"), x.get("version"), x.get("name")),
-}
-
-
-def new_instance(name: str, elements: dict[str, Any]) -> Any:
-    """An instance of a class type from its elements (CQL: "Structured Values"). Raises EvaluationError `unsupported`."""
-    build = _SYSTEM_CLASSES.get(name)
-    if build is None:
-        raise EvaluationError("unsupported", f"instances of {name} cannot be made")
-    return build(elements)
-
-
 def descendents(value: Any, deep: bool) -> list[Any]:
     """What a value holds, and with `deep` what that holds in turn (CQL: Descendents)."""
     if value is None:
@@ -482,7 +481,7 @@ NAMES: dict[str, Any] = {
         function.__name__: function
         for function in (
             as_type, box, cast_to, coalesce, component, convert_interval, descendents, distinct, element_of, make_date, make_datetime,
-            make_time, new_instance, once, sort_rows, unbox, with_point,
+            make_time, fhir_instance, json_of, new_instance, once, sort_rows, unbox, with_point,
             fhir.at_path, fhir.choice_of, fhir.raw, fhir.to_code, fhir.to_concept, fhir.to_interval, fhir.to_period,
             fhir.to_quantity, fhir.to_range, fhir.to_ratio, fhir.to_value, fhir.to_value_set,
         )
