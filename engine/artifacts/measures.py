@@ -152,9 +152,31 @@ def _group(
         id=str(item.get("id") or f"group-{number}"),
         scoring=own,
         basis=str(kind),
-        populations=tuple(populations),
+        populations=tuple(_referring(populations, own, where, found)),
         stratifiers=tuple(stratifiers),
     )
+
+
+def _referring(populations: list[Population], scoring: str, place: str, found: list[Diagnostic]) -> list[Population]:
+    """Populations whose observations refer to one of them: where a reference names none, to the one that the scoring observes.
+
+    A ratio observes its denominator and its numerator; two observations stand for them in the order of the populations.
+    """
+    observed = ("measure-population",) if scoring == "continuous-variable" else ("denominator", "numerator")
+    sources = [p for p in populations if p.code in observed]
+    ids = {p.id for p in populations}
+    out = list(populations)
+    lost = [i for i, p in enumerate(out) if p.code == "measure-observation" and p.reference not in ids]
+    for number, index in enumerate(lost):
+        own = out[index]
+        meant = sources[number].id if len(lost) == len(sources) else sources[0].id if len(sources) == 1 else None
+        if own.reference is not None:
+            message = f"the observation {own.id!r} refers to {own.reference!r}, which is no population of its group"
+            message += f"; it is taken to observe {meant!r}" if meant else ""
+            found.append(Diagnostic("measure", message, "warning", location=place))
+        if meant is not None:
+            out[index] = own.model_copy(update={"reference": meant})
+    return out
 
 
 def _define(criteria: Any, place: str, found: list[Diagnostic]) -> str | None:
