@@ -35,7 +35,7 @@ from engine.compiler.forms.base import Form, NotComputable, Selection
 from engine.compiler.forms.coded import coded_form, selections_of
 from engine.compiler.program import Program
 from engine.compiler.requirements import DataRequirement, requirements
-from engine.compiler.simplify import monotone, simplify
+from engine.compiler.simplify import by_number, monotone, simplify
 
 Combination = Literal["all-of", "any-of", "at-least", "at-most", "except-subset"]
 _COMBINATIONS: dict[str, Combination] = {
@@ -58,6 +58,7 @@ class Code:
     program: Program
     boolean: bool
     monotone: bool
+    by_number: bool = False
     _function: Callable[..., Any] | None = None
     _reads: dict[str, DataRequirement] | None = None
 
@@ -107,10 +108,10 @@ class Code:
         return self._reads
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.text, self.node, self.program, self.boolean, self.monotone
+        return self.text, self.node, self.program, self.boolean, self.monotone, self.by_number
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.text, self.node, self.program, self.boolean, self.monotone = state
+        self.text, self.node, self.program, self.boolean, self.monotone, self.by_number = state
         self._function = None
         self._reads = None
 
@@ -207,7 +208,7 @@ def compile_code(
         emitter.sites,
     )
     boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
-    return Code(text, node, program, boolean, monotone(node)), found
+    return Code(text, node, program, boolean, monotone(node), by_number(node)), found
 
 
 @dataclass(slots=True)

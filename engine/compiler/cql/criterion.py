@@ -16,6 +16,7 @@ from engine.artifacts.records import ExpressionSource, ParameterValue
 from engine.compiler import syntax as s
 from engine.compiler.cql import types as t
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
+from engine.compiler.cql.growth import CONSTANT, FALLS, GROWS, UNKNOWN
 from engine.compiler.cql.parameters import GivenParameter, bind_parameters, unknown_names
 from engine.compiler.cql.parser import parse_expression
 from engine.compiler.cql.types import ListType
@@ -38,6 +39,7 @@ class CqlCode:
     compiled: Compiled
     boolean: bool
     monotone: bool = False
+    by_number: bool = False
     parameters: dict[tuple[str, str], Any] = field(default_factory=dict)
     given: tuple[GivenParameter, ...] = ()
     _loaded: Loaded | None = None
@@ -55,7 +57,16 @@ class CqlCode:
         return self.loaded.evaluate(self.define, environment.for_cql(self.parameters))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = self.text, self.define, self.compiled, self.boolean, self.monotone, self.parameters, self.given
+        fields = (
+            self.text,
+            self.define,
+            self.compiled,
+            self.boolean,
+            self.monotone,
+            self.by_number,
+            self.parameters,
+            self.given,
+        )
         return CqlCode, fields
 
     def clause(self, site: int, clause: int) -> str:
@@ -300,7 +311,10 @@ class CqlCriteria:
                 message = f"the expression gives {kind}, not true or false; the criterion counts as met where there is a value"
             hint = "write exists (...), or a comparison"
             found.append(Diagnostic("not-boolean", message, "warning", location=place, hint=hint))
-        return CqlCode(text, name, compiled, boolean)
+        growth = compiled.growth.get(compiled.defines[name].python, UNKNOWN)[0]
+        listed = isinstance(kind, ListType) and kind.element not in (t.BOOLEAN, t.Named("FHIR.boolean"))
+        settled = growth in (CONSTANT, GROWS, FALLS) and (boolean or listed)
+        return CqlCode(text, name, compiled, boolean, settled)
 
 
 def moved(found: Diagnostic, whole: Source, source: Source, offset: int) -> Diagnostic:
