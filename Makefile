@@ -11,7 +11,8 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 .PHONY: help demo test servers check bench conformance fuzz docs clean
 
 help:
-	@echo 'make demo         screen the example cohort with criteria/flute, and show who is in and why'
+	@echo 'make demo         screen the example cohort with criteria/flute, and show who is in and why;'
+	@echo '                  with DICOMWEB=URL, an archive for trying things out, the whole way to a picture of the images'
 	@echo 'make test         the whole test suite, features included'
 	@echo 'make servers      install a real FHIR server for the tests that talk to one (they are skipped without it)'
 	@echo 'make check        the inner loop: format, lint, strict types, fast tests'
@@ -21,12 +22,30 @@ help:
 	@echo 'make bench        how long compiled expressions, libraries, the import and the screening of a cohort take, beside others'
 	@echo 'make clean        remove .venv and everything generated'
 
+# With an archive: its images are put into it, verified, fetched and shown. DICOMWEB_USER and DICOMWEB_PASSWORD where it wants them.
+ifdef DICOMWEB
+ARCHIVE := --dicomweb '$(DICOMWEB)' $(if $(DICOMWEB_USER),--user '$(DICOMWEB_USER)')
+ELIGIBILITY := $(VENV)/bin/eligibility
+demo: $(VENV)/.installed-imaging
+	rm -rf build/demo
+	$(PY) criteria/flute/images.py build/demo/studies
+	$(ELIGIBILITY) imaging store build/demo/studies $(ARCHIVE)
+	$(ELIGIBILITY) screen criteria/flute/mr --data criteria/flute/cohort --out build/demo/run --now 2026-06-01 \
+		--require-images --ignore-endpoints $(ARCHIVE)
+	$(ELIGIBILITY) imaging verify build/demo/run --ignore-endpoints $(ARCHIVE)
+	$(ELIGIBILITY) imaging manifest build/demo/run --out build/demo/manifest --held
+	$(ELIGIBILITY) imaging fetch build/demo/run --out build/demo/images --ignore-endpoints $(ARCHIVE)
+	$(ELIGIBILITY) imaging thumbnails build/demo/run --out build/demo/pictures --ignore-endpoints $(ARCHIVE)
+	@echo
+	@echo 'open build/demo/pictures/index.html; the UIDs are in build/demo/manifest, the files in build/demo/images'
+else
 demo: $(VENV)/.installed
 	$(VENV)/bin/eligibility screen criteria/flute/mr criteria/flute/any-modality \
 		--data criteria/flute/cohort --out build/demo
 	@echo
 	@echo 'build/demo/summary.csv:'
 	@cat build/demo/summary.csv
+endif
 
 test: $(VENV)/.installed-test
 	$(PY) -m pytest
@@ -44,6 +63,7 @@ bench: $(VENV)/.installed-test
 	$(PY) -m tests.benchmarks.cql
 	$(PY) -m tests.benchmarks.terminology
 	$(PY) -m tests.benchmarks.screening
+	$(PY) -m tests.benchmarks.dicomweb
 
 fuzz: $(VENV)/.installed-test
 	FUZZ_EXAMPLES=12000 $(PY) -m pytest -q tests/unit/test_cql_fuzz.py
@@ -72,6 +92,10 @@ $(PY):
 $(VENV)/.installed: pyproject.toml | $(PY)
 	$(PIP) --editable .
 	@touch $@
+
+$(VENV)/.installed-imaging: pyproject.toml | $(PY)
+	$(PIP) --editable '.[imaging]'
+	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-test: pyproject.toml | $(PY)
 	$(PIP) --editable '.[test]'

@@ -49,6 +49,7 @@ class Uncertainty:
     """
 
     __slots__ = ("high", "low")
+    moment = None  # as of a point in time that is not known to its last component
 
     def __init__(self, low: Any, high: Any) -> None:
         self.low = low

@@ -42,6 +42,8 @@ PRECEDENCE = {
     "mod": 10,
 }
 _WORD_OPERATORS = frozenset(word for word in PRECEDENCE if word.isalpha())
+# Words that no expression begins with. Behind a dot they are names all the same: `text.div` is written everywhere.
+_KEYWORDS = frozenset(("and", "or", "xor", "implies", "div", "mod", *CALENDAR_WORDS))
 
 MAX_DEPTH = 200
 
@@ -185,6 +187,9 @@ class _Parser(Cursor):
         if kind == "name" and token.text in ("true", "false"):
             self.advance()
             return s.Literal(token.span, "Boolean", token.text)
+        if kind == "name" and token.text in _KEYWORDS:
+            message = f"an expression is missing before {token.text!r}, which is a keyword"
+            raise self.stop("syntax-operand", message, token.span, f"an element of that name is written `{token.text}`")
         if kind in ("name", "delimited"):
             return self.invocation(None)
         if kind == "string":

@@ -8,7 +8,7 @@ clause asks for something below an element that the text does not even name. Wha
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine.algebra.clinical import ValueSet
 from engine.algebra.diagnostic import EvaluationError
@@ -64,6 +64,10 @@ class ReadPlan:
     model: str
     types: dict[str, TypePlan] = field(default_factory=dict)
     everything: bool = False
+
+    def with_instances(self) -> ReadPlan:
+        """The same with the instances of imaging studies decoded."""
+        return replace(self, types={name: replace(found, lazy=False) for name, found in self.types.items()})
 
     def of(self, resource_type: str) -> TypePlan | None:
         """How a type is read, None where no criterion reads it."""

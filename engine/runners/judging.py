@@ -9,16 +9,17 @@ import msgspec
 
 from engine.compiler.cql.parameters import check_given
 from engine.compiler.rules import RuleSet, cql_codes
+from engine.data.bulk.records import Position
 from engine.data.compartment import Compartment
 from engine.evaluation.evaluator import Evaluator, Options
-from engine.evaluation.records import line_of_verdict
+from engine.evaluation.records import Verdict, line_of_verdict
 from engine.output.summary import SummaryWriter
 
 
 class Judged(msgspec.Struct, array_like=True, gc=False):
     """The verdicts on one patient. `place` orders patients as the data does; `verdicts` are (artifact number, verdict, first deciding criterion)."""
 
-    place: tuple[int, int, int]
+    place: Position
     patient: str
     verdicts: list[tuple[int, str, str | None]]
     lines: bytes
@@ -35,6 +36,7 @@ class Judge:
 
     def __init__(self, rule_sets: Sequence[RuleSet], options: Options) -> None:
         check_given((code.compiled for code in cql_codes(rule_sets)), options.parameters)
+        self.options = options
         self.evaluators = [Evaluator(rule_set, options) for rule_set in rule_sets]
         self._buffer = io.StringIO(newline="")
         self._summary = SummaryWriter(self._buffer, columns_of(rule_sets))
@@ -46,13 +48,15 @@ class Judge:
         self._buffer.truncate()
         return text
 
-    def __call__(self, compartment: Compartment, place: tuple[int, int, int] = (0, 0, 0)) -> Judged:
-        """The verdicts as they are written."""
+    def __call__(self, compartment: Compartment, place: Position = (0, 0, 0)) -> Judged:
+        """A patient judged."""
+        return self.written(compartment.reference, [evaluator(compartment) for evaluator in self.evaluators], place)
+
+    def written(self, patient: str, verdicts: Sequence[Verdict], place: Position = (0, 0, 0)) -> Judged:
+        """Verdicts on a patient, one a rule set, as they are written."""
         found: list[tuple[int, str, str | None]] = []
         lines: list[bytes] = []
-        patient = compartment.reference
-        for number, evaluator in enumerate(self.evaluators):
-            verdict = evaluator(compartment)
+        for number, verdict in enumerate(verdicts):
             found.append((number, verdict.verdict, verdict.deciding[0] if verdict.deciding else None))
             lines.append(line_of_verdict(verdict))
             self._summary.write(verdict)

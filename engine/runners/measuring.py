@@ -17,7 +17,8 @@ from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
 from engine.artifacts.measures import Group, Measure, Population, read_measure
 from engine.artifacts.models import load_model
 from engine.artifacts.records import ParameterValue
-from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
+from engine.compiler.cql.cache import caching_compiler
+from engine.compiler.cql.compiled import Compiled, Loaded
 from engine.compiler.cql.criterion import defaults_of
 from engine.compiler.cql.parameters import NO_PARAMETERS, BoundParameters, bind_parameters, check_given, unknown_names
 from engine.compiler.cql.runtime import Patient, Run
@@ -79,7 +80,7 @@ def load_measure(
     store = load_libraries([*libraries, file.parent])
     measure, found = _measure(file)
     library = _library(file, measure, store)
-    compiled = Compiler(store.find, model_infos=store.models).compile(library.source)
+    compiled = caching_compiler(store.find, model_infos=store.models).compile(library.source)
     if measure is None:
         measure = screening_log(compiled)
     terminology = open_terminology([*valuesets, *libraries, file.parent], terminology_options)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from engine.artifacts.models import load_model
@@ -32,6 +32,8 @@ from engine.evaluation.verdict import Verdict
 from engine.runners.criteria import Criteria, PathLike
 
 Data = PathLike | ServerPatients | Compartment
+if TYPE_CHECKING:
+    from engine.runners.confirming import RequiredImages
 
 
 def evaluation_time(now: str | dt.datetime | None, timezone: str) -> dt.datetime:
@@ -65,12 +67,13 @@ def screen(
     parameters: Mapping[tuple[str, str], Any] | None = None,
     value_sets: Codes | None = None,
     strict_cql: bool = False,
+    images: RequiredImages | None = None,
     on_problem: Callable[[Problem], None] | None = None,
 ) -> Iterator[Verdict]:
     """Screen patients lazily: one Verdict for each patient and rule set, in the order of the data.
 
-    `data` is a path (a bundle, a folder of them, NDJSON, `.gz`), several, the patients of a server, or compartments already read. `on_problem` is told
-    what could not be read.
+    `data` is a path (a bundle, a folder of them, NDJSON, `.gz`), several, the patients of a server, or compartments already read. With `images`,
+    images count only where an archive holds them. `on_problem` is told what could not be read.
     """
     rules = criteria.rules if isinstance(criteria, Criteria) else tuple(criteria)
     options = Options(
@@ -84,9 +87,14 @@ def screen(
         strict_cql,
     )
     check_given((code.compiled for code in cql_codes(rules)), options.parameters)
-    evaluators = [Evaluator(rule_set, options) for rule_set in rules]
     version = criteria.fhir_version if isinstance(criteria, Criteria) else rules[0].model if rules else "r4"
     plan = reading_plan(rules, options.value_sets)
+    if images is not None:
+        patients = compartments(data, version, on_problem, plan.with_instances())
+        for _, verdicts in images.verdicts(rules, options, patients):
+            yield from map(published, verdicts)
+        return
+    evaluators = [Evaluator(rule_set, options) for rule_set in rules]
     for compartment in compartments(data, version, on_problem, plan):
         for evaluator in evaluators:
             yield published(evaluator(compartment))

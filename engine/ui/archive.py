@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from engine.data.dicomweb.access import Access, archive_address
 from engine.runners.images import Places
@@ -27,12 +25,23 @@ def add_archive_options(command: argparse.ArgumentParser, *, endpoints: bool = T
         )
     else:
         group.add_argument("--dicomweb", metavar="URL", required=True, help="DICOMweb base of the archive")
-    connection_options(command, group)
+    connection_options(group)
 
 
-def connection_options(command: argparse.ArgumentParser, group: Any = None) -> None:
+def add_required_images(command: argparse.ArgumentParser) -> None:
+    """The options of a screening whose images have to be held."""
+    group = command.add_argument_group("images that have to be held")
+    group.add_argument(
+        "--require-images", action="store_true", help="let images count only where the archive holds them"
+    )
+    group.add_argument(
+        "--ignore-endpoints", action="store_true", help="ask --dicomweb even where the data names another archive"
+    )
+    connection_options(group)
+
+
+def connection_options(group: Any) -> None:
     """The options of the connection alone."""
-    group = group if group is not None else command.add_argument_group("the archive")
     group.add_argument("--user", metavar="NAME", help=f"basic authentication; the password is read from {PASSWORD}")
     group.add_argument("--password-file", type=Path, metavar="FILE", help="file that holds the password")
     group.add_argument(
@@ -44,6 +53,11 @@ def connection_options(command: argparse.ArgumentParser, group: Any = None) -> N
         default=[],
         metavar="URL",
         help="send the credentials to this archive too; they go to --dicomweb and to no other that only the data names",
+    )
+    group.add_argument(
+        "--allow-http",
+        action="store_true",
+        help="send credentials over plain http too (without this, to this machine only)",
     )
     group.add_argument(
         "--ca", type=Path, metavar="FILE", help="certificates of a private authority (PEM), besides the system's"
@@ -76,10 +90,6 @@ def access_of(options: argparse.Namespace) -> Access:
         raise ValueError("--password-file needs --user")
     if options.client_key is not None and options.client_cert is None:
         raise ValueError("--client-key needs --client-cert")
-    if user is not None or token is not None:
-        for url in own:
-            if url.startswith("http://") and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
-                print(f"eligibility: credentials go to {url} without encryption", file=sys.stderr)
     return Access(
         own=tuple(own),
         user=user,
@@ -92,6 +102,7 @@ def access_of(options: argparse.Namespace) -> Access:
         read_timeout=options.timeout,
         retries=options.retries,
         concurrency=options.concurrency,
+        allow_http=options.allow_http,
     )
 
 

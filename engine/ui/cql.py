@@ -11,7 +11,8 @@ from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
 from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
-from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
+from engine.compiler.cql.cache import caching_compiler
+from engine.compiler.cql.compiled import Compiled, Loaded
 from engine.compiler.cql.elm_writer import elm_text
 from engine.compiler.cql.library import Options
 from engine.compiler.cql.printing import as_json, text_of
@@ -105,7 +106,7 @@ def _options(options: argparse.Namespace) -> Options:
 def compile_command(options: argparse.Namespace) -> int:
     """`eligibility compile`"""
     library, store = read_library(options.library, options.libraries)
-    compiler = Compiler(store.find, _options(options), store.models)
+    compiler = caching_compiler(store.find, _options(options), store.models)
     try:
         compiled = compiler.compile(library.source)
     except DiagnosticError as error:

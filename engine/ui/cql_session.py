@@ -13,6 +13,7 @@ from engine.artifacts.libraries import LibraryStore
 from engine.artifacts.models import load_model
 from engine.artifacts.parameters import read_parameters
 from engine.artifacts.records import ParameterValue
+from engine.compiler.cql.cache import caching_compiler
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded, check_parameters
 from engine.compiler.cql.criterion import defaults_of, moved
 from engine.compiler.cql.library import Options
@@ -78,14 +79,14 @@ class Session:
         return text + "".join(f"{definition}\n" for definition in self.definitions.values())
 
     def compiler(self) -> Compiler:
-        return Compiler(self.store.find, self.options, self.store.models)
+        return caching_compiler(self.store.find, self.options, self.store.models)
 
     def compile(self, text: str) -> Compiled:
         """An expression as the last define of a library. Raises DiagnosticError whose spans are those of the text."""
         head = self.head() + f'define "{EXPRESSION}":\n'
         source, whole = Source("expression", text), Source("expression", head + text)
         try:
-            return self.compiler().compile(whole)
+            return self.compiler().compile_once(whole)
         except DiagnosticError as error:
             raise DiagnosticError([moved(d, whole, source, len(head)) for d in error.diagnostics]) from None
 
@@ -119,7 +120,7 @@ class Session:
     def define(self, text: str) -> str:
         """Keep a definition (`define ...`), in place of an earlier one of the same name; returns the name. Raises DiagnosticError."""
         before = dict(self.definitions)
-        compiled = self.compiler().compile(Source("definition", f"{text}\n"))
+        compiled = self.compiler().compile_once(Source("definition", f"{text}\n"))
         names = [*compiled.defines, *compiled.symbols.functions]
         name = names[0] if names else text
         self.definitions[name] = text

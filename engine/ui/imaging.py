@@ -9,11 +9,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from engine.data.dicomweb.access import archive_address
 from engine.data.dicomweb.client import Client
 from engine.evaluation.verdict import HoldingState
+from engine.output.transfers import FileTransfer, SeriesTransfer, StoreState, TransferState, write_uploads
+from engine.runners.fetch import FetchOptions, SeriesFilter, fetch
+from engine.runners.manifest import manifest
+from engine.runners.store import store_files
+from engine.runners.thumbnails import KINDS, thumbnails
 from engine.runners.verify import VerifyResult, verify
 from engine.ui.archive import access_of, add_archive_options, places_of
 
@@ -25,6 +33,10 @@ def add_command(commands: Any) -> None:
     )
     verbs = imaging.add_subparsers(required=True, metavar="VERB")
     _verify(verbs)
+    _fetch(verbs)
+    _thumbnails(verbs)
+    _manifest(verbs)
+    _store(verbs)
 
 
 def _run_argument(command: argparse.ArgumentParser) -> None:
@@ -39,6 +51,75 @@ def _verify(verbs: Any) -> None:
     command.add_argument("--strict", action="store_true", help="exit with 1 where not all studies are present")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
     command.set_defaults(run=run_verify)
+
+
+def _choice(command: argparse.ArgumentParser) -> None:
+    """Which images, and where to."""
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write into")
+    command.add_argument(
+        "--all",
+        action="store_true",
+        help="all images that verdicts name, not only those that met criteria of the included",
+    )
+
+
+def _series_choice(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--modality", nargs="+", default=[], metavar="CODE", help="series of these modalities only")
+    command.add_argument(
+        "--description",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="series whose description matches one of these (* and ?; capitals do not matter)",
+    )
+
+
+def _fetch(verbs: Any) -> None:
+    command = verbs.add_parser("fetch", help="download the images of included patients (WADO-RS); resumes")
+    _run_argument(command)
+    _choice(command)
+    _series_choice(command)
+    add_archive_options(command)
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    command.set_defaults(run=run_fetch)
+
+
+def _thumbnails(verbs: Any) -> None:
+    command = verbs.add_parser("thumbnails", help="a picture of each series of included patients, and a page with all")
+    _run_argument(command)
+    _choice(command)
+    _series_choice(command)
+    command.add_argument("--format", choices=tuple(KINDS), default="png", help="of the pictures (default: png)")
+    command.add_argument("--size", type=pixels, metavar="PIXELS", help="at most so many pixels a side")
+    add_archive_options(command)
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    command.set_defaults(run=run_thumbnails)
+
+
+def _manifest(verbs: Any) -> None:
+    command = verbs.add_parser("manifest", help="the UIDs as CSV, as lists for download tools, and as FHIR resources")
+    _run_argument(command)
+    _choice(command)
+    command.add_argument("--held", action="store_true", help="only studies that `imaging verify` found present")
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    command.set_defaults(run=run_manifest)
+
+
+def _store(verbs: Any) -> None:
+    command = verbs.add_parser("store", help="upload DICOM files (STOW-RS), and say what became of each")
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="DICOM files, or folders of them")
+    command.add_argument("--out", type=Path, metavar="DIR", help="write store.ndjson and store.csv into this folder")
+    add_archive_options(command, endpoints=False)
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    command.set_defaults(run=run_store)
+
+
+def pixels(text: str) -> int:
+    """A number of pixels, for argparse."""
+    value = int(text)
+    if not 8 <= value <= 8192:
+        raise argparse.ArgumentTypeError("a number from 8 to 8192")
+    return value
 
 
 def run_verify(options: argparse.Namespace) -> int:
@@ -58,6 +139,83 @@ def run_verify(options: argparse.Namespace) -> int:
         return 1
     all_there = result.states[HoldingState.PRESENT] == result.studies
     return 1 if options.strict and not all_there else 0
+
+
+def run_fetch(options: argparse.Namespace) -> int:
+    """`eligibility imaging fetch`"""
+    choice = _fetch_options(options)
+    with Client(access_of(options)) as client:
+        return _told(options, fetch(options.screened, options.out, client, choice), "files")
+
+
+def run_thumbnails(options: argparse.Namespace) -> int:
+    """`eligibility imaging thumbnails`"""
+    choice = _fetch_options(options)
+    with Client(access_of(options)) as client:
+        found = thumbnails(options.screened, options.out, client, choice, kind=options.format, size=options.size)
+        return _told(options, found, "pictures")
+
+
+def _fetch_options(options: argparse.Namespace) -> FetchOptions:
+    series = SeriesFilter(tuple(options.modality), tuple(options.description))
+    return FetchOptions(places_of(options), series, options.all)
+
+
+def _told(options: argparse.Namespace, records: Iterable[SeriesTransfer], what: str) -> int:
+    """Count what came, say what did not, and answer the exit status."""
+    states: Counter[str] = Counter()
+    fetched = size = 0
+    for record in records:
+        states[record.state] += 1
+        fetched += record.fetched
+        size += record.bytes
+        if record.state != TransferState.COMPLETE and not options.quiet:
+            where = "/".join(uid for uid in (record.study, record.series) if uid)
+            why = record.detail or record.reason or ""
+            print(f"{record.patient} {where}: {record.state}{': ' + why if why else ''}")
+    if not options.quiet:
+        for state in TransferState:
+            if states[state]:
+                print(f"{states[state]:>8,}  series {state.value}")
+        print(f"{fetched:>8,}  {what} came now, {size:,} bytes")
+        print(f"written to {options.out}")
+    return 0 if states[TransferState.COMPLETE] == states.total() else 1
+
+
+def run_manifest(options: argparse.Namespace) -> int:
+    """`eligibility imaging manifest`"""
+    result = manifest(options.screened, options.out, everything=options.all, held=options.held)
+    if not options.quiet:
+        print(f"{result.studies:,} studies, {result.series:,} series, {result.instances:,} instances")
+        if result.unidentified:
+            print(f"{result.unidentified:,} studies have no UID and stand in images.csv only")
+        if result.left_out:
+            print(f"{result.left_out:,} studies are left out: the archive was not found to hold them")
+        print(f"written to {options.out}")
+    return 0
+
+
+def run_store(options: argparse.Namespace) -> int:
+    """`eligibility imaging store`"""
+    base = archive_address(options.dicomweb)
+    states: Counter[str] = Counter()
+    with Client(access_of(options)) as client:
+        records: Iterable[FileTransfer] = store_files(options.paths, client, base)
+        if options.out is not None:
+            records = write_uploads(options.out, records)
+        for record in records:
+            states[record.state] += 1
+            if record.state != StoreState.STORED and not options.quiet:
+                code = f" {record.code}" if record.code else ""
+                detail = f": {record.detail}" if record.detail else ""
+                print(f"{record.file}: {record.state}{code}{detail}")
+    if not options.quiet:
+        for state in StoreState:
+            if states[state]:
+                print(f"{states[state]:>8,}  files {state.value}")
+        if not states:
+            print("there are no files to upload")
+    return 0 if states[StoreState.STORED] + states[StoreState.STORED_WITH_WARNING] == states.total() else 1
 
 
 def verify_table(result: VerifyResult, seconds: float, concurrency: int) -> str:

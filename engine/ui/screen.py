@@ -11,14 +11,19 @@ from pathlib import Path
 
 from engine.algebra.diagnostic import Diagnostic
 from engine.artifacts.models import load_model
+from engine.data.dicomweb.access import archive_address
+from engine.data.dicomweb.client import Client
 from engine.data.server.client import Server
 from engine.output.lines import line_of
 from engine.output.table import summary_table
+from engine.runners.confirming import RequiredImages
 from engine.runners.criteria import Criteria, load_criteria
 from engine.runners.fetching import base_of, is_address, server_patients
 from engine.runners.run import RunOptions, run
 from engine.runners.screening import Data, screen, version_for
 from engine.runners.workers import WorkerLost
+from engine.runners.workspace import Workspace
+from engine.ui.archive import access_of, places_of
 from engine.ui.cql_session import given_parameters, parameters_of
 from engine.ui.progress import ProgressLine
 from engine.ui.server_options import server_of
@@ -27,6 +32,15 @@ from engine.ui.terminology import terminology_options
 
 def screen_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
+    if options.dicomweb:
+        options.dicomweb = archive_address(options.dicomweb)
+    if not options.require_images:
+        return _command(options, None)
+    with Client(access_of(options)) as client:
+        return _command(options, RequiredImages(client, places_of(options)))
+
+
+def _command(options: argparse.Namespace, images: RequiredImages | None) -> int:
     on_server = any(is_address(item) for item in options.data)
     for path in (*options.criteria, *([] if on_server else options.data), *options.libraries, *options.valuesets):
         if not Path(path).exists():
@@ -39,17 +53,22 @@ def screen_command(options: argparse.Namespace) -> int:
         base, restriction = base_of(options.data[0])
         with server_of(base, options) as server:
             version = load_model(options.fhir or server.fhir_version() or "r4").version
-            return _screened(options, version, partial(_patients, server, restriction))
+            return _screened(options, version, partial(_patients, server, restriction), images)
     if options.server_auth or options.server_ca:
         raise ValueError("--data-auth and --data-ca are for data on a server; --data names files")
-    return _screened(options, version_for(options.data, options.fhir), lambda criteria: options.data)
+    return _screened(options, version_for(options.data, options.fhir), lambda criteria: options.data, images)
 
 
 def _patients(server: Server, restriction: tuple[tuple[str, str], ...], criteria: Criteria) -> list[Data]:
     return [server_patients(server, criteria, restriction)]
 
 
-def _screened(options: argparse.Namespace, version: str, data_for: Callable[[Criteria], Sequence[Data]]) -> int:
+def _screened(
+    options: argparse.Namespace,
+    version: str,
+    data_for: Callable[[Criteria], Sequence[Data]],
+    images: RequiredImages | None,
+) -> int:
     """Screen what `data_for` gives for the criteria; returns the exit status."""
     criteria = load_criteria(
         *options.criteria,
@@ -84,6 +103,8 @@ def _screened(options: argparse.Namespace, version: str, data_for: Callable[[Cri
         options.validate,
         options.resume,
         options.hash_data,
+        options.parquet,
+        images,
     )
     if options.out == "-":
         problems = _to_stdout(criteria, data, settings)
@@ -93,6 +114,14 @@ def _screened(options: argparse.Namespace, version: str, data_for: Callable[[Cri
             result = run(criteria, options.criteria, data, Path(options.out), settings, progress=progress)
         except WorkerLost as error:
             raise ValueError(f"{error}; what is done is kept, and --resume goes on") from None
+        except (KeyboardInterrupt, OSError) as error:
+            if not Workspace(Path(options.out)).exists():
+                raise
+            if isinstance(error, OSError):
+                raise OSError(f"{error}; what is done is kept, and the same command with --resume goes on") from None
+            progress.done()
+            print("interrupted; what is done is kept, and the same command with --resume goes on", file=sys.stderr)
+            return 130
         finally:
             progress.done()
         problems = result.record.problems
@@ -124,6 +153,7 @@ def _to_stdout(criteria: Criteria, data: Sequence[Data], settings: RunOptions) -
         dicomweb=settings.dicomweb,
         parameters=settings.parameters,
         strict_cql=settings.strict_cql,
+        images=settings.images,
         on_problem=on_problem,
     ):
         sys.stdout.write(line_of(verdict))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
@@ -22,6 +23,10 @@ from tests.spec.fhirpath_cases import read_cases as read_fhirpath
 NAMESPACE = "{http://hl7.org/fhirpath/tests}"
 # Accepted with a view to what is written in the wild: the word of CQL 1.2 for the offset.
 LENIENT = ("timezone from",)
+# A keyword is a path element behind a dot: the grammar refuses `text.div`, and every narrative constraint of FHIR has it.
+LENIENT_PATH = re.compile(
+    r"\.\s*(div|mod|and|or|xor|implies|true|false|(year|month|week|day|hour|minute|second|millisecond)s?)\b"
+)
 
 
 def expressions() -> list[str]:
@@ -119,7 +124,7 @@ def unlike_trees(
             tree = parse(Source("test", text))
         except DiagnosticError:
             continue
-        mine, grammar = ours(tree), theirs(answer.nodes)
+        mine, grammar = ours(tree, text), theirs(answer.nodes)
         if mine != grammar:
             out.append((text, sorted((mine - grammar) + (grammar - mine))))
     return out
@@ -156,7 +161,7 @@ def test_fhirpath_is_accepted_alike(oracle: GrammarOracle) -> None:
     texts += mutated([text for text in texts if text.strip()], 1000)
     answers = oracle.parse([("fhirpath", "entireExpression", text) for text in texts])
     unlike = [t for t, a in zip(texts, answers, strict=True) if reads(parse_fhirpath, t) != a.accepted]
-    assert unlike == []
+    assert [t for t in unlike if not LENIENT_PATH.search(t)] == []
 
 
 def reads(parse: Any, text: str) -> bool:

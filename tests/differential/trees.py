@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from engine.algebra.diagnostic import Source
 from engine.compiler import syntax as s
 from engine.compiler.cql import syntax as c
+from engine.compiler.lexer import tokenize
 
 Trees = Counter[tuple[str, int, int]]
 
@@ -80,7 +82,7 @@ OURS: dict[type, str] = {
     c.Extent: "extent", c.If: "if", c.Case: "case", c.SetAggregate: "set", c.IntervalSelector: "interval",
     c.Instance: "instance", c.ListSelector: "list", c.CodeSelector: "code", c.ConceptSelector: "concept",
     c.Retrieve: "retrieve", c.Query: "query", c.Relation: "relation", c.Let: "let", c.Aggregated: "aggregate",
-    s.Index: "index", s.Literal: "literal", c.Null: "null", c.RatioLiteral: "ratio", c.Define: "define",
+    s.Index: "index", s.Literal: "literal", c.Null: "null", s.Empty: "null", c.RatioLiteral: "ratio", c.Define: "define",
     c.Function: "function", c.Parameter: "parameter", c.Using: "using", c.Include: "include",
     c.CodeSystemDefinition: "codesystem", c.ValueSetDefinition: "valueset", c.CodeDefinition: "codedef",
     c.ConceptDefinition: "conceptdef",
@@ -92,11 +94,36 @@ def theirs(nodes: Iterable[tuple[str, int, int]]) -> Trees:
     return Counter((THEIRS[name], start, end) for name, start, end in nodes if name in THEIRS)
 
 
-def ours(tree: Any) -> Trees:
-    """Our tree."""
-    return Counter(
-        (OURS[node.__class__], node.span.start, node.span.end) for node in _nodes(tree) if node.__class__ in OURS
-    )
+def ours(tree: Any, text: str) -> Trees:
+    """Our tree. In FHIRPath an expression's span takes in the parentheses around it, for messages; the grammar's does not."""
+    pairs = _parentheses(text)
+    found: Trees = Counter()
+    for node in _nodes(tree):
+        if node.__class__ in OURS:
+            start, end = node.span.start, node.span.end
+            while pairs.get(start, (0, 0))[0] == end:
+                start, end = _trimmed(text, start + 1, pairs[start][1])
+            found[OURS[node.__class__], start, end] += 1
+    return found
+
+
+def _parentheses(text: str) -> dict[int, tuple[int, int]]:
+    """Where each opening parenthesis is closed: the offsets behind and at the closing one."""
+    found: dict[int, tuple[int, int]] = {}
+    opened: list[int] = []
+    for token in tokenize(Source("test", text))[0]:
+        if token.kind == "operator" and token.text == "(":
+            opened.append(token.start)
+        elif token.kind == "operator" and token.text == ")" and opened:
+            found[opened.pop()] = (token.end, token.start)
+    return found
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """The offsets of the first and the last token between two offsets."""
+    inside = [token for token in tokenize(Source("test", text))[0] if start <= token.start and token.end <= end]
+    inside = [token for token in inside if token.kind != "end"]
+    return (inside[0].start, inside[-1].end) if inside else (start, end)
 
 
 def _nodes(value: Any) -> Iterator[Any]:

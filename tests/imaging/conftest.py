@@ -59,8 +59,7 @@ def running_orthanc_with_password(tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture
 def orthanc(running_orthanc: Orthanc, files: dict[str, list[Path]]) -> Orthanc:
     """An archive that holds the example cohort's images."""
-    running_orthanc.clear()
-    running_orthanc.put(path for found in files.values() for path in found)
+    running_orthanc.hold_only("cohort", (path for found in files.values() for path in found))
     return running_orthanc
 
 
@@ -72,8 +71,7 @@ def empty_orthanc(running_orthanc: Orthanc) -> Orthanc:
 
 @pytest.fixture
 def orthanc_with_password(running_orthanc_with_password: Orthanc, files: dict[str, list[Path]]) -> Orthanc:
-    running_orthanc_with_password.clear()
-    running_orthanc_with_password.put(path for found in files.values() for path in found)
+    running_orthanc_with_password.hold_only("cohort", (path for found in files.values() for path in found))
     return running_orthanc_with_password
 
 

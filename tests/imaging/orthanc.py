@@ -41,6 +41,7 @@ class Orthanc:
         self.password = password
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.holds = ""
         folder.mkdir(parents=True, exist_ok=True)
         settings = {
             "Name": "test",
@@ -103,18 +104,28 @@ class Orthanc:
 
     def put(self, files: Iterable[Path]) -> None:
         """Take files in."""
+        self.holds = "something"
         for path in files:
             self.request("POST", "/instances", path.read_bytes())
 
     def remove(self, level: str, uid: str) -> None:
         """Remove a study, series or instance by its DICOM UID. `level` is Study, Series or Instance."""
+        self.holds = "something"
         tag = {"Study": "StudyInstanceUID", "Series": "SeriesInstanceUID", "Instance": "SOPInstanceUID"}[level]
         query = json.dumps({"Level": level, "Query": {tag: uid}}).encode()
         (name,) = json.loads(self.request("POST", "/tools/find", query))
         folder = {"Study": "studies", "Series": "series", "Instance": "instances"}[level]
         self.request("DELETE", f"/{folder}/{name}")
 
+    def hold_only(self, name: str, files: Iterable[Path]) -> None:
+        """Hold these files and nothing else; `name` tells whether that is so already."""
+        if self.holds != name:
+            self.clear()
+            self.put(files)
+            self.holds = name
+
     def clear(self) -> None:
         """Remove everything."""
+        self.holds = "something"
         for name in json.loads(self.request("GET", "/patients")):
             self.request("DELETE", f"/patients/{name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from engine.compiler.cql.compiled import Compiler
 from engine.compiler.fhirpath import translate_fhirpath
 from tests.spec import cql_suite, fhirpath_suite
 from tests.spec.fhirpath_cases import read_cases as read_fhirpath
+from tests.spec.headings import address
 from tests.spec.model import ROOT
 
 FILE = ROOT / "docs" / "operators.md"
@@ -23,7 +23,6 @@ Every operator has one implementation, under its ELM name, for CQL and FHIRPath.
 marked with the language that has it. Cases are those of the official suites whose expression uses the operator: how many, and some by name.
 Written by `make docs`.
 """
-_CQL, _FHIRPATH = "https://cql.hl7.org/09-b-cqlreference.html", "https://hl7.org/fhirpath/"
 
 
 def cases_by_operator() -> dict[str, list[str]]:
@@ -100,10 +99,7 @@ def link(op: Operator) -> str:
     """The section of the specification."""
     if not op.section:
         return " "
-    chapter, _, title = op.section.partition(": ")
-    base = _FHIRPATH if chapter.startswith("FHIRPath") or chapter == "Conversion" else _CQL
-    anchor = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-    return f"[{op.section}]({base}#{anchor})"
+    return f"[{op.section}]({address(op.section)})"
 
 
 def without_cases(text: str) -> list[str]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
 from engine.algebra.operators.table import OPERATORS
 from tests.spec import cql_suite
+from tests.spec.headings import PAGES, address, headings, headings_of
 from tests.spec.operator_table import FILE, cases_by_operator, table, without_cases
 
 
@@ -18,3 +23,35 @@ def test_the_page_is_fresh() -> None:
 def test_every_operator_stands_on_the_page_once() -> None:
     text = FILE.read_text("utf-8")
     assert {name: text.count(f"\n| `{name}` |") for name in OPERATORS} == dict.fromkeys(OPERATORS, 1)
+
+
+def test_every_link_leads_to_a_heading() -> None:
+    links = re.findall(r"\]\((https://[^)#]+)#([^)]*)\)", FILE.read_text("utf-8"))
+    known = {(PAGES[h.page], h.anchor) for h in headings()}
+    assert len(links) > 100
+    assert [link for link in links if link not in known] == []
+
+
+@pytest.mark.parametrize(
+    ("section", "anchor"),
+    [
+        ("Arithmetic: TruncatedDivide", "cql.hl7.org/09-b-cqlreference.html#truncated-divide"),
+        ("DateTime: Component From", "cql.hl7.org/09-b-cqlreference.html#datetime-component-from"),
+        ("List: Length", "cql.hl7.org/09-b-cqlreference.html#length-1"),
+        ("FHIRPath: toChars", "hl7.org/fhirpath/#tochars--collection"),
+        ("FHIRPath: contains(substring)", "hl7.org/fhirpath/#containssubstring--string--boolean"),
+    ],
+)
+def test_the_address_of_a_section(section: str, anchor: str) -> None:
+    assert address(section) == f"https://{anchor}"
+
+
+def test_anchors_are_those_of_the_published_page() -> None:
+    text = "### List\n#### Add\n```\n#### no heading\n```\n{: #here}\n#### Given\n#### Add\n#### + (addition)\n#### toChars() : collection\n"
+    found = [(h.chapter, h.anchor) for h in headings_of("cql", text)]
+    assert found == [("List", x) for x in ("list", "add", "here", "add-1", "-addition", "tochars--collection")]
+
+
+def test_a_section_that_is_none() -> None:
+    with pytest.raises(LookupError):
+        address("FHIRPath: nowhere")

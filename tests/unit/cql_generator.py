@@ -266,10 +266,8 @@ class Generator:
             ] * 3
             ways += [lambda: self.list_of(kind, depth)] * 3
             if isinstance(kind.element, IntervalType):
-                ways += [
-                    lambda: self.filled("collapse [[L]]", kind, depth),
-                    lambda: self.filled("expand [[L]]", kind, depth),
-                ]
+                expanded = f"expand [[L]]{ {DATETIME: ' per month', TIME: ' per hour'}.get(kind.element.point, '') }"  # type: ignore[call-overload]
+                ways += [lambda x=x: self.filled(x, kind, depth) for x in ("collapse [[L]]", expanded)]  # type: ignore[misc]
         elif isinstance(kind, IntervalType):
             ways += [lambda: self.filled(self.chance.choice(OF_INTERVALS), kind, depth)] * 4
         elif isinstance(kind, TupleType):

@@ -339,8 +339,9 @@ class Walker:
         attrs = node.attrs
         if self.lenient and attrs["aggregate"] is not None:
             return self.aggregate(attrs["aggregate"], self.rows(node, None, scope), attrs, scope)
-        sources = [self.walk(s["node"], scope) for s in attrs["sources"]]
-        if attrs["aggregate"] is None and len(sources) == 1 and sources[0] is None:
+        several = self.lenient and len(attrs["sources"]) > 1
+        sources = None if several else [self.walk(s["node"], scope) for s in attrs["sources"]]
+        if attrs["aggregate"] is None and sources is not None and sources == [None]:
             return None
         rows = list(self.rows(node, sources, scope))
         if attrs["aggregate"] is not None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import multiprocessing
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import Source
+from engine.algebra.diagnostic import EvaluationError, Source
+from engine.artifacts.models.modelinfo import ModelInfo
 from engine.compiler.cql import cache as cache_module
-from engine.compiler.cql.cache import CachingCompiler, default_folder
+from engine.compiler.cql.cache import CachingCompiler, default_folder, engine_files
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
+from engine.compiler.cql.library import Options
 from engine.compiler.cql.runtime import Run
+from engine.runners.criteria import load_criteria
+from engine.runners.measuring import load_measure
+from engine.ui.cli import main
 
 MAIN = """library Main version '1'
 include Common version '1'
@@ -35,13 +46,13 @@ def compiler(folder: Path | None, base: int = 10) -> CachingCompiler:
 def compiled_anew(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of libraries that are compiled from now on, instead of loaded."""
     names: list[str] = []
-    plain = Compiler.compile
+    plain = Compiler.compile_once
 
     def noted(self: Compiler, source: Source) -> Compiled:
         names.append(source.name)
         return plain(self, source)
 
-    monkeypatch.setattr(Compiler, "compile", noted)
+    monkeypatch.setattr(Compiler, "compile_once", noted)
     return names
 
 
@@ -63,17 +74,174 @@ def test_another_text_or_another_include_is_compiled_again(folder: Path, monkeyp
     compiler(folder).compile(Source("main.cql", MAIN))
     names = compiled_anew(monkeypatch)
     assert total(compiler(folder, base=20).compile(Source("main.cql", MAIN))) == 26
-    assert names == ["Common.cql", "main.cql"]
+    assert set(names) == {"Common.cql", "main.cql"}
     assert total(compiler(folder).compile(Source("main.cql", MAIN.replace("3}", "4}")))) == 17
 
 
-@pytest.mark.parametrize("damage", [b"", b"garbage", None])
-def test_a_broken_file_counts_as_absent(folder: Path, damage: bytes | None) -> None:
+def sealed(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest() + body
+
+
+def flipped(raw: bytes) -> bytes:
+    return raw[:100] + bytes([raw[100] ^ 1]) + raw[101:]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda raw: b"",
+    "garbage": lambda raw: b"garbage",
+    "cut off": lambda raw: raw[:-7],
+    "one bit": flipped,
+    "no pickle": lambda raw: sealed(b"garbage"),
+    "something else": lambda raw: sealed(pickle.dumps(("a", b"b", []))),
+    "a class that is gone": lambda raw: sealed(b"cengine.nowhere\nGone\n."),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_broken_file_counts_as_absent(folder: Path, damage: str) -> None:
+    compiler(folder).compile(Source("main.cql", MAIN))
+    files = list(folder.glob("*.lib"))
+    assert len(files) == 2
+    whole = {file: file.read_bytes() for file in files}
+    for file, raw in whole.items():
+        file.write_bytes(DAMAGES[damage](raw))
+    assert total(compiler(folder).compile(Source("main.cql", MAIN))) == 16
+    assert {file: len(file.read_bytes()) for file in files} == {file: len(raw) for file, raw in whole.items()}
+
+
+def test_a_file_that_others_can_write_to_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler(folder).compile(Source("main.cql", MAIN))
     for file in folder.glob("*.lib"):
-        raw = file.read_bytes()
-        file.write_bytes(raw[:-7] if damage is None else damage)
+        assert file.stat().st_mode & 0o077 == 0
+        file.chmod(0o666)
+    names = compiled_anew(monkeypatch)
     assert total(compiler(folder).compile(Source("main.cql", MAIN))) == 16
+    assert set(names) == {"Common.cql", "main.cql"}
+
+
+def test_what_belongs_to_others_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler(folder).compile(Source("main.cql", MAIN))
+    names = compiled_anew(monkeypatch)
+    monkeypatch.setattr(cache_module.os, "getuid", lambda: 4_000_000)
+    assert total(compiler(folder).compile(Source("main.cql", MAIN))) == 16
+    assert "main.cql" in names
+
+
+def test_a_link_is_not_followed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler(folder).compile(Source("main.cql", MAIN))
+    for file in list(folder.glob("*.lib")):
+        file.rename(file.with_suffix(".moved"))
+        file.symlink_to(file.with_suffix(".moved"))
+    names = compiled_anew(monkeypatch)
+    assert total(compiler(folder).compile(Source("main.cql", MAIN))) == 16
+    assert set(names) == {"Common.cql", "main.cql"}
+
+
+def test_the_oldest_files_go_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "KEPT", 3)
+    for number in range(5):
+        compiler(folder).compile(Source("main.cql", MAIN.replace("3}", f"{number}}}")))
+    assert len(list(folder.iterdir())) == 3
+
+
+@pytest.mark.parametrize("change", ["engine", "version", "model", "options", "traced", "name"])
+def test_what_a_library_depends_on_is_in_its_key(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    model = ModelInfo("M", "1", "u", None, None, {}, "digest")
+    plain = CachingCompiler(model_infos=[model])
+    source = Source("main.cql", MAIN)
+    before = plain.key(source)
+    assert CachingCompiler(model_infos=[replace(model)]).key(source) == before
+    if change == "engine":
+        monkeypatch.setattr(cache_module, "engine_files", lambda: "other")
+    elif change == "version":
+        monkeypatch.setattr(cache_module, "__version__", "0.0.0")
+    other = {
+        "model": CachingCompiler(model_infos=[replace(model, digest="another")]),
+        "options": CachingCompiler(options=Options(list_demotion=True), model_infos=[model]),
+        "traced": CachingCompiler(model_infos=[model], traced=True),
+    }.get(change, plain)
+    assert other.key(Source("other.cql", MAIN) if change == "name" else source) != before
+
+
+def test_the_files_of_the_program_are_known_by_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "compiler").mkdir()
+    file = tmp_path / "compiler" / "parser.py"
+    file.write_text("a = 1\n")
+    monkeypatch.setattr(cache_module, "_ENGINE", tmp_path)
+    seen = []
+    for change in (lambda: None, lambda: os.utime(file, (1, 1)), lambda: file.write_text("a = 10\n")):
+        change()
+        engine_files.cache_clear()
+        seen.append(engine_files())
+    engine_files.cache_clear()
+    assert len(set(seen)) == 3
+
+
+def test_spans_of_a_kept_library_mean_the_text_at_hand(folder: Path) -> None:
+    text = "define Fails: singleton from { 1, 2 }\ndefine Old: timezone from @2024-01-01T00:00:00.000+01:00\n"
+    compiler(folder).compile(Source("main.cql", text))
+    source = Source("main.cql", text)
+    kept = compiler(folder).compile(source)
+    assert kept.source is source
+    assert [d.source is source for d in kept.diagnostics] == [True]
+    with pytest.raises(EvaluationError) as raised:
+        Loaded(kept).evaluate("Fails", Run())
+    assert raised.value.source is source and raised.value.define == "Fails"
+
+
+def _compile_and_evaluate(folder: str, barrier: Any, answers: Any) -> None:
+    barrier.wait()
+    for _ in range(8):
+        answers.put(total(compiler(Path(folder)).compile(Source("main.cql", MAIN))))
+        for file in list(Path(folder).glob("*.lib"))[:1]:
+            file.unlink(missing_ok=True)  # so that the others write it again
+
+
+def test_many_writers_at_once(folder: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, answers = context.Barrier(3), context.Queue()
+    writers = [context.Process(target=_compile_and_evaluate, args=(str(folder), barrier, answers)) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    found = [answers.get(timeout=120) for _ in range(24)]
+    for writer in writers:
+        writer.join()
+    assert found == [16] * 24 and [writer.exitcode for writer in writers] == [0, 0, 0]
+    assert list(folder.glob("*.part")) == []
+
+
+CRITERIA = Path(__file__).resolve().parents[2] / "criteria" / "flute" / "cql"
+
+
+def test_criteria_and_measures_are_compiled_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cache_module.VARIABLE, str(folder))
+    first = load_criteria(CRITERIA / "mr", libraries=[CRITERIA])
+    load_measure(CRITERIA / "FluteCriteria.cql")
+    assert list(folder.glob("*.lib"))
+    compiled = []
+    monkeypatch.setattr(Compiler, "compile_once", lambda self, source: compiled.append(source.name))
+    again = load_criteria(CRITERIA / "mr", libraries=[CRITERIA])
+    load_measure(CRITERIA / "FluteCriteria.cql")
+    assert compiled == []
+    assert [rule.code.compiled.text for r in again.rules for rule in r.walk() if rule.code is not None] == [
+        rule.code.compiled.text for r in first.rules for rule in r.walk() if rule.code is not None
+    ]
+    assert [str(d) for d in again.diagnostics] == [str(d) for d in first.diagnostics]
+
+
+def test_commands_use_the_cache_unless_it_is_off(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library = str(CRITERIA / "FluteCriteria.cql")
+    assert main(["compile", library]) == 0
+    assert not folder.exists()
+    monkeypatch.setenv(cache_module.VARIABLE, str(folder))
+    assert main(["compile", library]) == 0
+    kept = sorted(folder.glob("*.lib"))
+    assert kept
+    assert main(["cql", "1 + 1", "--library", library]) == 0
+    assert sorted(folder.glob("*.lib")) == kept  # one expression is not worth keeping
+    assert "2  (Integer)" in capsys.readouterr().out
 
 
 def test_a_folder_that_others_can_write_to_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import EvaluationError, Source
+from engine.algebra.diagnostic import DiagnosticError, EvaluationError, Source
 from engine.algebra.interval import Interval
 from engine.algebra.operators.table import OPERATORS
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
 from engine.compiler.cql.runtime import Run
 from engine.compiler.fhirpath import compile_fhirpath
+from engine.compiler.fhirpath_parser import parse as parse_fhirpath
 
 NOW = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
 RANGE = "months between @2024 and @2024-03"  # from -9 to 2
@@ -159,6 +160,38 @@ def test_what_holds_for_every_value_of_a_range(text: str, expected: object) -> N
     assert value(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("points", "interval", "expected"),
+    [
+        (
+            "@2024-03-01, @2024-03, @2024, @2024-12-31, null",
+            "Interval[@2024-02-01, @2024-12-31)",
+            [True, True, None, False, None],
+        ),
+        ("@2024-02-01, @2024-01-31", "Interval[@2024-02-01, @2024-12-31)", [True, False]),
+        (
+            "@2024-02-01T00:00:00.0+01:00, @2024-02-01T00:00:00.0, @2024-02, @2025",
+            "Interval(@2024-01-31T23:00:00.0, @2024-12-31T00:00:00.0]",
+            [False, True, True, False],
+        ),
+        ("@2024-03-01, @2024-02", "Interval[@2024-02, @2024-12]", [True, True]),
+        (f"1, 5, 10, {RANGE}, null", "Interval(1, 10]", [False, True, True, None, None]),
+        (f"{RANGE}, -9", "Interval[-9, 2]", [True, True]),
+        ("7L, 8L", "Interval[1L, 8L)", [True, False]),
+        ("1.5, 9.9, 10.0", "Interval[1.5, 9.9]", [True, True, False]),
+    ],
+)
+def test_membership_in_an_interval_of_literals(points: str, interval: str, expected: list[object]) -> None:
+    assert value(f"({{ {points} }}) X return all X in {interval}") == expected
+    assert value(f"({{ {points} }}) X return all {interval} contains X") == expected
+    assert value(f"({{ {interval} }}) I return ({{ {points} }}) X return all X in I") == [expected]  # not inline
+
+
+def test_an_interval_that_is_none_fails_where_it_is_evaluated() -> None:
+    assert value("if false then 3 in Interval[5, 2] else true") is True
+    assert failure("3 in Interval[5, 2]") == "invalid-interval"
+
+
 @pytest.mark.parametrize("text", ["Time(-1, 5)", "Time(23, -5)", "Time(23, 5, -1)", "Time(23, 5, 1, 1000)", "Time(24)"])
 def test_times_that_are_none(text: str) -> None:
     assert failure(text) == "invalid-date"
@@ -210,3 +243,15 @@ def test_parts_of_a_datetime_in_both_languages() -> None:
     assert str(value("time from @2024-01-01T10:30")) == "10:30"
     assert str(value("date from @2024-01")) == "2024-01"
     assert [str(x.value) for x in compile_fhirpath("@2024-01-01T10:30.timeOf()").evaluate({})] == ["10:30"]
+
+
+@pytest.mark.parametrize("text", ["a or or b", "@T01:00 + hours", "'1 day'.toQuantity() = day", "mod", "1 + div"])
+def test_a_keyword_begins_no_fhirpath_expression(text: str) -> None:
+    with pytest.raises(DiagnosticError) as raised:
+        compile_fhirpath(text)
+    assert raised.value.diagnostics[0].code == "syntax-operand"
+
+
+@pytest.mark.parametrize("text", ["text.div", "`day` = 1", "a.mod.contains", "is(Patient)", "5 days"])
+def test_a_keyword_is_a_path_element_behind_a_dot(text: str) -> None:
+    assert parse_fhirpath(Source("path", text)) is not None

@@ -63,7 +63,8 @@ def compared(text: str, seed: int | None = None) -> bool:
         marked = outcome(lambda name=name: traced.evaluate(name, runs[1]), definition.type)  # type: ignore[misc]
         plain = outcome(lambda name=name: strict.define(name), definition.type)  # type: ignore[misc]
         place = (seed, name, text, emitted, plain)
-        assert emitted[0] != "error" or emitted[1] not in FAULTS, (place, loaded.compiled.text)
+        assert emitted[1] not in FAULTS, (place, loaded.compiled.text)
+        assert marked[1] not in FAULTS, (place, marked, traced.compiled.text)
         if plain[0] == "value":
             assert emitted == plain, (place, loaded.compiled.text)
             assert marked[0] == "error" or marked == plain, (place, marked, traced.compiled.text)

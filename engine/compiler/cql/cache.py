@@ -1,38 +1,96 @@
 """Compiled libraries on disk, so that the next process need not compile them again.
 
 A cached library holds the emitted text and its Python code as marshalled by this very Python; it is found by a hash of everything that it
-depends on. Files are pickles: only such as this program wrote, in a folder that belongs to the user alone, are read. A file that is broken
-or of another origin counts as absent.
+depends on: its text, the options, the data models, and the files of this program (their sizes and times). Files are pickles: only such as
+this program wrote, which belong to the user and which nobody else can write to, are read. A file that is broken or of another origin counts
+as absent. `FHIR_ELIGIBILITY_CACHE` names another folder, or is `off`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import marshal
 import os
 import pickle
 import stat
 import sys
 import tempfile
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from engine.algebra.diagnostic import Source
-from engine.compiler.cql.compiled import Compiled, Compiler
+from engine.artifacts.models.modelinfo import ModelInfo
+from engine.compiler.cql.compiled import Compiled, Compiler, Finder
+from engine.compiler.cql.library import Options
 from engine.compiler.cql.scope import HELPERS
 from engine.version import __version__
 
 VARIABLE = "FHIR_ELIGIBILITY_CACHE"
-_FORMAT = 2
+KEPT = 500  # files; the oldest go first
+_FORMAT = 4
+_ENGINE = Path(__file__).resolve().parents[2]
+_PARTS = ("algebra", "artifacts", "compiler")
 
 
 def default_folder() -> Path | None:
-    """The folder that `FHIR_ELIGIBILITY_CACHE` names, else one in the user's cache; None where it is `off`."""
+    """The folder that `FHIR_ELIGIBILITY_CACHE` names, else one in the user's cache; None where it is `off`, or there is no home."""
     named = os.environ.get(VARIABLE)
     if named is not None:
         return None if named in ("", "off", "0") else Path(named)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "fhir-eligibility" / "cql"
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return Path(home) / "fhir-eligibility" / "cql"
+
+
+@lru_cache(maxsize=1)
+def engine_files() -> str:
+    """A hash of the names, sizes and times of the files that make a library what it is when it is compiled."""
+    found = []
+    for part in _PARTS:
+        for path in sorted((_ENGINE / part).rglob("*")):
+            if path.suffix in (".py", ".json"):
+                known = path.stat()
+                found.append((str(path.relative_to(_ENGINE)), known.st_size, known.st_mtime_ns))
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
+def caching_compiler(
+    find: Finder | None = None,
+    options: Options | None = None,
+    model_infos: Iterable[ModelInfo] = (),
+    *,
+    traced: bool = False,
+) -> CachingCompiler:
+    """A compiler that keeps what it compiles where the environment says."""
+    found = CachingCompiler(find, options, model_infos, traced=traced)
+    found.folder = default_folder()
+    return found
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves the library's own source out: it is at hand where the library is read again, and its identity matters."""
+
+    def __init__(self, stream: io.BytesIO, source: Source) -> None:
+        super().__init__(stream, protocol=5)
+        self.source = source
+
+    def persistent_id(self, obj: Any) -> str | None:
+        return "source" if obj is self.source else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, stream: io.BytesIO, source: Source) -> None:
+        super().__init__(stream)
+        self.source = source
+
+    def persistent_load(self, pid: str) -> Source:
+        return self.source
 
 
 class CachingCompiler(Compiler):
@@ -45,7 +103,7 @@ class CachingCompiler(Compiler):
         key = self.key(source)
         found = self.load(key, source)
         if found is None:
-            found = super().compile(source)
+            found = self.compile_once(source)
             found.compile_code()
             self.store(key, found)
         return found
@@ -55,6 +113,7 @@ class CachingCompiler(Compiler):
         parts = (
             _FORMAT,
             __version__,
+            engine_files(),
             sys.version,
             importlib.util.MAGIC_NUMBER,
             self.traced,
@@ -71,11 +130,11 @@ class CachingCompiler(Compiler):
         if self.folder is None or not _trusted(self.folder):
             return None
         try:
-            raw = (self.folder / f"{key}.lib").read_bytes()
+            raw = _read(self.folder / f"{key}.lib")
             digest, body = raw[:32], raw[32:]
             if hashlib.sha256(body).digest() != digest:
                 return None
-            library, code, includes = pickle.loads(body)
+            library, code, includes = _Unpickler(io.BytesIO(body), source).load()
             if not isinstance(library, Compiled):
                 return None
             for alias, name, version, fingerprint in includes:
@@ -111,17 +170,24 @@ class CachingCompiler(Compiler):
         ]
         kept, library.includes = library.includes, {}
         try:
-            body = pickle.dumps((library, marshal.dumps(library.code), includes), protocol=5)
+            stream = io.BytesIO()
+            _Pickler(stream, library.source).dump((library, marshal.dumps(library.code), includes))
+            body = stream.getvalue()
         finally:
             library.includes = kept
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not _trusted(folder):
                 return
-            handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(hashlib.sha256(body).digest() + body)
-            os.replace(name, folder / f"{key}.lib")
+            handle, name = tempfile.mkstemp(dir=folder, suffix=".part")  # readable by the user alone
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(hashlib.sha256(body).digest() + body)
+                os.replace(name, folder / f"{key}.lib")
+            except BaseException:
+                os.unlink(name)
+                raise
+            _prune(folder)
         except OSError:
             return
 
@@ -136,12 +202,32 @@ def fingerprint_of(library: Compiled) -> str:
     return hashlib.sha256(repr(texts).encode()).hexdigest()
 
 
+def _read(path: Path) -> bytes:
+    """A file of the cache. Raises OSError, also for one that is not the user's, or that others can write to."""
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
+        if not _safe(os.fstat(file.fileno())):
+            raise PermissionError(f"{path} is not the user's alone")
+        return file.read()
+
+
+def _prune(folder: Path) -> None:
+    """Delete the oldest files beyond those that are kept, and what writers that were killed have left."""
+    files = sorted(
+        ((entry.stat().st_mtime, entry.path) for entry in os.scandir(folder) if entry.is_file()), reverse=True
+    )
+    for _, path in files[KEPT:]:
+        os.unlink(path)
+
+
 def _trusted(folder: Path) -> bool:
     """Whether a folder belongs to the user, and nobody else can write into it."""
     try:
-        found = folder.stat()
+        return _safe(folder.stat())
     except OSError:
         return False
+
+
+def _safe(found: os.stat_result) -> bool:
     if not hasattr(os, "getuid"):
         return True
     return found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -18,7 +18,7 @@ from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationErr
 from engine.algebra.operators.registry import OverloadReference
 from engine.artifacts.models import load_model
 from engine.artifacts.models.modelinfo import ModelInfo
-from engine.compiler.cql import emit_fhir, emit_logic, emit_nodes, emit_queries
+from engine.compiler.cql import emit_fhir, emit_logic, emit_membership, emit_nodes, emit_queries
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.elm_reader import is_elm, read_elm
 from engine.compiler.cql.emitter import CqlEmitter, Site, identifier
@@ -33,7 +33,7 @@ from engine.compiler.cql.types import ANY, Type
 from engine.compiler.cql.uses import Uses, uses_of
 from engine.compiler.program import offset_of, position_of, positioned
 
-_REGISTERED = (emit_fhir, emit_logic, emit_nodes, emit_queries)
+_REGISTERED = (emit_fhir, emit_logic, emit_membership, emit_nodes, emit_queries)
 _DEPTH = 20_000
 PRECISION = 46
 
@@ -161,6 +161,10 @@ class Compiler:
 
     def compile(self, source: Source) -> Compiled:
         """A library from its text. Raises DiagnosticError with all that is wrong in it, errors first."""
+        return self.compile_once(source)
+
+    def compile_once(self, source: Source) -> Compiled:
+        """The same for a text that is not worth keeping; what it includes may be kept."""
         with deep_recursion():
             return self.compile_tree(*read(source))
 

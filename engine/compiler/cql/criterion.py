@@ -15,7 +15,8 @@ from engine.artifacts.libraries import LibraryStore, LibraryText
 from engine.artifacts.records import ExpressionSource, ParameterValue
 from engine.compiler import syntax as s
 from engine.compiler.cql import types as t
-from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
+from engine.compiler.cql.cache import caching_compiler
+from engine.compiler.cql.compiled import Compiled, Loaded
 from engine.compiler.cql.growth import CONSTANT, FALLS, GROWS, UNKNOWN
 from engine.compiler.cql.parameters import GivenParameter, bind_parameters, unknown_names
 from engine.compiler.cql.parser import parse_expression
@@ -44,6 +45,7 @@ class CqlCode:
     given: tuple[GivenParameter, ...] = ()
     _loaded: Loaded | None = None
     _reads: dict[str, DataRequirement] | None = None
+    _clauses: dict[tuple[int, int], str] = field(default_factory=dict)
 
     @property
     def loaded(self) -> Loaded:
@@ -73,9 +75,13 @@ class CqlCode:
         """The author's text of a clause of a filter."""
         if site < 0:
             return "code"
-        source, found = self.loaded.sites[site]
-        span = found.clauses[clause] if 0 <= clause < len(found.clauses) else found.span
-        return self.text[:120] if span is None else " ".join(source.text[span.start : span.end].split())
+        known = self._clauses.get((site, clause))
+        if known is None:
+            source, found = self.loaded.sites[site]
+            span = found.clauses[clause] if 0 <= clause < len(found.clauses) else found.span
+            known = self.text[:120] if span is None else " ".join(source.text[span.start : span.end].split())
+            self._clauses[site, clause] = known
+        return known
 
     def inside(self, site: int, doubt_site: int, doubt_clause: int) -> bool:
         """Whether a comparison stands inside a clause of a filter."""
@@ -152,7 +158,7 @@ class CqlCriteria:
         self.fhir_version = fhir_version
         self.parameters = tuple(parameters)
         self.known_parameters: set[str] = set()
-        self._compiler = Compiler(store.find, model_infos=store.models, traced=True)
+        self._compiler = caching_compiler(store.find, model_infos=store.models, traced=True)
         self._compiled: dict[int, Compiled | DiagnosticError] = {}
 
     def code(self, expression: ExpressionSource, place: str) -> tuple[CqlCode, tuple[Diagnostic, ...]]:

@@ -90,10 +90,10 @@ def _interval(e: E, node: Node) -> str:
     closed = node.attrs["low_closed"], node.attrs["high_closed"]
     text = f"Interval({low}, {high}, {closed[0]}, {closed[1]}, {point_name(node.result)!r})"
     bounds = [o.attrs["value"] for o in node.operands[:2] if o.kind == "Literal"]
-    return e.once_a_call(text) if len(bounds) == 2 and _in_order(*bounds) else text
+    return e.once_a_call(text) if len(bounds) == 2 and in_order(*bounds) else text
 
 
-def _in_order(low: Any, high: Any) -> bool:
+def in_order(low: Any, high: Any) -> bool:
     """Whether two literals bound an interval: one that is none fails where it is evaluated, if it is."""
     try:
         return low.__class__ is high.__class__ and p.less(low, high) is True

@@ -55,7 +55,7 @@ _COMPARISONS = frozenset("Equal NotEqual Less LessOrEqual Greater GreaterOrEqual
 _REPORTED = _COMPARISONS | frozenset(
     "In Contains ProperIn ProperContains Includes IncludedIn ProperIncludes ProperIncludedIn Before After SameAs SameOrBefore "
     "SameOrAfter Overlaps OverlapsBefore OverlapsAfter Meets MeetsBefore MeetsAfter Starts Ends "
-    "InValueSet AnyInValueSet InCodeSystem Subsumes SubsumedBy".split()
+    "InValueSet AnyInValueSet InCodeSystem AnyInCodeSystem Subsumes SubsumedBy".split()
 )
 _LONGEST = 160
 # Kinds that can fail on good data: each stands in a line of its own, so that an error tells its place.
@@ -303,36 +303,38 @@ class CqlEmitter(ModuleText):
             operands[index] = self.temp(operands[index])
         if any(operands[index] == "None" for index in optional):
             return "None"
+        reported = self.traced and node.kind in _REPORTED and self.nullable(node)
+        if reported:
+            operands = [self.temp(operand) for operand in operands]
+        given = operands
         if node.kind not in TAKE_RANGES:
-            operands = [
+            given = [
                 text if self.certain(o) or text == "None" else f"certain({text}, {node.kind!r})"
                 for text, o in zip(operands, node.operands, strict=True)
             ]
-        if overload.inline is not None:
-            call = str(overload.inline.format(*operands))
+        inline = INLINE.get(node.kind)
+        short = inline(self, node, given) if inline is not None else None
+        if short is not None:
+            call = short
+        elif overload.inline is not None:
+            call = str(overload.inline.format(*given))
         else:
-            arguments = ["ev", *operands] if overload.context else list(operands)
+            arguments = ["ev", *given] if overload.context else list(given)
             if overload.precise and node.attrs.get("precision") is not None:
                 arguments.append(repr(node.attrs["precision"]))
             call = f"{self.overload(overload)}({', '.join(arguments)})"
-        if not optional:
-            return self.reported(node, operands, call)
-        missing = " or ".join(f"{operands[index]} is None" for index in dict.fromkeys(optional))
-        return self.reported(node, operands, f"(None if {missing} else {call})")
+        if optional:
+            missing = " or ".join(f"{operands[index]} is None" for index in dict.fromkeys(optional))
+            call = f"(None if {missing} else {call})"
+        return self.reported(node, operands, call) if reported else call
 
     def reported(self, node: Node, operands: list[str], call: str) -> str:
         """In traced code a comparison without an answer tells its operands."""
-        if not self.traced or node.kind not in _REPORTED or not self.nullable(node):
-            return call
-        names = [self.temp(operand) for operand in operands]
-        for name, operand in zip(names, operands, strict=True):
-            if name != operand:
-                call = call.replace(operand, name)
         out = self.name()
         self.emit(f"{out} = {call}")
         site = self.site("comparison", node.span, [operand.span for operand in node.operands])
         with self.block(f"if {out} is None:"):
-            self.emit(f"ev.unknown({site}, {names[0]}, {names[1]})")
+            self.emit(f"ev.unknown({site}, {operands[0]}, {operands[1]})")
         return out
 
     # -- what is known of a node before it runs
@@ -459,6 +461,7 @@ def _identifier(name: str) -> str:
 
 identifier = _identifier
 VALUES: dict[str, Callable[[CqlEmitter, Node], str]] = {}
+INLINE: dict[str, Callable[[CqlEmitter, Node, list[str]], str | None]] = {}
 EACH: dict[str, Callable[[CqlEmitter, Node, Body], bool]] = {}
 LOOPS: dict[str, Callable[[CqlEmitter, Node], int]] = {}
 

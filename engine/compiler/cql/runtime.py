@@ -472,6 +472,9 @@ def sort_rows(rows: list[Any], keys: Iterable[tuple[Callable[[Any], Any] | None,
 
 
 NAMES: dict[str, Any] = {
+    "Date": Date,
+    "DateTime": DateTime,
+    "Decimal": Decimal,
     "Interval": Interval,
     "certain": p.certain,
     "Long": Long,

@@ -14,6 +14,7 @@ import msgspec
 
 from engine.data.dicomweb.client import Client, shown
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
+from engine.data.dicomweb.uids import safe_uid
 
 JSON = "application/dicom+json"
 ACCEPT = "application/dicom+json, application/json;q=0.8"
@@ -87,7 +88,7 @@ def find_series(client: Client, base: str, uids: Sequence[str], count: int | Non
     matches = [] if one else [(STUDY, ",".join(uids))]
     for row in _paged(client, path, matches, [MODALITY, DESCRIPTION, SERIES_INSTANCES], SERIES, count):
         study, series = text_of(row, STUDY) or one, text_of(row, SERIES)
-        if study is not None and series is not None:
+        if study is not None and series is not None and safe_uid(series):
             modality, description = text_of(row, MODALITY), text_of(row, DESCRIPTION)
             yield HeldSeries(study, series, modality, description, number_of(row, SERIES_INSTANCES))
 
@@ -106,7 +107,7 @@ def find_instances(
         path, matches = f"{base}/instances", [(STUDY, ",".join(uids))]
     for row in _paged(client, path, matches, [NUMBER], INSTANCE, count):
         study, owner, uid = text_of(row, STUDY) or one, text_of(row, SERIES) or series, text_of(row, INSTANCE)
-        if study is not None and owner is not None and uid is not None:
+        if study is not None and owner is not None and uid is not None and safe_uid(uid):
             yield HeldInstance(study, owner, uid, number_of(row, NUMBER))
 
 

@@ -1,0 +1,226 @@
+"""WADO-RS: instances of a series as files, and rendered pictures (PS3.18 section 10.4).
+
+A file takes its name only when it is whole and its UIDs were read from it: nothing is ever half there, or under the wrong name.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from engine.data.dicomweb.access import pydicom_module
+from engine.data.dicomweb.client import Client, shown
+from engine.data.dicomweb.failure import ArchiveFailure, Cause
+from engine.data.dicomweb.multipart import MultipartReader, PartEnd, PartStart, media_type
+from engine.data.dicomweb.uids import safe_uid
+
+ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+SIGNATURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
+MAX_PICTURE = 64 << 20
+STALE = 3600.0
+_TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "PatientID")
+
+
+@dataclass(frozen=True, slots=True)
+class FileUids:
+    """What a DICOM file says of itself."""
+
+    study: str
+    series: str
+    instance: str
+    sop_class: str
+    patient_id: str
+
+
+@dataclass(slots=True)
+class Retrieved:
+    """What one answer brought: new files, what was there already, what was rejected and why, and whether the server said it was all."""
+
+    files: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    size: int = 0
+    partial: bool = False
+
+
+class NotDicom(ValueError):
+    """A file is no DICOM file (PS3.10), or lacks a UID."""
+
+
+def uids_of(path: Path) -> FileUids:
+    """The UIDs of a DICOM file. Raises NotDicom."""
+    pydicom = pydicom_module()
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*_TAGS, "SOPClassUID"])
+        meta = str(getattr(dataset.file_meta, "MediaStorageSOPInstanceUID", "") or "")
+        study, series, instance, patient = (_text(dataset, name) for name in _TAGS)
+        sop_class = _text(dataset, "SOPClassUID")
+    except Exception as error:  # pydicom raises many kinds for what is no DICOM
+        raise NotDicom(f"no DICOM file ({type(error).__name__})") from None
+    for name, value in (("Study Instance UID", study), ("Series Instance UID", series), ("SOP Instance UID", instance)):
+        if not safe_uid(value):
+            raise NotDicom(f"the file has no {name}" if not value else f"the file's {name} is no UID")
+    if meta and meta != instance:
+        raise NotDicom(f"the file's header names instance {meta}, its data {instance}")
+    return FileUids(study, series, instance, sop_class, patient)
+
+
+def _text(dataset: Any, name: str) -> str:
+    value = dataset.get(name)
+    return "" if value is None else str(value).strip(" \x00")
+
+
+def retrieve(
+    client: Client,
+    url: str,
+    folder: Path,
+    *,
+    study: str,
+    series: str,
+    found: Retrieved,
+    refuse: Callable[[FileUids], str | None] = lambda uids: None,
+) -> None:
+    """Retrieve the instances at a URL (of a series, or one instance) into files `<SOP Instance UID>.dcm` of a folder.
+
+    Whatever is of another study or series, or that `refuse` gives a reason against, is rejected. `found` is told of all that came. Raises
+    ArchiveFailure; what came whole before that stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+
+    def check(part: Path) -> str | None:
+        """The name of a file that may stay, None where it was rejected."""
+        try:
+            uids = uids_of(part)
+        except NotDicom as error:
+            found.rejected.append(str(error))
+            return None
+        if (uids.study, uids.series) != (study, series):
+            found.rejected.append(f"instance {uids.instance} is of series {uids.series} of study {uids.study}")
+            return None
+        why = refuse(uids)
+        if why is not None:
+            found.rejected.append(f"instance {uids.instance}: {why}")
+            return None
+        return uids.instance
+
+    with client.open(url, ACCEPT) as response:
+        found.partial = found.partial or response.status == 206
+        kind, parameters = media_type(response.headers.get("Content-Type", ""))
+        chunks = client.chunks(response, url)
+        if kind == "multipart/related" and parameters.get("boundary"):
+            _parts(chunks, parameters["boundary"], folder, check, found, shown(url))
+        elif kind in ("application/dicom", "application/octet-stream"):
+            framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+            found.notes.append(f"one part as {kind} where multipart/related was asked for")
+            _single(chunks, framed, folder, check, found, shown(url))
+        else:
+            message = f"{shown(url)}: {kind or 'no content type'} instead of DICOM"
+            raise ArchiveFailure(Cause.MALFORMED_ANSWER, message, response.status)
+
+
+Check = Callable[[Path], str | None]
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a download that was killed left behind; what is younger may be another's that is under way."""
+    for part in folder.glob(".*.part"):
+        try:
+            if time.time() - part.stat().st_mtime > STALE:
+                part.unlink()
+        except FileNotFoundError:
+            continue
+
+
+def _parts(chunks: Iterator[bytes], boundary: str, folder: Path, check: Check, found: Retrieved, where: str) -> None:
+    reader = MultipartReader(boundary)
+    with _Incoming(folder, check, found) as incoming:
+        for chunk in chunks:
+            for event in reader.feed(chunk):
+                if isinstance(event, PartStart):
+                    incoming.begin()
+                elif isinstance(event, PartEnd):
+                    incoming.end()
+                else:
+                    incoming.write(event)
+        reader.finish(where)
+
+
+def _single(chunks: Iterator[bytes], framed: bool, folder: Path, check: Check, found: Retrieved, where: str) -> None:
+    if not framed:
+        message = f"{where}: an answer in one part that does not tell its length cannot be known to be whole"
+        raise ArchiveFailure(Cause.MALFORMED_ANSWER, message)
+    with _Incoming(folder, check, found) as incoming:
+        incoming.begin()
+        for chunk in chunks:
+            incoming.write(chunk)
+        incoming.end()
+
+
+class _Incoming:
+    """The part that is being received: a hidden file that takes its name when it is whole and checked."""
+
+    def __init__(self, folder: Path, check: Check, found: Retrieved) -> None:
+        self.folder, self.check, self.found = folder, check, found
+        self._path: Path | None = None
+        self._stream: IO[bytes] | None = None
+        self._size = 0
+
+    def __enter__(self) -> _Incoming:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._discard()
+
+    def begin(self) -> None:
+        self._discard()
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=self.folder)
+        self._path, self._stream, self._size = Path(name), os.fdopen(handle, "wb"), 0
+
+    def write(self, chunk: bytes) -> None:
+        if self._stream is not None:
+            self._stream.write(chunk)
+            self._size += len(chunk)
+
+    def end(self) -> None:
+        if self._stream is None or self._path is None:
+            return
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        self._stream = None
+        name = self.check(self._path)
+        target = self.folder / f"{name}.dcm"
+        if name is not None and not target.exists():
+            self._path.chmod(0o644)
+            os.replace(self._path, target)
+            self.found.files.append(name)
+            self.found.size += self._size
+        self._discard()
+
+    def _discard(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        self._path = self._stream = None
+
+
+def rendered(client: Client, url: str, kind: str) -> bytes:
+    """A picture (image/png or image/jpeg) at a `rendered` address. Raises ArchiveFailure, also where it is none."""
+    with client.open(url, kind) as response:
+        parts, size = [], 0
+        for chunk in client.chunks(response, url):
+            size += len(chunk)
+            if size > MAX_PICTURE:
+                raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"{shown(url)}: the picture is larger than 64 MiB")
+            parts.append(chunk)
+    picture = b"".join(parts)
+    if not picture.startswith(SIGNATURES[kind]):
+        raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"{shown(url)}: the answer is no {kind}")
+    return picture

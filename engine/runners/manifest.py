@@ -1,0 +1,110 @@
+"""`eligibility imaging manifest`: the UIDs of a run's images for other programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Any
+
+from engine.output.atomic import AtomicFile
+from engine.output.checks import NAME as ARCHIVE
+from engine.output.checks import read_holdings
+from engine.output.manifest import COLUMNS, ManifestStudy, imaging_selections, reference_list, rows_of
+from engine.output.summary import safe
+from engine.runners.images import Places, fhir_version_of, run_folder, studies_of
+
+HELD = ("present", "mismatch")
+TITLE = "Images that met the criteria"
+
+
+@dataclass(slots=True)
+class ManifestResult:
+    """What was written: studies, series and instances, and studies without a UID, which no list of UIDs can name."""
+
+    studies: int = 0
+    series: int = 0
+    instances: int = 0
+    unidentified: int = 0
+    left_out: int = 0
+
+
+def manifest(run: Path, out: Path, *, everything: bool = False, held: bool = False) -> ManifestResult:
+    """Write images.csv, studies.txt, series.txt, and imaging-selections.ndjson (R5) or lists.ndjson (R4, R4B) into `out`.
+
+    Of included patients what met their criteria, with `everything` all that verdicts name. `held` leaves out what `imaging verify` did not
+    find present. Raises FileNotFoundError and ValueError for a folder that is no run, or where `held` is asked for before verifying.
+    """
+    folder = run_folder(run)
+    states = _states(folder, held)
+    r5 = fhir_version_of(folder) == "r5"
+    result = ManifestResult()
+    with ExitStack() as files:
+
+        def open_file(name: str) -> IO[str]:
+            stream: Any = files.enter_context(AtomicFile(out / name)).stream
+            return stream  # type: ignore[no-any-return]
+
+        rows = csv.writer(open_file("images.csv"), lineterminator="\r\n")
+        rows.writerow(COLUMNS)
+        studies_list, series_list = open_file("studies.txt"), open_file("series.txt")
+        resources = open_file("imaging-selections.ndjson" if r5 else "lists.ndjson")
+        written: set[tuple[str, str]] = set()
+        for patient, group in groupby(_studies(folder, everything, states), key=lambda study: study.patient):
+            chosen = []
+            for study in group:
+                if held and study.held not in HELD:
+                    result.left_out += 1
+                    continue
+                chosen.append(study)
+                rows.writerows([[safe(cell) for cell in row] for row in rows_of(study)])
+                _count(study, result, studies_list, series_list, written)
+                for resource in imaging_selections(study) if r5 else ():
+                    resources.write(json.dumps(resource, ensure_ascii=False) + "\n")
+            if chosen and not r5:
+                resources.write(json.dumps(reference_list(patient, chosen, TITLE), ensure_ascii=False) + "\n")
+    return result
+
+
+def _states(folder: Path, needed: bool) -> dict[tuple[str, str], str]:
+    path = folder / ARCHIVE
+    if not path.is_file():
+        if needed:
+            raise ValueError(
+                f"{folder} holds no {ARCHIVE}: run `eligibility imaging verify` first, or leave --held out"
+            )
+        return {}
+    return {(h.patient, h.study or h.resource): str(h.state) for h in read_holdings(path)}
+
+
+def _studies(folder: Path, everything: bool, states: dict[tuple[str, str], str]) -> Iterator[ManifestStudy]:
+    for study in studies_of(folder, Places(), included=not everything):
+        expected = study.expected
+        held = states.get((expected.patient, expected.study or expected.resource))
+        yield ManifestStudy(expected.patient, tuple(study.links), held)
+
+
+def _count(
+    study: ManifestStudy,
+    result: ManifestResult,
+    studies_list: IO[str],
+    series_list: IO[str],
+    written: set[tuple[str, str]],
+) -> None:
+    result.studies += 1
+    if study.study is None:
+        result.unidentified += 1
+        return
+    if ("", study.study) not in written:
+        written.add(("", study.study))
+        studies_list.write(study.study + "\n")
+    for series in study.series:
+        result.series += 1
+        result.instances += len(series.instances)
+        if series.uid is not None and (study.study, series.uid) not in written:
+            written.add((study.study, series.uid))
+            series_list.write(series.uid + "\n")
