@@ -189,6 +189,7 @@ def cql_command(options: argparse.Namespace) -> int:
         print(rendered(error), file=sys.stderr)
         return ERRORS
     _say(answer.warnings)
+    _messages(session)
     if options.show == "python":
         sys.stdout.write(answer.compiled.text)
     print(_shown(answer, options.json))
@@ -199,6 +200,13 @@ def _shown(answer: Answer, plain: bool) -> str:
     if plain:
         return json.dumps(as_json(answer.value), ensure_ascii=False, default=str)
     return f"{text_of(answer.value)}  ({answer.type})"
+
+
+def _messages(session: Session) -> None:
+    """What Message said while expressions were evaluated, each once."""
+    for message in dict.fromkeys(session.messages):
+        print(message, file=sys.stderr)
+    session.messages.clear()
 
 
 def _every_define(session: Session, options: argparse.Namespace) -> int:
@@ -220,6 +228,7 @@ def _every_define(session: Session, options: argparse.Namespace) -> int:
         values[define.name] = as_json(value)
         if not options.json:
             print(f"{define.name}: {text_of(value)}")
+    _messages(session)
     if options.json:
         print(json.dumps(values, indent=2, ensure_ascii=False, default=str))
     return status

@@ -18,6 +18,7 @@ from engine.compiler.cql.compiled import Compiled, Compiler, Loaded, check_param
 from engine.compiler.cql.criterion import defaults_of, moved
 from engine.compiler.cql.library import Options
 from engine.compiler.cql.parameters import bind_parameters, unknown_names
+from engine.compiler.cql.printing import text_of
 from engine.compiler.cql.runtime import Patient, Run
 from engine.compiler.cql.types import Type
 from engine.compiler.cql.value_sets import required_value_sets
@@ -63,6 +64,7 @@ class Session:
     options: Options = field(default_factory=Options)
     parameters: dict[tuple[str, str], Any] = field(default_factory=dict)
     given: tuple[ParameterValue, ...] = ()
+    messages: list[str] = field(default_factory=list)
     definitions: dict[str, str] = field(default_factory=dict)
     value_sets: Codes = field(default_factory=lambda: NO_CODES)
 
@@ -131,9 +133,14 @@ class Session:
             raise
         return name
 
+    def message(self, severity: str, code: Any, text: Any, source: Any) -> None:
+        """Take a message that an expression gives (CQL: Message); those of the severity Error end the evaluation instead."""
+        shown = f"{severity.lower()}: {code}: {text}" if code else f"{severity.lower()}: {text}"
+        self.messages.append(f"{shown} ({text_of(source)})")
+
     def environment(self, compiled: Compiled) -> Run:
         """A fresh environment for a library: the patient where there is one. Raises DiagnosticError for a value of another type."""
-        run = Run(self.now, self.timezone, self.parameters, value_sets=self.value_sets)
+        run = Run(self.now, self.timezone, self.parameters, self.message, value_sets=self.value_sets)
         problems: list[Diagnostic] = []
         version = self.subject.version if self.subject is not None else "r4"
         listed = (*self.given, *defaults_of(compiled, self.store))

@@ -37,6 +37,7 @@ from engine.compiler.cql import fhir_values as fhir
 from engine.compiler.cql.instances import fhir_instance, json_of, new_instance
 from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.types import ChoiceType, IntervalType, ListType, Named, TupleType, Type
+from engine.compiler.cql.untraced import Untraced
 from engine.compiler.membership import NO_CODES, Codes, Membership
 from engine.compiler.runtime import box
 
@@ -55,7 +56,7 @@ class Failed:
         self.traceback = error.__traceback__
 
 
-class Run:
+class Run(Untraced):
     """What all patients of a run share: the request's clock and offset, parameters, definitions without a patient."""
 
     def __init__(
@@ -150,8 +151,13 @@ class Run:
     subject: Any = None
 
     def retrieve(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
-        """The resources that a retrieve asks for. Raises EvaluationError `no-data`, since there is no patient here."""
-        raise EvaluationError("no-data", f"[{spec.resource_type}] asks for a patient's data, and there is none")
+        """The resources that a retrieve asks for. Raises EvaluationError `no-patient`, since there is none here."""
+        message = f"[{spec.resource_type}] stands in no patient's context, so that it asks for the data of all patients; data is read one patient at a time"
+        raise EvaluationError("no-patient", f"{message}: put the define below 'context Patient'")
+
+    def bare(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
+        """As `retrieve`, for rows that no filter tries."""
+        return self.retrieve(spec, codes)
 
     def in_value_set(self, code: Any, value_set: ValueSet) -> bool | None:
         """Whether a code, a code of a concept, or a text is in a value set; None where that cannot be told."""
