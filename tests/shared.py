@@ -33,3 +33,9 @@ def reported(case_id: str) -> dict[str, Any]:
     """One case of the public bug reports."""
     shared("bugs", "reported-cases.json")
     return json.loads(json.dumps(_cases()[case_id], default=float))  # type: ignore[no-any-return]
+
+
+def reported_ids(language: str) -> list[str]:
+    """The ids of the public bug reports about a language."""
+    shared("bugs", "reported-cases.json")
+    return [name for name, case in _cases().items() if case["language"] == language]

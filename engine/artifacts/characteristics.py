@@ -36,8 +36,8 @@ CQF_EXPRESSION = "http://hl7.org/fhir/StructureDefinition/cqf-expression"
 class CharacteristicReader:
     """Reads the characteristics of one resource. `locate` tells where a path stands; `warn` takes code, message, path."""
 
-    def __init__(self, libraries: tuple[str, ...], locate: Locate, warn: Warn) -> None:
-        self.libraries = libraries
+    def __init__(self, around: v.Surroundings, locate: Locate, warn: Warn) -> None:
+        self.around = around
         self.locate = locate
         self.warn = warn
 
@@ -50,8 +50,8 @@ class CharacteristicReader:
 
     def _evidence_variable(self, item: Json, path: Path, number: str) -> Criterion:
         item = _with_backports(item)
-        libraries = v.libraries_of(item) + self.libraries
-        definition, also = self._definition(item, path, number, libraries)
+        around = self.around.within(item, "the characteristic")
+        definition, also = self._definition(item, path, number, around)
         return Criterion(
             id=str(item.get("linkId") or item.get("id") or number),
             title=_short(item.get("description")),
@@ -66,16 +66,16 @@ class CharacteristicReader:
         )
 
     def _definition(
-        self, item: Json, path: Path, number: str, libraries: tuple[str, ...]
+        self, item: Json, path: Path, number: str, around: v.Surroundings
     ) -> tuple[Definition, ExpressionSource | None]:
         expression = None
         if "definitionExpression" in item:
-            expression = v.expression(item["definitionExpression"], libraries)
+            expression = v.expression(item["definitionExpression"], around)
         found: list[Definition] = []
         if "definitionByCombination" in item:
             found.append(self._combination(item["definitionByCombination"], path, number))
         if "definitionByTypeAndValue" in item:
-            found.append(_type_and_value(item["definitionByTypeAndValue"], libraries))
+            found.append(_type_and_value(item["definitionByTypeAndValue"], around))
         if "definitionReference" in item:
             target = v.reference(item["definitionReference"])
             found.append(ArtifactDefinition(reference=target or ""))
@@ -126,14 +126,14 @@ class CharacteristicReader:
 
     def _group(self, item: Json, path: Path, number: str) -> Criterion:
         item = _with_ebm_extensions(item)
-        libraries = v.libraries_of(item) + self.libraries
+        around = self.around.within(item, "the characteristic")
         title = item.get("description") or _label(item.get("code"))
         return Criterion(
             id=str(item.get("linkId") or item.get("id") or number),
             title=_short(title),
             description=item.get("description"),
             exclude=item.get("exclude") is True,
-            definition=_group_definition(item, libraries),
+            definition=_group_definition(item, around),
             instances=_amount(item, "instances"),
             duration=_amount(item, "duration"),
             timing=_timing(item),
@@ -141,12 +141,12 @@ class CharacteristicReader:
         )
 
 
-def group_expressions(resource: Json, libraries: tuple[str, ...], locate: Locate) -> tuple[Criterion, ...]:
+def group_expressions(resource: Json, around: v.Surroundings, locate: Locate) -> tuple[Criterion, ...]:
     """Criteria of a Group that is defined by an expression as a whole (extension characteristicExpression)."""
     out = []
     for index, extension in enumerate(resource.get("extension") or ()):
         if extension.get("url") in (CHARACTERISTIC_EXPRESSION, CQF_EXPRESSION) and "valueExpression" in extension:
-            source = v.expression(extension["valueExpression"], libraries)
+            source = v.expression(extension["valueExpression"], around)
             out.append(
                 Criterion(
                     id=f"expression-{index + 1}",
@@ -158,8 +158,8 @@ def group_expressions(resource: Json, libraries: tuple[str, ...], locate: Locate
     return tuple(out)
 
 
-def _group_definition(item: Json, libraries: tuple[str, ...]) -> Definition:
-    value = v.value_of(item, libraries=libraries)
+def _group_definition(item: Json, around: v.Surroundings) -> Definition:
+    value = v.value_of(item, around=around)
     if value is not None and value.kind == "expression" and value.expression is not None:
         return ExpressionDefinition(expression=value.expression)
     if value is not None and value.kind == "reference":
@@ -176,9 +176,9 @@ def _group_definition(item: Json, libraries: tuple[str, ...]) -> Definition:
     )
 
 
-def _type_and_value(data: Json, libraries: tuple[str, ...]) -> Definition:
+def _type_and_value(data: Json, around: v.Surroundings) -> Definition:
     kind = v.concept(data.get("type"))
-    value = v.value_of(data, libraries=libraries)
+    value = v.value_of(data, around=around)
     if value is not None and value.kind == "id" and value.id:
         return LinkDefinition(link_id=value.id)
     if value is not None and value.kind == "reference":

@@ -18,6 +18,8 @@ import msgspec
 
 from engine.algebra.diagnostic import Diagnostic, Source
 from engine.artifacts.models.modelinfo import ModelInfo, read_model_info
+from engine.artifacts.parameters import library_defaults
+from engine.artifacts.records import ParameterValue
 
 _COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 _QUOTED = r'(?:"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`|[A-Za-z_][\w]*)'
@@ -28,13 +30,17 @@ ELM_TYPES = ("application/elm+json",)
 
 @dataclass(frozen=True, slots=True)
 class LibraryText:
-    """One CQL library: its text, and what the FHIR resource that carries it says of it (None for a bare file)."""
+    """One CQL library: its text, and what the FHIR resource that carries it says of it (None for a bare file).
+
+    `defaults` are values that the resource gives for parameters (`cqf-defaultValue` in Library.parameter).
+    """
 
     name: str | None
     version: str | None
     source: Source
     url: str | None = None
     resource_version: str | None = None
+    defaults: tuple[ParameterValue, ...] = ()
 
 
 @dataclass(slots=True)
@@ -116,12 +122,14 @@ class LibraryStore:
         """A library text; name and version come from its first line, else from the resource."""
         name, version = header(source.text)
         resource = resource or {}
+        name_ = name or resource.get("name")
         found = LibraryText(
-            name or resource.get("name"),
+            name_,
             version if name else resource.get("version"),
             source,
             resource.get("url"),
             resource.get("version"),
+            library_defaults(resource, name_),
         )
         self.add(found, resource.get("id"))
         return found

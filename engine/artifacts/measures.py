@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic
-from engine.artifacts.records import Record
+from engine.artifacts.parameters import extension_values
+from engine.artifacts.records import ParameterValue, Record
 
 Json = dict[str, Any]
 _CQFM = "http://hl7.org/fhir/us/cqfmeasures/StructureDefinition/cqfm-"
@@ -58,6 +59,7 @@ class Measure(Record):
     end: str | None = None
     groups: tuple[Group, ...] = ()
     supplemental: tuple[Supplemental, ...] = ()
+    parameters: tuple[ParameterValue, ...] = ()
 
     @property
     def key(self) -> str:
@@ -95,8 +97,19 @@ def read_measure(resource: Json, place: str) -> tuple[Measure, tuple[Diagnostic,
         end=period.get("end"),
         groups=tuple(groups),
         supplemental=tuple(supplemental),
+        parameters=_parameters(resource, place, found),
     )
     return measure, tuple(found)
+
+
+def _parameters(resource: Json, place: str, found: list[Diagnostic]) -> tuple[ParameterValue, ...]:
+    def find(reference: str) -> Json | None:
+        return next((r for r in resource.get("contained") or () if f"#{r.get('id')}" == reference), None)
+
+    def warn(code: str, message: str) -> None:
+        found.append(Diagnostic(code, message, "warning", location=place))
+
+    return extension_values(resource, "the measure", find, warn)
 
 
 def _group(
@@ -139,9 +152,31 @@ def _group(
         id=str(item.get("id") or f"group-{number}"),
         scoring=own,
         basis=str(kind),
-        populations=tuple(populations),
+        populations=tuple(_referring(populations, own, where, found)),
         stratifiers=tuple(stratifiers),
     )
+
+
+def _referring(populations: list[Population], scoring: str, place: str, found: list[Diagnostic]) -> list[Population]:
+    """Populations whose observations refer to one of them: where a reference names none, to the one that the scoring observes.
+
+    A ratio observes its denominator and its numerator; two observations stand for them in the order of the populations.
+    """
+    observed = ("measure-population",) if scoring == "continuous-variable" else ("denominator", "numerator")
+    sources = [p for p in populations if p.code in observed]
+    ids = {p.id for p in populations}
+    out = list(populations)
+    lost = [i for i, p in enumerate(out) if p.code == "measure-observation" and p.reference not in ids]
+    for number, index in enumerate(lost):
+        own = out[index]
+        meant = sources[number].id if len(lost) == len(sources) else sources[0].id if len(sources) == 1 else None
+        if own.reference is not None:
+            message = f"the observation {own.id!r} refers to {own.reference!r}, which is no population of its group"
+            message += f"; it is taken to observe {meant!r}" if meant else ""
+            found.append(Diagnostic("measure", message, "warning", location=place))
+        if meant is not None:
+            out[index] = own.model_copy(update={"reference": meant})
+    return out
 
 
 def _define(criteria: Any, place: str, found: list[Diagnostic]) -> str | None:

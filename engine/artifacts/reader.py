@@ -113,7 +113,7 @@ class _Reader:
         self.add(data, str(path), text, ())
         if given and not any(e.resource.get("resourceType") in CRITERIA_TYPES for e in self.entries[before:]):
             kind = data.get("resourceType") if isinstance(data, dict) else None
-            if kind not in ("Library", "ValueSet", "CodeSystem", "Measure"):
+            if kind not in ("Library", "ValueSet", "CodeSystem", "Measure", "Parameters"):
                 hint = "criteria stand in EvidenceVariable, Group or ResearchStudy resources, or bundles of them"
                 self.report(
                     "no-criteria",
@@ -187,7 +187,6 @@ class _Reader:
             return self._cache[key]
         resource = entry.resource
         kind = str(resource.get("resourceType"))
-        libraries = v.libraries_of(resource)
 
         def locate(path: KeyPath) -> Location:
             return self.locate(entry, path)
@@ -195,7 +194,13 @@ class _Reader:
         def warn(code: str, message: str, path: KeyPath) -> None:
             self.report(code, message, entry, path, warning=True)
 
-        reader = CharacteristicReader(libraries, locate, warn)
+        def resource_of(reference: str) -> dict[str, Any] | None:
+            target = self.find(reference, entry)
+            return None if target is None else target.resource
+
+        around = v.Surroundings(find=resource_of, warn=lambda code, message: warn(code, message, ()))
+        around = around.within(resource, "the artifact")
+        reader = CharacteristicReader(around, locate, warn)
         items = resource.get("characteristic")
         items = items if isinstance(items, list) else []
         if kind == "EvidenceVariable":
@@ -203,7 +208,7 @@ class _Reader:
             if not criteria:
                 criteria = self.by_group(entry)
         else:
-            criteria = group_expressions(resource, libraries, locate) + reader.group(items, ("characteristic",))
+            criteria = group_expressions(resource, around, locate) + reader.group(items, ("characteristic",))
         combination, threshold = _combination(resource)
         criteria = tuple(self.resolved(criterion, entry, (*stack, key)) for criterion in criteria)
         found = Artifact(

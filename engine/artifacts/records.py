@@ -75,14 +75,29 @@ class PeriodValue(Record):
     end: str | None = None
 
 
+class ParameterValue(Record):
+    """A value for a parameter of CQL libraries, as FHIR writes it.
+
+    `entries` are elements with a `value[x]`, a `resource` or `part`s: several are a list, none gives no value. `type` is the FHIR type that a
+    ParameterDefinition tells, `origin` says where the value comes from. With `library` it is for that library alone.
+    """
+
+    name: str
+    entries: tuple[dict[str, Any], ...]
+    type: str | None = None
+    origin: str
+    library: str | None = None
+
+
 class ExpressionSource(Record):
-    """A FHIR Expression: its text and language, and the libraries that its names may stand in."""
+    """A FHIR Expression: its text and language, the libraries that its names may stand in, and values for parameters, the nearest first."""
 
     language: str | None = None
     text: str | None = None
     name: str | None = None
     reference: str | None = None
     libraries: tuple[str, ...] = ()
+    parameters: tuple[ParameterValue, ...] = ()
     description: str | None = None
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from engine.artifacts.parameters import extension_values
 from engine.artifacts.records import (
     CodeFilter,
     Coding,
@@ -12,6 +15,7 @@ from engine.artifacts.records import (
     DataRequirementDefinition,
     DateFilter,
     ExpressionSource,
+    ParameterValue,
     PeriodValue,
     QuantityValue,
     RangeValue,
@@ -87,20 +91,53 @@ def libraries_of(data: Json) -> tuple[str, ...]:
     )
 
 
-def expression(data: Any, libraries: tuple[str, ...] = ()) -> ExpressionSource:
+def _nothing(reference: str) -> Json | None:
+    return None
+
+
+def _silent(code: str, message: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What extensions say for the expressions below them, the nearest first: libraries, and values for parameters.
+
+    `find` gives the resource that a reference of the artifact means, `warn` takes a code and a message.
+    """
+
+    libraries: tuple[str, ...] = ()
+    parameters: tuple[ParameterValue, ...] = ()
+    find: Callable[[str], Json | None] = _nothing
+    warn: Callable[[str, str], None] = _silent
+
+    def within(self, data: Json, place: str) -> Surroundings:
+        """The surroundings inside an element (`place` names it in messages)."""
+        if not data.get("extension"):
+            return self
+        parameters = extension_values(data, place, self.find, self.warn)
+        return replace(self, libraries=libraries_of(data) + self.libraries, parameters=parameters + self.parameters)
+
+
+NOWHERE = Surroundings()
+
+
+def expression(data: Any, around: Surroundings = NOWHERE) -> ExpressionSource:
     """An Expression."""
     data = data if isinstance(data, dict) else {}
+    around = around.within(data, "the expression")
     return ExpressionSource(
         language=data.get("language"),
         text=data.get("expression"),
         name=data.get("name"),
         reference=data.get("reference"),
-        libraries=libraries_of(data) + libraries,
+        libraries=around.libraries,
+        parameters=around.parameters,
         description=data.get("description"),
     )
 
 
-def value_of(data: Json, prefix: str = "value", libraries: tuple[str, ...] = ()) -> Value | None:
+def value_of(data: Json, prefix: str = "value", around: Surroundings = NOWHERE) -> Value | None:
     """The choice element that starts with `prefix`."""
     for key, content in data.items():
         if not key.startswith(prefix) or content is None or not key[len(prefix) :][:1].isupper():
@@ -121,7 +158,7 @@ def value_of(data: Json, prefix: str = "value", libraries: tuple[str, ...] = ())
         if kind == "Reference":
             return Value(kind="reference", reference=reference(content))
         if kind == "Expression":
-            return Value(kind="expression", expression=expression(content, libraries))
+            return Value(kind="expression", expression=expression(content, around))
         if kind in ("Uri", "Url", "Canonical"):
             return Value(kind="uri", uri=str(content))
         if kind in ("Id", "String"):

@@ -223,8 +223,12 @@ def _cql(code: CqlCode, types: dict[str, _Type], codes: Codes, model: Model) -> 
             else:
                 found.codes.update(wanted or ())
                 found.codes.update(one.code for one in retrieval.codes if one.code)
-            if spec.negated:
+            if spec.negated or spec.target:
                 found.selective = False
+            if spec.target:
+                found.elements.update((_element_of(model, spec.resource_type, spec.referenced[0]), "contained"))
+                types.setdefault(spec.target, _Type()).elements.add("code")
+                types[spec.target].selective = False
         for owner, path in uses.elements:
             root = owner.partition(".")[0]
             if root in model.resource_types:

@@ -5,7 +5,7 @@ This is what evaluation runs and what `eligibility check` shows. A rule set pick
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ from engine.compiler.forms.base import Form, NotComputable, Selection
 from engine.compiler.forms.coded import coded_form, selections_of
 from engine.compiler.program import Program
 from engine.compiler.requirements import DataRequirement, requirements
-from engine.compiler.simplify import monotone, simplify
+from engine.compiler.simplify import by_number, monotone, simplify
 
 Combination = Literal["all-of", "any-of", "at-least", "at-most", "except-subset"]
 _COMBINATIONS: dict[str, Combination] = {
@@ -58,6 +58,7 @@ class Code:
     program: Program
     boolean: bool
     monotone: bool
+    by_number: bool = False
     _function: Callable[..., Any] | None = None
     _reads: dict[str, DataRequirement] | None = None
     _clauses: dict[tuple[int, int], str] = field(default_factory=dict)
@@ -112,10 +113,10 @@ class Code:
         return self._reads
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.text, self.node, self.program, self.boolean, self.monotone
+        return self.text, self.node, self.program, self.boolean, self.monotone, self.by_number
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.text, self.node, self.program, self.boolean, self.monotone = state
+        self.text, self.node, self.program, self.boolean, self.monotone, self.by_number = state
         self._function = None
         self._reads = None
         self._clauses = {}
@@ -185,6 +186,14 @@ class RuleSet:
         return merged
 
 
+def cql_codes(rule_sets: Iterable[RuleSet]) -> Iterator[CqlCode]:
+    """The criteria in CQL of some rule sets."""
+    for rule_set in rule_sets:
+        for rule in rule_set.walk():
+            if isinstance(rule.code, CqlCode):
+                yield rule.code
+
+
 def compile_code(
     text: str, model: Model, *, name: str, variables: Mapping[str, str] | None = None, lenient: bool = False
 ) -> tuple[Code, tuple[Diagnostic, ...]]:
@@ -205,7 +214,7 @@ def compile_code(
         emitter.sites,
     )
     boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
-    return Code(text, node, program, boolean, monotone(node)), found
+    return Code(text, node, program, boolean, monotone(node), by_number(node)), found
 
 
 @dataclass(slots=True)

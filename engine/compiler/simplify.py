@@ -167,9 +167,24 @@ _MONOTONE = frozenset(
 )
 
 
+_COMPARISONS = frozenset(("Equal", "NotEqual", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"))
+
+
 def monotone(node: Node) -> bool:
     """Whether keeping more rows of the filters in a condition can only turn its answer to true."""
     return _monotone(node)[1]
+
+
+def by_number(node: Node) -> bool:
+    """Whether an answer depends only on how many of the doubtful rows are kept: it compares the number of rows of one filter."""
+    if node.kind not in _COMPARISONS or len(node.operands) != 2:
+        return False
+    counts = [operand for operand in node.operands if operand.kind == "Count"]
+    rest = [operand for operand in node.operands if operand.kind != "Count"]
+    if len(counts) != 1 or any(_monotone(operand)[0] for operand in rest):
+        return False
+    (filtered,) = counts[0].operands
+    return filtered.kind == "Filter" and not any(_monotone(operand)[0] for operand in filtered.operands)
 
 
 def _monotone(node: Node) -> tuple[bool, bool]:

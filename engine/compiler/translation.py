@@ -413,6 +413,17 @@ class Translator(Coercions):
     def dynamic(self, source: Node, name: str, types: tuple[str, ...], many: bool, span: Span) -> Node:
         return Node("DynamicProperty", (self.box(source),), {"path": name, "lenient": self.lenient}, types, many, span)
 
+    def below(self, source: Node, name: str) -> str | None:
+        """The element of a complex type whose type has an element of that name: codings hold the codes of a CodeableConcept."""
+        for type_name in source.types[:5]:
+            namespace, _, short = type_name.partition(".")
+            if namespace != "FHIR" or self.model.kind(short) == "resource":
+                continue
+            for element in self.model.elements(short).values():
+                if any(self.model.element(kind, name) is not None for kind in element.types if kind != "Extension"):
+                    return element.name
+        return None
+
     def unknown_element(self, source: Node, name: str, span: Span) -> Abort:
         owner = describe(source).removeprefix("a collection of ")
         message = f"unknown element {name!r} on {owner} ({self.model.version.upper()})"
@@ -422,4 +433,7 @@ class Translator(Coercions):
             if namespace == "FHIR":
                 suggestions += [x for x in self.model.suggest(short, name) if x not in suggestions]
         hint = f"did you mean {' or '.join(f'`{x}`' for x in suggestions[:3])}?" if suggestions else None
+        below = self.below(source, name)
+        if below is not None:
+            hint = f"{owner} holds it in `{below}`: write {below}.{name}, or {below}.where({name} = ...)"
         return self.fail("unknown-element", message, span, hint)

@@ -29,7 +29,7 @@ from engine.version import __version__
 Absent = Literal["default", "unknown", "not-met"]
 AnyCode = Code | CqlCode
 LACKING = ("missing-valueset", "incomplete-valueset", "missing-codesystem")
-EXHAUSTIVE = 5
+EXHAUSTIVE = 6
 WORLDS = 64
 _NO_DOUBTS: dict[int, Doubt] = {}
 _NOWHERE: frozenset[int] = frozenset()
@@ -158,20 +158,28 @@ class Evaluator:
     ) -> None:
         """Run the criterion with doubtful rows kept; if that changes the answer, it is unknown.
 
-        Where keeping more rows can only turn the answer to true, keeping all of them decides. A run that fails with a row
+        Where keeping more rows moves the answer one way only, keeping all of them decides. A run that fails with a row
         kept counts as a change. Where there are more worlds than can be tried, the answer is unknown.
         """
         patient = environment.compartment.patient
+        if code.monotone:
+            trace = environment.begin(None)
+            try:
+                changed = truth(code, code.run(environment, patient)) is not outcome.value
+            except EvaluationError:
+                changed = True
+            doubts.update({key: doubt for key, doubt in trace.doubts.items() if key not in doubts})
+            if changed:
+                self.undecided(code, doubts, trace, outcome, frozenset(doubts))
+            return
         tried: set[frozenset[DoubtKey]] = {frozenset()}
-        queue = _choices(list(doubts), code.monotone)
+        queue = _choices(list(doubts))
         while queue:
             keep = queue.pop(0)
             if keep in tried:
                 continue
             if len(tried) > WORLDS:
-                self.undecided(code, doubts, environment.trace_of_run, outcome, keep)
-                outcome.detail = f"{len(doubts)} rows cannot be decided, too many to try every way: {outcome.detail}"
-                return
+                break
             tried.add(keep)
             trace = environment.begin(keep)
             try:
@@ -184,7 +192,10 @@ class Evaluator:
             fresh = {key: doubt for key, doubt in trace.doubts.items() if key not in doubts}
             if fresh:
                 doubts.update(fresh)
-                queue.extend(_choices(list(doubts), code.monotone))
+                queue.extend(_choices(list(doubts)))
+        if queue or (len(doubts) > EXHAUSTIVE and not code.by_number):
+            self.undecided(code, doubts, environment.trace_of_run, outcome, frozenset(doubts))
+            outcome.detail = f"{len(doubts)} rows cannot be decided, too many to try every way: {outcome.detail}"
 
     def undecided(
         self,
@@ -200,7 +211,7 @@ class Evaluator:
         clause = code.clause(doubt.site, doubt.clause)
         row = reference_of(doubt.row)
         if doubt.why is not None:
-            outcome.reason, outcome.detail = "missing-valueset", f"{row}: {doubt.why}"
+            outcome.reason, outcome.detail = doubt.reason, f"{row}: {doubt.why}"
             return
         if doubt.site == CODE_SITE:
             outcome.reason = "missing-value"
@@ -328,11 +339,9 @@ def _is_resource(row: Any) -> bool:
     return row.__class__ is dict and "resourceType" in row
 
 
-def _choices(keys: list[DoubtKey], monotone: bool) -> list[frozenset[DoubtKey]]:
-    """Which doubts to keep: all; unless that settles it every number of them, each alone, all but one; few: every combination."""
+def _choices(keys: list[DoubtKey]) -> list[frozenset[DoubtKey]]:
+    """Which doubts to keep: all, every number of them, each alone, all but one; of few every combination."""
     everything = frozenset(keys)
-    if monotone:
-        return [everything]
     out = [everything, *(frozenset((key,)) for key in keys[:1])]
     out.extend(frozenset(keys[:size]) for size in range(2, len(keys)))
     out.extend(frozenset((key,)) for key in keys[1:])

@@ -37,6 +37,7 @@ class Doubt:
     clause: int
     code: str | None = None
     why: str | None = None
+    reason: str = "missing-valueset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,9 @@ class PatientEnvironment(Environment):
         self._keep = keep
         return self.trace_of_run
 
-    def for_cql(self) -> CqlPatient:
+    def for_cql(self, parameters: Mapping[tuple[str, str], Any] | None = None) -> CqlPatient:
         """This patient as CQL sees it; definitions are evaluated anew, so that each criterion has its own trace."""
-        return CqlPatient(self.run, self)
+        return CqlPatient(self.run.with_parameters(parameters or {}), self)
 
     # -- called by emitted code
 
@@ -237,6 +238,15 @@ class CqlPatient(Patient):
     def unsure(self, resource: Any, why: str) -> bool:
         """A code of which the value set does not tell: a doubt about the row."""
         return self._doubt(Doubt(CODE_SITE, resource, 0, why=why))
+
+    def referred(self, reference: str, holder: Any) -> Any:
+        """The resource that a reference means as it stands in its holder."""
+        return self.compartment.resolve(reference, holder)
+
+    def unresolved(self, resource: Any, reference: str) -> bool:
+        """A code that stands in a resource that is not among the data: a doubt about the row."""
+        why = f"its code stands in {reference}, which is not among the data"
+        return self._doubt(Doubt(CODE_SITE, resource, 0, why=why, reason="unresolved-reference"))
 
     def untold(self, *values: Any) -> bool | None:
         """A question about code systems without an answer: unknown, and reported where it is asked."""

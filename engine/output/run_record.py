@@ -51,6 +51,15 @@ class Resources(Record):
     blank: int = Field(description="of these, blank ones")
 
 
+class UsedParameter(Record):
+    """A value that a parameter of a CQL library had, other than the default of the library."""
+
+    library: str
+    name: str
+    value: str = Field(description="as CQL writes it")
+    origin: str = Field(description="`given to the run`, the Parameters file, or the extension that it comes from")
+
+
 class RunRecord(Record):
     """One run of `eligibility screen`."""
 
@@ -65,6 +74,7 @@ class RunRecord(Record):
     criteria: list[InputFile]
     data: list[InputFile]
     value_sets: list[UsedValueSet] = Field(default_factory=list)
+    parameters: list[UsedParameter] = Field(default_factory=list)
     resources: Resources | None = Field(None, description="what became of the resources of files")
     patients: int
     problems: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from engine.algebra.diagnostic import Diagnostic
 from engine.artifacts.libraries import load_libraries
 from engine.artifacts.models import load_model
 from engine.artifacts.reader import ArtifactSet, load_artifacts
+from engine.artifacts.records import ParameterValue
 from engine.compiler.cql.criterion import CqlCriteria
+from engine.compiler.cql.parameters import unknown_names
 from engine.compiler.rules import RuleSet, compile_artifact
 from engine.data.terminology import Terminology
 from engine.data.terminology_check import check_value_sets
@@ -44,6 +46,7 @@ def load_criteria(
     valuesets: Iterable[PathLike] = (),
     allow_missing_valuesets: bool = False,
     terminology_options: TerminologyOptions | None = None,
+    parameters: Sequence[ParameterValue] = (),
 ) -> Criteria:
     """Read and compile the eligibility criteria in files, folders and bundles.
 
@@ -51,13 +54,14 @@ def load_criteria(
     the *patients* ('r4', 'r4b', 'r5'; default R4): the paths in expressions mean its elements. `variables` declares FHIRPath
     environment variables with their types. CQL libraries are looked for among `paths` and `libraries`,
     value sets there, in `valuesets`, and where `terminology_options` say (a manifest, a server); one that is missing is an error, with
-    `allow_missing_valuesets` a warning. Problems are in `diagnostics`; nothing raises but a path that does not exist
+    `allow_missing_valuesets` a warning. `parameters` are values for parameters of the CQL, from a Parameters resource; they go before
+    those of the artifacts. Problems are in `diagnostics`; nothing raises but a path that does not exist
     (FileNotFoundError), an unknown version, or terminology options that mean nothing (ValueError).
     """
     model = load_model(fhir_version or "r4")
     found = load_artifacts(list(paths))
     store = load_libraries([*paths, *libraries])
-    cql = CqlCriteria(store, model.version)
+    cql = CqlCriteria(store, model.version, parameters)
     rules = []
     terminology = open_terminology([*paths, *libraries, *valuesets], terminology_options)
     diagnostics = [*found.diagnostics, *store.diagnostics, *terminology.diagnostics]
@@ -72,5 +76,6 @@ def load_criteria(
                 needed = rule.code.value_sets()
                 rule.diagnostics += tuple(check_value_sets(needed, terminology, allow_missing_valuesets, rule.location))
             diagnostics.extend(rule.diagnostics)
+    diagnostics += unknown_names(parameters, cql.known_parameters, "", "error")
     terminology.close()
     return Criteria(tuple(rules), tuple(diagnostics), model.version, found, terminology)

@@ -45,6 +45,9 @@ def followed_types(rules: Iterable[RuleSet], model: Model) -> frozenset[str] | N
             out.add("Endpoint")  # where the images of the evidence are
         for rule in rule_set.walk():
             for code in (rule.code, rule.presence):
+                if isinstance(code, CqlCode):
+                    for _, uses in code.compiled.reached([code.define]):
+                        out |= {r.spec.target for r in uses.retrievals if r.spec.target}
                 if not isinstance(code, Code):
                     continue
                 for node in code.node.walk():

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.compiler.cql.compiled import check_parameters
-from engine.compiler.cql.criterion import CqlCode
-from engine.compiler.rules import RuleSet
+from engine.compiler.cql.parameters import check_given
+from engine.compiler.rules import RuleSet, cql_codes
 from engine.data.bulk.records import Position
 from engine.data.compartment import Compartment
 from engine.evaluation.evaluator import Evaluator, Options
@@ -36,10 +35,7 @@ class Judge:
     """Judges patients by some rule sets."""
 
     def __init__(self, rule_sets: Sequence[RuleSet], options: Options) -> None:
-        for rule_set in rule_sets:
-            for rule in rule_set.walk():
-                if isinstance(rule.code, CqlCode):
-                    check_parameters(rule.code.compiled, options.parameters)
+        check_given((code.compiled for code in cql_codes(rule_sets)), options.parameters)
         self.options = options
         self.evaluators = [Evaluator(rule_set, options) for rule_set in rule_sets]
         self._buffer = io.StringIO(newline="")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,11 @@ from engine.algebra.temporal import DateTime
 from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
 from engine.artifacts.measures import Group, Measure, Population, read_measure
 from engine.artifacts.models import load_model
+from engine.artifacts.records import ParameterValue
 from engine.compiler.cql.cache import caching_compiler
-from engine.compiler.cql.compiled import Compiled, Loaded, check_parameters
+from engine.compiler.cql.compiled import Compiled, Loaded
+from engine.compiler.cql.criterion import defaults_of
+from engine.compiler.cql.parameters import NO_PARAMETERS, BoundParameters, bind_parameters, check_given, unknown_names
 from engine.compiler.cql.runtime import Patient, Run
 from engine.compiler.cql.types import BOOLEAN
 from engine.compiler.cql.value_sets import required_value_sets
@@ -41,6 +44,7 @@ class LoadedMeasure:
     compiled: Compiled
     terminology: Terminology
     diagnostics: tuple[Diagnostic, ...] = ()
+    parameters: BoundParameters = NO_PARAMETERS
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -66,6 +70,8 @@ def load_measure(
     valuesets: Iterable[PathLike] = (),
     allow_missing_valuesets: bool = False,
     terminology_options: TerminologyOptions | None = None,
+    parameters: Sequence[ParameterValue] = (),
+    fhir_version: str = "r4",
 ) -> LoadedMeasure:
     """A Measure or a Library from a file, compiled; terminology as in `load_criteria`. Raises FileNotFoundError, ValueError, and DiagnosticError for its CQL."""
     file = Path(path)
@@ -80,11 +86,20 @@ def load_measure(
     terminology = open_terminology([*valuesets, *libraries, file.parent], terminology_options)
     diagnostics = [*found, *store.diagnostics, *terminology.diagnostics, *compiled.diagnostics]
     diagnostics += _unknown_defines(measure, compiled, str(file))
+    bound = bind_parameters(
+        compiled,
+        (*parameters, *measure.parameters, *defaults_of(compiled, store)),
+        fhir_version,
+        str(file),
+        diagnostics,
+    )
+    diagnostics += unknown_names(parameters, bound.known, "", "error")
+    diagnostics += unknown_names(measure.parameters, bound.known, str(file), "warning")
     diagnostics += check_value_sets(
         required_value_sets(compiled, compiled.defines), terminology, allow_missing_valuesets
     )
     terminology.close()
-    return LoadedMeasure(measure, compiled, terminology, tuple(diagnostics))
+    return LoadedMeasure(measure, compiled, terminology, tuple(diagnostics), bound)
 
 
 def _measure(file: Path) -> tuple[Measure | None, tuple[Diagnostic, ...]]:
@@ -147,7 +162,11 @@ def _unknown_defines(measure: Measure, compiled: Compiled, place: str) -> Iterat
 
 
 def period_of(loaded: LoadedMeasure, options: MeasureOptions) -> tuple[str, str] | None:
-    """The measurement period: as given, else the measure's effective period."""
+    """The measurement period: as given by dates or as a parameter, else the measure's effective period."""
+    values = {**loaded.parameters.values, **options.parameters}
+    given = [value for (_, name), value in reversed(values.items()) if name == PERIOD and isinstance(value, Interval)]
+    if options.period is None and given and given[0].low is not None and given[0].high is not None:
+        return str(given[0].low), str(given[0].high)
     if options.period is not None:
         return options.period
     measure = loaded.measure
@@ -158,17 +177,18 @@ def run_of(loaded: LoadedMeasure, options: MeasureOptions, value_sets: Codes | N
     """The environment that all patients share. Raises ValueError for a parameter that no library has."""
     parameters = dict(options.parameters)
     period = period_of(loaded, options)
+    check_given([loaded.compiled], parameters)
     known = {name for library in loaded.compiled.closure() for name in library.parameters}
-    for _, name in parameters:
-        if name not in known:
-            raise ValueError(f"no library has a parameter {name!r}; there are {', '.join(sorted(known)) or 'none'}")
-    if period is not None and PERIOD in known and not any(name == PERIOD for _, name in parameters):
-        parameters["", PERIOD] = measurement_period(*period)
-    check_parameters(loaded.compiled, parameters)
+    told = any(name == PERIOD for _, name in (*parameters, *loaded.parameters.values))
+    if period is not None and PERIOD in known and (options.period is not None or not told):
+        if not any(name == PERIOD for _, name in parameters):
+            parameters["", PERIOD] = measurement_period(*period)
+    check_given([loaded.compiled], parameters)
     terminology = value_sets if value_sets is not None else loaded.terminology
-    return Run(
+    run = Run(
         options.now, options.timezone, parameters, value_sets=terminology, ignore_profiles=options.ignore_profiles
     )
+    return run.with_parameters(loaded.parameters.values)
 
 
 def measurement_period(start: str, end: str) -> Interval:

@@ -17,7 +17,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from engine.compiler.cql.parameters import used_parameters
 from engine.compiler.reading import ReadPlan, reading_plan
+from engine.compiler.rules import cql_codes
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import PACKED, ExportReader, files_to_read
 from engine.data.compartment import Compartment
@@ -29,7 +31,7 @@ from engine.output.atomic import AtomicFile, write_text
 from engine.output.fhir_group import group_of
 from engine.output.lines import line_of
 from engine.output.parquet import require_parquet, write_parquet
-from engine.output.run_record import ArtifactCounts, InputFile, Resources, RunRecord, UsedValueSet
+from engine.output.run_record import ArtifactCounts, InputFile, Resources, RunRecord, UsedParameter, UsedValueSet
 from engine.runners.bulk import BulkRun, Counts, Progress, in_place
 from engine.runners.collector import relaxed
 from engine.runners.criteria import Criteria, PathLike
@@ -170,6 +172,7 @@ def _run(
         fhir_version=criteria.fhir_version,
         options=_recorded(options),
         value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
+        parameters=_parameters(criteria, options),
         criteria=input_files(criteria_paths),
         data=input_files(data, options.hash_data or sum(map(_size, files_of(data))) <= HASHED),
         resources=None
@@ -271,7 +274,7 @@ def _large(
     memory = options.memory or machine_memory() // 4
     problems: list[Problem] = []
     files = files_to_read(paths, problems.append)
-    fingerprint = _fingerprint(criteria_paths, files, options)
+    fingerprint = _fingerprint(criteria, criteria_paths, files, options)
     if options.resume and workspace.exists():
         state = workspace.state()
         changed = [name for name, value in fingerprint.items() if state.fingerprint.get(name) != value]
@@ -304,11 +307,15 @@ def _large(
     )
 
 
-def _fingerprint(criteria_paths: Sequence[PathLike], files: Sequence[str], options: RunOptions) -> dict[str, str]:
+def _fingerprint(
+    criteria: Criteria, criteria_paths: Sequence[PathLike], files: Sequence[str], options: RunOptions
+) -> dict[str, str]:
     """What must be the same for a run to be resumed, by what it is called in a message."""
     settings = _recorded(options)
+    used = [found.model_dump_json() for found in _parameters(criteria, options)]
     return {
         "engine": __version__,
+        "parameters": _digest(used),
         "criteria": _digest((found.path, found.sha256) for found in input_files(criteria_paths)),
         "options": _digest([(name, str(settings[name])) for name in sorted(settings)] + [("now", str(options.now))]),
         "data": _digest((path, _size(Path(path)), Path(path).stat().st_mtime_ns) for path in files),
@@ -358,6 +365,15 @@ def _recorded(options: RunOptions) -> dict[str, str | bool | int | list[str] | N
         "require_images": options.images is not None,
         **options.terminology,
     }
+
+
+def _parameters(criteria: Criteria, options: RunOptions) -> list[UsedParameter]:
+    found = dict.fromkeys(
+        given
+        for code in cql_codes(criteria.rules)
+        for given in used_parameters(code.compiled, options.parameters, code.given)
+    )
+    return [UsedParameter(**asdict(given)) for given in found]
 
 
 def _text(stream: Any) -> IO[str]:

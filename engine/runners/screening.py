@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from engine.artifacts.models import load_model
-from engine.compiler.cql.compiled import check_parameters
-from engine.compiler.cql.criterion import CqlCode
+from engine.compiler.cql.parameters import check_given
 from engine.compiler.membership import NO_CODES, Codes
 from engine.compiler.reading import ReadPlan, reading_plan
-from engine.compiler.rules import RuleSet
+from engine.compiler.rules import RuleSet, cql_codes
 from engine.data.bulk.reading import read_export
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
@@ -87,10 +86,7 @@ def screen(
         value_sets if value_sets is not None else criteria.terminology if isinstance(criteria, Criteria) else NO_CODES,
         strict_cql,
     )
-    for rule_set in rules:
-        for rule in rule_set.walk():
-            if isinstance(rule.code, CqlCode):
-                check_parameters(rule.code.compiled, options.parameters)
+    check_given((code.compiled for code in cql_codes(rules)), options.parameters)
     version = criteria.fhir_version if isinstance(criteria, Criteria) else rules[0].model if rules else "r4"
     plan = reading_plan(rules, options.value_sets)
     if images is not None:

@@ -118,6 +118,13 @@ def _screen(commands: Any) -> None:
         "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a CQL parameter, in CQL"
     )
     command.add_argument(
+        "--parameters",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a FHIR Parameters resource with values of parameters",
+    )
+    command.add_argument(
         "--strict-cql",
         action="store_true",
         help="give CQL's own answer where rows that cannot be decided would change it",

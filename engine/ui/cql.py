@@ -20,7 +20,7 @@ from engine.data.terminology_files import open_terminology
 from engine.data.versions import guess_version_of_paths
 from engine.runners.screening import evaluation_time
 from engine.ui.cql_repl import converse
-from engine.ui.cql_session import Answer, Session, parameters_of, read_subject
+from engine.ui.cql_session import Answer, Session, given_parameters, parameters_of, read_subject
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
@@ -48,6 +48,13 @@ def add_commands(commands: Any) -> None:
     )
     command.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a parameter, in CQL"
+    )
+    command.add_argument(
+        "--parameters",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a FHIR Parameters resource with values of parameters",
     )
     add_terminology_options(command, allow_missing=False)
     command.add_argument("--now", metavar="TIME", help="time of evaluation, ISO 8601 (default: the clock)")
@@ -158,6 +165,7 @@ def session_of(options: argparse.Namespace) -> Session:
     if options.data:
         version = options.fhir or guess_version_of_paths(options.data)
         session.subject = read_subject(options.data, version)
+    session.given = given_parameters(options.parameters)
     session.parameters = parameters_of(options.parameter, options.now, options.timezone)
     terminology = open_terminology(options.valuesets, terminology_options(options))
     _say(terminology.diagnostics)
@@ -181,6 +189,7 @@ def cql_command(options: argparse.Namespace) -> int:
         print(rendered(error), file=sys.stderr)
         return ERRORS
     _say(answer.warnings)
+    _messages(session)
     if options.show == "python":
         sys.stdout.write(answer.compiled.text)
     print(_shown(answer, options.json))
@@ -193,12 +202,19 @@ def _shown(answer: Answer, plain: bool) -> str:
     return f"{text_of(answer.value)}  ({answer.type})"
 
 
+def _messages(session: Session) -> None:
+    """What Message said while expressions were evaluated, each once."""
+    for message in dict.fromkeys(session.messages):
+        print(message, file=sys.stderr)
+    session.messages.clear()
+
+
 def _every_define(session: Session, options: argparse.Namespace) -> int:
     """Every public define of the library, an error in one not stopping the others."""
     assert session.library is not None
     compiled = session.compiler().compile(session.library)
     _say([*compiled.diagnostics, *session.about_value_sets(compiled, compiled.defines)])
-    loaded, environment = Loaded(compiled), session.environment()
+    loaded, environment = Loaded(compiled), session.environment(compiled)
     status, values = OK, {}
     for define in compiled.defines.values():
         if define.private:
@@ -212,6 +228,7 @@ def _every_define(session: Session, options: argparse.Namespace) -> int:
         values[define.name] = as_json(value)
         if not options.json:
             print(f"{define.name}: {text_of(value)}")
+    _messages(session)
     if options.json:
         print(json.dumps(values, indent=2, ensure_ascii=False, default=str))
     return status

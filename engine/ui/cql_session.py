@@ -11,10 +11,14 @@ from typing import Any
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
 from engine.artifacts.libraries import LibraryStore
 from engine.artifacts.models import load_model
+from engine.artifacts.parameters import read_parameters
+from engine.artifacts.records import ParameterValue
 from engine.compiler.cql.cache import caching_compiler
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded, check_parameters
-from engine.compiler.cql.criterion import moved
+from engine.compiler.cql.criterion import defaults_of, moved
 from engine.compiler.cql.library import Options
+from engine.compiler.cql.parameters import bind_parameters, unknown_names
+from engine.compiler.cql.printing import text_of
 from engine.compiler.cql.runtime import Patient, Run
 from engine.compiler.cql.types import Type
 from engine.compiler.cql.value_sets import required_value_sets
@@ -59,6 +63,8 @@ class Session:
     timezone: str = "UTC"
     options: Options = field(default_factory=Options)
     parameters: dict[tuple[str, str], Any] = field(default_factory=dict)
+    given: tuple[ParameterValue, ...] = ()
+    messages: list[str] = field(default_factory=list)
     definitions: dict[str, str] = field(default_factory=dict)
     value_sets: Codes = field(default_factory=lambda: NO_CODES)
 
@@ -96,7 +102,7 @@ class Session:
         found = [*compiled.diagnostics, *self.about_value_sets(compiled, [EXPRESSION])]
         warnings = tuple(moved(d, compiled.source, source, head) for d in found)
         try:
-            value = Loaded(compiled).evaluate(EXPRESSION, self.environment())
+            value = Loaded(compiled).evaluate(EXPRESSION, self.environment(compiled))
         except EvaluationError as error:
             if error.source is compiled.source and error.span is not None and error.span.start >= head:
                 error.source, error.define = source, None
@@ -127,10 +133,28 @@ class Session:
             raise
         return name
 
-    def environment(self) -> Run:
-        """A fresh environment: the patient where there is one."""
-        run = Run(self.now, self.timezone, self.parameters, value_sets=self.value_sets)
+    def message(self, severity: str, code: Any, text: Any, source: Any) -> None:
+        """Take a message that an expression gives (CQL: Message); those of the severity Error end the evaluation instead."""
+        shown = f"{severity.lower()}: {code}: {text}" if code else f"{severity.lower()}: {text}"
+        self.messages.append(f"{shown} ({text_of(source)})")
+
+    def environment(self, compiled: Compiled) -> Run:
+        """A fresh environment for a library: the patient where there is one. Raises DiagnosticError for a value of another type."""
+        run = Run(self.now, self.timezone, self.parameters, self.message, value_sets=self.value_sets)
+        problems: list[Diagnostic] = []
+        version = self.subject.version if self.subject is not None else "r4"
+        listed = (*self.given, *defaults_of(compiled, self.store))
+        bound = bind_parameters(compiled, listed, version, "", problems)
+        problems += unknown_names(self.given, bound.known, "", "error")
+        if problems:
+            raise DiagnosticError(problems)
+        run = run.with_parameters(bound.values)
         return run if self.subject is None else Patient(run, self.subject.patient, self.subject.resources)
+
+
+def given_parameters(files: Iterable[str]) -> tuple[ParameterValue, ...]:
+    """The values in files with Parameters resources, those of the first file first. Raises FileNotFoundError, ValueError."""
+    return tuple(value for file in files for value in read_parameters(file))
 
 
 def parameters_of(texts: Iterable[str], now: str | None, timezone: str) -> dict[tuple[str, str], Any]:

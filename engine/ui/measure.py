@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.algebra.diagnostic import DiagnosticError
+from engine.artifacts.models import load_model
 from engine.data.problems import Problem
 from engine.data.versions import guess_version_of_paths
 from engine.evaluation.measures import OBSERVATION
@@ -20,7 +21,7 @@ from engine.output.lines import line_of
 from engine.output.measure_report import Totals, individual, summary
 from engine.runners.measuring import PERIOD, LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, period_of
 from engine.runners.screening import evaluation_time
-from engine.ui.cql_session import parameters_of
+from engine.ui.cql_session import given_parameters, parameters_of
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
@@ -46,6 +47,13 @@ def add_command(commands: Any) -> None:
     command.add_argument("--period", metavar="2026 | START/END", help=f'the "{PERIOD}" (default: that of the measure)')
     command.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a parameter, in CQL"
+    )
+    command.add_argument(
+        "--parameters",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a FHIR Parameters resource with values of parameters",
     )
     command.add_argument(
         "--ignore-profiles", action="store_true", help="retrieve resources whatever profile they claim"
@@ -74,6 +82,7 @@ def measure_command(options: argparse.Namespace) -> int:
     for path in (*options.data, *options.libraries):
         if not Path(path).exists():
             raise FileNotFoundError(f"{path} does not exist")
+    version = load_model(options.fhir or guess_version_of_paths(options.data)).version
     try:
         loaded = load_measure(
             options.measure,
@@ -81,6 +90,8 @@ def measure_command(options: argparse.Namespace) -> int:
             valuesets=options.valuesets,
             allow_missing_valuesets=options.allow_missing_valuesets,
             terminology_options=terminology_options(options),
+            parameters=given_parameters(options.parameters),
+            fhir_version=version,
         )
     except DiagnosticError as error:
         print(error, file=sys.stderr)
@@ -98,7 +109,6 @@ def measure_command(options: argparse.Namespace) -> int:
         period_option(options.period),
         options.ignore_profiles,
     )
-    version = options.fhir or guess_version_of_paths(options.data)
     return _evaluate(loaded, options, settings, version)
 
 

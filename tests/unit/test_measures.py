@@ -278,3 +278,48 @@ def test_a_measure_without_groups_is_told() -> None:
     )
     with pytest.raises(ValueError, match="is no Measure but Patient"):
         read_measure({"resourceType": "Patient"}, "p.json")
+
+
+def test_observations_that_refer_to_no_population_of_their_group() -> None:
+    observed = [
+        population("measure-observation", "Days", extension=[extension("criteriaReference", valueString=reference)])
+        for reference in ("old-1", "old-2")
+    ]
+    group = {
+        "id": "g",
+        "extension": [extension("populationBasis", valueCode="Encounter")],
+        "population": [population(code, "Encounters") for code in ("initial-population", "denominator", "numerator")],
+    }
+    group["population"] += observed  # type: ignore[operator]
+    measure = {**MEASURE, "scoring": {"coding": [{"code": "ratio"}]}, "group": [group]}
+    read, found = read_measure(measure, "m.json")
+    references = [p.reference for p in read.groups[0].populations if p.code == "measure-observation"]
+    assert references == ["denominator-1", "numerator-1"]
+    assert [d.severity for d in found] == ["warning", "warning"]
+    assert (
+        "refers to 'old-2', which is no population of its group; it is taken to observe 'numerator-1'"
+        in found[1].message
+    )
+
+
+def test_the_period_from_parameters_and_from_an_extension(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def period(*more: str) -> dict[str, str]:
+        arguments = ["measure", str(folder / "measure.json"), "--data", str(folder / "data"), "--quiet"]
+        assert main([*arguments, "--out", str(folder / "out"), "--now", "2026-06-01", *more]) == 0
+        found: dict[str, str] = json.loads((folder / "out" / "summary.json").read_text())["period"]
+        return found
+
+    def parameters(year: str) -> dict[str, Any]:
+        value = {"name": "Measurement Period", "valuePeriod": {"start": f"{year}-01-01", "end": f"{year}-12-31"}}
+        return {"resourceType": "Parameters", "id": "p", "parameter": [value]}
+
+    measure = json.loads((folder / "measure.json").read_text())
+    measure["contained"] = [parameters("2024")]
+    url = "http://hl7.org/fhir/StructureDefinition/cqf-inputParameters"
+    measure["extension"] = [*measure.get("extension", ()), {"url": url, "valueReference": {"reference": "#p"}}]
+    assert period()["start"] == "2026-01-01"
+    (folder / "measure.json").write_text(json.dumps(measure))
+    assert period()["start"].startswith("2024-01-01")
+    (folder / "parameters.json").write_text(json.dumps(parameters("2025")))
+    assert period("--parameters", str(folder / "parameters.json"))["end"].startswith("2025-12-31T23:59:59.999")
+    assert period("--parameters", str(folder / "parameters.json"), "--period", "2023")["start"] == "2023-01-01"

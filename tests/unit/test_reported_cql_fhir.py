@@ -10,7 +10,8 @@ import pytest
 from engine.algebra.diagnostic import Source
 from engine.compiler.cql.compiled import Compiler, Loaded
 from engine.compiler.cql.runtime import Patient, Run
-from tests.shared import reported
+from tests.shared import reported, reported_ids
+from tests.spec.test_reported_cql import CASES as WITHOUT_PATIENT
 
 CASES = (
     "CQL-AGE-YEAR-ONLY",
@@ -32,6 +33,11 @@ def value_sets(given: dict[str, Any]) -> dict[str, frozenset[tuple[str | None, s
         for url, versions in given.items()
         for version, codes in versions.items()
     }
+
+
+def test_every_case_in_cql_is_a_test() -> None:
+    known = set(reported_ids("cql"))
+    assert known == {*CASES, *WITHOUT_PATIENT}
 
 
 @pytest.mark.parametrize("case_id", CASES)

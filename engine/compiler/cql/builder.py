@@ -347,9 +347,30 @@ class Builder:
                 and not any(p.startswith("List") for o in operator.of("cql") for p in o.parameters)
             ):
                 hint = f"{operand.result} is a list: take one element, or use a query"
+        for operand in operands:
+            element = self.telling_element(operand.result)
+            if element is not None:
+                text = self.source.text[operand.span.start : operand.span.end] if operand.span else "..."
+                text = text if text.isidentifier() else "(...)"
+                name, _, cast = element.partition(" ")
+                shown_text = f"({text}.{name} {cast})" if cast else f"{text}.{name}"
+                hint = f"{operand.result} is a whole record: take one of its elements, such as {shown_text}"
         if operator.name == "Exists" and operands and not isinstance(operands[0].result, ListType):
             hint = f"{operands[0].result} is one value, not a list: write ... is not null"
         return self.fail("no-overload", f"{shown} cannot take ({given})", span, hint)
+
+    def telling_element(self, kind: Type) -> str | None:
+        """The element of a record that comparisons are mostly about, with the cast that it needs; None for what is no record."""
+        namespace, _, short = kind.name.partition(".") if isinstance(kind, Named) else ("", "", "")
+        model = self.types.models.get(namespace)
+        if model is None or model.is_raw(short):
+            return None
+        for name in ("value", "effective", "onset", "performed", "period", "birthDate", "status"):
+            element = model.element(short, name)
+            if element is not None:
+                quantity = isinstance(element.type, t.ChoiceType) and name == "value"
+                return f"{name} as Quantity" if quantity else name
+        return None
 
     def condition(self, node: Node, what: str) -> Node:
         """A node as a Boolean."""

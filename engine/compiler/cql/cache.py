@@ -25,12 +25,13 @@ from typing import Any
 from engine.algebra.diagnostic import Source
 from engine.artifacts.models.modelinfo import ModelInfo
 from engine.compiler.cql.compiled import Compiled, Compiler, Finder
-from engine.compiler.cql.library import HELPERS, Options
+from engine.compiler.cql.library import Options
+from engine.compiler.cql.scope import HELPERS
 from engine.version import __version__
 
 VARIABLE = "FHIR_ELIGIBILITY_CACHE"
 KEPT = 500  # files; the oldest go first
-_FORMAT = 3
+_FORMAT = 4
 _ENGINE = Path(__file__).resolve().parents[2]
 _PARTS = ("algebra", "artifacts", "compiler")
 

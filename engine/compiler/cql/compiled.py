@@ -22,12 +22,13 @@ from engine.compiler.cql import emit_fhir, emit_logic, emit_membership, emit_nod
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.elm_reader import is_elm, read_elm
 from engine.compiler.cql.emitter import CqlEmitter, Site, identifier
-from engine.compiler.cql.library import HELPERS, LibraryTranslator, Options, TypedLibrary
+from engine.compiler.cql.growth import UNKNOWN, Growth, growths_of
+from engine.compiler.cql.library import LibraryTranslator, Options, TypedLibrary
 from engine.compiler.cql.models import CqlModel, FhirTypes, ProfiledTypes
 from engine.compiler.cql.parser import parse_library
 from engine.compiler.cql.printing import text_of
 from engine.compiler.cql.runtime import NAMES, Run, TypeTest, once
-from engine.compiler.cql.scope import Exported, Symbols
+from engine.compiler.cql.scope import HELPERS, Exported, Symbols
 from engine.compiler.cql.types import ANY, Type
 from engine.compiler.cql.uses import Uses, uses_of
 from engine.compiler.program import offset_of, position_of, positioned
@@ -70,6 +71,7 @@ class Compiled:
     sites: tuple[Site, ...] = ()
     uses: dict[str, Uses] = field(default_factory=dict)
     wanted: dict[str, str | None] = field(default_factory=dict)
+    growth: dict[str, Growth] = field(default_factory=dict)
     code: types.CodeType | None = field(default=None, repr=False)
 
     @property
@@ -285,6 +287,9 @@ def emit_library(
     uses = {
         d.exported.python: uses_of(d.exported.name, d.node, typed.types) for d in (*typed.parameters, *typed.defines)
     }
+    nodes = {d.exported.python: d.node for d in (*typed.parameters, *typed.defines) if d.node is not None}
+    nodes |= {f.exported.python: f.node for f in typed.functions}
+    growth = growths_of(nodes, symbols.key, lambda owner, name: _growth(includes, owner, name), emitter.nullable)
     uses |= {f.exported.python: uses_of(f.exported.name, f.node, typed.types) for f in typed.functions}
     definitions = {
         d.exported.name: Definition(
@@ -308,7 +313,16 @@ def emit_library(
         tuple(emitter.sites),
         uses,
         {include.alias: include.version for include in typed.tree.includes},
+        growth,
     )
+
+
+def _growth(includes: dict[str, Compiled], owner: str, python: str) -> Growth:
+    for library in includes.values():
+        for below in library.closure():
+            if below.key == owner:
+                return below.growth.get(python, UNKNOWN)
+    return UNKNOWN
 
 
 def _operand_names(names: tuple[str, ...]) -> list[str]:

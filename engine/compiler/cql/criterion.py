@@ -6,17 +6,19 @@ define), and says what is wrong in words that its author can act on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
 from engine.artifacts.libraries import LibraryStore, LibraryText
-from engine.artifacts.records import ExpressionSource
+from engine.artifacts.records import ExpressionSource, ParameterValue
 from engine.compiler import syntax as s
 from engine.compiler.cql import types as t
 from engine.compiler.cql.cache import caching_compiler
 from engine.compiler.cql.compiled import Compiled, Loaded
+from engine.compiler.cql.growth import CONSTANT, FALLS, GROWS, UNKNOWN
+from engine.compiler.cql.parameters import GivenParameter, bind_parameters, unknown_names
 from engine.compiler.cql.parser import parse_expression
 from engine.compiler.cql.types import ListType
 from engine.compiler.cql.value_sets import ValueSetUse, required_value_sets
@@ -28,13 +30,19 @@ _FHIR_VERSIONS = {"r4": "4.0.1", "r4b": "4.3.0", "r5": "5.0.0"}
 
 @dataclass(slots=True)
 class CqlCode:
-    """A define over a patient's data. Pickles; functions load on first use in a process."""
+    """A define over a patient's data. Pickles; functions load on first use in a process.
+
+    `parameters` are values by library and name, for what a run does not give; `given` tells of them.
+    """
 
     text: str
     define: str
     compiled: Compiled
     boolean: bool
     monotone: bool = False
+    by_number: bool = False
+    parameters: dict[tuple[str, str], Any] = field(default_factory=dict)
+    given: tuple[GivenParameter, ...] = ()
     _loaded: Loaded | None = None
     _reads: dict[str, DataRequirement] | None = None
     _clauses: dict[tuple[int, int], str] = field(default_factory=dict)
@@ -48,10 +56,20 @@ class CqlCode:
 
     def run(self, environment: Any, patient: Any) -> Any:
         """The value of the define for the patient of an environment. Raises EvaluationError."""
-        return self.loaded.evaluate(self.define, environment.for_cql())
+        return self.loaded.evaluate(self.define, environment.for_cql(self.parameters))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CqlCode, (self.text, self.define, self.compiled, self.boolean, self.monotone)
+        fields = (
+            self.text,
+            self.define,
+            self.compiled,
+            self.boolean,
+            self.monotone,
+            self.by_number,
+            self.parameters,
+            self.given,
+        )
+        return CqlCode, fields
 
     def clause(self, site: int, clause: int) -> str:
         """The author's text of a clause of a filter."""
@@ -103,6 +121,10 @@ def data_requirements(compiled: Compiled, defines: Iterable[str]) -> dict[str, D
             spec = retrieval.spec
             entry = found.setdefault(spec.resource_type, DataRequirement(spec.resource_type))
             path = spec.code_path
+            if spec.target:
+                medication = found.setdefault(spec.target, DataRequirement(spec.target))
+                medication.paths.add("code")
+                medication.unfiltered = entry.unfiltered = True
             if path is None:
                 entry.unfiltered = True
                 continue
@@ -117,12 +139,25 @@ def data_requirements(compiled: Compiled, defines: Iterable[str]) -> dict[str, D
     return found
 
 
-class CqlCriteria:
-    """Compiles the CQL of artifacts; libraries are compiled once."""
+def defaults_of(compiled: Compiled, store: LibraryStore) -> list[ParameterValue]:
+    """The defaults that FHIR Libraries tell for parameters of a library and of what it includes."""
+    names = {(library.name, library.version) for library in compiled.closure()}
+    return [value for x in store.libraries if (x.name, x.version) in names for value in x.defaults]
 
-    def __init__(self, store: LibraryStore, fhir_version: str = "r4") -> None:
+
+class CqlCriteria:
+    """Compiles the CQL of artifacts; libraries are compiled once.
+
+    `parameters` are values given for all of them, before those of the artifacts; `known_parameters` are the names that the libraries have.
+    """
+
+    def __init__(
+        self, store: LibraryStore, fhir_version: str = "r4", parameters: Sequence[ParameterValue] = ()
+    ) -> None:
         self.store = store
         self.fhir_version = fhir_version
+        self.parameters = tuple(parameters)
+        self.known_parameters: set[str] = set()
         self._compiler = caching_compiler(store.find, model_infos=store.models, traced=True)
         self._compiled: dict[int, Compiled | DiagnosticError] = {}
 
@@ -136,8 +171,23 @@ class CqlCriteria:
         identifier = self.identifier(expression, text)
         library = self.library(expression, identifier, place, found)
         if identifier is not None:
-            return self.define(library, identifier, text, place, found)
-        return self.inline(library, source, found)
+            code = self.define(library, identifier, text, place, found)
+        else:
+            code = self.inline(library, source, found)
+        self.bind(code, expression, place, found)
+        return code, tuple(found)
+
+    def bind(self, code: CqlCode, expression: ExpressionSource, place: str, found: list[Diagnostic]) -> None:
+        """The values of the parameters of a criterion. Raises DiagnosticError where one is not of its type."""
+        defaults = defaults_of(code.compiled, self.store)
+        problems: list[Diagnostic] = []
+        listed = (*self.parameters, *expression.parameters, *defaults)
+        bound = bind_parameters(code.compiled, listed, self.fhir_version, place, problems)
+        self.known_parameters |= bound.known
+        if problems:
+            raise DiagnosticError(problems)
+        found += unknown_names(expression.parameters, bound.known, place, "warning")
+        code.parameters, code.given = bound.values, bound.given
 
     def identifier(self, expression: ExpressionSource, text: str) -> tuple[str | None, str] | None:
         """Library and define that a text names, where it is no more than a name."""
@@ -227,7 +277,7 @@ class CqlCriteria:
         text: str,
         place: str,
         found: list[Diagnostic],
-    ) -> tuple[CqlCode, tuple[Diagnostic, ...]]:
+    ) -> CqlCode:
         """Code for a define of a library."""
         assert library is not None
         compiled = self.compiled(library)
@@ -239,11 +289,9 @@ class CqlCriteria:
             hint = f"it defines {', '.join(map(repr, near))}"
             raise DiagnosticError([Diagnostic("unknown-name", message, location=place, hint=hint)])
         found += compiled.diagnostics
-        return self.made(compiled, name, text, place, found), tuple(found)
+        return self.made(compiled, name, text, place, found)
 
-    def inline(
-        self, library: LibraryText | None, source: Source, found: list[Diagnostic]
-    ) -> tuple[CqlCode, tuple[Diagnostic, ...]]:
+    def inline(self, library: LibraryText | None, source: Source, found: list[Diagnostic]) -> CqlCode:
         """Code for an expression: a further define of its library, or of one of its own where it names none."""
         if library is not None:
             head = library.source.text.rstrip() + "\n\ncontext Patient\n"
@@ -257,7 +305,7 @@ class CqlCriteria:
         except DiagnosticError as error:
             raise DiagnosticError([moved(d, whole, source, len(head)) for d in error.diagnostics]) from None
         found += [moved(d, whole, source, len(head)) for d in compiled.diagnostics]
-        return self.made(compiled, CRITERION, source.text, source.name, found), tuple(found)
+        return self.made(compiled, CRITERION, source.text, source.name, found)
 
     def made(self, compiled: Compiled, name: str, text: str, place: str, found: list[Diagnostic]) -> CqlCode:
         kind = compiled.defines[name].type
@@ -269,7 +317,10 @@ class CqlCriteria:
                 message = f"the expression gives {kind}, not true or false; the criterion counts as met where there is a value"
             hint = "write exists (...), or a comparison"
             found.append(Diagnostic("not-boolean", message, "warning", location=place, hint=hint))
-        return CqlCode(text, name, compiled, boolean)
+        growth = compiled.growth.get(compiled.defines[name].python, UNKNOWN)[0]
+        listed = isinstance(kind, ListType) and kind.element not in (t.BOOLEAN, t.Named("FHIR.boolean"))
+        settled = growth in (CONSTANT, GROWS, FALLS) and (boolean or listed)
+        return CqlCode(text, name, compiled, boolean, settled)
 
 
 def moved(found: Diagnostic, whole: Source, source: Source, offset: int) -> Diagnostic:

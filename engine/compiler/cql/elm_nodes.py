@@ -11,7 +11,8 @@ from engine.algebra.diagnostic import Diagnostic, Span
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.compiler.cql import types as t
-from engine.compiler.cql.library import HELPERS, TypedLibrary
+from engine.compiler.cql.library import TypedLibrary
+from engine.compiler.cql.scope import HELPERS
 from engine.compiler.cql.types import ANY, ChoiceType, IntervalType, ListType, Named, TupleType, Type
 from engine.compiler.elm import Node
 
@@ -471,7 +472,7 @@ _WRITERS: dict[str, Callable[[Any, Node], Json]] = {
     "MinValue": W.limit, "MaxValue": W.limit, "AliasRef": W.local, "QueryLetRef": W.local, "OperandRef": W.local,
     "Current": W.current, "ExpressionRef": W.reference, "ParameterRef": W.reference, "CodeRef": W.reference,
     "ConceptRef": W.reference, "ValueSetRef": W.reference, "CodeSystemRef": W.reference, "FunctionRef": W.function,
-    "List": W.list_of, "Interval": W.interval, "Tuple": W.tuple_of, "Instance": W.instance, "Property": W.property,
+    "List": W.list_of, "Interval": W.interval, "Tuple": W.tuple_of, "Instance": W.instance, "FhirInstance": W.instance, "Property": W.property,
     "ModelProperty": W.model_property, "ToSystem": W.to_system, "As": W.cast, "Is": W.is_of, "Box": W.inner,
     "Unbox": W.inner, "CanConvert": W.can_convert, "Members": W.members, "ConvertInterval": W.convert_interval,
     "Case": W.case, "If": W.if_then, "Coalesce": W.coalesce, "InValueSet": W.membership, "AnyInValueSet": W.membership,

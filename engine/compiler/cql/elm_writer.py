@@ -12,7 +12,8 @@ import msgspec
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Span
 from engine.compiler.cql.elm_nodes import ElmNodes, Json, Unwritable
-from engine.compiler.cql.library import HELPERS, TypedDefine, TypedFunction, TypedLibrary
+from engine.compiler.cql.library import TypedDefine, TypedFunction, TypedLibrary
+from engine.compiler.cql.scope import HELPERS
 from engine.compiler.elm import Node
 
 __all__ = ["elm_text", "to_elm"]

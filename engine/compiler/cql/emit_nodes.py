@@ -120,6 +120,15 @@ def _instance(e: E, node: Node) -> str:
     return f"new_instance({node.attrs['type'].name!r}, {{{values}}})"
 
 
+@emits("FhirInstance")
+def _fhir_instance(e: E, node: Node) -> str:
+    values = [e.value(operand) for operand in node.operands]
+    if node.attrs["primitive"]:
+        return f"json_of({values[0]})" if values else "None"
+    pairs = ", ".join(f"({e.constant(n)}, {v})" for n, v in zip(node.attrs["json"], values, strict=True))
+    return f"fhir_instance({node.attrs['resource']!r}, [{pairs}])"
+
+
 @emits("DateTime")
 def _datetime(e: E, node: Node) -> str:
     return f"make_datetime({', '.join(['ev', *(e.value(o) for o in node.operands)])})"

@@ -22,7 +22,6 @@ from engine.compiler.cql.types import Named, Type, TypeSystem
 from engine.compiler.elm import Node
 
 _UNFILTERED = ("Unfiltered", "Population", "Unspecified")
-HELPERS = "FHIRHelpers"
 
 
 @dataclass(slots=True)

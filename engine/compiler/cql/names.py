@@ -329,7 +329,10 @@ class NameTranslator(Builder):
             hint = self.nearest(names[-1], known)
             if hint is None and kind == "CodeSystemRef":
                 url = names[-1] if "/" in names[-1] or names[-1].startswith("urn:") else "http://..."
-                hint = f"a code system has a name, which its library declares: codesystem \"LOINC\": '{url}'"
+                hint = (
+                    f"a code system has a name, which its library declares: codesystem \"LOINC\": '{url}'; without a library, "
+                    f"write the whole code: Code {{ code: '...', system: '{url}' }}"
+                )
             raise self.fail("unknown-name", f"there is no {what} called {names[-1]!r}", span, hint)
         return found
 
@@ -364,7 +367,8 @@ def code_hint(code: str, system: str) -> str:
     name = system if "/" not in system else "system"
     return (
         f"double quotes enclose a name. Declare the code in a library: codesystem \"{name}\": '{url}'   "
-        f'code "the code": \'{code}\' from "{name}"   and write [Observation: "the code"]'
+        f'code "the code": \'{code}\' from "{name}"   and write [Observation: "the code"]; without a library, write '
+        f"[Observation: Code {{ code: '{code}', system: '{url}' }}]"
     )
 
 

@@ -16,10 +16,11 @@ from engine.compiler.cql.builder import Abort
 from engine.compiler.cql.models import Retrievable
 from engine.compiler.cql.names import NameTranslator
 from engine.compiler.cql.retrieving import RetrieveSpec
-from engine.compiler.cql.scope import Local, Scope
-from engine.compiler.cql.types import ListType, Named, TupleType, Type
+from engine.compiler.cql.scope import HELPERS, Local, Scope
+from engine.compiler.cql.types import ListType, ModelTypes, Named, TupleType, Type
 from engine.compiler.elm import Node
 
+MEDICATION_USES = ("MedicationRequest", "MedicationAdministration", "MedicationDispense", "MedicationStatement")
 # How often the type of an aggregate's total may widen; past that the step does not fit it, and is told so.
 _WIDENINGS = 4
 _CORE = "http://hl7.org/fhir/StructureDefinition/"
@@ -190,6 +191,8 @@ class QueryTranslator(NameTranslator):
             hint = "name the element that holds the code: [Type: element in ...]"
             raise self.fail("retrieve", f"{kind} has no element that is its code", tree.type.span, hint)
         spec = self.coded_spec(kind, found, path, tree.path_span or tree.type.span)
+        if tree.comparator is None and any(symbols.name == HELPERS for symbols in self.included.values()):
+            spec = self.with_medication(spec, model)
         try:
             codes = self.retrieve_codes(tree, scope)
         except Abort:  # it is reported; what else is wrong shall be, too
@@ -217,6 +220,22 @@ class QueryTranslator(NameTranslator):
                     if target.function == "ToValueSet":
                         negated = target.steps
         return RetrieveSpec(found.resource_type, found.profile, path, tuple(paths), negated)
+
+    def with_medication(self, spec: RetrieveSpec, model: ModelTypes) -> RetrieveSpec:
+        """A retrieve by code that also takes what refers to a Medication with such a code.
+
+        Where medication[x] may be a reference, `[MedicationRequest: codes]` of a library that includes FHIRHelpers stands for both, as the reference
+        translator has it. A comparator (`medication in codes`) means the codes alone.
+        """
+        if spec.resource_type not in MEDICATION_USES or spec.code_path != "medication":
+            return spec
+        element = model.fhir.element(spec.resource_type, "medication")
+        for name, kind in element.json_names if element is not None else ():
+            if kind == "Reference":
+                return replace(spec, referenced=(name,), target="Medication")
+            if kind == "CodeableReference":
+                return replace(spec, referenced=(name, "reference"), target="Medication")
+        return spec
 
     def retrieve_codes(self, tree: c.Retrieve, scope: Scope) -> Node:
         """The terminology of a retrieve: a value set, codes, or one code or concept."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from decimal import Decimal
 from functools import cmp_to_key
 from typing import Any
@@ -29,16 +30,19 @@ from engine.algebra.operators.datetimes import component, make_date, make_dateti
 from engine.algebra.operators.equality import sign
 from engine.algebra.operators.lists import distinct
 from engine.algebra.points import Long
-from engine.algebra.quantity import CALENDAR_WORDS, Quantity
+from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.artifacts.models import load_model
 from engine.compiler.cql import fhir_values as fhir
+from engine.compiler.cql.instances import fhir_instance, json_of, new_instance
 from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.types import ChoiceType, IntervalType, ListType, Named, TupleType, Type
+from engine.compiler.cql.untraced import Untraced
 from engine.compiler.membership import NO_CODES, Codes, Membership
 from engine.compiler.runtime import box
 
 MISSING: Any = object()
+MEDICATION = RetrieveSpec("Medication", None, "code", (("code",),))
 _MOMENTS = 50_000
 
 
@@ -52,7 +56,7 @@ class Failed:
         self.traceback = error.__traceback__
 
 
-class Run:
+class Run(Untraced):
     """What all patients of a run share: the request's clock and offset, parameters, definitions without a patient."""
 
     def __init__(
@@ -82,6 +86,29 @@ class Run:
         self.memo: dict[Any, Any] = {}
         self.moments: dict[str, DateTime] = {}
         self.run = self
+        self._variants: dict[int, tuple[Any, Run]] = {}
+
+    def with_parameters(self, defaults: Mapping[tuple[str, str], Any]) -> Run:
+        """This run with values for the parameters that it does not give itself; the same run for the same values."""
+        if not defaults:
+            return self
+        known = self._variants.get(id(defaults))
+        if known is None:
+            variant = copy(self)
+            kept = {k: v for k, v in defaults.items() if k not in self.parameters and ("", k[1]) not in self.parameters}
+            variant.parameters = {**{key: self._settled(value) for key, value in kept.items()}, **self.parameters}
+            variant.memo, variant._variants, variant.run = {}, {}, variant
+            known = self._variants[id(defaults)] = (defaults, variant)
+        return known[1]
+
+    def _settled(self, value: Any) -> Any:
+        """A value with its DateTimes at the offset of the request where they tell none."""
+        if value.__class__ is DateTime:
+            return self.at(value)
+        if value.__class__ is Interval:
+            low, high = self._settled(value.low), self._settled(value.high)
+            return Interval(low, high, value.low_closed, value.high_closed, value.point)
+        return [self._settled(x) for x in value] if value.__class__ is list else value
 
     def at(self, value: DateTime | None) -> DateTime | None:
         """A DateTime with the offset of the request where none is written (CQL: "Time Zones")."""
@@ -124,8 +151,13 @@ class Run:
     subject: Any = None
 
     def retrieve(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
-        """The resources that a retrieve asks for. Raises EvaluationError `no-data`, since there is no patient here."""
-        raise EvaluationError("no-data", f"[{spec.resource_type}] asks for a patient's data, and there is none")
+        """The resources that a retrieve asks for. Raises EvaluationError `no-patient`, since there is none here."""
+        message = f"[{spec.resource_type}] stands in no patient's context, so that it asks for the data of all patients; data is read one patient at a time"
+        raise EvaluationError("no-patient", f"{message}: put the define below 'context Patient'")
+
+    def bare(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
+        """As `retrieve`, for rows that no filter tries."""
+        return self.retrieve(spec, codes)
 
     def in_value_set(self, code: Any, value_set: ValueSet) -> bool | None:
         """Whether a code, a code of a concept, or a text is in a value set; None where that cannot be told."""
@@ -230,11 +262,36 @@ class Patient(Run):
                     unsure = Code(code[1], code[0])
         if lost is not None and self.without_system(resource, lost):
             return True
+        if spec.referenced and self._refers(resource, spec, members, codes):
+            return True
         if spec.negated and codes.__class__ is ValueSet:
             urls = fhir.at_path(resource, spec.negated)
             if any(fhir.raw(url).partition("|")[0] == codes.id for url in urls):
                 return True
         return unsure is not None and self.unsure(resource, self.membership.why(unsure, codes))
+
+    def _refers(self, resource: Any, spec: RetrieveSpec, members: Expansion, codes: Any) -> bool:
+        reference = resource
+        for name in spec.referenced:
+            reference = reference.get(name) if reference.__class__ is dict else None
+        written = reference.get("reference") if reference.__class__ is dict else None
+        if written is None:
+            return False
+        found = self.referred(written, resource)
+        if found is None:
+            return self.unresolved(resource, written)
+        return found.get("resourceType") == spec.target and self._matches(found, MEDICATION, members, codes)
+
+    def referred(self, reference: str, holder: Any) -> Any:
+        """The patient's resource that a reference means, None where it is not at hand."""
+        if reference.startswith("#"):
+            return next((r for r in holder.get("contained") or () if r.get("id") == reference[1:]), None)
+        kind, _, identifier = reference.partition("/_history/")[0].rpartition("/")
+        return next((r for r in self.of_type(kind.rpartition("/")[2]) if r.get("id") == identifier), None)
+
+    def unresolved(self, resource: Any, reference: str) -> bool:
+        """Whether a resource counts whose code stands in another that is not at hand: CQL drops it."""
+        return False
 
 
 def _has_profile(resource: Any, profile: str) -> bool:
@@ -380,32 +437,6 @@ def element_of(value: Any, name: str) -> Any:
     return None if value is None else getattr(value, name, None)
 
 
-def quantity_of(value: Decimal, unit: str | None) -> Quantity:
-    """A quantity by its elements; a unit that is a word of the calendar (`day`, `days`) is that of the calendar (CQL: Quantity)."""
-    word = CALENDAR_WORDS.get(unit or "")
-    return Quantity(value, unit or "1", False) if word is None else Quantity(value, word, True)
-
-
-_SYSTEM_CLASSES: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "System.Quantity": lambda x: quantity_of(x["value"], x.get("unit")) if x.get("value") is not None else None,
-    "System.Code": lambda x: Code(x.get("code"), x.get("system"), x.get("version"), x.get("display")),
-    "System.Concept": lambda x: Concept(tuple(x.get("codes") or ()), x.get("display")),
-    "System.Ratio": lambda x: Ratio(x.get("numerator"), x.get("denominator")),
-    "System.ValueSet": lambda x: ValueSet(
-        x.get("id"), x.get("version"), x.get("name"), tuple(x.get("codesystems") or ())
-    ),
-    "System.CodeSystem": lambda x: CodeSystem(x.get("id"), x.get("version"), x.get("name")),
-}
-
-
-def new_instance(name: str, elements: dict[str, Any]) -> Any:
-    """An instance of a class type from its elements (CQL: "Structured Values"). Raises EvaluationError `unsupported`."""
-    build = _SYSTEM_CLASSES.get(name)
-    if build is None:
-        raise EvaluationError("unsupported", f"instances of {name} cannot be made")
-    return build(elements)
-
-
 def descendents(value: Any, deep: bool) -> list[Any]:
     """What a value holds, and with `deep` what that holds in turn (CQL: Descendents)."""
     if value is None:
@@ -459,7 +490,7 @@ NAMES: dict[str, Any] = {
         function.__name__: function
         for function in (
             as_type, box, cast_to, coalesce, component, convert_interval, descendents, distinct, element_of, make_date, make_datetime,
-            make_time, new_instance, once, sort_rows, unbox, with_point,
+            make_time, fhir_instance, json_of, new_instance, once, sort_rows, unbox, with_point,
             fhir.at_path, fhir.choice_of, fhir.raw, fhir.to_code, fhir.to_concept, fhir.to_interval, fhir.to_period,
             fhir.to_quantity, fhir.to_range, fhir.to_ratio, fhir.to_value, fhir.to_value_set,
         )

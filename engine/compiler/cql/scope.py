@@ -7,6 +7,8 @@ from typing import Any
 
 from engine.compiler.cql.types import Type
 
+HELPERS = "FHIRHelpers"
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:

@@ -366,6 +366,8 @@ class Translator(CallTranslator):
         kind = self.type_of(tree.type)
         if not isinstance(kind, Named):
             raise self.fail("type", f"{kind} has no elements to give", tree.span)
+        if not kind.name.startswith("System."):
+            return self.model_instance(tree, kind, values)
         converted = []
         for (name, _, span), value in zip(tree.elements, values, strict=True):
             wanted = self.element_type(kind, name)
@@ -374,6 +376,48 @@ class Translator(CallTranslator):
                 raise self.fail("unknown-element", f"{kind} has no element {name!r}", span, hint)
             converted.append(self.to(value, wanted, f"element {name!r}"))
         return Node("Instance", tuple(converted), {"names": names, "type": kind}, span=tree.span, result=kind)
+
+    def model_instance(self, tree: c.Instance, kind: Named, values: list[Node]) -> Node:
+        """An instance of a FHIR type. Reports `unsupported` for a type of a profile."""
+        namespace, _, short = kind.name.partition(".")
+        model = self.types.models[namespace]
+        if namespace != "FHIR":
+            hint = f"make one of FHIR (using FHIR): FHIR.{model.fhir_type(short) or short} {{ ... }}"
+            raise self.fail(
+                "unsupported", f"{kind} is a profile; instances of profiles cannot be made", tree.span, hint
+            )
+        names: list[tuple[tuple[str, str], ...]] = []
+        operands: list[Node] = []
+        for (name, _, span), value in zip(tree.elements, values, strict=True):
+            plain = self.types.unwrapped(kind) if model.is_primitive(short) and name == "value" else None
+            element = model.element(short, name)
+            if plain is not None:
+                operands.append(self.to(value, plain, "element 'value'"))
+                continue
+            if element is None:
+                known = model.element_names(short) or ["value"]
+                raise self.fail("unknown-element", f"{kind} has no element {name!r}", span, self.nearest(name, known))
+            operand, wanted = self.fhir_value(value, element.type, name)
+            chosen = str(wanted).partition(".")[2]
+            names.append(tuple(x for x in element.json if x[1] == chosen) or element.json)
+            operands.append(operand)
+        attrs = {"names": [name for name, _, _ in tree.elements], "type": kind, "json": tuple(names)}
+        attrs |= {"resource": None if model.is_raw(short) else short, "primitive": model.is_primitive(short)}
+        return Node("FhirInstance", tuple(operands), attrs, span=tree.span, result=kind)
+
+    def fhir_value(self, value: Node, wanted: Type, name: str) -> tuple[Node, Type]:
+        """A value for an element of a FHIR type, as it is or as the System type that stands for it; and which type it is given as."""
+        options = wanted.options if isinstance(wanted, t.ChoiceType) else (wanted,)
+        for option in options:
+            if self.types.conversion(value.result, option) is not None:
+                return self.to(value, option), option
+        for option in options:
+            many = isinstance(option, ListType)
+            plain = self.types.unwrapped(option.element if isinstance(option, ListType) else option)
+            target = None if plain is None else ListType(plain) if many else plain
+            if target is not None and self.types.conversion(value.result, target) is not None:
+                return self.to(value, target), option
+        return self.to(value, wanted, f"element {name!r}"), wanted
 
     def set_aggregate(self, tree: c.SetAggregate, scope: Scope) -> Node:
         operand = self.expression(tree.operand, scope)
