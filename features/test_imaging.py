@@ -20,6 +20,7 @@ from tests.imaging.conftest import (
 )
 from tests.imaging.orthanc import Orthanc, free_port
 
+pytestmark = pytest.mark.slow
 scenarios("imaging.feature")
 
 

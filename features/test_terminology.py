@@ -13,7 +13,7 @@ import pytest
 from pytest_bdd import given, parsers, scenarios, then, when
 
 from engine.ui.cli import main
-from tests.unit.terminology_stub import Stub, serving
+from tests.servers.terminology_stub import running_terminology
 from tests.unit.test_terminology import SYSTEM, concepts, filtered, value_set
 from tests.unit.test_terminology_in_rules import LIBRARY, artifact, patient
 
@@ -94,7 +94,7 @@ def _(clinic: Clinic, version: str) -> None:
 
 @given(parsers.parse("a terminology server that knows the value set, with {code}"))
 def _(clinic: Clinic, code: str) -> None:
-    stub = clinic.servers.enter_context(serving(Stub()))
+    stub = clinic.servers.enter_context(running_terminology())
     stub.add("http://example.org/tobacco", [code], "5")
     clinic.options += ["--terminology-server", stub.base]
 

@@ -18,11 +18,15 @@ _FORCED = ("force-system-version", "force-valueset-version", "forceCanonicalVers
 
 @dataclass(slots=True)
 class Manifest:
-    """Versions by canonical url. `forced` ones replace a version that a definition states, `checked` ones must agree with it."""
+    """Versions by canonical url. `forced` ones replace a version that a definition states, `checked` ones must agree with it.
+
+    Of a url with two versions (`contradicted`) neither counts: a manifest may list two versions of a library, which are no business here.
+    """
 
     versions: dict[str, str] = field(default_factory=dict)
     forced: set[str] = field(default_factory=set)
     checked: set[str] = field(default_factory=set)
+    contradicted: dict[str, tuple[str, str]] = field(default_factory=dict)
     name: str | None = None
 
     def version(self, url: str) -> str | None:
@@ -35,7 +39,7 @@ def read_manifest(resource: Json, place: str) -> Manifest:
     kind = resource.get("resourceType")
     found = Manifest(name=place)
     if kind == "Parameters":
-        _parameters(resource, found, place)
+        _parameters(resource, found)
     elif kind == "Library":
         codes = [coding.get("code") for coding in (resource.get("type") or {}).get("coding") or ()]
         if not set(codes) & set(MANIFEST_TYPES):
@@ -45,38 +49,42 @@ def read_manifest(resource: Json, place: str) -> Manifest:
             )
         for contained in resource.get("contained") or ():
             if contained.get("resourceType") == "Parameters":
-                _parameters(contained, found, place)
+                _parameters(contained, found)
         for related in resource.get("relatedArtifact") or ():
             canonical = related.get("resource") or related.get("resourceReference", {}).get("reference")
             if related.get("type") == "depends-on" and isinstance(canonical, str):
-                _pin(found, canonical, place)
+                _pin(found, canonical)
     else:
         raise ValueError(f"{place}: a manifest is a Library or Parameters, not {kind or 'JSON without a resourceType'}")
-    if not found.versions:
+    if not found.versions and not found.contradicted:
         raise ValueError(f"{place}: the manifest names no version; write canonical|version")
     return found
 
 
-def _parameters(resource: Json, found: Manifest, place: str) -> None:
+def _parameters(resource: Json, found: Manifest) -> None:
     for parameter in resource.get("parameter") or ():
         name = parameter.get("name")
         value = next(
             (parameter[key] for key in ("valueCanonical", "valueUri", "valueString") if key in parameter), None
         )
         if name in (*_DEFAULTS, *_CHECKS, *_FORCED) and isinstance(value, str):
-            url = _pin(found, value, place)
+            url = _pin(found, value)
             if url is not None and name in _FORCED:
                 found.forced.add(url)
             elif url is not None and name in _CHECKS:
                 found.checked.add(url)
 
 
-def _pin(found: Manifest, canonical: str, place: str) -> str | None:
-    """Note the version of `canonical|version`; the url, None where there is no version. Raises ValueError for two versions of one url."""
+def _pin(found: Manifest, canonical: str) -> str | None:
+    """Note the version of `canonical|version`; the url, None where there is no version, or where another one was named."""
     url, _, version = canonical.partition("|")
-    if not version:
+    if not version or url in found.contradicted:
         return None
     known = found.versions.setdefault(url, version)
     if known != version:
-        raise ValueError(f"{place}: the manifest names two versions of {url}: {known} and {version}")
+        found.contradicted[url] = known, version
+        del found.versions[url]
+        found.forced.discard(url)
+        found.checked.discard(url)
+        return None
     return url

@@ -77,6 +77,13 @@ class CodeSystemRecord:
     value_set: str | None = None
     parents: dict[str, set[str]] = field(default_factory=dict)
     properties: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    declared: frozenset[str] = frozenset()
+
+    @cached_property
+    def property_names(self) -> frozenset[str]:
+        """The properties that the code system says something of: those it declares, and those that some code has."""
+        found = {name for values in self.properties.values() for name, _ in values}
+        return self.declared | found | {"parent", "child"}
 
     @cached_property
     def children(self) -> dict[str, list[str]]:
@@ -196,6 +203,7 @@ def code_system(resource: Json) -> CodeSystemRecord | None:
         resource.get("status"),
         resource.get("content") == "complete",
         resource.get("valueSet"),
+        declared=frozenset(str(item.get("code")) for item in resource.get("property") or ()),
     )
     nested = resource.get("hierarchyMeaning") not in _GROUPING
     hierarchy = found.parents

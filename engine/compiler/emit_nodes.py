@@ -306,6 +306,13 @@ def _each_combine(e: E, node: Node, body: Body) -> None:
 
 @emits_value("First")
 def _first(e: E, node: Node) -> str:
+    (source,) = node.operands
+    if source.kind == "Combine" and not any(operand.many for operand in source.operands):
+        out = e.name()
+        e.emit(f"{out} = {e.value(source.operands[0])}")
+        with e.block(f"if {out} is None:"):
+            e.emit(f"{out} = {e.value(source.operands[1])}")
+        return out
     return e.leave_at_first(node.operands[0], "None", lambda item: item)
 
 
@@ -358,8 +365,22 @@ def _two_lists(e: E, node: Node) -> str:
     return f"{names[node.kind]}({left}, {e.listing(node.operands[1])})"
 
 
+def _texts(node: Node) -> list[str] | None:
+    """The strings that a union of literals is made of, None for anything else."""
+    if node.kind == "Literal" and node.attrs["value"].__class__ is str and node.types == ("System.String",):
+        return [node.attrs["value"]]
+    if node.kind in ("Union", "Combine"):
+        left, right = _texts(node.operands[0]), _texts(node.operands[1])
+        return left + right if left is not None and right is not None else None
+    return None
+
+
 @emits_value("In")
 def _in(e: E, node: Node) -> str:
+    texts = _texts(node.operands[1])
+    if texts and not node.operands[0].many and node.operands[0].types == ("System.String",):
+        one = e.temp(e.value(node.operands[0]))
+        return f"(None if {one} is None else {one} in {e.constant(frozenset(texts))})"
     left = e.temp(e.listing(node.operands[0]))
     return f"member({left}, {e.listing(node.operands[1])})"
 

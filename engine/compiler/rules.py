@@ -60,6 +60,7 @@ class Code:
     monotone: bool
     _function: Callable[..., Any] | None = None
     _reads: dict[str, DataRequirement] | None = None
+    _clauses: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def run(self, environment: Any, patient: Any) -> Any:
         """The bare result; errors are bound to the author's text. Raises EvaluationError."""
@@ -74,9 +75,13 @@ class Code:
         """The author's text of a clause of a filter."""
         if site < 0:
             return "code"
-        spans = self.program.sites[site]["clauses"]
-        span = spans[clause] if 0 <= clause < len(spans) else None
-        return self.text[:120] if span is None else " ".join(self.text[span.start : span.end].split())
+        known = self._clauses.get((site, clause))
+        if known is None:
+            spans = self.program.sites[site]["clauses"]
+            span = spans[clause] if 0 <= clause < len(spans) else None
+            known = self.text[:120] if span is None else " ".join(self.text[span.start : span.end].split())
+            self._clauses[site, clause] = known
+        return known
 
     def inside(self, site: int, doubt_site: int, doubt_clause: int) -> bool:
         """Whether a comparison stands inside a clause of a filter."""
@@ -113,6 +118,7 @@ class Code:
         self.text, self.node, self.program, self.boolean, self.monotone = state
         self._function = None
         self._reads = None
+        self._clauses = {}
 
 
 @dataclass(slots=True)

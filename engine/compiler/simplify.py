@@ -17,7 +17,28 @@ Code = tuple[str, str]
 
 def simplify(node: Node) -> Node:
     """All passes, in order."""
-    return mark_bare(push_codes(node))
+    return mark_bare(combine_unions(push_codes(node)))
+
+
+# What lies between a question and the union whose repeats do not matter to it.
+_PASSED_THROUGH = frozenset("Filter ForEach OfType Property Box ToSystem".split())
+
+
+def combine_unions(node: Node, repeats: bool = False) -> Node:
+    """A union need not be without repeats where only its first item, or whether there is one, is asked for.
+
+    `repeats` tells that repeats in the items of `node` do not matter.
+    """
+    free = node.kind in ("Exists", "First") or (repeats and (node.kind in _PASSED_THROUGH or node.kind == "Union"))
+    operands = tuple(
+        combine_unions(operand, free and (node.kind == "Union" or index == (1 if node.kind == "ForEach" else 0)))
+        for index, operand in enumerate(node.operands)
+    )
+    if node.kind == "Union" and repeats and node.many:
+        return replace(node, kind="Combine", operands=operands)
+    if any(new is not old for new, old in zip(operands, node.operands, strict=True)):
+        return replace(node, operands=operands)
+    return node
 
 
 def push_codes(node: Node) -> Node:

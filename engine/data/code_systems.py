@@ -67,6 +67,9 @@ def _passing(record: CodeSystemRecord | None, system: str, condition: Filter, wh
     """The codes of a system that pass one filter."""
     if not _known(condition):
         return unknown(f"its filter {condition} is not computed", system)
+    on_property = condition.property not in ("concept", "code") and condition.operator not in _HIERARCHICAL
+    if record is not None and on_property and condition.property not in record.property_names:
+        return unknown(f"its filter {condition} asks for a property of which the code system tells nothing", system)
     if record is not None and record.complete:
         return Expansion((system, code) for code in _listed_passing(record, condition))
     if _about_code(condition):

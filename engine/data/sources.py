@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from engine.data.manifest import MANIFEST, listed_files, noted_problems
+from engine.data.export_manifest import MANIFEST, listed_files, noted_problems
 from engine.data.problems import Problem
 
 Resource = dict[str, Any]
 OnProblem = Callable[[Problem], None]
-SUFFIXES = (".json", ".ndjson", ".jsonl", ".json.gz", ".ndjson.gz", ".jsonl.gz")
+SUFFIXES = tuple(f"{kind}{packed}" for kind in (".json", ".ndjson", ".jsonl") for packed in ("", ".gz", ".zst"))
 
 
 @dataclass(slots=True)

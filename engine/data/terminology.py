@@ -85,15 +85,8 @@ class Terminology:
         except (ValueError, TypeError, AttributeError) as error:
             message = f"{kind}: {error}" if isinstance(error, ValueError) else f"{kind}: it is not built as FHIR wants"
             self.diagnostics.append(Diagnostic("terminology", message, location=place))
-        for entry in resource.get("entry") or ():
-            if isinstance(entry, dict) and isinstance(entry.get("resource"), dict):
-                self.add(entry["resource"], place)
-        for contained in resource.get("contained") or ():
-            if isinstance(contained, dict):
-                self.add(contained, place)
-        for parameter in (resource.get("parameter") or ()) if kind == "Parameters" else ():
-            if isinstance(parameter, dict) and isinstance(parameter.get("resource"), dict):
-                self.add(parameter["resource"], place)
+        for inner in _held(resource):
+            self.add(inner, place)
 
     def add_record(self, found: ValueSetRecord) -> None:
         """A value set, under its url and the OIDs that it has."""
@@ -112,6 +105,10 @@ class Terminology:
     def expansion(self, asked: ValueSet) -> Expansion | None:
         """The codes of a value set; None where it is missing."""
         return self.resolve(asked).expansion
+
+    def why_missing(self, asked: ValueSet) -> str:
+        """Why a value set is missing, as the end of a sentence."""
+        return self.resolve(asked).why or "was not given"
 
     def get(self, url: str, default: Any = None) -> Expansion | Any:
         """The codes of a value set by `url` or `url|version`; `default` where it is not there."""
@@ -153,7 +150,8 @@ class Terminology:
         versions = {x.version for x in given}
         if not given:
             return None
-        best = max(given, key=lambda x: (x.status == "active", version_key(x.version), x.expansion is not None))
+        best = max(given, key=_preference)
+        self._contradicted(url, *(x.url for x in given))
         if len(versions) > 1:
             self._choice(f"the value set {url}", versions, best.version, best.status)
         return best
@@ -171,6 +169,12 @@ class Terminology:
         """The version that the manifest names, under this url or another of the same value set."""
         return next((v for x in (url, *(r.url for r in given)) if (v := self.manifest.version(x)) is not None), None)
 
+    def _contradicted(self, *urls: str) -> None:
+        for url in dict.fromkeys(urls):
+            if url in self.manifest.contradicted:
+                shown = " and ".join(self.manifest.contradicted[url])
+                self._note("valueset-version", f"the manifest names two versions of {url} ({shown}); neither is used")
+
     def _choice(self, what: str, versions: Iterable[str | None], chosen: str | None, status: str | None) -> None:
         shown = ", ".join(sorted(x or "without a version" for x in versions))
         latest = "the latest active one" if status == "active" else "the latest"
@@ -181,7 +185,8 @@ class Terminology:
         record = self.find(url, version)
         found = self._expanded(record, pins) if record is not None else None
         if (found is None or not found.complete) and self.server is not None:
-            fetched = self._fetched(url, version or self._pinned(url, []), pins)
+            chosen = version or self._pinned(url, []) or (record.version if record is not None else None)
+            fetched = self._fetched(url, chosen, pins)
             if fetched is not None:
                 other = self._expanded(fetched, pins)
                 if found is None or other.complete:
@@ -239,6 +244,7 @@ class Terminology:
         if wanted is not None:
             return next((x for x in given if x.version == wanted), None)
         best = max(given, key=lambda x: (x.status == "active", version_key(x.version)), default=None)
+        self._contradicted(url)
         versions = {x.version for x in given}
         if best is not None and len(versions) > 1:
             self._choice(f"the code system {url}", versions, best.version, best.status)
@@ -272,6 +278,23 @@ class Terminology:
         named = next((x for x in (general.version, special.version) if x in versions), None)
         record = self.code_system(general.system or "", named)
         return None if record is None else subsumes(record, general.code or "", special.code or "")
+
+
+def _held(resource: dict[str, Any]) -> list[dict[str, Any]]:
+    """The resources in a bundle, in Parameters, or contained in another."""
+    found: list[Any] = []
+    for name in ("contained", "entry", "parameter"):
+        items = resource.get(name)
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, dict):
+                found.append(item if name == "contained" else item.get("resource"))
+    return [item for item in found if isinstance(item, dict)]
+
+
+def _preference(record: ValueSetRecord) -> tuple[Any, ...]:
+    """Active before others, later before earlier; of one version the copy that lists all codes, then one that lists some."""
+    listed = record.expansion is not None
+    return record.status == "active", version_key(record.version), listed and record.partial is None, listed
 
 
 def key_of(asked: ValueSet) -> Key:

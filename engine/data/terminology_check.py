@@ -5,7 +5,7 @@ One finding a value set, at the first place that asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.algebra.clinical import ValueSet
@@ -78,8 +78,3 @@ def used_value_sets(terminology: Terminology) -> list[UsedValueSet]:
         )
         found[used.url, used.version, used.digest] = used
     return [found[key] for key in sorted(found, key=str)]
-
-
-def distinct(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Findings, each once, in their order: several criteria may need one value set."""
-    return list(dict.fromkeys(diagnostics))

@@ -1,7 +1,6 @@
-"""A terminology server's `ValueSet/$expand`: all pages of an expansion, with patience, and kept on disk where a folder is named.
+"""A terminology server's `ValueSet/$expand`: all pages of an expansion, kept on disk where a folder is named.
 
-Needs httpx (the extra `server`). A credential comes from an environment variable, goes into one header, and nowhere else: not into messages,
-not into the cache, not over plain http to another machine.
+A credential comes from an environment variable, goes into one header, and nowhere else: not into messages, not into the cache.
 """
 
 from __future__ import annotations
@@ -12,32 +11,51 @@ import hashlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
+from engine.data.server.client import FHIR_JSON, Patience, Server, ServerError, decode, failure
+from engine.data.server.outcomes import issues_of
 from engine.data.terminology import TerminologyError
-from engine.version import __version__
 
 COUNT = 1000
-ATTEMPTS = 5
-LONGEST_WAIT = 120.0
 PAGES = 10_000
-_PASSING = (429, 500, 502, 503, 504)
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+PATIENCE = Patience(attempts=5, longest=120.0)
 _FORMAT = 1
+
+
+class VariableCredential:
+    """A credential in an environment variable: a bare token, `user:password`, or the whole value of the header. Raises ValueError."""
+
+    def __init__(self, variable: str) -> None:
+        value = os.environ.get(variable, "").strip()
+        if not value:
+            raise ValueError(f"--terminology-auth: the environment variable {variable} is not set")
+        if not value.isascii() or not value.isprintable():
+            raise ValueError(f"--terminology-auth: the environment variable {variable} holds what no header can carry")
+        if value.lower().startswith(("bearer ", "basic ")):
+            self._value = value
+        elif ":" in value:
+            self._value = "Basic " + base64.b64encode(value.encode()).decode()
+        else:
+            self._value = f"Bearer {value}"
+
+    def token(self, server: Server) -> str:
+        """The value of the header."""
+        return self._value
+
+    def renew(self, rejected: str) -> bool:
+        """There is no other one."""
+        return False
 
 
 class TerminologyServer:
     """One server. `cache` is a folder for expansions, `refresh` asks anew for what is in it, `auth` names an environment variable.
 
-    The variable holds `Bearer ...` or `Basic ...` as it is to be sent, `user:password`, or a bare token. Raises ValueError for an address
-    that is none, or that carries a password, and for a variable that is not set.
+    Raises ValueError for an address that is none, or that carries a password, and for a variable that is not set.
     """
 
     def __init__(
@@ -47,14 +65,15 @@ class TerminologyServer:
         refresh: bool = False,
         auth: str | None = None,
         *,
-        timeout: float = 60.0,
-        sleep: Callable[[float], None] = time.sleep,
+        wait: Callable[[float], None] | None = None,
     ) -> None:
-        self.base = base.rstrip("/")
         self.cache, self.refresh, self.auth = cache, refresh, auth
-        self.timeout, self.sleep = timeout, sleep
-        self._credential = _credential(self.base, auth)
-        self._client: Any = None
+        try:
+            credential = None if auth is None else VariableCredential(auth)
+            self._server = Server(base, credentials=credential, patience=PATIENCE, timeout=60.0, wait=wait)
+        except ServerError as error:
+            raise ValueError(f"--terminology-server: {error}") from None
+        self.base = self._server.base
 
     @property
     def name(self) -> str:
@@ -63,9 +82,7 @@ class TerminologyServer:
 
     def close(self) -> None:
         """Close the connection."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self._server.close()
 
     def expand(self, url: str, version: str | None, systems: dict[str, str]) -> dict[str, Any] | None:
         """A value set with its whole expansion; None where the server does not know it. `systems` pins versions of code systems.
@@ -125,63 +142,22 @@ class TerminologyServer:
         expansion.pop("offset", None)
         return {**whole, "expansion": expansion}
 
-    # -- one request
-
     def _get(self, parameters: list[tuple[str, str]]) -> dict[str, Any] | None:
         """One answer as JSON; None for a value set that the server does not know."""
+        url = self._server.url("ValueSet/$expand")
         try:
-            import httpx
-        except ImportError:
-            message = "a terminology server needs httpx: pip install 'fhir-eligibility[server]'"
-            raise TerminologyError(message) from None
-        if self._client is None:
-            headers = {"Accept": "application/fhir+json", "User-Agent": f"fhir-eligibility/{__version__}"}
-            if self._credential is not None:
-                headers["Authorization"] = self._credential
-            self._client = httpx.Client(headers=headers, timeout=self.timeout, follow_redirects=False)
-        problem = ""
-        for attempt in range(1, ATTEMPTS + 1):
-            wait = min(2.0 ** (attempt - 1), LONGEST_WAIT)
-            try:
-                response = self._client.get(f"{self.base}/ValueSet/$expand", params=parameters)
-            except httpx.InvalidURL:
-                raise TerminologyError(f"{self.name}: the address cannot be read") from None
-            except httpx.RequestError as error:
-                problem = f"cannot be reached: {type(error).__name__}: {error}"
-            else:
-                if response.status_code not in _PASSING:
-                    return self._answer(response)
-                problem = f"answered {response.status_code}{_outcome(response)}"
-                wait = _retry_after(response.headers.get("Retry-After"), wait)
-                if wait > LONGEST_WAIT:
-                    raise TerminologyError(f"{self.name} {problem}, and asks to wait for {wait:.0f} s: try again later")
-            if attempt < ATTEMPTS:
-                self.sleep(wait)
-        raise TerminologyError(f"{self.name} {problem}; gave up after {ATTEMPTS} attempts")
-
-    def _answer(self, response: Any) -> dict[str, Any] | None:
-        status = response.status_code
-        if status == 404 or (status in (400, 422) and "not-found" in _codes(response)):
-            return None
-        if status in (401, 403):
-            hint = "check the credential in it" if self.auth else "name an environment variable by --terminology-auth"
-            where = f" ({self.auth})" if self.auth else ""
-            raise TerminologyError(f"{self.name} refuses access ({status}){where}: {hint}")
-        if 300 <= status < 400:
-            target = urlsplit(response.headers.get("Location", ""))
-            place = f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else "elsewhere"
-            raise TerminologyError(f"{self.name} redirects to {place}: give the address itself")
-        if "too-costly" in _codes(response):
-            raise TerminologyError(f"{self.name} finds the expansion too costly{_outcome(response)}")
-        if status != 200:
-            raise TerminologyError(f"{self.name} answered {status}{_outcome(response)}")
-        try:
-            data = msgspec.json.decode(response.content)
-        except msgspec.DecodeError:
-            kind = response.headers.get("Content-Type", "no content type")
-            raise TerminologyError(
-                f"{self.name} did not answer with JSON ({kind}): is the address its FHIR base?"
-            ) from None
+            response = self._server.request("GET", url, parameters=parameters, headers={"Accept": FHIR_JSON})
+            if not response.is_success:
+                if response.status_code == 404 or _says(response.content, "not-found"):
+                    return None
+                found = failure(response, self.name)
+                if response.status_code in (401, 403):
+                    hint = f"check the credential in {self.auth}" if self.auth else "see --terminology-auth"
+                    raise TerminologyError(f"{found}; {hint}")
+                raise TerminologyError(str(found))
+            data = decode(response.content, self.name)
+        except ServerError as error:
+            raise TerminologyError(str(error)) from None
         if not isinstance(data, dict):
             raise TerminologyError(f"{self.name} did not answer with a FHIR resource")
         return data
@@ -205,69 +181,12 @@ def _counted(contains: list[Any]) -> int:
     return count
 
 
-def _credential(base: str, auth: str | None) -> str | None:
-    """The Authorization header, None where there is none to send. Raises ValueError, whose message never holds a credential."""
-    parts = urlsplit(base)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("--terminology-server: write the FHIR base address, such as https://tx.example.org/r4")
-    if parts.username or parts.password:
-        raise ValueError(
-            "--terminology-server: no credentials in the address; put them into a variable (--terminology-auth)"
-        )
-    if auth is None:
-        return None
-    value = os.environ.get(auth, "").strip()
-    if not value:
-        raise ValueError(f"--terminology-auth: the environment variable {auth} is not set")
-    if not value.isascii() or not value.isprintable():
-        raise ValueError(
-            f"--terminology-auth: the environment variable {auth} holds characters that no header can carry"
-        )
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise ValueError("--terminology-auth: credentials are not sent over plain http; use https")
-    if value.lower().startswith(("bearer ", "basic ")):
-        return value
-    if ":" in value:
-        return "Basic " + base64.b64encode(value.encode()).decode()
-    return f"Bearer {value}"
-
-
-def _retry_after(text: str | None, otherwise: float) -> float:
-    """Seconds to wait as the header says: a number, or a date."""
-    if text is None:
-        return otherwise
-    if text.strip().isdigit():
-        return float(text)
+def _says(body: bytes, code: str) -> bool:
+    """Whether an OperationOutcome has an issue of a type."""
     try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return otherwise
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    return max(0.0, (moment - dt.datetime.now(dt.UTC)).total_seconds())
-
-
-def _issues(response: Any) -> list[dict[str, Any]]:
-    try:
-        data = msgspec.json.decode(response.content)
-    except msgspec.DecodeError:
-        return []
-    if not isinstance(data, dict) or data.get("resourceType") != "OperationOutcome":
-        return []
-    return [issue for issue in data.get("issue") or () if isinstance(issue, dict)]
-
-
-def _codes(response: Any) -> set[str]:
-    return {str(issue.get("code")) for issue in _issues(response)}
-
-
-def _outcome(response: Any) -> str:
-    """What an OperationOutcome says, as the end of a sentence."""
-    for issue in _issues(response):
-        text = (issue.get("details") or {}).get("text") or issue.get("diagnostics")
-        if text:
-            return f": {' '.join(str(text).split())[:300]}"
-    return ""
+        return any(issue.get("code") == code for issue in issues_of(msgspec.json.decode(body)))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 def _read(file: Path, base: str) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from typing import Any
 from engine.compiler.rules import Rule
 from engine.data.compartment import Compartment, Resource
 from engine.evaluation.evaluator import EXHAUSTIVE, Evaluator, Outcome
+from engine.evaluation.imaging import instances_of
 from engine.evaluation.records import Verdict, changed
 from engine.evaluation.tracing import PatientEnvironment
 from engine.evaluation.verdict import Holding, HoldingState
@@ -128,7 +129,7 @@ def without_missing(study: Resource, holding: Holding) -> Resource | None:
     lost = 0
     for series in listed:
         uid = bare(series.get("uid"))
-        instances = series.get("instance") or []
+        instances = instances_of(series)
         if uid in series_gone:
             lost += len(instances)
             continue

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.algebra.clinical import Code, CodeSystem, Concept, ValueSet
+from engine.algebra.clinical import ValueSet
 from engine.algebra.element import Element, to_decimal, to_system, unit_of
 from engine.algebra.interval import Interval
 from engine.algebra.quantity import Quantity
@@ -41,9 +41,10 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Untold:
-    """What terminology cannot tell, as a sentence."""
+    """What terminology cannot tell: a sentence, and the reason from the closed list."""
 
     sentence: str
+    reason: str = "missing-valueset"
 
 
 @dataclass(slots=True)
@@ -88,6 +89,7 @@ class PatientEnvironment(Environment):
         self.trace_of_run = Trace()
         self._keep: frozenset[DoubtKey] | None = frozenset()
         self._holders: dict[int, Resource] | None = None
+        self._untold: tuple[Any, str] = (None, "")
 
     def begin(self, keep: frozenset[DoubtKey] | None = frozenset()) -> Trace:
         """Start a run in which the given doubts count as satisfied (None: all of them); returns its trace."""
@@ -164,13 +166,24 @@ class PatientEnvironment(Environment):
 
     def _told(self, left: Any, right: Any) -> Any:
         """The right side of a comparison; of a question of terminology, why it has no answer."""
-        kind = right.__class__
-        if left is None or kind not in (ValueSet, CodeSystem, Code, Concept):
-            return right
-        if kind is ValueSet:
-            return Untold(self.run.membership.why(coded(left), right))
-        lacking = self.run.membership.lacking(coded(left), right)
-        return Untold(lacking or "the code system is not given whole, and does not tell")
+        if right.__class__ is ValueSet and left is not None:
+            membership = self.run.membership
+            reason = "missing-value" if membership.members(right).complete else "missing-valueset"
+            return Untold(membership.why(coded(left), right), reason)
+        asked, why = self._untold
+        return Untold(why) if asked is not None and (asked == right or asked == left) else right
+
+    def untold(self, *values: Any) -> None:
+        """A question about code systems had no answer; `unknown` tells of it next."""
+        lacking = self.run.membership.lacking(*values)
+        self._untold = values[-1], lacking or "the code system does not list enough to tell"
+
+    def subsumes(self, general: Any, special: Any) -> bool | None:
+        """Whether a code is or subsumes another (FHIR: subsumes)."""
+        found = super().subsumes(general, special)
+        if found is None:
+            self.untold(coded(general), coded(special))
+        return found
 
     # -- references
 
@@ -200,6 +213,7 @@ class CqlPatient(Patient):
 
     def __init__(self, run: Run, environment: PatientEnvironment) -> None:
         super().__init__(run, environment.compartment.patient)
+        self.environment = environment
         self.compartment = environment.compartment
         self.passed, self.failed = environment.passed, environment.failed
         self.doubt, self.unknown, self.series = environment.doubt, environment.unknown, environment.series
@@ -226,6 +240,7 @@ class CqlPatient(Patient):
 
     def untold(self, *values: Any) -> bool | None:
         """A question about code systems without an answer: unknown, and reported where it is asked."""
+        self.environment.untold(*values)
         return None
 
 
@@ -233,7 +248,7 @@ def reason_of(unknown: Unknown) -> tuple[str, str]:
     """Why a comparison had no answer: a reason from the closed list, and a sentence."""
     left, right = unknown.left, unknown.right
     if right.__class__ is Untold:
-        return "missing-valueset", right.sentence
+        return right.reason, right.sentence
     if left is None or right is None:
         return "missing-value", "a value that is compared is not recorded"
     left, right = _bare(left), _bare(right)

@@ -9,14 +9,10 @@ from engine.compiler.requirements import DataRequirement
 
 Json = dict[str, Any]
 _TYPE = "http://terminology.hl7.org/CodeSystem/library-type"
-# The search parameter that finds resources by the code at an element, where it is not called like the element.
+# The search parameter that finds resources by the code at an element, where it is not called like the element. Those that find fewer are left
+# out: `code` of a MedicationRequest passes over references to a Medication, `modality` looks at the series of a study only.
 _SEARCH = {
     ("Immunization", "vaccineCode"): "vaccine-code",
-    ("MedicationRequest", "medication"): "code",
-    ("MedicationStatement", "medication"): "code",
-    ("MedicationAdministration", "medication"): "code",
-    ("MedicationDispense", "medication"): "code",
-    ("ImagingStudy", "modality"): "modality",
     ("Encounter", "type"): "type",
     ("Device", "type"): "type",
     ("Specimen", "type"): "type",

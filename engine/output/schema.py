@@ -7,13 +7,21 @@ from typing import Any
 from pydantic import BaseModel
 
 from engine.data.problems import Problem
-from engine.evaluation.verdict import Verdict
+from engine.evaluation.verdict import Holding, Verdict
 from engine.output.run_record import RunRecord
+from engine.output.transfers import FileTransfer, SeriesTransfer
 
-SCHEMAS: dict[str, type[BaseModel]] = {"verdict": Verdict, "problem": Problem, "run": RunRecord}
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "verdict": Verdict,
+    "problem": Problem,
+    "run": RunRecord,
+    "holding": Holding,
+    "transfer": SeriesTransfer,
+    "upload": FileTransfer,
+}
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """JSON Schema (2020-12) of one record: `verdict`, `problem` or `run`. Raises KeyError for another name."""
+    """JSON Schema (2020-12) of one record, by a name in `SCHEMAS`. Raises KeyError for another name."""
     schema = SCHEMAS[name].model_json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

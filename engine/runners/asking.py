@@ -69,4 +69,5 @@ class Asker:
             found = self.holdings(batch)
             return [h.model_copy(update={"question": e.question}) for e, h in zip(batch, found, strict=True)]
 
+        self.client.go_on()
         return as_they_come(work, batched(expected, BATCH), self.client.access.concurrency, self.client.stop)

@@ -21,6 +21,8 @@ from engine.runners.bounded import in_order
 from engine.runners.images import Places
 
 PATIENTS = 500
+# A patient with what is expected of each imaging study, by `id()` of the resource.
+Waiting = tuple[Compartment, list[tuple[int, Expected]]]
 
 
 class RequiredImages:
@@ -36,27 +38,32 @@ class RequiredImages:
     ) -> Iterator[tuple[Compartment, list[Verdict]]]:
         """Patients in the order of the data, each with a verdict a rule set."""
         evaluators = [ConfirmingEvaluator(rule_set, options) for rule_set in rules]
-        asked = in_order(self._asked, _batches(compartments), self.client.access.concurrency, self.client.stop)
-        for batch in asked:
+        self.client.go_on()
+        batches = self._batches(compartments)
+        for batch in in_order(self._asked, batches, self.client.access.concurrency, self.client.stop):
             for compartment, holdings in batch:
                 yield compartment, [evaluator.confirmed(compartment, holdings) for evaluator in evaluators]
 
-    def _asked(self, batch: list[Compartment]) -> list[tuple[Compartment, dict[int, Holding]]]:
-        keys: list[int] = []
-        expected: list[Expected] = []
-        for compartment in batch:
-            for study in compartment.of_type(IMAGING):
-                keys.append(id(study))
-                expected.append(self._expected(compartment, study))
-        found = [_without_time(holding) for holding in self.asker.holdings(expected)]
-        by_study = dict(zip(keys, found, strict=True))
+    def _asked(self, batch: list[Waiting]) -> list[tuple[Compartment, dict[int, Holding]]]:
+        """A batch with what archives hold; runs beside the reading of the next."""
+        found = iter(self.asker.holdings([expected for _, studies in batch for _, expected in studies]))
         return [
-            (
-                compartment,
-                {id(study): by_study[id(study)] for study in compartment.of_type(IMAGING)},
-            )
-            for compartment in batch
+            (compartment, {key: _without_time(next(found)) for key, _ in studies}) for compartment, studies in batch
         ]
+
+    def _batches(self, compartments: Iterable[Compartment]) -> Iterator[list[Waiting]]:
+        """Patients together until they have as many studies as one request asks for."""
+        batch: list[Waiting] = []
+        count = 0
+        for compartment in compartments:
+            studies = [(id(study), self._expected(compartment, study)) for study in compartment.of_type(IMAGING)]
+            batch.append((compartment, studies))
+            count += len(studies)
+            if count >= BATCH or len(batch) >= PATIENTS:
+                yield batch
+                batch, count = [], 0
+        if batch:
+            yield batch
 
     def _expected(self, compartment: Compartment, study: dict[str, Any]) -> Expected:
         link = imaging_link(
@@ -79,17 +86,3 @@ def _find(compartment: Compartment, holder: dict[str, Any], reference: str) -> d
 def _without_time(holding: Holding) -> Holding:
     """Verdicts on the same data and archive are the same, whenever they are made."""
     return holding.model_copy(update={"asked": None})
-
-
-def _batches(compartments: Iterable[Compartment]) -> Iterator[list[Compartment]]:
-    """Patients together until they have as many studies as one request asks for."""
-    batch: list[Compartment] = []
-    studies = 0
-    for compartment in compartments:
-        batch.append(compartment)
-        studies += len(compartment.of_type(IMAGING))
-        if studies >= BATCH or len(batch) >= PATIENTS:
-            yield batch
-            batch, studies = [], 0
-    if batch:
-        yield batch

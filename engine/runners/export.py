@@ -1,7 +1,7 @@
 """One export from a FHIR server into a folder: started or gone on with, waited for, downloaded, checked.
 
-The folder can be screened as soon as its manifest is there. A run that is killed at any moment goes on where it stopped when it is started
-again in the same way.
+The folder can be screened as soon as its manifest is there. A run that is killed at any moment goes on where it
+stopped when it is started again in the same way.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 
 import msgspec
 
-from engine.data.manifest import MANIFEST, noted_problems, read_manifest
-from engine.data.server.bulk import ExportRequest, Manifest, cancel, poll, start
+from engine.data.export_manifest import MANIFEST, noted_problems, read_manifest
 from engine.data.server.client import Server, ServerError, Stopped
 from engine.data.server.download import Links, Written, count_lines, download, existing
+from engine.data.server.export import ExportRequest, Manifest, cancel, poll, start
 from engine.data.server.folder import (
     ExportState,
     clear,
@@ -40,7 +40,9 @@ CONNECTIONS = 4
 
 @dataclass(slots=True)
 class ExportProgress:
-    """What is told while an export runs: `say` gets whole sentences, `step` files done, files in all, and bytes received."""
+    """What is told while an export runs: `say` gets whole sentences, `step` files done, files in all, and bytes
+    received.
+    """
 
     say: Callable[[str], None] = lambda text: None
     step: Callable[[int, int, int], None] = lambda done, files, received: None
@@ -74,8 +76,8 @@ def run_export(
 ) -> ExportResult:
     """Export into a folder. Raises ServerError, OSError, and Cancelled where the run is interrupted.
 
-    Interrupted while the server prepares, the export is cancelled there; interrupted later, what was received stays, and the same call
-    goes on with it.
+    Interrupted while the server prepares, the export is cancelled there; interrupted later, what was received stays,
+    and the same call goes on with it.
     """
     tell = progress or ExportProgress()
     state = _state(server, request, out, restart)
@@ -122,7 +124,9 @@ def run_export(
 
 
 def _state(server: Server, request: ExportRequest, out: Path, restart: bool) -> ExportState | None:
-    """The export to go on with, None where a new one is to be started. Raises ServerError where the folder holds anything else."""
+    """The export to go on with, None where a new one is to be started. Raises ServerError where the folder holds
+    anything else.
+    """
     try:
         state = read_state(out)
     except ServerError:

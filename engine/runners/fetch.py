@@ -117,6 +117,7 @@ def transferred(
     name: str,
 ) -> Iterator[SeriesTransfer]:
     """Records of all studies of a run in its order, written down as they pass."""
+    client.go_on()
     studies = studies_of(run, options.places, included=not options.everything)
     found = in_order(work, studies, client.access.concurrency, client.stop)
     yield from write_transfers(out, name, (record for records in found for record in records))

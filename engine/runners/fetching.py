@@ -1,7 +1,7 @@
 """What to fetch from a server for criteria: the types and filters of an export, and the searches for a screening.
 
-Both come from the data requirements of the compiled rules. References that a rule follows with resolve(), and the Endpoints that say where
-images are, are part of it.
+Both come from the data requirements of the compiled rules. References that a rule follows with resolve(), and the
+Endpoints that say where images are, are part of it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from urllib.parse import parse_qsl, urlsplit
 
 from engine.artifacts.models import Model, load_model
+from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.requirements import DataRequirement
 from engine.compiler.rules import Code, RuleSet
 from engine.data.server.client import Server, ServerError
@@ -55,20 +56,50 @@ def followed_types(rules: Iterable[RuleSet], model: Model) -> frozenset[str] | N
     return frozenset(out)
 
 
-def export_parameters(rules: Iterable[RuleSet], version: str) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """The `_type`s and `_typeFilter`s of an export for rules, and whether rules may follow references to still other types.
+def _read_whole(rules: Iterable[RuleSet], found: dict[str, DataRequirement], model: Model) -> set[str]:
+    """Types of which a search by code would miss some that rules ask for by code.
 
-    A filter names one code each: filters of a type are alternatives, and a comma inside of one is read in two ways by servers.
+    The code may stand in a resource that is referred to (a Medication), or a record of what was not done may name a
+    whole value set.
+    """
+    out = set()
+    for name, requirement in found.items():
+        for path in {p for p, _, _ in requirement.codes} | {p for p, _ in requirement.value_sets}:
+            element = model.element(name, path)
+            if element is None or {"Reference", "CodeableReference"} & set(element.types):
+                out.add(name)
+    for rule_set in rules:
+        for rule in rule_set.walk():
+            for code in (rule.code, rule.presence):
+                if isinstance(code, CqlCode):
+                    for _, uses in code.compiled.reached([code.define]):
+                        out |= {r.spec.resource_type for r in uses.retrievals if r.spec.negated}
+    return out
+
+
+def export_parameters(
+    rules: Iterable[RuleSet], version: str, *, value_sets: bool = False
+) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """The `_type`s and `_typeFilter`s of an export for rules, and whether rules follow references to any type.
+
+    A filter names one code each: filters of a type are alternatives, and a comma inside of one is read in two ways by
+    servers. A type that is asked for by value set is exported whole, unless `value_sets` says that the server's
+    copies are the right ones.
     """
     listed = list(rules)
     found = requirements_of(listed)
-    follow = followed_types(listed, load_model(version))
+    model = load_model(version)
+    follow = followed_types(listed, model)
     types = set(type_parameter(found).split(",")) | (follow or set())
     filters: list[str] = []
-    for text in type_filters(found):
+    listed_filters = type_filters(found)
+    whole = _read_whole(listed, found, model)
+    if not value_sets:
+        whole |= {text.partition("?")[0] for text in listed_filters if ":in=" in text}
+    for text in listed_filters:
         head, _, query = text.partition("?")
         name, _, values = query.partition("=")
-        if follow is None or head in follow:
+        if follow is None or head in follow or head in whole:
             continue  # a reference may lead to one with any code
         filters.extend(
             f"{head}?{name}={value}" for value in ([values] if ":in" in name else re.split(r"(?<!\\),", values))
@@ -77,13 +108,15 @@ def export_parameters(rules: Iterable[RuleSet], version: str) -> tuple[tuple[str
 
 
 def search_plan(rules: Iterable[RuleSet], version: str) -> SearchPlan:
-    """The searches for a screening by rules. Filters by value set are left out: not every server knows the value set."""
+    """The searches for a screening by rules. Filters by value set are left out: not every server knows the value
+    set.
+    """
     listed = list(rules)
     model = load_model(version)
     found = requirements_of(listed)
     types = tuple(sorted(name for name in found if name != "Patient" and model.patient_paths(name)))
     narrowed = {}
-    for name in types:
+    for name in set(types) - _read_whole(listed, found, model):
         filters = type_filters({name: found[name]})
         if len(filters) == 1 and ":in=" not in filters[0]:
             parameter, _, value = filters[0].partition("?")[2].partition("=")
@@ -93,7 +126,9 @@ def search_plan(rules: Iterable[RuleSet], version: str) -> SearchPlan:
 
 
 def base_of(address: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """The base address of a server, and the patients to take: `BASE/Patient?gender=male` restricts them. Raises ServerError."""
+    """The base address of a server, and the patients to take: `BASE/Patient?gender=male` restricts them. Raises
+    ServerError.
+    """
     parts = urlsplit(address)
     base, _, last = parts.path.rstrip("/").rpartition("/")
     if last != "Patient":
@@ -110,6 +145,8 @@ def base_of(address: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 def server_patients(
     server: Server, criteria: Criteria, restriction: tuple[tuple[str, str], ...] = ()
 ) -> ServerPatients:
-    """The patients of a server with what criteria read, for `screen`; `restriction` are search parameters that choose patients."""
+    """The patients of a server with what criteria read, for `screen`; `restriction` are search parameters that
+    choose patients.
+    """
     version = criteria.fhir_version
     return ServerPatients(server, load_model(version), search_plan(criteria.rules, version), restriction=restriction)

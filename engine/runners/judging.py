@@ -40,6 +40,7 @@ class Judge:
             for rule in rule_set.walk():
                 if isinstance(rule.code, CqlCode):
                     check_parameters(rule.code.compiled, options.parameters)
+        self.options = options
         self.evaluators = [Evaluator(rule_set, options) for rule_set in rule_sets]
         self._buffer = io.StringIO(newline="")
         self._summary = SummaryWriter(self._buffer, columns_of(rule_sets))

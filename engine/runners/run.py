@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from engine.compiler.reading import ReadPlan, reading_plan
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import PACKED, ExportReader, files_to_read
+from engine.data.compartment import Compartment
 from engine.data.problems import Problem
 from engine.data.server.patients import ServerPatients
 from engine.data.terminology_check import used_value_sets
@@ -27,8 +28,10 @@ from engine.evaluation.evaluator import Absent, Options
 from engine.output.atomic import AtomicFile, write_text
 from engine.output.fhir_group import group_of
 from engine.output.lines import line_of
+from engine.output.parquet import require_parquet, write_parquet
 from engine.output.run_record import ArtifactCounts, InputFile, Resources, RunRecord, UsedValueSet
 from engine.runners.bulk import BulkRun, Counts, Progress, in_place
+from engine.runners.collector import relaxed
 from engine.runners.criteria import Criteria, PathLike
 from engine.runners.judging import Judge, Judged
 from engine.runners.screening import Data, Tally, compartments, evaluation_time, files_of, sha256_of
@@ -49,7 +52,8 @@ class RunOptions:
     """Options of a run; see `screen` for what they mean.
 
     `jobs` are processes (0: one a core), `memory` bytes that the run may use (None: a quarter of the machine), `validate` has every line parsed, `resume` goes
-    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size. With `images`, images count only where archives hold them.
+    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size, `parquet` writes tables besides. With
+    `images`, images count only where archives hold them.
     """
 
     now: str | None = None
@@ -65,6 +69,7 @@ class RunOptions:
     validate: bool = False
     resume: bool = False
     hash_data: bool = False
+    parquet: bool = False
     images: RequiredImages | None = None
 
 
@@ -111,7 +116,21 @@ def run(
     `progress` is told how far the run is. Raises OSError where a folder cannot be read or written, ValueError where there is nothing to resume or what was
     begun is another run, WorkerLost where processes are killed again and again.
     """
+    with relaxed():
+        return _run(criteria, criteria_paths, data, out, options, progress)
+
+
+def _run(
+    criteria: Criteria,
+    criteria_paths: Sequence[PathLike],
+    data: Sequence[Data],
+    out: Path,
+    options: RunOptions,
+    progress: Progress | None,
+) -> RunResult:
     started = dt.datetime.now(dt.UTC)
+    if options.parquet:
+        require_parquet()
     out.mkdir(parents=True, exist_ok=True)
     source = _source(criteria, criteria_paths, data, out, options, progress)
     tally = Tally.of(criteria.rules)
@@ -137,6 +156,8 @@ def run(
         for problem in source.problems():
             problems += 1
             problem_lines.write(line_of(problem))
+    if options.parquet:
+        write_parquet(out / "verdicts.ndjson", out)
     _write_groups(criteria, included, out, source.moment.isoformat())
     counts = source.counts()
     record = RunRecord(
@@ -181,9 +202,9 @@ def _source(
 ) -> _Source:
     paths = [item for item in data if isinstance(item, (str, Path))]
     workspace = Workspace(out)
+    if options.images is not None and options.resume:
+        raise ValueError("--resume does not go with --require-images: archives are asked anew")
     if len(paths) != len(data):
-        if options.images is not None:
-            raise ValueError("--require-images works with files; export the patients of the server first")
         if options.resume:
             raise ValueError("--resume goes on with files; patients of a server are searched anew")
         return _searched(criteria, data, options)
@@ -203,7 +224,17 @@ def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> 
     judge = Judge(criteria.rules, _options(criteria, options, moment))
     problems: list[Problem] = []
     found = compartments(data, criteria.fhir_version, problems.append)
-    return _Source((judge(one) for one in found), lambda: problems, lambda: None, moment)
+    judged = (judge(one) for one in found) if options.images is None else _confirmed(criteria, options, judge, found)
+    return _Source(judged, lambda: problems, lambda: None, moment)
+
+
+def _confirmed(
+    criteria: Criteria, options: RunOptions, judge: Judge, patients: Iterable[Compartment]
+) -> Iterator[Judged]:
+    """Patients judged where images count only if archives hold them."""
+    assert options.images is not None
+    for compartment, verdicts in options.images.verdicts(criteria.rules, judge.options, patients):
+        yield judge.written(compartment.reference, verdicts)
 
 
 def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, options: RunOptions) -> _Source:
@@ -219,9 +250,7 @@ def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, option
         return found
 
     if options.images is not None:
-        rules, settings = criteria.rules, _options(criteria, options, moment)
-        found = options.images.verdicts(rules, settings, (compartment for _, compartment in reader.patients()))
-        judged = (judge.written(compartment.reference, verdicts) for compartment, verdicts in found)
+        judged = _confirmed(criteria, options, judge, (compartment for _, compartment in reader.patients()))
     else:
         judged = (judge(compartment, place) for place, compartment in reader.patients())
     return _Source(judged, lambda: with_lines(in_place(problems, reader.files)), counts, moment)

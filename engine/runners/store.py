@@ -33,6 +33,7 @@ def store_files(paths: Iterable[Path], client: Client, base: str) -> Iterator[Fi
     for path in found:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
+    client.go_on()
     batches = _batches(_read(path) for path in _files(found))
     for records in in_order(lambda batch: _sent(batch, client, base), batches, client.access.concurrency, client.stop):
         yield from records

@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from engine.runners.collector import relax
+
 TRIES = 3
 
 
@@ -35,6 +37,7 @@ def _serve(connection: Connection, others: list[Connection], start: Callable[...
         other.close()
     threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
     work = start(state)
+    relax()
     while True:
         try:
             task = connection.recv()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from engine.data.dicomweb.access import Access, archive_address
 from engine.runners.images import Places
@@ -42,6 +40,16 @@ def add_required_images(command: argparse.ArgumentParser) -> None:
     connection_options(group)
 
 
+def needless_options(options: argparse.Namespace) -> None:
+    """Refuse options of the connection where no archive is asked, so that nobody believes it was. Raises ValueError."""
+    names = (
+        "ignore_endpoints user password_file token_file credentials_for allow_http ca client_cert client_key".split()
+    )
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
+    if given:
+        raise ValueError(f"{', '.join(given)}: only with --require-images is an archive asked")
+
+
 def connection_options(group: Any) -> None:
     """The options of the connection alone."""
     group.add_argument("--user", metavar="NAME", help=f"basic authentication; the password is read from {PASSWORD}")
@@ -55,6 +63,11 @@ def connection_options(group: Any) -> None:
         default=[],
         metavar="URL",
         help="send the credentials to this archive too; they go to --dicomweb and to no other that only the data names",
+    )
+    group.add_argument(
+        "--allow-http",
+        action="store_true",
+        help="send credentials over plain http too (without this, to this machine only)",
     )
     group.add_argument(
         "--ca", type=Path, metavar="FILE", help="certificates of a private authority (PEM), besides the system's"
@@ -87,10 +100,6 @@ def access_of(options: argparse.Namespace) -> Access:
         raise ValueError("--password-file needs --user")
     if options.client_key is not None and options.client_cert is None:
         raise ValueError("--client-key needs --client-cert")
-    if user is not None or token is not None:
-        for url in own:
-            if url.startswith("http://") and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
-                print(f"eligibility: credentials go to {url} without encryption", file=sys.stderr)
     return Access(
         own=tuple(own),
         user=user,
@@ -103,6 +112,7 @@ def access_of(options: argparse.Namespace) -> Access:
         read_timeout=options.timeout,
         retries=options.retries,
         concurrency=options.concurrency,
+        allow_http=options.allow_http,
     )
 
 

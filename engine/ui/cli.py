@@ -19,8 +19,9 @@ import msgspec
 from engine.algebra.diagnostic import DiagnosticError, EvaluationError
 from engine.compiler.elm import to_json
 from engine.compiler.fhirpath import compile_fhirpath
+from engine.data.terminology_files import open_terminology
 from engine.data.versions import version_of
-from engine.output.schema import json_schema
+from engine.output.schema import SCHEMAS, json_schema
 from engine.runners.screening import evaluation_time
 from engine.ui.archive import add_required_images
 from engine.ui.check import check_command
@@ -31,7 +32,7 @@ from engine.ui.measure import add_command as add_measure
 from engine.ui.requirements import add_command as add_requirements
 from engine.ui.screen import screen_command
 from engine.ui.server_options import add_server_options
-from engine.ui.terminology import add_terminology_options
+from engine.ui.terminology import add_terminology_options, terminology_options
 from engine.version import __version__
 
 OK, ERRORS, INTERRUPTED = 0, 2, 130
@@ -137,6 +138,9 @@ def _screen(commands: Any) -> None:
     command.add_argument(
         "--hash-data", action="store_true", help="record the SHA-256 of data files, however large they are"
     )
+    command.add_argument(
+        "--parquet", action="store_true", help="write verdicts, criteria, evidence and images as Parquet too"
+    )
     command.add_argument("--strict", action="store_true", help="exit with 1 where criteria have warnings")
     command.add_argument("--fail-on-problems", action="store_true", help="exit with 1 where data could not be read")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -163,13 +167,14 @@ def _fhirpath(commands: Any) -> None:
     command.add_argument("--strict", action="store_true", help="take warnings as errors")
     command.add_argument("--now", metavar="TIME")
     command.add_argument("--timezone", default="UTC")
+    add_terminology_options(command, allow_missing=False)
     _version_option(command)
     command.set_defaults(run=run_fhirpath)
 
 
 def _schema(commands: Any) -> None:
     command = commands.add_parser("schema", help="print the JSON Schema of an output")
-    command.add_argument("name", nargs="?", default="verdict", choices=("verdict", "problem", "run"))
+    command.add_argument("name", nargs="?", default="verdict", choices=tuple(SCHEMAS))
     command.set_defaults(run=run_schema)
 
 
@@ -210,7 +215,9 @@ def run_fhirpath(options: argparse.Namespace) -> int:
         if options.show and not options.file:
             return OK
         moment = evaluation_time(options.now, options.timezone)
-        for item in compiled.evaluate(resource, now=moment, timezone=options.timezone):
+        given = options.valuesets or options.terminology_server
+        terminology = open_terminology(options.valuesets, terminology_options(options)) if given else None
+        for item in compiled.evaluate(resource, now=moment, timezone=options.timezone, terminology=terminology):
             print(f"{shown(item.value)}  ({item.type})")
     except DiagnosticError as error:
         print(error, file=sys.stderr)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.models import load_model
-from engine.data.server.bulk import FORMATS, ExportRequest, Level
+from engine.data.server.export import FORMATS, ExportRequest, Level
 from engine.runners.criteria import load_criteria
 from engine.runners.export import CONNECTIONS, Cancelled, ExportProgress, ExportResult, run_export
 from engine.runners.fetching import export_parameters
@@ -46,6 +46,11 @@ def add_command(commands: Any) -> None:
     )
     command.add_argument(
         "--type-filter", action="append", default=[], metavar="SEARCH", help="a filter, such as Observation?code=..."
+    )
+    command.add_argument(
+        "--value-set-filters",
+        action="store_true",
+        help="narrow by value set too, by the server's own copies of them (default: such types are exported whole)",
     )
     command.add_argument(
         "--no-type-filter", action="store_true", help="export the types whole, for servers that get _typeFilter wrong"
@@ -90,7 +95,9 @@ def export_command(options: argparse.Namespace) -> int:
             if not criteria.rules:
                 print("eligibility: there are no criteria that say what to export", file=sys.stderr)
                 return ERRORS
-            found, narrowing, any_type = export_parameters(criteria.rules, version)
+            found, narrowing, any_type = export_parameters(
+                criteria.rules, version, value_sets=options.value_set_filters
+            )
             types += found
             filters += narrowing
             if any_type:
@@ -151,7 +158,9 @@ def _check_instant(text: str) -> None:
 
 
 class _Shown:
-    """What is said while the export runs: sentences as lines; downloads as one line that is rewritten on a terminal, else now and then."""
+    """What is said while the export runs: sentences as lines; downloads as one line that is rewritten on a terminal,
+    else now and then.
+    """
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet

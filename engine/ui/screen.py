@@ -22,7 +22,8 @@ from engine.runners.fetching import base_of, is_address, server_patients
 from engine.runners.run import RunOptions, run
 from engine.runners.screening import Data, screen, version_for
 from engine.runners.workers import WorkerLost
-from engine.ui.archive import access_of, places_of
+from engine.runners.workspace import Workspace
+from engine.ui.archive import access_of, needless_options, places_of
 from engine.ui.cql_session import parameters_of
 from engine.ui.progress import ProgressLine
 from engine.ui.server_options import server_of
@@ -34,6 +35,7 @@ def screen_command(options: argparse.Namespace) -> int:
     if options.dicomweb:
         options.dicomweb = archive_address(options.dicomweb)
     if not options.require_images:
+        needless_options(options)
         return _command(options, None)
     with Client(access_of(options)) as client:
         return _command(options, RequiredImages(client, places_of(options)))
@@ -101,6 +103,7 @@ def _screened(
         options.validate,
         options.resume,
         options.hash_data,
+        options.parquet,
         images,
     )
     if options.out == "-":
@@ -111,6 +114,14 @@ def _screened(
             result = run(criteria, options.criteria, data, Path(options.out), settings, progress=progress)
         except WorkerLost as error:
             raise ValueError(f"{error}; what is done is kept, and --resume goes on") from None
+        except (KeyboardInterrupt, OSError) as error:
+            if not Workspace(Path(options.out)).exists():
+                raise
+            if isinstance(error, OSError):
+                raise OSError(f"{error}; what is done is kept, and the same command with --resume goes on") from None
+            progress.done()
+            print("interrupted; what is done is kept, and the same command with --resume goes on", file=sys.stderr)
+            return 130
         finally:
             progress.done()
         problems = result.record.problems

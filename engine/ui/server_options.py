@@ -31,6 +31,8 @@ def add_server_options(command: argparse.ArgumentParser, prefix: str = "") -> No
 
 
 def server_of(base: str, options: argparse.Namespace) -> Server:
-    """The server at an address, with the credentials of the options. Raises ServerError, ValueError, FileNotFoundError."""
+    """The server at an address, with the credentials of the options. Raises ServerError, ValueError,
+    FileNotFoundError.
+    """
     credentials = credentials_of(options.server_auth) if options.server_auth else None
     return Server(base, credentials=credentials, ca=options.server_ca, allow_http=options.server_allow_http)

@@ -19,7 +19,7 @@ FOLDERS = ("algebra", "artifacts", "compiler", "data", "evaluation", "output", "
 ROOF = frozenset(("engine.version",))
 # Heavy and only sometimes needed: these may be imported inside a function.
 OPTIONAL = frozenset(
-    ("cryptography", "fhir", "fhir_core", "httpx", "jwt", "prompt_toolkit", "pydicom", "rich", "urllib3")
+    ("cryptography", "fhir", "fhir_core", "httpx", "jwt", "prompt_toolkit", "pyarrow", "pydicom", "rich", "urllib3")
 )
 # Generated tables may be long; nothing else may.
 LONG_FILES: frozenset[str] = frozenset()

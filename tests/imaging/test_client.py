@@ -98,6 +98,24 @@ def test_no_connection(stub: MakeStub) -> None:
     assert failure_of(f"{cut.url}/studies", Access(retries=0)).cause is Cause.CONNECTION
 
 
+@pytest.mark.parametrize(
+    "base",
+    [
+        "not an address",
+        "ftp://a.example/rs",
+        "http://a.example:99999/rs",
+        "http://[::1/rs",
+        "https:///rs",
+        "http://a b/rs",
+    ],
+)
+def test_what_the_data_calls_an_address_and_is_none(base: str) -> None:
+    with Client(Access(own=("https://a.example/rs",), token="t", retries=0)) as client:
+        (found,) = Presence(client).ask(base, [Need("1.2")]).values()
+    assert isinstance(found, ArchiveFailure) and found.cause in (Cause.REQUEST_REFUSED, Cause.CONNECTION)
+    assert client.requests <= 1
+
+
 def test_an_archive_that_is_down_is_not_tried_again_and_again() -> None:
     with Client(Access(retries=2, **FAST)) as client:
         for _ in range(5):
@@ -145,7 +163,7 @@ def test_bearer_and_basic(stub: MakeStub) -> None:
     for access in (
         Access(own=(archive.url,), token="t"),
         Access(own=(archive.url,), user="jos\u00e9", password="p:w"),
-        Access(own=("http://elsewhere.example/rs",), token="t"),
+        Access(own=("https://elsewhere.example/rs",), token="t"),
     ):
         with Client(access) as client:
             rows_of(client, f"{archive.url}/studies")
@@ -169,6 +187,14 @@ def test_bearer_and_basic(stub: MakeStub) -> None:
 )
 def test_to_whom_credentials_go(url: str, inside: bool) -> None:
     assert within(url, "https://a.example/rs") is inside
+
+
+def test_credentials_do_not_go_over_plain_http() -> None:
+    with pytest.raises(ValueError, match="without encryption"):
+        Access(own=("https://a.example/rs", "http://b.example/rs"), token="t")
+    assert Access(own=("http://b.example/rs",), token="t", allow_http=True).authorization("http://b.example/rs/studies")
+    for local in ("http://localhost:8042/rs", "http://127.0.0.1/rs", "http://[::1]/rs"):
+        assert Access(own=(local,), token="t").authorization(f"{local}/studies") == "Bearer t"
 
 
 def test_addresses() -> None:

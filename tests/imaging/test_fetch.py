@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,8 @@ from tests.imaging.conftest import lines_of, link_of
 from tests.imaging.orthanc import Orthanc
 from tests.imaging.stub import Answerer, Asked, Reply, Stub
 from tests.shared import reported
+
+pytestmark = pytest.mark.slow
 
 MakeStub = Callable[[Answerer], Stub]
 ALL = SeriesFilter()
@@ -187,6 +191,7 @@ def test_what_is_no_dicom_is_rejected(run: Path, tmp_path: Path, archive: Archiv
     assert files_below(tmp_path / "out") == []
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_a_name_that_leads_out_of_the_folder_is_rejected(
     run: Path, tmp_path: Path, archive: Archive, files: dict[str, list[Path]]
 ) -> None:
@@ -260,6 +265,16 @@ def test_partial_answers_are_marked(tmp_path: Path, stub: MakeStub, run: Path, f
     archive.answer = lambda asked: Reply(200, made[0][1][:-100], single["content_type"], length=False)
     record = download(run, tmp_path / "unknown", archive.url, chosen=chosen)[0]
     assert (record.state, record.files) == ("unreachable", 0)
+
+
+def test_what_a_killed_download_left_is_swept_up(run: Path, tmp_path: Path, archive: Archive) -> None:
+    folder = tmp_path / "out" / "example-01" / link_of(run, "example-01")["study"] / archive.series
+    folder.mkdir(parents=True)
+    for name, age in ((".old.part", 7200), (".new.part", 60)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    assert archive.download(run, tmp_path / "out").state == "complete"
+    assert [path.name for path in folder.iterdir() if path.suffix == ".part"] == [".new.part"]
 
 
 def test_what_is_not_answered_is_unreachable(run: Path, tmp_path: Path, archive: Archive) -> None:

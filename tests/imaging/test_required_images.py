@@ -20,6 +20,10 @@ from engine.ui.cli import main
 from tests.imaging.conftest import FLUTE, lines_of
 from tests.imaging.orthanc import Orthanc
 from tests.imaging.stub import Answerer, Asked, Reply, Stub, rows
+from tests.servers.fhir_stub import FhirStub
+from tests.servers.stub import running_stub
+
+pytestmark = pytest.mark.slow
 
 Resource = dict[str, Any]
 FORMS = ("mr", "cql/mr")
@@ -181,6 +185,17 @@ def test_endpoints_of_the_data_are_asked(stub: Callable[[Answerer], Stub]) -> No
     assert verdict.verdict == "included"
 
 
+def test_a_screening_that_is_left_can_be_begun_again(orthanc: Orthanc) -> None:
+    data = FLUTE / "cohort"
+    with Client(Access(retries=0)) as client:
+        images = RequiredImages(client, Places(orthanc.url, True))
+        given = criteria("mr")
+        for _ in engine.screen(given, data, now="2026-06-01", images=images):
+            break
+        found = list(engine.screen(given, data, now="2026-06-01", images=images))
+    assert {holding.state for verdict in found for holding in verdict.holdings} == {"present"}
+
+
 def test_the_command(tmp_path: Path, orthanc: Orthanc, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["screen", str(FLUTE / "mr"), "--data", str(FLUTE / "cohort"), "--now", "2026-06-01", "--quiet"]
     plain, required = tmp_path / "plain", tmp_path / "required"
@@ -196,3 +211,24 @@ def test_the_command(tmp_path: Path, orthanc: Orthanc, capsys: pytest.CaptureFix
     assert main([*arguments, "--out", str(required), "--dicomweb", "https://me:secret@x.example/rs"]) == 2
     shown = capsys.readouterr().err
     assert "holds credentials" in shown and "secret" not in shown
+
+
+def test_patients_of_a_server(tmp_path: Path, orthanc: Orthanc) -> None:
+    pytest.importorskip("httpx")
+    resources = {(r["resourceType"], r["id"]): r for name in ("example-01", "example-02") for r in bundle(name)}
+    with running_stub() as server:
+        FhirStub(server, resources.values(), page=50, lenient=True)
+        arguments = ["screen", str(FLUTE / "mr"), "--data", server.base, "--now", "2026-06-01", "--quiet"]
+        required = ["--require-images", "--dicomweb", orthanc.url, "--ignore-endpoints"]
+        assert main([*arguments, "--out", str(tmp_path), *required]) == 0
+    found = lines_of(tmp_path / "verdicts.ndjson")
+    assert [(v["patient"], v["verdict"], [h["state"] for h in v["holdings"]]) for v in found] == [
+        ("Patient/example-01", "included", ["present"]),
+        ("Patient/example-02", "excluded", ["present"]),
+    ]
+
+
+def test_a_run_with_required_images_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["screen", str(FLUTE / "mr"), "--data", str(FLUTE / "cohort"), "--out", str(tmp_path), "--resume"]
+    assert main([*arguments, "--require-images"]) == 2
+    assert "--resume does not go with --require-images" in capsys.readouterr().err

@@ -22,6 +22,8 @@ from tests.imaging.conftest import lines_of
 from tests.imaging.orthanc import PASSWORD, USER, Orthanc
 from tests.imaging.stub import Answerer, Asked, Reply, Stub
 
+pytestmark = pytest.mark.slow
+
 MakeStub = Callable[[Answerer], Stub]
 
 
@@ -128,6 +130,12 @@ def test_a_busy_archive_gets_the_same_body_again(files: dict[str, list[Path]], s
     assert first.body == second.body and path.read_bytes() in second.body
     assert second.headers["content-type"].startswith('multipart/related; type="application/dicom"; boundary=')
     assert int(second.headers["content-length"]) == len(second.body)
+
+
+def test_an_upload_without_an_answer_is_not_sent_again(files: dict[str, list[Path]], stub: MakeStub) -> None:
+    archive = stub(lambda asked: Reply(200, b"{" * 100, cut=10))
+    (found,) = upload(files["example-01"][:1], archive.url, retries=3)
+    assert (found.state, found.reason, len(archive.asked)) == ("unreachable", "connection", 1)
 
 
 def test_no_archive(files: dict[str, list[Path]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from engine.runners.verify import VerifyResult, verify
 from engine.ui.cli import main
 from tests.imaging.conftest import lines_of, link_of
 from tests.imaging.orthanc import PASSWORD, USER, Orthanc
+from tests.imaging.stub import Reply
+
+pytestmark = pytest.mark.slow
 
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 
@@ -171,6 +175,29 @@ def test_credentials_do_not_go_to_an_archive_that_only_the_data_names(
     with Client(trusted) as client:
         verify(run, client, Places(orthanc_with_password.url), afresh=True, clock=lambda: NOW)
     assert other.asked[-1].headers["authorization"].startswith("Basic ")
+
+
+def test_slow_answers(run: Path, orthanc: Orthanc, stub: Any) -> None:
+    never = threading.Event()
+    slow = stub(lambda asked: Reply(wait=never))
+    path = run / "verdicts.ndjson"
+    named = path.read_text().replace("https://archive.example/dicom-web", slow.url)
+    path.write_text(named)
+    with Client(Access(read_timeout=0.2, retries=0)) as client:
+        result = verify(run, client, Places(), clock=lambda: NOW)
+    assert (result.states, result.reasons) == (Counter({"unreachable": 12}), Counter({"timeout": 12}))
+    never.set()
+    path.write_text(named.replace(slow.url, orthanc.url))
+    with Client(Access()) as client:
+        assert verify(run, client, Places(), clock=lambda: NOW).states == Counter({"present": 12})
+
+
+def test_a_busy_archive_is_asked_again(run: Path, stub: Any) -> None:
+    waiting = [Reply(429, headers={"Retry-After": "0"}), Reply(503)]
+    archive = stub(lambda asked: waiting.pop() if waiting else Reply(204, b""))
+    result = check(run, archive.url, retries=2)
+    assert result.states == Counter({"absent": 12})
+    assert result.requests == 1 + 2 + 12
 
 
 def test_no_archive_is_named(run: Path) -> None:

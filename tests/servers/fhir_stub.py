@@ -14,8 +14,8 @@ Resource = dict[str, Any]
 class FhirStub:
     """Answers `GET Type?patient=&code=&_id=&_count=` over resources in memory.
 
-    `knows` are the search parameters that the server has; with `lenient` it leaves out others and says so in the self link, else it
-    refuses them. `page` is the most it puts on a page.
+    `knows` are the search parameters that the server has; with `lenient` it leaves out others and says so in the self
+    link, else it refuses them. `page` is the most it puts on a page.
     """
 
     def __init__(self, stub: Stub, resources: Iterable[Resource], *, page: int = 2, lenient: bool = False) -> None:

@@ -1,4 +1,6 @@
-"""The example cohort in a real FHIR server: exported and screened by search, it gets the verdicts that its files get."""
+"""The example cohort in a real FHIR server: exported and screened by search, it gets the verdicts that its files
+get.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def test_some_patients_of_the_server(sekmet: str, tmp_path: Path) -> None:
 
 
 def test_only_what_criteria_read_is_exported(sekmet: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """This server wants all filters of a type at once, where the specification wants any: resources are lost, and that is told."""
+    """This server wants all filters of a type at once, where the specification wants any: resources are lost, and
+    that is told.
+    """
     narrowed = ["export", sekmet, "--criteria", *FORMS["cql"], "--quiet", "--out"]
     assert main([*narrowed, str(tmp_path / "a")]) == 1
     assert "Procedure: the export holds 0 by _typeFilter, but the server's search finds 11" in capsys.readouterr().err
@@ -104,7 +108,9 @@ def test_patients_and_groups(sekmet: str, tmp_path: Path) -> None:
 
 
 def test_a_killed_export_goes_on(sekmet: str, tmp_path: Path) -> None:
-    """Killed as soon as the server has accepted it: the next run asks for the same export, and no second one is started."""
+    """Killed as soon as the server has accepted it: the next run asks for the same export, and no second one is
+    started.
+    """
     out = tmp_path / "export"
     command = [sys.executable, "-m", "engine.ui.cli", "export", sekmet, "--out", str(out)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

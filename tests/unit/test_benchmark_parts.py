@@ -148,7 +148,7 @@ def test_a_run_that_fails_by_itself_is_not_taken_for_a_killed_one(tmp_path: Path
 
 
 def test_memory_of_the_processes_below_is_counted() -> None:
-    one = "import time; x = bytearray(60_000_000); time.sleep(0.6)"
+    one = "import time; x = bytearray(60_000_000); time.sleep(1.5)"
     two = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {one!r}])"
     found = measure([sys.executable, "-c", f"x = bytearray(60_000_000)\n{two}"], cwd=ROOT)
     assert found.status == 0

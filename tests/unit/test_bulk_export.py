@@ -9,12 +9,14 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import engine
 from engine.data.problems import Problem
-from engine.data.server.bulk import ExportGone, ExportRequest
 from engine.data.server.client import Patience, Server, ServerError
+from engine.data.server.export import ExportGone, ExportRequest
 from engine.data.sources import read_resources
 from engine.runners.export import Cancelled, ExportProgress, run_export
 from tests.servers.stub import Export, Reply, Request, Stub, ndjson, outcome, running_stub, with_ranges
@@ -332,10 +334,48 @@ def test_deleted_and_error_files(stub: Stub, tmp_path: Path) -> None:
         "the server reports: warning: Basic was left out",
         "the server reports: error: two images lost (2 times)",
     ]
+    criteria = engine.load_criteria(Path(__file__).parents[2] / "criteria" / "flute" / "mr")
+    screened = {verdict.patient for verdict in engine.screen(criteria, tmp_path / "out", now="2026-06-01")}
+    assert screened == {f"Patient/p{n}" for n in range(20) if n != 3}
     found: list[Problem] = []
     loaded = list(read_resources([tmp_path / "out"], found.append))
     assert [item.deleted for item in loaded if item.deleted] == ["Patient/p3"]
     assert not any(item.resource and item.resource["resourceType"] == "OperationOutcome" for item in loaded)
+
+
+def test_linked_manifests(stub: Stub, tmp_path: Path) -> None:
+    """A manifest may go on in another (link, relation next), with addresses relative to it; one that leads back is an error."""
+    export = Export(stub)
+    export.file("Patient", "/files/a", Reply(200, ndjson(PATIENTS[0])))
+    first = export.complete().body
+    more = {"output": [{"type": "Patient", "url": "/files/b"}], "link": []}
+    stub.on(Export.STATUS, Reply(200, {**first, "link": [{"relation": "next", "url": f"{stub.root}/more"}]}))
+    stub.on("/more", Reply(200, {**first, **more}))
+    stub.on("/files/b", Reply(200, ndjson(PATIENTS[1])))
+    run_export(server_at(stub), ExportRequest(), tmp_path / "out")
+    assert read(tmp_path / "out") == (["Patient/p0", "Patient/p1"], [])
+    stub.on("/more", Reply(200, {**first, "link": [{"relation": "next", "url": f"{stub.root}/more"}]}))
+    with pytest.raises(ServerError, match="linked in a circle"):
+        run_export(server_at(stub), ExportRequest(), tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ({"resourceType": "Bundle"}, "has no output"),
+        ({"output": []}, "does not say requiresAccessToken"),
+        ({"output": [{"url": "x"}], "requiresAccessToken": False}, "a file without url or type in output"),
+        (
+            {"output": [{"type": "../../etc/passwd", "url": "x"}], "requiresAccessToken": False},
+            "a file without url or type in output",
+        ),
+    ],
+)
+def test_manifests_that_are_none(stub: Stub, tmp_path: Path, manifest: dict[str, Any], message: str) -> None:
+    Export(stub)
+    stub.on(Export.STATUS, Reply(200, manifest))
+    with pytest.raises(ServerError, match=message):
+        run_export(server_at(stub), ExportRequest(), tmp_path / "out")
 
 
 def test_a_missing_file_of_the_manifest_is_a_problem(stub: Stub, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,56 +11,91 @@ import pytest
 
 import engine
 from engine.artifacts.models import load_model
+from engine.compiler.reading import ReadPlan
+from engine.data.bulk.line_numbers import with_lines
+from engine.data.bulk.reading import ExportReader
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
-from engine.data.reader import compartments_of, read_patients
+from engine.data.reader import read_patients
+from engine.runners.bulk import in_place
 from tests.shared import reported
 
 
-def read_files(files: dict[str, str], folder: Path) -> tuple[dict[str, Compartment], list[Problem]]:
+@pytest.fixture(params=["in memory", "as an export"])
+def reader(request: pytest.FixtureRequest) -> str:
+    """The two ways in which files are read."""
+    return str(request.param)
+
+
+def compartments_in(
+    paths: list[Path], reader: str, resources: list[dict[str, Any]] | None = None
+) -> tuple[list[Compartment], Iterable[Problem]]:
+    """The patients in files, or of resources written to a file (an NDJSON export, or the one bundle that they are)."""
+    if resources is not None:
+        (folder,) = paths
+        single = len(resources) == 1
+        text = json.dumps(resources[0]) if single else "".join(json.dumps(r) + "\n" for r in resources)
+        (folder / ("data.json" if single else "data.ndjson")).write_text(text, "utf-8")
+    problems: list[Problem] = []
+    if reader == "in memory":
+        return list(read_patients(paths, model=load_model("r4"), on_problem=problems.append)), problems
+    export = ExportReader(paths, ReadPlan("r4", everything=True), problems.append)
+    found = [compartment for _, compartment in export.patients()]
+    return found, _Late(lambda: list(with_lines(in_place(problems, export.files))))
+
+
+class _Late(Iterable[Problem]):
+    """Problems as they are when they are looked at: references are followed late."""
+
+    def __init__(self, problems: Callable[[], list[Problem]]) -> None:
+        self._problems = problems
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self._problems())
+
+
+def read_files(files: dict[str, str], folder: Path, reader: str) -> tuple[dict[str, Compartment], Iterable[Problem]]:
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    problems: list[Problem] = []
-    found = read_patients([folder], model=load_model("r4"), on_problem=problems.append)
+    found, problems = compartments_in([folder], reader)
     return {compartment.id: compartment for compartment in found}, problems
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_duplicate_id(tmp_path: Path, swapped: bool) -> None:
+def test_duplicate_id(tmp_path: Path, swapped: bool, reader: str) -> None:
     case = reported("DATA-DUPLICATE-ID")
     files = dict(case["input"]["files"])
     if swapped:
         files["Observation.ndjson"] = "\n".join(reversed(files["Observation.ndjson"].splitlines())) + "\n"
-    patients, problems = read_files(files, tmp_path)
+    patients, problems = read_files(files, tmp_path, reader)
     observations = patients["a"].of_type("Observation")
     assert len(observations) == case["expected"]["observations_of_a"]
     assert observations[0]["valueInteger"] == case["expected"]["o1_value"]
     assert [problem.code for problem in problems] == ["duplicate"]
 
 
-def test_truncated_line(tmp_path: Path) -> None:
+def test_truncated_line(tmp_path: Path, reader: str) -> None:
     case = reported("DATA-NDJSON-TRUNCATED-LINE")
-    patients, problems = read_files(case["input"]["files"], tmp_path)
+    patients, problems = read_files(case["input"]["files"], tmp_path, reader)
     loaded = [c["id"] for p in patients.values() for c in p.of_type("Condition")]
     assert sorted(loaded) == case["expected"]["conditions_loaded"]
     assert [f"{Path(p.file or '').name} line {p.line}" for p in problems] == case["expected"]["errors"]
     assert sorted(patients) == ["a", "b"]
 
 
-def test_deleted_bundle(tmp_path: Path) -> None:
+def test_deleted_bundle(tmp_path: Path, reader: str) -> None:
     case = reported("DATA-DELETED-BUNDLE")
-    patients, problems = read_files(case["input"]["files"], tmp_path)
+    patients, problems = read_files(case["input"]["files"], tmp_path, reader)
     verdicts = {name: "included" if p.of_type("Condition") else "excluded" for name, p in patients.items()}
     assert verdicts == case["expected"]
     assert [problem.code for problem in problems] == ["deleted"]
 
 
-def test_versioned_reference() -> None:
+def test_versioned_reference(tmp_path: Path, reader: str) -> None:
     case = reported("DATA-VERSIONED-REF")
-    problems: list[Problem] = []
-    (patient,) = compartments_of([case["input"]["bundle"]], on_problem=problems.append)
+    (patient,), problems = compartments_in([tmp_path], reader, [case["input"]["bundle"]])
     first, second = patient.of_type("Observation")
     assert [first["id"], second["id"]] == case["expected"]["grouping"]
     assert patient.resolve(first["subject"]["reference"], first) is None
@@ -68,29 +104,32 @@ def test_versioned_reference() -> None:
     assert found is not None and [found["gender"]] == case["expected"]["resolve_o2"]
 
 
-def test_relative_references_keep_their_server() -> None:
+def test_relative_references_keep_their_server(tmp_path: Path, reader: str) -> None:
     case = reported("FP-RESOLVE-BUNDLE-ROOT")
     bundle = case["input"]["resource"]
-    found = {c.reference: c for c in compartments_of([bundle])}
+    found = {c.reference: c for c in compartments_in([tmp_path], reader, [bundle])[0]}
     alpha, beta = "http://alpha.example/fhir/Patient/7", "http://beta.example/r4/Patient/7"
     assert {alpha, beta} <= set(found)
     assert [o["id"] for o in found[beta].of_type("Observation")] == ["o1", "o3"]
     assert found[alpha].of_type("Observation") == []
 
 
-def test_subject_by_identifier() -> None:
+def test_subject_by_identifier(tmp_path: Path, reader: str) -> None:
     case = reported("DCM-SUBJECT-BY-IDENTIFIER")
-    problems: list[Problem] = []
-    patients = {c.id: c for c in compartments_of(case["input"]["resources"], on_problem=problems.append)}
+    found, problems = compartments_in([tmp_path], reader, case["input"]["resources"])
+    patients = {c.id: c for c in found}
     assert [s["id"] for s in patients["p1"].of_type("ImagingStudy")] == ["is1"]
     assert patients["p2"].of_type("ImagingStudy") == []
     assert ("subject-by-identifier", "ImagingStudy/is2") in {(p.code, p.resource) for p in problems}
 
 
-def test_one_bad_patient_stops_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("as_file", [False, True])
+def test_one_bad_patient_stops_nobody(tmp_path: Path, as_file: bool) -> None:
     case = reported("DATA-ONE-BAD-PATIENT")
     # the case's CQL, AgeInYearsAt(@2025-01-01) >= 40, in FHIRPath
-    verdicts = screen_expression("Patient.birthDate <= @2025-01-01 - 40 years", case["input"]["bundle"], tmp_path)
+    verdicts = screen_expression(
+        "Patient.birthDate <= @2025-01-01 - 40 years", case["input"]["bundle"], tmp_path, as_file
+    )
     assert {name: verdict.verdict for name, verdict in verdicts.items()} == {
         "Patient/a": "included",
         "Patient/b": "undetermined",
@@ -101,7 +140,9 @@ def test_one_bad_patient_stops_nobody(tmp_path: Path) -> None:
     assert criterion.detail is not None and "Patient/b" in criterion.detail and "1980-13-45" in criterion.detail
 
 
-def screen_expression(expression: str, bundle: dict[str, Any], folder: Path) -> dict[str, engine.Verdict]:
+def screen_expression(
+    expression: str, bundle: dict[str, Any], folder: Path, as_file: bool
+) -> dict[str, engine.Verdict]:
     artifact = {
         "resourceType": "EvidenceVariable",
         "id": "ev",
@@ -110,10 +151,14 @@ def screen_expression(expression: str, bundle: dict[str, Any], folder: Path) -> 
     path = folder / "ev.json"
     path.write_text(json.dumps(artifact), encoding="utf-8")
     criteria = engine.load_criteria(path)
-    return {v.patient: v for v in engine.screen(criteria, list(engine.compartments_of([bundle])), now="2026-01-01")}
+    data: Any = list(engine.compartments_of([bundle]))
+    if as_file:
+        data = folder / "data.ndjson"
+        data.write_text("".join(json.dumps(entry["resource"]) + "\n" for entry in bundle["entry"]), "utf-8")
+    return {v.patient: v for v in engine.screen(criteria, data, now="2026-01-01")}
 
 
-def test_evaluation_touches_one_patient_only() -> None:
+def test_evaluation_touches_one_patient_only(tmp_path: Path, reader: str) -> None:
     patients = [{"resourceType": "Patient", "id": f"p{i}"} for i in range(50)]
     medications = [{"resourceType": "Medication", "id": f"m{i}"} for i in range(10)]
     given = [
@@ -125,6 +170,6 @@ def test_evaluation_touches_one_patient_only() -> None:
         }
         for i in range(1000)
     ]
-    found = list(compartments_of([*patients, *medications, *given]))
+    found, _ = compartments_in([tmp_path], reader, [*patients, *medications, *given])
     assert [len(c.of_type("MedicationAdministration")) for c in found] == [20] * 50
     assert all(len(c.resources) == 1 for c in found)

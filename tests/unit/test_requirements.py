@@ -39,16 +39,18 @@ def test_a_type_that_is_read_whole_has_no_filter() -> None:
 
 def test_value_sets_and_codes_are_filters_of_their_own() -> None:
     found = DataRequirement(
-        "MedicationRequest", {"medication"}, {("medication", SCT, "1")}, {("medication", "http://vs")}
+        "Immunization", {"vaccineCode"}, {("vaccineCode", SCT, "1")}, {("vaccineCode", "http://vs")}
     )
     assert [entry["codeFilter"][0] for entry in data_requirements(found)] == [
-        {"path": "medication", "valueSet": "http://vs"},
-        {"path": "medication", "code": [{"system": SCT, "code": "1"}]},
+        {"path": "vaccineCode", "valueSet": "http://vs"},
+        {"path": "vaccineCode", "code": [{"system": SCT, "code": "1"}]},
     ]
-    assert type_filters({"MedicationRequest": found}) == [
-        f"MedicationRequest?code={SCT}|1",
-        "MedicationRequest?code:in=http://vs",
+    assert type_filters({"Immunization": found}) == [
+        f"Immunization?vaccine-code={SCT}|1",
+        "Immunization?vaccine-code:in=http://vs",
     ]
+    for kind, path in (("MedicationRequest", "medication"), ("ImagingStudy", "modality")):
+        assert type_filters({kind: DataRequirement(kind, {path}, {(path, SCT, "1")})}) == []
     odd = DataRequirement("Claim", {"type"}, {("type", SCT, "1")})
     assert type_filters({"Claim": odd}) == []
 

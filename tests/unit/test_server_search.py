@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -256,7 +257,7 @@ def test_a_broken_page_of_a_patient_s_data(stub: Stub) -> None:
     found, problems = screened(stub)
     assert found == {name: rows for name, rows in WHOLE.items() if name in ("p0", "p1", "p4")}
     assert [(p.resource, p.code) for p in problems] == [("Patient/p2", "not-fetched"), ("Patient/p3", "not-fetched")]
-    assert "the patient's Observation could not be fetched" in problems[0].message
+    assert "the Observation of the patient could not be fetched" in problems[0].message
     assert "index broken" in problems[0].message
 
 
@@ -396,3 +397,31 @@ def test_verdicts_on_standard_output(stub: Stub, capsys: pytest.CaptureFixture[s
     FhirStub(stub, COHORT)
     assert main(["screen", str(CRITERIA / "mr"), "--data", f"{stub.base}/Patient?_id=p1", "--out", "-", "--quiet"]) == 0
     assert '"patient":"Patient/p1"' in capsys.readouterr().out.replace(": ", ":")
+
+
+def test_value_sets_are_not_left_to_the_server(tmp_path: Path) -> None:
+    """Its copy may be another: such a type is read whole, in an export unless that is asked for.
+
+    So is one whose code may stand in a resource that it refers to: no search by code finds those.
+    """
+    (tmp_path / "L.cql").write_text(
+        "library L\nusing FHIR version '4.0.1'\nvalueset \"V\": 'http://v'\ncodesystem \"S\": 'http://s'\n"
+        'code "C": \'c\' from "S"\ncontext Patient\n'
+        'define "A": exists [Condition: "V"] or exists [Condition: "C"]\n'
+        'define "B": exists [Procedure: "C"] or exists [MedicationRequest: "C"]\n'
+    )
+    expressions = [{"definitionExpression": {"language": "text/cql-identifier", "expression": name}} for name in "AB"]
+    artifact = {
+        "resourceType": "EvidenceVariable",
+        "status": "active",
+        "url": "http://e",
+        "characteristic": expressions,
+    }
+    (tmp_path / "e.json").write_text(json.dumps(artifact))
+    criteria = engine.load_criteria(tmp_path, allow_missing_valuesets=True)
+    assert criteria.errors == ()
+    types = ("Condition", "MedicationRequest", "Patient", "Procedure")
+    plain, trusting = ("Procedure?code=http://s|c",), ("Condition?code=http://s|c", "Condition?code:in=http://v")
+    assert export_parameters(criteria.rules, "r4") == (types, plain, False)
+    assert export_parameters(criteria.rules, "r4", value_sets=True) == (types, trusting + plain, False)
+    assert search_plan(criteria.rules, "r4").narrowed == {"Procedure": ("code", "http://s|c")}

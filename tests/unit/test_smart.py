@@ -36,7 +36,8 @@ def stub() -> Iterator[Stub]:
 
 
 def pem(key: Any, encryption: Any = None) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())  # type: ignore[no-any-return]
+    written: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
+    return written
 
 
 def jwks(*keys: dict[str, Any]) -> bytes:

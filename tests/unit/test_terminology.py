@@ -255,6 +255,15 @@ def test_a_code_system_in_part_is_certain_of_what_it_lists() -> None:
     assert answers(members, "dog", "bird", "fish") == [True, None, None]
 
 
+def test_a_property_of_which_the_code_system_tells_nothing() -> None:
+    wings = value_set("v", compose={"include": [filtered("=", "2", "wings")]})
+    members = expanded(wings, code_system())
+    assert (answers(members, "bird"), answers(members, "bird", system="http://other")) == ([None], [False])
+    assert members.why == "its filter wings = 2 asks for a property of which the code system tells nothing"
+    declared = code_system() | {"property": [{"code": "wings", "type": "integer"}]}
+    assert answers(expanded(wings, declared), "bird") == [False]
+
+
 def test_all_filters_have_to_hold() -> None:
     include = filtered("is-a", "animal")
     include["filter"].append({"property": "legs", "op": "=", "value": "4"})
@@ -327,6 +336,15 @@ def test_a_choice_among_versions_is_told() -> None:
     assert resolved.notes == [("valueset-version", message)]
     assert terminology(*versioned("1", "2")).resolve(ValueSet(BASE + "v", "1")).notes == []
     assert terminology(*versioned("1", "1")).resolve(ValueSet(BASE + "v")).notes == []
+
+
+def test_of_two_copies_of_a_version_the_one_that_lists_all_codes_is_taken() -> None:
+    contains = [{"system": SYSTEM, "code": code} for code in "abc"]
+    page = value_set("v", "1", expansion={"total": 3, "offset": 0, "contains": contains[:1]})
+    for order in ((page, value_set("v", "1", expansion={"contains": contains})), (page, value_set("v", "1"), page)):
+        found = terminology(*order).get(BASE + "v")
+        assert codes(found) == ({"a", "b", "c"} if len(order) == 2 else {"a"})
+        assert found.complete is (len(order) == 2)
 
 
 def test_an_active_version_comes_before_a_later_draft() -> None:
@@ -433,13 +451,24 @@ def test_a_manifest_is_a_library_or_parameters() -> None:
             "m: a manifest is a Library of type asset-collection or module-definition",
         ),
         (library("http://v"), "m: the manifest names no version; write canonical|version"),
-        (library("http://v|1", "http://v|2"), "m: the manifest names two versions of http://v: 1 and 2"),
         ({"resourceType": "Patient"}, "m: a manifest is a Library or Parameters, not Patient"),
     ],
 )
 def test_what_is_no_manifest(resource: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("|", r"\|")):
         read_manifest(resource, "m")
+
+
+def test_a_manifest_that_names_two_versions_of_one_thing() -> None:
+    manifest = read_manifest(library(f"{BASE}v|1", f"{BASE}v|2", f"{BASE}v|1", f"{BASE}w|3"), "m")
+    assert manifest.versions == {BASE + "w": "3"}
+    found = terminology(*versioned("1"))
+    found.manifest = manifest
+    resolved = found.resolve(ValueSet(BASE + "v"))
+    assert resolved.record is not None and resolved.record.version == "1"
+    assert resolved.notes == [
+        ("valueset-version", f"the manifest names two versions of {BASE}v (1 and 2); neither is used")
+    ]
 
 
 def test_a_manifest_that_cannot_be_read(tmp_path: Path) -> None:
@@ -494,12 +523,15 @@ def test_files_folders_ndjson_and_what_is_broken(tmp_path: Path) -> None:
     bundle = {"resourceType": "Bundle", "entry": [{"resource": value_set("v", compose={"include": [concepts("a")]})}]}
     (tmp_path / "bundle.json").write_text(json.dumps(bundle))
     (tmp_path / "more.ndjson").write_text(json.dumps(value_set("w", compose={"include": [concepts("b")]})) + "\n\n")
+    parameters = {"resourceType": "Parameters", "parameter": [{"name": "x", "resource": value_set("p", "1")}]}
+    (tmp_path / "parameters.json").write_text(json.dumps({**parameters, "contained": 5}))
     (tmp_path / "broken.json").write_text('{"resourceType": "ValueSet"')
     (tmp_path / "nameless.json").write_text('{"resourceType": "ValueSet"}')
     (tmp_path / "odd.json").write_text('{"resourceType": "ValueSet", "url": "http://odd", "compose": "?"}')
     found = load_terminology([tmp_path, tmp_path / "bundle.json"])
     assert codes(found.get(BASE + "v")) == {"a"}
     assert codes(found.get(BASE + "w")) == {"b"}
+    assert [x.version for x in found.value_sets[BASE + "p"]] == ["1"]
     assert len(found.value_sets[BASE + "v"]) == 1  # a file that is named twice is read once
     assert [(d.code, d.message, Path(d.location or "").name) for d in found.diagnostics][1:] == [
         ("terminology", "ValueSet: the value set has no url", "nameless.json"),

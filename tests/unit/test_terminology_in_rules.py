@@ -245,6 +245,7 @@ def test_the_reported_case_of_two_versions() -> None:
     with pytest.raises(EvaluationError) as error:  # a version that is not there is an error, not an empty set
         value("T1Old", "2")
     assert error.value.code == "missing-valueset"
+    assert error.value.message.endswith("is given in version 2, and 1 is asked for")
 
 
 def test_versions_of_code_systems_in_a_declaration() -> None:
@@ -279,6 +280,11 @@ HEAD = LIBRARY.replace("context Patient\n", CODES + "context Patient\n")
         ('"Dog" in CS', True),
         ('"Fish" in CS', False),
         ("'dog' in CS", True),
+        ("{ 'fish', 'dog' } in CS", True),
+        ('{ "Fish" } in CS', False),
+        ('{ null as Code, "Dog" } in CS', True),
+        ("(null as List<Code>) in CS", False),
+        ('CS contains "Dog"', True),
     ],
 )
 def test_subsumption_in_cql(expression: str, wanted: bool | None) -> None:
@@ -315,6 +321,15 @@ def test_subsumption_in_a_criterion(tmp_path: Path, given: bool, code: str, want
         assert detail.endswith(f"cannot be decided: the code system {SYSTEM} was not given")
 
 
+def test_a_comparison_of_codes_is_no_question_of_terminology(tmp_path: Path) -> None:
+    """A code with a version against one without: unknown, and not for want of a code system."""
+    equal = f"exists ([Condition] C where C.code.coding[0] = Code {{ code: 'dog', system: '{SYSTEM}', version: '1' }})"
+    asks = 'Subsumes(ToConcept("Animal"), ToConcept("Fish")) is true or '
+    library = HEAD.replace('exists [Condition: "Tobacco"]', asks + equal)
+    found, reason, _ = outcome(criteria_folder(tmp_path, library), (SYSTEM, "dog"))
+    assert (found, reason) == ("unknown", "not-computable")
+
+
 # -- FHIRPath
 
 
@@ -332,6 +347,25 @@ def test_member_of_in_a_criterion(tmp_path: Path, codings: list[tuple[str, str]]
         assert detail.startswith(
             f"Condition/c0: `code.memberOf('{TOBACCO}')` cannot be decided: whether {SYSTEM}|maybe"
         )
+
+
+def test_subsumption_in_a_fhirpath_criterion(tmp_path: Path) -> None:
+    folder = fhirpath(tmp_path, f"Condition.where(code.subsumedBy(%factory.Coding('{SYSTEM}', 'animal'))).exists()")
+    assert outcome(folder, (SYSTEM, "animal"))[0] == "met"
+    found, reason, detail = outcome(folder, (SYSTEM, "dog"))
+    assert (found, reason) == ("unknown", "missing-valueset")
+    assert detail.endswith(f"cannot be decided: the code system {SYSTEM} was not given")
+    save(folder, code_system())
+    assert outcome(folder, (SYSTEM, "dog"))[0] == "met"
+    assert outcome(folder, (SYSTEM, "x"))[0] == "not met"
+
+
+def test_a_text_that_fhirpath_cannot_place(tmp_path: Path) -> None:
+    folder = fhirpath(tmp_path, f"Condition.where(code.coding.first().code.memberOf('{TOBACCO}')).exists()")
+    save(folder, value_set("tobacco", compose={"include": [concepts("t"), concepts("t", system="http://b")]}))
+    found, reason, detail = outcome(folder, (SYSTEM, "t"))
+    assert (found, reason) == ("unknown", "missing-value")
+    assert detail.endswith(f"whether 't' is in the value set {TOBACCO} cannot be told: it has no code system")
 
 
 def test_a_value_set_that_fhirpath_lacks(tmp_path: Path) -> None:
@@ -379,6 +413,17 @@ def test_fhirpath_without_terminology() -> None:
         with pytest.raises(EvaluationError) as error:
             compile_fhirpath(expression, root="Condition").evaluate(patient((SYSTEM, "t"))[1])
         assert error.value.code == "no-terminology"
+
+
+def test_the_command_for_fhirpath_takes_value_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path, value_set("tobacco", compose={"include": [concepts("t")]}))
+    file = tmp_path / "condition.json"
+    file.write_text(json.dumps(patient((SYSTEM, "t"))[1]))
+    arguments = ["fhirpath", f"code.memberOf('{TOBACCO}')", str(file)]
+    assert main([*arguments, "--valuesets", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "true  (System.Boolean)\n"
+    assert main(arguments) == 2
+    assert "error[no-terminology]" in capsys.readouterr().err
 
 
 # -- data requirements with a value set
@@ -463,8 +508,8 @@ def test_the_commands_take_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--terminology-cache", "x"], "need --terminology-server"),
         (["--refresh-terminology"], "need --terminology-server"),
         (["--terminology-server", "http://127.0.0.1:9", "--refresh-terminology"], "needs --terminology-cache"),
-        (["--terminology-server", "tx.example.org"], "write the FHIR base address"),
-        (["--terminology-server", "https://me:secret@tx.example.org"], "no credentials in the address"),
+        (["--terminology-server", "tx.example.org"], "is no address of the form https://host/path"),
+        (["--terminology-server", "https://me:secret@tx.example.org"], "credentials do not belong into an address"),
         (["--manifest", "gone.json"], "gone.json does not exist"),
         (["--valuesets", "gone"], "gone does not exist"),
     ],

@@ -20,7 +20,8 @@ from engine.data.terminology import Terminology, TerminologyError
 from engine.data.terminology_files import TerminologyOptions
 from engine.data.terminology_server import TerminologyServer
 from engine.ui.cli import main
-from tests.unit.terminology_stub import Failure, Stub, outcome, serving
+from tests.servers.stub import Reply, outcome
+from tests.servers.terminology_stub import TerminologyStub, running_terminology
 from tests.unit.test_terminology import BASE, SYSTEM, concepts, filtered, value_set
 from tests.unit.test_terminology_in_rules import TOBACCO, criteria_folder, patient, save
 from tests.unit.test_terminology_in_rules import outcome as verdict_of
@@ -30,8 +31,8 @@ SECRET = "s3cr3t-token"
 
 
 @pytest.fixture
-def stub() -> Iterator[Stub]:
-    with serving(Stub()) as found:
+def stub() -> Iterator[TerminologyStub]:
+    with running_terminology() as found:
         yield found
 
 
@@ -41,8 +42,8 @@ def waits() -> list[float]:
 
 
 @pytest.fixture
-def server(stub: Stub, waits: list[float]) -> Iterator[TerminologyServer]:
-    found = TerminologyServer(stub.base, sleep=waits.append)
+def server(stub: TerminologyStub, waits: list[float]) -> Iterator[TerminologyServer]:
+    found = TerminologyServer(stub.base, wait=waits.append)
     yield found
     found.close()
 
@@ -65,7 +66,7 @@ def refused(server: TerminologyServer) -> str:
 @pytest.mark.parametrize("total", [True, False])
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 6, 7])
 def test_all_pages_are_read(
-    stub: Stub, server: TerminologyServer, monkeypatch: pytest.MonkeyPatch, count: int, total: bool
+    stub: TerminologyStub, server: TerminologyServer, monkeypatch: pytest.MonkeyPatch, count: int, total: bool
 ) -> None:
     monkeypatch.setattr(terminology_server, "COUNT", 3)
     stub.page, stub.total = 3, total
@@ -76,13 +77,15 @@ def test_all_pages_are_read(
     assert {tuple(query["count"]) for query in stub.asked} == {("3",)}
 
 
-def test_a_server_that_gives_smaller_pages_than_asked_for(stub: Stub, server: TerminologyServer) -> None:
+def test_a_server_that_gives_smaller_pages_than_asked_for(stub: TerminologyStub, server: TerminologyServer) -> None:
     stub.page = 2
     stub.add(URL, list("abcde"))
     assert expanded(server) == list("abcde")
 
 
-def test_a_server_that_does_not_page(stub: Stub, server: TerminologyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_page(
+    stub: TerminologyStub, server: TerminologyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(terminology_server, "COUNT", 3)
     stub.add(URL, list("abcde"))
     assert expanded(server) == list("abcde")
@@ -91,25 +94,25 @@ def test_a_server_that_does_not_page(stub: Stub, server: TerminologyServer, monk
     assert expanded(server) == list("abc")
 
 
-def test_a_server_that_repeats_a_page(stub: Stub, server: TerminologyServer) -> None:
+def test_a_server_that_repeats_a_page(stub: TerminologyStub, server: TerminologyServer) -> None:
     stub.page, stub.repeat = 2, True
     stub.add(URL, list("abcde"))
     assert refused(server) == "the terminology server SERVER gives the same page of the expansion again and again"
 
 
-def test_a_server_that_stops_before_its_total_leaves_the_rest_unknown(stub: Stub) -> None:
+def test_a_server_that_stops_before_its_total_leaves_the_rest_unknown(stub: TerminologyStub) -> None:
     expansion = {"total": 9, "contains": [{"system": SYSTEM, "code": "a"}]}
     stub.value_sets[URL] = [{**value_set("v"), "version": None, "expansion": expansion}]
-    stub.failures = [Failure(200, body=stub.value_sets[URL][0])]
+    stub.failures = [Reply(200, body=stub.value_sets[URL][0])]
     empty = {**value_set("v"), "expansion": {"total": 9, "offset": 1, "contains": []}}
-    stub.failures.append(Failure(200, body=empty))
+    stub.failures.append(Reply(200, body=empty))
     found = Terminology(server=TerminologyServer(stub.base))
     members = found.get(URL)
     assert [members.has((SYSTEM, code)) for code in "ab"] == [True, None]
     found.close()
 
 
-def test_versions_go_to_the_server(stub: Stub, server: TerminologyServer) -> None:
+def test_versions_go_to_the_server(stub: TerminologyStub, server: TerminologyServer) -> None:
     stub.add(URL, ["old"], "1")
     stub.add(URL, ["new"], "2")
     assert expanded(server, "1", {"http://b": "7", "http://a": "http://a/version/6"}) == ["old"]
@@ -120,8 +123,8 @@ def test_versions_go_to_the_server(stub: Stub, server: TerminologyServer) -> Non
     assert server.expand(URL, "3", {}) is None
 
 
-def test_a_server_that_gives_another_version_than_asked_for(stub: Stub, server: TerminologyServer) -> None:
-    stub.failures = [Failure(200, body={**value_set("v", "2"), "expansion": {"contains": []}})]
+def test_a_server_that_gives_another_version_than_asked_for(stub: TerminologyStub, server: TerminologyServer) -> None:
+    stub.failures = [Reply(200, body={**value_set("v", "2"), "expansion": {"contains": []}})]
     with pytest.raises(TerminologyError, match="gave version 2, not 1"):
         server.expand(URL, "1", {})
 
@@ -129,66 +132,58 @@ def test_a_server_that_gives_another_version_than_asked_for(stub: Stub, server: 
 # -- failures
 
 
-def test_it_is_patient(stub: Stub, server: TerminologyServer, waits: list[float]) -> None:
+def test_it_is_patient(stub: TerminologyStub, server: TerminologyServer, waits: list[float]) -> None:
     stub.add(URL, ["a"])
     moment = format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=60), usegmt=True)
-    stub.failures = [
-        Failure(429, {"Retry-After": "7"}),
-        Failure(503, {"Retry-After": moment}),
-        Failure(502),
-        Failure(500, {"Retry-After": "soon"}),
-    ]
+    stub.failures = [Reply(429, headers={"Retry-After": "7"}), Reply(503, headers={"Retry-After": moment}), Reply(502)]
     assert expanded(server) == ["a"]
-    assert waits[0] == 7 and 50 < waits[1] <= 60 and waits[2:] == [4, 8]
+    assert waits[0] == 7 and 50 < waits[1] <= 60 and 3 <= waits[2] <= 4
 
 
-def test_it_gives_up(stub: Stub, server: TerminologyServer, waits: list[float]) -> None:
-    stub.failures = [Failure(503, body=outcome("transient", "under repair"))] * 5
-    assert refused(server) == "the terminology server SERVER answered 503: under repair; gave up after 5 attempts"
-    assert waits == [1, 2, 4, 8]
-    stub.failures = [Failure(429, {"Retry-After": "3600"})]
+def test_it_gives_up(stub: TerminologyStub, server: TerminologyServer, waits: list[float]) -> None:
+    stub.failures = [Reply(503, outcome("transient", "under repair"))] * 5
     assert refused(server) == (
-        "the terminology server SERVER answered 429, and asks to wait for 3600 s: try again later"
+        "the terminology server SERVER: the server answered 503 Service Unavailable: under repair"
     )
+    assert len(waits) == 4 and len(stub.asked) == 5
+    stub.failures = [Reply(429, headers={"Retry-After": "3600"})]
+    assert refused(server).endswith("the server asks to come again in 3600 seconds")
 
 
 def test_a_server_that_is_not_there(waits: list[float]) -> None:
-    with serving(Stub()) as gone:
+    with running_terminology() as gone:
         pass
-    message = refused(TerminologyServer(gone.base, sleep=waits.append))
-    assert message.startswith("the terminology server SERVER cannot be reached: ConnectError")
-    assert message.endswith("gave up after 5 attempts")
+    assert refused(TerminologyServer(gone.base, wait=waits.append)).startswith("SERVER/ValueSet/$expand: no answer: ")
+    assert len(waits) == 4
 
 
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
-        (Failure(401), "refuses access (401): name an environment variable by --terminology-auth"),
-        (Failure(403), "refuses access (403): name an environment variable by --terminology-auth"),
-        (Failure(302, {"Location": "https://x.example/y?token=z"}), "redirects to https://x.example/y: give the address itself"),
-        (Failure(422, body=outcome("too-costly", "100000 codes")), "finds the expansion too costly: 100000 codes"),
-        (Failure(400, body=outcome("invalid", "what?")), "answered 400: what?"),
-        (Failure(200, text="<html>", headers={"Content-Type": "text/html"}), "did not answer with JSON (text/html): is the address its FHIR base?"),
-        (Failure(200, body={"resourceType": "Bundle"}), "answered $expand with Bundle, not with an expanded ValueSet"),
-        (Failure(200, body={"resourceType": "ValueSet"}), "answered $expand with ValueSet, not with an expanded ValueSet"),
-        (Failure(200, body=[]), "did not answer with a FHIR resource"),
+        (Reply(401), ": the server answered 401 Unauthorized (give credentials, or check those that were given); see --terminology-auth"),
+        (Reply(422, outcome("too-costly", "100000 codes")), ": the server answered 422 Unprocessable Entity: 100000 codes"),
+        (Reply(400, outcome("invalid", "what?")), ": the server answered 400 Bad Request: what?"),
+        (Reply(200, b"<html>"), ": the answer is not valid JSON: JSON is malformed: invalid character (byte 0)"),
+        (Reply(200, {"resourceType": "Bundle"}), " answered $expand with Bundle, not with an expanded ValueSet"),
+        (Reply(200, {"resourceType": "ValueSet"}), " answered $expand with ValueSet, not with an expanded ValueSet"),
+        (Reply(200, []), " did not answer with a FHIR resource"),
     ],
 )  # fmt: skip
-def test_answers_that_are_none(stub: Stub, server: TerminologyServer, failure: Failure, message: str) -> None:
+def test_answers_that_are_none(stub: TerminologyStub, server: TerminologyServer, failure: Reply, message: str) -> None:
     stub.failures = [failure]
-    assert refused(server) == f"the terminology server SERVER {message}"
+    assert refused(server) == f"the terminology server SERVER{message}"
 
 
-def test_a_value_set_that_it_does_not_know(stub: Stub, server: TerminologyServer) -> None:
+def test_a_value_set_that_it_does_not_know(stub: TerminologyStub, server: TerminologyServer) -> None:
     assert server.expand(URL, None, {}) is None
-    stub.failures = [Failure(422, body=outcome("not-found", "no"))]
+    stub.failures = [Reply(422, outcome("not-found", "no"))]
     assert server.expand(URL, None, {}) is None
 
 
 # -- the cache
 
 
-def test_the_cache_is_asked_first(stub: Stub, tmp_path: Path) -> None:
+def test_the_cache_is_asked_first(stub: TerminologyStub, tmp_path: Path) -> None:
     stub.add(URL, ["a"])
     folder = tmp_path / "cache"
     make: Callable[..., TerminologyServer] = lambda **more: TerminologyServer(stub.base, folder, **more)  # noqa: E731
@@ -208,13 +203,13 @@ def test_the_cache_is_asked_first(stub: Stub, tmp_path: Path) -> None:
     assert len(stub.asked) == 4
 
 
-def test_what_is_not_known_is_not_kept(stub: Stub, tmp_path: Path) -> None:
+def test_what_is_not_known_is_not_kept(stub: TerminologyStub, tmp_path: Path) -> None:
     assert TerminologyServer(stub.base, tmp_path / "c").expand(URL, None, {}) is None
     stub.add(URL, ["a"])
     assert expanded(TerminologyServer(stub.base, tmp_path / "c")) == ["a"]
 
 
-def test_a_cache_that_cannot_be_written(stub: Stub, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written(stub: TerminologyStub, tmp_path: Path) -> None:
     stub.add(URL, ["a"])
     (tmp_path / "file").write_text("")
     with pytest.raises(TerminologyError, match=r"the terminology cache .*file cannot be written"):
@@ -233,7 +228,9 @@ def test_a_cache_that_cannot_be_written(stub: Stub, tmp_path: Path) -> None:
         ("Basic YXBpa2V5Oms=", "Basic YXBpa2V5Oms="),
     ],
 )
-def test_credentials_come_from_a_variable(stub: Stub, monkeypatch: pytest.MonkeyPatch, value: str, header: str) -> None:
+def test_credentials_come_from_a_variable(
+    stub: TerminologyStub, monkeypatch: pytest.MonkeyPatch, value: str, header: str
+) -> None:
     monkeypatch.setenv("TX_AUTH", value)
     stub.credential = header
     stub.add(URL, ["a"])
@@ -245,9 +242,8 @@ def test_credentials_come_from_a_variable(stub: Stub, monkeypatch: pytest.Monkey
     ("base", "value", "message"),
     [
         ("https://tx.example.org", None, "the environment variable TX_AUTH is not set"),
-        ("http://tx.example.org", SECRET, "credentials are not sent over plain http"),
-        ("https://tx.example.org", f"{SECRET}\nX-Other: 1", "holds characters that no header can carry"),
-        (f"https://me:{SECRET}@tx.example.org", SECRET, "no credentials in the address"),
+        ("https://tx.example.org", f"{SECRET}\nX-Other: 1", "holds what no header can carry"),
+        (f"https://me:{SECRET}@tx.example.org", SECRET, "credentials do not belong into an address"),
     ],
 )
 def test_credentials_that_are_refused(
@@ -261,8 +257,19 @@ def test_credentials_that_are_refused(
     assert SECRET not in str(error.value)
 
 
+def test_a_credential_goes_to_its_server_alone(stub: TerminologyStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TX_AUTH", SECRET)
+    with running_terminology() as other:
+        other.add(URL, ["a"])
+        stub.failures = [Reply(302, headers={"Location": f"{other.base}/ValueSet/$expand?url={URL}"})]
+        assert expanded(TerminologyServer(stub.base, auth="TX_AUTH")) == ["a"]
+        assert (stub.credentials, other.credentials) == ([f"Bearer {SECRET}"], [None])
+    message = refused(TerminologyServer("http://tx.example.org", auth="TX_AUTH"))
+    assert "credentials are sent over https only" in message and SECRET not in message
+
+
 def test_a_credential_is_written_nowhere(
-    stub: Stub,
+    stub: TerminologyStub,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -293,7 +300,7 @@ def test_a_credential_is_written_nowhere(
         stub.credential = "Bearer another"
         assert main([*arguments, "--refresh-terminology"]) == 2
     printed = capsys.readouterr()
-    assert "refuses access (401) (TX_AUTH): check the credential in it" in printed.err
+    assert "answered 401" in printed.err and "check the credential in TX_AUTH" in printed.err
     (used,) = json.loads((out / "run.json").read_text())["value_sets"] or [None]
     assert used is None  # the second run had no value set
     kept = [p.read_text() for p in tmp_path.rglob("*") if p.is_file()]
@@ -305,7 +312,7 @@ def test_a_credential_is_written_nowhere(
 # -- with files and criteria
 
 
-def test_files_come_first_and_what_they_do_not_tell_is_asked_for(stub: Stub) -> None:
+def test_files_come_first_and_what_they_do_not_tell_is_asked_for(stub: TerminologyStub) -> None:
     stub.add(URL, ["server"])
     stub.add(BASE + "w", ["a", "b"])
     stub.add(BASE + "known", ["never asked"])
@@ -324,7 +331,17 @@ def test_files_come_first_and_what_they_do_not_tell_is_asked_for(stub: Stub) -> 
     assert found.get(BASE + "unheard-of") is None and len(stub.asked) == 3
 
 
-def test_a_value_set_in_part_stays_when_the_server_fails(stub: Stub) -> None:
+def test_the_version_that_the_files_hold_is_asked_for(stub: TerminologyStub) -> None:
+    stub.add(BASE + "w", ["old"], "1")
+    stub.add(BASE + "w", ["new"], "2")
+    found = Terminology(server=TerminologyServer(stub.base))
+    found.add(value_set("w", "1", compose={"include": [filtered("is-a", "x")]}), "file")
+    assert found.get(BASE + "w").codes == {(SYSTEM, "old")}
+    assert [query["valueSetVersion"] for query in stub.asked] == [["1"]]
+    found.close()
+
+
+def test_a_value_set_in_part_stays_when_the_server_fails(stub: TerminologyStub) -> None:
     found = Terminology(server=TerminologyServer(stub.base))
     found.add(value_set("w", compose={"include": [concepts("a"), filtered("is-a", "x")]}), "file")
     resolved = found.resolve(ValueSet(BASE + "w"))
@@ -335,7 +352,7 @@ def test_a_value_set_in_part_stays_when_the_server_fails(stub: Stub) -> None:
     found.close()
 
 
-def test_criteria_with_a_server(stub: Stub, tmp_path: Path) -> None:
+def test_criteria_with_a_server(stub: TerminologyStub, tmp_path: Path) -> None:
     folder = criteria_folder(tmp_path)
     options = TerminologyOptions(server=stub.base)
     lacking = engine.load_criteria(folder, terminology_options=options)
@@ -354,7 +371,9 @@ def test_criteria_with_a_server(stub: Stub, tmp_path: Path) -> None:
 
 
 def test_without_httpx_the_message_says_what_to_install(
-    stub: Stub, server: TerminologyServer, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
-    assert refused(server) == "a terminology server needs httpx: pip install 'fhir-eligibility[server]'"
+    folder = str(criteria_folder(tmp_path))
+    assert main(["check", folder, "--terminology-server", "https://tx.example.org"]) == 2
+    assert "pip install 'fhir-eligibility[server]'" in capsys.readouterr().err

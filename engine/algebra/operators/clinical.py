@@ -117,6 +117,23 @@ def in_code_system(environment: Any, code: Any, code_system: Any) -> bool | None
     return None if code_system is None else environment.in_code_system(code, code_system)
 
 
+@operator(
+    "AnyInCodeSystem",
+    "(List<Code>, CodeSystem) Boolean?",
+    "(List<Concept>, CodeSystem) Boolean?",
+    "(List<String>, CodeSystem) Boolean?",
+    section="Clinical: In (Codesystem)",
+    nulls="handled",
+    language="cql",
+    context=True,
+)
+def any_in_code_system(environment: Any, codes: list[Any] | None, code_system: Any) -> bool | None:
+    if code_system is None:
+        return None
+    answers = [environment.in_code_system(code, code_system) for code in codes or () if code is not None]
+    return True if True in answers else None if None in answers else False
+
+
 @operator("ExpandValueSet", "(ValueSet) List<Code>", cql="ExpandValueSet", language="cql", context=True)
 def expand_value_set(environment: Any, value_set: ValueSet) -> Any:
     return environment.expand_value_set(value_set)

@@ -274,7 +274,7 @@ class ElmExpressions:
 
     def membership(self, data: Json, span: Span) -> Expression:
         code = self.read(data.get("code") or data.get("codes"))
-        name = "codesystem" if data["type"] == "InCodeSystem" else "valueset"
+        name = "codesystem" if data["type"].endswith("InCodeSystem") else "valueset"
         values = data.get(f"{name}Expression")
         terminology = self.read(values) if values is not None else self.reference(data.get(name) or {}, span)
         return c.Membership(span, "in", None, code, terminology)
@@ -358,7 +358,7 @@ _READERS: dict[str, Callable[[Any, Json, Span], Expression]] = {
     "Is": R.cast, "Convert": R.convert, "DateTimeComponentFrom": R.component, "Now": R.clock, "Today": R.clock,
     "TimeOfDay": R.clock, "MinValue": R.limit, "MaxValue": R.limit, "If": R.if_then, "Case": R.case,
     "Coalesce": R.coalesce, "Message": R.message, "InValueSet": R.membership, "AnyInValueSet": R.membership,
-    "InCodeSystem": R.membership, "Descendents": R.descendents, "Children": R.descendents, "Retrieve": R.retrieve,
+    "InCodeSystem": R.membership, "AnyInCodeSystem": R.membership, "Descendents": R.descendents, "Children": R.descendents, "Retrieve": R.retrieve,
     "Query": R.query,
     **{f"ConvertsTo{name}": R.converts for name in (
         "Boolean", "Date", "DateTime", "Decimal", "Integer", "Long", "Quantity", "Ratio", "String", "Time",

@@ -377,8 +377,8 @@ class ElmNodes:
 
     def membership(self, node: Node) -> Json:
         code, values = node.operands
-        many = node.kind == "AnyInValueSet"
-        system = node.kind == "InCodeSystem"
+        many = node.kind.startswith("Any")
+        system = node.kind.endswith("CodeSystem")
         out: Json = {"type": node.kind, "codes" if many else "code": self.write(code)}
         name = "codesystem" if system else "valueset"
         if values.kind in ("ValueSetRef", "CodeSystemRef"):
@@ -475,5 +475,5 @@ _WRITERS: dict[str, Callable[[Any, Node], Json]] = {
     "ModelProperty": W.model_property, "ToSystem": W.to_system, "As": W.cast, "Is": W.is_of, "Box": W.inner,
     "Unbox": W.inner, "CanConvert": W.can_convert, "Members": W.members, "ConvertInterval": W.convert_interval,
     "Case": W.case, "If": W.if_then, "Coalesce": W.coalesce, "InValueSet": W.membership, "AnyInValueSet": W.membership,
-    "InCodeSystem": W.membership, "Query": W.query, "Retrieve": W.retrieve,
+    "InCodeSystem": W.membership, "AnyInCodeSystem": W.membership, "Query": W.query, "Retrieve": W.retrieve,
 }  # fmt: skip

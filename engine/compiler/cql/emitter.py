@@ -55,7 +55,7 @@ _COMPARISONS = frozenset("Equal NotEqual Less LessOrEqual Greater GreaterOrEqual
 _REPORTED = _COMPARISONS | frozenset(
     "In Contains ProperIn ProperContains Includes IncludedIn ProperIncludes ProperIncludedIn Before After SameAs SameOrBefore "
     "SameOrAfter Overlaps OverlapsBefore OverlapsAfter Meets MeetsBefore MeetsAfter Starts Ends "
-    "InValueSet AnyInValueSet InCodeSystem Subsumes SubsumedBy".split()
+    "InValueSet AnyInValueSet InCodeSystem AnyInCodeSystem Subsumes SubsumedBy".split()
 )
 _LONGEST = 160
 # Kinds that can fail on good data: each stands in a line of its own, so that an error tells its place.

@@ -291,10 +291,9 @@ class Translator(CallTranslator):
         )
 
     def in_terminology(self, code: Node, terminology: Node, span: Span) -> Node:
-        if terminology.result == t.CODESYSTEM:
-            return self.op("InCodeSystem", [code, terminology], span, shown="in")
-        many = isinstance(code.result, ListType)
-        return self.op("AnyInValueSet" if many else "InValueSet", [code, terminology], span, shown="in")
+        any_ = "Any" if isinstance(code.result, ListType) else ""
+        kind = "CodeSystem" if terminology.result == t.CODESYSTEM else "ValueSet"
+        return self.op(f"{any_}In{kind}", [code, terminology], span, shown="in")
 
     def if_then(self, tree: c.If, scope: Scope) -> Node:
         """One node for a whole chain: conditions and results by turns, what stands behind the last `else`, and each `if`'s span."""

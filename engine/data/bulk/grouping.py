@@ -43,6 +43,7 @@ class Grouping:
         self.deleted = frozenset(text.partition("?")[0] for text in deleted)
         self.shared = Cohort(model, on_problem)
         self._fill(self.shared, shared)
+        self._plain: dict[str, Resource | None] = {}
 
     def patients(
         self, records: Iterable[Record], joined: Mapping[str, str] | None = None
@@ -141,6 +142,13 @@ class Grouping:
                 place = first.get(patient.loaded.resource.get("id"), place)
             yield place, cohort.compartment(patient, reference)
 
+    def plain(self, reference: str) -> Resource | None:
+        """A resource of no patient that a reference by type and id means, None where that needs a closer look."""
+        if reference not in self._plain:
+            plain = reference.count("/") == 1 and ":" not in reference
+            self._plain[reference] = self.shared.find(reference, None) if plain else None
+        return self._plain[reference]
+
     def _own(self, patient: Any, group: str, joined: Mapping[str, str] | None) -> bool:
         names = {patient.key, _logical(patient.key)}
         if patient.loaded is not None and patient.loaded.resource is not None:
@@ -182,6 +190,13 @@ class _Finder:
         self.cohort: Cohort | None = None
 
     def __call__(self, reference: str, from_resource: Resource | None) -> Resource | None:
+        if self.cohort is None and from_resource is not None:
+            origin = self.origins.get(id(from_resource))
+            if origin is not None and origin.full_url is None:
+                # as a rule a reference by type and id leads to a resource of no patient
+                known = self.grouping.plain(reference)
+                if known is not None and not self._mine(reference):
+                    return known
         if self.cohort is None:
             self.cohort = Cohort(self.grouping.model, self.grouping.on_problem, self.grouping.shared)
             for resource in (self.owner, *(one for several in self.resources.values() for one in several)):
@@ -190,6 +205,10 @@ class _Finder:
             for _ in self.cohort.patients():
                 pass
         return self.cohort.find(reference, from_resource)
+
+    def _mine(self, reference: str) -> bool:
+        kind, _, identifier = reference.partition("/")
+        return any(resource.get("id") == identifier for resource in self.resources.get(kind, ()))
 
 
 def _logical(key: str) -> str:

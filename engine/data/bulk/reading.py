@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import heapq
 import io
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import zstandard
-from isal import igzip
+from isal import isal_zlib
 
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
@@ -107,15 +105,55 @@ def open_file(path: str) -> BinaryIO:
     name = path.lower()
     stream: Any = io.FileIO(path, "rb")
     if name.endswith(".gz"):
-        unpack: Any = igzip.IGzipFile
-        stream = unpack(fileobj=stream, mode="rb")
+        stream = Gunzipped(stream)
     elif name.endswith(".zst"):
         stream = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
     opened: BinaryIO = stream
     return opened
 
 
-UNREADABLE = (OSError, EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
+class Gunzipped(io.RawIOBase):
+    """A gzip file unpacked; of one that is cut short all that can be had comes before the EOFError."""
+
+    def __init__(self, stream: io.FileIO) -> None:
+        self._stream = stream
+        self._unpack: Any = None
+        self._ready = b""
+        self._end = False
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, into: Any) -> int:
+        """Fill a buffer; 0 at the end. Raises EOFError, isal_zlib.error."""
+        while not self._ready and not self._end:
+            self._more()
+        count = min(len(into), len(self._ready))
+        into[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def _more(self) -> None:
+        packed = self._unpack.unused_data if self._unpack is not None and self._unpack.eof else b""
+        packed = packed or self._stream.read(1 << 18) or b""
+        if not packed:
+            self._end = True
+            if self._unpack is not None and not self._unpack.eof:
+                raise EOFError("the gzip file is cut short")
+            return
+        if self._unpack is None or self._unpack.eof:
+            self._unpack = isal_zlib.decompressobj(wbits=31)
+        self._ready = self._unpack.decompress(packed)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+        super().close()
+
+
+_BAD_GZIP: Any = isal_zlib.error
+UNREADABLE: tuple[type[BaseException], ...] = (OSError, EOFError, _BAD_GZIP, zstandard.ZstdError)
 
 
 def read_piece(piece: Piece, collector: Collector) -> None:

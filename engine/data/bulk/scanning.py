@@ -13,6 +13,7 @@ import msgspec
 
 from engine.data.bulk.collecting import ID, Collector
 from engine.data.bulk.decoding import Head, whole
+from engine.data.problems import Problem
 from engine.data.sources import Loaded, unpack
 
 BLOCK = 1 << 20
@@ -33,6 +34,8 @@ class LineScanner:
 
     def scan(self, stream: BinaryIO, offset: int, end: int | None) -> None:
         """Read the lines that begin from `offset` on (where the stream stands) and before `end` (None: to the end of the file)."""
+        if end is not None and offset >= end:
+            return
         buffer = bytearray(BLOCK)
         held = 0
         base = offset
@@ -162,7 +165,11 @@ class LineScanner:
 
 def offer_all(collector: Collector, data: Any, file: int, offset: int, path: str) -> None:
     """Give a collector every resource of something decoded: bundles, arrays and Parameters opened."""
-    for loaded in unpack(data, path, collector.collected.problems.append, None):
+
+    def report(problem: Problem) -> None:
+        collector.collected.problems.append(problem.model_copy(update={"offset": offset}))
+
+    for loaded in unpack(data, path, report, None):
         offer_loaded(collector, loaded, file, offset, path)
 
 

@@ -10,10 +10,15 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from engine.data.server.client import is_loopback
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Settings of a connection. Times are seconds. `own` are the addresses that credentials may go to, and no others."""
+    """Settings of a connection. Times are seconds. `own` are the addresses that credentials may go to, and no others.
+
+    Raises ValueError where credentials would go over plain http to another machine, unless `allow_http`.
+    """
 
     own: tuple[str, ...] = ()
     user: str | None = None
@@ -29,6 +34,17 @@ class Access:
     longest_wait: float = 60.0
     concurrency: int = 4
     environment_proxies: bool = True
+    allow_http: bool = False
+
+    def __post_init__(self) -> None:
+        if self.allow_http or self.user is None and self.token is None:
+            return
+        for url in self.own:
+            parts = urlsplit(url)
+            if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+                raise ValueError(
+                    f"{url}: credentials would go there without encryption; use https, or say --allow-http"
+                )
 
     def authorization(self, url: str) -> str | None:
         """The Authorization header for a URL, None where credentials must not go there."""

@@ -41,6 +41,7 @@ class Client:
         self._pools: dict[str | None, Any] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        self._closed = False
         self._failures: dict[tuple[str, str, int | None], int] = {}
 
     def __enter__(self) -> Client:
@@ -53,8 +54,14 @@ class Client:
         """Let no thread wait any longer: what is under way ends with a failure."""
         self._stopped.set()
 
+    def go_on(self) -> None:
+        """Take requests again after `stop`."""
+        if not self._closed:
+            self._stopped.clear()
+
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; no request is made any more."""
+        self._closed = True
         self.stop()
         for pool in self._pools.values():
             pool.clear()
@@ -90,20 +97,22 @@ class Client:
     def post(self, url: str, headers: Mapping[str, str], body: Body) -> tuple[int, str, bytes]:
         """POST a body that is produced anew for each try: status, content type and answer, whatever the status.
 
-        Only what a server did not take is sent again (429, 503, no connection). Raises ArchiveFailure.
+        It is sent again only where the server did not take it (429, 503, no connection). Raises ArchiveFailure.
         """
 
         def once() -> tuple[int, str, bytes]:
             with self._answer("POST", url, headers, body) as response:
                 return response.status, response.headers.get("Content-Type", ""), self._whole(response, url)
 
-        return self._again(url, once)
+        return self._again(url, once, repeatable=False)
 
     def chunks(self, response: BaseHTTPResponse, url: str, size: int = 1 << 16) -> Iterator[bytes]:
         """The body of an open answer, as it comes: what arrived before it broke off is not lost. Raises ArchiveFailure where it does."""
         try:
             while chunk := response.read1(size, decode_content=True):
                 yield chunk
+                if self._stopped.is_set():
+                    raise ArchiveFailure(Cause.CONNECTION, f"{shown(url)}: stopped", 0)
         except (self.urllib3.exceptions.HTTPError, OSError) as error:
             raise self._failure(error, url) from None
 
@@ -120,9 +129,15 @@ class Client:
             parts.append(chunk)
         return b"".join(parts)
 
-    def _again(self, url: str, once: Callable[[], T]) -> T:
-        """Try, and try again where that helps. An archive that was down several times in a row is tried once."""
-        place = origin(url)
+    def _again(self, url: str, once: Callable[[], T], repeatable: bool = True) -> T:
+        """Try, and try again where that helps. An archive that was down several times in a row is tried once.
+
+        What is not `repeatable` is tried again only if it did not reach the archive.
+        """
+        try:
+            place = origin(url)
+        except ValueError:
+            raise ArchiveFailure(Cause.REQUEST_REFUSED, f"{shown(url)}: this is no address", 0) from None
         attempts = 1 if self._failures.get(place, 0) >= DOWN_AFTER else 1 + self.access.retries
         for attempt in range(attempts):
             try:
@@ -134,6 +149,9 @@ class Client:
                     self._note(place, None)
                     raise
                 failure, wait = error, None
+                if not repeatable and not error.unsent:
+                    self._note(place, failure)
+                    raise
             else:
                 self._note(place, None)
                 return result
@@ -164,7 +182,7 @@ class Client:
                     yield response
                     return
                 following = urljoin(target, place)
-                if origin(following) != origin(target):
+                if not same_host(following, target):
                     message = f"{shown(target)}: redirected to another host ({shown(following)}); it is not followed"
                     raise ArchiveFailure(Cause.REDIRECTED, message, response.status)
                 target = following
@@ -235,13 +253,14 @@ class Client:
             cause = inner
         where = shown(url)
         if isinstance(cause, (found.TimeoutError, TimeoutError)) and not isinstance(cause, found.NewConnectionError):
-            return ArchiveFailure(Cause.TIMEOUT, f"{where}: no answer within the time allowed")
+            unsent = isinstance(cause, found.ConnectTimeoutError)
+            return ArchiveFailure(Cause.TIMEOUT, f"{where}: no answer within the time allowed", unsent=unsent)
         if isinstance(cause, found.SSLError):
             return ArchiveFailure(Cause.TLS, f"{where}: the connection is not trusted: {tls_words(cause)}", 0)
         if isinstance(cause, (found.LocationParseError, found.LocationValueError, UnicodeError)):
             return ArchiveFailure(Cause.REQUEST_REFUSED, f"{where}: this is no address", 0)
         if isinstance(cause, found.NewConnectionError):
-            return ArchiveFailure(Cause.CONNECTION, f"{where}: no connection")
+            return ArchiveFailure(Cause.CONNECTION, f"{where}: no connection", unsent=True)
         return ArchiveFailure(Cause.CONNECTION, f"{where}: the connection broke ({type(cause).__name__})")
 
 
@@ -251,6 +270,14 @@ class _Again(Exception):
     def __init__(self, failure: ArchiveFailure, wait: float | None) -> None:
         super().__init__(failure.message)
         self.failure, self.wait = failure, wait
+
+
+def same_host(one: str, other: str) -> bool:
+    """Whether two addresses have scheme, host and port in common."""
+    try:
+        return origin(one) == origin(other)
+    except ValueError:
+        return False
 
 
 def retry_after(text: str | None, now: dt.datetime | None = None) -> float | None:

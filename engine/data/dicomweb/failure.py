@@ -37,13 +37,17 @@ class Cause(StrEnum):
 
 
 class ArchiveFailure(Exception):
-    """An archive gave no usable answer. The message names the address without credentials."""
+    """An archive gave no usable answer. The message names the address without credentials.
 
-    def __init__(self, cause: Cause, message: str, status: int | None = None) -> None:
+    `unsent` tells that the request never reached it.
+    """
+
+    def __init__(self, cause: Cause, message: str, status: int | None = None, *, unsent: bool = False) -> None:
         super().__init__(message)
         self.cause = cause
         self.message = message
         self.status = status
+        self.unsent = unsent
 
 
 def cause_of_status(status: int) -> Cause:

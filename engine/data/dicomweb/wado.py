@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from engine.data.dicomweb.uids import safe_uid
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 SIGNATURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 MAX_PICTURE = 64 << 20
+STALE = 3600.0
 _TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "PatientID")
 
 
@@ -89,6 +91,7 @@ def retrieve(
     ArchiveFailure; what came whole before that stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
 
     def check(part: Path) -> str | None:
         """The name of a file that may stay, None where it was rejected."""
@@ -122,6 +125,16 @@ def retrieve(
 
 
 Check = Callable[[Path], str | None]
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a download that was killed left behind; what is younger may be another's that is under way."""
+    for part in folder.glob(".*.part"):
+        try:
+            if time.time() - part.stat().st_mtime > STALE:
+                part.unlink()
+        except FileNotFoundError:
+            continue
 
 
 def _parts(chunks: Iterator[bytes], boundary: str, folder: Path, check: Check, found: Retrieved, where: str) -> None:

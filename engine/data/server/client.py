@@ -1,7 +1,8 @@
 """One FHIR server over HTTP: requests with retries, and where credentials may go.
 
-Credentials go to the origin (scheme, host, port) of the server's base address alone, unless a request says otherwise, never in an
-address, and over plain HTTP only to this machine (or where that was allowed). No message shows a query string: it may be signed.
+Credentials go to the origin (scheme, host, port) of the server's base address alone, unless a request says otherwise,
+never in an address, and over plain HTTP only to this machine (or where that was allowed). No message shows a query
+string: it may be signed.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Credentials(Protocol):
     """Where access tokens come from."""
 
     def token(self, server: Server) -> str:
-        """A token that is valid now. Raises ServerError."""
+        """A token that is valid now, or the whole header value (`Basic ...`). Raises ServerError."""
         ...
 
     def renew(self, rejected: str) -> bool:
@@ -115,8 +116,8 @@ def decode(body: bytes, what: str) -> Any:
 class Server:
     """A FHIR server at its base address. Threads may share it; close it, or use it in a `with`.
 
-    `ca` is a PEM file with certificate authorities to trust beside the system's. Raises ServerError for a bad address and where httpx
-    is not installed.
+    `ca` is a PEM file with certificate authorities to trust beside the system's. Raises ServerError for a bad address
+    and where httpx is not installed.
     """
 
     def __init__(
@@ -188,8 +189,9 @@ class Server:
     ) -> httpx.Response:
         """Send a request until it has an answer whose status is not in `again`, or patience ends.
 
-        `token` None sends credentials to the server's own origin only, True to whoever the address names, False never. With
-        `stream` the body is not read yet. A refused token (401) is renewed once. Raises ServerError where there is no answer.
+        `token` None sends credentials to the server's own origin only, True to whoever the address names, False
+        never. With `stream` the body is not read yet. A refused token (401) is renewed once. Raises ServerError where
+        there is no answer.
         """
         import httpx
 
@@ -248,7 +250,7 @@ class Server:
                         f"{shown(url)}: credentials are sent over https only (allow plain http to change that)"
                     )
                 used[:] = [self.credentials.token(self)]
-                send["Authorization"] = f"Bearer {used[0]}"
+                send["Authorization"] = used[0] if " " in used[0] else f"Bearer {used[0]}"
             try:
                 request = self._client.build_request(
                     method,
@@ -281,7 +283,7 @@ class Server:
         return decode(response.content, name)
 
     def fhir_version(self) -> str | None:
-        """The FHIR version that the server's CapabilityStatement names (`4.0.1`), None where it names none. Raises ServerError."""
+        """The FHIR version in the CapabilityStatement (`4.0.1`), None where it names none. Raises ServerError."""
         statement = self.json("GET", self.url("metadata"))
         version = statement.get("fhirVersion") if isinstance(statement, dict) else None
         return version if isinstance(version, str) else None
@@ -313,7 +315,7 @@ def _body(response: httpx.Response) -> bytes:
 
 
 def retry_after(response: httpx.Response, now: dt.datetime | None = None) -> float | None:
-    """Seconds that a Retry-After asks for: a number or an HTTP date (RFC 9110, 10.2.3); None where there is none to use."""
+    """Seconds that a Retry-After asks for: a number or an HTTP date (RFC 9110, 10.2.3); else None."""
     text = response.headers.get("Retry-After", "").strip()
     if not text:
         return None

@@ -1,8 +1,8 @@
 """The files of an export, each whole or not at all: written to `NAME.part`, checked, then given its name.
 
-A broken download goes on where it stopped where the server allows it: a Range request, guarded by If-Range with the validator of the
-first answer (RFC 9110, 13.1.5 and 14.2), so that parts of two different files are never joined. An address that no longer works is
-asked for anew from the export's status.
+A broken download goes on where it stopped where the server allows it: a Range request, guarded by If-Range with the
+validator of the first answer (RFC 9110, 13.1.5 and 14.2), so that parts of two different files are never joined. An
+address that no longer works is asked for anew from the export's status.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from engine.data.server.bulk import ExportFile, ExportGone, Manifest, poll
 from engine.data.server.client import Server, ServerError, Stopped, failure
+from engine.data.server.export import ExportFile, ExportGone, Manifest, poll
 
 if TYPE_CHECKING:
     import httpx
@@ -69,7 +69,9 @@ class Links:
             return self.manifest.files[index], self.manifest.requires_token, self._generation
 
     def renew(self, generation: int) -> None:
-        """Ask the status address for the manifest again, unless another thread has done so. Raises ServerError, ExportGone."""
+        """Ask the status address for the manifest again, unless another thread has done so. Raises ServerError,
+        ExportGone.
+        """
         with self._lock:
             if self._generation != generation:
                 return
@@ -86,7 +88,9 @@ def existing(folder: Path, name: str) -> Path | None:
 
 
 def download(links: Links, index: int, folder: Path, name: str, on_bytes: Callable[[int], None]) -> Written:
-    """Bring one file into its place. Raises ServerError (also Stopped, ExportGone) and OSError; what was got stays as `.part`."""
+    """Bring one file into its place. Raises ServerError (also Stopped, ExportGone) and OSError; what was got stays
+    as `.part`.
+    """
     part, notes = folder / f"{name}.part", folder / f"{name}.part-of"
     patience = links.server.patience
     broken = renewals = 0

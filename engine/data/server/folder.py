@@ -1,7 +1,7 @@
 """The folder that an export is written into: its state while it is under way, and its manifest when it is complete.
 
-`.export-state` names the server, the request and the status address - nothing that is signed, no token. `manifest.json` has the form
-of a Bulk Data manifest whose addresses are the names of the files beside it.
+`.export-state` names the server, the request and the status address - nothing that is signed, no token.
+`manifest.json` has the form of a Bulk Data manifest whose addresses are the names of the files beside it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.data.manifest import EXTENSION, MANIFEST
-from engine.data.server.bulk import SECTIONS, ExportRequest, Manifest
+from engine.data.export_manifest import EXTENSION, MANIFEST
 from engine.data.server.client import ServerError, shown
+from engine.data.server.export import SECTIONS, ExportRequest, Manifest
 
 STATE = ".export-state"
 VERSION = 1
@@ -22,7 +22,9 @@ VERSION = 1
 
 @dataclass(slots=True)
 class ExportState:
-    """Where an export stands. `names` are the names of the files, in the order of the server's manifest, without suffix."""
+    """Where an export stands. `names` are the names of the files, in the order of the server's manifest, without
+    suffix.
+    """
 
     base: str
     request: dict[str, Any]

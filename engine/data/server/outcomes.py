@@ -1,4 +1,6 @@
-"""What a server says went wrong: OperationOutcome, OAuth errors and plain text, in one line fit for a terminal and a log."""
+"""What a server says went wrong: OperationOutcome, OAuth errors and plain text, in one line fit for a terminal and a
+log.
+"""
 
 from __future__ import annotations
 

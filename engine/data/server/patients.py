@@ -1,8 +1,9 @@
 """Patients of a FHIR server by search: a page of patients at a time, each with all that criteria read, as compartments.
 
-For every page of patients one search a type and batch of patients (`GET /Observation?patient=1,2,...`), then one a type for what these
-refer to (`GET /Endpoint?_id=...`). Which types, narrowed by which codes, and which references are followed is given (`SearchPlan`).
-A patient whose data cannot be had whole is a problem and gets no verdict. Memory is bounded by a page of patients.
+For every page of patients one search a type and batch of patients (`GET /Observation?patient=1,2,...`), then one a
+type for what these refer to (`GET /Endpoint?_id=...`). Which types, narrowed by which codes, and which references are
+followed is given (`SearchPlan`). A patient whose data cannot be had whole is a problem and gets no verdict. Memory is
+bounded by a page of patients.
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ PAGE, BATCH, THREADS = 50, 20, 4
 IDS = 50  # referenced resources asked for at once
 DEPTH = 5  # how far references are followed from a patient's own resources
 REMEMBERED = 20_000  # referenced resources kept from page to page
-# Search parameters that find what an element path links to a patient, where they are not called like the path's last step.
+# Search parameters that find what an element path links to a patient, where they are not called like the path's last
+# step.
 _NAMED = {"deliverTo": "subject", "candidate": "subject", "for": "subject", "member.entity": "member"}
 _NAMED |= {"agent.who": "agent", "entity.what": "entity"}
 
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """What to search for. `narrowed` holds (parameter, value) by type: enough for the criteria, and no server has to know it.
+    """What to search for. `narrowed` holds (parameter, value) by type: enough for the criteria, but no must.
 
     `follow` are the types whose references are followed, None for every type.
     """
@@ -95,6 +97,9 @@ class ServerPatients:
             try:
                 for patients in self._pages(on_problem):
                     yield from self._screenable(patients, pool, on_problem)
+            except KeyboardInterrupt:
+                self.server.stopping.set()  # searches under way do not try again
+                raise
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -136,7 +141,9 @@ class ServerPatients:
                 )
 
     def _takes_alternatives(self, patients: list[Found]) -> bool:
-        """Whether `_id=a,b` finds both: a server that reads a comma as part of a value would find nothing, and not say so."""
+        """Whether `_id=a,b` finds both: a server that reads a comma as part of a value would find nothing, and not
+        say so.
+        """
         ids = {str(item.resource["id"]) for item in patients}
         try:
             found = every_page(self.server, "Patient", [("_id", ",".join(sorted(ids)))], Answer())
@@ -178,7 +185,7 @@ class ServerPatients:
                     file=self.server.url(job.type),
                     resource=f"Patient/{patient}",
                     code="not-fetched",
-                    message=f"the patient's {job.type} could not be fetched, so the patient is not screened: {job.error}",
+                    message=f"the {job.type} of the patient could not be fetched; the patient is not screened: {job.error}",
                     hint="screen again when the server answers; an export does not depend on its search",
                 )
             )

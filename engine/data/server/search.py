@@ -1,7 +1,7 @@
 """One search of a FHIR server with all of its pages (FHIR: "Search", "Paging").
 
-A server may leave out a parameter that it does not know, and says so in the bundle's self link; it may end its pages early, or send
-its reader in a circle. None of that passes for a complete answer here.
+A server may leave out a parameter that it does not know, and says so in the bundle's self link; it may end its pages
+early, or send its reader in a circle. None of that passes for a complete answer here.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def search(
 
 
 def count_of(server: Server, resource_type: str, query: str, until: str) -> int | None:
-    """How many resources a search finds that were last changed by a moment; None where the server does not answer just that."""
+    """How many resources a search finds that were last changed by a moment; None where the server does not answer
+    just that.
+    """
     name, _, value = query.partition("=")
     parameters = [*([(name, value)] if query else []), ("_lastUpdated", f"le{until}"), ("_summary", "count")]
     try:

@@ -1,6 +1,7 @@
-"""Access tokens: SMART Backend Services (private_key_jwt with RS384 or ES384), and a token from an environment variable.
+"""Access tokens: SMART Backend Services (private_key_jwt with RS384 or ES384), and tokens from the environment.
 
-SMART App Launch 2.2, "Backend Services" and "Client authentication: asymmetric". Keys and tokens are never written anywhere.
+SMART App Launch 2.2, "Backend Services" and "Client authentication: asymmetric". Keys and tokens are never written
+anywhere.
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ class EnvironmentToken:
 class BackendServices:
     """A client that is known to the authorization server by its public key.
 
-    `key_file` holds the private key: PEM, a JWK, or a JWKS (of which `key_id` chooses; else the first private key that can sign).
-    Without `token_url` the server's `.well-known/smart-configuration` names it; without `scope` it is `system/*.rs`, or
-    `system/*.read` where the server knows SMART v1 scopes only. Raises ServerError for a key that cannot be used.
+    `key_file` holds the private key: PEM, a JWK, or a JWKS (of which `key_id` chooses; else the first private key
+    that can sign). Without `token_url` the server's `.well-known/smart-configuration` names it; without `scope` it is
+    `system/*.rs`, or `system/*.read` where the server knows SMART v1 scopes only. Raises ServerError for a key that
+    cannot be used.
     """
 
     def __init__(

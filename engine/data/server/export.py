@@ -1,4 +1,6 @@
-"""A Bulk Data export as its client sees it: kick-off, status, manifest, cancellation (Bulk Data Access 2.0, "Export")."""
+"""A Bulk Data export as its client sees it: kick-off, status, manifest, cancellation (Bulk Data Access 2.0,
+"Export").
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class ExportGone(ServerError):
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What to export. `type_filters` are searches such as `Observation?code=...`; the ones of a type are alternatives."""
+    """What to export. `type_filters` are searches such as `Observation?code=...`; the ones of a type are
+    alternatives.
+    """
 
     level: Level = "system"
     group: str | None = None
@@ -134,7 +138,7 @@ def poll(
     on_progress: Callable[[str, float], None],
     longest: float | None = None,
 ) -> Manifest:
-    """Wait until an export is complete. `on_progress` is told what the server says, and the seconds until the next look.
+    """Wait until an export is complete. `on_progress` is told what the server says and when the next look is.
 
     Raises ExportGone where the export failed or is unknown, ServerError where waiting took more than `longest` seconds.
     """
@@ -144,7 +148,7 @@ def poll(
         response = server.request("GET", status_url, headers={"Accept": "application/json"}, again=AGAIN - {500})
         status = response.status_code
         if status == 200:
-            return _whole(server, decode(response.content, "manifest of the export"))
+            return _whole(server, decode(response.content, "manifest of the export"), status_url)
         if status != 202 and not (status == 500 and _passes(response.content)):
             raise _gone(failure(response, "status of the export"))
         said = response.headers.get("X-Progress", "").strip()[:100] or "in progress"
@@ -152,7 +156,8 @@ def poll(
         delay = max(after if after is not None else min(LONGEST, 2.0**looks), SHORTEST)
         if longest is not None and waited + delay > longest:
             raise ServerError(
-                f"the export is not complete after {waited:.0f} seconds ({said}); the same command goes on waiting for it"
+                f"the export is not complete after {waited:.0f} seconds ({said}); "
+                "the same command goes on waiting for it"
             )
         on_progress(said, delay)
         server.wait(delay)
@@ -180,28 +185,29 @@ def cancel(server: Server, status_url: str) -> bool:
     return response.is_success or response.status_code in (404, 410)
 
 
-def _whole(server: Server, answer: Any) -> Manifest:
+def _whole(server: Server, answer: Any, place: str) -> Manifest:
     """A manifest with all that it links to (`link` with relation next)."""
-    found = _manifest(answer)
+    found = _manifest(answer, place)
     seen: set[str] = set()
     files = list(found.files)
-    while (following := _next(answer)) is not None:
+    while (following := _next(answer, place)) is not None:
         if following in seen or len(seen) >= MANIFESTS:
             raise ServerError("the manifests of the export are linked in a circle")
         seen.add(following)
         answer = server.json("GET", following, what="manifest of the export", headers={"Accept": "application/json"})
-        files.extend(_manifest(answer).files)
+        place = following
+        files.extend(_manifest(answer, place).files)
     return Manifest(found.transaction_time, found.requires_token, tuple(files))
 
 
-def _next(answer: Any) -> str | None:
+def _next(answer: Any, place: str) -> str | None:
     for link in answer.get("link") or ():
         if isinstance(link, dict) and link.get("relation") == "next" and isinstance(link.get("url"), str):
-            return str(link["url"])
+            return str(urljoin(place, link["url"]))
     return None
 
 
-def _manifest(answer: Any) -> Manifest:
+def _manifest(answer: Any, place: str) -> Manifest:
     if not isinstance(answer, dict) or not isinstance(answer.get("output"), list):
         raise ServerError("the manifest of the export has no output; is the status address one of an export?")
     requires = answer.get("requiresAccessToken")
@@ -215,5 +221,5 @@ def _manifest(answer: Any) -> Manifest:
             kind = kind if isinstance(kind, str) else default
             if not isinstance(url, str) or kind is None or not re.fullmatch(r"[A-Za-z]{1,64}", kind):
                 raise ServerError(f"the manifest of the export has a file without url or type in {section}")
-            files.append(ExportFile(section, kind, url, count if isinstance(count, int) else None))
+            files.append(ExportFile(section, kind, urljoin(place, url), count if isinstance(count, int) else None))
     return Manifest(str(answer.get("transactionTime", "")), requires, tuple(files))

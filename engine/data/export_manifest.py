@@ -1,7 +1,7 @@
 """The manifest of a bulk export in a folder: which of the files are data.
 
-`manifest.json` is what `eligibility export` writes: a Bulk Data manifest whose addresses are names of files beside it. A manifest whose
-addresses lead to a server is found by the last part of each.
+`manifest.json` is what `eligibility export` writes: a Bulk Data manifest whose addresses are names of files beside
+it. A manifest whose addresses lead to a server is found by the last part of each.
 """
 
 from __future__ import annotations

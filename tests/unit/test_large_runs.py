@@ -1,0 +1,228 @@
+"""Large runs: several processes, runs that are killed and resumed, workers that are killed, folders that are full."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import engine
+from engine.evaluation.verdict import Verdict
+from engine.runners import run as running
+from engine.runners.criteria import Criteria
+from engine.runners.run import RunOptions, run
+from engine.runners.workers import WorkerLost, Workers
+from engine.runners.workspace import Workspace
+from tests.benchmarks.cohorts import Options as CohortOptions
+from tests.benchmarks.cohorts import write
+from tests.spec.model import ROOT
+
+FLUTE = ROOT / "criteria" / "flute" / "mr"
+OUTPUTS = ("verdicts.ndjson", "summary.csv", "problems.ndjson", "included.json")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Patients as an export, with two broken lines and a resource that occurs twice."""
+    folder = tmp_path_factory.mktemp("cohort")
+    write(folder, CohortOptions(patients=80, seed=5, form="ndjson"))
+    lines = (folder / "Observation.ndjson").read_bytes().splitlines(keepends=True)
+    lines[10:10] = [b'{"resourceType":"Observation","id":"broken","code":{"coding":[{"code":"2857-1"}\n', b"nonsense\n"]
+    psa = next(line for line in lines if b'"2857-1"' in line and line.endswith(b"}\n"))
+    (folder / "Observation.ndjson").write_bytes(b"".join([*lines, psa]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def criteria() -> Criteria:
+    return engine.load_criteria(FLUTE)
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in OUTPUTS}
+
+
+def screened(criteria: Criteria, cohort: Path, out: Path, **options: Any) -> dict[str, bytes]:
+    run(criteria, [FLUTE], [cohort], out, RunOptions(now="2026-06-01", **options))
+    assert not Workspace(out).folder.exists()
+    return outputs(out)
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have files of any size take the way of large ones."""
+    monkeypatch.setattr(running, "SMALL", 0)
+
+
+@pytest.fixture(scope="module")
+def expected(criteria: Criteria, cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a small run in one process gives."""
+    return screened(criteria, cohort, tmp_path_factory.mktemp("small"))
+
+
+def test_what_is_expected_is_worth_comparing_with(expected: dict[str, bytes]) -> None:
+    verdicts = [Verdict.model_validate_json(line) for line in expected["verdicts.ndjson"].splitlines()]
+    assert len(verdicts) == 80
+    assert {v.verdict for v in verdicts} == {"included", "excluded", "undetermined"}
+    problems = [json.loads(line) for line in expected["problems.ndjson"].splitlines()]
+    assert [(p["code"], p.get("line")) for p in problems][:2] == [("invalid-json", 11), ("invalid-json", 12)]
+    assert [p["code"] for p in problems][2:] == ["duplicate"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+@pytest.mark.parametrize("memory", [None, 1 << 20])
+def test_processes_and_memory_make_no_difference(
+    criteria: Criteria, cohort: Path, tmp_path: Path, expected: dict[str, bytes], large: None, jobs: int, memory: int
+) -> None:
+    assert screened(criteria, cohort, tmp_path, jobs=jobs, memory=memory) == expected
+
+
+def test_counts_add_up(criteria: Criteria, cohort: Path, tmp_path: Path, large: None) -> None:
+    record = run(criteria, [FLUTE], [cohort], tmp_path, RunOptions(now="2026-06-01", jobs=2)).record
+    assert record.resources is not None
+    lines = sum(path.read_bytes().count(b"\n") for path in cohort.glob("*.ndjson"))
+    used, passed = sum(record.resources.used.values()), sum(record.resources.passed.values())
+    assert record.resources.lines == lines
+    assert used + passed + record.resources.blank + 2 == lines  # two lines are no JSON
+    assert record.patients == 80 and record.problems == 3
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
+    cohort: Path, tmp_path: Path, expected: dict[str, bytes]
+) -> None:
+    chance = random.Random(11)
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from engine.runners import run; run.SMALL = 0; from engine.ui.cli import main; sys.exit(main(sys.argv[1:]))",
+        *("screen", str(FLUTE), "--data", str(cohort), "--out", str(tmp_path), "--now", "2026-06-01"),
+        *("--jobs", "2", "--memory", "1MB", "--quiet", "--resume"),
+    ]
+    killed = 0
+    for _ in range(30):
+        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+        try:
+            # long enough to come as far as the work itself, and not always to its end
+            process.wait(timeout=1.0 + chance.random() * 2.5)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            killed += 1
+            continue
+        assert process.returncode == 0
+        break
+    else:
+        assert subprocess.run(command, cwd=ROOT, timeout=300).returncode == 0
+    assert outputs(tmp_path) == expected
+    assert killed or process.returncode == 0
+
+
+def test_each_step_can_be_resumed_from(
+    criteria: Criteria, cohort: Path, tmp_path: Path, expected: dict[str, bytes], large: None, monkeypatch: Any
+) -> None:
+    """The run is stopped after every file that it writes into its workspace, one later each time."""
+    write = Workspace._write
+    for allowed in range(1, 200):
+        left = allowed
+
+        def stopped(self: Workspace, name: str, data: bytes) -> None:
+            nonlocal left
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            write(self, name, data)
+
+        monkeypatch.setattr(Workspace, "_write", stopped)
+        try:
+            run(criteria, [FLUTE], [cohort], tmp_path, RunOptions(now="2026-06-01", memory=1 << 20, resume=allowed > 1))
+        except KeyboardInterrupt:
+            assert not (tmp_path / "verdicts.ndjson").exists()
+            continue
+        break
+    assert 1 < allowed < 199
+    assert outputs(tmp_path) == expected
+
+
+def test_only_the_same_run_is_resumed(
+    criteria: Criteria, cohort: Path, tmp_path: Path, large: None, monkeypatch: Any
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "put_joint", fail)
+        with pytest.raises(OSError, match="No space left"):
+            run(criteria, [FLUTE], [cohort], tmp_path, RunOptions(now="2026-06-01"))
+    assert Workspace(tmp_path).exists() and not (tmp_path / "verdicts.ndjson").exists()
+    with pytest.raises(ValueError, match="other options"):
+        run(criteria, [FLUTE], [cohort], tmp_path, RunOptions(now="2026-07-01", resume=True))
+    run(criteria, [FLUTE], [cohort], tmp_path, RunOptions(now="2026-06-01", resume=True))
+    assert not Workspace(tmp_path).exists()
+
+
+# -- workers
+
+
+def _start(state: Path) -> Any:
+    def work(task: int) -> int:
+        mark = state / f"killed-{task}"
+        if task == 3 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task == 100:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task == 200:
+            raise ValueError("task 200 is not to be had")
+        return task * task
+
+    return work
+
+
+def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
+    with Workers(2, _start, tmp_path) as workers:
+        assert dict(workers.run(range(10))) == {n: n * n for n in range(10)}
+    assert (tmp_path / "killed-3").exists()
+
+
+def test_work_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
+    with Workers(2, _start, tmp_path) as workers, pytest.raises(WorkerLost, match="killed 3 times"):
+        list(workers.run([1, 100]))
+
+
+def test_an_error_of_a_task_is_the_parents(tmp_path: Path) -> None:
+    with Workers(2, _start, tmp_path) as workers, pytest.raises(ValueError, match="task 200"):
+        list(workers.run([1, 200]))
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, time\nfrom engine.runners.workers import Workers\n"
+        "def start(state):\n    def work(task):\n        print(os.getpid(), flush=True)\n        time.sleep(60)\n    return work\n"
+        "with Workers(2, start, None) as workers:\n    list(workers.run([1, 2]))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    workers = [int(process.stdout.readline()) for _ in range(2)]
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in workers):
+        time.sleep(0.1)
+    assert not any(_alive(pid) for pid in workers)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]
+    except OSError:
+        return False
