@@ -128,6 +128,18 @@ ANY_TYPE = (
     "[[List<T>]][ [[Integer]] ]", "singleton from [[List<T>]]", "(Tuple { x: [[T]], y: [[S]] }).x",
     "Message([[T]], [[Boolean]], 'code', 'Trace', [[String]])", "if [[Boolean]] then [[T]] else null", "([[A]] as [[:T]])",
 )  # fmt: skip
+LOGIC = (
+    "[[Boolean]] and [[Boolean]]",
+    "[[Boolean]] or [[Boolean]]",
+    "[[Boolean]] implies [[Boolean]]",
+    "not [[Boolean]]",
+)
+COALESCES = (
+    "if Coalesce([[V]], [[T]], [[T]]) is null then [[T]] else [[V]]",
+    "Coalesce([[T]], [[T]])",
+    "Coalesce([[T]], [[T]], [[T]])",
+    "Coalesce([[List<T>]])",
+)
 OF_POINTS = (
     "start of [[Interval<T>]]",
     "end of [[Interval<T>]]",
@@ -201,12 +213,20 @@ class Generator:
         """A type at random, simple ones the most."""
         roll = self.chance.random()
         if depth == 0 or roll < 0.5:
-            return self.chance.choice(SIMPLE)
+            return self.simple(SIMPLE)
         if roll < 0.7:
             return ListType(self.type(depth - 1))
         if roll < 0.82:
             return IntervalType(self.chance.choice(POINTS))
         return self.tuple_type(depth) if roll < 0.91 else self.choice_type()
+
+    def simple(self, kinds: tuple[Type, ...]) -> Type:
+        """One of some simple types: that of something in scope, or a common one, more often than another, so that values meet."""
+        near = [kind for _, kind in self.scope if kind in kinds]
+        if near and self.chance.random() < 0.5:
+            return self.chance.choice(near)
+        common = [kind for kind in (INTEGER, BOOLEAN, STRING, DATE) if kind in kinds]
+        return self.chance.choice(common if self.chance.random() < 0.6 else kinds)
 
     def tuple_type(self, depth: int = 1) -> TupleType:
         return TupleType(tuple((name, self.type(depth - 1)) for name in ("a", "b", "c")[: self.chance.randint(1, 3)]))
@@ -223,7 +243,10 @@ class Generator:
 
     def expression(self, kind: Type, depth: int) -> str:
         """An expression of a type, in parentheses where it is no single word."""
-        text = self.leaf(kind) if depth <= 0 else self.built(kind, depth - 1)
+        if self.chance.random() < (0.06 if kind == BOOLEAN else 0.02):  # fails where it is evaluated
+            text = f"singleton from {{ {self.leaf(kind)}, {self.leaf(kind)} }}"
+        else:
+            text = self.leaf(kind) if depth <= 0 else self.built(kind, depth - 1)
         return text if text.isidentifier() and text not in ("true", "false") else f"({text})"
 
     def leaf(self, kind: Type) -> str:
@@ -250,6 +273,7 @@ class Generator:
     def built(self, kind: Type, depth: int) -> str:
         """An expression with others in it."""
         ways: list[Callable[[], str]] = [lambda: self.filled(self.chance.choice(ANY_TYPE), kind, depth)]
+        ways += [lambda: self.filled(self.chance.choice(COALESCES), kind, depth)]
         ways += [lambda: self.aggregate(kind, depth), lambda: self.single(kind, depth), lambda: self.leaf(kind)]
         called = [f for f in self.functions if f[2] == kind]
         ways += [lambda f=f: self.call(f, depth) for f in called] * 2  # type: ignore[misc]
@@ -260,13 +284,14 @@ class Generator:
             ways += [lambda x=templates: self.filled(self.chance.choice(x), kind, depth)] * fits  # type: ignore[misc]
         if kind in TEMPLATES:
             ways += [lambda: self.filled(self.chance.choice(TEMPLATES[kind]), kind, depth)] * 5
+            ways += [lambda: self.filled(self.chance.choice(LOGIC), kind, depth)] * (3 if kind == BOOLEAN else 0)
         elif isinstance(kind, ListType):
             ways += [lambda: self.query(kind, depth)] * 5 + [
                 lambda: self.filled(self.chance.choice(OF_LISTS), kind, depth)
             ] * 3
             ways += [lambda: self.list_of(kind, depth)] * 3
             if isinstance(kind.element, IntervalType):
-                expanded = f"expand [[L]]{ {DATETIME: ' per month', TIME: ' per hour'}.get(kind.element.point, '') }"  # type: ignore[call-overload]
+                expanded = f"expand [[L]]{ {DATE: ' per year', DATETIME: ' per year', TIME: ' per hour'}.get(kind.element.point, '') }"  # type: ignore[call-overload]
                 ways += [lambda x=x: self.filled(x, kind, depth) for x in ("collapse [[L]]", expanded)]  # type: ignore[misc]
         elif isinstance(kind, IntervalType):
             ways += [lambda: self.filled(self.chance.choice(OF_INTERVALS), kind, depth)] * 4
@@ -277,6 +302,8 @@ class Generator:
             assert isinstance(kind, ChoiceType)
             ways += [lambda: f"{self.expression(self.chance.choice(kind.options), depth)} as {kind}"] * 2
             pair = lambda: [self.expression(option, depth) for option in self.chance.sample(kind.options, 2)]  # noqa: E731
+            if any(isinstance(option, IntervalType) for option in kind.options):
+                ways += [lambda: self.filled("if [[Boolean]] then Interval[null, null] else [[T]]", kind, depth)]
             ways += [lambda: "if {} then {} else {}".format(self.expression(BOOLEAN, depth), *pair())] * bool(
                 len(kind.options) == 2
             )
@@ -286,14 +313,18 @@ class Generator:
         """A template with expressions in its holes. Letters stand for types: `T`, `L`, `I` the one wanted, others one at random."""
         bound: dict[str, Type] = {"T": kind, "L": kind, "I": kind}
         bound |= {"E": kind.element} if isinstance(kind, ListType) else {}
-        point = kind.point if isinstance(kind, IntervalType) else self.chance.choice(POINTS)
-        bound |= {"P": point, "O": self.chance.choice(ORDERED), "S": self.chance.choice(SIMPLE)}
+        point = kind.point if isinstance(kind, IntervalType) else self.simple(POINTS)
+        bound |= {"P": point, "O": self.simple(ORDERED), "S": self.simple(SIMPLE)}
         bound |= {"C": self.choice_type(), "Tu": self.tuple_type()}
         other: Type = self.chance.choice([x for x in SIMPLE if x != kind])
         bound["A"] = kind if isinstance(kind, ChoiceType) else ChoiceType((kind, other))
 
         def hole(match: re.Match[str]) -> str:
             only_type, name = match.groups()
+            if name == "V":
+                return self.chance.choice(
+                    [known for known, of in self.scope if of == kind] or [self.expression(kind, 0)]
+                )
             found = bound[name] if name in bound else substitute(t.signature_type(name), bound)
             return (
                 str(found) if only_type else self.expression(found, depth if self.chance.random() < 0.6 else depth - 1)
@@ -321,7 +352,7 @@ class Generator:
             text += f" let {name}: {self.expression(kind, depth)}"
             self.scope.append((name, kind))
         if self.chance.random() < 0.25:
-            word, name, kind = self.chance.choice(("with", "without")), self.name(), self.chance.choice(SIMPLE)
+            word, name, kind = self.chance.choice(("with", "without")), self.name(), self.simple(SIMPLE)
             source = self.expression(ListType(kind) if self.chance.random() < 0.85 else kind, depth)
             self.scope.append((name, kind))
             text += f" {word} {source} {name} such that {self.expression(BOOLEAN, depth)}"
@@ -341,9 +372,11 @@ class Generator:
     def sources(self, first: Type, depth: int) -> tuple[str, list[tuple[str, Type]]]:
         """`x` or `from x, y`: the text and the aliases; the first is a list of the type given."""
         aliases = [(self.name(), first)]
-        written = [f"{self.expression(ListType(first), depth)} {aliases[0][0]}"]
+        whole = ListType(first)
+        source = f"({self.aggregate(whole, depth)})" if self.chance.random() < 0.15 else self.expression(whole, depth)
+        written = [f"{source} {aliases[0][0]}"]
         if self.chance.random() < 0.25:
-            kind = self.chance.choice(SIMPLE)
+            kind = self.simple(SIMPLE)
             aliases.append((self.name(), kind))
             written.append(f"{self.expression(ListType(kind), depth - 1)} {aliases[1][0]}")
         return ("from " if len(aliases) > 1 else "") + ", ".join(written), aliases
@@ -392,7 +425,7 @@ class Generator:
 
     def single(self, kind: Type, depth: int) -> str:
         """A query over one value that is no list."""
-        alias: Any = (self.name(), self.chance.choice(SIMPLE))
+        alias: Any = (self.name(), self.simple(SIMPLE))
         source = self.expression(alias[1], depth - 1)
         if isinstance(kind, ListType):
             return self.leaf(kind)

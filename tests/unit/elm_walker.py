@@ -265,7 +265,8 @@ class Walker:
     def on_as(self, node: Node, scope: dict[int, Any]) -> Any:
         value, kind = self.walk(node.operands[0], scope), node.attrs["type"]
         if node.attrs.get("retype"):
-            return with_point(value, _point(kind)) if isinstance(kind, IntervalType) and value is not None else value
+            known = isinstance(kind, IntervalType) and _point(kind) != "Any"
+            return with_point(value, _point(kind)) if known and value is not None else value
         test = TypeTest(kind)
         if node.attrs.get("strict"):
             return cast_to(value, test)

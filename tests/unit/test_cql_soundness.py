@@ -92,6 +92,11 @@ def test_values(text: str, expected: object) -> None:
         ("({ 1, 2 }) X aggregate T starting (null as Choice<Integer, String>): X", "Choice<Integer, String>"),
         ("({ 1, 'a' }) X aggregate T: X", "Choice<Integer, String>"),
         ("({ 1L, 2L }) X aggregate T starting 'a': X", "Choice<String, Long>"),
+        (
+            "if true then Interval[null, null] else (@2024 as Choice<Date, Interval<Date>>)",
+            "Choice<Date, Interval<Date>>",
+        ),
+        ("if true then ('a' as Choice<List<Integer>, String>) else { }", "Choice<List<Integer>, String>"),
         ("Power(2, 0 - 2)", "Integer"),
         ("Power(2, -2)", "Decimal"),
     ],
@@ -106,6 +111,8 @@ def test_a_choice_keeps_the_types_of_its_values() -> None:
         value("(if true then Interval[null as Integer, null] else Interval[null as Date, null]) is Interval<Date>")
         is False
     )
+    assert value("Interval[null, null as Date] as Choice<Interval<Date>, String>").point == "Date"
+    assert value("(Concept { codes: { Code { code: 'a' } } }).codes as Choice<List<Code>, String>") is not None
     mixed = value("{ Interval[null as Integer, 5], 'a' }")
     assert isinstance(mixed[0], Interval) and mixed[0].point == "Integer"
     assert value("(({ 1L, 2L }) X aggregate T starting 'a': X) is Long") is True

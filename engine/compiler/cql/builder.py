@@ -135,7 +135,13 @@ class Builder:
         if isinstance(source, ListType) and isinstance(target, ListType) and source != target:
             if self.boxed(source.element) and (target.element == ANY or isinstance(target.element, ChoiceType)):
                 return Node("Box", (node,), {"type": source.element, "many": True}, span=node.span, result=target)
-        return node if general or node.result == target else replace(node, result=target)
+        return node if general or node.result == target else self.seen_as(node, target)
+
+    def seen_as(self, node: Node, target: Type) -> Node:
+        """The same value under another static type; what a node of some kinds makes depends on its own, so that it stays."""
+        if node.kind in ("Interval", "ConvertInterval", "Property") and node.result != target:
+            return Node("As", (node,), {"type": target, "strict": False, "retype": True}, span=node.span, result=target)
+        return replace(node, result=target)
 
     def boxed(self, kind: Type) -> bool:
         """Whether the Python form of a type's values does not tell the type: they are named where the static type does not either."""
@@ -165,7 +171,7 @@ class Builder:
                 self.convert(trial, step).kind != "AliasRef"
             ):  # the elements are not the same values: they are looked at, one by one
                 return self.mapped(node, step, target)
-        return replace(node, result=target)
+        return self.seen_as(node, target)
 
     def mapped(self, node: Node, step: Conversion, target: Type) -> Node:
         """A list with each element converted: a query."""
@@ -394,7 +400,7 @@ class Builder:
         if step is not None and step.kind == "retype" and not self.hides(node, target):
             return replace(self.retype(node, target), span=span)
         if step is not None and step.kind == "upcast" and not isinstance(node.result, ChoiceType):
-            return replace(self._upcast(node, target), span=span, result=target)
+            return replace(self.seen_as(self._upcast(node, target), target), span=span)
         back = self.types.conversion(target, node.result)
         possible = step is not None or (back is not None and back.kind in ("upcast", "retype", "same"))
         if not possible:

@@ -195,7 +195,7 @@ def _is(e: E, node: Node) -> str:
 def _as(e: E, node: Node) -> str:
     (operand,) = node.operands
     kind = node.attrs["type"]
-    if node.attrs.get("retype") and isinstance(kind, IntervalType):
+    if node.attrs.get("retype") and isinstance(kind, IntervalType) and point_name(kind) != "Any":
         return guarded(e, operand, f"with_point({{0}}, {point_name(kind)!r})")
     if node.attrs.get("retype"):
         return e.value(operand)

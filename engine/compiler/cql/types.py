@@ -420,7 +420,10 @@ class TypeSystem:
 
     def _widens(self, source: Type, target: Type) -> bool:
         if isinstance(source, ChoiceType) != isinstance(target, ChoiceType):
-            return isinstance(target, ChoiceType) and self.is_subtype(ChoiceType((source,)), target)
+            if not isinstance(target, ChoiceType):
+                return False
+            fitting = has_any(source) and any(self._widens(source, option) for option in target.options)
+            return fitting or self.is_subtype(ChoiceType((source,)), target)
         step = self.conversion(source, target)
         return step is not None and not _lossy(step)
 
