@@ -31,6 +31,8 @@ AnyCode = Code | CqlCode
 LACKING = ("missing-valueset", "incomplete-valueset", "missing-codesystem")
 EXHAUSTIVE = 5
 WORLDS = 64
+_NO_DOUBTS: dict[int, Doubt] = {}
+_NOWHERE: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -250,13 +252,15 @@ class Evaluator:
     ) -> None:
         """Evidence and images of a criterion from the trace of its first run."""
         compartment = environment.compartment
-        doubtful: dict[int, Doubt] = {id(d.row): d for d in trace.doubts.values()}
-        rows = {**trace.rows, **{id(d.row): d.row for d in trace.doubts.values() if _is_resource(d.row)}}
+        rows, doubtful = trace.rows, _NO_DOUBTS
+        if trace.doubts:
+            doubtful = {id(d.row): d for d in trace.doubts.values()}
+            rows = {**rows, **{id(d.row): d.row for d in trace.doubts.values() if _is_resource(d.row)}}
         for key, row in rows.items():
             failed = None
             sites = trace.failed.get(key)
-            passed = trace.passed.get(key, set())
-            lost = [(site, clause) for site, clause in (sites or {}).items() if site not in passed]
+            passed = trace.passed.get(key, _NOWHERE)
+            lost = [(site, clause) for site, clause in sites.items() if site not in passed] if sites else None
             if lost:
                 failed = code.clause(*lost[0])
             elif key in doubtful and not passed:

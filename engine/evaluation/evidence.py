@@ -30,13 +30,15 @@ _DATES = (
     "date",
     "issued",
 )
+_DATE_NAMES = frozenset(_DATES)
 _CODES = ("code", "medicationCodeableConcept", "vaccineCode", "type", "procedureCode")
 
 
 def date_of(resource: dict[str, Any]) -> str | None:
     """The date of a resource as written, a period as `start/end`."""
-    for key in _DATES:
-        value = resource.get(key)
+    names = _DATE_NAMES & resource.keys()
+    for key in names if len(names) < 2 else (name for name in _DATES if name in names):
+        value = resource[key]
         if value.__class__ is str:
             return str(value)
         if value.__class__ is dict and ("start" in value or "end" in value):
@@ -47,7 +49,7 @@ def date_of(resource: dict[str, Any]) -> str | None:
 def value_of(resource: dict[str, Any]) -> tuple[str | None, str | None]:
     """Value and unit of a resource as written."""
     for key, value in resource.items():
-        if not key.startswith("value") or value is None:
+        if key[:5] != "value" or value is None:
             continue
         if key == "valueQuantity" and value.__class__ is dict:
             number = value.get("value")

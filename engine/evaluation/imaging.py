@@ -5,8 +5,8 @@ FHIR ImagingStudy, "Implementation Notes" (UID encoding, WADO-RS URLs); DICOM PS
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,7 +19,6 @@ from engine.evaluation.verdict import Role
 Resource = dict[str, Any]
 Resolve = Callable[[str], "Resource | None"]
 
-_ODD_COMPONENT = re.compile(r"[.\n](?:0\d|[.\n])")
 DICOM_UID = "urn:dicom:uid"
 URI_SYSTEM = "urn:ietf:rfc:3986"
 WADO_RS = "dicom-wado-rs"
@@ -189,8 +188,15 @@ def all_plain(texts: list[Any]) -> bool:
         return False
     if max(map(len, texts)) > MAX_UID or len(set(texts)) != len(texts):
         return False
-    # no empty component, and none with a leading zero
-    return _ODD_COMPONENT.search(f"\n{joined}\n") is None
+    framed = f"\n{joined}\n"
+    for separator in ".\n":
+        # a component that is empty, or that has a leading zero
+        if separator + "." in framed or separator + "\n" in framed:
+            return False
+        zeros = framed.count(separator + "0")
+        if zeros and zeros != framed.count(separator + "0.") + framed.count(separator + "0\n"):
+            return False
+    return True
 
 
 class _Instance(msgspec.Struct, gc=False):
@@ -219,6 +225,8 @@ def instances_of(series: Resource) -> list[Resource]:
 
 
 def _merge_series(series: list[Series]) -> list[Series]:
+    if len({one.uid for one in series}) == len(series):
+        return series
     merged: dict[str | int, Series] = {}
     for index, one in enumerate(series):
         key: str | int = one.uid if one.uid is not None else index
@@ -252,6 +260,7 @@ def _bases(endpoints: Any, resolve: Resolve, warnings: list[str]) -> list[str]:
     return out
 
 
+@lru_cache(maxsize=1024)
 def bare_address(address: str) -> str:
     """A base address without user name, password, query and fragment: what an output may say of it."""
     try:

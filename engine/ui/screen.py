@@ -22,6 +22,7 @@ from engine.runners.fetching import base_of, is_address, server_patients
 from engine.runners.run import RunOptions, run
 from engine.runners.screening import Data, screen, version_for
 from engine.runners.workers import WorkerLost
+from engine.runners.workspace import Workspace
 from engine.ui.archive import access_of, needless_options, places_of
 from engine.ui.cql_session import parameters_of
 from engine.ui.progress import ProgressLine
@@ -113,6 +114,14 @@ def _screened(
             result = run(criteria, options.criteria, data, Path(options.out), settings, progress=progress)
         except WorkerLost as error:
             raise ValueError(f"{error}; what is done is kept, and --resume goes on") from None
+        except (KeyboardInterrupt, OSError) as error:
+            if not Workspace(Path(options.out)).exists():
+                raise
+            if isinstance(error, OSError):
+                raise OSError(f"{error}; what is done is kept, and the same command with --resume goes on") from None
+            progress.done()
+            print("interrupted; what is done is kept, and the same command with --resume goes on", file=sys.stderr)
+            return 130
         finally:
             progress.done()
         problems = result.record.problems

@@ -128,9 +128,15 @@ def test_other_spellings(tmp_path: Path, folder: Path) -> None:
     spaced = json.dumps(observation("o2")).encode() + b"\n"
     turned = b'{"id":"o3",' + lines({k: v for k, v in observation("o3").items() if k != "id"})[1:]
     other = lines(observation("o4", code="718-7"))
+    number = lines({"resourceType": "Procedure", "id": "p", "code": {"coding": [{"code": 7, "system": "s"}]}})
+    (folder / "Procedure.ndjson").write_bytes(
+        number.replace(b'"code":{', b'"subject":{"reference":"Patient/a"},"code":{')
+    )
+    rule = "Procedure.where(code.coding.exists(system = 's' and code = '7')).exists()"
     (folder / "Observation.ndjson").write_bytes(escaped + spaced + turned + other)
     (folder / "Patient.ndjson").write_bytes(lines(patient("a")))
     assert Read(criteria_of(tmp_path), folder).observations() == ["o1", "o2", "o3"]
+    assert Read(criteria_of(tmp_path, rule), folder).collected.used["Procedure"] == 1
 
 
 @pytest.mark.parametrize("ending", [".ndjson", ".ndjson.gz", ".ndjson.zst", ".jsonl"])

@@ -7,7 +7,7 @@ define), and says what is wrong in words that its author can act on.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
@@ -37,6 +37,7 @@ class CqlCode:
     monotone: bool = False
     _loaded: Loaded | None = None
     _reads: dict[str, DataRequirement] | None = None
+    _clauses: dict[tuple[int, int], str] = field(default_factory=dict)
 
     @property
     def loaded(self) -> Loaded:
@@ -56,9 +57,13 @@ class CqlCode:
         """The author's text of a clause of a filter."""
         if site < 0:
             return "code"
-        source, found = self.loaded.sites[site]
-        span = found.clauses[clause] if 0 <= clause < len(found.clauses) else found.span
-        return self.text[:120] if span is None else " ".join(source.text[span.start : span.end].split())
+        known = self._clauses.get((site, clause))
+        if known is None:
+            source, found = self.loaded.sites[site]
+            span = found.clauses[clause] if 0 <= clause < len(found.clauses) else found.span
+            known = self.text[:120] if span is None else " ".join(source.text[span.start : span.end].split())
+            self._clauses[site, clause] = known
+        return known
 
     def inside(self, site: int, doubt_site: int, doubt_clause: int) -> bool:
         """Whether a comparison stands inside a clause of a filter."""

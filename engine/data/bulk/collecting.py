@@ -26,7 +26,8 @@ _PLAIN_REFERENCE = re.compile(r"Patient/([A-Za-z0-9\-.]{1,64})")
 FEW_CODES = 8
 BEGINNING = rb'\s*\{\s*"resourceType"\s*:\s*"%s"'
 ID = rb'\s*,\s*"id"\s*:\s*"([^"\\]+)"'
-_CODES = re.compile(rb'"code"\s*:\s*"([^"\\]*)"')
+# a code that is a number in the data, which it should not be, is found as well
+_CODES = re.compile(rb'"code"\s*:\s*"?([^"\\,}\s]*)')
 
 
 @dataclass(slots=True)
@@ -46,7 +47,9 @@ class Needles:
         if any(not text.isascii() or '"' in text or "\\" in text or not text.isprintable() for text in written):
             return None
         if len(plan.codes) <= FEW_CODES:
-            return cls((*(f'"{text}"'.encode() for text in sorted(written)), *sorted(guards)), None)
+            return cls((*map(_needle, sorted(written)), *sorted(guards)), None)
+        if any(" " in code or "," in code or "}" in code for code in plan.codes):
+            return None
         texts = (*(f'"{text}"'.encode() for text in sorted(plan.texts)), *sorted(guards))
         return cls(texts, frozenset(code.encode() for code in plan.codes))
 
@@ -71,6 +74,16 @@ class Needles:
             for match in _CODES.finditer(memoryview(buffer)[:end]):
                 if match[1] in codes:
                     yield match.start()
+
+
+@dataclass(frozen=True, slots=True)
+class TypeReader:
+    """How resources of a type are looked at before anything of them is parsed."""
+
+    kind: str
+    unread: bool
+    needles: Needles | None
+    beginning: re.Pattern[bytes]
 
 
 @dataclass(slots=True)
@@ -107,6 +120,7 @@ class Collector:
         self._needles: dict[str, Needles | None] = {}
         self._ids: dict[str, re.Pattern[bytes]] = {}
         self._shared: set[bytes] = set()
+        self._readers: dict[bytes, TypeReader] = {}
 
     def needles(self, kind: str) -> Needles | None:
         """What resources of a type must hold to matter; None where all do."""
@@ -114,6 +128,15 @@ class Collector:
             plan = self.decoders.plan.of(kind)
             self._needles[kind] = Needles.of(plan) if plan is not None else None
         return self._needles[kind]
+
+    def reader(self, name: bytes) -> TypeReader:
+        """How resources of a type are looked at; the type as it stands in the data."""
+        found = self._readers.get(name)
+        if found is None:
+            kind = name.decode()
+            found = TypeReader(kind, not self.reads(kind), self.needles(kind), self.id_pattern(kind))
+            self._readers[name] = found
+        return found
 
     def reads(self, kind: str) -> bool:
         """Whether some criterion reads a type."""
@@ -272,6 +295,11 @@ class Collector:
         self.collected.problems.append(
             Problem(file=path, offset=offset, entry=entry if entry >= 0 else None, code=code, message=message, **more)
         )
+
+
+def _needle(text: str) -> bytes:
+    """What stands in JSON for a string: itself in quotes, or without where a careless writer may have made it a number."""
+    return text.encode() if text.isdigit() else f'"{text}"'.encode()
 
 
 def group_of(reference: Any) -> str | None:

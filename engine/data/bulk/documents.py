@@ -21,6 +21,9 @@ class _Request(msgspec.Struct, gc=False):
 class _Entry(msgspec.Struct, gc=False):
     resource: msgspec.Raw = msgspec.Raw(b"")
     fullUrl: str | None = None
+
+
+class _Acted(_Entry, gc=False):
     request: _Request | None = None
 
 
@@ -29,72 +32,89 @@ class _Bundle(msgspec.Struct, gc=False):
     entry: list[_Entry] | None = None
 
 
+class _Transaction(msgspec.Struct, gc=False):
+    resourceType: str | None = None
+    entry: list[_Acted] | None = None
+
+
 _bundle = msgspec.json.Decoder(_Bundle)
+_transaction = msgspec.json.Decoder(_Transaction)
 _head = msgspec.json.Decoder(Head)
 _KIND = re.compile(BEGINNING % b"([A-Za-z]+)")
+_CONTAINERS = frozenset((b"Bundle", b"Parameters"))
+_MAY_DELETE = (b"DELETE", b"\\u")
 
 
 def read_document(collector: Collector, text: bytes, file: int, path: str) -> None:
     """Read a file of one document into a collector. What cannot be read is a problem."""
     if text.startswith(b"\xef\xbb\xbf"):
         text = text[3:]
+    deletes = any(word in text for word in _MAY_DELETE)
+    entries: list[_Entry] | None = None
     try:
-        bundle = _bundle.decode(text)
+        bundle: Any = (_transaction if deletes else _bundle).decode(text)
         entries = bundle.entry if bundle.resourceType == "Bundle" else None
     except msgspec.ValidationError:
-        entries = None
+        pass
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _invalid(collector, text, path, str(error) or "nested too deeply")
         return
-    split = _split(entries) if entries is not None else None
-    if split is None or entries is None:
-        try:
-            data: Any = whole(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            _invalid(collector, text, path, str(error) or "nested too deeply")
-            return
-        offer_all(collector, data, file, 0, path)
+    if deletes and any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ()):
+        entries = None
+    if entries is not None and not collector.validate and _offer(collector, entries, file, path):
         return
-    patient = _patient(split, entries)
-    for index, (kind, raw) in enumerate(split):
-        collector.offer(kind, raw, file, 0, index, entries[index].fullUrl, path, patient)
+    try:
+        data: Any = whole(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _invalid(collector, text, path, str(error) or "nested too deeply")
+        return
+    offer_all(collector, data, file, 0, path)
 
 
-def _split(entries: list[_Entry]) -> list[tuple[str, bytes]] | None:
-    """Type and text of every entry; None where some entry is no plain resource and the document has to be looked at closely."""
-    out = []
-    for entry in entries:
-        raw = bytes(entry.resource)
-        if not raw or entry.request is not None and entry.request.method == "DELETE":
-            return None
-        match = _KIND.match(raw)
-        if match is not None:
-            kind = match[1].decode()
-        else:
-            try:
-                named = _head.decode(raw).resourceType
-            except msgspec.ValidationError:
-                return None
-            if named is None:
-                return None
-            kind = named
-        if kind in ("Bundle", "Parameters"):
-            return None
-        out.append((kind, raw))
-    return out
-
-
-def _patient(split: list[tuple[str, bytes]], entries: list[_Entry]) -> tuple[str, str] | None:
-    """The urn and the logical id of the one Patient of a bundle, where it is known by a urn."""
-    found: tuple[str, str] | None = None
-    for (kind, raw), entry in zip(split, entries, strict=True):
-        if kind != "Patient":
+def _offer(collector: Collector, entries: list[_Entry], file: int, path: str) -> bool:
+    """Give a collector the entries of a bundle; False, having done nothing, where one is no plain resource and has to be looked at closely."""
+    kept: list[tuple[int, str, bytes]] = []
+    passed: list[tuple[str, int | None]] = []
+    patients: list[tuple[_Entry, bytes]] = []
+    for index, entry in enumerate(entries):
+        text = bytes(entry.resource)
+        match = _KIND.match(text)
+        if match is None or match[1] in _CONTAINERS:
+            return False
+        reader = collector.reader(match[1])
+        if reader.unread:
+            passed.append((reader.kind, None))
             continue
-        if found is not None or entry.fullUrl is None or RESTFUL.fullmatch(entry.fullUrl) is not None:
-            return None
-        identifier = _head.decode(raw).id
-        found = entry.fullUrl, identifier if identifier else entry.fullUrl
-    return found
+        if reader.kind == "Patient":
+            patients.append((entry, text))
+        if reader.needles is not None and not reader.needles.found(text):
+            found = reader.beginning.match(text)
+            if found is not None:
+                passed.append((reader.kind, hash(int.from_bytes(found[1], "big"))))
+                continue
+        kept.append((index, reader.kind, text))
+    for kind, number in passed:
+        collector.collected.passed[kind] += 1
+        if number is not None:
+            collector.seen_ids(kind).append(number)
+    patient = _patient(patients)
+    for index, kind, text in kept:
+        collector.keep(kind, text, file, 0, index, entries[index].fullUrl, path, patient=patient)
+    return True
+
+
+def _patient(patients: list[tuple[_Entry, bytes]]) -> tuple[str, str] | None:
+    """The urn and the logical id of the one Patient of a bundle, where it is known by a urn."""
+    if len(patients) != 1:
+        return None
+    entry, text = patients[0]
+    if entry.fullUrl is None or RESTFUL.fullmatch(entry.fullUrl) is not None:
+        return None
+    try:
+        identifier = _head.decode(text).id
+    except msgspec.ValidationError:
+        return None
+    return entry.fullUrl, identifier if identifier else entry.fullUrl
 
 
 def _invalid(collector: Collector, text: bytes, path: str, why: str) -> None:
