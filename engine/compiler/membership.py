@@ -19,7 +19,7 @@ from engine.compiler.cql.fhir_values import to_code, to_concept
 class Codes(Protocol):
     """Value sets by `url` and `url|version`, each the codes (system, code) that it has.
 
-    A terminology also answers `expansion(ValueSet)`, `code_system`, `in_code_system` and `subsumes`.
+    A terminology also answers `expansion(ValueSet)`, `why_missing`, `code_system`, `in_code_system` and `subsumes`.
     """
 
     def get(self, url: str, /) -> frozenset[Member] | Expansion | None: ...
@@ -49,7 +49,9 @@ class Membership:
         key = f"{value_set.id}|{value_set.version}" if value_set.version else value_set.id or ""
         found = ask(value_set) if ask is not None else self.source.get(key)
         if found is None:
-            raise EvaluationError("missing-valueset", f"the value set {shown(value_set)} was not given")
+            tell = getattr(self.source, "why_missing", None)
+            why = "was not given" if tell is None else tell(value_set)
+            raise EvaluationError("missing-valueset", f"the value set {shown(value_set)} {why}")
         return found if isinstance(found, Expansion) else Expansion(found)
 
     def in_value_set(self, code: Any, value_set: ValueSet) -> bool | None:

@@ -106,6 +106,10 @@ class Terminology:
         """The codes of a value set; None where it is missing."""
         return self.resolve(asked).expansion
 
+    def why_missing(self, asked: ValueSet) -> str:
+        """Why a value set is missing, as the end of a sentence."""
+        return self.resolve(asked).why or "was not given"
+
     def get(self, url: str, default: Any = None) -> Expansion | Any:
         """The codes of a value set by `url` or `url|version`; `default` where it is not there."""
         found = self.expansion(ValueSet(url))

@@ -40,6 +40,16 @@ def add_required_images(command: argparse.ArgumentParser) -> None:
     connection_options(group)
 
 
+def needless_options(options: argparse.Namespace) -> None:
+    """Refuse options of the connection where no archive is asked, so that nobody believes it was. Raises ValueError."""
+    names = (
+        "ignore_endpoints user password_file token_file credentials_for allow_http ca client_cert client_key".split()
+    )
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
+    if given:
+        raise ValueError(f"{', '.join(given)}: only with --require-images is an archive asked")
+
+
 def connection_options(group: Any) -> None:
     """The options of the connection alone."""
     group.add_argument("--user", metavar="NAME", help=f"basic authentication; the password is read from {PASSWORD}")

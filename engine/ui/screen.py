@@ -23,7 +23,7 @@ from engine.runners.run import RunOptions, run
 from engine.runners.screening import Data, screen, version_for
 from engine.runners.workers import WorkerLost
 from engine.runners.workspace import Workspace
-from engine.ui.archive import access_of, places_of
+from engine.ui.archive import access_of, needless_options, places_of
 from engine.ui.cql_session import given_parameters, parameters_of
 from engine.ui.progress import ProgressLine
 from engine.ui.server_options import server_of
@@ -35,6 +35,7 @@ def screen_command(options: argparse.Namespace) -> int:
     if options.dicomweb:
         options.dicomweb = archive_address(options.dicomweb)
     if not options.require_images:
+        needless_options(options)
         return _command(options, None)
     with Client(access_of(options)) as client:
         return _command(options, RequiredImages(client, places_of(options)))

@@ -9,6 +9,7 @@ what they need to start is taken off their time (not off ours).
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
@@ -229,6 +230,11 @@ def against_peers(rows: Sequence[Row], big: Sequence[Row], notes: dict[str, str]
         print("\n".join(f"  {line}" for line in lines))
 
 
+def load_average() -> str:
+    """How many processes wanted to run of late: where it is more than there are cores, the wall clock says little."""
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     out = argparse.ArgumentParser(
@@ -271,7 +277,9 @@ def main(arguments: list[str] | None = None) -> int:
         small.append([*ours(one, rules[:1], core)[:1], *theirs(one, installed, core)])
     if floor_command("ndjson", ROOT) is None:
         print("skipped: the floor (orjson is not installed)")
+    load = f"{os.cpu_count()} cores; load average at the beginning {load_average()}"
     run([row for rows in (*big, *small) for row in rows], options.runs, options.budget)
+    print(f"{load}; at the end {load_average()}")
     print(f"criteria: a biopsy, MR images within the year before one, PSA of at least 3 ng/mL\n{LIMITS}")
     if options.synthea:
         print(f"Synthea's records: {synthea.SOURCE}, {options.synthea} copies of each")

@@ -315,3 +315,9 @@ def test_options_that_do_not_fit(
     assert main(["imaging", "verify", str(tmp_path), "--dicomweb", "http://archive.example/rs", *given]) == 2
     shown = capsys.readouterr().err
     assert message in shown and "secret" not in shown
+
+
+def test_options_of_a_connection_that_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["screen", str(tmp_path), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--dicomweb", "https://a.example/rs", "--ignore-endpoints", "--user", "u"]) == 2
+    assert "--ignore-endpoints, --user: only with --require-images is an archive asked" in capsys.readouterr().err

@@ -245,6 +245,7 @@ def test_the_reported_case_of_two_versions() -> None:
     with pytest.raises(EvaluationError) as error:  # a version that is not there is an error, not an empty set
         value("T1Old", "2")
     assert error.value.code == "missing-valueset"
+    assert error.value.message.endswith("is given in version 2, and 1 is asked for")
 
 
 def test_versions_of_code_systems_in_a_declaration() -> None:
