@@ -24,11 +24,7 @@ from engine.runners.screening import Data, screen, version_for
 from engine.runners.workers import WorkerLost
 from engine.runners.workspace import Workspace
 from engine.ui.archive import access_of, needless_options, places_of
-<<<<<<< HEAD
 from engine.ui.cql_session import given_parameters, parameters_of
-=======
-from engine.ui.cql_session import parameters_of
->>>>>>> dicomweb
 from engine.ui.progress import ProgressLine
 from engine.ui.server_options import server_of
 from engine.ui.terminology import terminology_options
