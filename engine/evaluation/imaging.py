@@ -5,6 +5,7 @@ FHIR ImagingStudy, "Implementation Notes" (UID encoding, WADO-RS URLs); DICOM PS
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -19,6 +20,7 @@ from engine.evaluation.verdict import Role
 Resource = dict[str, Any]
 Resolve = Callable[[str], "Resource | None"]
 
+_EMPTY, _LEADING_ZERO = re.compile(rb"\.\."), re.compile(rb"\.0[0-9]")
 DICOM_UID = "urn:dicom:uid"
 URI_SYSTEM = "urn:ietf:rfc:3986"
 WADO_RS = "dicom-wado-rs"
@@ -71,11 +73,13 @@ def imaging_link(
     bases = _bases(study.get("endpoint"), resolve, warnings)
     if not bases and dicomweb:
         bases = [dicomweb.rstrip("/")]
-    series = []
-    for item in _list(study.get("series")):
-        if series_kept is not None and id(item) not in series_kept:
-            continue
-        series.append(_series(item, uid, bases, resolve, warnings, offered))
+    kept = [item for item in _list(study.get("series")) if series_kept is None or id(item) in series_kept]
+    written = [_instance_uids(item.get("instance")) for item in kept]
+    plain = all_plain([text for texts in written for text in texts])
+    series = [
+        _series(item, texts if plain else _instances_of(texts, warnings), uid, bases, resolve, warnings, offered)
+        for item, texts in zip(kept, written, strict=True)
+    ]
     series = _merge_series(series)
     if uid is not None and any(one.uid == uid for one in series):
         warnings.append("a series has the UID of the study")
@@ -140,7 +144,13 @@ def accession_of(study: Resource) -> str | None:
 
 
 def _series(
-    item: Resource, study: str | None, bases: list[str], resolve: Resolve, warnings: list[str], offered: bool
+    item: Resource,
+    instances: list[str],
+    study: str | None,
+    bases: list[str],
+    resolve: Resolve,
+    warnings: list[str],
+    offered: bool,
 ) -> Series:
     uid, remark = normalise_uid(item.get("uid"))
     if uid is None:
@@ -148,7 +158,6 @@ def _series(
     elif remark:
         warnings.append(remark)
     own = _bases(item.get("endpoint"), resolve, warnings) if item.get("endpoint") else []
-    instances = _instances_of(item.get("instance"), warnings)
     base = next(iter(own or bases), None)
     url = f"{base}/studies/{study}/series/{uid}" if base and study and uid and offered else None
     return Series(
@@ -161,11 +170,8 @@ def _series(
     )
 
 
-def _instances_of(written: Any, warnings: list[str]) -> list[str]:
-    """SOP Instance UIDs of a series, each once; what is odd about them is added to the warnings."""
-    texts = _instance_uids(written)
-    if all_plain(texts):
-        return texts
+def _instances_of(texts: list[Any], warnings: list[str]) -> list[str]:
+    """SOP Instance UIDs of a series from what is written, each once; what is odd about them is added to the warnings."""
     instances: dict[str, None] = {}
     for text in texts:
         found, remark = normalise_uid(text)
@@ -181,22 +187,15 @@ def _instances_of(written: Any, warnings: list[str]) -> list[str]:
 def all_plain(texts: list[Any]) -> bool:
     """Whether all of some texts are valid UIDs as they stand, and differ: a few passes over all of them at once."""
     try:
-        joined = "\n".join(texts)
-    except TypeError:
+        data = "\n".join(texts).encode("ascii")
+    except (TypeError, UnicodeEncodeError):
         return False
-    if not joined.isascii() or not joined.replace(".", "").replace("\n", "").isdigit():
+    if not data or data.translate(None, b"0123456789.\n") or data.count(b"\n") != len(texts) - 1:
         return False
     if max(map(len, texts)) > MAX_UID or len(set(texts)) != len(texts):
         return False
-    framed = f"\n{joined}\n"
-    for separator in ".\n":
-        # a component that is empty, or that has a leading zero
-        if separator + "." in framed or separator + "\n" in framed:
-            return False
-        zeros = framed.count(separator + "0")
-        if zeros and zeros != framed.count(separator + "0.") + framed.count(separator + "0\n"):
-            return False
-    return True
+    components = b"." + data.replace(b"\n", b".") + b"."
+    return _EMPTY.search(components) is None and _LEADING_ZERO.search(components) is None
 
 
 class _Instance(msgspec.Struct, gc=False):

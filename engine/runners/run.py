@@ -21,7 +21,7 @@ from engine.compiler.cql.parameters import used_parameters
 from engine.compiler.reading import ReadPlan, reading_plan
 from engine.compiler.rules import cql_codes
 from engine.data.bulk.line_numbers import with_lines
-from engine.data.bulk.reading import PACKED, ExportReader, files_to_read
+from engine.data.bulk.reading import PACKED, ExportReader, files_to_read, pieces_of
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
 from engine.data.server.patients import ServerPatients
@@ -283,6 +283,7 @@ def _large(
                 f"{workspace.folder} holds a run with other {' and '.join(changed)}; run without --resume to begin anew"
             )
         moment = dt.datetime.fromisoformat(state.now)
+        workspace.check(len(pieces_of(state.files, state.piece)), state.buckets)
     else:
         moment = evaluation_time(options.now, options.timezone)
         each = max(memory // (jobs * SPREAD), 1 << 20)

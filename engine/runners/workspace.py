@@ -1,6 +1,7 @@
 """The folder in which a large run keeps what it has done: pieces of the input that are read, buckets of patients that are judged.
 
-A file there is whole as soon as it has its name, so that a run that was killed goes on where it was. Everything is data: nothing in the folder is run.
+A file there is whole as soon as it has its name, so that a run that was killed goes on where it was; after a crash of the machine a file may still have
+lost bytes, so a run that goes on checks sizes and sums first. Everything is data: nothing in the folder is run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from isal.isal_zlib import crc32
 
 from engine.data.bulk.collecting import Collected
 from engine.data.bulk.records import Record, Shelf, read_section
@@ -38,6 +40,7 @@ class PieceDone(msgspec.Struct, gc=False):
     """What a piece of the input came to (see `Collected`), and where its sections stand."""
 
     spans: list[tuple[int, int]]
+    sum: int
     used: dict[str, int]
     passed: dict[str, int]
     lines: int
@@ -82,11 +85,23 @@ class BucketDone(msgspec.Struct, gc=False):
     """What a bucket came to, besides its judged patients."""
 
     patients: int
+    bytes: int
+    sum: int
     problems: list[dict[str, Any]]
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _judged = msgspec.msgpack.Decoder(Judged).decode
+
+
+def sum_of(path: Path) -> tuple[int, int]:
+    """Size and CRC-32 of a file. Raises OSError."""
+    size = total = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            size += len(chunk)
+            total = crc32(chunk, total)
+    return size, total
 
 
 class Workspace:
@@ -120,8 +135,6 @@ class Workspace:
         try:
             with part.open("wb") as stream:
                 stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
             os.replace(part, self.folder / name)
         finally:
             with contextlib.suppress(OSError):
@@ -133,6 +146,35 @@ class Workspace:
         except msgspec.DecodeError as error:
             raise ValueError(f"{self.folder / name} is damaged ({error}); run again without --resume") from None
 
+    def check(self, pieces: int, buckets: int) -> None:
+        """Drop what is not whole: files that lost bytes when the machine went down. Done before a run goes on."""
+        for number in range(pieces):
+            if self.has_piece(number):
+                try:
+                    done = self.piece(number)
+                    whole = sum_of(self.folder / f"records-{number}") == (sum(n for _, n in done.spans), done.sum)
+                except (OSError, ValueError):
+                    whole = False
+                if not whole:
+                    self._drop(f"piece-{number}")
+        if self.has_joint():
+            try:
+                self.joint()
+            except ValueError:
+                self._drop("joint")
+        for number in range(buckets + 1):
+            if self.has_bucket(number):
+                try:
+                    judged = self.bucket(number)
+                    whole = sum_of(self.folder / f"judged-{number}") == (judged.bytes, judged.sum)
+                except (OSError, ValueError):
+                    whole = False
+                if not whole:
+                    self._drop(f"bucket-{number}")
+
+    def _drop(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
+
     # -- pieces of the input
 
     def has_piece(self, number: int) -> bool:
@@ -143,13 +185,14 @@ class Workspace:
         """Keep what a piece came to."""
         part = self.folder / f"records-{number}.{os.getpid()}.part"
         try:
-            spans = shelf.write(part)
+            spans, total = shelf.write(part)
             os.replace(part, self.folder / f"records-{number}")
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
         done = PieceDone(
             spans,
+            total,
             dict(collected.used),
             dict(collected.passed),
             collected.lines,
@@ -198,21 +241,24 @@ class Workspace:
     def put_bucket(self, number: int, judged: Iterator[Judged], problems: list[Problem]) -> None:
         """Keep the patients of a bucket, judged; `problems` are those that come up meanwhile."""
         part = self.folder / f"judged-{number}.{os.getpid()}.part"
-        count = 0
+        count = size = total = 0
         try:
             with part.open("wb", buffering=1 << 20) as stream:
                 for one in judged:
                     packed = _encode(one)
-                    stream.write(len(packed).to_bytes(4, "little"))
+                    head = len(packed).to_bytes(4, "little")
+                    total = crc32(packed, crc32(head, total))
+                    stream.write(head)
                     stream.write(packed)
                     count += 1
-                stream.flush()
-                os.fsync(stream.fileno())
+                    size += 4 + len(packed)
             os.replace(part, self.folder / f"judged-{number}")
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
-        self._write(f"bucket-{number}", _encode(BucketDone(count, [problem.model_dump() for problem in problems])))
+        self._write(
+            f"bucket-{number}", _encode(BucketDone(count, size, total, [problem.model_dump() for problem in problems]))
+        )
 
     def bucket(self, number: int) -> BucketDone:
         """What a bucket came to."""

@@ -6,11 +6,11 @@ buckets; `read_bucket` gives the records of a bucket from all pieces of work, in
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
+from isal.isal_zlib import crc32
 
 Position = tuple[int, int, int]
 """Number of the file among the input, byte offset of the line (0 in a bundle's file), bundle entry or array item (-1: none)."""
@@ -71,21 +71,21 @@ class Shelf:
         group = record.group
         self.sections[key_of(group) % self.buckets if self.buckets > 1 else 0].append(packed)
 
-    def write(self, path: Path) -> list[tuple[int, int]]:
-        """Write the sections one after the other; gives (offset, length) of each. Raises OSError."""
+    def write(self, path: Path) -> tuple[list[tuple[int, int]], int]:
+        """Write the sections one after the other; gives (offset, length) of each, and the CRC-32 of all. Raises OSError."""
         spans = []
-        position = 0
+        position = total = 0
         with path.open("wb") as stream:
             for section in self.sections:
                 start = position
                 for packed in section:
-                    stream.write(len(packed).to_bytes(4, "little"))
+                    head = len(packed).to_bytes(4, "little")
+                    total = crc32(packed, crc32(head, total))
+                    stream.write(head)
                     stream.write(packed)
                     position += 4 + len(packed)
                 spans.append((start, position - start))
-            stream.flush()
-            os.fsync(stream.fileno())
-        return spans
+        return spans, total
 
     def bucket(self, number: int) -> Iterator[Record]:
         """The records of a bucket kept in memory."""

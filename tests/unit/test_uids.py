@@ -1,0 +1,26 @@
+"""UIDs checked all at once are those that are valid one by one."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.data.dicomweb.uids import valid_uid
+from engine.evaluation.imaging import all_plain
+
+UIDS = st.one_of(
+    st.text(alphabet="0123.", max_size=8),
+    st.lists(st.integers(0, 10**6), min_size=1, max_size=12).map(lambda parts: ".".join(map(str, parts))),
+    st.sampled_from(
+        ["1.2.840", "1.2.840.", ".1", "1..2", "01.2", "1.02", "0", "00", "1.0.2", "²", "1\n2", "", "1" * 65]
+    ),
+)
+
+
+@given(st.lists(UIDS, min_size=1, max_size=6))
+def test_all_at_once_is_one_by_one(texts: list[str]) -> None:
+    assert all_plain(texts) == (all(map(valid_uid, texts)) and len(set(texts)) == len(texts))
+
+
+def test_what_is_no_text_is_no_uid() -> None:
+    assert not all_plain(["1.2", None]) and not all_plain([])
