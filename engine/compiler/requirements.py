@@ -1,9 +1,11 @@
-"""What data a compiled expression reads, derived from its ELM: resource types, paths, codes."""
+"""What data a compiled expression reads, derived from its ELM: resource types, paths, codes, dates."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
 
+from engine.compiler.dates import Clock, DateFilter, date_filters, hull, restricted_retrieves
 from engine.compiler.elm import Node
 
 _TRANSPARENT = frozenset(
@@ -11,6 +13,9 @@ _TRANSPARENT = frozenset(
     "Count HasValue Resolve".split()
 )
 _SCOPED = frozenset(("Filter", "ForEach", "All", "Repeat", "Sort", "Aggregate", "Trace"))
+# What a retrieve asks for: nothing (all of the type), a value set as (path, url), a code as (path, system, code).
+Asked = tuple[str, ...]
+ALL: Asked = ()
 
 
 @dataclass(slots=True)
@@ -18,6 +23,7 @@ class DataRequirement:
     """One resource type that is read: the paths below it, and what it is retrieved by.
 
     `codes` are (path, system, code), `value_sets` (path, url); `unfiltered` tells that some retrieve asks for all of the type.
+    `dates` are the filters by date that hold for every retrieve of a code, a value set, or all of the type.
     """
 
     type: str
@@ -25,17 +31,42 @@ class DataRequirement:
     codes: set[tuple[str, str, str]] = field(default_factory=set)
     value_sets: set[tuple[str, str]] = field(default_factory=set)
     unfiltered: bool = False
+    dates: dict[Asked, tuple[DateFilter, ...]] = field(default_factory=dict)
 
     def add(self, other: DataRequirement) -> None:
         """Take in what another requirement of the same type reads."""
+        asked, others = self.asked(), other.asked()
+        self.dates = {
+            key: hull(asked[key], others[key])
+            if key in asked and key in others
+            else asked.get(key, others.get(key, ()))
+            for key in asked.keys() | others.keys()
+        }
         self.paths |= other.paths
         self.codes |= other.codes
         self.value_sets |= other.value_sets
         self.unfiltered = self.unfiltered or other.unfiltered
 
+    def asked(self) -> dict[Asked, tuple[DateFilter, ...]]:
+        """All that is asked for, with the filters by date."""
+        keys: set[Asked] = {*self.codes, *self.value_sets} | ({ALL} if self.unfiltered else set())
+        return {key: self.dates.get(key, ()) for key in keys}
 
-def requirements(node: Node, root: str | None = None) -> dict[str, DataRequirement]:
-    """Data requirements by resource type; `root` is the type of the input."""
+    def restrict(self, key: Asked, dates: tuple[DateFilter, ...]) -> None:
+        """Take in the filters by date of one more retrieve, before it is taken in itself."""
+        known = self.asked()
+        self.dates[key] = hull(known[key], dates) if key in known else dates
+
+    @property
+    def dates_of_all(self) -> tuple[DateFilter, ...]:
+        """The filters by date that hold for whatever is asked for."""
+        found = list(self.asked().values())
+        return reduce(hull, found) if found else ()
+
+
+def requirements(node: Node, root: str | None = None, clock: Clock | None = None) -> dict[str, DataRequirement]:
+    """Data requirements by resource type; `root` is the type of the input. Dates are told where there is a clock to tell them by."""
+    dates = restricted_retrieves(node) if clock is not None else {}
     scopes: dict[int, Node] = {}
     references: dict[int, Node] = {}
     for below in node.walk():
@@ -78,8 +109,12 @@ def requirements(node: Node, root: str | None = None) -> dict[str, DataRequireme
     for below in node.walk():
         if below.kind == "Retrieve":
             entry = found.setdefault(below.attrs["dataType"], DataRequirement(below.attrs["dataType"]))
-            entry.unfiltered = entry.unfiltered or not below.attrs.get("codes")
+            filters = date_filters(dates.get(id(below), ()), clock) if clock is not None else ()
+            if not below.attrs.get("codes"):
+                entry.restrict(ALL, filters)
+                entry.unfiltered = True
             for system, code in below.attrs.get("codes", ()):
+                entry.restrict((below.attrs["codeProperty"], system, code), filters)
                 entry.codes.add((below.attrs["codeProperty"], system, code))
                 entry.paths.add(below.attrs["codeProperty"])
         elif below.kind in ("Property", "DynamicProperty"):

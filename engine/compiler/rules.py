@@ -27,7 +27,9 @@ from engine.artifacts.records import (
     TypeAndValueDefinition,
 )
 from engine.compiler.cql.criterion import CqlCode, CqlCriteria
+from engine.compiler.cql.runtime import Run
 from engine.compiler.cql.value_sets import ValueSetUse
+from engine.compiler.dates import Clock
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Emitter
 from engine.compiler.fhirpath import translate_fhirpath
@@ -112,6 +114,10 @@ class Code:
             self._reads = requirements(self.node, "Patient")
         return self._reads
 
+    def dated_reads(self, run: Run) -> dict[str, DataRequirement]:
+        """As `reads`, with the dates that a run asks for."""
+        return requirements(self.node, "Patient", Clock(run.today, run.now, lambda key: None))
+
     def __getstate__(self) -> tuple[Any, ...]:
         return self.text, self.node, self.program, self.boolean, self.monotone, self.by_number
 
@@ -174,14 +180,14 @@ class RuleSet:
         for rule in self.rules:
             yield from rule.walk()
 
-    def requirements(self) -> dict[str, DataRequirement]:
-        """What data the whole set reads, by resource type."""
+    def requirements(self, run: Run | None = None) -> dict[str, DataRequirement]:
+        """What data the whole set reads, by resource type; with the dates that a run asks for, where one is given."""
         merged: dict[str, DataRequirement] = {"Patient": DataRequirement("Patient")}
         for rule in self.walk():
             for code in (rule.code, rule.presence):
                 if code is None:
                     continue
-                for name, found in code.reads().items():
+                for name, found in (code.reads() if run is None else code.dated_reads(run)).items():
                     merged.setdefault(name, DataRequirement(name)).add(found)
         return merged
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
+from engine.compiler.dates import DateFilter
 from engine.compiler.requirements import DataRequirement
+from engine.output.date_filters import date_filter, date_search
 
 Json = dict[str, Any]
 _TYPE = "http://terminology.hl7.org/CodeSystem/library-type"
@@ -31,18 +34,37 @@ def module_definition(name: str, found: dict[str, DataRequirement]) -> Json:
 
 
 def data_requirements(found: DataRequirement) -> list[Json]:
-    """The DataRequirements of one type: one without filter where all of it is read, else one for each value set and set of codes."""
+    """The DataRequirements of one type: one without codes where all of it is read, else one for each value set and set of codes.
+
+    Codes that are asked for within other dates have a DataRequirement of their own.
+    """
     head: Json = {"type": found.type}
     paths = sorted(path for path in found.paths if "(" not in path)
     if paths:
         head["mustSupport"] = paths
     if found.unfiltered or not (found.codes or found.value_sets):
-        return [head]
-    out = [{**head, "codeFilter": [{"path": path, "valueSet": url}]} for path, url in sorted(found.value_sets)]
-    for path in sorted({path for path, _, _ in found.codes}):
-        codes = [{"system": s, "code": c} if s else {"code": c} for p, s, c in sorted(found.codes) if p == path]
-        out.append({**head, "codeFilter": [{"path": path, "code": codes}]})
+        return [_dated(head, found.dates_of_all)]
+    asked = found.asked()
+    out = [
+        _dated({**head, "codeFilter": [{"path": path, "valueSet": url}]}, asked[path, url])
+        for path, url in sorted(found.value_sets)
+    ]
+    for (path, dates), listed in _alike(found).items():
+        codes = [{"system": s, "code": c} if s else {"code": c} for s, c in listed]
+        out.append(_dated({**head, "codeFilter": [{"path": path, "code": codes}]}, dates))
     return out
+
+
+def _dated(entry: Json, dates: tuple[DateFilter, ...]) -> Json:
+    return {**entry, "dateFilter": [date_filter(x) for x in dates]} if dates else entry
+
+
+def _alike(found: DataRequirement) -> dict[tuple[str, tuple[DateFilter, ...]], list[tuple[str, str]]]:
+    """Codes as (system, code) by their path and the filters by date."""
+    out: dict[tuple[str, tuple[DateFilter, ...]], list[tuple[str, str]]] = {}
+    for path, system, code in sorted(found.codes):
+        out.setdefault((path, found.dates.get((path, system, code), ())), []).append((system, code))
+    return dict(sorted(out.items(), key=lambda item: item[0][0]))
 
 
 def type_parameter(found: dict[str, DataRequirement]) -> str:
@@ -50,24 +72,35 @@ def type_parameter(found: dict[str, DataRequirement]) -> str:
     return ",".join(sorted({"Patient", *found}))
 
 
-def type_filters(found: dict[str, DataRequirement]) -> list[str]:
-    """The `_typeFilter`s of a bulk export; a type that is read whole, or whose element no search finds, has none."""
+def type_filters(found: dict[str, DataRequirement], *, dates: bool = False) -> list[str]:
+    """The `_typeFilter`s of a bulk export; a type that is read whole, or whose element no search finds, has none.
+
+    With `dates` they narrow by date too. That loses what has no date in the element: criteria are unknown because of such a record.
+    """
     out = []
     for key in sorted(found):
         requirement = found[key]
-        if requirement.unfiltered or not (requirement.codes or requirement.value_sets):
-            continue
-        filters = []
-        for path in sorted({p for p, _, _ in requirement.codes}):
-            parameter = _parameter(key, path)
-            codes = ",".join(_token(s, c) for p, s, c in sorted(requirement.codes) if p == path)
-            filters.append(None if parameter is None else f"{key}?{parameter}={codes}")
-        for path, url in sorted(requirement.value_sets):
-            parameter = _parameter(key, path)
-            filters.append(None if parameter is None else f"{key}?{parameter}:in={url}")
-        if None not in filters:
-            out += [text for text in filters if text is not None]
+        if not dates or key == "Patient":
+            requirement = replace(requirement, dates={})
+        filters: list[str | None] = []
+        if not requirement.unfiltered:
+            for (path, within), listed in _alike(requirement).items():
+                codes = ",".join(_token(s, c) for s, c in listed)
+                filters.append(_query(key, path, f"={codes}", within))
+            for path, url in sorted(requirement.value_sets):
+                filters.append(_query(key, path, f":in={url}", requirement.dates.get((path, url), ())))
+        if None in filters or not filters:
+            search = date_search(key, requirement.dates_of_all)
+            filters = [f"{key}?{search}"] if search else []
+        out += [text for text in filters if text is not None]
     return out
+
+
+def _query(resource_type: str, path: str, value: str, dates: tuple[DateFilter, ...]) -> str | None:
+    """A search for resources by the code at an element and by dates, None where no search finds by that element."""
+    parameter = _parameter(resource_type, path)
+    search = date_search(resource_type, dates)
+    return None if parameter is None else f"{resource_type}?{parameter}{value}{'&' if search else ''}{search}"
 
 
 def _token(system: str, code: str) -> str:

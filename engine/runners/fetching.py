@@ -12,14 +12,17 @@ from urllib.parse import parse_qsl, urlsplit
 
 from engine.artifacts.models import Model, load_model
 from engine.compiler.cql.criterion import CqlCode
+from engine.compiler.cql.runtime import Run
 from engine.compiler.requirements import DataRequirement
 from engine.compiler.rules import Code, RuleSet
 from engine.data.server.client import Server, ServerError
 from engine.data.server.patients import SearchPlan, ServerPatients
+from engine.output.date_filters import date_search
 from engine.output.requirements import type_filters, type_parameter
 from engine.runners.criteria import Criteria
 
 LONGEST_FILTER = 1500  # characters of a search's value; longer ones are left out, so that addresses stay short enough
+_DATES = re.compile(r"&(?=[a-z-]+=(?:ge|le)\d{4}-\d\d-\d\d)")  # where the dates of a filter begin that has codes too
 _RESULTS = frozenset("_summary _elements _include _revinclude _sort _count _format _total _contained".split())
 
 
@@ -28,11 +31,11 @@ def is_address(text: object) -> bool:
     return isinstance(text, str) and text.lower().startswith(("http://", "https://"))
 
 
-def requirements_of(rules: Iterable[RuleSet]) -> dict[str, DataRequirement]:
-    """What several rule sets read, by resource type."""
+def requirements_of(rules: Iterable[RuleSet], run: Run | None = None) -> dict[str, DataRequirement]:
+    """What several rule sets read, by resource type; with the dates that a run asks for, where one is given."""
     merged: dict[str, DataRequirement] = {"Patient": DataRequirement("Patient")}
     for rule_set in rules:
-        for name, found in rule_set.requirements().items():
+        for name, found in rule_set.requirements(run).items():
             merged.setdefault(name, DataRequirement(name)).add(found)
     return merged
 
@@ -81,31 +84,37 @@ def _read_whole(rules: Iterable[RuleSet], found: dict[str, DataRequirement], mod
 
 
 def export_parameters(
-    rules: Iterable[RuleSet], version: str, *, value_sets: bool = False
+    rules: Iterable[RuleSet], version: str, *, value_sets: bool = False, dates: Run | None = None
 ) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     """The `_type`s and `_typeFilter`s of an export for rules, and whether rules follow references to any type.
 
     A filter names one code each: filters of a type are alternatives, and a comma inside of one is read in two ways by
     servers. A type that is asked for by value set is exported whole, unless `value_sets` says that the server's
-    copies are the right ones.
+    copies are the right ones. Filters narrow by date too where `dates` is a run to tell them by; records without a
+    date are lost then.
     """
     listed = list(rules)
-    found = requirements_of(listed)
+    found = requirements_of(listed, dates)
     model = load_model(version)
     follow = followed_types(listed, model)
     types = set(type_parameter(found).split(",")) | (follow or set())
     filters: list[str] = []
-    listed_filters = type_filters(found)
+    listed_filters = type_filters(found, dates=dates is not None)
     whole = _read_whole(listed, found, model)
     if not value_sets:
         whole |= {text.partition("?")[0] for text in listed_filters if ":in=" in text}
+    if dates is not None and follow is not None:
+        by_date = ((name, date_search(name, found[name].dates_of_all)) for name in sorted(whole - follow))
+        filters += [f"{name}?{search}" for name, search in by_date if search]
     for text in listed_filters:
         head, _, query = text.partition("?")
+        query, *within = _DATES.split(query, maxsplit=1)
         name, _, values = query.partition("=")
         if follow is None or head in follow or head in whole:
             continue  # a reference may lead to one with any code
         filters.extend(
-            f"{head}?{name}={value}" for value in ([values] if ":in" in name else re.split(r"(?<!\\),", values))
+            "&".join((f"{head}?{name}={value}", *within))
+            for value in ([values] if ":in" in name else re.split(r"(?<!\\),", values))
         )
     return tuple(sorted(types)), tuple(filters), follow is None
 

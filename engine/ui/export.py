@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.models import load_model
+from engine.compiler.cql.parameters import check_given
+from engine.compiler.rules import cql_codes
 from engine.data.server.export import FORMATS, ExportRequest, Level
 from engine.runners.criteria import load_criteria
 from engine.runners.export import CONNECTIONS, Cancelled, ExportProgress, ExportResult, run_export
 from engine.runners.fetching import export_parameters
+from engine.ui.cql_session import given_parameters
+from engine.ui.date_options import add_date_options, run_told
 from engine.ui.server_options import add_server_options, server_of
 
 OK, PROBLEMS, ERRORS, INTERRUPTED = 0, 1, 2, 130
@@ -52,6 +56,7 @@ def add_command(commands: Any) -> None:
         action="store_true",
         help="narrow by value set too, by the server's own copies of them (default: such types are exported whole)",
     )
+    add_date_options(command)
     command.add_argument(
         "--no-type-filter", action="store_true", help="export the types whole, for servers that get _typeFilter wrong"
     )
@@ -88,15 +93,24 @@ def export_command(options: argparse.Namespace) -> int:
         if options.criteria:
             version = load_model(options.fhir or server.fhir_version() or "r4").version
             criteria = load_criteria(
-                *options.criteria, fhir_version=version, libraries=options.libraries, allow_missing_valuesets=True
+                *options.criteria,
+                fhir_version=version,
+                libraries=options.libraries,
+                allow_missing_valuesets=True,
+                parameters=given_parameters(options.parameters),
             )
             for diagnostic in criteria.errors:
                 print(diagnostic.render(), file=sys.stderr)
             if not criteria.rules:
                 print("eligibility: there are no criteria that say what to export", file=sys.stderr)
                 return ERRORS
+            run = run_told(options)
+            check_given((code.compiled for code in cql_codes(criteria.rules)), run.parameters)
             found, narrowing, any_type = export_parameters(
-                criteria.rules, version, value_sets=options.value_set_filters
+                criteria.rules,
+                version,
+                value_sets=options.value_set_filters,
+                dates=run if options.date_filters else None,
             )
             types += found
             filters += narrowing

@@ -5,15 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.algebra.diagnostic import DiagnosticError
-from engine.compiler.cql.criterion import data_requirements
+from engine.artifacts.records import ParameterValue
+from engine.compiler.cql.compiled import Loaded
+from engine.compiler.cql.criterion import clock_of, data_requirements
+from engine.compiler.cql.parameters import check_given
+from engine.compiler.cql.runtime import Run
 from engine.compiler.requirements import DataRequirement
+from engine.compiler.rules import cql_codes
 from engine.output.requirements import module_definition, type_filters, type_parameter
 from engine.runners.criteria import load_criteria
-from engine.runners.measuring import load_measure
+from engine.runners.measuring import MeasureOptions, load_measure, run_of
+from engine.ui.cql_session import given_parameters
+from engine.ui.date_options import add_date_options, run_told
 
 OK, ERRORS = 0, 2
 
@@ -26,6 +34,7 @@ def add_command(commands: Any) -> None:
         "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"
     )
     command.add_argument("--bulk", action="store_true", help="print _type and _typeFilter of a bulk export instead")
+    add_date_options(command)
     command.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patients (default: r4)")
     command.set_defaults(run=requirements_command)
 
@@ -33,7 +42,9 @@ def add_command(commands: Any) -> None:
 def requirements_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     try:
-        name, found = requirements_of(options.criteria, options.libraries, options.fhir)
+        name, found = requirements_of(
+            options.criteria, options.libraries, options.fhir, run_told(options), given_parameters(options.parameters)
+        )
     except DiagnosticError as error:
         print(error, file=sys.stderr)
         return ERRORS
@@ -42,7 +53,7 @@ def requirements_command(options: argparse.Namespace) -> int:
         return ERRORS
     if options.bulk:
         print(f"_type={type_parameter(found)}")
-        for text in type_filters(found):
+        for text in type_filters(found, dates=options.date_filters):
             print(f"_typeFilter={text}")
     else:
         print(json.dumps(module_definition(name, found), indent=2, ensure_ascii=False))
@@ -50,14 +61,21 @@ def requirements_command(options: argparse.Namespace) -> int:
 
 
 def requirements_of(
-    paths: list[str], libraries: list[str], version: str | None
+    paths: list[str],
+    libraries: list[str],
+    version: str | None,
+    run: Run,
+    parameters: Sequence[ParameterValue] = (),
 ) -> tuple[str, dict[str, DataRequirement]]:
-    """A name for what is in some files, and what it reads. Raises FileNotFoundError, DiagnosticError."""
-    criteria = load_criteria(*paths, fhir_version=version, libraries=libraries, allow_missing_valuesets=True)
+    """A name for what is in some files, and what it reads in a run. Raises FileNotFoundError, DiagnosticError, ValueError."""
+    criteria = load_criteria(
+        *paths, fhir_version=version, libraries=libraries, allow_missing_valuesets=True, parameters=parameters
+    )
     merged: dict[str, DataRequirement] = {}
     if criteria.rules:
+        check_given((code.compiled for code in cql_codes(criteria.rules)), run.parameters)
         for rules in criteria.rules:
-            for key, found in rules.requirements().items():
+            for key, found in rules.requirements(run).items():
                 merged.setdefault(key, DataRequirement(key)).add(found)
         for diagnostic in criteria.errors:
             print(diagnostic.render(), file=sys.stderr)
@@ -65,10 +83,12 @@ def requirements_of(
     for path in paths:
         if not Path(path).is_file():
             continue
-        loaded = load_measure(path, libraries=libraries, allow_missing_valuesets=True)
+        loaded = load_measure(path, libraries=libraries, allow_missing_valuesets=True, parameters=parameters)
+        own = run_of(loaded, MeasureOptions(run.moment, parameters=run.parameters))
+        clock = clock_of(Loaded(loaded.compiled), own)
         defines = [p.define for g in loaded.measure.groups for p in g.populations] or list(loaded.compiled.defines)
         known = [define for define in defines if define in loaded.compiled.defines]
-        for key, found in data_requirements(loaded.compiled, known).items():
+        for key, found in data_requirements(loaded.compiled, known, clock).items():
             merged.setdefault(key, DataRequirement(key)).add(found)
         return loaded.measure.title or loaded.measure.key, merged
     return "", merged

@@ -385,6 +385,15 @@ class Loaded:
             except Exception as error:
                 raise self.bind(error) from error
 
+    def parameter(self, key: str, python: str, run: Run) -> Any:
+        """The value of a parameter of the library of a key, named as in Python: given to the run, or its default. Raises EvaluationError."""
+        with localcontext() as context:
+            context.prec = PRECISION
+            try:
+                return once(run, self._modules[key][python])
+            except Exception as error:
+                raise self.bind(error) from error
+
     def call(self, name: str, environment: Run, *arguments: Any) -> Any:
         """The value of a function of the library. Raises LookupError, and EvaluationError as `evaluate`."""
         functions = self.compiled.symbols.functions.get(name, ())

@@ -20,8 +20,10 @@ from engine.compiler.cql.compiled import Compiled, Loaded
 from engine.compiler.cql.growth import CONSTANT, FALLS, GROWS, UNKNOWN
 from engine.compiler.cql.parameters import GivenParameter, bind_parameters, unknown_names
 from engine.compiler.cql.parser import parse_expression
+from engine.compiler.cql.runtime import Run
 from engine.compiler.cql.types import ListType
 from engine.compiler.cql.value_sets import ValueSetUse, required_value_sets
+from engine.compiler.dates import Clock, date_filters
 from engine.compiler.requirements import DataRequirement
 
 CRITERION = "criterion of the artifact"
@@ -112,28 +114,43 @@ class CqlCode:
             self._reads = data_requirements(self.compiled, [self.define])
         return self._reads
 
+    def dated_reads(self, run: Run) -> dict[str, DataRequirement]:
+        """As `reads`, with the dates that a run asks for."""
+        return data_requirements(
+            self.compiled, [self.define], clock_of(self.loaded, run.with_parameters(self.parameters))
+        )
 
-def data_requirements(compiled: Compiled, defines: Iterable[str]) -> dict[str, DataRequirement]:
-    """Data requirements by FHIR resource type of some defines of a library."""
+
+def clock_of(loaded: Loaded, run: Run) -> Clock:
+    """What a run of a library knows when it begins."""
+    return Clock(run.today, run.now, lambda key: loaded.parameter(key[0], key[1], run))
+
+
+def data_requirements(
+    compiled: Compiled, defines: Iterable[str], clock: Clock | None = None
+) -> dict[str, DataRequirement]:
+    """Data requirements by FHIR resource type of some defines of a library. Dates are told where there is a clock to tell them by."""
     found: dict[str, DataRequirement] = {}
     for _, uses in compiled.reached(defines):
         for retrieval in uses.retrievals:
             spec = retrieval.spec
             entry = found.setdefault(spec.resource_type, DataRequirement(spec.resource_type))
             path = spec.code_path
+            asked = DataRequirement(spec.resource_type)
             if spec.target:
                 medication = found.setdefault(spec.target, DataRequirement(spec.target))
-                medication.paths.add("code")
-                medication.unfiltered = entry.unfiltered = True
-            if path is None:
-                entry.unfiltered = True
-                continue
-            entry.paths.add(path)
-            if retrieval.value_set is not None and retrieval.value_set.id:
-                entry.value_sets.add((path, retrieval.value_set.id))
-            entry.codes |= {(path, code.system or "", code.code or "") for code in retrieval.codes}
-            if retrieval.value_set is None and not retrieval.codes:
-                entry.unfiltered = True
+                medication.add(DataRequirement(spec.target, {"code"}, unfiltered=True))
+            if path is not None:
+                asked.paths.add(path)
+                if retrieval.value_set is not None and retrieval.value_set.id:
+                    asked.value_sets.add((path, retrieval.value_set.id))
+                asked.codes |= {(path, code.system or "", code.code or "") for code in retrieval.codes}
+            asked.unfiltered = (
+                path is None or bool(spec.target) or (retrieval.value_set is None and not retrieval.codes)
+            )
+            dates = date_filters(retrieval.dates, clock) if clock is not None else ()
+            asked.dates = dict.fromkeys(asked.asked(), dates)
+            entry.add(asked)
         for resource_type, path in uses.elements:
             found.setdefault(resource_type, DataRequirement(resource_type)).paths.add(path)
     return found

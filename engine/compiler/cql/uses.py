@@ -13,17 +13,19 @@ from engine.algebra.clinical import Code, Concept, ValueSet, codes_of
 from engine.algebra.diagnostic import Span
 from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.types import ChoiceType, ListType, Named, Type, TypeSystem
+from engine.compiler.dates import Restriction, restricted_retrieves
 from engine.compiler.elm import Node
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """One retrieve: what it asks for, and the value set or codes it filters by, where they are known before it runs."""
+    """One retrieve: what it asks for, and the value set, codes and dates it is filtered by, where they are known before it runs."""
 
     spec: RetrieveSpec
     value_set: ValueSet | None
     codes: tuple[Code, ...]
     span: Span | None
+    dates: tuple[Restriction, ...] = ()
 
 
 @dataclass(slots=True)
@@ -41,10 +43,11 @@ class Uses:
 def uses_of(name: str, node: Node | None, types: TypeSystem) -> Uses:
     """What the node of a definition uses."""
     found = Uses(name)
+    dates = restricted_retrieves(node) if node is not None else {}
     for below in node.walk() if node is not None else ():
         kind = below.kind
         if kind == "Retrieve":
-            found.retrievals.append(_retrieval(below))
+            found.retrievals.append(_retrieval(below, dates.get(id(below), ())))
         elif kind == "ModelProperty":
             for owner in _resource_types(below.operands[0].result, types):
                 found.elements.add((owner, below.attrs["path"]))
@@ -59,7 +62,7 @@ def uses_of(name: str, node: Node | None, types: TypeSystem) -> Uses:
     return found
 
 
-def _retrieval(node: Node) -> Retrieval:
+def _retrieval(node: Node, dates: tuple[Restriction, ...]) -> Retrieval:
     value_set: ValueSet | None = None
     codes: list[Code] = []
     for operand in node.operands:
@@ -68,7 +71,7 @@ def _retrieval(node: Node) -> Retrieval:
                 value_set = value
             elif isinstance(value, (Code, Concept)):
                 codes.extend(c for c in codes_of(value) if c is not None)
-    return Retrieval(node.attrs["spec"], value_set, tuple(codes), node.span)
+    return Retrieval(node.attrs["spec"], value_set, tuple(codes), node.span, dates)
 
 
 def _values(node: Node) -> Iterable[Any]:

@@ -1,0 +1,39 @@
+"""Options of commands that say what criteria read: the clock and the parameters that dates are told by, and filters by date."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from engine.compiler.cql.runtime import Run
+from engine.runners.screening import evaluation_time
+from engine.ui.cql_session import parameters_of
+
+LOSES = "records that have no date there, or one that cannot be compared, are lost, and patients whom they would leave undetermined are decided"
+
+
+def add_date_options(command: Any) -> None:
+    """Add the options to a command."""
+    command.add_argument(
+        "--date-filters", action="store_true", help=f"narrow _typeFilter by the dates that criteria ask for: {LOSES}"
+    )
+    command.add_argument(
+        "--now", metavar="TIME", help="time that dates are counted from, ISO 8601 (default: the clock)"
+    )
+    command.add_argument("--timezone", default="UTC", help="time zone of the evaluation (default: UTC)")
+    command.add_argument(
+        "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a CQL parameter, in CQL"
+    )
+    command.add_argument(
+        "--parameters",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a FHIR Parameters resource with values of parameters",
+    )
+
+
+def run_told(options: argparse.Namespace) -> Run:
+    """The run that the options speak of. Raises ValueError."""
+    parameters = parameters_of(options.parameter, options.now, options.timezone)
+    return Run(evaluation_time(options.now, options.timezone), options.timezone, parameters)
