@@ -70,6 +70,7 @@ class _Worker:
         self.decoders = Decoders(job.plan, self.model)
         self.judge: Judge | None = None
         self.joint: Joint | None = None
+        self._spans: list[list[tuple[int, int]]] = []
 
     def __call__(self, task: tuple[str, int]) -> int:
         kind, number = task
@@ -89,6 +90,7 @@ class _Worker:
         if self.judge is None:
             self.judge = Judge(self.job.rule_sets, self.job.options)
             self.joint = self.job.workspace.joint()
+            self._spans = [self.job.workspace.piece(piece.number).spans for piece in self.job.pieces]
         joint, judge = self.joint, self.judge
         assert joint is not None
         problems: list[Problem] = []
@@ -96,17 +98,18 @@ class _Worker:
             self.decoders, self.model, list(self.job.files), problems.append, joint.shared, joint.deleted
         )
         together = number == self.job.buckets
-        records = joined(self.job, joint) if together else apart(self.job, joint, number)
+        records = (
+            joined(self.job, joint) if together else apart(self.job, joint, [spans[number] for spans in self._spans])
+        )
         patients = grouping.patients(records, joint.joined if together else None)
         found = (judge(compartment, place) for place, compartment in patients)
         self.job.workspace.put_bucket(number, found, problems)
         return self.job.workspace.bucket(number).patients
 
 
-def apart(job: Job, joint: Joint, bucket: int) -> Iterator[Record]:
-    """The records of a bucket, without those of patients that are looked at together."""
-    for piece in job.pieces:
-        span = job.workspace.piece(piece.number).spans[bucket]
+def apart(job: Job, joint: Joint, spans: Sequence[tuple[int, int]]) -> Iterator[Record]:
+    """The records of a bucket, whose section of each piece is given, without those of patients that are looked at together."""
+    for piece, span in zip(job.pieces, spans, strict=True):
         for record in job.workspace.records(piece.number, span):
             if not joint.joined or record.group not in joint.joined:
                 yield record

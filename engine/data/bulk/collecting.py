@@ -223,6 +223,13 @@ class Collector:
         identifier = head.id if head.id.__class__ is str else None
         certain = not _in_error(head)
         plain = certain and identifier is not None and (full_url is None or _ends_with(full_url, kind, identifier))
+        if kind in SHARED and not any(getattr(head, name) for name in first):
+            if raw not in self._shared:
+                self._shared.add(raw)
+                self.collected.shared.append(
+                    Record("", file, offset, entry, kind, identifier, full_url, False, False, raw)
+                )
+            return
         if identifier is not None:
             number = key_of(identifier)
             kept = self.collected.kept.get(kind)
@@ -237,13 +244,6 @@ class Collector:
             if full_url is not None and not plain and not local:
                 self.collected.aliases.add((group, group_of({"reference": full_url}) or full_url))
             self.shelf.add(Record(group, file, offset, entry, kind, identifier, full_url, plain, local, raw))
-            return
-        if kind in SHARED and not any(getattr(head, name) for name in first):
-            if raw not in self._shared:
-                self._shared.add(raw)
-                self.collected.shared.append(
-                    Record("", file, offset, entry, kind, identifier, full_url, False, False, raw)
-                )
             return
         subject = getattr(head, first[0]) if len(first) == 1 else None
         if subject.__class__ is dict:

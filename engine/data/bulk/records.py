@@ -6,7 +6,7 @@ buckets; `read_bucket` gives the records of a bucket from all pieces of work, in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -45,7 +45,6 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Record]).decode
 _decode_one = msgspec.msgpack.Decoder(Record).decode
 
 
@@ -108,8 +107,3 @@ def read_section(path: Path, span: tuple[int, int]) -> Iterator[Record]:
         position += 4
         yield _decode_one(data[position : position + size])
         position += size
-
-
-def in_order(records: Iterable[Record]) -> list[Record]:
-    """Records in the order of the data."""
-    return sorted(records, key=lambda record: (record.file, record.offset, record.entry))

@@ -18,7 +18,7 @@ from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.records import ORPHANS, Position, Record, key_of
 
 Identifier = tuple[str | None, str]
-AT_ONCE = 4_000_000
+AT_ONCE = 1_000_000
 
 
 @dataclass(slots=True)
