@@ -11,19 +11,23 @@ from typing import Any
 
 from engine.algebra.clinical import Code, Concept, ValueSet, codes_of
 from engine.algebra.diagnostic import Span
-from engine.compiler.cql.retrieving import RetrieveSpec
+from engine.compiler.cql.retrieving import RetrieveSpec, codes_and_context
 from engine.compiler.cql.types import ChoiceType, ListType, Named, Type, TypeSystem
 from engine.compiler.elm import Node
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """One retrieve: what it asks for, and the value set or codes it filters by, where they are known before it runs."""
+    """One retrieve: what it asks for, and the value set or codes it filters by, where they are known before it runs.
+
+    `related` tells that it asks for the data of another patient.
+    """
 
     spec: RetrieveSpec
     value_set: ValueSet | None
     codes: tuple[Code, ...]
     span: Span | None
+    related: bool = False
 
 
 @dataclass(slots=True)
@@ -62,13 +66,13 @@ def uses_of(name: str, node: Node | None, types: TypeSystem) -> Uses:
 def _retrieval(node: Node) -> Retrieval:
     value_set: ValueSet | None = None
     codes: list[Code] = []
-    for operand in node.operands:
-        for value in _values(operand):
-            if isinstance(value, ValueSet):
-                value_set = value
-            elif isinstance(value, (Code, Concept)):
-                codes.extend(c for c in codes_of(value) if c is not None)
-    return Retrieval(node.attrs["spec"], value_set, tuple(codes), node.span)
+    operand, context = codes_and_context(node)
+    for value in _values(operand) if operand is not None else ():
+        if isinstance(value, ValueSet):
+            value_set = value
+        elif isinstance(value, (Code, Concept)):
+            codes.extend(c for c in codes_of(value) if c is not None)
+    return Retrieval(node.attrs["spec"], value_set, tuple(codes), node.span, context is not None)
 
 
 def _values(node: Node) -> Iterable[Any]:
