@@ -17,7 +17,7 @@ from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.elm import Node
 from engine.compiler.emit_filters import conjuncts, tests_code
 from engine.compiler.membership import NO_CODES, Codes, Membership
-from engine.compiler.rules import Code, RuleSet
+from engine.compiler.rules import Code, RuleSet, cql_codes
 
 # Nodes that look at a value as a whole, or follow references to anything: resources of all types are read, whole.
 _WHOLE = frozenset("Children Descendants Repeat ConformsTo HtmlChecks Resolve Trace TypeInfo NewObject".split())
@@ -59,11 +59,15 @@ class TypePlan:
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """What is read of an export: the types that some criterion reads. With `everything`, all types, whole."""
+    """What is read of an export: the types that some criterion reads. With `everything`, all types, whole.
+
+    `together` tells that some criterion looks at other patients' data besides, so that all patients must be at hand at once.
+    """
 
     model: str
     types: dict[str, TypePlan] = field(default_factory=dict)
     everything: bool = False
+    together: bool = False
 
     def with_instances(self) -> ReadPlan:
         """The same with the instances of imaging studies decoded."""
@@ -94,6 +98,12 @@ def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadP
     version = rule_sets[0].model if rule_sets else "r4"
     model = load_model(version)
     types: dict[str, _Type] = {"Patient": _Type(selective=False)}
+    together = any(
+        retrieval.related
+        for code in cql_codes(rule_sets)
+        for _, uses in code.compiled.reached([code.define])
+        for retrieval in uses.retrievals
+    )
     try:
         for rule_set in rule_sets:
             for rule in rule_set.walk():
@@ -103,10 +113,12 @@ def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadP
                     elif code is not None:
                         _fhirpath(code, types, model)
     except _NeedsWhole:
-        return ReadPlan(version, everything=True)
+        return ReadPlan(version, everything=True, together=together)
     if "ImagingStudy" in types:
         types["Endpoint"] = _Type(selective=False, whole=True)
-    return ReadPlan(version, {name: _made(name, found, model) for name, found in sorted(types.items())})
+    return ReadPlan(
+        version, {name: _made(name, found, model) for name, found in sorted(types.items())}, together=together
+    )
 
 
 def _made(name: str, found: _Type, model: Model) -> TypePlan:

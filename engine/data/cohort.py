@@ -8,8 +8,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from engine.algebra.diagnostic import EvaluationError
 from engine.artifacts.models import Model
 from engine.artifacts.references import RESTFUL, root_of
 from engine.data.compartment import Compartment, Origin
@@ -49,6 +51,8 @@ class Cohort:
         self._aliases: dict[str, list[str]] = {}
         self._owner: dict[int, Loaded] = {}
         self._identifiers: dict[tuple[str | None, str], list[str]] = {}
+        self._listed: dict[str, tuple[CohortPatient, str]] = {}
+        self._persons: dict[int, list[str]] | None = None
 
     # -- taking in
 
@@ -162,7 +166,8 @@ class Cohort:
             names[_short(patient)] = names.get(_short(patient), 0) + 1
         for patient in sorted(order.values(), key=lambda patient: patient.place):
             short = _short(patient)
-            yield patient, short if names[short] == 1 else patient.key
+            self._listed[patient.key] = patient, short if names[short] == 1 else patient.key
+        yield from self._listed.values()
 
     def _surviving(self) -> list[Loaded]:
         """What is left after duplicates and deletions, in the order of the data."""
@@ -185,7 +190,49 @@ class Cohort:
         if patient.loaded is not None and root is not None:
             loaded = patient.loaded
             origins[id(root)] = Origin(loaded.file, loaded.entry, loaded.line, loaded.full_url)
-        return Compartment(root, reference, resources, origins, self.find)
+        return Compartment(root, reference, resources, origins, self.find, partial(self.other, holder=root))
+
+    def other(self, asked: Resource | str, holder: Resource | None) -> Compartment | None:
+        """The compartment of the patient that a Patient, a RelatedPerson, or a reference to one means, as it stands in the data of `holder`.
+
+        A RelatedPerson is the patient whose `Patient.link.other` names it. Raises EvaluationError `related-patient-missing` where it is named by
+        several, `related-context` for what is no person.
+        """
+        home = self._owner.get(id(holder)) if holder is not None else None
+        found: Loaded | None = None
+        if not isinstance(asked, str):
+            found = self._owner.get(id(asked))
+            asked = f"{asked.get('resourceType')}/{asked.get('id')}"
+        found = found or self._lookup(asked, home)
+        if found is None or found.resource is None:
+            bare = asked.partition("/_history/")[0]
+            root = root_of(home.full_url) if home is not None else None
+            keys = [key for key in (f"{root}{bare}" if root else bare, bare) if key in self._listed][:1]
+        elif found.resource["resourceType"] == "Patient":
+            keys = [self._key(found) or f"Patient/{id(found.resource)}"]
+        elif found.resource["resourceType"] != "RelatedPerson":
+            raise EvaluationError("related-context", f"{asked} is no patient whose data could be retrieved")
+        else:
+            keys = self._linked().get(id(found.resource), [])
+        if len(keys) > 1:
+            names = ", ".join(self._listed[key][1] for key in keys)
+            raise EvaluationError("related-patient-missing", f"several patients are linked to {asked}: {names}")
+        listed = self._listed.get(keys[0]) if keys else None
+        return None if listed is None else self.compartment(*listed)
+
+    def _linked(self) -> dict[int, list[str]]:
+        """Keys of the patients by the resource, a RelatedPerson, that their `link.other` names."""
+        if self._persons is None:
+            self._persons = {}
+            for key, (patient, _) in self._listed.items():
+                if patient.loaded is None:
+                    continue
+                for other in _values(patient.loaded.resource, ["link", "other", "reference"]):
+                    found = self._lookup(other, patient.loaded) if isinstance(other, str) else None
+                    if found is not None and found.resource is not None:
+                        keys = self._persons.setdefault(id(found.resource), [])
+                        keys.extend([key] if key not in keys else [])
+        return self._persons
 
     # -- references
 

@@ -25,7 +25,9 @@ class Compartment:
     """A patient and the resources about them.
 
     `patient` is None where the Patient resource is not among the data and the patient is known by reference only;
-    `reference` names the patient either way (`Patient/123`, `urn:uuid:...`).
+    `reference` names the patient either way (`Patient/123`, `urn:uuid:...`). `others` gives the compartment of another patient, by their
+    Patient, a RelatedPerson that is linked to it, or a reference to one (None where they are not among the data); it is None where data
+    is read one patient at a time.
     """
 
     patient: Resource | None
@@ -33,6 +35,7 @@ class Compartment:
     resources: dict[str, list[Resource]] = field(default_factory=dict)
     origins: dict[int, Origin] = field(default_factory=dict)
     find: Callable[[str, Resource | None], Resource | None] | None = None
+    others: Callable[[Resource | str], Compartment | None] | None = None
     _indexes: dict[tuple[str, str], dict[tuple[str | None, str], list[Resource]]] = field(default_factory=dict)
 
     @property

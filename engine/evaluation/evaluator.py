@@ -98,7 +98,7 @@ class Evaluator:
             deciding=[rule.id for rule, outcome in results if _decides(rule, outcome, value)],
             criteria=[_result(rule, outcome) for rule, outcome in results],
             imaging=merge_links(images) if images else [],
-            identifiers=identifiers_of(compartment.patient) if images else [],
+            identifiers=[x for one in environment.shown_patients() for x in identifiers_of(one)] if images else [],
             evaluated=self.evaluated,
         )
 
@@ -144,6 +144,8 @@ class Evaluator:
         except EvaluationError as error:
             if error.code in LACKING:
                 return Outcome(None, "missing-valueset", error.message)
+            if error.code == "related-patient-missing":
+                return Outcome(None, "unresolved-reference", self.error_text(rule, code, error, environment))
             return Outcome(None, "error", self.error_text(rule, code, error, environment))
         if outcome.value is None and outcome.reason is None:
             self.explain(outcome, trace, environment)
@@ -293,7 +295,7 @@ class Evaluator:
         """A resource as evidence; what is seen in it is gathered once a patient."""
         seen = environment.shown.get(id(row))
         if seen is None:
-            origin = environment.compartment.origin(row)
+            origin = environment.origin(row)
             seen = evidence_of(row, "met", None, origin.file if origin is not None else None)
             environment.shown[id(row)] = seen
         return seen if role == "met" and failed is None else changed(seen, role=role, failed=failed)

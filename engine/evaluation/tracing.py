@@ -16,11 +16,12 @@ from engine.algebra.element import Element, to_decimal, to_system, unit_of
 from engine.algebra.interval import Interval
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
+from engine.compiler.cql.related import out_of_reach
 from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.runtime import Patient, Run
 from engine.compiler.membership import coded
 from engine.compiler.runtime import Environment
-from engine.data.compartment import Compartment
+from engine.data.compartment import Compartment, Origin
 
 Resource = dict[str, Any]
 DoubtKey = tuple[int, int]
@@ -91,6 +92,7 @@ class PatientEnvironment(Environment):
         self._keep: frozenset[DoubtKey] | None = frozenset()
         self._holders: dict[int, Resource] | None = None
         self._untold: tuple[Any, str] = (None, "")
+        self._others: dict[Any, Compartment | None] = {}
 
     def begin(self, keep: frozenset[DoubtKey] | None = frozenset()) -> Trace:
         """Start a run in which the given doubts count as satisfied (None: all of them); returns its trace."""
@@ -101,6 +103,30 @@ class PatientEnvironment(Environment):
     def for_cql(self, parameters: Mapping[tuple[str, str], Any] | None = None) -> CqlPatient:
         """This patient as CQL sees it; definitions are evaluated anew, so that each criterion has its own trace."""
         return CqlPatient(self.run.with_parameters(parameters or {}), self)
+
+    def other(self, asked: Resource | str) -> Compartment | None:
+        """The compartment of another patient, looked up once. Raises EvaluationError where who is meant cannot be told, or data is read one at a time."""
+        if self.compartment.others is None:
+            raise out_of_reach(asked)
+        key = asked if isinstance(asked, str) else id(asked)
+        if key not in self._others:
+            self._others[key] = self.compartment.others(asked)
+        return self._others[key]
+
+    def origin(self, resource: Resource) -> Origin | None:
+        """Where a resource of this patient, or of another that was looked at, was read."""
+        seen = (self.compartment, *filter(None, self._others.values()))
+        return next((found for one in seen if (found := one.origin(resource)) is not None), None)
+
+    def shown_patients(self) -> list[Resource | None]:
+        """The patient, and the others of whom images are linked."""
+        linked = {key[0] for key in self.links}
+        others = {
+            id(one.patient): one.patient
+            for one in filter(None, self._others.values())
+            if any(id(study) in linked for study in one.of_type("ImagingStudy"))
+        }
+        return [self.compartment.patient, *(one for one in others.values() if one is not self.compartment.patient)]
 
     # -- called by emitted code
 
@@ -212,13 +238,19 @@ class PatientEnvironment(Environment):
 class CqlPatient(Patient):
     """A patient for traced CQL: retrieves from the compartment, reports to the environment of the criterion."""
 
-    def __init__(self, run: Run, environment: PatientEnvironment) -> None:
-        super().__init__(run, environment.compartment.patient)
+    def __init__(self, run: Run, environment: PatientEnvironment, compartment: Compartment | None = None) -> None:
+        """`compartment` is that of another patient whose data is looked at for the one of the environment."""
+        self.compartment = compartment if compartment is not None else environment.compartment
+        super().__init__(run, self.compartment.patient)
         self.environment = environment
-        self.compartment = environment.compartment
         self.passed, self.failed = environment.passed, environment.failed
         self.doubt, self.unknown, self.series = environment.doubt, environment.unknown, environment.series
         self._doubt = environment._doubt
+
+    def other(self, asked: Resource | str) -> CqlPatient | None:
+        """The patient of a resource or reference, whose rows are reported like the patient's own."""
+        found = self.environment.other(asked)
+        return None if found is None else CqlPatient(self.run, self.environment, found)
 
     def of_type(self, resource_type: str) -> list[Any]:
         """The patient's resources of a type."""

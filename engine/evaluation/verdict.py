@@ -184,7 +184,8 @@ class Verdict(Record):
     criteria: list[CriterionResult]
     imaging: list[ImagingLink] = Field(default_factory=list)
     identifiers: list[PatientIdentifier] = Field(
-        default_factory=list, description="identifiers of the patient, where images are linked"
+        default_factory=list,
+        description="identifiers of the patient (and of others whose images are), where images are linked",
     )
     holdings: list[Holding] = Field(
         default_factory=list, description="what archives say of the patient's studies, where images are required"

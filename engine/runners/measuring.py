@@ -25,6 +25,7 @@ from engine.compiler.cql.runtime import Patient, Run
 from engine.compiler.cql.types import BOOLEAN
 from engine.compiler.cql.value_sets import required_value_sets
 from engine.compiler.membership import Codes
+from engine.data.compartment import Compartment, Resource
 from engine.data.problems import Problem
 from engine.data.reader import read_patients
 from engine.data.terminology import Terminology
@@ -212,7 +213,20 @@ def evaluate_measure(
     run = run_of(loaded, options)
     report = on_problem if on_problem is not None else (lambda problem: None)
     for compartment in read_patients(data, model=load_model(fhir_version), on_problem=report):
-        resources = [r for group in compartment.resources.values() for r in group]
-        if compartment.patient is not None:
-            resources.insert(0, compartment.patient)
-        yield evaluator(compartment.reference, Patient(run, compartment.patient, resources))
+        yield evaluator(compartment.reference, patient_of(run, compartment))
+
+
+def patient_of(run: Run, compartment: Compartment) -> Patient:
+    """A patient as CQL sees it, who leads to the others of the data (`[x -> Type]`)."""
+    resources = [r for group in compartment.resources.values() for r in group]
+    if compartment.patient is not None:
+        resources.insert(0, compartment.patient)
+    others = compartment.others
+    if others is None:
+        return Patient(run, compartment.patient, resources)
+
+    def other(asked: Resource | str) -> Patient | None:
+        found = others(asked)
+        return None if found is None else patient_of(run, found)
+
+    return Patient(run, compartment.patient, resources, other)

@@ -36,7 +36,15 @@ from engine.runners.bulk import BulkRun, Counts, Progress, in_place
 from engine.runners.collector import relaxed
 from engine.runners.criteria import Criteria, PathLike
 from engine.runners.judging import Judge, Judged
-from engine.runners.screening import Data, Tally, compartments, evaluation_time, files_of, sha256_of
+from engine.runners.screening import (
+    TOGETHER_WITH_IMAGES,
+    Data,
+    Tally,
+    compartments,
+    evaluation_time,
+    files_of,
+    sha256_of,
+)
 from engine.runners.workspace import State, Workspace
 from engine.version import __version__
 
@@ -207,11 +215,18 @@ def _source(
     workspace = Workspace(out)
     if options.images is not None and options.resume:
         raise ValueError("--resume does not go with --require-images: archives are asked anew")
+    plan = reading_plan(criteria.rules, criteria.terminology)
+    if plan.together:
+        if options.images is not None:
+            raise ValueError(TOGETHER_WITH_IMAGES)
+        if options.resume:
+            raise ValueError("--resume does not go with criteria that look at other patients' data: it is read at once")
+        workspace.remove()
+        return _searched(criteria, data, options)
     if len(paths) != len(data):
         if options.resume:
             raise ValueError("--resume goes on with files; patients of a server are searched anew")
         return _searched(criteria, data, options)
-    plan = reading_plan(criteria.rules, criteria.terminology)
     if options.images is not None:
         return _small(criteria, paths, plan.with_instances(), options)
     size = sum(_size(path) * (UNPACKED if path.name.lower().endswith(PACKED) else 1) for path in files_of(paths))
@@ -222,7 +237,7 @@ def _source(
 
 
 def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> _Source:
-    """Patients of servers, or at hand."""
+    """Patients of servers, or at hand, or of files that are read at once."""
     moment = evaluation_time(options.now, options.timezone)
     judge = Judge(criteria.rules, _options(criteria, options, moment))
     problems: list[Problem] = []

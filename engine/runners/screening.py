@@ -32,6 +32,9 @@ from engine.evaluation.verdict import Verdict
 from engine.runners.criteria import Criteria, PathLike
 
 Data = PathLike | ServerPatients | Compartment
+TOGETHER_WITH_IMAGES = (
+    "criteria look at other patients' data ([x -> Type]): whether an archive holds the images of these is not asked"
+)
 if TYPE_CHECKING:
     from engine.runners.confirming import RequiredImages
 
@@ -90,6 +93,8 @@ def screen(
     version = criteria.fhir_version if isinstance(criteria, Criteria) else rules[0].model if rules else "r4"
     plan = reading_plan(rules, options.value_sets)
     if images is not None:
+        if plan.together:
+            raise ValueError(TOGETHER_WITH_IMAGES)
         patients = compartments(data, version, on_problem, plan.with_instances())
         for _, verdicts in images.verdicts(rules, options, patients):
             yield from map(published, verdicts)
@@ -106,7 +111,10 @@ def compartments(
     on_problem: Callable[[Problem], None] | None = None,
     plan: ReadPlan | None = None,
 ) -> Iterator[Compartment]:
-    """Patients of some data, whatever form it is given in; of files no more is read than `plan` asks for."""
+    """Patients of some data, whatever form it is given in; of files no more is read than `plan` asks for.
+
+    Where criteria look at other patients' data, files are read into memory whole.
+    """
     if isinstance(data, Compartment):
         yield data
         return
@@ -120,7 +128,7 @@ def compartments(
             yield from item.compartments(on_problem or (lambda problem: None))
         else:
             paths.append(item)
-    if paths and plan is not None:
+    if paths and plan is not None and not plan.together:
         yield from read_export(paths, plan, on_problem or (lambda problem: None))
     elif paths:
         yield from read_patients(paths, model=load_model(fhir_version), on_problem=on_problem or (lambda problem: None))

@@ -96,7 +96,7 @@ def _screen(commands: Any) -> None:
         nargs="+",
         required=True,
         metavar="PATH",
-        help="patients: bundles, NDJSON, folders of them, .gz; or the address of a FHIR server (https://...), for small cohorts",
+        help="patients: bundles, NDJSON, folders of them, .gz or .zst; or a FHIR server (https://...), for small cohorts",
     )
     add_server_options(command, "data-")
     command.add_argument(

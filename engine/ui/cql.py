@@ -62,6 +62,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--show", choices=("python",), help="show the Python that it becomes")
     command.add_argument("--json", action="store_true", help="values as JSON")
     command.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patient (default: from the data)")
+    command.add_argument("--patient", metavar="ID", help="the patient, where the data holds several")
     _reading(command)
     command.set_defaults(run=cql_command)
 
@@ -164,7 +165,7 @@ def session_of(options: argparse.Namespace) -> Session:
     session.now = evaluation_time(options.now, options.timezone)
     if options.data:
         version = options.fhir or guess_version_of_paths(options.data)
-        session.subject = read_subject(options.data, version)
+        session.subject = read_subject(options.data, version, options.patient)
     session.given = given_parameters(options.parameters)
     session.parameters = parameters_of(options.parameter, options.now, options.timezone)
     terminology = open_terminology(options.valuesets, terminology_options(options))

@@ -19,13 +19,15 @@ from engine.compiler.cql.criterion import defaults_of, moved
 from engine.compiler.cql.library import Options
 from engine.compiler.cql.parameters import bind_parameters, unknown_names
 from engine.compiler.cql.printing import text_of
-from engine.compiler.cql.runtime import Patient, Run
+from engine.compiler.cql.runtime import Run
 from engine.compiler.cql.types import Type
 from engine.compiler.cql.value_sets import required_value_sets
 from engine.compiler.membership import NO_CODES, Codes
+from engine.data.compartment import Compartment
 from engine.data.reader import read_patients
 from engine.data.terminology import Terminology
 from engine.data.terminology_check import check_value_sets
+from engine.runners.measuring import patient_of
 from engine.runners.screening import evaluation_time
 
 EXPRESSION = "the expression"
@@ -47,8 +49,7 @@ class Answer:
 class Subject:
     """The patient that expressions are about."""
 
-    patient: Any
-    resources: list[dict[str, Any]]
+    compartment: Compartment
     version: str
 
 
@@ -149,7 +150,7 @@ class Session:
         if problems:
             raise DiagnosticError(problems)
         run = run.with_parameters(bound.values)
-        return run if self.subject is None else Patient(run, self.subject.patient, self.subject.resources)
+        return run if self.subject is None else patient_of(run, self.subject.compartment)
 
 
 def given_parameters(files: Iterable[str]) -> tuple[ParameterValue, ...]:
@@ -173,15 +174,21 @@ def parameters_of(texts: Iterable[str], now: str | None, timezone: str) -> dict[
     return found
 
 
-def read_subject(paths: Iterable[str | Path], version: str) -> Subject:
-    """The one patient of some files. Raises ValueError where there is none, or more than one."""
+def read_subject(paths: Iterable[str | Path], version: str, patient: str | None = None) -> Subject:
+    """The one patient of some files, or the one of an id. Raises ValueError where there is none, or more than one."""
     problems: list[str] = []
     found = list(read_patients(paths, model=load_model(version), on_problem=lambda p: problems.append(str(p))))
+    if patient is not None and found:
+        named = [one for one in found if patient in (one.reference, one.id)]
+        if len(named) != 1:
+            held = ", ".join(one.reference for one in found[:12])
+            raise ValueError(f"{len(named)} patients of the data are {patient}; it holds {held}")
+        found = named
     if len(found) != 1:
-        hint = "give the data of one patient" if found else "; ".join(problems[:3]) or "there is no Patient"
+        hint = (
+            "give the data of one patient, or name one (--patient)"
+            if found
+            else "; ".join(problems[:3]) or "there is no Patient"
+        )
         raise ValueError(f"the data holds {len(found)} patients: {hint}")
-    (compartment,) = found
-    resources = [r for group in compartment.resources.values() for r in group]
-    if compartment.patient is not None:
-        resources.insert(0, compartment.patient)
-    return Subject(compartment.patient, resources, version)
+    return Subject(found[0], version)

@@ -32,6 +32,10 @@ from engine.ui.terminology import terminology_options
 
 def screen_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
+    if options.jobs < 0:
+        raise ValueError(f"--jobs is a number of processes, not {options.jobs}")
+    if options.memory:
+        size_of(options.memory)  # a bad amount is told before anything is read
     if options.dicomweb:
         options.dicomweb = archive_address(options.dicomweb)
     if not options.require_images:

@@ -141,3 +141,13 @@ def test_nothing_half_written(tmp_path: Path) -> None:
 
 def test_no_cell_is_a_formula() -> None:
     assert [safe(text) for text in ("=1+1", "@x", "-3", "plain", "")] == ["'=1+1", "'@x", "'-3", "plain", ""]
+
+
+@pytest.mark.parametrize(("option", "value"), [("--jobs", "-1"), ("--memory", "much")])
+def test_a_bad_amount_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    arguments = ["screen", str(FLUTE / "mr"), "--data", str(COHORT), "--out", str(tmp_path / "out"), option, value]
+    assert main(arguments) == 2
+    assert value in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -157,4 +157,7 @@ def test_what_is_not_there_is_told(capsys: pytest.CaptureFixture[str], tmp_path:
     status, _, err = run(capsys, "compile", str(tmp_path / "p.json"))
     assert (status, err.strip()) == (2, f"eligibility: {tmp_path / 'p.json'} holds no library with CQL or ELM")
     status, _, err = run(capsys, "cql", "1", "--data", str(FLUTE / "cohort"))
-    assert (status, err.strip()) == (2, "eligibility: the data holds 12 patients: give the data of one patient")
+    assert (status, err.strip()) == (
+        2,
+        "eligibility: the data holds 12 patients: give the data of one patient, or name one (--patient)",
+    )

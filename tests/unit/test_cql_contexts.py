@@ -1,4 +1,4 @@
-"""Defines outside of a patient's context, related contexts, and what Message says: computed, or refused in words that tell what to do."""
+"""Defines outside of a patient's context, and what Message says: computed, or refused in words that tell what to do."""
 
 from __future__ import annotations
 
@@ -54,11 +54,3 @@ def test_messages_are_shown_once(folder: Path, capsys: pytest.CaptureFixture[str
     assert main(arguments) == 0
     shown = capsys.readouterr()
     assert shown.out.startswith("true ") and shown.err.count("warning: W1: look here (true)") == 1
-
-
-def test_related_contexts_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "R.cql").write_text(
-        LIBRARY + "define Mother: First([RelatedPerson])\ndefine Kin: [Mother -> Observation]\n"
-    )
-    assert main(["compile", str(folder / "R.cql")]) == 2
-    assert "error[related-context]" in capsys.readouterr().err

@@ -294,9 +294,10 @@ class ElmExpressions:
                 codes = codes["source"]
             terminology = self.read(codes)
         path = data.get("codeProperty")
+        context = data.get("context")
         return c.Retrieve(
             span,
-            None,
+            self.read(context) if context is not None else None,
             kind,
             tuple(path.split(".")) if path else None,
             data.get("codeComparator"),

@@ -12,6 +12,7 @@ from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.compiler.cql import types as t
 from engine.compiler.cql.library import TypedLibrary
+from engine.compiler.cql.retrieving import codes_and_context
 from engine.compiler.cql.scope import HELPERS
 from engine.compiler.cql.types import ANY, ChoiceType, IntervalType, ListType, Named, TupleType, Type
 from engine.compiler.elm import Node
@@ -447,8 +448,10 @@ class ElmNodes:
         spec = node.attrs["spec"]
         template = spec.profile or f"http://hl7.org/fhir/StructureDefinition/{spec.resource_type}"
         out: Json = {"type": "Retrieve", "dataType": f"{FHIR}{spec.resource_type}", "templateId": template}
-        if node.operands:
-            (codes,) = node.operands
+        codes, context = codes_and_context(node)
+        if context is not None:
+            out["context"] = self.write(context)
+        if codes is not None:
             written = self.write(codes)
             if codes.result == t.CODE:
                 written = self.plain("ToList", operand=written, signature=[])

@@ -8,7 +8,7 @@ from engine.algebra.element import SYSTEM_TYPE
 from engine.compiler.cql.emit_nodes import guarded
 from engine.compiler.cql.emitter import CqlEmitter, emits
 from engine.compiler.cql.models import JsonNames, ModelElement, Target
-from engine.compiler.cql.retrieving import RetrieveSpec
+from engine.compiler.cql.retrieving import RetrieveSpec, codes_and_context
 from engine.compiler.cql.types import ANY, DATETIME, VALUESET, IntervalType, ListType, Named, Type
 from engine.compiler.elm import Node
 
@@ -115,15 +115,22 @@ def _helper(e: E, function: str | None, kind: Type) -> str:
 def _retrieve(e: E, node: Node) -> str:
     spec: RetrieveSpec = node.attrs["spec"]
     name = e.constant(spec)
-    call = "ev.bare" if e.traced and id(node) not in e.filtered else "ev.retrieve"
-    if not node.operands:
-        return f"{call}({name})"
-    (codes,) = node.operands
-    text = e.value(codes)
-    if codes.result == VALUESET or not e.nullable(codes):
-        return f"{call}({name}, {text})"
-    text = e.temp(text)
-    return f"([] if {text} is None else {call}({name}, {text}))"
+    method = "bare" if e.traced and id(node) not in e.filtered else "retrieve"
+    codes, context = codes_and_context(node)
+    whose, nulls = "ev", []
+    if context is not None:
+        whose = e.temp(e.value(context))
+        nulls.append(whose)
+        whose = f"ev.related({whose})"
+    arguments = name
+    if codes is not None:
+        text = e.value(codes)
+        if codes.result != VALUESET and e.nullable(codes):
+            text = e.temp(text)
+            nulls.append(text)
+        arguments += f", {text}"
+    call = f"{whose}.{method}({arguments})"
+    return f"([] if {' or '.join(f'{text} is None' for text in nulls)} else {call})" if nulls else call
 
 
 Emitted = Callable[[CqlEmitter, Node], str]

@@ -15,10 +15,12 @@ from engine.compiler.cql import types as t
 from engine.compiler.cql.builder import Abort
 from engine.compiler.cql.models import Retrievable
 from engine.compiler.cql.names import NameTranslator
+from engine.compiler.cql.related import PERSONS
 from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.scope import HELPERS, Local, Scope
-from engine.compiler.cql.types import ListType, ModelTypes, Named, TupleType, Type
+from engine.compiler.cql.types import ChoiceType, ListType, ModelTypes, Named, TupleType, Type
 from engine.compiler.elm import Node
+from engine.compiler.syntax import Expression
 
 MEDICATION_USES = ("MedicationRequest", "MedicationAdministration", "MedicationDispense", "MedicationStatement")
 # How often the type of an aggregate's total may widen; past that the step does not fit it, and is told so.
@@ -173,8 +175,9 @@ class QueryTranslator(NameTranslator):
         if not isinstance(kind, Named) or kind.name.startswith("System."):
             raise self.fail("retrieve", f"{kind} cannot be retrieved: it is no type of a data model", tree.type.span)
         if tree.context is not None:
-            message = "retrieves of related contexts ([x -> Type]) are not computed"
-            raise self.fail("related-context", message, tree.context.span)
+            context = self.retrieve_context(tree.context, scope)
+            node = self.retrieve(replace(tree, context=None), scope)
+            return replace(node, operands=(*node.operands, context), attrs={**node.attrs, "related": True})
         self.needs = self.context
         namespace, _, name = kind.name.partition(".")
         model = self.types.models[namespace]
@@ -199,6 +202,28 @@ class QueryTranslator(NameTranslator):
             codes = self.null(tree.span, t.CODE)
         attrs = {"type": kind, "spec": spec, "comparator": tree.comparator or "in"}
         return Node("Retrieve", (codes,), attrs, span=tree.span, result=ListType(kind))
+
+    def retrieve_context(self, tree: Expression, scope: Scope) -> Node:
+        """Whose data is retrieved: a patient or a reference to one (CQL: "Related Context Retrieves"). Reports `related-context`."""
+        context = self.expression(tree, scope)
+        kind = self.types.unwrapped(context.result) or context.result
+        if isinstance(kind, ListType):
+            hint = "write singleton from (...), or First(...)"
+            raise self.fail("related-context", f"before -> stands one patient, not a list ({kind})", tree.span, hint)
+        if not any(self.is_person(option) for option in (kind.options if isinstance(kind, ChoiceType) else [kind])):
+            hint = "name a Patient, a RelatedPerson, a Reference to one, or a patient's id"
+            raise self.fail("related-context", f"{kind} identifies no patient", tree.span, hint)
+        return context
+
+    def is_person(self, kind: Type) -> bool:
+        """Whether values of a type can say whose data is meant."""
+        if kind in (t.ANY, t.STRING):
+            return True
+        if not isinstance(kind, Named):
+            return False
+        namespace, _, name = kind.name.partition(".")
+        model = self.types.models.get(namespace)
+        return model is not None and (model.fhir_type(name) or name) in (*PERSONS, "Reference")
 
     def coded_spec(self, kind: Named, found: Retrievable, path: str, span: Span) -> RetrieveSpec:
         """The ways in JSON to the element that holds the codes. Reports `unknown-element`."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from engine.compiler.elm import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +24,17 @@ class RetrieveSpec:
     negated: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     referenced: tuple[str, ...] = ()
     target: str = ""
+
+
+def codes_and_context(node: Node) -> tuple[Node | None, Node | None]:
+    """What a Retrieve node filters by, and the expression that says whose data it asks for (None: the patient's own)."""
+    operands = list(node.operands)
+    context = operands.pop() if node.attrs.get("related") else None
+    return (operands[0] if operands else None), context
+
+
+def has_profile(resource: Any, profile: str) -> bool:
+    """Whether a resource claims a profile (`meta.profile`), of whatever version."""
+    meta = resource.get("meta")
+    profiles = meta.get("profile") if meta.__class__ is dict else None
+    return any(found.partition("|")[0] == profile for found in profiles or ())

@@ -35,7 +35,8 @@ from engine.algebra.temporal import Date, DateTime, Time
 from engine.artifacts.models import load_model
 from engine.compiler.cql import fhir_values as fhir
 from engine.compiler.cql.instances import fhir_instance, json_of, new_instance
-from engine.compiler.cql.retrieving import RetrieveSpec
+from engine.compiler.cql.related import Others, RelatedContexts
+from engine.compiler.cql.retrieving import RetrieveSpec, has_profile
 from engine.compiler.cql.types import ChoiceType, IntervalType, ListType, Named, TupleType, Type
 from engine.compiler.cql.untraced import Untraced
 from engine.compiler.membership import NO_CODES, Codes, Membership
@@ -56,7 +57,7 @@ class Failed:
         self.traceback = error.__traceback__
 
 
-class Run(Untraced):
+class Run(Untraced, RelatedContexts):
     """What all patients of a run share: the request's clock and offset, parameters, definitions without a patient."""
 
     def __init__(
@@ -191,8 +192,11 @@ class Patient(Run):
     A retrieve of a profile takes the resources whose `meta.profile` names it, unless the run ignores profiles.
     """
 
-    def __init__(self, run: Run, subject: Any = None, resources: Iterable[dict[str, Any]] = ()) -> None:
+    def __init__(
+        self, run: Run, subject: Any = None, resources: Iterable[dict[str, Any]] = (), others: Others | None = None
+    ) -> None:
         self.run = run
+        self.others = others
         self.now, self.today, self.time_of_day = run.now, run.today, run.time_of_day
         self.offset_minutes = run.offset_minutes
         self.moment = run.moment
@@ -204,7 +208,6 @@ class Patient(Run):
         self.moments = run.moments
         self.subject = subject
         self._by_type: dict[str, list[Any]] = {}
-        self._coded: dict[RetrieveSpec, list[tuple[Any, list[tuple[str | None, str | None]]]]] = {}
         for resource in resources:
             self._by_type.setdefault(str(resource.get("resourceType")), []).append(resource)
 
@@ -232,7 +235,7 @@ class Patient(Run):
     def _retrieve(self, spec: RetrieveSpec, codes: Any) -> list[Any]:
         resources = self.of_type(spec.resource_type)
         if spec.profile is not None and not self.ignore_profiles:
-            resources = [r for r in resources if _has_profile(r, spec.profile)]
+            resources = [r for r in resources if has_profile(r, spec.profile)]
         if not spec.paths and not spec.negated:
             return resources
         if codes.__class__ is ValueSet:
@@ -292,12 +295,6 @@ class Patient(Run):
     def unresolved(self, resource: Any, reference: str) -> bool:
         """Whether a resource counts whose code stands in another that is not at hand: CQL drops it."""
         return False
-
-
-def _has_profile(resource: Any, profile: str) -> bool:
-    meta = resource.get("meta")
-    profiles = meta.get("profile") if meta.__class__ is dict else None
-    return any(found.partition("|")[0] == profile for found in profiles or ())
 
 
 def once(environment: Any, define: Callable[[Any], Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.algebra.clinical import Code, Concept, ValueSet, codes_of
 from engine.algebra.diagnostic import Span
-from engine.compiler.cql.retrieving import RetrieveSpec
+from engine.compiler.cql.retrieving import RetrieveSpec, codes_and_context
 from engine.compiler.cql.types import ChoiceType, ListType, Named, Type, TypeSystem
 from engine.compiler.dates import Restriction, restricted_retrieves
 from engine.compiler.elm import Node
@@ -19,12 +19,16 @@ from engine.compiler.elm import Node
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """One retrieve: what it asks for, and the value set, codes and dates it is filtered by, where they are known before it runs."""
+    """One retrieve: what it asks for, and the value set, codes and dates it is filtered by, where they are known before it runs.
+
+    `related` tells that it asks for the data of another patient.
+    """
 
     spec: RetrieveSpec
     value_set: ValueSet | None
     codes: tuple[Code, ...]
     span: Span | None
+    related: bool = False
     dates: tuple[Restriction, ...] = ()
 
 
@@ -65,13 +69,13 @@ def uses_of(name: str, node: Node | None, types: TypeSystem) -> Uses:
 def _retrieval(node: Node, dates: tuple[Restriction, ...]) -> Retrieval:
     value_set: ValueSet | None = None
     codes: list[Code] = []
-    for operand in node.operands:
-        for value in _values(operand):
-            if isinstance(value, ValueSet):
-                value_set = value
-            elif isinstance(value, (Code, Concept)):
-                codes.extend(c for c in codes_of(value) if c is not None)
-    return Retrieval(node.attrs["spec"], value_set, tuple(codes), node.span, dates)
+    operand, context = codes_and_context(node)
+    for value in _values(operand) if operand is not None else ():
+        if isinstance(value, ValueSet):
+            value_set = value
+        elif isinstance(value, (Code, Concept)):
+            codes.extend(c for c in codes_of(value) if c is not None)
+    return Retrieval(node.attrs["spec"], value_set, tuple(codes), node.span, context is not None, dates)
 
 
 def _values(node: Node) -> Iterable[Any]:

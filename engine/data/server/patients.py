@@ -193,6 +193,7 @@ class ServerPatients:
         wanted = {identifier for identifier in ids if identifier not in failed}
         for compartment in cohort_of(map(self._loaded, found), self.model, on_problem).compartments():
             if compartment.patient is not None and compartment.patient["id"] in wanted:
+                compartment.others = None  # only a page of the patients is at hand
                 yield compartment
 
     def _loaded(self, item: Found) -> Loaded:
