@@ -16,7 +16,7 @@ from engine.artifacts.models import Model
 from engine.artifacts.references import RESTFUL, root_of
 from engine.data.compartment import Compartment, Origin
 from engine.data.problems import Problem
-from engine.data.sources import Loaded, OnProblem
+from engine.data.sources import Loaded, OnProblem, dict_of, dicts_in
 
 Resource = dict[str, Any]
 # Resources that are about no patient and are shared by all.
@@ -140,9 +140,9 @@ class Cohort:
                     self._aliases.setdefault(name, []).append(key)
             if loaded.resource["resourceType"] == "Patient":
                 key = key or f"Patient/{id(loaded.resource)}"
-                for identifier in loaded.resource.get("identifier") or ():
+                for identifier in dicts_in(loaded.resource.get("identifier")):
                     value = identifier.get("value")
-                    if value is not None:
+                    if value.__class__ is str:
                         self._identifiers.setdefault((identifier.get("system"), value), []).append(key)
                         self._identifiers.setdefault((None, value), []).append(key)
         order = patients
@@ -271,7 +271,7 @@ class Cohort:
                 return f"{root}{bare}" if root else bare
             return bare
         identifier = reference.get("identifier")
-        if isinstance(identifier, dict) and identifier.get("value") is not None:
+        if isinstance(identifier, dict) and isinstance(identifier.get("value"), str):
             return self._by_identifier(identifier, loaded)
         return None
 
@@ -327,7 +327,7 @@ class Cohort:
             return None
         match = RESTFUL.fullmatch(reference)
         if match is not None and match["version"] is not None:
-            if str((found.resource.get("meta") or {}).get("versionId")) != match["version"]:
+            if str(dict_of(found.resource.get("meta")).get("versionId")) != match["version"]:
                 if loaded is not None:
                     message = f"{reference} names a version that is not among the data"
                     self._report(loaded, "version-not-found", message, warning=True)
@@ -361,13 +361,13 @@ def _entered_in_error(resource: Resource) -> bool:
         return True
     verification = resource.get("verificationStatus")
     if verification.__class__ is dict:
-        return any(coding.get("code") == "entered-in-error" for coding in verification.get("coding") or ())
+        return any(coding.get("code") == "entered-in-error" for coding in dicts_in(verification.get("coding")))
     return False
 
 
 def _updated(resource: Resource) -> dt.datetime:
     """meta.lastUpdated as an instant; the beginning of time where it is missing or not valid."""
-    text = (resource.get("meta") or {}).get("lastUpdated")
+    text = dict_of(resource.get("meta")).get("lastUpdated")
     if isinstance(text, str):
         try:
             moment = dt.datetime.fromisoformat(text)

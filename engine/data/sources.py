@@ -136,6 +136,16 @@ def _document(raw: bytes, file: str, decoder: msgspec.json.Decoder[Any], on_prob
     yield from unpack(data, file, on_problem, None)
 
 
+def dict_of(value: Any) -> dict[str, Any]:
+    """An object of JSON data; an empty one where something else, or nothing, stands in its place."""
+    return value if value.__class__ is dict else {}
+
+
+def dicts_in(value: Any) -> list[dict[str, Any]]:
+    """The objects in an array of JSON data; none where something else stands in its place."""
+    return [item for item in value if item.__class__ is dict] if value.__class__ is list else []
+
+
 def unpack(data: Any, file: str, on_problem: OnProblem, line: int | None) -> Iterator[Loaded]:
     if isinstance(data, list):
         for index, item in enumerate(data):
@@ -155,8 +165,8 @@ def _one(
     if kind == "Bundle":
         yield from _bundle(data, file, on_problem, line)
     elif kind == "Parameters":
-        for parameter in data.get("parameter") or ():
-            if isinstance(parameter, dict) and "resource" in parameter:
+        for parameter in dicts_in(data.get("parameter")):
+            if "resource" in parameter:
                 yield from _one(parameter["resource"], file, None, None, on_problem, line)
     else:
         yield Loaded(data, file, entry, line, full_url)
@@ -173,11 +183,16 @@ def _bundle(bundle: Resource, file: str, on_problem: OnProblem, line: int | None
             message = "a bundle entry must be an object"
             on_problem(Problem(file=file, line=line, entry=index, code="malformed-bundle", message=message))
             continue
-        request = item.get("request") or {}
+        request, full_url = dict_of(item.get("request")), item.get("fullUrl")
+        if full_url is not None and not isinstance(full_url, str):
+            message = "fullUrl must be a text; the entry is read without it"
+            where = {"entry": index, "element": "Bundle.entry.fullUrl"}
+            on_problem(Problem(file=file, line=line, **where, code="malformed-bundle", message=message))
+            full_url = None
         if request.get("method") == "DELETE":
             yield Loaded(None, file, index, line, deleted=str(request.get("url", "")))
         elif "resource" in item:
-            yield from _one(item["resource"], file, index, item.get("fullUrl"), on_problem, line)
+            yield from _one(item["resource"], file, index, full_url, on_problem, line)
         elif not item.get("response"):
             message = "the entry holds no resource"
             on_problem(

@@ -147,9 +147,13 @@ def test_packed_files(tmp_path: Path, folder: Path, ending: str) -> None:
     assert Read(criteria_of(tmp_path), folder).observations() == ["o1"]
 
 
-def test_a_packed_file_cut_short_gives_what_it_holds(tmp_path: Path, folder: Path) -> None:
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_a_packed_file_cut_short_gives_what_it_holds(tmp_path: Path, folder: Path, ending: str) -> None:
     noise = [observation(f"x{i}", code=f"{random.Random(i).random()}") for i in range(2000)]
-    (folder / "a.ndjson.gz").write_bytes(gzip.compress(lines(patient("a"), observation("o1"), *noise))[:-500])
+    pack = {"gz": gzip.compress, "zst": zstandard.compress}[ending]
+    wanted = [patient("a"), observation("o1")]
+    # the first block of a member is small enough to come whole
+    (folder / f"a.ndjson.{ending}").write_bytes(pack(lines(*wanted)) + pack(lines(*noise))[:-500])
     read = Read(criteria_of(tmp_path), folder)
     assert read.observations() == ["o1"]
     assert [p.code for p in read.problems] == ["unreadable"]
@@ -188,6 +192,46 @@ def test_many_codes_are_looked_for(tmp_path: Path, folder: Path) -> None:
     (folder / "Patient.ndjson").write_bytes(lines(patient("a")))
     read = Read(criteria, folder)
     assert read.observations() == ["o1", "o3"] and read.collected.passed == {"Observation": 1}
+
+
+@pytest.mark.parametrize("text", ["\\u00e9", "DELETE", "plain"])
+@pytest.mark.parametrize("shape", ["array", "bundle", "odd bundle", "resource"])
+def test_documents_of_any_shape(tmp_path: Path, folder: Path, text: str, shape: str) -> None:
+    person = patient("a", name=[{"text": "@"}])
+    entries: list[Any] = [{"resource": person}, {"resource": observation("o1")}]
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": entries}
+    shapes: dict[str, Any] = {"array": [person, observation("o1")], "bundle": bundle, "resource": person}
+    shapes["odd bundle"] = {**bundle, "entry": [*entries, {"fullUrl": 7, "resource": observation("o2")}]}
+    (folder / "a.json").write_text(json.dumps(shapes[shape]).replace("@", text), "utf-8")
+    expected = {"array": ["o1"], "bundle": ["o1"], "odd bundle": ["o1", "o2"], "resource": []}
+    assert Read(criteria_of(tmp_path), folder).observations() == expected[shape]
+
+
+ODD: list[Any] = [7, "x", ["x"], {"x": 1}, [{"value": {"x": 1}}], True]
+
+
+@pytest.mark.parametrize("element", ["meta", "identifier", "verificationStatus", "status", "subject", "id"])
+@pytest.mark.parametrize("form", ["lines", "bundle"])
+def test_odd_shapes_stop_nobody_else(tmp_path: Path, folder: Path, element: str, form: str) -> None:
+    fine = [patient("fine"), observation("o", "fine")]
+    odd = [{**resource, element: value} for value in ODD for resource in (patient("a"), observation("x"))]
+    twice = [{**patient("twice"), element: value} for value in ODD]
+    pending = observation("y", subject={"identifier": {"system": "s", "value": "7"}})
+    resources = [*odd, *twice, pending, *fine]
+    if form == "lines":
+        (folder / "a.ndjson").write_bytes(lines(*resources))
+    else:
+        addresses = [value for value in ODD if not isinstance(value, str)]
+        entries = [
+            {"resource": resource, "fullUrl": addresses[i % len(addresses)], "request": ODD[i % len(ODD)]}
+            for i, resource in enumerate(resources)
+        ]
+        (folder / "a.json").write_text(json.dumps({"resourceType": "Bundle", "entry": entries}), "utf-8")
+    criteria = criteria_of(tmp_path)
+    verdicts = {v.patient: v.verdict for v in engine.screen(criteria, folder, now="2026-06-01")}
+    assert verdicts["Patient/fine"] == "included"
+    memory = read_patients([folder], model=load_model("r4"), on_problem=lambda problem: None)
+    assert {v.patient: v.verdict for v in engine.screen(criteria, memory, now="2026-06-01")} == verdicts
 
 
 # -- identity

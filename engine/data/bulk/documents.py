@@ -53,14 +53,13 @@ def read_document(collector: Collector, text: bytes, file: int, path: str) -> No
     entries: list[_Entry] | None = None
     try:
         bundle: Any = (_transaction if deletes else _bundle).decode(text)
-        entries = bundle.entry if bundle.resourceType == "Bundle" else None
+        removes = deletes and any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ())
+        entries = bundle.entry if bundle.resourceType == "Bundle" and not removes else None
     except msgspec.ValidationError:
-        pass
+        pass  # no bundle of the usual shape: it is decoded whole below
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _invalid(collector, text, path, str(error) or "nested too deeply")
         return
-    if deletes and any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ()):
-        entries = None
     if entries is not None and not collector.validate and _offer(collector, entries, file, path):
         return
     try:

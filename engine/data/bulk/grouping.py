@@ -139,7 +139,8 @@ class Grouping:
             loaded = patient.loaded or patient.resources[0]
             place = (loaded.file_number, loaded.offset or 0, -1 if loaded.entry is None else loaded.entry)
             if patient.loaded is not None and patient.loaded.resource is not None:
-                place = first.get(patient.loaded.resource.get("id"), place)
+                identifier = patient.loaded.resource.get("id")
+                place = first.get(identifier if identifier.__class__ is str else None, place)
             yield place, cohort.compartment(patient, reference)
 
     def plain(self, reference: str) -> Resource | None:

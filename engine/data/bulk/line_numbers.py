@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 from engine.data.bulk.reading import UNREADABLE, is_lines, open_file
 from engine.data.problems import Problem
@@ -33,11 +34,13 @@ class _Lines:
         self.path = path
         self.offset = 0
         self.line = 1
-        self._stream = open_file(path)
+        self._stream: BinaryIO | None = None
 
     def at(self, offset: int) -> int | None:
         """The number of the line that begins at an offset; None where the file can no longer be read."""
         try:
+            if self._stream is None:
+                self._stream = open_file(self.path)
             while self.offset < offset:
                 chunk = self._stream.read(min(1 << 20, offset - self.offset))
                 if not chunk:
@@ -50,4 +53,5 @@ class _Lines:
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()

@@ -105,18 +105,22 @@ def open_file(path: str) -> BinaryIO:
     name = path.lower()
     stream: Any = io.FileIO(path, "rb")
     if name.endswith(".gz"):
-        stream = Gunzipped(stream)
+        stream = Unpacked(stream, lambda: isal_zlib.decompressobj(wbits=31))
     elif name.endswith(".zst"):
-        stream = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+        stream = Unpacked(stream, lambda: zstandard.ZstdDecompressor().decompressobj())
     opened: BinaryIO = stream
     return opened
 
 
-class Gunzipped(io.RawIOBase):
-    """A gzip file unpacked; of one that is cut short all that can be had comes before the EOFError."""
+class Unpacked(io.RawIOBase):
+    """A packed file (gzip members, zstd frames) unpacked; of one that is cut short all that can be had comes before the EOFError.
 
-    def __init__(self, stream: io.FileIO) -> None:
+    `start` makes what unpacks one member.
+    """
+
+    def __init__(self, stream: io.FileIO, start: Callable[[], Any]) -> None:
         self._stream = stream
+        self._start = start
         self._unpack: Any = None
         self._ready = b""
         self._end = False
@@ -126,7 +130,7 @@ class Gunzipped(io.RawIOBase):
         return True
 
     def readinto(self, into: Any) -> int:
-        """Fill a buffer; 0 at the end. Raises EOFError, isal_zlib.error."""
+        """Fill a buffer; 0 at the end. Raises EOFError, isal_zlib.error, zstandard.ZstdError."""
         while not self._ready and not self._end:
             self._more()
         count = min(len(into), len(self._ready))
@@ -140,10 +144,10 @@ class Gunzipped(io.RawIOBase):
         if not packed:
             self._end = True
             if self._unpack is not None and not self._unpack.eof:
-                raise EOFError("the gzip file is cut short")
+                raise EOFError("the packed file is cut short")
             return
         if self._unpack is None or self._unpack.eof:
-            self._unpack = isal_zlib.decompressobj(wbits=31)
+            self._unpack = self._start()
         self._ready = self._unpack.decompress(packed)
 
     def close(self) -> None:

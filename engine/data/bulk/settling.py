@@ -16,6 +16,7 @@ import msgspec
 from engine.data.bulk.collecting import Collected
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.records import ORPHANS, Position, Record, key_of
+from engine.data.sources import dicts_in
 
 Identifier = tuple[str | None, str]
 AT_ONCE = 1_000_000
@@ -93,8 +94,9 @@ def _names(
             patient = decoders.resource("Patient", record.raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
-        for identifier in patient.get("identifier") or ():
-            if identifier.__class__ is dict and identifier.get("value") in values:
+        for identifier in dicts_in(patient.get("identifier")):
+            value = identifier.get("value")
+            if value.__class__ is str and value in values:
                 holders.setdefault((identifier.get("system"), identifier["value"]), []).append(record)
     shown: set[Position] = set()
     for record, item in pending:
