@@ -19,8 +19,8 @@ from engine.compiler.emit_filters import conjuncts, tests_code
 from engine.compiler.membership import NO_CODES, Codes, Membership
 from engine.compiler.rules import Code, RuleSet, cql_codes
 
-# Nodes that look at a value as a whole, or follow references to anything: resources of all types are read, whole.
-_WHOLE = frozenset("Children Descendants Repeat ConformsTo HtmlChecks Resolve Trace TypeInfo NewObject".split())
+# Nodes that look at a value as a whole: resources of all types are read, whole.
+_WHOLE = frozenset("Children Descendants Repeat ConformsTo HtmlChecks Trace TypeInfo NewObject".split())
 # Elements that say who and whether a record is about (engine.data), and those that a verdict shows as evidence (engine.evaluation.evidence).
 _IDENTITY = frozenset("id meta status verificationStatus".split())
 _SHOWN = frozenset(
@@ -61,13 +61,20 @@ class TypePlan:
 class ReadPlan:
     """What is read of an export: the types that some criterion reads. With `everything`, all types, whole.
 
-    `together` tells that some criterion looks at other patients' data besides, so that all patients must be at hand at once.
+    `together` tells that some criterion looks at other patients' data besides, `linked` that one follows references, which may lead there: all patients
+    must be at hand at once.
     """
 
     model: str
     types: dict[str, TypePlan] = field(default_factory=dict)
     everything: bool = False
     together: bool = False
+    linked: bool = False
+
+    @property
+    def at_once(self) -> bool:
+        """Whether one patient's data alone does not tell."""
+        return self.together or self.linked
 
     def with_instances(self) -> ReadPlan:
         """The same with the instances of imaging studies decoded."""
@@ -104,14 +111,17 @@ def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadP
         for _, uses in code.compiled.reached([code.define])
         for retrieval in uses.retrievals
     )
+    codes_of_rules = [
+        code for rules in rule_sets for rule in rules.walk() for code in (rule.code, rule.presence) if code is not None
+    ]
+    if any(node.kind == "Resolve" for code in codes_of_rules if isinstance(code, Code) for node in code.node.walk()):
+        return ReadPlan(version, everything=True, together=together, linked=True)
     try:
-        for rule_set in rule_sets:
-            for rule in rule_set.walk():
-                for code in (rule.code, rule.presence):
-                    if isinstance(code, CqlCode):
-                        _cql(code, types, codes, model)
-                    elif code is not None:
-                        _fhirpath(code, types, model)
+        for code in codes_of_rules:
+            if isinstance(code, CqlCode):
+                _cql(code, types, codes, model)
+            else:
+                _fhirpath(code, types, model)
     except _NeedsWhole:
         return ReadPlan(version, everything=True, together=together)
     if "ImagingStudy" in types:

@@ -123,6 +123,8 @@ def run(
 ) -> RunResult:
     """Screen `data` and write verdicts.ndjson, summary.csv, a Group an artifact, problems.ndjson and run.json into `out`.
 
+    `criteria_paths` are all files and folders that the criteria were made from: artifacts, libraries, value sets, parameters.
+
     `progress` is told how far the run is. Raises OSError where a folder cannot be read or written, ValueError where there is nothing to resume or what was
     begun is another run, WorkerLost where processes are killed again and again.
     """
@@ -216,8 +218,8 @@ def _source(
     if options.images is not None and options.resume:
         raise ValueError("--resume does not go with --require-images: archives are asked anew")
     plan = reading_plan(criteria.rules, criteria.terminology)
-    if plan.together:
-        if options.images is not None:
+    if plan.at_once:
+        if plan.together and options.images is not None:
             raise ValueError(TOGETHER_WITH_IMAGES)
         if options.resume:
             raise ValueError("--resume does not go with criteria that look at other patients' data: it is read at once")
@@ -333,6 +335,7 @@ def _fingerprint(
         "engine": __version__,
         "parameters": _digest(used),
         "criteria": _digest((found.path, found.sha256) for found in input_files(criteria_paths)),
+        "value sets": _digest(used_value_sets(criteria.terminology)),
         "options": _digest([(name, str(settings[name])) for name in sorted(settings)] + [("now", str(options.now))]),
         "data": _digest((path, _size(Path(path)), Path(path).stat().st_mtime_ns) for path in files),
     }

@@ -128,7 +128,7 @@ def compartments(
             yield from item.compartments(on_problem or (lambda problem: None))
         else:
             paths.append(item)
-    if paths and plan is not None and not plan.together:
+    if paths and plan is not None and not plan.at_once:
         yield from read_export(paths, plan, on_problem or (lambda problem: None))
     elif paths:
         yield from read_patients(paths, model=load_model(fhir_version), on_problem=on_problem or (lambda problem: None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -48,11 +49,20 @@ def _serve(connection: Connection, others: list[Connection], start: Callable[...
         try:
             result = work(task)
         except BaseException as error:
-            result = _Raised(error)
+            result = _Raised(_portable(error))
         try:
             connection.send(result)
         except (BrokenPipeError, OSError):
             return
+
+
+def _portable(error: BaseException) -> BaseException:
+    """An error as it can be handed to another process: itself, or what it says where it cannot be taken apart and put together."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{error.__class__.__name__}: {error}")
+    return error
 
 
 def _watch(parent: int) -> None:

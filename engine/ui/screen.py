@@ -116,7 +116,9 @@ def _screened(
     else:
         progress = ProgressLine(shown=not options.quiet)
         try:
-            result = run(criteria, options.criteria, data, Path(options.out), settings, progress=progress)
+            made_from = [*options.criteria, *options.libraries, *options.valuesets, *options.parameters]
+            made_from += [options.manifest] if options.manifest else []
+            result = run(criteria, made_from, data, Path(options.out), settings, progress=progress)
         except WorkerLost as error:
             raise ValueError(f"{error}; what is done is kept, and --resume goes on") from None
         except (KeyboardInterrupt, OSError) as error:

@@ -22,6 +22,7 @@ from engine.data.problems import Problem
 from engine.data.reader import read_patients
 from engine.runners.bulk import in_place
 from engine.runners.criteria import Criteria
+from engine.runners.run import RunOptions, run
 from tests.shared import shared
 from tests.spec.model import ROOT
 
@@ -295,6 +296,17 @@ def test_what_is_in_error_and_what_was_deleted(tmp_path: Path, folder: Path) -> 
     assert sorted(p.code for p in read.problems) == ["deleted", "entered-in-error"]
 
 
+def test_references_may_lead_to_another_patient(tmp_path: Path, folder: Path) -> None:
+    mother = patient("mother", gender="female")
+    child = patient("child", link=[{"other": {"reference": "Patient/mother"}, "type": "seealso"}])
+    (folder / "Patient.ndjson").write_bytes(lines(mother, child))
+    criteria = criteria_of(tmp_path, "Patient.link.other.resolve().ofType(Patient).exists(gender = 'female')")
+    verdicts = {v.patient: v.verdict for v in engine.screen(criteria, folder, now="2026-06-01")}
+    assert verdicts == {"Patient/mother": "excluded", "Patient/child": "included"}
+    record = run(criteria, [], [folder], tmp_path / "out", RunOptions(now="2026-06-01")).record
+    assert [(a.included, a.excluded) for a in record.artifacts] == [(1, 1)]
+
+
 # -- plans
 
 
@@ -305,7 +317,7 @@ def test_what_cannot_be_proved_is_read_whole(tmp_path: Path) -> None:
     assert plan(PSA).types["Observation"].codes == {"2857-1"}
     assert plan("Observation.where(status = 'final').exists()").types["Observation"].codes is None
     assert plan("Observation.descendants().count() > 3").everything
-    assert plan("Encounter.subject.resolve().exists()").everything
+    assert plan("Encounter.subject.resolve().exists()").at_once
     both = plan(f"{PSA} or Observation.where(status = 'final').exists()")
     assert both.types["Observation"].codes is None
     component = f"component.exists(code.coding.exists(system = '{LOINC}' and code = '8480-6'))"

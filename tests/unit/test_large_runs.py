@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -108,23 +109,22 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
         *("screen", str(FLUTE), "--data", str(cohort), "--out", str(tmp_path), "--now", "2026-06-01"),
         *("--jobs", "2", "--memory", "1MB", "--quiet", "--resume"),
     ]
-    killed = 0
-    for _ in range(30):
+    for step in range(6):
         process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
-        try:
-            # long enough to come as far as the work itself, and not always to its end
-            process.wait(timeout=1.0 + chance.random() * 2.5)
-        except subprocess.TimeoutExpired:
+        # first as soon as there is something to resume, then at any moment
+        began = time.monotonic()
+        while process.poll() is None and not (tmp_path / ".work" / "piece-0").exists():
+            assert time.monotonic() - began < 120
+            time.sleep(0.005)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.001 if step == 0 else chance.random() * 1.5)
+        if step == 0:
+            assert process.poll() is None
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            killed += 1
-            continue
-        assert process.returncode == 0
-        break
-    else:
-        assert subprocess.run(command, cwd=ROOT, timeout=300).returncode == 0
+        process.wait()
+    assert subprocess.run(command, cwd=ROOT, timeout=300).returncode == 0
     assert outputs(tmp_path) == expected
-    assert killed or process.returncode == 0
 
 
 def test_each_step_can_be_resumed_from(
@@ -166,11 +166,21 @@ def test_only_the_same_run_is_resumed(
     assert Workspace(tmp_path).exists() and not (tmp_path / "verdicts.ndjson").exists()
     with pytest.raises(ValueError, match="other options"):
         run(criteria, [FLUTE], [cohort], tmp_path, RunOptions(now="2026-07-01", resume=True))
+    with pytest.raises(ValueError, match="other criteria"):
+        more = [FLUTE, FLUTE.parent / "cql"]
+        run(criteria, more, [cohort], tmp_path, RunOptions(now="2026-06-01", resume=True))
     run(criteria, [FLUTE], [cohort], tmp_path, RunOptions(now="2026-06-01", resume=True))
     assert not Workspace(tmp_path).exists()
 
 
 # -- workers
+
+
+class _Peculiar(Exception):
+    """An error that cannot be put together again."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} of {other}")
 
 
 def _start(state: Path) -> Any:
@@ -183,6 +193,8 @@ def _start(state: Path) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
         if task == 200:
             raise ValueError("task 200 is not to be had")
+        if task == 300:
+            raise _Peculiar(1, 2)
         return task * task
 
     return work
@@ -202,6 +214,11 @@ def test_work_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
 def test_an_error_of_a_task_is_the_parents(tmp_path: Path) -> None:
     with Workers(2, _start, tmp_path) as workers, pytest.raises(ValueError, match="task 200"):
         list(workers.run([1, 200]))
+
+
+def test_an_error_that_does_not_travel_is_told_in_words(tmp_path: Path) -> None:
+    with Workers(2, _start, tmp_path) as workers, pytest.raises(RuntimeError, match="_Peculiar: 1 of 2"):
+        list(workers.run([1, 300]))
 
 
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
     `group` is the logical id of the patient it is about (or a urn). `plain` tells that the record needs no closer look to be linked to that patient: it is
     known by its type and id, is not in error, and refers to the patient by type and id. `local` tells the same of an entry that refers to the Patient of its
-    own bundle by a urn. `deleted` is set in place of `raw` for a resource that the export says was deleted.
+    own bundle by a urn.
     """
 
     group: str
