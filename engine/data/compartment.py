@@ -67,6 +67,10 @@ class Compartment:
         """Where a resource was read."""
         return self.origins.get(id(resource))
 
+    def resolver(self, holder: Resource) -> Callable[[str], Resource | None]:
+        """What references mean that stand in one resource."""
+        return lambda reference: self.resolve(reference, holder)
+
     def resolve(self, reference: str, from_resource: Resource | None) -> Resource | None:
         """The resource that a reference means, as it stands in `from_resource` (FHIR: "Resolving references in Bundles")."""
         if reference.startswith("#"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import combinations
 from typing import Any, Literal
 
@@ -318,17 +317,13 @@ class Evaluator:
                 criterion=criterion,
                 role=role,
                 failed=failed,
-                resolve=partial(_resolved, environment.compartment, study),
+                resolve=environment.compartment.resolver(study),
                 dicomweb=self.options.dicomweb,
                 series_kept=kept,
             )
             environment.links[key] = link
             return link
         return changed(link, criterion=criterion, role=role, failed=failed)
-
-
-def _resolved(compartment: Compartment, holder: dict[str, Any], reference: str) -> dict[str, Any] | None:
-    return compartment.resolve(reference, holder)
 
 
 def _matching_series(study: dict[str, Any], trace: Trace) -> set[int] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 from engine.compiler.rules import RuleSet
@@ -66,9 +65,7 @@ class RequiredImages:
             yield batch
 
     def _expected(self, compartment: Compartment, study: dict[str, Any]) -> Expected:
-        link = imaging_link(
-            study, criterion="", role="examined", failed=None, resolve=partial(_find, compartment, study)
-        )
+        link = imaging_link(study, criterion="", role="examined", failed=None, resolve=compartment.resolver(study))
         identifiers = [identifier.value for identifier in identifiers_of(compartment.patient)]
         return expected_of(
             compartment.reference,
@@ -77,10 +74,6 @@ class RequiredImages:
             dicomweb=self.places.dicomweb,
             ignore_endpoints=self.places.ignore_endpoints,
         )
-
-
-def _find(compartment: Compartment, holder: dict[str, Any], reference: str) -> dict[str, Any] | None:
-    return compartment.resolve(reference, holder)
 
 
 def _without_time(holding: Holding) -> Holding:

@@ -29,6 +29,7 @@ from engine.ui.cql import add_commands
 from engine.ui.export import add_command as add_export
 from engine.ui.imaging import add_command as add_imaging
 from engine.ui.measure import add_command as add_measure
+from engine.ui.options import add_parameter_options, add_time_options
 from engine.ui.requirements import add_command as add_requirements
 from engine.ui.screen import screen_command
 from engine.ui.server_options import add_server_options
@@ -102,8 +103,7 @@ def _screen(commands: Any) -> None:
     command.add_argument(
         "--out", required=True, metavar="DIR", help="output folder; - writes verdicts to standard output only"
     )
-    command.add_argument("--now", metavar="TIME", help="time of evaluation, ISO 8601 (default: the clock)")
-    command.add_argument("--timezone", default="UTC", help="time zone of the evaluation (default: UTC)")
+    add_time_options(command)
     command.add_argument(
         "--absent",
         choices=("default", "unknown", "not-met"),
@@ -114,16 +114,7 @@ def _screen(commands: Any) -> None:
         "--dicomweb", metavar="URL", help="DICOMweb base to link images to where the data names no archive"
     )
     add_required_images(command)
-    command.add_argument(
-        "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a CQL parameter, in CQL"
-    )
-    command.add_argument(
-        "--parameters",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a FHIR Parameters resource with values of parameters",
-    )
+    add_parameter_options(command)
     command.add_argument(
         "--strict-cql",
         action="store_true",

@@ -21,6 +21,7 @@ from engine.data.versions import guess_version_of_paths
 from engine.runners.screening import evaluation_time
 from engine.ui.cql_repl import converse
 from engine.ui.cql_session import Answer, Session, given_parameters, parameters_of, read_subject
+from engine.ui.options import add_parameter_options, add_time_options
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
@@ -46,19 +47,9 @@ def add_commands(commands: Any) -> None:
     command.add_argument(
         "--data", nargs="+", metavar="PATH", help="the record of one patient: a bundle, NDJSON, or resources"
     )
-    command.add_argument(
-        "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a parameter, in CQL"
-    )
-    command.add_argument(
-        "--parameters",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a FHIR Parameters resource with values of parameters",
-    )
+    add_parameter_options(command)
     add_terminology_options(command, allow_missing=False)
-    command.add_argument("--now", metavar="TIME", help="time of evaluation, ISO 8601 (default: the clock)")
-    command.add_argument("--timezone", default="UTC", help="time zone of the evaluation (default: UTC)")
+    add_time_options(command)
     command.add_argument("--show", choices=("python",), help="show the Python that it becomes")
     command.add_argument("--json", action="store_true", help="values as JSON")
     command.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patient (default: from the data)")

@@ -8,6 +8,7 @@ from typing import Any
 from engine.compiler.cql.runtime import Run
 from engine.runners.screening import evaluation_time
 from engine.ui.cql_session import parameters_of
+from engine.ui.options import add_parameter_options, add_time_options
 
 LOSES = "records that have no date there, or one that cannot be compared, are lost, and patients whom they would leave undetermined are decided"
 
@@ -17,20 +18,8 @@ def add_date_options(command: Any) -> None:
     command.add_argument(
         "--date-filters", action="store_true", help=f"narrow _typeFilter by the dates that criteria ask for: {LOSES}"
     )
-    command.add_argument(
-        "--now", metavar="TIME", help="time that dates are counted from, ISO 8601 (default: the clock)"
-    )
-    command.add_argument("--timezone", default="UTC", help="time zone of the evaluation (default: UTC)")
-    command.add_argument(
-        "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a CQL parameter, in CQL"
-    )
-    command.add_argument(
-        "--parameters",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a FHIR Parameters resource with values of parameters",
-    )
+    add_time_options(command, "time that dates are counted from, ISO 8601 (default: the clock)")
+    add_parameter_options(command)
 
 
 def run_told(options: argparse.Namespace) -> Run:

@@ -22,6 +22,7 @@ from engine.output.measure_report import Totals, individual, summary
 from engine.runners.measuring import PERIOD, LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, period_of
 from engine.runners.screening import evaluation_time
 from engine.ui.cql_session import given_parameters, parameters_of
+from engine.ui.options import add_parameter_options, add_time_options
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
@@ -45,21 +46,11 @@ def add_command(commands: Any) -> None:
     )
     add_terminology_options(command)
     command.add_argument("--period", metavar="2026 | START/END", help=f'the "{PERIOD}" (default: that of the measure)')
-    command.add_argument(
-        "--parameter", action="append", default=[], metavar="NAME=CQL", help="value of a parameter, in CQL"
-    )
-    command.add_argument(
-        "--parameters",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a FHIR Parameters resource with values of parameters",
-    )
+    add_parameter_options(command)
     command.add_argument(
         "--ignore-profiles", action="store_true", help="retrieve resources whatever profile they claim"
     )
-    command.add_argument("--now", metavar="TIME", help="time of evaluation, ISO 8601 (default: the clock)")
-    command.add_argument("--timezone", default="UTC", help="time zone of the evaluation (default: UTC)")
+    add_time_options(command)
     command.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patients (default: from the data)")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
     command.set_defaults(run=measure_command)
