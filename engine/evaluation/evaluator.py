@@ -243,7 +243,9 @@ class Evaluator:
         environment.begin(None)
         try:
             present = rule.presence.run(environment, environment.compartment.patient)
-        except EvaluationError:
+        except EvaluationError as error:
+            outcome.value, outcome.reason = None, "error"
+            outcome.detail = self.error_text(rule, rule.presence, error, environment)
             return
         if present is not True:
             outcome.value, outcome.reason = None, "no-data"
