@@ -41,8 +41,8 @@ class TypePlan:
     """How resources of one type are read.
 
     `elements` are the JSON names that are kept (None: all). A resource matters only if its text holds one of `codes` or `texts` in quotes
-    (both None: every resource matters); `codes` are values of an element named `code`. With `lazy`, the instances of an imaging study's series stay
-    undecoded until its images are listed.
+    (both None: every resource matters); `codes` are values of an element named `code`. With `lazy`, nothing but the UIDs is wanted of the instances of
+    an imaging study's series.
     """
 
     resource_type: str
@@ -144,8 +144,9 @@ def _made(name: str, found: _Type, model: Model) -> TypePlan:
 
 def _names(model: Model, resource_type: str, read: set[str]) -> Iterator[str]:
     """JSON names of the elements that are read, each with the sibling of a primitive, and of those that every verdict may show."""
-    about = {path.partition(".")[0] for path in model.patient_paths(resource_type)}
+    about = {path.partition(".")[0] for path in model.patient_paths(resource_type) or ("subject", "patient")}
     yield "resourceType"
+    yield from about
     yield from _OF_TYPE.get(resource_type, ())
     for name, element in model.elements(resource_type).items():
         if name in read or name in _IDENTITY or name in _SHOWN or name in about:

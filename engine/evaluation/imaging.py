@@ -5,7 +5,6 @@ FHIR ImagingStudy, "Implementation Notes" (UID encoding, WADO-RS URLs); DICOM PS
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -13,14 +12,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from engine.data.dicomweb.uids import MAX_UID, valid_uid
+from engine.data.bulk.instances import UIDS
+from engine.data.dicomweb.uids import all_plain, valid_uid
 from engine.evaluation.records import ImagingLink, PatientIdentifier, Series, changed
 from engine.evaluation.verdict import Role
 
 Resource = dict[str, Any]
 Resolve = Callable[[str], "Resource | None"]
 
-_EMPTY, _LEADING_ZERO = re.compile(rb"\.\."), re.compile(rb"\.0[0-9]")
 DICOM_UID = "urn:dicom:uid"
 URI_SYSTEM = "urn:ietf:rfc:3986"
 WADO_RS = "dicom-wado-rs"
@@ -74,12 +73,7 @@ def imaging_link(
     if not bases and dicomweb:
         bases = [dicomweb.rstrip("/")]
     kept = [item for item in _list(study.get("series")) if series_kept is None or id(item) in series_kept]
-    written = [_instance_uids(item.get("instance")) for item in kept]
-    plain = all_plain([text for texts in written for text in texts])
-    series = [
-        _series(item, texts if plain else _instances_of(texts, warnings), uid, bases, resolve, warnings, offered)
-        for item, texts in zip(kept, written, strict=True)
-    ]
+    series = [_series(item, _instances_of(item, warnings), uid, bases, resolve, warnings, offered) for item in kept]
     series = _merge_series(series)
     if uid is not None and any(one.uid == uid for one in series):
         warnings.append("a series has the UID of the study")
@@ -170,8 +164,14 @@ def _series(
     )
 
 
-def _instances_of(texts: list[Any], warnings: list[str]) -> list[str]:
-    """SOP Instance UIDs of a series from what is written, each once; what is odd about them is added to the warnings."""
+def _instances_of(series: Resource, warnings: list[str]) -> list[str]:
+    """SOP Instance UIDs of a series, each once; what is odd about them is added to the warnings."""
+    texts = _instance_uids(series)
+    if isinstance(texts, msgspec.Raw):
+        written: Any = texts
+        return written  # type: ignore[no-any-return]
+    if all_plain(texts):
+        return texts
     instances: dict[str, None] = {}
     for text in texts:
         found, remark = normalise_uid(text)
@@ -184,43 +184,22 @@ def _instances_of(texts: list[Any], warnings: list[str]) -> list[str]:
     return list(instances)
 
 
-def all_plain(texts: list[Any]) -> bool:
-    """Whether all of some texts are valid UIDs as they stand, and differ: a few passes over all of them at once."""
-    try:
-        data = "\n".join(texts).encode("ascii")
-    except (TypeError, UnicodeEncodeError):
-        return False
-    if not data or data.translate(None, b"0123456789.\n") or data.count(b"\n") != len(texts) - 1:
-        return False
-    if max(map(len, texts)) > MAX_UID or len(set(texts)) != len(texts):
-        return False
-    components = b"." + data.replace(b"\n", b".") + b"."
-    return _EMPTY.search(components) is None and _LEADING_ZERO.search(components) is None
-
-
-class _Instance(msgspec.Struct, gc=False):
-    uid: Any = None
-
-
-_instances = msgspec.json.Decoder(list[_Instance])
-
-
-def _instance_uids(instances: Any) -> list[Any]:
-    """UIDs of the instances of a series as written, which the reader of large exports leaves as JSON text until now."""
-    if instances.__class__ is msgspec.Raw:
-        try:
-            return [instance.uid for instance in _instances.decode(instances)]
-        except msgspec.ValidationError:
-            instances = msgspec.json.decode(instances)
-    return [instance.get("uid") for instance in _list(instances)]
+def _instance_uids(series: Resource) -> list[Any] | msgspec.Raw:
+    """UIDs of the instances of a series as written; of one that the reader of large exports found plain, what it made of them."""
+    plain = series.get(UIDS)
+    if plain.__class__ is msgspec.Raw:
+        return plain
+    return [instance.get("uid") for instance in _list(series.get("instance"))]
 
 
 def instances_of(series: Resource) -> list[Resource]:
-    """The instances of a series, decoded where the reader of large exports left them as JSON text."""
-    found = series.get("instance")
-    if found.__class__ is msgspec.Raw:
-        found = msgspec.json.decode(found)
-    return [instance for instance in _list(found) if isinstance(instance, dict)]
+    """The instances of a series."""
+    return [instance for instance in _list(series.get("instance")) if isinstance(instance, dict)]
+
+
+def _listed(instances: list[str] | msgspec.Raw) -> list[str]:
+    """UIDs of instances one by one."""
+    return msgspec.json.decode(instances) if isinstance(instances, msgspec.Raw) else instances
 
 
 def _merge_series(series: list[Series]) -> list[Series]:
@@ -231,7 +210,7 @@ def _merge_series(series: list[Series]) -> list[Series]:
         key: str | int = one.uid if one.uid is not None else index
         known = merged.get(key)
         if known is not None:
-            instances = list(dict.fromkeys([*known.instances, *one.instances]))
+            instances = list(dict.fromkeys([*_listed(known.instances), *_listed(one.instances)]))
             one = changed(known, instances=instances)
         merged[key] = one
     return list(merged.values())

@@ -68,7 +68,7 @@ def line_of_verdict(record: Verdict) -> bytes:
 
 def published(record: Verdict) -> models.Verdict:
     """A verdict as the model, validated."""
-    return models.Verdict.model_validate(msgspec.to_builtins(record))
+    return models.Verdict.model_validate(msgspec.json.decode(_encode(record)))
 
 
 __all__ = [

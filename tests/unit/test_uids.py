@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.data.dicomweb.uids import valid_uid
-from engine.evaluation.imaging import all_plain
+from engine.data.dicomweb.uids import all_plain, valid_uid
 
 UIDS = st.one_of(
     st.text(alphabet="0123.", max_size=8),

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import stringzilla as sz
 
 from engine.artifacts.references import RESTFUL
 from engine.compiler.reading import TypePlan
-from engine.data.bulk.decoding import Decoders, whole
-from engine.data.bulk.records import ORPHANS, Record, Shelf, key_of
+from engine.data.bulk.decoding import BAD_JSON, Decoders, FactDecoder, told, whole
+from engine.data.bulk.records import ORPHANS, MemoryShelf, Record, Shelf, key_of, number_of
 from engine.data.cohort import SHARED
 from engine.data.problems import Problem
 
@@ -63,12 +64,12 @@ class Needles:
     def starts(self, buffer: bytearray, end: int) -> Iterator[int]:
         """Places in a buffer where something stands for which a line may matter, in no order."""
         for needle in self.texts:
-            at = buffer.find(needle, 0, end)
+            at = sz.find(buffer, needle, 0, end)
             while at >= 0:
                 yield at
                 # one hit makes the whole line matter
                 line_end = buffer.find(b"\n", at, end)
-                at = buffer.find(needle, line_end, end) if line_end >= 0 else -1
+                at = sz.find(buffer, needle, line_end, end) if line_end >= 0 else -1
         if self.codes is not None:
             codes = self.codes
             for match in _CODES.finditer(memoryview(buffer)[:end]):
@@ -84,6 +85,11 @@ class TypeReader:
     unread: bool
     needles: Needles | None
     beginning: re.Pattern[bytes]
+    decoder: FactDecoder
+    first: tuple[str, ...]
+    """The elements that say which patient a resource is about."""
+    shared: bool
+    """Whether resources of the type need not be about a patient."""
 
 
 @dataclass(slots=True)
@@ -112,35 +118,41 @@ class Collected:
 class Collector:
     """Takes resources as they are read and keeps those that may matter."""
 
-    def __init__(self, decoders: Decoders, shelf: Shelf, *, validate: bool = False) -> None:
+    def __init__(
+        self, decoders: Decoders, shelf: Shelf | MemoryShelf, *, validate: bool = False, decoded: bool = False
+    ) -> None:
+        """`validate` has every resource parsed; with `decoded` records are kept as facts."""
         self.decoders = decoders
         self.shelf = shelf
         self.validate = validate
         self.collected = Collected()
-        self._needles: dict[str, Needles | None] = {}
-        self._ids: dict[str, re.Pattern[bytes]] = {}
+        self._decoded = decoded
         self._shared: set[bytes] = set()
-        self._readers: dict[bytes, TypeReader] = {}
+        self._readers: dict[str, TypeReader] = {}
+        self._named: dict[bytes, TypeReader] = {}
 
-    def needles(self, kind: str) -> Needles | None:
-        """What resources of a type must hold to matter; None where all do."""
-        if kind not in self._needles:
-            plan = self.decoders.plan.of(kind)
-            self._needles[kind] = Needles.of(plan) if plan is not None else None
-        return self._needles[kind]
-
-    def reader(self, name: bytes) -> TypeReader:
+    def named(self, name: bytes) -> TypeReader:
         """How resources of a type are looked at; the type as it stands in the data."""
-        found = self._readers.get(name)
+        found = self._named.get(name)
         if found is None:
-            kind = name.decode()
-            found = TypeReader(kind, not self.reads(kind), self.needles(kind), self.id_pattern(kind))
-            self._readers[name] = found
+            found = self._named[name] = self.reader(name.decode())
         return found
 
-    def reads(self, kind: str) -> bool:
-        """Whether some criterion reads a type."""
-        return self.decoders.plan.of(kind) is not None
+    def reader(self, kind: str) -> TypeReader:
+        """How resources of a type are looked at."""
+        found = self._readers.get(kind)
+        if found is None:
+            plan = self.decoders.plan.of(kind)
+            found = self._readers[kind] = TypeReader(
+                kind,
+                plan is None,
+                Needles.of(plan) if plan is not None else None,
+                re.compile(BEGINNING % kind.encode() + ID),
+                self.decoders.of(kind),
+                tuple(dict.fromkeys(path.partition(".")[0] for path in self.decoders.subject_paths(kind))),
+                kind in SHARED,
+            )
+        return found
 
     def offer(
         self,
@@ -156,50 +168,43 @@ class Collector:
         """Take in one resource whose type is known; `patient` is the urn and the id of the one Patient of its bundle."""
         if self.validate and not self._parses(raw, offset, entry, path):
             return
-        if not self.reads(kind):
+        reader = self.reader(kind)
+        if reader.unread:
             self.collected.passed[kind] += 1
             return
-        needles = self.needles(kind)
-        if needles is not None and not needles.found(raw) and self._see(kind, raw):
+        if reader.needles is not None and not reader.needles.found(raw) and self._see(reader, raw):
             self.collected.passed[kind] += 1
             return
-        self.keep(kind, raw, file, offset, entry, full_url, path, patient=patient)
+        self.keep(reader, raw, file, offset, entry, full_url, path, patient=patient)
 
     def _parses(self, raw: bytes, offset: int, entry: int, path: str) -> bool:
         """Parse a resource only to see whether it can be."""
         try:
             whole(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self.problem(path, offset, entry, "invalid-json", f"not valid JSON: {error or 'nested too deeply'}")
+        except BAD_JSON as error:
+            self.problem(path, offset, entry, "invalid-json", told(error))
             return False
         return True
 
-    def id_pattern(self, kind: str) -> re.Pattern[bytes]:
-        """The usual beginning of a resource of a type, which ends with its id."""
-        found = self._ids.get(kind)
-        if found is None:
-            found = self._ids[kind] = re.compile(BEGINNING % kind.encode() + ID)
-        return found
-
-    def _see(self, kind: str, raw: bytes) -> bool:
+    def _see(self, reader: TypeReader, raw: bytes) -> bool:
         """Note the id of a resource that is passed over; False where its id is not where it is expected."""
-        match = self.id_pattern(kind).match(raw)
+        match = reader.beginning.match(raw)
         if match is None:
             return False
-        self.seen_ids(kind).append(hash(int.from_bytes(match[1], "big")))
+        self.seen_ids(reader.kind).append(number_of(match[1]))
         return True
 
     def seen_ids(self, kind: str) -> array[int]:
         """Numbers of the ids seen of a type."""
         found = self.collected.seen.get(kind)
         if found is None:
-            found = self.collected.seen[kind] = array("q")
+            found = self.collected.seen[kind] = array("Q")
         return found
 
     def keep(
         self,
-        kind: str,
-        raw: bytes,
+        reader: TypeReader,
+        raw: bytes | memoryview,
         file: int,
         offset: int,
         entry: int,
@@ -213,69 +218,69 @@ class Collector:
 
         With `seen` its id was noted before; `patient` is as in `offer`.
         """
-        decoder, first = self.decoders.head(kind)
+        kind = reader.kind
         try:
-            head = decoder.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self.problem(path, offset, entry, "invalid-json", f"not valid JSON: {error or 'nested too deeply'}")
+            facts, compact = reader.decoder.packed(raw)
+        except BAD_JSON as error:
+            self.problem(path, offset, entry, "invalid-json", told(error))
             return
-        self.collected.used[kind] += 1
-        identifier = head.id if head.id.__class__ is str else None
-        certain = not _in_error(head)
+        collected = self.collected
+        collected.used[kind] += 1
+        identifier = facts.get("id")
+        if identifier.__class__ is not str:
+            identifier = None
+        certain = facts.get("status") != "entered-in-error" and facts.get("verificationStatus") is None
         plain = certain and identifier is not None and (full_url is None or _ends_with(full_url, kind, identifier))
-        if kind in SHARED and not any(getattr(head, name) for name in first):
-            if raw not in self._shared:
-                self._shared.add(raw)
-                self.collected.shared.append(
-                    Record("", file, offset, entry, kind, identifier, full_url, False, False, raw)
+        if reader.shared and not any(facts.get(name) for name in reader.first):
+            text = bytes(raw)
+            if text not in self._shared:
+                self._shared.add(text)
+                collected.shared.append(
+                    Record("", file, offset, entry, kind, identifier, full_url, False, False, False, text)
                 )
             return
         if identifier is not None:
             number = key_of(identifier)
-            kept = self.collected.kept.get(kind)
+            kept = collected.kept.get(kind)
             if kept is None:
-                kept = self.collected.kept[kind] = array("q")
+                kept = collected.kept[kind] = array("Q")
             kept.append(number)
             if not seen:
                 self.seen_ids(kind).append(number)
+        local = False
         if kind == "Patient":
-            group = identifier if identifier is not None else full_url or f"#{file}.{offset}.{entry}"
+            group: Any = identifier if identifier is not None else full_url or f"#{file}.{offset}.{entry}"
             local = patient is not None and certain
             if full_url is not None and not plain and not local:
-                self.collected.aliases.add((group, group_of({"reference": full_url}) or full_url))
-            self.shelf.add(Record(group, file, offset, entry, kind, identifier, full_url, plain, local, raw))
-            return
-        subject = getattr(head, first[0]) if len(first) == 1 else None
-        if subject.__class__ is dict:
-            reference = subject.get("reference")
-            if patient is not None and reference == patient[0]:
-                group = patient[1]
-                self.shelf.add(Record(group, file, offset, entry, kind, identifier, full_url, False, certain, raw))
-                return
-            match = _PLAIN_REFERENCE.fullmatch(reference) if reference.__class__ is str else None
-            if match is not None:
-                self.shelf.add(Record(match[1], file, offset, entry, kind, identifier, full_url, plain, False, raw))
-                return
-        self._link(kind, raw, head, file, offset, entry, full_url, identifier, patient)
+                collected.aliases.add((group, group_of({"reference": full_url}) or full_url))
+        else:
+            group = None
+            first = reader.first
+            subject = facts.get(first[0]) if len(first) == 1 else None
+            if subject.__class__ is dict:
+                reference = subject.get("reference")
+                if patient is not None and reference == patient[0]:
+                    group, plain, local = patient[1], False, certain
+                elif reference.__class__ is str:
+                    match = _PLAIN_REFERENCE.fullmatch(reference)
+                    group = match[1] if match is not None else None
+        if self._decoded:
+            text, kept_facts = b"", facts
+        else:
+            text, kept_facts = reader.decoder.pack(facts) if compact else bytes(raw), None
+        record = Record(group, file, offset, entry, kind, identifier, full_url, plain, local, compact, text, kept_facts)
+        if group is not None:
+            self.shelf.add(record)
+        else:
+            self._link(record, facts, patient)
 
-    def _link(
-        self,
-        kind: str,
-        raw: bytes,
-        head: Any,
-        file: int,
-        offset: int,
-        entry: int,
-        full_url: str | None,
-        identifier: str | None,
-        patient: tuple[str, str] | None,
-    ) -> None:
+    def _link(self, record: Record, facts: dict[str, Any], patient: tuple[str, str] | None) -> None:
         """Keep a resource whose patient is not simply named by type and id."""
         groups: dict[str, None] = {}
         unknown: list[dict[str, Any]] = []
-        for path in self.decoders.subject_paths(kind):
+        for path in self.decoders.subject_paths(record.kind):
             name, _, rest = path.partition(".")
-            for value in values_at(getattr(head, name), rest.split(".") if rest else []):
+            for value in values_at(facts.get(name), rest.split(".") if rest else []):
                 group = group_of(value)
                 if group is not None and patient is not None and group == patient[0]:
                     group = patient[1]
@@ -285,7 +290,7 @@ class Collector:
                         self.collected.urns.add(group)
                 elif value.__class__ is dict and value.get("identifier").__class__ is dict:
                     unknown.append(value["identifier"])
-        record = Record(ORPHANS, file, offset, entry, kind, identifier, full_url, False, False, raw)
+        record = msgspec.structs.replace(record, group=ORPHANS, plain=False, local=False)
         for group in groups or (() if unknown else (ORPHANS,)):
             self.shelf.add(msgspec.structs.replace(record, group=group))
         self.collected.pending.extend((record, wanted) for wanted in unknown)
@@ -330,8 +335,3 @@ def values_at(owner: Any, path: list[str]) -> Iterator[Any]:
 def _ends_with(full_url: str, kind: str, identifier: str) -> bool:
     """Whether an entry's fullUrl is the RESTful address of a resource."""
     return full_url.startswith("http") and full_url.endswith(f"/{kind}/{identifier}")
-
-
-def _in_error(head: Any) -> bool:
-    """Whether a record was entered in error, or may have been."""
-    return head.status == "entered-in-error" or head.verificationStatus is not None

@@ -5,6 +5,7 @@ A resource that does not have the shape expected is decoded whole, so that what 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypedDict
 
@@ -12,9 +13,12 @@ import msgspec
 
 from engine.artifacts.models import Model
 from engine.compiler.reading import ReadPlan, TypePlan
+from engine.data.bulk.instances import UIDS, Instance, gather
+from engine.data.bulk.records import Record
 
 Resource = dict[str, Any]
 _WHOLE = msgspec.json.Decoder(float_hook=Decimal)
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class Meta(msgspec.Struct, gc=False):
@@ -30,64 +34,93 @@ class Head(msgspec.Struct, gc=False):
     id: str | None = None
 
 
+BAD_JSON: tuple[type[Exception], ...] = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def told(error: Exception) -> str:
+    """What is wrong with a text that is no JSON."""
+    return f"not valid JSON: {error or 'nested too deeply'}"
+
+
 class Decoders:
     """The decoders of a plan, by resource type."""
 
     def __init__(self, plan: ReadPlan, model: Model) -> None:
         self.plan = plan
         self.model = model
-        self._facts: dict[str, msgspec.json.Decoder[Any]] = {}
-        self._heads: dict[str, tuple[msgspec.json.Decoder[Any], tuple[str, ...]]] = {}
+        self._facts: dict[str, FactDecoder] = {}
 
-    def resource(self, kind: str, raw: bytes) -> Resource:
-        """A resource with the elements that the plan keeps. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError."""
-        decoder = self._facts.get(kind)
-        if decoder is None:
-            decoder = self._facts[kind] = self._fact(kind)
-        try:
-            return decoder.decode(raw)  # type: ignore[no-any-return]
-        except msgspec.ValidationError:
-            return _WHOLE.decode(raw)  # type: ignore[no-any-return]
-
-    def _fact(self, kind: str) -> msgspec.json.Decoder[Any]:
-        found = self.plan.of(kind)
-        if found is None or found.elements is None:
-            return _WHOLE
-        return msgspec.json.Decoder(_shape(kind, found, self.model), float_hook=Decimal)
-
-    def head(self, kind: str) -> tuple[msgspec.json.Decoder[Any], tuple[str, ...]]:
-        """A decoder of a resource's identity, status and patient references, and the names of the elements that hold these."""
-        found = self._heads.get(kind)
+    def of(self, kind: str) -> FactDecoder:
+        """The decoder of a type."""
+        found = self._facts.get(kind)
         if found is None:
-            first = tuple(dict.fromkeys(path.partition(".")[0] for path in self.subject_paths(kind)))
-            names = dict.fromkeys(("status", "verificationStatus", *first))
-            fields: list[Any] = [("id", Any, None), *((name, Any, None) for name in names)]
-            found = self._heads[kind] = (
-                msgspec.json.Decoder(msgspec.defstruct(f"{kind}Head", fields, gc=False)),
-                first,
-            )
+            found = self._facts[kind] = FactDecoder(kind, self.plan.of(kind), self.model)
         return found
+
+    def resource(self, record: Record) -> Resource:
+        """The resource of a record, with the elements that the plan keeps. Raises BAD_JSON."""
+        if record.facts is not None:
+            return record.facts  # type: ignore[no-any-return]
+        decoder = self.of(record.kind)
+        return decoder.unpack(record.raw) if record.compact else decoder(record.raw)
 
     def subject_paths(self, kind: str) -> tuple[str, ...]:
         """Where a resource says which patient it is about."""
         return self.model.patient_paths(kind) or ("subject", "patient")
 
 
+class FactDecoder:
+    """Decodes resources of one type."""
+
+    __slots__ = ("_decode", "_unpack", "lazy")
+
+    def __init__(self, kind: str, plan: TypePlan | None, model: Model) -> None:
+        self.lazy = plan is not None and plan.lazy
+        self._decode = self._unpack = _WHOLE.decode
+        if plan is not None and plan.elements is not None:
+            shape: dict[str, Any] = dict.fromkeys(sorted(plan.elements), Any)
+            self._decode = _decoder(kind, {**shape, **_series(model, instance=list[Instance])} if self.lazy else shape)
+            if self.lazy:
+                self._unpack = _decoder(kind, {**shape, **_series(model, instance=Any, **{UIDS: msgspec.Raw})})
+
+    def __call__(self, raw: bytes | memoryview) -> Resource:
+        """A resource of which the plan's elements are kept. Raises BAD_JSON."""
+        return self.packed(raw)[0]
+
+    def packed(self, raw: bytes | memoryview) -> tuple[Resource, bool]:
+        """The same, and whether `pack` makes something shorter of it than its text was."""
+        try:
+            found = self._decode(raw)
+        except msgspec.ValidationError:
+            return _WHOLE.decode(raw), False
+        if self.lazy:
+            gather(found)
+        return found, self.lazy
+
+    def pack(self, resource: Resource) -> bytes:
+        """A resource that was decoded as JSON text again, for `unpack`."""
+        return _encode(resource)
+
+    def unpack(self, packed: bytes) -> Resource:
+        """What was packed."""
+        return self._unpack(packed)  # type: ignore[no-any-return]
+
+
 def whole(raw: bytes) -> Any:
-    """JSON, all of it, numbers as Decimal. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError."""
+    """JSON, all of it, numbers as Decimal. Raises BAD_JSON."""
     return _WHOLE.decode(raw)
 
 
-def _shape(kind: str, plan: TypePlan, model: Model) -> Any:
-    """The type that a decoder builds: a dictionary of the elements kept."""
-    assert plan.elements is not None
-    shape: dict[str, Any] = dict.fromkeys(sorted(plan.elements), Any)
-    if plan.lazy:
-        elements = model.elements("ImagingStudy.series").values()
-        series: dict[str, Any] = {name: Any for element in elements for name, _ in element.json_names}
-        series["instance"] = msgspec.Raw
-        shape["series"] = list[_dictionary("Series", series)]  # type: ignore[misc]
-    return _dictionary(kind, shape)
+def _series(model: Model, **instances: Any) -> dict[str, Any]:
+    """The shape of an imaging study's series."""
+    elements = model.elements("ImagingStudy.series").values()
+    names: dict[str, Any] = {name: Any for element in elements for name, _ in element.json_names}
+    made: Any = _dictionary("Series", {**names, **instances})
+    return {"series": list[made]}
+
+
+def _decoder(kind: str, shape: dict[str, Any]) -> Callable[..., Any]:
+    return msgspec.json.Decoder(_dictionary(kind, shape), float_hook=Decimal).decode
 
 
 def _dictionary(name: str, shape: dict[str, Any]) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from engine.artifacts.references import RESTFUL
-from engine.data.bulk.collecting import BEGINNING, Collector
-from engine.data.bulk.decoding import Head, whole
+from engine.data.bulk.collecting import BEGINNING, Collector, TypeReader
+from engine.data.bulk.decoding import BAD_JSON, Head, told, whole
+from engine.data.bulk.records import number_of
 from engine.data.bulk.scanning import offer_all
 from engine.data.problems import Problem
 
@@ -57,22 +58,22 @@ def read_document(collector: Collector, text: bytes, file: int, path: str) -> No
         entries = bundle.entry if bundle.resourceType == "Bundle" and not removes else None
     except msgspec.ValidationError:
         pass  # no bundle of the usual shape: it is decoded whole below
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        _invalid(collector, text, path, str(error) or "nested too deeply")
+    except BAD_JSON as error:
+        _invalid(collector, text, path, error)
         return
     if entries is not None and not collector.validate and _offer(collector, entries, file, path):
         return
     try:
         data: Any = whole(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        _invalid(collector, text, path, str(error) or "nested too deeply")
+    except BAD_JSON as error:
+        _invalid(collector, text, path, error)
         return
     offer_all(collector, data, file, 0, path)
 
 
 def _offer(collector: Collector, entries: list[_Entry], file: int, path: str) -> bool:
     """Give a collector the entries of a bundle; False, having done nothing, where one is no plain resource and has to be looked at closely."""
-    kept: list[tuple[int, str, bytes]] = []
+    kept: list[tuple[int, TypeReader, bytes]] = []
     passed: list[tuple[str, int | None]] = []
     patients: list[tuple[_Entry, bytes]] = []
     for index, entry in enumerate(entries):
@@ -80,7 +81,7 @@ def _offer(collector: Collector, entries: list[_Entry], file: int, path: str) ->
         match = _KIND.match(text)
         if match is None or match[1] in _CONTAINERS:
             return False
-        reader = collector.reader(match[1])
+        reader = collector.named(match[1])
         if reader.unread:
             passed.append((reader.kind, None))
             continue
@@ -89,16 +90,16 @@ def _offer(collector: Collector, entries: list[_Entry], file: int, path: str) ->
         if reader.needles is not None and not reader.needles.found(text):
             found = reader.beginning.match(text)
             if found is not None:
-                passed.append((reader.kind, hash(int.from_bytes(found[1], "big"))))
+                passed.append((reader.kind, number_of(found[1])))
                 continue
-        kept.append((index, reader.kind, text))
+        kept.append((index, reader, text))
     for kind, number in passed:
         collector.collected.passed[kind] += 1
         if number is not None:
             collector.seen_ids(kind).append(number)
     patient = _patient(patients)
-    for index, kind, text in kept:
-        collector.keep(kind, text, file, 0, index, entries[index].fullUrl, path, patient=patient)
+    for index, reader, text in kept:
+        collector.keep(reader, text, file, 0, index, entries[index].fullUrl, path, patient=patient)
     return True
 
 
@@ -116,8 +117,6 @@ def _patient(patients: list[tuple[_Entry, bytes]]) -> tuple[str, str] | None:
     return entry.fullUrl, identifier if identifier else entry.fullUrl
 
 
-def _invalid(collector: Collector, text: bytes, path: str, why: str) -> None:
+def _invalid(collector: Collector, text: bytes, path: str, error: Exception) -> None:
     hint = "if this is NDJSON, name the file .ndjson" if b"}\n{" in text[:1_000_000] else None
-    collector.collected.problems.append(
-        Problem(file=path, code="invalid-json", message=f"not valid JSON: {why}", hint=hint)
-    )
+    collector.collected.problems.append(Problem(file=path, code="invalid-json", message=told(error), hint=hint))

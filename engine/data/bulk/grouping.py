@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import msgspec
-
 from engine.artifacts.models import Model
 from engine.artifacts.references import RESTFUL
-from engine.data.bulk.decoding import Decoders
+from engine.data.bulk.decoding import BAD_JSON, Decoders, told
 from engine.data.bulk.records import ORPHANS, Position, Record
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment, Origin
@@ -108,8 +106,8 @@ class Grouping:
         owner: Resource | None = None
         for record in records:
             try:
-                resource = decode(record.kind, record.raw)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                resource = decode(record)
+            except BAD_JSON:
                 return None
             entry = record.entry if record.entry >= 0 else None
             origins[id(resource)] = Origin(self.paths[record.file], entry, None, record.full_url)
@@ -162,12 +160,11 @@ class Grouping:
         for record in records:
             path = self.paths[record.file]
             try:
-                resource = self.decoders.resource(record.kind, record.raw)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                message = f"not valid JSON: {error or 'nested too deeply'}"
+                resource = self.decoders.resource(record)
+            except BAD_JSON as error:
                 entry = record.entry if record.entry >= 0 else None
                 self.on_problem(
-                    Problem(file=path, offset=record.offset, entry=entry, code="invalid-json", message=message)
+                    Problem(file=path, offset=record.offset, entry=entry, code="invalid-json", message=told(error))
                 )
                 continue
             entry = record.entry if record.entry >= 0 else None

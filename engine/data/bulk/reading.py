@@ -18,7 +18,7 @@ from engine.data.bulk.collecting import Collected, Collector
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.documents import read_document
 from engine.data.bulk.grouping import Grouping
-from engine.data.bulk.records import Position, Record, Shelf
+from engine.data.bulk.records import MemoryShelf, Position, Record, number_of
 from engine.data.bulk.scanning import LineScanner
 from engine.data.bulk.settling import Settled, settle
 from engine.data.compartment import Compartment
@@ -197,19 +197,20 @@ class _Again(Collector):
 
     def offer(self, kind: str, raw: bytes, file: int, offset: int, entry: int, full_url: str | None, path: str,
               patient: tuple[str, str] | None = None) -> None:  # fmt: skip
-        match = self.id_pattern(kind).match(raw) if kind in self.wanted else None
-        if match is not None and hash(int.from_bytes(match[1], "big")) in self.wanted[kind]:
-            self.keep(kind, raw, file, offset, entry, full_url, path, patient=patient)
+        reader = self.reader(kind)
+        match = reader.beginning.match(raw) if kind in self.wanted else None
+        if match is not None and number_of(match[1]) in self.wanted[kind]:
+            self.keep(reader, raw, file, offset, entry, full_url, path, patient=patient)
 
 
 def read_again(pieces: Iterable[Piece], decoders: Decoders, wanted: dict[str, set[int]]) -> Iterator[Record]:
     """Every resource of some types with certain ids (as numbers), from the files."""
     for piece in pieces:
-        shelf = Shelf(1)
+        shelf = MemoryShelf()
         collector = _Again(decoders, shelf, validate=True)
         collector.wanted = wanted
         read_piece(piece, collector)
-        yield from shelf.bucket(0)
+        yield from shelf.records
 
 
 class ExportReader:
@@ -222,8 +223,8 @@ class ExportReader:
         self.on_problem = on_problem
         self.model = load_model(plan.model)
         self.decoders = Decoders(plan, self.model)
-        self._shelf = Shelf(1)
-        self._collector = Collector(self.decoders, self._shelf, validate=validate)
+        self._shelf = MemoryShelf()
+        self._collector = Collector(self.decoders, self._shelf, validate=validate, decoded=True)
 
     @property
     def collected(self) -> Collected:
@@ -239,14 +240,14 @@ class ExportReader:
             self.on_problem(problem)
         settled = settle(
             [self.collected],
-            lambda: self._shelf.bucket(0),
+            lambda: iter(self._shelf.records),
             self.decoders,
             lambda wanted: read_again(pieces, self.decoders, wanted),
         )
         grouping = Grouping(
             self.decoders, self.model, self.files, self.on_problem, self.collected.shared, self.collected.deleted
         )
-        yield from by_patient(self._shelf.bucket(0), settled, grouping)
+        yield from by_patient(self._shelf.records, settled, grouping)
 
 
 def read_export(

@@ -1,6 +1,6 @@
 """What is kept of an export between reading and judging it: resources as bytes, each with the patient it is about, in buckets.
 
-A bucket holds all of some patients. `Shelf` takes records of one piece of work and keeps them in memory, or writes them as one file whose sections are the
+A bucket holds all of some patients. `Shelf` takes records of one piece of work and writes them as one file whose sections are the
 buckets; `read_bucket` gives the records of a bucket from all pieces of work, in the order of the data.
 """
 
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from isal.isal_zlib import crc32
+from stringzilla import hash as hash_of
 
 Position = tuple[int, int, int]
 """Number of the file among the input, byte offset of the line (0 in a bundle's file), bundle entry or array item (-1: none)."""
@@ -24,7 +26,8 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
     `group` is the logical id of the patient it is about (or a urn). `plain` tells that the record needs no closer look to be linked to that patient: it is
     known by its type and id, is not in error, and refers to the patient by type and id. `local` tells the same of an entry that refers to the Patient of its
-    own bundle by a urn.
+    own bundle by a urn. `raw` is the text as it was read, or, with `compact`, as `FactDecoder.pack` made it; records that stay in memory are decoded, as
+    `facts`, and have no text.
     """
 
     group: str
@@ -36,7 +39,9 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     full_url: str | None
     plain: bool
     local: bool
+    compact: bool
     raw: bytes
+    facts: Any = None
 
     @property
     def position(self) -> Position:
@@ -45,50 +50,56 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_one = msgspec.msgpack.Decoder(Record).decode
+_decode_all = msgspec.msgpack.Decoder(list[Record]).decode
+
+
+def number_of(identifier: bytes) -> int:
+    """A number for an id, the same in every process and run: 64 bits."""
+    number: int = hash_of(identifier)
+    return number
 
 
 def key_of(identifier: str) -> int:
-    """A number for an id, the same in every process and run: 61 bits."""
-    return hash(int.from_bytes(identifier.encode("utf-8", "surrogatepass"), "big"))
+    """The same for an id as text."""
+    return number_of(identifier.encode("utf-8", "surrogatepass"))
 
 
 class Shelf:
-    """The records of one piece of work by bucket."""
+    """The records of one piece of work by bucket, as bytes."""
 
-    __slots__ = ("buckets", "bytes", "sections")
+    __slots__ = ("buckets", "sections")
 
     def __init__(self, buckets: int) -> None:
         self.buckets = buckets
         self.sections: list[list[bytes]] = [[] for _ in range(buckets)]
-        self.bytes = 0
 
     def add(self, record: Record) -> None:
         """Take in a record."""
-        packed = _encode(record)
-        self.bytes += len(packed)
-        group = record.group
-        self.sections[key_of(group) % self.buckets if self.buckets > 1 else 0].append(packed)
+        self.sections[crc32(record.group.encode("utf-8", "surrogatepass")) % self.buckets].append(_encode(record))
 
     def write(self, path: Path) -> tuple[list[tuple[int, int]], int]:
         """Write the sections one after the other; gives (offset, length) of each, and the CRC-32 of all. Raises OSError."""
         spans = []
         position = total = 0
-        with path.open("wb") as stream:
+        with path.open("wb", buffering=0) as stream:
             for section in self.sections:
-                start = position
-                for packed in section:
-                    head = len(packed).to_bytes(4, "little")
-                    total = crc32(packed, crc32(head, total))
-                    stream.write(head)
-                    stream.write(packed)
-                    position += 4 + len(packed)
-                spans.append((start, position - start))
+                # an array of records, as MessagePack has it
+                data = b"".join((b"\xdd", len(section).to_bytes(4, "big"), *section)) if section else b""
+                total = crc32(data, total)
+                view = memoryview(data)
+                while view:
+                    view = view[stream.write(view) :]
+                spans.append((position, len(data)))
+                position += len(data)
         return spans, total
 
-    def bucket(self, number: int) -> Iterator[Record]:
-        """The records of a bucket kept in memory."""
-        return map(_decode_one, self.sections[number])
+
+class MemoryShelf:
+    """Records that stay in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.add = self.records.append
 
 
 def read_section(path: Path, span: tuple[int, int]) -> Iterator[Record]:
@@ -101,9 +112,4 @@ def read_section(path: Path, span: tuple[int, int]) -> Iterator[Record]:
         data = stream.read(length)
     if len(data) != length:
         raise ValueError(f"{path} is cut short")
-    position = 0
-    while position < length:
-        size = int.from_bytes(data[position : position + 4], "little")
-        position += 4
-        yield _decode_one(data[position : position + size])
-        position += size
+    yield from _decode_all(data)

@@ -10,9 +10,11 @@ import re
 from typing import Any, BinaryIO
 
 import msgspec
+import stringzilla as sz
 
-from engine.data.bulk.collecting import ID, Collector
-from engine.data.bulk.decoding import Head, whole
+from engine.data.bulk.collecting import Collector, Needles, TypeReader
+from engine.data.bulk.decoding import BAD_JSON, Head, told, whole
+from engine.data.bulk.records import number_of
 from engine.data.problems import Problem
 from engine.data.sources import Loaded, unpack
 
@@ -30,7 +32,6 @@ class LineScanner:
         self.collector = collector
         self.file = file
         self.path = path
-        self._block_ids: dict[bytes, re.Pattern[bytes]] = {}
 
     def scan(self, stream: BinaryIO, offset: int, end: int | None) -> None:
         """Read the lines that begin from `offset` on (where the stream stands) and before `end` (None: to the end of the file)."""
@@ -69,7 +70,7 @@ class LineScanner:
     def block(self, buffer: bytearray, end: int, base: int) -> None:
         """A run of whole lines: `buffer` up to `end`, which stands at `base` in the file."""
         match = _BEGINNING.match(buffer)
-        if match is not None and self.uniform(buffer, end, base, match[1].decode(), match[0]):
+        if match is not None and self.uniform(buffer, end, base, match):
             return
         start = 0
         while start < end:
@@ -77,42 +78,64 @@ class LineScanner:
             self.line(bytes(buffer[start:stop]), base + start)
             start = stop + 1
 
-    def uniform(self, buffer: bytearray, end: int, base: int, kind: str, beginning: bytes) -> bool:
-        """Read a block whose lines all begin alike; False, having done nothing, where they do not."""
+    def uniform(self, buffer: bytearray, end: int, base: int, match: re.Match[bytes]) -> bool:
+        """Read a block whose lines all begin alike, the first as it was matched; False, having done nothing, where they do not."""
         collector = self.collector
-        if collector.validate or kind in _CONTAINERS:
+        reader = collector.named(match[1])
+        if collector.validate or reader.kind in _CONTAINERS:
             return False
-        lines = buffer.count(b"\n", 0, end)
-        if buffer.count(b"\n" + beginning, 0, end) != lines - 1:
+        beginning: bytes | bytearray = match[0]
+        if reader.needles is not None:
+            first = reader.beginning.match(buffer)
+            if first is None:
+                return False
+            beginning = buffer[: first.start(1)]
+        lines = sz.count(buffer, b"\n", 0, end)
+        if sz.count(buffer, b"\n" + beginning, 0, end) != lines - 1:
             return False
-        if not collector.reads(kind):
-            collector.collected.lines += lines
-            collector.collected.passed[kind] += lines
-            return True
-        needles = collector.needles(kind)
-        if needles is None:
+        if reader.unread:
+            collector.collected.passed[reader.kind] += lines
+        elif reader.needles is None:
+            self.every(buffer, end, base, reader)
+        elif not self.some(buffer, end, base, reader, reader.needles, beginning, lines):
             return False
-        pattern = self._block_ids.get(beginning)
-        if pattern is None:
-            # a literal to begin with makes the search fast
-            pattern = self._block_ids[beginning] = re.compile(re.escape(b"\n" + beginning) + ID)
-        first = collector.id_pattern(kind).match(buffer)
-        if first is None:
-            return False
-        with memoryview(buffer) as view, view[:end] as block:
-            found = pattern.findall(block)
-        if len(found) != lines - 1:
-            return False
-        ids = [hash(int.from_bytes(one, "big")) for one in found]
-        ids.append(hash(int.from_bytes(first[1], "big")))
-        starts = {buffer.rfind(b"\n", 0, at) + 1 for at in needles.starts(buffer, end)}
         collector.collected.lines += lines
-        collector.collected.passed[kind] += lines - len(starts)
-        collector.seen_ids(kind).extend(ids)
-        for start in sorted(starts):
-            stop = buffer.find(b"\n", start, end)
-            line = bytes(buffer[start:stop]).rstrip(b"\r")
-            collector.keep(kind, line, self.file, base + start, -1, None, self.path, seen=True)
+        return True
+
+    def every(self, buffer: bytearray, end: int, base: int, reader: TypeReader) -> None:
+        """Keep all lines of a block."""
+        keep, file, path = self.collector.keep, self.file, self.path
+        start = 0
+        with memoryview(buffer) as view:
+            while start < end:
+                stop = buffer.find(b"\n", start, end)
+                keep(reader, view[start:stop], file, base + start, -1, None, path)
+                start = stop + 1
+
+    def some(
+        self,
+        buffer: bytearray,
+        end: int,
+        base: int,
+        reader: TypeReader,
+        needles: Needles,
+        beginning: bytes | bytearray,
+        lines: int,
+    ) -> bool:
+        """Keep the lines of a block that may matter, and note the ids of all, which follow the beginning; False, having done nothing, for odd ids."""
+        with memoryview(buffer) as view:
+            pieces = bytes(view[len(beginning) : end]).split(b"\n" + beginning)
+        ids = [piece[: piece.find(b'"')] for piece in pieces]
+        if b"\\" in b"".join(ids):
+            return False
+        starts = {buffer.rfind(b"\n", 0, at) + 1 for at in needles.starts(buffer, end)}
+        collector = self.collector
+        collector.collected.passed[reader.kind] += lines - len(starts)
+        collector.seen_ids(reader.kind).extend(map(number_of, ids))
+        with memoryview(buffer) as view:
+            for start in sorted(starts):
+                line = view[start : buffer.find(b"\n", start, end)]
+                collector.keep(reader, line, self.file, base + start, -1, None, self.path, seen=True)
         return True
 
     def line(self, text: bytes, offset: int) -> None:
@@ -143,9 +166,8 @@ class LineScanner:
         except msgspec.ValidationError:
             self.several(text, offset)
             return None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            message = f"not valid JSON: {error or 'nested too deeply'}"
-            self.collector.problem(self.path, offset, -1, "invalid-json", message)
+        except BAD_JSON as error:
+            self.collector.problem(self.path, offset, -1, "invalid-json", told(error))
             return None
         if kind is None:
             message = "not a FHIR resource: resourceType is missing"
@@ -156,9 +178,8 @@ class LineScanner:
         """A line that holds several resources, or something else than a resource."""
         try:
             data: Any = whole(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            message = f"not valid JSON: {error or 'nested too deeply'}"
-            self.collector.problem(self.path, offset, -1, "invalid-json", message)
+        except BAD_JSON as error:
+            self.collector.problem(self.path, offset, -1, "invalid-json", told(error))
             return
         offer_all(self.collector, data, self.file, offset, self.path)
 

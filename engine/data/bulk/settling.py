@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from engine.data.bulk.collecting import Collected
-from engine.data.bulk.decoding import Decoders
+from engine.data.bulk.decoding import BAD_JSON, Decoders
 from engine.data.bulk.records import ORPHANS, Position, Record, key_of
 from engine.data.sources import dicts_in
 
@@ -91,8 +91,8 @@ def _names(
         if not values:
             continue
         try:
-            patient = decoders.resource("Patient", record.raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            patient = decoders.resource(record)
+        except BAD_JSON:
             continue
         for identifier in dicts_in(patient.get("identifier")):
             value = identifier.get("value")
