@@ -317,6 +317,11 @@ class Cohort:
                 keys = [key for key in keys if not key.startswith("http")]
         return self._by_key[keys[0]] if len(keys) == 1 else None
 
+    def named(self, key: str) -> Resource | None:
+        """The resource that is known by `Type/id`, or by its whole address; None where there is none or a version is meant."""
+        found = self._by_key.get(key)
+        return found.resource if found is not None else None
+
     def find(self, reference: str, from_resource: Resource | None) -> Resource | None:
         """Resolve a reference as it stands in a resource; a version that is named must be the one at hand."""
         loaded = self._owner.get(id(from_resource)) if from_resource is not None else None

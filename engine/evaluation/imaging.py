@@ -24,6 +24,8 @@ DICOM_UID = "urn:dicom:uid"
 URI_SYSTEM = "urn:ietf:rfc:3986"
 WADO_RS = "dicom-wado-rs"
 NOT_LINKED = ("cancelled", "entered-in-error")
+# by `id()` of the resource, which stays that of the resource because it is held as well
+_ADDRESSES: dict[int, tuple[Resource, tuple[str | None, bool]]] = {}
 _STATUS_NOTES = {
     "registered": "registered: the images may not be there yet",
     "unknown": "the status of the study is unknown",
@@ -73,13 +75,12 @@ def imaging_link(
     if not bases and dicomweb:
         bases = [dicomweb.rstrip("/")]
     kept = [item for item in _list(study.get("series")) if series_kept is None or id(item) in series_kept]
-    series = [_series(item, _instances_of(item, warnings), uid, bases, resolve, warnings, offered) for item in kept]
-    series = _merge_series(series)
-    if uid is not None and any(one.uid == uid for one in series):
-        warnings.append("a series has the UID of the study")
+    series = _merge_series([_series(item, uid, bases, resolve, warnings, offered) for item in kept])
     urls = [f"{base}/studies/{uid}" for base in bases] if uid is not None and offered else []
     modalities = [code for code in map(_code, _list(study.get("modality"))) if code]
     for one in series:
+        if one.uid == uid and uid is not None:
+            warnings.append("a series has the UID of the study")
         if one.modality and one.modality not in modalities:
             modalities.append(one.modality)
     return ImagingLink(
@@ -138,38 +139,35 @@ def accession_of(study: Resource) -> str | None:
 
 
 def _series(
-    item: Resource,
-    instances: list[str],
-    study: str | None,
-    bases: list[str],
-    resolve: Resolve,
-    warnings: list[str],
-    offered: bool,
+    item: Resource, study: str | None, bases: list[str], resolve: Resolve, warnings: list[str], offered: bool
 ) -> Series:
-    uid, remark = normalise_uid(item.get("uid"))
-    if uid is None:
-        warnings.append(remark or "a series has no UID")
-    elif remark:
-        warnings.append(remark)
-    own = _bases(item.get("endpoint"), resolve, warnings) if item.get("endpoint") else []
-    base = next(iter(own or bases), None)
-    url = f"{base}/studies/{study}/series/{uid}" if base and study and uid and offered else None
+    plain = item.get(UIDS)
+    if plain.__class__ is msgspec.Raw:
+        # what the reader of large exports found valid
+        uid: str | None = item["uid"]
+        instances: Any = plain
+    else:
+        instances = _instances_of(item, warnings)
+        uid, remark = normalise_uid(item.get("uid"))
+        if uid is None:
+            warnings.append(remark or "a series has no UID")
+        elif remark:
+            warnings.append(remark)
+    own = item.get("endpoint")
+    base = next(iter((own and _bases(own, resolve, warnings)) or bases), None)
     return Series(
         uid=uid,
         modality=_code(item.get("modality")),
         description=item.get("description"),
         body_site=_display(item.get("bodySite")),
         instances=instances,
-        url=url,
+        url=f"{base}/studies/{study}/series/{uid}" if base and study and uid and offered else None,
     )
 
 
 def _instances_of(series: Resource, warnings: list[str]) -> list[str]:
     """SOP Instance UIDs of a series, each once; what is odd about them is added to the warnings."""
-    texts = _instance_uids(series)
-    if isinstance(texts, msgspec.Raw):
-        written: Any = texts
-        return written  # type: ignore[no-any-return]
+    texts = [instance.get("uid") for instance in _list(series.get("instance"))]
     if all_plain(texts):
         return texts
     instances: dict[str, None] = {}
@@ -184,14 +182,6 @@ def _instances_of(series: Resource, warnings: list[str]) -> list[str]:
     return list(instances)
 
 
-def _instance_uids(series: Resource) -> list[Any] | msgspec.Raw:
-    """UIDs of the instances of a series as written; of one that the reader of large exports found plain, what it made of them."""
-    plain = series.get(UIDS)
-    if plain.__class__ is msgspec.Raw:
-        return plain
-    return [instance.get("uid") for instance in _list(series.get("instance"))]
-
-
 def instances_of(series: Resource) -> list[Resource]:
     """The instances of a series."""
     return [instance for instance in _list(series.get("instance")) if isinstance(instance, dict)]
@@ -199,7 +189,7 @@ def instances_of(series: Resource) -> list[Resource]:
 
 def _listed(instances: list[str] | msgspec.Raw) -> list[str]:
     """UIDs of instances one by one."""
-    return msgspec.json.decode(instances) if isinstance(instances, msgspec.Raw) else instances
+    return msgspec.json.decode(instances, type=list[str]) if isinstance(instances, msgspec.Raw) else instances
 
 
 def _merge_series(series: list[Series]) -> list[Series]:
@@ -227,15 +217,33 @@ def _bases(endpoints: Any, resolve: Resolve, warnings: list[str]) -> list[str]:
         if endpoint is None:
             warnings.append(f"{text} cannot be resolved")
             continue
-        kinds = {code for kind in _list(endpoint.get("connectionType")) for code in _codes(kind)}
-        address = endpoint.get("address")
-        if WADO_RS in kinds and endpoint.get("status", "active") == "active" and isinstance(address, str):
-            base = bare_address(address)
-            if base != address.rstrip("/"):
+        base, cut = _address(endpoint)
+        if base is not None:
+            if cut:
                 warnings.append(f"the address of {text} is used without the credentials or the query in it")
             if base not in out:
                 out.append(base)
     return out
+
+
+def _address(endpoint: Resource) -> tuple[str | None, bool]:
+    """Base address of an active DICOMweb retrieve endpoint, None for any other, and whether something was left out of it.
+
+    Few endpoints serve all studies of an export, so it is remembered of those looked at last.
+    """
+    known = _ADDRESSES.get(id(endpoint))
+    if known is not None and known[0] is endpoint:
+        return known[1]
+    kinds = {code for kind in _list(endpoint.get("connectionType")) for code in _codes(kind)}
+    address = endpoint.get("address")
+    found: tuple[str | None, bool] = (None, False)
+    if WADO_RS in kinds and endpoint.get("status", "active") == "active" and isinstance(address, str):
+        base = bare_address(address)
+        found = base, base != address.rstrip("/")
+    if len(_ADDRESSES) >= 64:
+        _ADDRESSES.clear()
+    _ADDRESSES[id(endpoint)] = endpoint, found
+    return found
 
 
 @lru_cache(maxsize=1024)
@@ -298,12 +306,14 @@ def _codes(value: Any) -> list[str]:
 
 
 def _code(value: Any) -> str | None:
+    if value.__class__ is dict and "coding" not in value:
+        return value.get("code")
     codes = _codes(value)
     return codes[0] if codes else None
 
 
 def _display(value: Any) -> str | None:
-    if not isinstance(value, dict):
+    if value is None or not isinstance(value, dict):
         return None
     value = value.get("concept", value)
     if "coding" in value and value["coding"]:

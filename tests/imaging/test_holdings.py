@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
@@ -231,11 +230,11 @@ def test_what_is_left_of_a_study() -> None:
         "numberOfInstances": 6,
         "series": [
             {"uid": "urn:oid:1.1", "modality": {"code": "MR"}, "instance": [{"uid": "1.1.1"}, {"uid": "1.1.2"}]},
-            {"uid": "1.2", "modality": {"coding": [{"code": "CT"}]}, "instance": msgspec.Raw(b'[{"uid": "1.2.1"}]')},
+            {"uid": "1.2", "modality": {"coding": [{"code": "CT"}]}, "instance": [{"uid": "1.2.1"}]},
             {
                 "uid": "1.3",
                 "modality": {"code": "MR"},
-                "instance": msgspec.Raw(b'[{"uid": "1.3.1"}, {"uid": "1.3.2"}]'),
+                "instance": [{"uid": "1.3.1"}, {"uid": "1.3.2"}],
             },
         ],
     }

@@ -25,6 +25,9 @@ from engine.data.problems import Problem
 _ESCAPE = b"\\u"
 _PLAIN_REFERENCE = re.compile(r"Patient/([A-Za-z0-9\-.]{1,64})")
 FEW_CODES = 8
+_USUAL = b'{"resourceType":"'
+TYPE_AT = len(_USUAL)
+"""Where the type of a resource stands that begins with it, without blanks."""
 BEGINNING = rb'\s*\{\s*"resourceType"\s*:\s*"%s"'
 ID = rb'\s*,\s*"id"\s*:\s*"([^"\\]+)"'
 # a code that is a number in the data, which it should not be, is found as well
@@ -37,6 +40,8 @@ class Needles:
 
     texts: tuple[bytes, ...]
     codes: frozenset[bytes] | None
+    escapes: tuple[bytes, ...]
+    """What may hide a needle."""
 
     @classmethod
     def of(cls, plan: TypePlan) -> Needles | None:
@@ -44,26 +49,29 @@ class Needles:
         if plan.codes is None or plan.texts is None:
             return None
         written = plan.codes | plan.texts
-        guards = {_ESCAPE} | ({b"\\/"} if any("/" in text for text in written) else set())
+        escapes = (_ESCAPE, b"\\/") if any("/" in text for text in written) else (_ESCAPE,)
         if any(not text.isascii() or '"' in text or "\\" in text or not text.isprintable() for text in written):
             return None
         if len(plan.codes) <= FEW_CODES:
-            return cls((*map(_needle, sorted(written)), *sorted(guards)), None)
+            return cls(tuple(map(_needle, sorted(written))), None, escapes)
         if any(" " in code or "," in code or "}" in code for code in plan.codes):
             return None
-        texts = (*(f'"{text}"'.encode() for text in sorted(plan.texts)), *sorted(guards))
-        return cls(texts, frozenset(code.encode() for code in plan.codes))
+        texts = tuple(f'"{text}"'.encode() for text in sorted(plan.texts))
+        return cls(texts, frozenset(code.encode() for code in plan.codes), escapes)
 
-    def found(self, text: bytes) -> bool:
-        """Whether a resource with this text may matter."""
+    def found(self, text: bytes, escapes: bool = True) -> bool:
+        """Whether a resource with this text may matter; without `escapes` it is known to have no `\\u`."""
         for needle in self.texts:
-            if needle in text:
+            if sz.contains(text, needle):
+                return True
+        for escape in self.escapes if escapes else self.escapes[1:]:
+            if sz.contains(text, escape):
                 return True
         return self.codes is not None and not self.codes.isdisjoint(_CODES.findall(text))
 
     def starts(self, buffer: bytearray, end: int) -> Iterator[int]:
         """Places in a buffer where something stands for which a line may matter, in no order."""
-        for needle in self.texts:
+        for needle in (*self.texts, *self.escapes):
             at = sz.find(buffer, needle, 0, end)
             while at >= 0:
                 yield at
@@ -90,6 +98,11 @@ class TypeReader:
     """The elements that say which patient a resource is about."""
     shared: bool
     """Whether resources of the type need not be about a patient."""
+
+    def identifier(self, text: bytes) -> bytes | None:
+        """The id of a resource, None where it does not stand where it is expected."""
+        match = self.beginning.match(text)
+        return match[1] if match is not None else None
 
 
 @dataclass(slots=True)
@@ -129,13 +142,16 @@ class Collector:
         self._decoded = decoded
         self._shared: set[bytes] = set()
         self._readers: dict[str, TypeReader] = {}
-        self._named: dict[bytes, TypeReader] = {}
+        self._known: dict[bytes, TypeReader] = {}
+        self.beginning = self._known.get
+        """How resources are looked at that begin with certain bytes, up to the end of their type; None where that is not known yet."""
 
     def named(self, name: bytes) -> TypeReader:
         """How resources of a type are looked at; the type as it stands in the data."""
-        found = self._named.get(name)
+        beginning = _USUAL + name
+        found = self._known.get(beginning)
         if found is None:
-            found = self._named[name] = self.reader(name.decode())
+            found = self._known[beginning] = self.reader(name.decode())
         return found
 
     def reader(self, kind: str) -> TypeReader:
@@ -188,10 +204,10 @@ class Collector:
 
     def _see(self, reader: TypeReader, raw: bytes) -> bool:
         """Note the id of a resource that is passed over; False where its id is not where it is expected."""
-        match = reader.beginning.match(raw)
-        if match is None:
+        identifier = reader.identifier(raw)
+        if identifier is None:
             return False
-        self.seen_ids(reader.kind).append(number_of(match[1]))
+        self.seen_ids(reader.kind).append(number_of(identifier))
         return True
 
     def seen_ids(self, kind: str) -> array[int]:

@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 import msgspec
+from stringzilla import contains
 
 from engine.artifacts.references import RESTFUL
-from engine.data.bulk.collecting import BEGINNING, Collector, TypeReader
+from engine.data.bulk.collecting import BEGINNING, TYPE_AT, Collector, TypeReader
 from engine.data.bulk.decoding import BAD_JSON, Head, told, whole
 from engine.data.bulk.records import number_of
 from engine.data.bulk.scanning import offer_all
@@ -43,14 +44,15 @@ _transaction = msgspec.json.Decoder(_Transaction)
 _head = msgspec.json.Decoder(Head)
 _KIND = re.compile(BEGINNING % b"([A-Za-z]+)")
 _CONTAINERS = frozenset((b"Bundle", b"Parameters"))
-_MAY_DELETE = (b"DELETE", b"\\u")
+_THEN_ID = b'","id":"'
 
 
 def read_document(collector: Collector, text: bytes, file: int, path: str) -> None:
     """Read a file of one document into a collector. What cannot be read is a problem."""
     if text.startswith(b"\xef\xbb\xbf"):
         text = text[3:]
-    deletes = any(word in text for word in _MAY_DELETE)
+    escapes = contains(text, b"\\u")
+    deletes = escapes or contains(text, b"DELETE")
     entries: list[_Entry] | None = None
     try:
         bundle: Any = (_transaction if deletes else _bundle).decode(text)
@@ -61,7 +63,7 @@ def read_document(collector: Collector, text: bytes, file: int, path: str) -> No
     except BAD_JSON as error:
         _invalid(collector, text, path, error)
         return
-    if entries is not None and not collector.validate and _offer(collector, entries, file, path):
+    if entries is not None and not collector.validate and _offer(collector, entries, escapes, file, path):
         return
     try:
         data: Any = whole(text)
@@ -71,32 +73,48 @@ def read_document(collector: Collector, text: bytes, file: int, path: str) -> No
     offer_all(collector, data, file, 0, path)
 
 
-def _offer(collector: Collector, entries: list[_Entry], file: int, path: str) -> bool:
-    """Give a collector the entries of a bundle; False, having done nothing, where one is no plain resource and has to be looked at closely."""
+def _offer(collector: Collector, entries: list[_Entry], escapes: bool, file: int, path: str) -> bool:
+    """Give a collector the entries of a bundle; False, having done nothing, where one is no plain resource and has to be looked at closely.
+
+    `escapes` tells whether some character of the bundle may be written as `\\u....`.
+    """
     kept: list[tuple[int, TypeReader, bytes]] = []
-    passed: list[tuple[str, int | None]] = []
+    passed: list[str] = []
+    seen: dict[str, list[bytes]] = {}
     patients: list[tuple[_Entry, bytes]] = []
+    known = collector.beginning
     for index, entry in enumerate(entries):
         text = bytes(entry.resource)
-        match = _KIND.match(text)
-        if match is None or match[1] in _CONTAINERS:
-            return False
-        reader = collector.named(match[1])
+        # as a rule the type comes first, without blanks, and the id after it
+        stop = text.find(b'"', TYPE_AT)
+        reader = known(text[:stop])
+        if reader is None:
+            match = _KIND.match(text)
+            if match is None or match[1] in _CONTAINERS:
+                return False
+            reader = collector.named(match[1])
         if reader.unread:
-            passed.append((reader.kind, None))
+            passed.append(reader.kind)
             continue
-        if reader.kind == "Patient":
-            patients.append((entry, text))
-        if reader.needles is not None and not reader.needles.found(text):
-            found = reader.beginning.match(text)
-            if found is not None:
-                passed.append((reader.kind, number_of(found[1])))
+        needles = reader.needles
+        if needles is None:
+            if reader.kind == "Patient":
+                patients.append((entry, text))
+        elif not needles.found(text, escapes):
+            identifier: bytes | None = b""
+            if text.startswith(_THEN_ID, stop):
+                at = stop + len(_THEN_ID)
+                identifier = text[at : text.find(b'"', at)]
+            if not identifier or b"\\" in identifier:
+                identifier = reader.identifier(text)
+            if identifier is not None:
+                passed.append(reader.kind)
+                seen.setdefault(reader.kind, []).append(identifier)
                 continue
         kept.append((index, reader, text))
-    for kind, number in passed:
-        collector.collected.passed[kind] += 1
-        if number is not None:
-            collector.seen_ids(kind).append(number)
+    collector.collected.passed.update(passed)
+    for kind, identifiers in seen.items():
+        collector.seen_ids(kind).extend(map(number_of, identifiers))
     patient = _patient(patients)
     for index, reader, text in kept:
         collector.keep(reader, text, file, 0, index, entries[index].fullUrl, path, patient=patient)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from engine.artifacts.models import Model
-from engine.artifacts.references import RESTFUL
+from engine.artifacts.references import RESTFUL, root_of
 from engine.data.bulk.decoding import BAD_JSON, Decoders, told
 from engine.data.bulk.records import ORPHANS, Position, Record
 from engine.data.cohort import Cohort
@@ -41,7 +41,7 @@ class Grouping:
         self.deleted = frozenset(text.partition("?")[0] for text in deleted)
         self.shared = Cohort(model, on_problem)
         self._fill(self.shared, shared)
-        self._plain: dict[str, Resource | None] = {}
+        self._plain: dict[tuple[str, str], Resource | None] = {}
 
     def patients(
         self, records: Iterable[Record], joined: Mapping[str, str] | None = None
@@ -141,12 +141,18 @@ class Grouping:
                 place = first.get(identifier if identifier.__class__ is str else None, place)
             yield place, cohort.compartment(patient, reference)
 
-    def plain(self, reference: str) -> Resource | None:
-        """A resource of no patient that a reference by type and id means, None where that needs a closer look."""
-        if reference not in self._plain:
+    def plain(self, reference: str, root: str | None) -> Resource | None:
+        """A resource of no patient that a reference by type and id means, as it stands in a resource of a server (empty: of no known one).
+
+        None where that needs a closer look.
+        """
+        if root is None:
+            return None
+        key = root, reference
+        if key not in self._plain:
             plain = reference.count("/") == 1 and ":" not in reference
-            self._plain[reference] = self.shared.find(reference, None) if plain else None
-        return self._plain[reference]
+            self._plain[key] = self.shared.named(root + reference) if plain else None
+        return self._plain[key]
 
     def _own(self, patient: Any, group: str, joined: Mapping[str, str] | None) -> bool:
         names = {patient.key, _logical(patient.key)}
@@ -190,9 +196,9 @@ class _Finder:
     def __call__(self, reference: str, from_resource: Resource | None) -> Resource | None:
         if self.cohort is None and from_resource is not None:
             origin = self.origins.get(id(from_resource))
-            if origin is not None and origin.full_url is None:
-                # as a rule a reference by type and id leads to a resource of no patient
-                known = self.grouping.plain(reference)
+            if origin is not None:
+                # as a rule a reference by type and id leads to a resource of no patient, of the same server
+                known = self.grouping.plain(reference, root_of(origin.full_url) if origin.full_url else "")
                 if known is not None and not self._mine(reference):
                     return known
         if self.cohort is None:

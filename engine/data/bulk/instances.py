@@ -1,7 +1,8 @@
 """The instances of imaging studies as an export is read: thousands of DICOM UIDs a second, of which a verdict only lists the text.
 
-Where nothing but the UIDs of a study's instances is wanted (`TypePlan.lazy`) and all of a study are plain - valid as they stand, and different -
-each series holds them under UIDS as JSON text, an array of strings, that goes into the output as it is. Any other study keeps its instances.
+Where nothing but the UIDs of a study's instances is wanted (`TypePlan.lazy`) and the UIDs of its series and instances are plain - valid as they stand or
+after `urn:oid:`, and different - each series holds those of its instances under UIDS as JSON text, an array of strings, that goes into the output as it is.
+Any other study keeps its instances.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import msgspec
 from engine.data.dicomweb.uids import all_plain
 
 UIDS = "#uids"
-"""Where a series that was read has the JSON text of its instances' UIDs: a name that no element has."""
+"""Where a series that was read has the JSON text of its instances' UIDs: a name that no element has. Its own UID is plain then."""
+
+
+_OID = "urn:oid:"
 
 
 class Instance(msgspec.Struct, gc=False):
@@ -24,11 +28,22 @@ class Instance(msgspec.Struct, gc=False):
 
 def gather(study: dict[str, Any]) -> None:
     """Put the UIDs of the instances of a study, decoded as `Instance`, in the place of the instances."""
-    series = [one for one in study.get("series") or () if "instance" in one]
-    written = [[instance.uid for instance in one.pop("instance")] for one in series]
-    if all_plain([uid for texts in written for uid in texts]):
-        for one, texts in zip(series, written, strict=True):
+    series = study.get("series")
+    if not series:
+        return
+    own = [one.get("uid") for one in series]
+    written = [[instance.uid for instance in one.pop("instance", ())] for one in series]
+    bare = own, written
+    if _OID in (str(own[0])[:8], *(str(texts[0])[:8] for texts in written if texts)):
+        bare = _without_oid(own), [_without_oid(texts) for texts in written]
+    if all_plain([*bare[0], *(uid for texts in bare[1] for uid in texts)]):
+        for one, uid, texts in zip(series, *bare, strict=True):
+            one["uid"] = uid
             one[UIDS] = msgspec.Raw(('["' + '","'.join(texts) + '"]').encode() if texts else b"[]")
     else:
         for one, texts in zip(series, written, strict=True):
             one["instance"] = [{"uid": uid} for uid in texts]
+
+
+def _without_oid(texts: list[Any]) -> list[Any]:
+    return [text.removeprefix(_OID) if text.__class__ is str else text for text in texts]

@@ -198,8 +198,8 @@ class _Again(Collector):
     def offer(self, kind: str, raw: bytes, file: int, offset: int, entry: int, full_url: str | None, path: str,
               patient: tuple[str, str] | None = None) -> None:  # fmt: skip
         reader = self.reader(kind)
-        match = reader.beginning.match(raw) if kind in self.wanted else None
-        if match is not None and number_of(match[1]) in self.wanted[kind]:
+        identifier = reader.identifier(raw) if kind in self.wanted else None
+        if identifier is not None and number_of(identifier) in self.wanted[kind]:
             self.keep(reader, raw, file, offset, entry, full_url, path, patient=patient)
 
 

@@ -6,7 +6,7 @@ buckets; `read_bucket` gives the records of a bucket from all pieces of work, in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_all = msgspec.msgpack.Decoder(list[Record]).decode
 
 
-def number_of(identifier: bytes) -> int:
-    """A number for an id, the same in every process and run: 64 bits."""
-    number: int = hash_of(identifier)
-    return number
+number_of: Callable[[bytes], int] = hash_of
+"""A number for an id, the same in every process and run: 64 bits."""
 
 
 def key_of(identifier: str) -> int:
