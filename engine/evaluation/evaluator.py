@@ -270,36 +270,35 @@ class Evaluator:
         if trace.doubts:
             doubtful = {id(d.row): d for d in trace.doubts.values()}
             rows = {**rows, **{id(d.row): d.row for d in trace.doubts.values() if _is_resource(d.row)}}
+        seen_as, evidence = environment.shown, outcome.evidence
         for key, row in rows.items():
             failed = None
             sites = trace.failed.get(key)
             passed = trace.passed.get(key, _NOWHERE)
-            lost = [(site, clause) for site, clause in sites.items() if site not in passed] if sites else None
-            if lost:
-                failed = code.clause(*lost[0])
-            elif key in doubtful and not passed:
+            if sites is not None:
+                for site, clause in sites.items():
+                    if site not in passed:
+                        failed = code.clause(site, clause)
+                        break
+            if failed is None and key in doubtful and not passed:
                 doubt = doubtful[key]
                 failed = f"unknown: {code.clause(doubt.site, doubt.clause)}"
-            role: Literal["met", "examined"] = "examined" if failed is not None else "met"
-            outcome.evidence.append(self.evidence(row, role, failed, environment))
+            seen = seen_as.get(key)
+            if seen is None:
+                origin = environment.origin(row)
+                seen = seen_as[key] = evidence_of(row, "met", None, origin.file if origin is not None else None)
+            role: Literal["met", "examined"] = "met"
+            if failed is not None:
+                role = "examined"
+                seen = changed(seen, role=role, failed=failed)
+            evidence.append(seen)
             if row.get("resourceType") == "ImagingStudy":
-                kept = _matching_series(row, trace) if role == "met" else None
+                kept = _matching_series(row, trace) if failed is None else None
                 outcome.images.append(self.images(row, rule.id, role, failed, kept, environment))
         if not rows and compartment.patient is not None:
             found = patient_evidence(code.reads(), compartment.patient)
             if found is not None:
                 outcome.evidence.append(found)
-
-    def evidence(
-        self, row: dict[str, Any], role: Literal["met", "examined"], failed: str | None, environment: PatientEnvironment
-    ) -> Evidence:
-        """A resource as evidence; what is seen in it is gathered once a patient."""
-        seen = environment.shown.get(id(row))
-        if seen is None:
-            origin = environment.origin(row)
-            seen = evidence_of(row, "met", None, origin.file if origin is not None else None)
-            environment.shown[id(row)] = seen
-        return seen if role == "met" and failed is None else changed(seen, role=role, failed=failed)
 
     def images(
         self,

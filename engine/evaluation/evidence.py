@@ -31,6 +31,14 @@ _DATES = (
     "issued",
 )
 _DATE_NAMES = frozenset(_DATES)
+_VALUE_NAMES = frozenset(
+    f"value{kind}"
+    for kind in (
+        "Address Age Annotation Attachment Base64Binary Boolean Canonical Code CodeableConcept CodeableReference Coding ContactDetail ContactPoint Count "
+        "Date DateTime Decimal Distance Duration Expression HumanName Id Identifier Instant Integer Integer64 Markdown Meta Money Oid Period "
+        "PositiveInt Quantity Range Ratio RatioRange Reference SampledData Signature String Time Timing UnsignedInt Uri Url Uuid"
+    ).split()
+)
 _CODES = ("code", "medicationCodeableConcept", "vaccineCode", "type", "procedureCode")
 
 
@@ -48,13 +56,16 @@ def date_of(resource: dict[str, Any]) -> str | None:
 
 def value_of(resource: dict[str, Any]) -> tuple[str | None, str | None]:
     """Value and unit of a resource as written."""
-    for key, value in resource.items():
-        if key[:5] != "value" or value is None:
+    quantity = resource.get("valueQuantity")
+    if quantity.__class__ is dict:
+        number = quantity.get("value")
+        shown = None if number is None else f"{quantity.get('comparator', '')}{text_of(number)}"
+        return shown, quantity.get("code") or quantity.get("unit")
+    names = _VALUE_NAMES & resource.keys()
+    for key in names if len(names) < 2 else (name for name in resource if name in names):
+        value = resource[key]
+        if value is None:
             continue
-        if key == "valueQuantity" and value.__class__ is dict:
-            number = value.get("value")
-            shown = None if number is None else f"{value.get('comparator', '')}{text_of(number)}"
-            return shown, value.get("code") or value.get("unit")
         if value.__class__ is dict:
             code, display = coding_of(value)
             return display or code or value.get("text"), None
@@ -96,19 +107,15 @@ def evidence_of(
     resource: dict[str, Any], role: Literal["met", "examined"], failed: str | None, file: str | None
 ) -> Evidence:
     """One resource of a patient as evidence of a criterion."""
-    value, unit = value_of(resource)
+    kind = resource.get("resourceType")
     code: str | None = None
     display: str | None = None
     for key in _CODES:
         if key in resource:
             code, display = coding_of(resource[key])
             break
-    if resource.get("resourceType") == "ImagingStudy":
-        value = None
-    note = None
+    value, unit = value_of(resource) if kind != "ImagingStudy" else (None, None)
     quantity = resource.get("valueQuantity")
-    if quantity.__class__ is dict:
-        note = unit_of(quantity)[1]
     return Evidence(
         resource=reference_to(resource),
         role=role,
@@ -118,7 +125,7 @@ def evidence_of(
         code=code,
         display=display,
         failed=failed,
-        note=note,
+        note=unit_of(quantity)[1] if quantity.__class__ is dict else None,
         file=file,
     )
 

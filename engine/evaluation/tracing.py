@@ -115,11 +115,16 @@ class PatientEnvironment(Environment):
 
     def origin(self, resource: Resource) -> Origin | None:
         """Where a resource of this patient, or of another that was looked at, was read."""
+        own = self.compartment.origin(resource)
+        if own is not None or not self._others:
+            return own
         seen = (self.compartment, *filter(None, self._others.values()))
         return next((found for one in seen if (found := one.origin(resource)) is not None), None)
 
     def shown_patients(self) -> list[Resource | None]:
         """The patient, and the others of whom images are linked."""
+        if not self._others:
+            return [self.compartment.patient]
         linked = {key[0] for key in self.links}
         others = {
             id(one.patient): one.patient
@@ -136,8 +141,13 @@ class PatientEnvironment(Environment):
         """Resources of a type, by code where codes are given. A coding without a system leaves its row in doubt."""
         if path is None:
             return self.compartment.of_type(resource_type)
-        found: dict[int, Resource] = {}
         coded = self.compartment.coded
+        if len(codes) == 1:
+            ((system, only),) = codes
+            rows = coded(resource_type, path, system, only)
+            if not coded(resource_type, path, None, only):
+                return rows
+        found: dict[int, Resource] = {}
         for system, code in codes:
             for row in coded(resource_type, path, system, code):
                 found[id(row)] = row
@@ -162,15 +172,23 @@ class PatientEnvironment(Environment):
         """A row satisfied a filter."""
         trace = self.trace_of_run
         key = id(row)
-        trace.rows[key] = row
-        trace.passed.setdefault(key, set()).add(site)
+        found = trace.passed.get(key)
+        if found is None:
+            trace.rows[key] = row
+            trace.passed[key] = {site}
+        else:
+            found.add(site)
 
     def failed(self, site: int, row: Resource, clause: int) -> None:
         """A row failed a clause of a filter."""
         trace = self.trace_of_run
         key = id(row)
-        trace.rows[key] = row
-        trace.failed.setdefault(key, {}).setdefault(site, clause)
+        found = trace.failed.get(key)
+        if found is None:
+            trace.rows[key] = row
+            trace.failed[key] = {site: clause}
+        else:
+            found.setdefault(site, clause)
 
     def series(self, row: Any) -> None:
         """A series of an imaging study satisfied a filter."""

@@ -28,18 +28,17 @@ class SummaryWriter:
 
     def write(self, verdict: Verdict) -> None:
         """One row."""
-        outcomes = {criterion.id: criterion for criterion in verdict.criteria}
+        outcomes = {criterion.id: criterion.outcome for criterion in verdict.criteria}
         reasons = [f"{c.id}: {c.reason}" for c in verdict.criteria if c.reason is not None]
         studies = [link.study for link in verdict.imaging if link.role == "met" and link.study]
         row = [
-            verdict.patient,
-            verdict.artifact,
+            safe(verdict.patient),
+            safe(verdict.artifact),
             verdict.verdict,
-            "; ".join(verdict.deciding),
-            "; ".join(reasons),
-            " ".join(dict.fromkeys(studies)),
+            safe("; ".join(verdict.deciding)),
+            safe("; ".join(reasons)) if reasons else "",
+            safe(" ".join(dict.fromkeys(studies))) if studies else "",
         ]
         for artifact, identifier in self._columns:
-            found = outcomes.get(identifier) if artifact == verdict.artifact else None
-            row.append(found.outcome if found is not None else "")
-        self._rows.writerow(map(safe, row))
+            row.append(outcomes.get(identifier, "") if artifact == verdict.artifact else "")
+        self._rows.writerow(row)

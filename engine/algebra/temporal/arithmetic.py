@@ -8,7 +8,7 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from engine.algebra.temporal.values import WIDEST_EAST, WIDEST_WEST, Date, DateTime, Time
 
@@ -25,7 +25,25 @@ _PER_DAY = {
 _MILLISECONDS = {"hour": 3600000, "minute": 60000, "second": 1000, "millisecond": 1}
 
 
+_MOVED: dict[Any, Any] = {}
+_MOST = 16384
+
+
 def add(value: T, amount: Decimal, unit: str) -> T | None:
+    """As `moved`; results are remembered, because the dates of many records are few."""
+    if value.__class__ is not DateTime:
+        return moved(value, amount, unit)
+    key = value._text, value.offset_minutes, value.implied, amount, unit
+    found = _MOVED.get(key, _MOVED)
+    if found is _MOVED:
+        found = moved(value, amount, unit)
+        if len(_MOVED) >= _MOST:
+            _MOVED.clear()
+        _MOVED[key] = found
+    return found  # type: ignore[no-any-return]
+
+
+def moved(value: T, amount: Decimal, unit: str) -> T | None:
     """A point in time moved by an amount of a calendar unit, at its own precision and offset.
 
     Decimals of units above seconds are dropped. A unit finer than the value is first turned into the value's own (a year
@@ -42,14 +60,14 @@ def add(value: T, amount: Decimal, unit: str) -> T | None:
         months = int(amount) * (12 if unit == "year" else 1)
         if precision == "year":
             months = int(Decimal(months) / 12) * 12
-        moved = _add_months(parts, months)
+        found = _add_months(parts, months)
     else:
-        moved = _add_duration(parts, amount, unit, precision)
-    if moved is None:
+        found = _add_duration(parts, amount, unit, precision)
+    if found is None:
         return None
     if isinstance(value, Date):
-        return Date(*moved[:3])  # type: ignore[arg-type]
-    year, month, day, hour, minute, second, millisecond = moved
+        return Date(*found[:3])  # type: ignore[arg-type]
+    year, month, day, hour, minute, second, millisecond = found
     zulu = str(value).endswith("Z")
     assert year is not None
     return DateTime(year, month, day, hour, minute, second, millisecond, value.offset_minutes, zulu, value.implied)

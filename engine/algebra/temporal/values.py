@@ -417,6 +417,23 @@ def compare(a: Temporal, b: Temporal, tz: dt.tzinfo | None = None) -> int | None
     Where one side has an offset from UTC and the other has none, `tz` says where the other is; without it the answer is None
     unless no offset could change it. Raises TypeError for a Time against a Date or DateTime.
     """
+    if a.__class__ is DateTime and b.__class__ is DateTime:
+        left, right = a._parts, b._parts
+        if left[3] is None or right[3] is None:
+            days, others = left[:3], right[:3]
+            if days[2] is not None and others[2] is not None:
+                # whole days, and no hour on one side: as they are written
+                if days != others:
+                    return -1 if days < others else 1
+                return 0 if left[3] is right[3] else None
+        elif left[5] is not None and right[5] is not None and a.offset_minutes is not None:
+            if b.offset_minutes is not None:
+                # both known to the second at least
+                left, right = a.utc(), b.utc()
+                if left[:6] != right[:6]:
+                    return -1 if left[:6] < right[:6] else 1
+                first, second = left[6] or 0, right[6] or 0
+                return (first > second) - (first < second)
     if isinstance(a, Time) is not isinstance(b, Time):
         raise TypeError("a time of day cannot be ordered against a date")
     pair = _aligned(a, b, tz)
