@@ -88,7 +88,7 @@ class Evaluator:
         value = combine(self.rules.combination, self.rules.threshold, _satisfied(results))
         verdict = "included" if value is True else "excluded" if value is False else "undetermined"
         images = [link for _, outcome in results for link in outcome.images]
-        environment.resolver = None  # a way from the environment to itself
+        environment.release()
         return Verdict(
             patient=compartment.reference,
             artifact=self.rules.artifact,

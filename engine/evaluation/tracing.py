@@ -93,6 +93,7 @@ class PatientEnvironment(Environment):
         self._holders: dict[int, Resource] | None = None
         self._untold: tuple[Any, str] = (None, "")
         self._others: dict[Any, Compartment | None] = {}
+        self._cql: CqlPatient | None = None
 
     def begin(self, keep: frozenset[DoubtKey] | None = frozenset()) -> Trace:
         """Start a run in which the given doubts count as satisfied (None: all of them); returns its trace."""
@@ -100,9 +101,19 @@ class PatientEnvironment(Environment):
         self._keep = keep
         return self.trace_of_run
 
+    def release(self) -> None:
+        """Let go of the ways from the environment to itself, so that it goes when nothing holds it any more."""
+        self.resolver = None
+        self._cql = None
+
     def for_cql(self, parameters: Mapping[tuple[str, str], Any] | None = None) -> CqlPatient:
         """This patient as CQL sees it; definitions are evaluated anew, so that each criterion has its own trace."""
-        return CqlPatient(self.run.with_parameters(parameters or {}), self)
+        run = self.run.with_parameters(parameters or {})
+        known = self._cql
+        if known is None or known.run is not run:
+            known = self._cql = CqlPatient(run, self)
+        known.memo = {}
+        return known
 
     def other(self, asked: Resource | str) -> Compartment | None:
         """The compartment of another patient, looked up once. Raises EvaluationError where who is meant cannot be told, or data is read one at a time."""

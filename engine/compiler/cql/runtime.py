@@ -45,6 +45,7 @@ from engine.compiler.runtime import box
 MISSING: Any = object()
 MEDICATION = RetrieveSpec("Medication", None, "code", (("code",),))
 _MOMENTS = 50_000
+_LISTED = 256
 
 
 class Failed:
@@ -88,6 +89,7 @@ class Run(Untraced, RelatedContexts):
         self.moments: dict[str, DateTime] = {}
         self.run = self
         self._variants: dict[int, tuple[Any, Run]] = {}
+        self._listed: dict[int, tuple[Any, Expansion]] = {}
 
     def with_parameters(self, defaults: Mapping[tuple[str, str], Any]) -> Run:
         """This run with values for the parameters that it does not give itself; the same run for the same values."""
@@ -181,6 +183,19 @@ class Run(Untraced, RelatedContexts):
             raise EvaluationError("missing-codesystem", lacking)
         return None
 
+    def listed(self, codes: Any) -> Expansion:
+        """Codes and concepts, one or a list of them, as a set. As a rule they are a constant of the library, so it is made once."""
+        known = self._listed.get(id(codes))
+        if known is None:
+            wanted = codes if codes.__class__ in (list, tuple) else [codes]
+            members = Expansion(
+                (c.system, c.code) for code in wanted if code is not None for c in codes_of(code) if c is not None
+            )
+            if len(self._listed) >= _LISTED:
+                self._listed.clear()
+            known = self._listed[id(codes)] = codes, members
+        return known[1]
+
     def expand_value_set(self, value_set: ValueSet) -> list[Code]:
         """The codes of a value set (CQL: ExpandValueSet)."""
         return self.membership.expand(value_set)
@@ -213,11 +228,12 @@ class Patient(Run):
 
     def retrieve(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
         """The patient's resources that a retrieve asks for."""
-        key = (spec, codes if codes.__class__ is not list else tuple(codes))
-        found: list[Any] | None = self.memo.get(key)
+        # what is remembered holds the codes, so that no others can have their identity
+        key = spec, id(codes)
+        found: tuple[Any, list[Any]] | None = self.memo.get(key)
         if found is None:
-            found = self.memo[key] = self._retrieve(spec, codes)
-        return found
+            found = self.memo[key] = codes, self._retrieve(spec, codes)
+        return found[1]
 
     def of_type(self, resource_type: str) -> list[Any]:
         """The patient's resources of a type."""
@@ -241,10 +257,7 @@ class Patient(Run):
         if codes.__class__ is ValueSet:
             members = self.membership.members(codes)
         else:
-            wanted = codes if codes.__class__ in (list, tuple) else [codes]
-            members = Expansion(
-                (c.system, c.code) for code in wanted if code is not None for c in codes_of(code) if c is not None
-            )
+            members = self.run.listed(codes)
         return [r for r in resources if self._matches(r, spec, members, codes)]
 
     def _matches(self, resource: Any, spec: RetrieveSpec, members: Expansion, codes: Any) -> bool:

@@ -22,12 +22,12 @@ from engine.data.bulk.records import ORPHANS, MemoryShelf, Record, Shelf, key_of
 from engine.data.cohort import SHARED
 from engine.data.problems import Problem
 
-_ESCAPE = b"\\u"
+# what a letter of a code may be written as
+ESCAPE = b"\\u00"
 _PLAIN_REFERENCE = re.compile(r"Patient/([A-Za-z0-9\-.]{1,64})")
 FEW_CODES = 8
-_USUAL = b'{"resourceType":"'
-TYPE_AT = len(_USUAL)
-"""Where the type of a resource stands that begins with it, without blanks."""
+CONTAINERS = frozenset(("Bundle", "Parameters"))
+"""Resources that hold others."""
 BEGINNING = rb'\s*\{\s*"resourceType"\s*:\s*"%s"'
 ID = rb'\s*,\s*"id"\s*:\s*"([^"\\]+)"'
 # a code that is a number in the data, which it should not be, is found as well
@@ -49,7 +49,7 @@ class Needles:
         if plan.codes is None or plan.texts is None:
             return None
         written = plan.codes | plan.texts
-        escapes = (_ESCAPE, b"\\/") if any("/" in text for text in written) else (_ESCAPE,)
+        escapes = (ESCAPE, b"\\/") if any("/" in text for text in written) else (ESCAPE,)
         if any(not text.isascii() or '"' in text or "\\" in text or not text.isprintable() for text in written):
             return None
         if len(plan.codes) <= FEW_CODES:
@@ -60,7 +60,7 @@ class Needles:
         return cls(texts, frozenset(code.encode() for code in plan.codes), escapes)
 
     def found(self, text: bytes, escapes: bool = True) -> bool:
-        """Whether a resource with this text may matter; without `escapes` it is known to have no `\\u`."""
+        """Whether a resource with this text may matter; without `escapes` it is known to have no ESCAPE."""
         for needle in self.texts:
             if sz.contains(text, needle):
                 return True
@@ -143,15 +143,14 @@ class Collector:
         self._shared: set[bytes] = set()
         self._readers: dict[str, TypeReader] = {}
         self._known: dict[bytes, TypeReader] = {}
-        self.beginning = self._known.get
-        """How resources are looked at that begin with certain bytes, up to the end of their type; None where that is not known yet."""
+        self.known = self._known.get
+        """How resources of a type are looked at, the type as it stands in the data; None where that was not asked yet."""
 
     def named(self, name: bytes) -> TypeReader:
         """How resources of a type are looked at; the type as it stands in the data."""
-        beginning = _USUAL + name
-        found = self._known.get(beginning)
+        found = self._known.get(name)
         if found is None:
-            found = self._known[beginning] = self.reader(name.decode())
+            found = self._known[name] = self.reader(name.decode())
         return found
 
     def reader(self, kind: str) -> TypeReader:
@@ -234,12 +233,29 @@ class Collector:
 
         With `seen` its id was noted before; `patient` is as in `offer`.
         """
-        kind = reader.kind
         try:
             facts, compact = reader.decoder.packed(raw)
         except BAD_JSON as error:
             self.problem(path, offset, entry, "invalid-json", told(error))
             return
+        self.place(reader, facts, compact, raw, file, offset, entry, full_url, seen=seen, patient=patient)
+
+    def place(
+        self,
+        reader: TypeReader,
+        facts: dict[str, Any],
+        compact: bool,
+        raw: bytes | memoryview,
+        file: int,
+        offset: int,
+        entry: int,
+        full_url: str | None,
+        *,
+        seen: bool = False,
+        patient: tuple[str, str] | None = None,
+    ) -> None:
+        """As `keep`, of a resource that is decoded."""
+        kind = reader.kind
         collected = self.collected
         collected.used[kind] += 1
         identifier = facts.get("id")

@@ -49,6 +49,7 @@ class Decoders:
         self.plan = plan
         self.model = model
         self._facts: dict[str, FactDecoder] = {}
+        self._reads: dict[tuple[str, bool], Callable[[bytes], Resource]] = {}
 
     def of(self, kind: str) -> FactDecoder:
         """The decoder of a type."""
@@ -61,8 +62,12 @@ class Decoders:
         """The resource of a record, with the elements that the plan keeps. Raises BAD_JSON."""
         if record.facts is not None:
             return record.facts  # type: ignore[no-any-return]
-        decoder = self.of(record.kind)
-        return decoder.unpack(record.raw) if record.compact else decoder(record.raw)
+        key = record.kind, record.compact
+        read = self._reads.get(key)
+        if read is None:
+            decoder = self.of(record.kind)
+            read = self._reads[key] = decoder.unpack if record.compact else decoder.read
+        return read(record.raw)
 
     def subject_paths(self, kind: str) -> tuple[str, ...]:
         """Where a resource says which patient it is about."""
@@ -72,38 +77,41 @@ class Decoders:
 class FactDecoder:
     """Decodes resources of one type."""
 
-    __slots__ = ("_decode", "_unpack", "lazy")
+    __slots__ = ("_decode", "lazy", "pack", "unpack")
 
     def __init__(self, kind: str, plan: TypePlan | None, model: Model) -> None:
         self.lazy = plan is not None and plan.lazy
-        self._decode = self._unpack = _WHOLE.decode
+        self._decode: Callable[[bytes | memoryview], Resource] = _WHOLE.decode
+        self.pack: Callable[[Resource], bytes] = _encode
+        """A resource that was decoded as JSON text again, for `unpack`."""
+        self.unpack: Callable[[bytes], Resource] = _WHOLE.decode
+        """What was packed. Raises BAD_JSON."""
         if plan is not None and plan.elements is not None:
             shape: dict[str, Any] = dict.fromkeys(sorted(plan.elements), Any)
             self._decode = _decoder(kind, {**shape, **_series(model, instance=list[Instance])} if self.lazy else shape)
             if self.lazy:
-                self._unpack = _decoder(kind, {**shape, **_series(model, instance=Any, **{UIDS: msgspec.Raw})})
+                self.unpack = _decoder(kind, {**shape, **_series(model, instance=Any, **{UIDS: msgspec.Raw})})
 
-    def __call__(self, raw: bytes | memoryview) -> Resource:
+    def read(self, raw: bytes | memoryview) -> Resource:
         """A resource of which the plan's elements are kept. Raises BAD_JSON."""
-        return self.packed(raw)[0]
+        try:
+            found = self._decode(raw)
+        except msgspec.ValidationError:
+            return _WHOLE.decode(raw)  # type: ignore[no-any-return]
+        if self.lazy:
+            gather(found)
+        return found
 
     def packed(self, raw: bytes | memoryview) -> tuple[Resource, bool]:
         """The same, and whether `pack` makes something shorter of it than its text was."""
+        if not self.lazy:
+            return self.read(raw), False
         try:
             found = self._decode(raw)
         except msgspec.ValidationError:
             return _WHOLE.decode(raw), False
-        if self.lazy:
-            gather(found)
-        return found, self.lazy
-
-    def pack(self, resource: Resource) -> bytes:
-        """A resource that was decoded as JSON text again, for `unpack`."""
-        return _encode(resource)
-
-    def unpack(self, packed: bytes) -> Resource:
-        """What was packed."""
-        return self._unpack(packed)  # type: ignore[no-any-return]
+        gather(found)
+        return found, True
 
 
 def whole(raw: bytes) -> Any:

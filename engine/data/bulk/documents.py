@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from stringzilla import contains
 
 from engine.artifacts.references import RESTFUL
-from engine.data.bulk.collecting import BEGINNING, TYPE_AT, Collector, TypeReader
+from engine.data.bulk.collecting import BEGINNING, CONTAINERS, ESCAPE, Collector, TypeReader
 from engine.data.bulk.decoding import BAD_JSON, Head, told, whole
 from engine.data.bulk.records import number_of
 from engine.data.bulk.scanning import offer_all
+from engine.data.bulk.splitting import TYPE, Split, split
 from engine.data.problems import Problem
 
 
@@ -43,7 +45,7 @@ _bundle = msgspec.json.Decoder(_Bundle)
 _transaction = msgspec.json.Decoder(_Transaction)
 _head = msgspec.json.Decoder(Head)
 _KIND = re.compile(BEGINNING % b"([A-Za-z]+)")
-_CONTAINERS = frozenset((b"Bundle", b"Parameters"))
+_NAME = re.compile(rb"[A-Za-z]+")
 _THEN_ID = b'","id":"'
 
 
@@ -51,8 +53,12 @@ def read_document(collector: Collector, text: bytes, file: int, path: str) -> No
     """Read a file of one document into a collector. What cannot be read is a problem."""
     if text.startswith(b"\xef\xbb\xbf"):
         text = text[3:]
-    escapes = contains(text, b"\\u")
+    escapes = contains(text, ESCAPE)
     deletes = escapes or contains(text, b"DELETE")
+    if not deletes and not collector.validate:
+        found = split(text)
+        if found is not None and _pieces(collector, found, file, path):
+            return
     entries: list[_Entry] | None = None
     try:
         bundle: Any = (_transaction if deletes else _bundle).decode(text)
@@ -63,7 +69,7 @@ def read_document(collector: Collector, text: bytes, file: int, path: str) -> No
     except BAD_JSON as error:
         _invalid(collector, text, path, error)
         return
-    if entries is not None and not collector.validate and _offer(collector, entries, escapes, file, path):
+    if entries is not None and not collector.validate and _entries(collector, entries, escapes, file, path):
         return
     try:
         data: Any = whole(text)
@@ -73,66 +79,118 @@ def read_document(collector: Collector, text: bytes, file: int, path: str) -> No
     offer_all(collector, data, file, 0, path)
 
 
-def _offer(collector: Collector, entries: list[_Entry], escapes: bool, file: int, path: str) -> bool:
-    """Give a collector the entries of a bundle; False, having done nothing, where one is no plain resource and has to be looked at closely.
+@dataclass(slots=True)
+class _Sorted:
+    """Entries of a bundle: those to keep, by their number, and what is noted of the others."""
 
-    `escapes` tells whether some character of the bundle may be written as `\\u....`.
-    """
-    kept: list[tuple[int, TypeReader, bytes]] = []
-    passed: list[str] = []
-    seen: dict[str, list[bytes]] = {}
-    patients: list[tuple[_Entry, bytes]] = []
-    known = collector.beginning
-    for index, entry in enumerate(entries):
-        text = bytes(entry.resource)
-        # as a rule the type comes first, without blanks, and the id after it
-        stop = text.find(b'"', TYPE_AT)
-        reader = known(text[:stop])
-        if reader is None:
-            match = _KIND.match(text)
-            if match is None or match[1] in _CONTAINERS:
-                return False
-            reader = collector.named(match[1])
-        if reader.unread:
-            passed.append(reader.kind)
-            continue
-        needles = reader.needles
-        if needles is None:
-            if reader.kind == "Patient":
-                patients.append((entry, text))
-        elif not needles.found(text, escapes):
+    kept: list[tuple[int, TypeReader]] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
+    seen: dict[str, list[bytes]] = field(default_factory=dict)
+
+    def take(self, number: int, reader: TypeReader, text: bytes, stop: int, escapes: bool, before: bytes) -> None:
+        """Sort one that some criterion may read: its type ends at `stop` of its text, which begins with it after `before`."""
+        if reader.needles is not None and not reader.needles.found(text, escapes):
             identifier: bytes | None = b""
             if text.startswith(_THEN_ID, stop):
                 at = stop + len(_THEN_ID)
                 identifier = text[at : text.find(b'"', at)]
             if not identifier or b"\\" in identifier:
-                identifier = reader.identifier(text)
+                identifier = reader.identifier(before + text)
             if identifier is not None:
-                passed.append(reader.kind)
-                seen.setdefault(reader.kind, []).append(identifier)
-                continue
-        kept.append((index, reader, text))
-    collector.collected.passed.update(passed)
-    for kind, identifiers in seen.items():
-        collector.seen_ids(kind).extend(map(number_of, identifiers))
+                self.passed.append(reader.kind)
+                self.seen.setdefault(reader.kind, []).append(identifier)
+                return
+        self.kept.append((number, reader))
+
+    def note(self, collector: Collector) -> None:
+        """Tell a collector of those that are not kept."""
+        collector.collected.passed.update(self.passed)
+        for kind, identifiers in self.seen.items():
+            collector.seen_ids(kind).extend(map(number_of, identifiers))
+
+
+def _pieces(collector: Collector, found: Split, file: int, path: str) -> bool:
+    """Give a collector the entries of a bundle that was split; False, having done nothing, where one has to be looked at closely."""
+    out = _Sorted()
+    known, unread = collector.known, out.passed.append
+    for index, text in enumerate(found.texts):
+        stop = text.find(b'"')
+        reader = known(text[:stop])
+        if reader is None:
+            if _NAME.fullmatch(text[:stop]) is None:
+                return False
+            reader = collector.named(text[:stop])
+        if reader.kind in CONTAINERS:
+            return False
+        if reader.unread:
+            unread(reader.kind)
+        else:
+            out.take(index, reader, text, stop, False, TYPE)
+    decoded: list[tuple[int, TypeReader, bytes, str, tuple[dict[str, Any], bool]]] = []
+    patients: list[tuple[str | None, Any]] = []
+    try:
+        for index, reader in out.kept:
+            text = found.resource(index)
+            try:
+                facts = reader.decoder.packed(text)
+            except BAD_JSON:
+                text = found.exactly(index)
+                facts = reader.decoder.packed(text)
+            full_url = found.full_url(index)
+            decoded.append((index, reader, text, full_url, facts))
+            if reader.kind == "Patient":
+                patients.append((full_url, facts[0].get("id")))
+    except BAD_JSON:
+        return False
+    out.note(collector)
     patient = _patient(patients)
-    for index, reader, text in kept:
-        collector.keep(reader, text, file, 0, index, entries[index].fullUrl, path, patient=patient)
+    for index, reader, text, full_url, facts in decoded:
+        collector.place(reader, *facts, text, file, 0, index, full_url, patient=patient)
     return True
 
 
-def _patient(patients: list[tuple[_Entry, bytes]]) -> tuple[str, str] | None:
-    """The urn and the logical id of the one Patient of a bundle, where it is known by a urn."""
+def _entries(collector: Collector, entries: list[_Entry], escapes: bool, file: int, path: str) -> bool:
+    """Give a collector the entries of a bundle; False, having done nothing, where one is no plain resource and has to be looked at closely.
+
+    `escapes` tells whether some character of the bundle may be written as `\\u00..`.
+    """
+    out = _Sorted()
+    for index, entry in enumerate(entries):
+        text = bytes(entry.resource)
+        match = _KIND.match(text)
+        if match is None:
+            return False
+        reader = collector.named(match[1])
+        if reader.kind in CONTAINERS:
+            return False
+        if reader.unread:
+            out.passed.append(reader.kind)
+        else:
+            out.take(index, reader, text, match.end(), escapes, b"")
+    out.note(collector)
+    patients: list[tuple[str | None, Any]] = []
+    for index, reader in out.kept:
+        if reader.kind == "Patient":
+            try:
+                identifier = _head.decode(entries[index].resource).id
+            except msgspec.ValidationError:
+                identifier = None
+            patients.append((entries[index].fullUrl, identifier))
+    patient = _patient(patients)
+    for index, reader in out.kept:
+        entry = entries[index]
+        collector.keep(reader, bytes(entry.resource), file, 0, index, entry.fullUrl, path, patient=patient)
+    return True
+
+
+def _patient(patients: list[tuple[str | None, Any]]) -> tuple[str, str] | None:
+    """The urn and the logical id of the one Patient of a bundle, given with fullUrl and id, where it is known by a urn."""
     if len(patients) != 1:
         return None
-    entry, text = patients[0]
-    if entry.fullUrl is None or RESTFUL.fullmatch(entry.fullUrl) is not None:
+    ((full_url, identifier),) = patients
+    if full_url is None or RESTFUL.fullmatch(full_url) is not None:
         return None
-    try:
-        identifier = _head.decode(text).id
-    except msgspec.ValidationError:
-        return None
-    return entry.fullUrl, identifier if identifier else entry.fullUrl
+    return full_url, identifier if identifier.__class__ is str and identifier else full_url
 
 
 def _invalid(collector: Collector, text: bytes, path: str, error: Exception) -> None:

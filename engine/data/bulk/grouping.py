@@ -74,35 +74,32 @@ class Grouping:
 
     def _simple(self, records: list[Record]) -> Compartment | None:
         """A patient that needs no closer look, None for any other."""
+        head = records[0]
+        local, file, offset = head.local, head.file, head.offset
         names: set[tuple[str, str | None]] = set()
-        root: str | None = None
+        roots: set[str | None] = set()
         patient: Record | None = None
-        local = records[0].local
         for record in records:
+            kind, full_url = record.kind, record.full_url
             if local:
-                if not record.local or record.file != records[0].file or record.offset != records[0].offset:
+                if not record.local or record.file != file or record.offset != offset:
                     return None
             elif not record.plain:
                 return None
-            elif record.full_url is not None:
-                own = record.full_url[: -len(record.kind) - len(record.id or "") - 1]
-                if root is not None and root != own:
-                    return None
-                root = own
-            names.add((record.kind, record.id or record.full_url))
-            if record.kind == "Patient":
+            else:
+                roots.add(full_url and full_url[: -len(kind) - len(record.id or "") - 1])
+            names.add((kind, record.id or full_url))
+            if kind == "Patient":
                 if patient is not None:
                     return None
                 patient = record
-        if patient is None or len(names) != len(records):
-            return None
-        if root is not None and any(record.full_url is None for record in records):
+        if patient is None or len(names) != len(records) or len(roots) > 1:
             return None
         if self.deleted and any(f"{record.kind}/{record.id}" in self.deleted for record in records):
             return None
         resources: dict[str, list[Resource]] = {}
         origins: dict[int, Origin] = {}
-        decode = self.decoders.resource
+        decode, paths = self.decoders.resource, self.paths
         owner: Resource | None = None
         for record in records:
             try:
@@ -110,13 +107,16 @@ class Grouping:
             except BAD_JSON:
                 return None
             entry = record.entry if record.entry >= 0 else None
-            origins[id(resource)] = Origin(self.paths[record.file], entry, None, record.full_url)
+            origins[id(resource)] = Origin(paths[record.file], entry, None, record.full_url)
             if record is patient:
                 owner = resource
+                continue
+            same = resources.get(record.kind)
+            if same is None:
+                resources[record.kind] = [resource]
             else:
-                resources.setdefault(record.kind, []).append(resource)
+                same.append(resource)
         reference = f"Patient/{patient.id}" if patient.id else patient.full_url or ""
-        assert owner is not None
         return Compartment(owner, reference, resources, origins, _Finder(self, owner, resources, origins))
 
     def _any(
@@ -185,7 +185,11 @@ class _Finder:
     __slots__ = ("cohort", "grouping", "origins", "owner", "resources")
 
     def __init__(
-        self, grouping: Grouping, owner: Resource, resources: dict[str, list[Resource]], origins: dict[int, Origin]
+        self,
+        grouping: Grouping,
+        owner: Resource | None,
+        resources: dict[str, list[Resource]],
+        origins: dict[int, Origin],
     ) -> None:
         self.grouping = grouping
         self.owner = owner
@@ -203,7 +207,8 @@ class _Finder:
                     return known
         if self.cohort is None:
             self.cohort = Cohort(self.grouping.model, self.grouping.on_problem, self.grouping.shared)
-            for resource in (self.owner, *(one for several in self.resources.values() for one in several)):
+            several = [self.owner] if self.owner is not None else []
+            for resource in (*several, *(one for same in self.resources.values() for one in same)):
                 origin = self.origins[id(resource)]
                 self.cohort.add(Loaded(resource, origin.file, origin.entry, None, origin.full_url))
             for _ in self.cohort.patients():

@@ -7,6 +7,7 @@ Any other study keeps its instances.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -34,9 +35,10 @@ def gather(study: dict[str, Any]) -> None:
     own = [one.get("uid") for one in series]
     written = [[instance.uid for instance in one.pop("instance", ())] for one in series]
     bare = own, written
-    if _OID in (str(own[0])[:8], *(str(texts[0])[:8] for texts in written if texts)):
+    first = own[0]
+    if first.__class__ is str and first.startswith(_OID) or written[0] and str(written[0][0]).startswith(_OID):
         bare = _without_oid(own), [_without_oid(texts) for texts in written]
-    if all_plain([*bare[0], *(uid for texts in bare[1] for uid in texts)]):
+    if all_plain(list(chain(bare[0], *bare[1]))):
         for one, uid, texts in zip(series, *bare, strict=True):
             one["uid"] = uid
             one[UIDS] = msgspec.Raw(('["' + '","'.join(texts) + '"]').encode() if texts else b"[]")

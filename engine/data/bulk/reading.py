@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,15 +165,35 @@ def read_piece(piece: Piece, collector: Collector) -> None:
     """Read a piece of work into a collector. A file that cannot be read is a problem, and the rest goes on."""
     for stretch in piece.stretches:
         try:
+            if not is_lines(stretch.path):
+                read_document(collector, _whole_file(stretch.path), stretch.file, stretch.path)
+                continue
             with open_file(stretch.path) as stream:
-                if not is_lines(stretch.path):
-                    read_document(collector, stream.read(), stretch.file, stretch.path)
-                    continue
                 start = _line_start(stream, stretch.start)
                 LineScanner(collector, stretch.file, stretch.path).scan(stream, start, stretch.end)
         except UNREADABLE as error:
             message = f"cannot be read: {error or error.__class__.__name__}"
             collector.collected.problems.append(Problem(file=stretch.path, code="unreadable", message=message))
+
+
+def _whole_file(path: str) -> bytes:
+    """All of a file, unpacked. Raises UNREADABLE."""
+    if path.lower().endswith(PACKED):
+        with open_file(path) as stream:
+            return stream.read()
+    # one of thousands of small ones
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(handle).st_size
+        text = os.read(handle, size + 1)
+        if len(text) == size:
+            return text
+        parts = [text]
+        while part := os.read(handle, 1 << 20):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(handle)
 
 
 def _line_start(stream: BinaryIO, start: int) -> int:

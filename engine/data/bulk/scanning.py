@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 import stringzilla as sz
 
-from engine.data.bulk.collecting import Collector, Needles, TypeReader
+from engine.data.bulk.collecting import CONTAINERS, Collector, Needles, TypeReader
 from engine.data.bulk.decoding import BAD_JSON, Head, told, whole
 from engine.data.bulk.records import number_of
 from engine.data.problems import Problem
@@ -22,7 +22,6 @@ BLOCK = 1 << 20
 _BEGINNING = re.compile(rb'\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
 _head = msgspec.json.Decoder(Head)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
-_CONTAINERS = frozenset(("Bundle", "Parameters"))
 
 
 class LineScanner:
@@ -82,7 +81,7 @@ class LineScanner:
         """Read a block whose lines all begin alike, the first as it was matched; False, having done nothing, where they do not."""
         collector = self.collector
         reader = collector.named(match[1])
-        if collector.validate or reader.kind in _CONTAINERS:
+        if collector.validate or reader.kind in CONTAINERS:
             return False
         beginning: bytes | bytearray = match[0]
         if reader.needles is not None:
@@ -154,7 +153,7 @@ class LineScanner:
             kind = self.kind_of(text, offset)
             if kind is None:
                 return
-        if kind in _CONTAINERS:
+        if kind in CONTAINERS:
             self.several(text, offset)
         else:
             collector.offer(kind, text, self.file, offset, -1, None, self.path)
