@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from engine.algebra.ucum import UnitError, exact_convert, is_arbitrary, parse_unit, product, quotient
 
@@ -106,11 +107,31 @@ def _pair(a: Quantity, b: Quantity) -> tuple[Fraction, Fraction] | None:
     return None if found is None else (found, Fraction(b.value))
 
 
+@lru_cache(maxsize=1024)
+def _ratio(source: str, target: str) -> tuple[int, int] | None:
+    """What a value is multiplied with and divided by in another unit, None where that is not all there is to it."""
+    try:
+        a, b = parse_unit(source), parse_unit(target)
+        if a.special or b.special or is_arbitrary(source) or is_arbitrary(target):
+            return None
+        found = exact_convert(Fraction(1), source, target)
+    except UnitError:
+        return None
+    return None if found is None else found.as_integer_ratio()
+
+
 def compare(a: Quantity, b: Quantity) -> int | None:
     """Order of two quantities: -1, 0, 1, or None where their units are not comparable."""
     if a.unit == b.unit and a.calendar is b.calendar:
         x, y = a.value, b.value
         return -1 if x < y else 1 if x > y else 0
+    if not a.calendar and not b.calendar:
+        ratio = _ratio(a.unit, b.unit)
+        if ratio is not None:
+            n, d = a.value.as_integer_ratio()
+            m, e = b.value.as_integer_ratio()
+            left, right = n * ratio[0] * e, m * d * ratio[1]
+            return (left > right) - (left < right)
     pair = _pair(a, b)
     if pair is None:
         return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 from engine.algebra.element import unit_of
 from engine.compiler.requirements import DataRequirement
@@ -30,23 +31,31 @@ _DATES = (
     "date",
     "issued",
 )
-_DATE_NAMES = frozenset(_DATES)
-_VALUE_NAMES = frozenset(
-    f"value{kind}"
-    for kind in (
-        "Address Age Annotation Attachment Base64Binary Boolean Canonical Code CodeableConcept CodeableReference Coding ContactDetail ContactPoint Count "
-        "Date DateTime Decimal Distance Duration Expression HumanName Id Identifier Instant Integer Integer64 Markdown Meta Money Oid Period "
-        "PositiveInt Quantity Range Ratio RatioRange Reference SampledData Signature String Time Timing UnsignedInt Uri Url Uuid"
-    ).split()
-)
 _CODES = ("code", "medicationCodeableConcept", "vaccineCode", "type", "procedureCode")
 
 
-def date_of(resource: dict[str, Any]) -> str | None:
+class _Shown(NamedTuple):
+    """What a resource that has certain elements shows of itself: the names that may hold its date, code and value, in order."""
+
+    dates: tuple[str, ...]
+    code: str | None
+    values: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def _shown(names: tuple[str, ...]) -> _Shown:
+    """The same for the names of the elements, in the order of the data: few combinations occur."""
+    return _Shown(
+        tuple(name for name in _DATES if name in names),
+        next((name for name in _CODES if name in names), None),
+        tuple(name for name in names if name.startswith("value") and name != "valueQuantity"),
+    )
+
+
+def _date(resource: dict[str, Any], names: tuple[str, ...]) -> str | None:
     """The date of a resource as written, a period as `start/end`."""
-    names = _DATE_NAMES & resource.keys()
-    for key in names if len(names) < 2 else (name for name in _DATES if name in names):
-        value = resource[key]
+    for name in names:
+        value = resource[name]
         if value.__class__ is str:
             return str(value)
         if value.__class__ is dict and ("start" in value or "end" in value):
@@ -54,16 +63,20 @@ def date_of(resource: dict[str, Any]) -> str | None:
     return None
 
 
-def value_of(resource: dict[str, Any]) -> tuple[str | None, str | None]:
+def date_of(resource: dict[str, Any]) -> str | None:
+    """The date of a resource as written, a period as `start/end`."""
+    return _date(resource, _shown(tuple(resource)).dates)
+
+
+def _value(resource: dict[str, Any], names: tuple[str, ...]) -> tuple[str | None, str | None]:
     """Value and unit of a resource as written."""
     quantity = resource.get("valueQuantity")
     if quantity.__class__ is dict:
         number = quantity.get("value")
         shown = None if number is None else f"{quantity.get('comparator', '')}{text_of(number)}"
         return shown, quantity.get("code") or quantity.get("unit")
-    names = _VALUE_NAMES & resource.keys()
-    for key in names if len(names) < 2 else (name for name in resource if name in names):
-        value = resource[key]
+    for name in names:
+        value = resource[name]
         if value is None:
             continue
         if value.__class__ is dict:
@@ -107,25 +120,27 @@ def evidence_of(
     resource: dict[str, Any], role: Literal["met", "examined"], failed: str | None, file: str | None
 ) -> Evidence:
     """One resource of a patient as evidence of a criterion."""
+    shown = _shown(tuple(resource))
+    code, display = coding_of(resource[shown.code]) if shown.code is not None else (None, None)
+    value: str | None = None
+    unit: str | None = None
+    note: str | None = None
     kind = resource.get("resourceType")
-    code: str | None = None
-    display: str | None = None
-    for key in _CODES:
-        if key in resource:
-            code, display = coding_of(resource[key])
-            break
-    value, unit = value_of(resource) if kind != "ImagingStudy" else (None, None)
-    quantity = resource.get("valueQuantity")
+    if kind != "ImagingStudy":
+        value, unit = _value(resource, shown.values)
+        quantity = resource.get("valueQuantity")
+        if quantity.__class__ is dict:
+            note = unit_of(quantity)[1]
     return Evidence(
-        resource=reference_to(resource),
+        resource=f"{kind}/{resource.get('id', '')}".rstrip("/"),
         role=role,
         value=value,
         unit=unit,
-        date=date_of(resource),
+        date=_date(resource, shown.dates),
         code=code,
         display=display,
         failed=failed,
-        note=unit_of(quantity)[1] if quantity.__class__ is dict else None,
+        note=note,
         file=file,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from engine.algebra.clinical import ValueSet
@@ -58,16 +58,18 @@ class Unknown:
     right: Any
 
 
-@dataclass(slots=True)
 class Trace:
     """What one run of one criterion saw."""
 
-    passed: dict[int, set[int]] = field(default_factory=dict)
-    failed: dict[int, dict[int, int]] = field(default_factory=dict)
-    rows: dict[int, Resource] = field(default_factory=dict)
-    doubts: dict[DoubtKey, Doubt] = field(default_factory=dict)
-    unknowns: list[Unknown] = field(default_factory=list)
-    series: set[int] = field(default_factory=set)
+    __slots__ = ("doubts", "failed", "passed", "rows", "series", "unknowns")
+
+    def __init__(self) -> None:
+        self.passed: dict[int, set[int]] = {}
+        self.failed: dict[int, dict[int, int]] = {}
+        self.rows: dict[int, Resource] = {}
+        self.doubts: dict[DoubtKey, Doubt] = {}
+        self.unknowns: list[Unknown] = []
+        self.series: set[int] = set()
 
 
 class PatientEnvironment(Environment):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import re
 from typing import IO
 
 from engine.evaluation.verdict import Verdict
 
 FIXED = ("patient", "artifact", "verdict", "deciding", "reasons", "studies")
+
+# What makes a cell one that has to stand in quotes, besides a comma.
+_QUOTED = re.compile(r'["\r\n]')
 
 
 def safe(text: str) -> str:
@@ -20,6 +24,7 @@ class SummaryWriter:
 
     def __init__(self, stream: IO[str], criteria: list[tuple[str, str, str]]) -> None:
         """`criteria` are (artifact, criterion id, title) in order."""
+        self._stream = stream
         self._rows = csv.writer(stream, lineterminator="\r\n")
         self._columns = [(artifact, identifier) for artifact, identifier, _ in criteria]
         several = len({artifact for artifact, _, _ in criteria}) > 1
@@ -41,4 +46,8 @@ class SummaryWriter:
         ]
         for artifact, identifier in self._columns:
             row.append(outcomes.get(identifier, "") if artifact == verdict.artifact else "")
-        self._rows.writerow(row)
+        line = ",".join(row)
+        if line.count(",") == len(row) - 1 and not _QUOTED.search(line):
+            self._stream.write(line + "\r\n")
+        else:
+            self._rows.writerow(row)

@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import localcontext
+from decimal import Context, getcontext, setcontext
 from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
@@ -36,6 +36,30 @@ from engine.compiler.program import offset_of, position_of, positioned
 _REGISTERED = (emit_fhir, emit_logic, emit_membership, emit_nodes, emit_queries)
 _DEPTH = 20_000
 PRECISION = 46
+
+
+class Precise:
+    """Decimals computed with PRECISION digits for a while: as `decimal.localcontext`, which copies a context each time."""
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        before = self._before = getcontext()
+        if before.prec != PRECISION:
+            known = _PRECISE.get(id(before))
+            if known is None or known[0] is not before:
+                context = before.copy()
+                context.prec = PRECISION
+                known = before, context
+                _PRECISE.clear()
+                _PRECISE[id(before)] = known
+            setcontext(known[1])
+
+    def __exit__(self, *_: object) -> None:
+        setcontext(self._before)
+
+
+_PRECISE: dict[int, tuple[Context, Context]] = {}
 
 Finder = Callable[[str, str | None], Source | None]
 
@@ -378,8 +402,7 @@ class Loaded:
         function = self.function(name)
         definition = self.compiled.defines[name]
         place = environment if definition.context is not None else environment.run
-        with localcontext() as context:
-            context.prec = PRECISION
+        with Precise():
             try:
                 return once(place, function)
             except Exception as error:
@@ -387,8 +410,7 @@ class Loaded:
 
     def parameter(self, key: str, python: str, run: Run) -> Any:
         """The value of a parameter of the library of a key, named as in Python: given to the run, or its default. Raises EvaluationError."""
-        with localcontext() as context:
-            context.prec = PRECISION
+        with Precise():
             try:
                 return once(run, self._modules[key][python])
             except Exception as error:
@@ -403,8 +425,7 @@ class Loaded:
                 return self.evaluate(name, environment)
             raise LookupError(f"the library {self.compiled.name} has no function {name!r} of {len(arguments)} operands")
         function = self._modules[self.compiled.key][found.python]
-        with localcontext() as context:
-            context.prec = PRECISION
+        with Precise():
             try:
                 return function(environment, *arguments)
             except Exception as error:

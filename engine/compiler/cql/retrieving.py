@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from engine.compiler.elm import Node
@@ -24,28 +24,6 @@ class RetrieveSpec:
     negated: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     referenced: tuple[str, ...] = ()
     target: str = ""
-    _hash: int = field(default=0, init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        # every retrieve of every patient looks up what it asked before
-        object.__setattr__(self, "_hash", hash(self._fields()))
-
-    def _fields(self) -> tuple[Any, ...]:
-        return (
-            self.resource_type,
-            self.profile,
-            self.code_path,
-            self.paths,
-            self.negated,
-            self.referenced,
-            self.target,
-        )
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return RetrieveSpec, self._fields()
 
 
 def codes_and_context(node: Node) -> tuple[Node | None, Node | None]:

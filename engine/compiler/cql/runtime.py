@@ -228,12 +228,12 @@ class Patient(Run):
 
     def retrieve(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
         """The patient's resources that a retrieve asks for."""
-        # what is remembered holds the codes, so that no others can have their identity
-        key = spec, id(codes)
-        found: tuple[Any, list[Any]] | None = self.memo.get(key)
+        # what is remembered holds what was asked, so that nothing else can have its identity
+        key = id(spec), id(codes)
+        found: tuple[Any, Any, list[Any]] | None = self.memo.get(key)
         if found is None:
-            found = self.memo[key] = codes, self._retrieve(spec, codes)
-        return found[1]
+            found = self.memo[key] = spec, codes, self._retrieve(spec, codes)
+        return found[2]
 
     def of_type(self, resource_type: str) -> list[Any]:
         """The patient's resources of a type."""

@@ -19,6 +19,8 @@ from engine.data.problems import Problem
 from engine.data.sources import Loaded
 
 Resource = dict[str, Any]
+# a named tuple made in one step
+_origin = tuple.__new__
 OnProblem = Callable[[Problem], None]
 
 
@@ -107,7 +109,7 @@ class Grouping:
             except BAD_JSON:
                 return None
             entry = record.entry if record.entry >= 0 else None
-            origins[id(resource)] = Origin(paths[record.file], entry, None, record.full_url)
+            origins[id(resource)] = _origin(Origin, (paths[record.file], entry, None, record.full_url))
             if record is patient:
                 owner = resource
                 continue
