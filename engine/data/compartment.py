@@ -55,12 +55,13 @@ class Compartment:
         if index is None:
             index = self._indexes[resource_type, path] = {}
             for resource in self.of_type(resource_type):
-                seen: set[tuple[str | None, str]] = set()
                 for coding in _codings(resource, path):
-                    key = (coding.get("system"), str(coding.get("code")))
-                    if "code" in coding and key not in seen:
-                        seen.add(key)
-                        index.setdefault(key, []).append(resource)
+                    code_of = coding.get("code")
+                    if code_of is None and "code" not in coding:
+                        continue
+                    rows = index.setdefault((coding.get("system"), str(code_of)), [])
+                    if not rows or rows[-1] is not resource:
+                        rows.append(resource)
         return index.get((system, code), [])
 
     def origin(self, resource: Resource) -> Origin | None:
@@ -81,6 +82,13 @@ class Compartment:
         return self.find(reference, from_resource) if self.find is not None else None
 
 
+def _all_dicts(values: list[Any]) -> bool:
+    for value in values:
+        if value.__class__ is not dict:
+            return False
+    return True
+
+
 def _codings(resource: Resource, path: str) -> list[Resource]:
     """Codings of a CodeableConcept, repeating or not. Raises EvaluationError `malformed-data`: a code is never passed over."""
     value = resource.get(path)
@@ -92,7 +100,7 @@ def _codings(resource: Resource, path: str) -> list[Resource]:
     for concept in value if value.__class__ is list else [value]:
         concept = concept.get("concept", concept) if concept.__class__ is dict else None
         codings = concept.get("coding", []) if concept.__class__ is dict else None
-        if codings.__class__ is not list or any(coding.__class__ is not dict for coding in codings):
+        if codings.__class__ is not list or not _all_dicts(codings):
             name = f"{resource.get('resourceType')}/{resource.get('id')}"
             raise EvaluationError("malformed-data", f"{name}: {path} is no CodeableConcept: {str(value)[:60]}")
         out.extend(codings)

@@ -6,6 +6,7 @@ there is one definition of every record; type checkers see the models.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -53,6 +54,7 @@ else:
 
 R = TypeVar("R")
 _encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 def changed(record: R, **changes: Any) -> R:
@@ -61,9 +63,9 @@ def changed(record: R, **changes: Any) -> R:
     return copy(record, **changes)  # type: ignore[no-any-return]
 
 
-def line_of_verdict(record: Verdict) -> bytes:
-    """A verdict as a line of verdicts.ndjson."""
-    return _encode(record) + b"\n"
+def lines_of_verdicts(records: Sequence[Verdict]) -> bytes:
+    """Verdicts as lines of verdicts.ndjson."""
+    return _encode_lines(records)
 
 
 def published(record: Verdict) -> models.Verdict:
@@ -80,6 +82,6 @@ __all__ = [
     "Series",
     "Verdict",
     "changed",
-    "line_of_verdict",
+    "lines_of_verdicts",
     "published",
 ]

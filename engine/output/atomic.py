@@ -9,6 +9,9 @@ from types import TracebackType
 from typing import IO, Any
 
 
+BUFFER = 1 << 20
+
+
 class AtomicFile:
     """A text or binary file that takes its place when it is closed without an error; otherwise nothing is left of it."""
 
@@ -19,7 +22,7 @@ class AtomicFile:
         self._part = Path(name)
         binary = "b" in mode
         self.stream: IO[str] | IO[bytes] = os.fdopen(
-            handle, mode, encoding=None if binary else "utf-8", newline=None if binary else ""
+            handle, mode, BUFFER, encoding=None if binary else "utf-8", newline=None if binary else ""
         )
 
     def commit(self) -> None:

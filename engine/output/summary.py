@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
-from typing import IO
 
 from engine.evaluation.verdict import Verdict
 
@@ -19,22 +19,34 @@ def safe(text: str) -> str:
     return "'" + text if text[:1] in "=+-@\t\r" and text else text
 
 
-class SummaryWriter:
-    """Writes rows as verdicts come; the columns of criteria are those of the rule sets, known beforehand."""
+def row_of(cells: list[str]) -> str:
+    """A row with the end of its line; cells are in quotes where they have to be."""
+    line = ",".join(cells)
+    if line.count(",") == len(cells) - 1 and not _QUOTED.search(line):
+        return line + "\r\n"
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\r\n").writerow(cells)
+    return stream.getvalue()
 
-    def __init__(self, stream: IO[str], criteria: list[tuple[str, str, str]]) -> None:
+
+class Summary:
+    """Rows of verdicts; the columns of criteria are those of the rule sets, known beforehand."""
+
+    def __init__(self, criteria: list[tuple[str, str, str]]) -> None:
         """`criteria` are (artifact, criterion id, title) in order."""
-        self._stream = stream
-        self._rows = csv.writer(stream, lineterminator="\r\n")
         self._columns = [(artifact, identifier) for artifact, identifier, _ in criteria]
         several = len({artifact for artifact, _, _ in criteria}) > 1
         titles = [f"{artifact.rpartition('/')[2]}: {title}" if several else title for artifact, _, title in criteria]
-        self._rows.writerow([*FIXED, *map(safe, titles)])
+        self.header = row_of([*FIXED, *map(safe, titles)])
 
-    def write(self, verdict: Verdict) -> None:
+    def row(self, verdict: Verdict) -> str:
         """One row."""
-        outcomes = {criterion.id: criterion.outcome for criterion in verdict.criteria}
-        reasons = [f"{c.id}: {c.reason}" for c in verdict.criteria if c.reason is not None]
+        outcomes: dict[str, str] = {}
+        reasons: list[str] = []
+        for criterion in verdict.criteria:
+            outcomes[criterion.id] = criterion.outcome
+            if criterion.reason is not None:
+                reasons.append(f"{criterion.id}: {criterion.reason}")
         studies = [link.study for link in verdict.imaging if link.role == "met" and link.study]
         row = [
             safe(verdict.patient),
@@ -46,8 +58,4 @@ class SummaryWriter:
         ]
         for artifact, identifier in self._columns:
             row.append(outcomes.get(identifier, "") if artifact == verdict.artifact else "")
-        line = ",".join(row)
-        if line.count(",") == len(row) - 1 and not _QUOTED.search(line):
-            self._stream.write(line + "\r\n")
-        else:
-            self._rows.writerow(row)
+        return row_of(row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import msgspec
@@ -12,8 +11,8 @@ from engine.compiler.rules import RuleSet, cql_codes
 from engine.data.bulk.records import Position
 from engine.data.compartment import Compartment
 from engine.evaluation.evaluator import Evaluator, Options
-from engine.evaluation.records import Verdict, line_of_verdict
-from engine.output.summary import SummaryWriter
+from engine.evaluation.records import Verdict, lines_of_verdicts
+from engine.output.summary import Summary
 
 
 class Judged(msgspec.Struct, array_like=True, gc=False):
@@ -22,7 +21,7 @@ class Judged(msgspec.Struct, array_like=True, gc=False):
     place: Position
     patient: str
     verdicts: list[tuple[int, str, str | None]]
-    lines: bytes
+    lines: memoryview
     rows: str
 
 
@@ -38,15 +37,8 @@ class Judge:
         check_given((code.compiled for code in cql_codes(rule_sets)), options.parameters)
         self.options = options
         self.evaluators = [Evaluator(rule_set, options) for rule_set in rule_sets]
-        self._buffer = io.StringIO(newline="")
-        self._summary = SummaryWriter(self._buffer, columns_of(rule_sets))
-        self.header = self._taken()
-
-    def _taken(self) -> str:
-        text = self._buffer.getvalue()
-        self._buffer.seek(0)
-        self._buffer.truncate()
-        return text
+        self._summary = Summary(columns_of(rule_sets))
+        self.header = self._summary.header
 
     def __call__(self, compartment: Compartment, place: Position = (0, 0, 0)) -> Judged:
         """A patient judged."""
@@ -54,10 +46,9 @@ class Judge:
 
     def written(self, patient: str, verdicts: Sequence[Verdict], place: Position = (0, 0, 0)) -> Judged:
         """Verdicts on a patient, one a rule set, as they are written."""
-        found: list[tuple[int, str, str | None]] = []
-        lines: list[bytes] = []
-        for number, verdict in enumerate(verdicts):
-            found.append((number, verdict.verdict, verdict.deciding[0] if verdict.deciding else None))
-            lines.append(line_of_verdict(verdict))
-            self._summary.write(verdict)
-        return Judged(place, patient, found, b"".join(lines), self._taken())
+        found: list[tuple[int, str, str | None]] = [
+            (number, verdict.verdict, verdict.deciding[0] if verdict.deciding else None)
+            for number, verdict in enumerate(verdicts)
+        ]
+        rows = "".join([self._summary.row(verdict) for verdict in verdicts])
+        return Judged(place, patient, found, memoryview(lines_of_verdicts(verdicts)), rows)

@@ -19,11 +19,12 @@ import msgspec
 from isal.isal_zlib import crc32
 
 from engine.data.bulk.collecting import Collected
-from engine.data.bulk.records import Record, Shelf, read_section
+from engine.data.bulk.records import Record, Shelf, read_section, write_all
 from engine.data.problems import Problem
 from engine.runners.judging import Judged
 
 NAME = ".work"
+AT_ONCE = 1 << 18
 
 
 class State(msgspec.Struct):
@@ -242,16 +243,29 @@ class Workspace:
         """Keep the patients of a bucket, judged; `problems` are those that come up meanwhile."""
         part = self.folder / f"judged-{number}.{os.getpid()}.part"
         count = size = total = 0
+        waiting: list[bytes] = []
+        held = 0
         try:
-            with part.open("wb", buffering=1 << 20) as stream:
+            with part.open("wb", buffering=0) as stream:
+
+                def flush() -> None:
+                    nonlocal total
+                    data = b"".join(waiting)
+                    total = crc32(data, total)
+                    write_all(stream, data)
+                    waiting.clear()
+
                 for one in judged:
                     packed = _encode(one)
-                    head = len(packed).to_bytes(4, "little")
-                    total = crc32(packed, crc32(head, total))
-                    stream.write(head)
-                    stream.write(packed)
+                    waiting.append(len(packed).to_bytes(4, "little"))
+                    waiting.append(packed)
                     count += 1
                     size += 4 + len(packed)
+                    held += len(packed)
+                    if held > AT_ONCE:
+                        flush()
+                        held = 0
+                flush()
             os.replace(part, self.folder / f"judged-{number}")
         finally:
             with contextlib.suppress(OSError):
@@ -267,6 +281,17 @@ class Workspace:
 
     def judged(self, number: int) -> Iterator[Judged]:
         """The patients of a bucket, in order."""
-        with (self.folder / f"judged-{number}").open("rb", buffering=1 << 18) as stream:
-            while head := stream.read(4):
-                yield _judged(stream.read(int.from_bytes(head, "little")))
+        with (self.folder / f"judged-{number}").open("rb", buffering=0) as stream:
+            held = b""
+            while block := stream.read(AT_ONCE):
+                held += block
+                at = 0
+                # whole ones; their lines are views of the block
+                with_head = len(held) - 4
+                while at <= with_head:
+                    stop = at + 4 + int.from_bytes(held[at : at + 4], "little")
+                    if stop > len(held):
+                        break
+                    yield _judged(memoryview(held)[at + 4 : stop])
+                    at = stop
+                held = held[at:]

@@ -7,6 +7,7 @@ buckets; `read_bucket` gives the records of a bucket from all pieces of work, in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,17 @@ class Shelf:
                 # an array of records, as MessagePack has it
                 data = b"".join((b"\xdd", len(section).to_bytes(4, "big"), *section)) if section else b""
                 total = crc32(data, total)
-                view = memoryview(data)
-                while view:
-                    view = view[stream.write(view) :]
+                write_all(stream, data)
                 spans.append((position, len(data)))
                 position += len(data)
         return spans, total
+
+
+def write_all(stream: FileIO, data: bytes) -> None:
+    """Write to a file that is not buffered. Raises OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
 
 
 class MemoryShelf:

@@ -1,0 +1,97 @@
+"""The entries of a bundle by its text alone: what stands between them is searched for, so that what no criterion reads is never parsed.
+
+In JSON the text `"resource"` is the name of a member, or a string (a closing quote cannot be followed by a letter; inside a string, quotes have a backslash,
+so that the text stands there at most where the string ends). A bundle whose entries all begin in the same way - `fullUrl`, `resource`, its type - as often
+as `"resource"` occurs at all therefore has these entries and no other resources. That holds only without Bundles and Parameters in it, which have such
+members as well (the caller looks for these), and without characters written as `\\u00..`, which could hide one. Any other bundle is not split here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+import stringzilla as sz
+
+_FIRST = re.compile(
+    rb'"entry"\s*:\s*\[\s*(?P<begin>\{\s*"fullUrl"\s*:\s*")(?P<url>[^"\\]*)(?P<type>"\s*,\s*"resource"\s*:\s*\{\s*"resourceType"\s*:\s*")'
+)
+_RESOURCE = b'"resource"'
+TYPE = b'{"resourceType":"'
+# How far into a bundle its entries begin at the latest.
+_HEAD = 4096
+
+
+class _Head(msgspec.Struct, gc=False):
+    resourceType: str | None = None
+
+
+class _Entry(msgspec.Struct, gc=False):
+    resource: msgspec.Raw
+
+
+class _Rest(msgspec.Struct, gc=False):
+    entry: list[_Entry]
+
+
+_head = msgspec.json.Decoder(_Head).decode
+_entry = msgspec.json.Decoder(_Entry).decode
+_rest = msgspec.json.Decoder(_Rest).decode
+_text = msgspec.json.Decoder(str).decode
+
+
+class Split:
+    """The entries of a bundle: `texts` begin with the name of a resource's type and end somewhere behind the resource."""
+
+    __slots__ = ("_begin", "_first", "_last", "texts")
+
+    def __init__(self, texts: list[bytes], begin: bytes, first: bytes, last: bytes) -> None:
+        self.texts = texts
+        self._begin = begin
+        self._first = first
+        self._last = last
+
+    def full_url(self, index: int) -> str:
+        """The fullUrl of an entry. Raises BAD_JSON."""
+        if index == 0:
+            return self._first.decode()
+        text = self.texts[index - 1]
+        url = text[text.rfind(self._begin) + len(self._begin) :]
+        return _text(b'"%b"' % url) if b"\\" in url else url.decode()
+
+    def resource(self, index: int) -> bytes:
+        """The text of an entry's resource; where other members follow it in the entry, it is no JSON, and `exactly` tells."""
+        if index == len(self.texts) - 1:
+            return self._last
+        return TYPE + self._entry(index)[:-1]
+
+    def exactly(self, index: int) -> bytes:
+        """The text of an entry's resource. Raises BAD_JSON."""
+        return bytes(_entry(b'{"resource":%b%b' % (TYPE, self._entry(index))).resource)
+
+    def _entry(self, index: int) -> bytes:
+        """An entry from the name of its type on: what stands before the comma before the next entry."""
+        text = self.texts[index]
+        return text[: text.rfind(self._begin)].rstrip()[:-1].rstrip()
+
+
+def split(text: bytes) -> Split | None:
+    """The entries of a bundle, None where its text does not tell."""
+    found = _FIRST.search(text, 0, _HEAD)
+    if found is None:
+        return None
+    begin, before = found["begin"], found["type"]
+    first, *texts = text.split(before)
+    count = len(texts)
+    if len(first) != found.start("type") or sz.count(text, begin) != count or sz.count(text, _RESOURCE) != count:
+        return None
+    try:
+        # the list of entries is that of the bundle itself, and it is closed
+        head: Any = _head(text[: found.start()] + b'"entry":[]}')
+        rest = _rest(b'{"entry":[{"resource":%b%b' % (TYPE, texts[-1]))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if head.resourceType != "Bundle" or len(rest.entry) != 1:
+        return None
+    return Split(texts, begin, found["url"], bytes(rest.entry[0].resource))
