@@ -51,17 +51,19 @@ class Options:
     strict_cql: bool = False
 
 
-@dataclass(slots=True)
 class Outcome:
     """Truth of one rule for one patient (None: unknown), why it is unknown, and the resources behind it."""
 
-    value: bool | None
-    reason: str | None = None
-    detail: str | None = None
-    evidence: list[Evidence] = field(default_factory=list)
-    images: list[ImagingLink] = field(default_factory=list)
-    members: list[tuple[Rule, Outcome]] = field(default_factory=list)
-    plain: bool | None = None
+    __slots__ = ("detail", "evidence", "images", "members", "plain", "reason", "value")
+
+    def __init__(self, value: bool | None, reason: str | None = None, detail: str | None = None) -> None:
+        self.value = value
+        self.reason = reason
+        self.detail = detail
+        self.evidence: list[Evidence] = []
+        self.images: list[ImagingLink] = []
+        self.members: list[tuple[Rule, Outcome]] = []
+        self.plain: bool | None = None
 
 
 class Evaluator:
@@ -85,7 +87,8 @@ class Evaluator:
             compartment, now=self.options.now, variables=self.options.variables, run=self.cql
         )
         results = [(rule, self.rule(rule, environment)) for rule in self.rules.rules]
-        value = combine(self.rules.combination, self.rules.threshold, _satisfied(results))
+        satisfied = _satisfied(results)
+        value = combine(self.rules.combination, self.rules.threshold, satisfied)
         verdict = "included" if value is True else "excluded" if value is False else "undetermined"
         images = [link for _, outcome in results for link in outcome.images]
         environment.release()
@@ -94,7 +97,7 @@ class Evaluator:
             artifact=self.rules.artifact,
             artifact_title=self.rules.title,
             verdict=verdict,
-            deciding=[rule.id for rule, outcome in results if _decides(rule, outcome, value)],
+            deciding=[rule.id for (rule, _), one in zip(results, satisfied, strict=True) if one is value],
             criteria=[_result(rule, outcome) for rule, outcome in results],
             imaging=merge_links(images) if images else [],
             identifiers=[x for one in environment.shown_patients() for x in identifiers_of(one)] if images else [],
@@ -108,7 +111,8 @@ class Evaluator:
         if rule.combination is not None:
             members = [(member, self.rule(member, environment)) for member in rule.members]
             value = combine(rule.combination, rule.threshold, _satisfied(members))
-            outcome = Outcome(value, members=members)
+            outcome = Outcome(value)
+            outcome.members = members
             if value is None:
                 first = next((o for m, o in members if o.value is None), None)
                 if first is not None:
@@ -353,6 +357,8 @@ def _choices(keys: list[DoubtKey]) -> list[frozenset[DoubtKey]]:
 
 def truth(code: AnyCode, value: Any) -> bool | None:
     """A result as the truth of a criterion; a result that is no Boolean is true where it is not empty."""
+    if value is True or value is False or value is None and code.boolean:
+        return value
     if code.boolean:
         return to_system(value)  # type: ignore[no-any-return]
     if value.__class__ is list:
@@ -369,8 +375,8 @@ def combine(kind: str, threshold: int | None, values: Sequence[bool | None]) -> 
     Unknown members leave a range of possible counts; the answer is known only where the whole range agrees.
     Raises ValueError for any other kind: compiled rules have none.
     """
-    met = sum(value is True for value in values)
-    possible = met + sum(value is None for value in values)
+    met = values.count(True)
+    possible = met + values.count(None)
     if kind in ("all-of", "except-subset"):
         return False if possible < len(values) else True if met == len(values) else None
     if kind == "any-of":
@@ -389,11 +395,6 @@ def _satisfied(results: Sequence[tuple[Rule, Outcome]]) -> list[bool | None]:
     ]
 
 
-def _decides(rule: Rule, outcome: Outcome, verdict: bool | None) -> bool:
-    (satisfied,) = _satisfied([(rule, outcome)])
-    return satisfied is verdict
-
-
 def _words(value: bool | None) -> Literal["met", "not met", "unknown"]:
     return "met" if value is True else "not met" if value is False else "unknown"
 
@@ -408,7 +409,7 @@ def _result(rule: Rule, outcome: Outcome) -> CriterionResult:
         detail=outcome.detail,
         plain_cql=None if outcome.plain is None else _words(outcome.plain),
         evidence=outcome.evidence,
-        members=[_result(member, result) for member, result in outcome.members],
+        members=[_result(member, result) for member, result in outcome.members] if outcome.members else [],
         expression=rule.code.text if rule.code is not None else None,
     )
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-
 BUFFER = 1 << 20
 
 
