@@ -27,14 +27,13 @@ from engine.compiler.cql.library import TypedLibrary
 from engine.compiler.cql.runtime import (
     MISSING,
     Run,
-    TypeTest,
-    cast_to,
     convert_interval,
     descendents,
     element_of,
     new_instance,
     with_point,
 )
+from engine.compiler.cql.type_tests import TypeTest, cast_to
 from engine.compiler.cql.types import IntervalType, ListType, Named
 from engine.compiler.elm import Node
 

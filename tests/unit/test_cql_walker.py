@@ -19,7 +19,8 @@ from engine.algebra.diagnostic import DiagnosticError, EvaluationError, Source
 from engine.algebra.interval import Interval
 from engine.algebra.points import Long, Uncertainty
 from engine.compiler.cql.compiled import PRECISION, Compiler, Loaded, emit_library
-from engine.compiler.cql.runtime import Run, TypeTest
+from engine.compiler.cql.runtime import Run
+from engine.compiler.cql.type_tests import TypeTest
 from engine.compiler.cql.types import LONG, ChoiceType, IntervalType, ListType, TupleType, Type
 from tests.spec.cql_suite import SUITES, read_cases
 from tests.unit.cql_generator import Generator

@@ -27,8 +27,9 @@ from engine.compiler.cql.library import LibraryTranslator, Options, TypedLibrary
 from engine.compiler.cql.models import CqlModel, FhirTypes, ProfiledTypes
 from engine.compiler.cql.parser import parse_library
 from engine.compiler.cql.printing import text_of
-from engine.compiler.cql.runtime import NAMES, Run, TypeTest, once
+from engine.compiler.cql.runtime import NAMES, Run, once
 from engine.compiler.cql.scope import HELPERS, Exported, Symbols
+from engine.compiler.cql.type_tests import TypeTest
 from engine.compiler.cql.types import ANY, Type
 from engine.compiler.cql.uses import Uses, uses_of
 from engine.compiler.program import offset_of, position_of, positioned

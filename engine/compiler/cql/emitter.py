@@ -14,8 +14,8 @@ from typing import Any
 
 from engine.algebra.diagnostic import Span
 from engine.algebra.operators.registry import TAKE_RANGES
-from engine.compiler.cql.runtime import TypeTest
 from engine.compiler.cql.scope import Exported, ExportedFunction
+from engine.compiler.cql.type_tests import TypeTest
 from engine.compiler.cql.types import (
     ANY,
     BOOLEAN,

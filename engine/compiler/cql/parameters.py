@@ -24,7 +24,8 @@ from engine.artifacts.records import ParameterValue
 from engine.compiler.cql import fhir_values as fhir
 from engine.compiler.cql.compiled import Compiled, check_parameters, compile_expression
 from engine.compiler.cql.printing import text_of
-from engine.compiler.cql.runtime import Run, TypeTest
+from engine.compiler.cql.runtime import Run
+from engine.compiler.cql.type_tests import TypeTest
 from engine.compiler.cql.types import ANY, ChoiceType, IntervalType, ListType, Named, TupleType, Type
 
 Json = dict[str, Any]

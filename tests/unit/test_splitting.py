@@ -1,0 +1,200 @@
+"""Bundles split by their text: whatever is split has the entries that parsing it gives, and what the text cannot tell is parsed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.artifacts.models import load_model
+from engine.compiler.reading import ReadPlan, TypePlan
+from engine.data.bulk import documents
+from engine.data.bulk.collecting import ESCAPE, Collector
+from engine.data.bulk.decoding import BAD_JSON, Decoders
+from engine.data.bulk.documents import read_document
+from engine.data.bulk.records import MemoryShelf
+from engine.data.bulk.splitting import split
+
+PLAN = ReadPlan(
+    "r4",
+    {
+        "Patient": TypePlan("Patient"),
+        "Observation": TypePlan("Observation", codes=frozenset(("2857-1",)), texts=frozenset()),
+    },
+)
+PATIENT = {"resourceType": "Patient", "id": "a"}
+OTHER = {
+    "resourceType": "Claim",
+    "id": "c",
+    "text": {"div": '<div xmlns="x">"resource":{"resourceType":"Patient"}</div>'},
+}
+PSA = {
+    "resourceType": "Observation",
+    "id": "o",
+    "code": {"coding": [{"code": "2857-1"}]},
+    "subject": {"reference": "Patient/a"},
+}
+NESTED = {"resourceType": "Bundle", "entry": [{"fullUrl": "urn:x", "resource": PSA}]}
+PARAMETERS = {"resourceType": "Parameters", "parameter": [{"name": "n", "resource": PSA}]}
+
+
+def entry(resource: Any, url: str = "http://s.example/Patient/a", **more: Any) -> dict[str, Any]:
+    return {"fullUrl": url, "resource": resource, **more}
+
+
+def bundle(*entries: Any, **more: Any) -> dict[str, Any]:
+    return {"resourceType": "Bundle", "type": "collection", "entry": list(entries), **more}
+
+
+def text_of(value: Any, indent: int | None = None) -> bytes:
+    return json.dumps(
+        value, indent=indent, separators=(",", ":") if indent is None else None, ensure_ascii=False
+    ).encode()
+
+
+def entries_of(text: bytes) -> list[tuple[str, Any]] | None:
+    """What splitting finds, None where it does not split."""
+    found = split(text)
+    if found is None:
+        return None
+    out = []
+    for index, piece in enumerate(found.texts):
+        resource = json.loads(found.exactly(index) if index < len(found.texts) - 1 else found.resource(index))
+        assert piece.startswith(resource["resourceType"].encode() + b'"')
+        out.append((found.full_url(index), resource))
+    return out
+
+
+@pytest.mark.parametrize("indent", [None, 1, 4])
+@pytest.mark.parametrize("more", [{}, {"search": {"mode": "match"}}, {"request": {"method": "POST", "url": "Patient"}}])
+def test_usual_bundles_are_split(indent: int | None, more: dict[str, Any]) -> None:
+    listed = [entry(PATIENT, **more), entry(OTHER, 'urn:uuid:"x"', **more), entry(PSA, "http://s.example/é", **more)]
+    found = entries_of(text_of(bundle(*listed, total=3), indent))
+    assert found == [(one["fullUrl"], one["resource"]) for one in listed]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        bundle(entry(PATIENT), {"resource": PSA}),
+        bundle(entry(PATIENT), {"resource": PSA, "fullUrl": "urn:x"}),
+        bundle(entry(PATIENT), {"fullUrl": "urn:x"}, entry(PSA)),
+        bundle(entry(PATIENT), entry({"id": "o", "resourceType": "Observation"})),
+        bundle(entry(PATIENT), entry({"resourceType": "Basic", "code": {"text": "resource"}})),
+        bundle(entry(PARAMETERS), entry(PSA)),
+        bundle(),
+        {"resourceType": "Bundle", "link": [{"entry": [entry(PATIENT)]}]},
+        {"resourceType": "Patient", "entry": [entry(PATIENT)]},
+        [bundle(entry(PATIENT))],
+        PATIENT,
+    ],
+)
+def test_what_the_text_does_not_tell_is_not_split(value: Any) -> None:
+    assert split(text_of(value)) is None
+
+
+def test_a_text_cut_short_is_not_split() -> None:
+    text = text_of(bundle(entry(PATIENT), entry(OTHER), entry(PSA)))
+    for end in range(len(text)):
+        assert split(text[:end]) is None
+
+
+class Read:
+    """What a document comes to; without `splitting` by parsing alone."""
+
+    def __init__(self, text: bytes, monkeypatch: pytest.MonkeyPatch, *, splitting: bool) -> None:
+        with monkeypatch.context() as patch:
+            if not splitting:
+                patch.setattr(documents, "split", lambda text: None)
+            shelf = MemoryShelf()
+            collector = Collector(Decoders(PLAN, load_model("r4")), shelf, decoded=True)
+            read_document(collector, text, 0, "x.json")
+        got = collector.collected
+        self.records = [(r.kind, r.id, r.group, r.entry, r.full_url, r.plain, r.local, r.facts) for r in shelf.records]
+        self.counts = dict(got.used), dict(got.passed), {kind: sorted(ids) for kind, ids in got.seen.items()}
+        self.problems = [(p.code, p.entry) for p in got.problems]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        bundle(entry(PATIENT), entry(OTHER), entry(PSA)),
+        bundle(entry(PATIENT, "urn:uuid:1"), entry({**PSA, "subject": {"reference": "urn:uuid:1"}}, "urn:uuid:2")),
+        bundle(entry(PATIENT), entry({**PSA, "code": {}}, "http://s.example/Observation/o")),
+        bundle(entry(PATIENT), entry({**PSA, "code": {}, "id": 'q"'})),
+        bundle(entry(PATIENT), entry({**PSA, "code": {}, "id": 7})),
+        bundle(entry(PATIENT, request={"method": "DELETE", "url": "Patient/a"})),
+        bundle(entry(PATIENT), entry(NESTED)),
+        bundle(entry(PATIENT), entry({**PARAMETERS, "parameter": []})),
+        bundle(entry(PATIENT), entry({**PATIENT, "id": {"odd": 1}})),
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_both_ways_come_to_the_same(value: Any, indent: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = text_of(value, indent)
+    by_text, parsed = (Read(text, monkeypatch, splitting=splitting) for splitting in (True, False))
+    assert by_text.records == parsed.records
+    assert by_text.counts == parsed.counts
+    assert by_text.problems == parsed.problems
+
+
+def test_an_error_in_what_is_read_is_an_error_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = text_of(bundle(entry(PATIENT), entry(PSA), entry(OTHER))).replace(b'"coding":[', b'"coding":[,')
+    by_text, parsed = (Read(text, monkeypatch, splitting=splitting) for splitting in (True, False))
+    assert by_text.problems == parsed.problems == [("invalid-json", None)]
+    assert by_text.records == parsed.records == []
+
+
+# Names and texts that could mislead a search.
+WORDS = st.sampled_from(
+    [
+        "resource",
+        "fullUrl",
+        "entry",
+        "resourceType",
+        '"resource":',
+        '{"fullUrl":"',
+        "\\",
+        '"',
+        "Patient",
+        "é",
+        "",
+        '","resource":{"resourceType":"',
+    ]
+)
+VALUES = st.recursive(
+    WORDS | st.integers() | st.none(),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(WORDS, below, max_size=3),
+    max_leaves=6,
+)
+RESOURCES = st.builds(
+    lambda kind, more: {"resourceType": kind, **more}, WORDS, st.dictionaries(WORDS, VALUES, max_size=3)
+)
+ENTRIES = st.builds(entry, RESOURCES | st.just(PSA), WORDS) | st.dictionaries(WORDS, VALUES, max_size=3)
+
+
+@settings(max_examples=400)
+@given(
+    st.builds(
+        lambda entries, more: bundle(*entries, **more),
+        st.lists(ENTRIES, max_size=4),
+        st.dictionaries(WORDS, VALUES, max_size=2),
+    )
+)
+def test_whatever_is_split_is_what_parsing_gives(value: dict[str, Any]) -> None:
+    text = text_of(value)
+    assert ESCAPE not in text
+    try:
+        found = entries_of(text)
+    except BAD_JSON:
+        return  # the reader parses it whole then
+    nested = (
+        any(one["resource"]["resourceType"] in ("Bundle", "Parameters") for one in value["entry"] if "fullUrl" in one)
+        if found
+        else False
+    )
+    if found is not None and not nested:
+        assert found == [(one["fullUrl"], one["resource"]) for one in value["entry"]]
