@@ -53,6 +53,7 @@ HASHED = 64 << 20
 UNPACKED = 8  # how much larger a packed file is taken to be
 SPREAD = 12  # how much more memory a bucket's patients need than their records
 MOST_BUCKETS = 500
+ROUNDS = 8
 if TYPE_CHECKING:
     from engine.runners.confirming import RequiredImages
 
@@ -304,8 +305,9 @@ def _large(
     else:
         moment = evaluation_time(options.now, options.timezone)
         each = max(memory // (jobs * SPREAD), 1 << 20)
-        buckets = min(max(-(-size // each), jobs), MOST_BUCKETS)
-        piece = max(min(each, 64 << 20), 1 << 22)
+        # several rounds of work for every process, so that all end at about the same time
+        buckets = min(max(-(-size // each), ROUNDS * jobs), MOST_BUCKETS)
+        piece = max(min(each, 64 << 20, size // (ROUNDS * jobs)), 1 << 22)
         state = State(moment.isoformat(), fingerprint, files, buckets, piece)
         workspace.create(state)
     bulk = BulkRun(
