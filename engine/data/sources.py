@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from engine.data.export_manifest import MANIFEST, listed_files, noted_problems
+from engine.data.files import walk
 from engine.data.problems import Problem
 
 Resource = dict[str, Any]
@@ -44,6 +45,11 @@ class Loaded:
 
 def data_files(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[Path]:
     """The data files that paths name; folders are walked in the order of their names."""
+    return map(Path, data_file_names(paths, on_problem))
+
+
+def data_file_names(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[str]:
+    """The same as text."""
     for item in paths:
         path = Path(item)
         if path.is_dir() or path.name == MANIFEST:
@@ -52,17 +58,20 @@ def data_files(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[P
             if listed is not None:
                 for text in noted_problems(manifest):
                     on_problem(Problem(file=str(manifest), code="incomplete-export", message=text))
-                yield from _present(listed, on_problem)
+                yield from map(str, _present(listed, on_problem))
                 continue
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.is_file() and p.name.lower().endswith(SUFFIXES))
-            if not found:
+            some = False
+            for found in walk(str(path)):
+                if found.path.lower().endswith(SUFFIXES):
+                    some = True
+                    yield found.path
+            if not some:
                 on_problem(
                     Problem(file=str(path), code="no-data-files", message="no JSON or NDJSON file in this folder")
                 )
-            yield from found
         elif path.exists():
-            yield path
+            yield str(path)
         else:
             on_problem(Problem(file=str(path), code="not-found", message="this file or folder does not exist"))
 

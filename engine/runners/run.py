@@ -23,6 +23,7 @@ from engine.compiler.rules import cql_codes
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import PACKED, ExportReader, files_to_read, pieces_of
 from engine.data.compartment import Compartment
+from engine.data.files import FoundFile, files_of, found_file
 from engine.data.problems import Problem
 from engine.data.server.patients import ServerPatients
 from engine.data.terminology_check import used_value_sets
@@ -42,7 +43,6 @@ from engine.runners.screening import (
     Tally,
     compartments,
     evaluation_time,
-    files_of,
     sha256_of,
 )
 from engine.runners.workspace import State, Workspace
@@ -103,13 +103,12 @@ class _Source:
     done: Callable[[], None] = lambda: None
 
 
-def input_files(paths: Sequence[Data], hashed: bool = True) -> list[InputFile]:
-    """Every file that paths name, with size and hash; servers by their address."""
-    servers = [InputFile(path=item.name) for item in paths if isinstance(item, ServerPatients)]
-    return servers + [
-        InputFile(path=str(path), bytes=path.stat().st_size, sha256=sha256_of(path) if hashed else None)
-        for path in files_of(paths)
-        if path.is_file()
+def input_files(files: Iterable[FoundFile], hashed: bool = True) -> list[InputFile]:
+    """Files with size and hash, as run.json lists them."""
+    return [
+        InputFile(path=found.path, bytes=found.bytes, sha256=sha256_of(found.path) if hashed else None)
+        for found in files
+        if found.changed is not None
     ]
 
 
@@ -145,7 +144,8 @@ def _run(
     if options.parquet:
         require_parquet()
     out.mkdir(parents=True, exist_ok=True)
-    source = _source(criteria, criteria_paths, data, out, options, progress)
+    found = files_of(_paths(data))
+    source = _source(criteria, criteria_paths, data, found, out, options, progress)
     tally = Tally.of(criteria.rules)
     included: dict[str, list[str]] = {rules.artifact: [] for rules in criteria.rules}
     judge = Judge(criteria.rules, _options(criteria, options, source.moment))
@@ -184,8 +184,9 @@ def _run(
         options=_recorded(options),
         value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
         parameters=_parameters(criteria, options),
-        criteria=input_files(criteria_paths),
-        data=input_files(data, options.hash_data or sum(map(_size, files_of(data))) <= HASHED),
+        criteria=input_files(files_of(criteria_paths)),
+        data=[InputFile(path=item.name) for item in data if isinstance(item, ServerPatients)]
+        + input_files(found, options.hash_data or sum(one.bytes for one in found) <= HASHED),
         resources=None
         if counts is None
         else Resources(
@@ -206,15 +207,20 @@ def _run(
 # -- where judged patients come from
 
 
+def _paths(data: Sequence[Data]) -> list[str | Path]:
+    return [item for item in data if isinstance(item, (str, Path))]
+
+
 def _source(
     criteria: Criteria,
     criteria_paths: Sequence[PathLike],
     data: Sequence[Data],
+    found: Sequence[FoundFile],
     out: Path,
     options: RunOptions,
     progress: Progress | None,
 ) -> _Source:
-    paths = [item for item in data if isinstance(item, (str, Path))]
+    paths = _paths(data)
     workspace = Workspace(out)
     if options.images is not None and options.resume:
         raise ValueError("--resume does not go with --require-images: archives are asked anew")
@@ -232,11 +238,11 @@ def _source(
         return _searched(criteria, data, options)
     if options.images is not None:
         return _small(criteria, paths, plan.with_instances(), options)
-    size = sum(_size(path) * (UNPACKED if path.name.lower().endswith(PACKED) else 1) for path in files_of(paths))
+    size = sum(one.bytes * (UNPACKED if one.path.lower().endswith(PACKED) else 1) for one in found)
     if size <= SMALL and not (options.resume and workspace.exists()):
         workspace.remove()
         return _small(criteria, paths, plan, options)
-    return _large(criteria, criteria_paths, paths, plan, workspace, size, options, progress)
+    return _large(criteria, criteria_paths, paths, found, plan, workspace, size, options, progress)
 
 
 def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> _Source:
@@ -281,6 +287,7 @@ def _large(
     criteria: Criteria,
     criteria_paths: Sequence[PathLike],
     paths: Sequence[PathLike],
+    listed: Sequence[FoundFile],
     plan: ReadPlan,
     workspace: Workspace,
     size: int,
@@ -292,7 +299,7 @@ def _large(
     memory = options.memory or machine_memory() // 4
     problems: list[Problem] = []
     files = files_to_read(paths, problems.append)
-    fingerprint = _fingerprint(criteria, criteria_paths, files, options)
+    fingerprint = _fingerprint(criteria, criteria_paths, files, listed, options)
     if options.resume and workspace.exists():
         state = workspace.state()
         changed = [name for name, value in fingerprint.items() if state.fingerprint.get(name) != value]
@@ -328,18 +335,23 @@ def _large(
 
 
 def _fingerprint(
-    criteria: Criteria, criteria_paths: Sequence[PathLike], files: Sequence[str], options: RunOptions
+    criteria: Criteria,
+    criteria_paths: Sequence[PathLike],
+    files: Sequence[str],
+    found: Sequence[FoundFile],
+    options: RunOptions,
 ) -> dict[str, str]:
-    """What must be the same for a run to be resumed, by what it is called in a message."""
+    """What must be the same for a run to be resumed, by what it is called in a message; `found` is what was told of files."""
+    known = {one.path: one for one in found}
     settings = _recorded(options)
     used = [found.model_dump_json() for found in _parameters(criteria, options)]
     return {
         "engine": __version__,
         "parameters": _digest(used),
-        "criteria": _digest((found.path, found.sha256) for found in input_files(criteria_paths)),
+        "criteria": _digest((found.path, found.sha256) for found in input_files(files_of(criteria_paths))),
         "value sets": _digest(used_value_sets(criteria.terminology)),
         "options": _digest([(name, str(settings[name])) for name in sorted(settings)] + [("now", str(options.now))]),
-        "data": _digest((path, _size(Path(path)), Path(path).stat().st_mtime_ns) for path in files),
+        "data": _digest(tuple(known.get(path) or found_file(path)) for path in files),
     }
 
 
@@ -353,13 +365,6 @@ def machine_memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
         return 8 << 30
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _options(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> Options:

@@ -160,24 +160,13 @@ class Tally:
             self.removed[artifact][deciding] += 1
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal text."""
+def sha256_of(path: str) -> str:
+    """SHA-256 of a file, as hexadecimal text. Raises OSError."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open(path, "rb") as stream:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def files_of(paths: Iterable[Data]) -> list[Path]:
-    """The files that paths name, folders walked, in a stable order."""
-    out: list[Path] = []
-    for item in paths:
-        if isinstance(item, (ServerPatients, Compartment)):
-            continue
-        path = Path(item)
-        out.extend(sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
-    return out
 
 
 def version_for(data: Iterable[PathLike], given: str | None) -> str:

@@ -24,7 +24,7 @@ from engine.data.bulk.scanning import LineScanner
 from engine.data.bulk.settling import Settled, settle
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
-from engine.data.sources import data_files
+from engine.data.sources import data_file_names
 
 LINES = (".ndjson", ".jsonl")
 PACKED = (".gz", ".zst")
@@ -58,7 +58,7 @@ class Piece:
 
 def files_to_read(paths: Iterable[str | Path], on_problem: OnProblem) -> list[str]:
     """The data files, in order; their place in the list is their number."""
-    return [str(path) for path in data_files(paths, on_problem)]
+    return list(data_file_names(paths, on_problem))
 
 
 def pieces_of(files: Sequence[str], size: int = PIECE) -> list[Piece]:
@@ -76,7 +76,7 @@ def pieces_of(files: Sequence[str], size: int = PIECE) -> list[Piece]:
 
     for number, path in enumerate(files):
         try:
-            length = Path(path).stat().st_size
+            length = os.stat(path).st_size
         except OSError:
             length = 0
         if is_lines(path) and not path.lower().endswith(PACKED) and length > size:

@@ -1,0 +1,51 @@
+"""Files that paths name: folders are walked once, in the order of their names, and what the system tells of a file is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+
+class FoundFile(NamedTuple):
+    """A file: its path, its size in bytes, and when it was changed, in nanoseconds (None: the system tells nothing of it)."""
+
+    path: str
+    bytes: int
+    changed: int | None
+
+
+def walk(folder: str) -> Iterator[FoundFile]:
+    """The files of a folder and of those in it, in the order of their names; links to folders are not followed, and what may not be read is left out."""
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except PermissionError:
+        return
+    for entry in listed:
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(entry.path)
+        elif entry.is_file():
+            yield found_file(entry.path)
+
+
+def found_file(path: str) -> FoundFile:
+    """One file; where the system tells nothing of it, it has no size."""
+    try:
+        told = os.stat(path)
+    except OSError:
+        return FoundFile(path, 0, None)
+    return FoundFile(path, told.st_size, told.st_mtime_ns)
+
+
+def files_of(paths: Iterable[str | Path]) -> list[FoundFile]:
+    """The files that paths name, in a stable order."""
+    out: list[FoundFile] = []
+    for path in paths:
+        text = str(path)
+        if os.path.isdir(text):
+            out.extend(walk(text))
+        else:
+            out.append(found_file(text))
+    return out
