@@ -63,7 +63,7 @@ def entries_of(text: bytes) -> list[tuple[str, Any]] | None:
     out = []
     for index, piece in enumerate(found.texts):
         resource = json.loads(found.exactly(index) if index < len(found.texts) - 1 else found.resource(index))
-        assert piece.startswith(resource["resourceType"].encode() + b'"')
+        assert piece.startswith(text_of(resource["resourceType"])[1:])
         out.append((found.full_url(index), resource))
     return out
 
