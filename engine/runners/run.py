@@ -22,6 +22,7 @@ from engine.compiler.reading import ReadPlan, reading_plan
 from engine.compiler.rules import cql_codes
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import PACKED, ExportReader, files_to_read, pieces_of
+from engine.data.bulk.records import number_of
 from engine.data.compartment import Compartment
 from engine.data.files import FoundFile, files_of, found_file
 from engine.data.problems import Problem
@@ -346,7 +347,7 @@ def _fingerprint(
     settings = _recorded(options)
     used = [found.model_dump_json() for found in _parameters(criteria, options)]
     return {
-        "engine": __version__,
+        "engine": f"{__version__} {number_of(b'Patient'):x}",  # ids are told apart by numbers that a library makes
         "parameters": _digest(used),
         "criteria": _digest((found.path, found.sha256) for found in input_files(files_of(criteria_paths))),
         "value sets": _digest(used_value_sets(criteria.terminology)),
