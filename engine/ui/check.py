@@ -9,7 +9,18 @@ from typing import Any
 from engine.compiler.requirements import DataRequirement
 from engine.compiler.rules import Rule, RuleSet
 from engine.runners.criteria import Criteria, load_criteria
+from engine.ui.options import add_knowledge_options, add_version_option
 from engine.ui.terminology import terminology_options
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What the command is told."""
+    command.add_argument("criteria", nargs="+", metavar="PATH")
+    add_knowledge_options(command)
+    command.add_argument("--strict", action="store_true", help="exit with 1 where there are warnings")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    add_version_option(command)
+    command.set_defaults(run=check_command)
 
 
 def check_command(options: argparse.Namespace) -> int:

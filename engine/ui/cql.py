@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
 from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
@@ -27,11 +26,8 @@ from engine.ui.terminology import add_terminology_options, terminology_options
 OK, ERRORS = 0, 2
 
 
-def add_commands(commands: Any) -> None:
-    """Add both commands to the command line."""
-    command = commands.add_parser(
-        "compile", help="compile a CQL library: what it defines, and all that is wrong with it"
-    )
+def add_compile_options(command: argparse.ArgumentParser) -> None:
+    """What `eligibility compile` is told."""
     command.add_argument("library", help="a .cql file, a FHIR Library with CQL, or ELM JSON")
     command.add_argument(
         "--elm", nargs="?", const="-", metavar="FILE", help="write it as ELM JSON (- for standard output)"
@@ -39,9 +35,10 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--show", choices=("python",), help="show the Python that it becomes")
     _reading(command)
     command.set_defaults(run=compile_command)
-    command = commands.add_parser(
-        "cql", help="evaluate CQL: one expression, the defines of a library, or a conversation"
-    )
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What `eligibility cql` is told."""
     command.add_argument("expression", nargs="?", help="without it: every define of --library, else a conversation")
     command.add_argument("--library", metavar="FILE", help="a library whose definitions the expression may name")
     command.add_argument(

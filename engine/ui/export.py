@@ -7,7 +7,6 @@ import datetime as dt
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from engine.artifacts.models import load_model
 from engine.compiler.cql.parameters import check_given
@@ -23,9 +22,8 @@ from engine.ui.server_options import add_server_options, server_of
 OK, PROBLEMS, ERRORS, INTERRUPTED = 0, 1, 2, 130
 
 
-def add_command(commands: Any) -> None:
-    """Add the command to the command line."""
-    command = commands.add_parser("export", help="export the patients of a FHIR server (Bulk Data) into a folder")
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What the command is told."""
     command.add_argument("server", metavar="FHIR-SERVER-URL", help="base address of the server, https://host/fhir")
     command.add_argument("--out", required=True, metavar="DIR", help="folder of its own for the export")
     level = command.add_mutually_exclusive_group()

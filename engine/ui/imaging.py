@@ -26,12 +26,9 @@ from engine.runners.verify import VerifyResult, verify
 from engine.ui.archive import access_of, add_archive_options, places_of
 
 
-def add_command(commands: Any) -> None:
-    """Add `imaging` with its verbs to the command line."""
-    imaging = commands.add_parser(
-        "imaging", help="the images behind verdicts: are they held, fetch, show, list, upload"
-    )
-    verbs = imaging.add_subparsers(required=True, metavar="VERB")
+def add_options(command: argparse.ArgumentParser) -> None:
+    """The verbs of the command, and what each is told."""
+    verbs = command.add_subparsers(required=True, metavar="VERB")
     _verify(verbs)
     _fetch(verbs)
     _thumbnails(verbs)

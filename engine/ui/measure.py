@@ -9,7 +9,7 @@ import re
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from engine.algebra.diagnostic import DiagnosticError
 from engine.artifacts.models import load_model
@@ -29,9 +29,8 @@ OK, ERRORS = 0, 2
 _YEAR, _DAYS = re.compile(r"\d{4}"), re.compile(r"(\d{4}-\d\d-\d\d\S*)/(\d{4}-\d\d-\d\d\S*)")
 
 
-def add_command(commands: Any) -> None:
-    """Add the command to the command line."""
-    command = commands.add_parser("measure", help="evaluate a measure: populations of every patient, and a summary")
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What the command is told."""
     command.add_argument(
         "measure", help="a Measure, a bundle with one, or a CQL library (every Boolean define is counted)"
     )

@@ -1,8 +1,10 @@
-"""Options that several commands have: the values of CQL parameters, and the clock."""
+"""Options that several commands have: the values of CQL parameters, the clock, what criteria name, the FHIR version."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from engine.ui.terminology import add_terminology_options
 
 
 def add_parameter_options(command: Any) -> None:
@@ -23,3 +25,18 @@ def add_time_options(command: Any, now: str = "time of evaluation, ISO 8601 (def
     """`--now` and `--timezone`."""
     command.add_argument("--now", metavar="TIME", help=now)
     command.add_argument("--timezone", default="UTC", help="time zone of the evaluation (default: UTC)")
+
+
+def add_knowledge_options(command: Any) -> None:
+    """Where criteria in CQL find what they name."""
+    command.add_argument(
+        "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"
+    )
+    add_terminology_options(command)
+
+
+def add_version_option(command: Any) -> None:
+    """`--fhir`."""
+    command.add_argument(
+        "--fhir", metavar="VERSION", help="FHIR version of the patients: r4, r4b or r5 (default: from the data)"
+    )

@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from engine.algebra.diagnostic import DiagnosticError
 from engine.artifacts.records import ParameterValue
@@ -26,9 +25,8 @@ from engine.ui.date_options import add_date_options, run_told
 OK, ERRORS = 0, 2
 
 
-def add_command(commands: Any) -> None:
-    """Add the command to the command line."""
-    command = commands.add_parser("requirements", help="say what data criteria read, as FHIR and for a bulk export")
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What the command is told."""
     command.add_argument("criteria", nargs="+", metavar="PATH", help="criteria, a Measure, or a CQL library")
     command.add_argument(
         "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"

@@ -23,11 +23,71 @@ from engine.runners.run import RunOptions, run
 from engine.runners.screening import Data, screen, version_for
 from engine.runners.workers import WorkerLost
 from engine.runners.workspace import Workspace
-from engine.ui.archive import access_of, needless_options, places_of
+from engine.ui.archive import access_of, add_required_images, needless_options, places_of
 from engine.ui.cql_session import given_parameters, parameters_of
+from engine.ui.options import add_knowledge_options, add_parameter_options, add_time_options, add_version_option
 from engine.ui.progress import ProgressLine
-from engine.ui.server_options import server_of
+from engine.ui.server_options import add_server_options, server_of
 from engine.ui.terminology import terminology_options
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What the command is told."""
+    command.add_argument(
+        "criteria", nargs="+", help="files, folders or bundles with EvidenceVariable, Group or ResearchStudy"
+    )
+    command.add_argument(
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="patients: bundles, NDJSON, folders of them, .gz or .zst; or a FHIR server (https://...), for small cohorts",
+    )
+    add_server_options(command, "data-")
+    command.add_argument(
+        "--out", required=True, metavar="DIR", help="output folder; - writes verdicts to standard output only"
+    )
+    add_time_options(command)
+    command.add_argument(
+        "--absent",
+        choices=("default", "unknown", "not-met"),
+        default="default",
+        help="what it means that there is no record at all, for coded criteria (default: measurements unknown, the rest not met)",
+    )
+    command.add_argument(
+        "--dicomweb", metavar="URL", help="DICOMweb base to link images to where the data names no archive"
+    )
+    add_required_images(command)
+    add_parameter_options(command)
+    command.add_argument(
+        "--strict-cql",
+        action="store_true",
+        help="give CQL's own answer where rows that cannot be decided would change it",
+    )
+    add_knowledge_options(command)
+    command.add_argument(
+        "--jobs", type=int, default=0, metavar="N", help="processes for large data (default: one a core)"
+    )
+    command.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="memory that large data may take, such as 800MB (default: a quarter of the machine)",
+    )
+    command.add_argument("--resume", action="store_true", help="go on with a run into the same folder that was stopped")
+    command.add_argument(
+        "--validate", action="store_true", help="parse every line, also those that no criterion can need"
+    )
+    command.add_argument(
+        "--hash-data", action="store_true", help="record the SHA-256 of data files, however large they are"
+    )
+    command.add_argument(
+        "--parquet", action="store_true", help="write verdicts, criteria, evidence and images as Parquet too"
+    )
+    command.add_argument("--strict", action="store_true", help="exit with 1 where criteria have warnings")
+    command.add_argument("--fail-on-problems", action="store_true", help="exit with 1 where data could not be read")
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_version_option(command)
+    command.set_defaults(run=screen_command)
 
 
 def screen_command(options: argparse.Namespace) -> int:

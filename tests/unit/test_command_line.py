@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,8 @@ import pytest
 from engine.evaluation.verdict import Verdict
 from engine.output.atomic import AtomicFile
 from engine.output.run_record import RunRecord
-from engine.output.summary import safe
-from engine.ui.cli import main
+from engine.output.summary import row_of, safe
+from engine.ui.cli import COMMANDS, main, parser
 
 FLUTE = Path(__file__).parents[2] / "criteria" / "flute"
 COHORT = FLUTE / "cohort"
@@ -151,3 +153,30 @@ def test_a_bad_amount_is_told_at_once(
     assert main(arguments) == 2
     assert value in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_each_command_has_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    own = capsys.readouterr().out
+    assert f"eligibility {name}" in own and len(own.splitlines()) > 5
+    # what is said of it does not depend on which other commands are loaded
+    with pytest.raises(SystemExit):
+        parser().parse_args([name, "--help"])
+    assert capsys.readouterr().out == own
+
+
+def test_a_command_loads_only_what_it_needs() -> None:
+    program = "import sys; from engine.ui.cli import parser; parser(''); print(*sorted(m for m in sys.modules if m.startswith('engine.')))"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["engine.ui", "engine.ui.cli", "engine.version"]
+
+
+def test_rows_of_the_summary_are_those_of_the_csv_module(tmp_path: Path) -> None:
+    for cells in (["a", "b"], ["a,b", "c"], ['say "x"', ""], ["two\nlines", "c"], ["a\r", "b"], ["", ""], [" a ", "é"]):
+        path = tmp_path / "table.csv"
+        with path.open("w", newline="") as stream:
+            csv.writer(stream, lineterminator="\r\n").writerow(cells)
+        assert row_of(cells).encode() == path.read_bytes()

@@ -1,0 +1,84 @@
+"""`eligibility fhirpath`: one expression on one JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.algebra.diagnostic import DiagnosticError, EvaluationError
+from engine.compiler.elm import to_json
+from engine.compiler.fhirpath import compile_fhirpath
+from engine.data.terminology_files import open_terminology
+from engine.data.versions import version_of
+from engine.runners.screening import evaluation_time
+from engine.ui.options import add_version_option
+from engine.ui.terminology import add_terminology_options, terminology_options
+
+OK, ERRORS = 0, 2
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What the command is told."""
+    command.add_argument("expression")
+    command.add_argument("file", nargs="?", help="a resource as JSON (- for standard input)")
+    command.add_argument("--show", choices=("elm", "python"), help="show what it compiles to")
+    command.add_argument("--lenient", action="store_true", help="let unknown elements pass as empty")
+    command.add_argument("--strict", action="store_true", help="take warnings as errors")
+    command.add_argument("--now", metavar="TIME")
+    command.add_argument("--timezone", default="UTC")
+    add_terminology_options(command, allow_missing=False)
+    add_version_option(command)
+    command.set_defaults(run=fhirpath_command)
+
+
+def fhirpath_command(options: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    resource: Any = None
+    if options.file:
+        raw = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
+        try:
+            resource = msgspec.json.Decoder(float_hook=Decimal).decode(raw)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{options.file}: not valid JSON: {error}") from None
+    root = resource.get("resourceType") if isinstance(resource, dict) else None
+    version = options.fhir or (version_of(resource) if resource else None) or "r4"
+    try:
+        compiled = compile_fhirpath(
+            options.expression, model=version, root=root, lenient=options.lenient, strict=options.strict
+        )
+        for diagnostic in compiled.diagnostics:
+            print(diagnostic.render(), file=sys.stderr)
+        if options.show == "elm":
+            print(json.dumps(to_json(compiled.node), indent=2, ensure_ascii=False))
+        elif options.show == "python":
+            print(compiled.python, end="")
+        if options.show and not options.file:
+            return OK
+        moment = evaluation_time(options.now, options.timezone)
+        given = options.valuesets or options.terminology_server
+        terminology = open_terminology(options.valuesets, terminology_options(options)) if given else None
+        for item in compiled.evaluate(resource, now=moment, timezone=options.timezone, terminology=terminology):
+            print(f"{shown(item.value)}  ({item.type})")
+    except DiagnosticError as error:
+        print(error, file=sys.stderr)
+        return ERRORS
+    except EvaluationError as error:
+        where = f" in `{options.expression[error.span.start : error.span.end]}`" if error.span is not None else ""
+        print(f"error[{error.code}]: {error.message}{where}", file=sys.stderr)
+        return ERRORS
+    return OK
+
+
+def shown(value: Any) -> str:
+    """A result value for a terminal."""
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -1,0 +1,20 @@
+"""`eligibility schema`: the JSON Schemas of what is written."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from engine.output.schema import SCHEMAS, json_schema
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What the command is told."""
+    command.add_argument("name", nargs="?", default="verdict", choices=tuple(SCHEMAS))
+    command.set_defaults(run=schema_command)
+
+
+def schema_command(options: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    print(json.dumps(json_schema(options.name), indent=2))
+    return 0
