@@ -75,7 +75,9 @@ def imaging_link(
     if not bases and dicomweb:
         bases = [dicomweb.rstrip("/")]
     kept = [item for item in _list(study.get("series")) if series_kept is None or id(item) in series_kept]
-    series = _merge_series([_series(item, uid, bases, resolve, warnings, offered) for item in kept])
+    linked = uid if offered else None
+    address = _series_address(bases, linked)
+    series = _merge_series([_series(item, linked, bases, address, resolve, warnings) for item in kept])
     urls = [f"{base}/studies/{uid}" for base in bases] if uid is not None and offered else []
     modalities = [code for code in map(_code, _list(study.get("modality"))) if code]
     for one in series:
@@ -138,8 +140,13 @@ def accession_of(study: Resource) -> str | None:
     return accession.get("value") if isinstance(accession, dict) else None
 
 
+def _series_address(bases: list[str], study: str | None) -> str | None:
+    """What the addresses of the series of a study begin with, None where it is not linked."""
+    return f"{bases[0]}/studies/{study}/series/" if bases and study is not None else None
+
+
 def _series(
-    item: Resource, study: str | None, bases: list[str], resolve: Resolve, warnings: list[str], offered: bool
+    item: Resource, study: str | None, bases: list[str], address: str | None, resolve: Resolve, warnings: list[str]
 ) -> Series:
     plain = item.get(UIDS)
     if plain.__class__ is msgspec.Raw:
@@ -154,14 +161,16 @@ def _series(
         elif remark:
             warnings.append(remark)
     own = item.get("endpoint")
-    base = next(iter((own and _bases(own, resolve, warnings)) or bases), None)
+    if own:
+        address = _series_address(_bases(own, resolve, warnings) or bases, study)
+    site = item.get("bodySite")
     return Series(
         uid=uid,
         modality=_code(item.get("modality")),
         description=item.get("description"),
-        body_site=_display(item.get("bodySite")),
+        body_site=None if site is None else _display(site),
         instances=instances,
-        url=f"{base}/studies/{study}/series/{uid}" if base and study and uid and offered else None,
+        url=f"{address}{uid}" if address is not None and uid is not None else None,
     )
 
 
@@ -313,7 +322,7 @@ def _code(value: Any) -> str | None:
 
 
 def _display(value: Any) -> str | None:
-    if value is None or not isinstance(value, dict):
+    if not isinstance(value, dict):
         return None
     value = value.get("concept", value)
     if "coding" in value and value["coding"]:
