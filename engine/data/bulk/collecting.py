@@ -1,6 +1,6 @@
 """Which resources of an export are kept, and for which patient: every resource that is read passes here once.
 
-What cannot matter by the plan is counted and left unparsed; of what is kept only the head is decoded, to see who it is about.
+What cannot matter by the plan is counted and left unparsed; what is kept is decoded as far as the plan asks, which tells who it is about.
 """
 
 from __future__ import annotations

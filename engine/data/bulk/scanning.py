@@ -124,8 +124,11 @@ class LineScanner:
         """Keep the lines of a block that may matter, and note the ids of all, which follow the beginning; False, having done nothing, for odd ids."""
         with memoryview(buffer) as view:
             pieces = bytes(view[len(beginning) : end]).split(b"\n" + beginning)
-        ids = [piece[: piece.find(b'"')] for piece in pieces]
-        if b"\\" in b"".join(ids):
+        try:
+            ids = [piece[: piece.index(b'"')] for piece in pieces]
+        except ValueError:
+            return False
+        if b"" in ids or b"\\" in b"".join(ids):
             return False
         starts = {buffer.rfind(b"\n", 0, at) + 1 for at in needles.starts(buffer, end)}
         collector = self.collector
