@@ -75,6 +75,11 @@ def floor_command(form: str, data: Path, *, needed: bool = False) -> list[str] |
     return [str(python), str(HERE / "peers" / "floor.py"), form, str(data), *(NEEDED if needed else ())]
 
 
+def by_hand_command(form: str, data: Path, out: Path) -> list[str]:
+    """The criteria as a program of their own over the cohort."""
+    return [sys.executable, "-m", "tests.benchmarks.by_hand", form, str(data), str(out)]
+
+
 def peers() -> list[Peer]:
     """All peers, installed or not."""
     folder, here, library = peers_folder(), HERE / "peers", str(CRITERIA / "cql" / "Screening.cql")

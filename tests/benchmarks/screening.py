@@ -26,6 +26,7 @@ from tests.benchmarks.runners import (
     ROOT,
     Peer,
     bench_folder,
+    by_hand_command,
     floor_command,
     install_peers,
     options_of_screen,
@@ -123,12 +124,15 @@ def size(folder: Path) -> int:
 
 
 def floors(found: Cohort, core: int) -> list[Row]:
-    """orjson.loads over all bytes, and of an export also over the types that the criteria read."""
+    """orjson.loads over all bytes, and of an export also over the types that the criteria read; the criteria written by hand."""
     rows = []
     for needed, title in ((False, "orjson.loads"), (True, "orjson.loads, needed types")):
         command = floor_command(found.form, found.folder, needed=needed)
         if command is not None and (not needed or found.form == "ndjson"):
             rows.append(Row(title, found, command, core=core))
+    if not found.title.startswith("Synthea"):
+        out = bench_folder() / "results" / f"{found.folder.name}-by-hand.ndjson"
+        rows.append(Row("by hand", found, by_hand_command(found.form, found.folder, out), out, core))
     return rows
 
 
