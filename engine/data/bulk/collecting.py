@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import stringzilla as sz
+from stringzilla import contains
 
 from engine.artifacts.references import RESTFUL
 from engine.compiler.reading import TypePlan
@@ -28,6 +29,7 @@ _PLAIN_REFERENCE = re.compile(r"Patient/([A-Za-z0-9\-.]{1,64})")
 FEW_CODES = 8
 CONTAINERS = frozenset(("Bundle", "Parameters"))
 """Resources that hold others."""
+THEN_ID = b'","id":"'
 BEGINNING = rb'\s*\{\s*"resourceType"\s*:\s*"%s"'
 ID = rb'\s*,\s*"id"\s*:\s*"([^"\\]+)"'
 # a code that is a number in the data, which it should not be, is found as well
@@ -62,11 +64,12 @@ class Needles:
     def found(self, text: bytes, escapes: bool = True) -> bool:
         """Whether a resource with this text may matter; without `escapes` it is known to have no ESCAPE."""
         for needle in self.texts:
-            if sz.contains(text, needle):
+            if contains(text, needle):
                 return True
-        for escape in self.escapes if escapes else self.escapes[1:]:
-            if sz.contains(text, escape):
-                return True
+        if escapes or len(self.escapes) > 1:
+            for escape in self.escapes if escapes else self.escapes[1:]:
+                if contains(text, escape):
+                    return True
         return self.codes is not None and not self.codes.isdisjoint(_CODES.findall(text))
 
     def starts(self, buffer: bytearray, end: int) -> Iterator[int]:
@@ -98,6 +101,10 @@ class TypeReader:
     """The elements that say which patient a resource is about."""
     shared: bool
     """Whether resources of the type need not be about a patient."""
+    container: bool
+    """Whether resources of the type hold others; they are opened."""
+    id_at: int
+    """Where the id stands as a rule, counted from the name of the type."""
 
     def identifier(self, text: bytes) -> bytes | None:
         """The id of a resource, None where it does not stand where it is expected."""
@@ -160,12 +167,14 @@ class Collector:
             plan = self.decoders.plan.of(kind)
             found = self._readers[kind] = TypeReader(
                 kind,
-                plan is None,
+                plan is None and kind not in CONTAINERS,
                 Needles.of(plan) if plan is not None else None,
                 re.compile(BEGINNING % kind.encode() + ID),
                 self.decoders.of(kind),
                 tuple(dict.fromkeys(path.partition(".")[0] for path in self.decoders.subject_paths(kind))),
                 kind in SHARED,
+                kind in CONTAINERS,
+                len(kind) + len(THEN_ID),
             )
         return found
 
@@ -184,7 +193,7 @@ class Collector:
         if self.validate and not self._parses(raw, offset, entry, path):
             return
         reader = self.reader(kind)
-        if reader.unread:
+        if reader.unread or reader.container:
             self.collected.passed[kind] += 1
             return
         if reader.needles is not None and not reader.needles.found(raw) and self._see(reader, raw):

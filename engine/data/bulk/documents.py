@@ -10,7 +10,7 @@ import msgspec
 from stringzilla import contains
 
 from engine.artifacts.references import RESTFUL
-from engine.data.bulk.collecting import BEGINNING, CONTAINERS, ESCAPE, Collector, TypeReader
+from engine.data.bulk.collecting import BEGINNING, ESCAPE, THEN_ID, Collector, TypeReader
 from engine.data.bulk.decoding import BAD_JSON, Head, told, whole
 from engine.data.bulk.records import number_of
 from engine.data.bulk.scanning import offer_all
@@ -46,7 +46,7 @@ _transaction = msgspec.json.Decoder(_Transaction)
 _head = msgspec.json.Decoder(Head)
 _KIND = re.compile(BEGINNING % b"([A-Za-z]+)")
 _NAME = re.compile(rb"[A-Za-z]+")
-_THEN_ID = b'","id":"'
+_THEN = len(THEN_ID)
 
 
 def read_document(collector: Collector, text: bytes, file: int, path: str) -> None:
@@ -87,18 +87,21 @@ class _Sorted:
     passed: list[str] = field(default_factory=list)
     seen: dict[str, list[bytes]] = field(default_factory=dict)
 
-    def take(self, number: int, reader: TypeReader, text: bytes, stop: int, escapes: bool, before: bytes) -> None:
-        """Sort one that some criterion may read: its type ends at `stop` of its text, which begins with it after `before`."""
-        if reader.needles is not None and not reader.needles.found(text, escapes):
-            identifier: bytes | None = b""
-            if text.startswith(_THEN_ID, stop):
-                at = stop + len(_THEN_ID)
-                identifier = text[at : text.find(b'"', at)]
+    def take(self, number: int, reader: TypeReader, text: bytes, before: bytes, escapes: bool) -> None:
+        """Sort one that some criterion may read: its text begins with its type after `before`."""
+        needles = reader.needles
+        if needles is not None and not needles.found(text, escapes):
+            at = reader.id_at
+            identifier: bytes | None = text[at : text.find(b'"', at)] if text[at - _THEN : at] == THEN_ID else b""
             if not identifier or b"\\" in identifier:
                 identifier = reader.identifier(before + text)
             if identifier is not None:
                 self.passed.append(reader.kind)
-                self.seen.setdefault(reader.kind, []).append(identifier)
+                same = self.seen.get(reader.kind)
+                if same is None:
+                    self.seen[reader.kind] = [identifier]
+                else:
+                    same.append(identifier)
                 return
         self.kept.append((number, reader))
 
@@ -112,20 +115,20 @@ class _Sorted:
 def _pieces(collector: Collector, found: Split, file: int, path: str) -> bool:
     """Give a collector the entries of a bundle that was split; False, having done nothing, where one has to be looked at closely."""
     out = _Sorted()
-    known, unread = collector.known, out.passed.append
+    known, unread, take = collector.known, out.passed.append, out.take
     for index, text in enumerate(found.texts):
-        stop = text.find(b'"')
-        reader = known(text[:stop])
+        name = text[: text.find(b'"')]
+        reader = known(name)
         if reader is None:
-            if _NAME.fullmatch(text[:stop]) is None:
+            if _NAME.fullmatch(name) is None:
                 return False
-            reader = collector.named(text[:stop])
-        if reader.kind in CONTAINERS:
-            return False
+            reader = collector.named(name)
         if reader.unread:
             unread(reader.kind)
+        elif reader.container:
+            return False
         else:
-            out.take(index, reader, text, stop, False, TYPE)
+            take(index, reader, text, TYPE, False)
     decoded: list[tuple[int, TypeReader, bytes, str, tuple[dict[str, Any], bool]]] = []
     patients: list[tuple[str | None, Any]] = []
     try:
@@ -161,12 +164,12 @@ def _entries(collector: Collector, entries: list[_Entry], escapes: bool, file: i
         if match is None:
             return False
         reader = collector.named(match[1])
-        if reader.kind in CONTAINERS:
-            return False
         if reader.unread:
             out.passed.append(reader.kind)
+        elif reader.container:
+            return False
         else:
-            out.take(index, reader, text, match.end(), escapes, b"")
+            out.take(index, reader, text[match.start(1) :], text[: match.start(1)], escapes)
     out.note(collector)
     patients: list[tuple[str | None, Any]] = []
     for index, reader in out.kept:

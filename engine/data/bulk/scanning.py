@@ -81,7 +81,7 @@ class LineScanner:
         """Read a block whose lines all begin alike, the first as it was matched; False, having done nothing, where they do not."""
         collector = self.collector
         reader = collector.named(match[1])
-        if collector.validate or reader.kind in CONTAINERS:
+        if collector.validate or reader.container:
             return False
         beginning: bytes | bytearray = match[0]
         if reader.needles is not None:

@@ -82,7 +82,8 @@ def split(text: bytes) -> Split | None:
     if found is None:
         return None
     begin, before = found["begin"], found["type"]
-    first, *texts = text.split(before)
+    texts = text.split(before)
+    first = texts.pop(0)
     count = len(texts)
     if len(first) != found.start("type") or sz.count(text, begin) != count or sz.count(text, _RESOURCE) != count:
         return None
