@@ -130,6 +130,10 @@ class Read:
         bundle(entry(PATIENT), entry(NESTED)),
         bundle(entry(PATIENT), entry({**PARAMETERS, "parameter": []})),
         bundle(entry(PATIENT), entry({**PATIENT, "id": {"odd": 1}})),
+        # as many beginnings as entries, but not where entries begin
+        bundle(entry({**OTHER, "extension": [{"fullUrl": "z"}]}), {"id": "x", "fullUrl": "u", "resource": PSA}),
+        bundle(entry({**PSA, "extension": [{"fullUrl": "z"}]}), {"id": "x", "fullUrl": "u", "resource": PSA}),
+        bundle(entry(PSA), {"id": "x", "fullUrl": "u", "resource": {**OTHER, "extension": [{"fullUrl": "z"}]}}),
     ],
 )
 @pytest.mark.parametrize("indent", [None, 2])

@@ -58,7 +58,7 @@ class Split:
             return self._first.decode()
         text = self.texts[index - 1]
         url = text[text.rfind(self._begin) + len(self._begin) :]
-        return _text(b'"%b"' % url) if b"\\" in url else url.decode()
+        return _text(b'"%b"' % url) if b"\\" in url or b'"' in url else url.decode()
 
     def resource(self, index: int) -> bytes:
         """The text of an entry's resource; where other members follow it in the entry, it is no JSON, and `exactly` tells."""
