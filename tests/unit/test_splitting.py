@@ -85,6 +85,7 @@ def test_usual_bundles_are_split(indent: int | None, more: dict[str, Any]) -> No
         bundle(entry(PATIENT), entry({"id": "o", "resourceType": "Observation"})),
         bundle(entry(PATIENT), entry({"resourceType": "Basic", "code": {"text": "resource"}})),
         bundle(entry(PARAMETERS), entry(PSA)),
+        bundle(entry(PATIENT), {"response": {"status": "201"}}, entry(PSA)),
         bundle(),
         {"resourceType": "Bundle", "link": [{"entry": [entry(PATIENT)]}]},
         {"resourceType": "Patient", "entry": [entry(PATIENT)]},

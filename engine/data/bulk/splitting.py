@@ -18,6 +18,8 @@ _FIRST = re.compile(
     rb'"entry"\s*:\s*\[\s*(?P<begin>\{\s*"fullUrl"\s*:\s*")(?P<url>[^"\\]*)(?P<type>"\s*,\s*"resource"\s*:\s*\{\s*"resourceType"\s*:\s*")'
 )
 _RESOURCE = b'"resource"'
+# Entries that tell what became of a request have no resource, and count among the entries all the same.
+_RESPONSE = b'"response"'
 TYPE = b'{"resourceType":"'
 # How far into a bundle its entries begin at the latest.
 _HEAD = 4096
@@ -86,6 +88,8 @@ def split(text: bytes) -> Split | None:
     first = texts.pop(0)
     count = len(texts)
     if len(first) != found.start("type") or sz.count(text, begin) != count or sz.count(text, _RESOURCE) != count:
+        return None
+    if sz.contains(text, _RESPONSE):
         return None
     try:
         # the list of entries is that of the bundle itself, and it is closed
