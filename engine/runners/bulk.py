@@ -201,7 +201,7 @@ class BulkRun:
 
     def judged(self) -> Iterator[Judged]:
         """All patients, in the order of the data; `prepare` comes first."""
-        streams = [self.job.workspace.judged(number) for number in self._buckets]
+        streams = [self.job.workspace.judged(number, len(self._buckets)) for number in self._buckets]
         return heapq.merge(*streams, key=lambda one: one.place)
 
 

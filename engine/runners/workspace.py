@@ -25,6 +25,8 @@ from engine.runners.judging import Judged
 
 NAME = ".work"
 AT_ONCE = 1 << 18
+# Bytes that are held of all buckets while their patients are put in order.
+READ_TOGETHER = 16 << 20
 
 
 class State(msgspec.Struct):
@@ -279,11 +281,12 @@ class Workspace:
         found: BucketDone = self._read(f"bucket-{number}", BucketDone)
         return found
 
-    def judged(self, number: int) -> Iterator[Judged]:
-        """The patients of a bucket, in order."""
+    def judged(self, number: int, together: int = 1) -> Iterator[Judged]:
+        """The patients of a bucket, in order; so many buckets are read together."""
+        at_once = max(min(AT_ONCE, READ_TOGETHER // together), 1 << 14)
         with (self.folder / f"judged-{number}").open("rb", buffering=0) as stream:
             held = b""
-            while block := stream.read(AT_ONCE):
+            while block := stream.read(at_once):
                 held += block
                 at = 0
                 # whole ones; their lines are views of the block
