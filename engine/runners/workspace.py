@@ -282,19 +282,21 @@ class Workspace:
         return found
 
     def judged(self, number: int, together: int = 1) -> Iterator[Judged]:
-        """The patients of a bucket, in order; so many buckets are read together."""
+        """The patients of a bucket, in order; so many buckets are read together. Raises ValueError for a file cut short."""
+        path = self.folder / f"judged-{number}"
         at_once = max(min(AT_ONCE, READ_TOGETHER // together), 1 << 14)
-        with (self.folder / f"judged-{number}").open("rb", buffering=0) as stream:
+        with path.open("rb", buffering=0) as stream:
             held = b""
             while block := stream.read(at_once):
                 held += block
                 at = 0
-                # whole ones; their lines are views of the block
-                with_head = len(held) - 4
-                while at <= with_head:
+                # whole patients; their lines are views of what is held
+                while at + 4 <= len(held):
                     stop = at + 4 + int.from_bytes(held[at : at + 4], "little")
                     if stop > len(held):
                         break
                     yield _judged(memoryview(held)[at + 4 : stop])
                     at = stop
                 held = held[at:]
+        if held:
+            raise ValueError(f"{path} is cut short; run again with --resume")
