@@ -54,7 +54,7 @@ HASHED = 64 << 20
 UNPACKED = 8  # how much larger a packed file is taken to be
 SPREAD = 12  # how much more memory a bucket's patients need than their records
 MOST_BUCKETS = 500
-ROUNDS = 8
+ROUNDS = 8  # pieces and buckets of work for each process, at least
 if TYPE_CHECKING:
     from engine.runners.confirming import RequiredImages
 
@@ -105,9 +105,16 @@ class _Source:
 
 
 def input_files(files: Iterable[FoundFile], hashed: bool = True) -> list[InputFile]:
-    """Files with size and hash, as run.json lists them."""
+    """Files as they were listed, with size and hash, as run.json has them; one that cannot be read (any more) has no hash."""
+
+    def digest(path: str) -> str | None:
+        try:
+            return sha256_of(path) if hashed else None
+        except OSError:
+            return None
+
     return [
-        InputFile(path=found.path, bytes=found.bytes, sha256=sha256_of(found.path) if hashed else None)
+        InputFile(path=found.path, bytes=found.bytes, sha256=digest(found.path))
         for found in files
         if found.changed is not None
     ]
@@ -313,7 +320,7 @@ def _large(
     else:
         moment = evaluation_time(options.now, options.timezone)
         each = max(memory // (jobs * SPREAD), 1 << 20)
-        # several rounds of work for every process, so that all end at about the same time
+        # so many that all processes end at about the same time
         buckets = min(max(-(-size // each), ROUNDS * jobs), MOST_BUCKETS)
         piece = max(min(each, 64 << 20, size // (ROUNDS * jobs)), 1 << 22)
         state = State(moment.isoformat(), fingerprint, files, buckets, piece)

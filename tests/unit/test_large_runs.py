@@ -20,6 +20,7 @@ import engine
 from engine.evaluation.verdict import Verdict
 from engine.runners import run as running
 from engine.runners.criteria import Criteria
+from engine.runners.judging import Judged
 from engine.runners.run import RunOptions, run
 from engine.runners.workers import WorkerLost, Workers
 from engine.runners.workspace import Workspace
@@ -243,3 +244,34 @@ def _alive(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]
     except OSError:
         return False
+
+
+def test_judged_patients_that_are_cut_short_are_told(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.folder.mkdir()
+    patients = [
+        Judged((0, n, 0), f"Patient/{n}", [(0, "included", None)], memoryview(b"{}\n" * n), "") for n in range(9)
+    ]
+    workspace.put_bucket(0, iter(patients), [])
+    for together in (1, 10**6):
+        assert [one.patient for one in workspace.judged(0, together)] == [one.patient for one in patients]
+    path = workspace.folder / "judged-0"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="judged-0 is cut short"):
+        list(workspace.judged(0))
+
+
+def test_data_that_goes_away_meanwhile_has_no_sum(tmp_path: Path, criteria: Criteria) -> None:
+    write(tmp_path / "data", CohortOptions(patients=3, seed=5, form="ndjson"))
+    gone = tmp_path / "data" / "Claim.ndjson"
+    result = run(
+        criteria,
+        [FLUTE],
+        [tmp_path / "data"],
+        tmp_path / "out",
+        RunOptions(now="2026-06-01"),
+        progress=lambda *_: gone.unlink(missing_ok=True),
+    )
+    sums = {Path(one.path).name: one.sha256 for one in result.record.data}
+    assert sums.pop(gone.name) is None and all(sums.values())
+    assert len((tmp_path / "out" / "verdicts.ndjson").read_bytes().splitlines()) == 3
