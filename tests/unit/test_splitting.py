@@ -178,7 +178,17 @@ VALUES = st.recursive(
 RESOURCES = st.builds(
     lambda kind, more: {"resourceType": kind, **more}, WORDS, st.dictionaries(WORDS, VALUES, max_size=3)
 )
-ENTRIES = st.builds(entry, RESOURCES | st.just(PSA), WORDS) | st.dictionaries(WORDS, VALUES, max_size=3)
+# As servers write them, with texts that look like the ends of entries; and anything.
+USUAL = st.builds(
+    lambda resource, words, url, more: entry({**resource, "note": words}, url, **more),
+    st.sampled_from([PATIENT, OTHER, PSA]),
+    st.lists(st.sampled_from(['{"fullUrl":"', '"resource":', "\\", '"', "}},{", '"}}]}', "é"]), max_size=3),
+    st.sampled_from(["http://s.example/Patient/a", "urn:uuid:1", 'odd"url\\', ""]),
+    st.sampled_from([{}, {"search": {"mode": "match"}}, {"request": {"url": '"},{"'}}]),
+)
+ENTRIES = st.one_of(
+    *[USUAL] * 8, st.builds(entry, RESOURCES | st.just(PSA), WORDS), st.dictionaries(WORDS, VALUES, max_size=3)
+)
 
 
 @settings(max_examples=400)
