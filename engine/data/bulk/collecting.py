@@ -167,14 +167,14 @@ class Collector:
             plan = self.decoders.plan.of(kind)
             found = self._readers[kind] = TypeReader(
                 kind,
-                plan is None and kind not in CONTAINERS,
-                Needles.of(plan) if plan is not None else None,
-                re.compile(BEGINNING % kind.encode() + ID),
-                self.decoders.of(kind),
-                tuple(dict.fromkeys(path.partition(".")[0] for path in self.decoders.subject_paths(kind))),
-                kind in SHARED,
-                kind in CONTAINERS,
-                len(kind) + len(THEN_ID),
+                unread=plan is None and kind not in CONTAINERS,
+                needles=Needles.of(plan) if plan is not None else None,
+                beginning=re.compile(BEGINNING % kind.encode() + ID),
+                decoder=self.decoders.of(kind),
+                first=tuple(dict.fromkeys(path.partition(".")[0] for path in self.decoders.subject_paths(kind))),
+                shared=kind in SHARED,
+                container=kind in CONTAINERS,
+                id_at=len(kind) + len(THEN_ID),
             )
         return found
 
