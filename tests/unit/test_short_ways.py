@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from engine.algebra.temporal.arithmetic import add, moved
 from engine.algebra.temporal.values import _aligned, _compare, _far_apart
 from engine.algebra.temporal.values import compare as compare_moments
 from engine.algebra.ucum import exact_convert
+from engine.compiler.cql.compiled import PRECISION, Precise
 
 DAYS = st.dates().map(str)
 TIMES = st.sampled_from(["", "T", "T10", "T10:30", "T10:30:15", "T10:30:15.000", "T10:30:15.250", "T23:59:59.999"])
@@ -93,3 +95,15 @@ def test_quantities_compare_as_their_exact_values(x: Decimal, unit: str, y: Deci
         assert found is None or unit == other
     else:
         assert found == (converted > Fraction(y)) - (converted < Fraction(y))
+
+
+def test_precision_is_given_back() -> None:
+    with localcontext() as context:
+        context.prec = 9
+        with pytest.raises(ZeroDivisionError), Precise():
+            assert len(str(Decimal(1) / 3)) == PRECISION + 2
+            with Precise():
+                pass
+            assert context.prec == PRECISION
+            raise ZeroDivisionError
+        assert context.prec == 9

@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import Context, getcontext, setcontext
+from decimal import getcontext
 from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
@@ -40,27 +40,18 @@ PRECISION = 46
 
 
 class Precise:
-    """Decimals computed with PRECISION digits for a while: as `decimal.localcontext`, which copies a context each time."""
+    """Decimals are computed with PRECISION digits for a while; `decimal.localcontext` would copy a context for every define."""
 
-    __slots__ = ("_before",)
+    __slots__ = ("_context", "_before")
 
     def __enter__(self) -> None:
-        before = self._before = getcontext()
-        if before.prec != PRECISION:
-            known = _PRECISE.get(id(before))
-            if known is None or known[0] is not before:
-                context = before.copy()
-                context.prec = PRECISION
-                known = before, context
-                _PRECISE.clear()
-                _PRECISE[id(before)] = known
-            setcontext(known[1])
+        self._context = getcontext()
+        self._before = self._context.prec
+        self._context.prec = PRECISION
 
     def __exit__(self, *_: object) -> None:
-        setcontext(self._before)
+        self._context.prec = self._before
 
-
-_PRECISE: dict[int, tuple[Context, Context]] = {}
 
 Finder = Callable[[str, str | None], Source | None]
 
