@@ -63,11 +63,6 @@ def _date(resource: dict[str, Any], names: tuple[str, ...]) -> str | None:
     return None
 
 
-def date_of(resource: dict[str, Any]) -> str | None:
-    """The date of a resource as written, a period as `start/end`."""
-    return _date(resource, _shown(tuple(resource)).dates)
-
-
 def _value(resource: dict[str, Any], names: tuple[str, ...]) -> tuple[str | None, str | None]:
     """Value and unit of a resource as written."""
     quantity = resource.get("valueQuantity")
@@ -125,14 +120,13 @@ def evidence_of(
     value: str | None = None
     unit: str | None = None
     note: str | None = None
-    kind = resource.get("resourceType")
-    if kind != "ImagingStudy":
+    if resource.get("resourceType") != "ImagingStudy":
         value, unit = _value(resource, shown.values)
         quantity = resource.get("valueQuantity")
         if quantity.__class__ is dict:
             note = unit_of(quantity)[1]
     return Evidence(
-        resource=f"{kind}/{resource.get('id', '')}".rstrip("/"),
+        resource=reference_to(resource),
         role=role,
         value=value,
         unit=unit,

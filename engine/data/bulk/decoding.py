@@ -21,12 +21,6 @@ _WHOLE = msgspec.json.Decoder(float_hook=Decimal)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class Meta(msgspec.Struct, gc=False):
-    """What of `meta` decides which of two versions counts."""
-
-    lastUpdated: Any = None
-
-
 class Head(msgspec.Struct, gc=False):
     """The beginning of any resource."""
 
