@@ -61,9 +61,10 @@ def entries_of(text: bytes) -> list[tuple[str, Any]] | None:
     if found is None:
         return None
     out = []
-    for index, piece in enumerate(found.texts):
-        resource = json.loads(found.exactly(index) if index < len(found.texts) - 1 else found.resource(index))
-        assert piece.startswith(text_of(resource["resourceType"])[1:])
+    for index, name in enumerate(found.names):
+        resource = json.loads(found.exactly(index) if index < len(found.names) - 1 else found.resource(index))
+        assert name.decode() == resource["resourceType"] or b"\\" in name
+        assert found.piece(index).startswith(text_of(resource["resourceType"])[1:])
         out.append((found.full_url(index), resource))
     return out
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from array import array
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +72,23 @@ class Needles:
                 if contains(text, escape):
                     return True
         return self.codes is not None and not self.codes.isdisjoint(_CODES.findall(text))
+
+    def among(self, text: bytes, starts: list[int]) -> set[int]:
+        """Which of the stretches of a text that begin at `starts` may matter; it is known to have no ESCAPE."""
+        found: set[int] = set()
+        for needle in (*self.texts, *self.escapes[1:]):
+            at = sz.find(text, needle, starts[0])
+            while at >= 0:
+                # one hit makes the whole stretch matter
+                index = bisect_right(starts, at)
+                found.add(index - 1)
+                at = sz.find(text, needle, starts[index]) if index < len(starts) else -1
+        if self.codes is not None:
+            codes = self.codes
+            for match in _CODES.finditer(text, starts[0]):
+                if match[1] in codes:
+                    found.add(bisect_right(starts, match.start()) - 1)
+        return found
 
     def starts(self, buffer: bytearray, end: int) -> Iterator[int]:
         """Places in a buffer where something stands for which a line may matter, in no order."""
@@ -209,6 +227,12 @@ class Collector:
             self.problem(path, offset, entry, "invalid-json", told(error))
             return False
         return True
+
+    def pass_over(self, numbers: Mapping[str, int], seen: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+        """Note how many resources of some types were passed over, and the ids of those that were looked at."""
+        self.collected.passed.update(numbers)
+        for kind, identifiers in seen:
+            self.seen_ids(kind).extend(map(number_of, identifiers))
 
     def _see(self, reader: TypeReader, raw: bytes) -> bool:
         """Note the id of a resource that is passed over; False where its id is not where it is expected."""

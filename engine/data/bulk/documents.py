@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 from stringzilla import contains
 
 from engine.artifacts.references import RESTFUL
-from engine.data.bulk.collecting import BEGINNING, ESCAPE, THEN_ID, Collector, TypeReader
+from engine.data.bulk.collecting import BEGINNING, ESCAPE, THEN_ID, Collector, Needles, TypeReader
 from engine.data.bulk.decoding import BAD_JSON, Head, told, whole
-from engine.data.bulk.records import number_of
 from engine.data.bulk.scanning import offer_all
 from engine.data.bulk.splitting import TYPE, Split, split
 from engine.data.problems import Problem
@@ -47,6 +48,7 @@ _head = msgspec.json.Decoder(Head)
 _KIND = re.compile(BEGINNING % b"([A-Za-z]+)")
 _NAME = re.compile(rb"[A-Za-z]+")
 _THEN = len(THEN_ID)
+_index = itemgetter(0)
 
 
 def read_document(collector: Collector, text: bytes, file: int, path: str) -> None:
@@ -84,7 +86,7 @@ class _Sorted:
     """Entries of a bundle: those to keep, by their number, and what is noted of the others."""
 
     kept: list[tuple[int, TypeReader]] = field(default_factory=list)
-    passed: list[str] = field(default_factory=list)
+    passed: Counter[str] = field(default_factory=Counter)
     seen: dict[str, list[bytes]] = field(default_factory=dict)
 
     def take(self, number: int, reader: TypeReader, text: bytes, before: bytes, escapes: bool) -> None:
@@ -96,7 +98,7 @@ class _Sorted:
             if not identifier or b"\\" in identifier:
                 identifier = reader.identifier(before + text)
             if identifier is not None:
-                self.passed.append(reader.kind)
+                self.passed[reader.kind] += 1
                 same = self.seen.get(reader.kind)
                 if same is None:
                     self.seen[reader.kind] = [identifier]
@@ -105,34 +107,36 @@ class _Sorted:
                 return
         self.kept.append((number, reader))
 
-    def note(self, collector: Collector) -> None:
-        """Tell a collector of those that are not kept."""
-        collector.collected.passed.update(self.passed)
-        for kind, identifiers in self.seen.items():
-            collector.seen_ids(kind).extend(map(number_of, identifiers))
-
 
 def _pieces(collector: Collector, found: Split, file: int, path: str) -> bool:
     """Give a collector the entries of a bundle that was split; False, having done nothing, where one has to be looked at closely."""
-    out = _Sorted()
-    known, unread, take = collector.known, out.passed.append, out.take
-    for index, text in enumerate(found.texts):
-        name = text[: text.find(b'"')]
-        reader = known(name)
+    kept: list[tuple[int, TypeReader]] = []
+    passed: Counter[str] = Counter()
+    seen: list[tuple[str, list[bytes]]] = []
+    names = found.names
+    for name, number in Counter(names).items():
+        reader = collector.known(name)
         if reader is None:
             if _NAME.fullmatch(name) is None:
                 return False
             reader = collector.named(name)
         if reader.unread:
-            unread(reader.kind)
+            passed[reader.kind] = number
         elif reader.container:
             return False
+        elif reader.needles is None:
+            kept.extend([(index, reader) for index, one in enumerate(names) if one == name])
         else:
-            take(index, reader, text, TYPE, False)
+            some, others = _selected(found, name, reader, reader.needles)
+            kept.extend([(index, reader) for index in some])
+            if others:
+                passed[reader.kind] = len(others)
+                seen.append((reader.kind, others))
+    kept.sort(key=_index)
     decoded: list[tuple[int, TypeReader, bytes, str, tuple[dict[str, Any], bool]]] = []
     patients: list[tuple[str | None, Any]] = []
     try:
-        for index, reader in out.kept:
+        for index, reader in kept:
             text = found.resource(index)
             try:
                 facts = reader.decoder.packed(text)
@@ -145,11 +149,37 @@ def _pieces(collector: Collector, found: Split, file: int, path: str) -> bool:
                 patients.append((full_url, facts[0].get("id")))
     except BAD_JSON:
         return False
-    out.note(collector)
+    collector.pass_over(passed, seen)
     patient = _patient(patients)
     for index, reader, text, full_url, facts in decoded:
         collector.place(reader, *facts, text, file, 0, index, full_url, patient=patient)
     return True
+
+
+def _selected(found: Split, name: bytes, reader: TypeReader, needles: Needles) -> tuple[list[int], list[bytes]]:
+    """Of the entries of a type, the numbers of those that may matter, and the ids of the others."""
+    mattering = needles.among(found.text, found.starts)
+    some: list[int] = []
+    ids: list[bytes] = []
+    text, starts = found.text, found.starts
+    beginning = name + THEN_ID
+    width = len(beginning)
+    for index, one in enumerate(found.names):
+        if one != name:
+            continue
+        if index not in mattering:
+            at = starts[index]
+            identifier: bytes | None = None
+            if text.startswith(beginning, at):
+                at += width
+                identifier = text[at : text.find(b'"', at)]
+            if not identifier or b"\\" in identifier:
+                identifier = reader.identifier(TYPE + found.piece(index))
+            if identifier is not None:
+                ids.append(identifier)
+                continue
+        some.append(index)
+    return some, ids
 
 
 def _entries(collector: Collector, entries: list[_Entry], escapes: bool, file: int, path: str) -> bool:
@@ -165,12 +195,12 @@ def _entries(collector: Collector, entries: list[_Entry], escapes: bool, file: i
             return False
         reader = collector.named(match[1])
         if reader.unread:
-            out.passed.append(reader.kind)
+            out.passed[reader.kind] += 1
         elif reader.container:
             return False
         else:
             out.take(index, reader, text[match.start(1) :], text[: match.start(1)], escapes)
-    out.note(collector)
+    collector.pass_over(out.passed, out.seen.items())
     patients: list[tuple[str | None, Any]] = []
     for index, reader in out.kept:
         if reader.kind == "Patient":

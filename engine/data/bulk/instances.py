@@ -7,12 +7,11 @@ Any other study keeps its instances.
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any
 
 import msgspec
 
-from engine.data.dicomweb.uids import all_plain
+from engine.data.dicomweb.uids import arrays_of
 
 UIDS = "#uids"
 """Where a series that was read has the JSON text of its instances' UIDs: a name that no element has. Its own UID is plain then."""
@@ -38,10 +37,11 @@ def gather(study: dict[str, Any]) -> None:
     first = own[0]
     if first.__class__ is str and first.startswith(_OID) or written[0] and str(written[0][0]).startswith(_OID):
         bare = _without_oid(own), [_without_oid(texts) for texts in written]
-    if all_plain(list(chain(bare[0], *bare[1]))):
-        for one, uid, texts in zip(series, *bare, strict=True):
+    arrays = arrays_of(*bare)
+    if arrays is not None:
+        for one, uid, array in zip(series, bare[0], arrays, strict=True):
             one["uid"] = uid
-            one[UIDS] = msgspec.Raw(('["' + '","'.join(texts) + '"]').encode() if texts else b"[]")
+            one[UIDS] = msgspec.Raw(array.encode())
     else:
         for one, texts in zip(series, written, strict=True):
             one["instance"] = [{"uid": uid} for uid in texts]

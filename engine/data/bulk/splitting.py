@@ -44,27 +44,36 @@ _text = msgspec.json.Decoder(str).decode
 
 
 class Split:
-    """The entries of a bundle: `texts` begin with the name of a resource's type and end somewhere behind the resource."""
+    """The entries of a bundle. `starts` are the places in its text where the names of the resources' types begin, `names` these names."""
 
-    __slots__ = ("_begin", "_first", "_last", "texts")
+    __slots__ = ("_begin", "_first", "_last", "_width", "names", "starts", "text")
 
-    def __init__(self, texts: list[bytes], begin: bytes, first: bytes, last: bytes) -> None:
-        self.texts = texts
-        self._begin = begin
-        self._first = first
+    def __init__(self, text: bytes, starts: list[int], names: list[bytes], found: re.Match[bytes], last: bytes) -> None:
+        self.starts = starts
+        self.names = names
+        self.text = text
+        self._begin: bytes = found["begin"]
+        self._width = len(found["type"])
+        self._first: bytes = found["url"]
         self._last = last
+
+    def piece(self, index: int) -> bytes:
+        """An entry from the name of its type on, and what follows up to where the next one says that it has a resource."""
+        if index == len(self.starts) - 1:
+            return self.text[self.starts[index] :]
+        return self.text[self.starts[index] : self.starts[index + 1] - self._width]
 
     def full_url(self, index: int) -> str:
         """The fullUrl of an entry. Raises BAD_JSON."""
         if index == 0:
             return self._first.decode()
-        text = self.texts[index - 1]
-        url = text[text.rfind(self._begin) + len(self._begin) :]
+        end = self.starts[index] - self._width
+        url = self.text[self.text.rfind(self._begin, 0, end) + len(self._begin) : end]
         return _text(b'"%b"' % url) if b"\\" in url or b'"' in url else url.decode()
 
     def resource(self, index: int) -> bytes:
         """The text of an entry's resource; where other members follow it in the entry, it is no JSON, and `exactly` tells."""
-        if index == len(self.texts) - 1:
+        if index == len(self.starts) - 1:
             return self._last
         return TYPE + self._entry(index)[:-1]
 
@@ -74,7 +83,7 @@ class Split:
 
     def _entry(self, index: int) -> bytes:
         """An entry from the name of its type on: what stands before the comma before the next entry."""
-        text = self.texts[index]
+        text = self.piece(index)
         return text[: text.rfind(self._begin)].rstrip()[:-1].rstrip()
 
 
@@ -83,20 +92,25 @@ def split(text: bytes) -> Split | None:
     found = _FIRST.search(text, 0, _HEAD)
     if found is None:
         return None
-    begin, before = found["begin"], found["type"]
-    texts = text.split(before)
-    first = texts.pop(0)
-    count = len(texts)
-    if len(first) != found.start("type") or sz.count(text, begin) != count or sz.count(text, _RESOURCE) != count:
-        return None
-    if sz.contains(text, _RESPONSE):
+    before = found["type"]
+    starts: list[int] = []
+    names: list[bytes] = []
+    find, width, at = text.find, len(before), found.start("type")
+    while at >= 0:
+        at += width
+        starts.append(at)
+        end = find(b'"', at)
+        names.append(text[at:end])
+        at = sz.find(text, before, at)
+    count = len(starts)
+    if sz.count(text, found["begin"]) != count or sz.count(text, _RESOURCE) != count or sz.contains(text, _RESPONSE):
         return None
     try:
         # the list of entries is that of the bundle itself, and it is closed
         head: Any = _head(text[: found.start()] + b'"entry":[]}')
-        rest = _rest(b'{"entry":[{"resource":%b%b' % (TYPE, texts[-1]))
+        rest = _rest(b'{"entry":[{"resource":%b%b' % (TYPE, text[starts[-1] :]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if head.resourceType != "Bundle" or len(rest.entry) != 1:
         return None
-    return Split(texts, begin, found["url"], bytes(rest.entry[0].resource))
+    return Split(text, starts, names, found, bytes(rest.entry[0].resource))
