@@ -32,6 +32,7 @@ EXHAUSTIVE = 6
 WORLDS = 64
 _NO_DOUBTS: dict[int, Doubt] = {}
 _NOWHERE: frozenset[int] = frozenset()
+_NEVER: dict[int, int] = {}
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ class Evaluator:
         satisfied = _satisfied(results)
         value = combine(self.rules.combination, self.rules.threshold, satisfied)
         verdict = "included" if value is True else "excluded" if value is False else "undetermined"
-        images = [link for _, outcome in results for link in outcome.images]
+        images = [link for _, outcome in results if outcome.images for link in outcome.images]
         environment.release()
         return Verdict(
             patient=compartment.reference,
@@ -137,8 +138,8 @@ class Evaluator:
         try:
             value = truth(code, code.run(environment, environment.compartment.patient))
             outcome = Outcome(value)
-            doubts = dict(trace.doubts)
-            if doubts:
+            if trace.doubts:
+                doubts = dict(trace.doubts)
                 self.worlds(code, environment, doubts, outcome)
                 if isinstance(code, CqlCode) and outcome.value is None and value is not None:
                     outcome.plain = value
@@ -274,30 +275,28 @@ class Evaluator:
         if trace.doubts:
             doubtful = {id(d.row): d for d in trace.doubts.values()}
             rows = {**rows, **{id(d.row): d.row for d in trace.doubts.values() if _is_resource(d.row)}}
-        seen_as, evidence = environment.shown, outcome.evidence
+        seen_as, evidence, all_failed = environment.shown, outcome.evidence, trace.failed
         for key, row in rows.items():
             failed = None
-            sites = trace.failed.get(key)
-            passed = trace.passed.get(key, _NOWHERE)
-            if sites is not None:
-                for site, clause in sites.items():
+            if key in all_failed or doubtful:
+                passed = trace.passed.get(key, _NOWHERE)
+                for site, clause in all_failed.get(key, _NEVER).items():
                     if site not in passed:
                         failed = code.clause(site, clause)
                         break
-            if failed is None and key in doubtful and not passed:
-                doubt = doubtful[key]
-                failed = f"unknown: {code.clause(doubt.site, doubt.clause)}"
+                if failed is None and key in doubtful and not passed:
+                    doubt = doubtful[key]
+                    failed = f"unknown: {code.clause(doubt.site, doubt.clause)}"
             seen = seen_as.get(key)
             if seen is None:
-                origin = environment.origin(row)
+                origin = compartment.origins.get(key) or environment.origin(row)
                 seen = seen_as[key] = evidence_of(row, "met", None, origin.file if origin is not None else None)
-            role: Literal["met", "examined"] = "met"
             if failed is not None:
-                role = "examined"
-                seen = changed(seen, role=role, failed=failed)
+                seen = changed(seen, role="examined", failed=failed)
             evidence.append(seen)
             if row.get("resourceType") == "ImagingStudy":
-                kept = _matching_series(row, trace) if failed is None else None
+                kept = _matching_series(row, trace) if failed is None and trace.series else None
+                role: Literal["met", "examined"] = "met" if failed is None else "examined"
                 outcome.images.append(self.images(row, rule.id, role, failed, kept, environment))
         if not rows and compartment.patient is not None:
             found = patient_evidence(code.reads(), compartment.patient)

@@ -80,11 +80,11 @@ def imaging_link(
     series = _merge_series([_series(item, linked, bases, address, resolve, warnings) for item in kept])
     urls = [f"{base}/studies/{uid}" for base in bases] if uid is not None and offered else []
     modalities = [code for code in map(_code, _list(study.get("modality"))) if code]
-    for one in series:
-        if one.uid == uid and uid is not None:
-            warnings.append("a series has the UID of the study")
-        if one.modality and one.modality not in modalities:
-            modalities.append(one.modality)
+    if uid is not None and uid in [one.uid for one in series]:
+        warnings.append("a series has the UID of the study")
+    for found in {one.modality: None for one in series}:
+        if found and found not in modalities:
+            modalities.append(found)
     return ImagingLink(
         criterion=criterion,
         role=role,
@@ -100,7 +100,7 @@ def imaging_link(
         url=urls[0] if urls else None,
         urls=urls,
         failed=failed,
-        warnings=list(dict.fromkeys(warnings)),
+        warnings=list(dict.fromkeys(warnings)) if warnings else warnings,
     )
 
 
@@ -282,6 +282,8 @@ def _count(value: Any) -> int | None:
 
 def merge_links(links: list[ImagingLink]) -> list[ImagingLink]:
     """One link a study and criterion: the same study held by two archives, or met and examined, becomes one."""
+    if len(links) == 1:
+        return links
     out: dict[tuple[str, str], ImagingLink] = {}
     for link in links:
         key = (link.criterion, link.study or link.resource)
