@@ -61,8 +61,10 @@ def entries_of(text: bytes) -> list[tuple[str, Any]] | None:
     if found is None:
         return None
     out = []
-    for index, name in enumerate(found.names):
-        resource = json.loads(found.exactly(index) if index < len(found.names) - 1 else found.resource(index))
+    names = dict(sorted((index, name) for name, numbers in found.kinds.items() for index in numbers))
+    assert list(names) == list(range(len(found.starts)))
+    for index, name in names.items():
+        resource = json.loads(found.exactly(index) if index < len(names) - 1 else found.resource(index))
         assert name.decode() == resource["resourceType"] or b"\\" in name
         assert found.piece(index).startswith(text_of(resource["resourceType"])[1:])
         out.append((found.full_url(index), resource))

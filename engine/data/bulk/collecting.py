@@ -230,7 +230,9 @@ class Collector:
 
     def pass_over(self, numbers: Mapping[str, int], seen: Iterable[tuple[str, Iterable[bytes]]]) -> None:
         """Note how many resources of some types were passed over, and the ids of those that were looked at."""
-        self.collected.passed.update(numbers)
+        passed = self.collected.passed
+        for kind, number in numbers.items():
+            passed[kind] += number
         for kind, identifiers in seen:
             self.seen_ids(kind).extend(map(number_of, identifiers))
 

@@ -111,23 +111,22 @@ class _Sorted:
 def _pieces(collector: Collector, found: Split, file: int, path: str) -> bool:
     """Give a collector the entries of a bundle that was split; False, having done nothing, where one has to be looked at closely."""
     kept: list[tuple[int, TypeReader]] = []
-    passed: Counter[str] = Counter()
+    passed: dict[str, int] = {}
     seen: list[tuple[str, list[bytes]]] = []
-    names = found.names
-    for name, number in Counter(names).items():
+    for name, numbers in found.kinds.items():
         reader = collector.known(name)
         if reader is None:
             if _NAME.fullmatch(name) is None:
                 return False
             reader = collector.named(name)
         if reader.unread:
-            passed[reader.kind] = number
+            passed[reader.kind] = len(numbers)
         elif reader.container:
             return False
         elif reader.needles is None:
-            kept.extend([(index, reader) for index, one in enumerate(names) if one == name])
+            kept.extend([(index, reader) for index in numbers])
         else:
-            some, others = _selected(found, name, reader, reader.needles)
+            some, others = _selected(found, name, numbers, reader, reader.needles)
             kept.extend([(index, reader) for index in some])
             if others:
                 passed[reader.kind] = len(others)
@@ -156,17 +155,17 @@ def _pieces(collector: Collector, found: Split, file: int, path: str) -> bool:
     return True
 
 
-def _selected(found: Split, name: bytes, reader: TypeReader, needles: Needles) -> tuple[list[int], list[bytes]]:
+def _selected(
+    found: Split, name: bytes, numbers: list[int], reader: TypeReader, needles: Needles
+) -> tuple[list[int], list[bytes]]:
     """Of the entries of a type, the numbers of those that may matter, and the ids of the others."""
-    mattering = needles.among(found.text, found.starts)
+    text, starts = found.text, found.starts
+    mattering = needles.among(text, starts)
     some: list[int] = []
     ids: list[bytes] = []
-    text, starts = found.text, found.starts
     beginning = name + THEN_ID
     width = len(beginning)
-    for index, one in enumerate(found.names):
-        if one != name:
-            continue
+    for index in numbers:
         if index not in mattering:
             at = starts[index]
             identifier: bytes | None = None

@@ -44,13 +44,15 @@ _text = msgspec.json.Decoder(str).decode
 
 
 class Split:
-    """The entries of a bundle. `starts` are the places in its text where the names of the resources' types begin, `names` these names."""
+    """The entries of a bundle. `starts` are the places in its text where the names of their types begin; `kinds` are the numbers of the entries of each."""
 
-    __slots__ = ("_begin", "_first", "_last", "_width", "names", "starts", "text")
+    __slots__ = ("_begin", "_first", "_last", "_width", "kinds", "starts", "text")
 
-    def __init__(self, text: bytes, starts: list[int], names: list[bytes], found: re.Match[bytes], last: bytes) -> None:
+    def __init__(
+        self, text: bytes, starts: list[int], kinds: dict[bytes, list[int]], found: re.Match[bytes], last: bytes
+    ) -> None:
         self.starts = starts
-        self.names = names
+        self.kinds = kinds
         self.text = text
         self._begin: bytes = found["begin"]
         self._width = len(found["type"])
@@ -94,13 +96,17 @@ def split(text: bytes) -> Split | None:
         return None
     before = found["type"]
     starts: list[int] = []
-    names: list[bytes] = []
+    kinds: dict[bytes, list[int]] = {}
     find, width, at = text.find, len(before), found.start("type")
     while at >= 0:
         at += width
+        name = text[at : find(b'"', at)]
+        same = kinds.get(name)
+        if same is None:
+            kinds[name] = [len(starts)]
+        else:
+            same.append(len(starts))
         starts.append(at)
-        end = find(b'"', at)
-        names.append(text[at:end])
         at = sz.find(text, before, at)
     count = len(starts)
     if sz.count(text, found["begin"]) != count or sz.count(text, _RESOURCE) != count or sz.contains(text, _RESPONSE):
@@ -113,4 +119,4 @@ def split(text: bytes) -> Split | None:
         return None
     if head.resourceType != "Bundle" or len(rest.entry) != 1:
         return None
-    return Split(text, starts, names, found, bytes(rest.entry[0].resource))
+    return Split(text, starts, kinds, found, bytes(rest.entry[0].resource))
