@@ -6,7 +6,7 @@ there are none.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec import structs
 
 from engine.algebra.diagnostic import DiagnosticError, Source, Span
 from engine.algebra.quantity import CALENDAR_WORDS
@@ -215,7 +215,7 @@ class _Parser(Cursor):
             opened = self.advance()
             tree = self.expression(0)
             closed = self.expect(")", opened)
-            return replace(tree, span=opened.span.to(closed.span))
+            return structs.replace(tree, span=opened.span.to(closed.span))
         if token.text == "{":
             opened = self.advance()
             closed = self.expect("}", opened)

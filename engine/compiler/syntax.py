@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from engine.algebra.diagnostic import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(msgspec.Struct, frozen=True):
     """Base of all nodes: where it stands in the source."""
 
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Literal(Expression):
+class Literal(Expression, frozen=True):
     """A constant. `kind` is a System type name (`Boolean`, `Integer`, `Long`, `Decimal`, `String`, `Date`, `DateTime`, `Time`)."""
 
     kind: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class QuantityLiteral(Expression):
+class QuantityLiteral(Expression, frozen=True):
     """A number with a UCUM unit in quotes, or with a calendar unit word (`calendar`)."""
 
     number: str
@@ -31,27 +28,23 @@ class QuantityLiteral(Expression):
     calendar: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Empty(Expression):
+class Empty(Expression, frozen=True):
     """The empty collection `{}`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Special(Expression):
+class Special(Expression, frozen=True):
     """`$this`, `$index` or `$total`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Variable(Expression):
+class Variable(Expression, frozen=True):
     """`%name`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Member(Expression):
+class Member(Expression, frozen=True):
     """`source.name`, or a bare `name` where there is no source."""
 
     source: Expression | None
@@ -59,8 +52,7 @@ class Member(Expression):
     name_span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Expression):
+class Call(Expression, frozen=True):
     """`source.name(arguments)`, or `name(arguments)` on the context."""
 
     source: Expression | None
@@ -69,32 +61,28 @@ class Call(Expression):
     name_span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class SortKey(Expression):
+class SortKey(Expression, frozen=True):
     """`key asc` or `key desc`, an argument of sort()."""
 
     key: Expression
     direction: str
 
 
-@dataclass(frozen=True, slots=True)
-class Index(Expression):
+class Index(Expression, frozen=True):
     """`source[index]`."""
 
     source: Expression
     index: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Unary(Expression):
+class Unary(Expression, frozen=True):
     """`+x` or `-x`."""
 
     operator: str
     operand: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Binary(Expression):
+class Binary(Expression, frozen=True):
     """`left operator right`."""
 
     operator: str
@@ -102,8 +90,7 @@ class Binary(Expression):
     right: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class TypeTest(Expression):
+class TypeTest(Expression, frozen=True):
     """`operand is Type` or `operand as Type`."""
 
     operator: str

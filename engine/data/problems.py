@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Problem(BaseModel):
     """One problem of the data. The run goes on; nothing is dropped without one of these."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     file: str | None = Field(None, description="file that the problem is in")
     line: int | None = Field(None, description="one-based line (NDJSON)")

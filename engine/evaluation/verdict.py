@@ -46,7 +46,7 @@ class Reason(StrEnum):
 class Record(BaseModel):
     """Base of the outputs: frozen, nothing unknown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, use_enum_values=True)
 
 
 class Evidence(Record):

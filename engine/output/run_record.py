@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Record(BaseModel):
     """Base: frozen, nothing unknown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class InputFile(Record):

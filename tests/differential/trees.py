@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import msgspec
+
 from engine.algebra.diagnostic import Source
 from engine.compiler import syntax as s
 from engine.compiler.cql import syntax as c
@@ -135,3 +137,6 @@ def _nodes(value: Any) -> Iterator[Any]:
         elif is_dataclass(item) and not isinstance(item, type):
             yield item
             stack.extend(getattr(item, field.name) for field in fields(item))
+        elif isinstance(item, msgspec.Struct):
+            yield item
+            stack.extend(getattr(item, name) for name in item.__struct_fields__)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from engine.algebra.diagnostic import Span
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql import types as t
@@ -176,7 +178,7 @@ class QueryTranslator(NameTranslator):
             raise self.fail("retrieve", f"{kind} cannot be retrieved: it is no type of a data model", tree.type.span)
         if tree.context is not None:
             context = self.retrieve_context(tree.context, scope)
-            node = self.retrieve(replace(tree, context=None), scope)
+            node = self.retrieve(structs.replace(tree, context=None), scope)
             return replace(node, operands=(*node.operands, context), attrs={**node.attrs, "related": True})
         self.needs = self.context
         namespace, _, name = kind.name.partition(".")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from engine.algebra.diagnostic import Span
 from engine.compiler.syntax import Expression
@@ -10,36 +10,31 @@ from engine.compiler.syntax import Expression
 # -- types
 
 
-@dataclass(frozen=True, slots=True)
-class NamedType(Expression):
+class NamedType(Expression, frozen=True):
     """`Integer`, `System.Integer`, `FHIR.Patient`."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf(Expression):
+class ListOf(Expression, frozen=True):
     """`List<T>`."""
 
     element: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class IntervalOf(Expression):
+class IntervalOf(Expression, frozen=True):
     """`Interval<T>`."""
 
     point: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class TupleOf(Expression):
+class TupleOf(Expression, frozen=True):
     """`Tuple { name T, ... }`."""
 
     elements: tuple[tuple[str, Expression], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ChoiceOf(Expression):
+class ChoiceOf(Expression, frozen=True):
     """`Choice<A, B>`."""
 
     choices: tuple[Expression, ...]
@@ -48,36 +43,31 @@ class ChoiceOf(Expression):
 # -- expressions
 
 
-@dataclass(frozen=True, slots=True)
-class Null(Expression):
+class Null(Expression, frozen=True):
     """`null`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parenthesized(Expression):
+class Parenthesized(Expression, frozen=True):
     """`( expression )`."""
 
     inner: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class RatioLiteral(Expression):
+class RatioLiteral(Expression, frozen=True):
     """`1 'mg':2 'mL'`."""
 
     numerator: Expression
     denominator: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix(Expression):
+class Prefix(Expression, frozen=True):
     """A word before one operand: `not`, `exists`, `start of`, `year from`, `distinct`, ..."""
 
     operator: str
     operand: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class IsTest(Expression):
+class IsTest(Expression, frozen=True):
     """`operand is [not] null|true|false`."""
 
     operand: Expression
@@ -85,8 +75,7 @@ class IsTest(Expression):
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Between(Expression):
+class Between(Expression, frozen=True):
     """`operand [properly] between low and high`."""
 
     operand: Expression
@@ -95,8 +84,7 @@ class Between(Expression):
     proper: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Elapsed(Expression):
+class Elapsed(Expression, frozen=True):
     """`[duration in] years between a and b`, `difference in years between a and b`; of an interval where `high` is missing."""
 
     kind: str
@@ -105,8 +93,7 @@ class Elapsed(Expression):
     high: Expression | None
 
 
-@dataclass(frozen=True, slots=True)
-class Cast(Expression):
+class Cast(Expression, frozen=True):
     """`operand is T`, `operand as T` (`is`, `as`) or `cast operand as T` (`cast`)."""
 
     operator: str
@@ -114,8 +101,7 @@ class Cast(Expression):
     type: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Convert(Expression):
+class Convert(Expression, frozen=True):
     """`convert operand to T` or to a unit."""
 
     operand: Expression
@@ -123,16 +109,14 @@ class Convert(Expression):
     unit: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Extent(Expression):
+class Extent(Expression, frozen=True):
     """`minimum T`, `maximum T`."""
 
     operator: str
     type: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Phrase:
+class Phrase(msgspec.Struct, frozen=True):
     """A timing phrase between two operands: its relation, and what it says of either side (CQL grammar: intervalOperatorPhrase).
 
     `relation`: same, before, after, includes, included in, within, meets, overlaps, starts, ends. `left` and `right` are `start`, `end` or
@@ -151,8 +135,7 @@ class Phrase:
     bound: str | None = None  # `or less`, `or more`, `less than`, `more than`
 
 
-@dataclass(frozen=True, slots=True)
-class Timing(Expression):
+class Timing(Expression, frozen=True):
     """`left phrase right`."""
 
     phrase: Phrase
@@ -160,8 +143,7 @@ class Timing(Expression):
     right: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Membership(Expression):
+class Membership(Expression, frozen=True):
     """`left in [precision of] right`, `left contains [precision of] right`."""
 
     operator: str
@@ -170,8 +152,7 @@ class Membership(Expression):
     right: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class If(Expression):
+class If(Expression, frozen=True):
     """`if condition then a else b`."""
 
     condition: Expression
@@ -179,8 +160,7 @@ class If(Expression):
     otherwise: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Case(Expression):
+class Case(Expression, frozen=True):
     """`case [comparand] when a then b ... else c end`."""
 
     comparand: Expression | None
@@ -188,8 +168,7 @@ class Case(Expression):
     otherwise: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class IntervalSelector(Expression):
+class IntervalSelector(Expression, frozen=True):
     """`Interval[low, high)`."""
 
     low: Expression
@@ -198,24 +177,21 @@ class IntervalSelector(Expression):
     high_closed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Instance(Expression):
+class Instance(Expression, frozen=True):
     """`Type { name: value, ... }`; a tuple where `type` is missing."""
 
     type: Expression | None
     elements: tuple[tuple[str, Expression, Span], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ListSelector(Expression):
+class ListSelector(Expression, frozen=True):
     """`{ a, b }`, `List<T> { a, b }`."""
 
     type: Expression | None
     elements: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CodeSelector(Expression):
+class CodeSelector(Expression, frozen=True):
     """`Code 'x' from "System" display 'y'`."""
 
     code: str
@@ -224,16 +200,14 @@ class CodeSelector(Expression):
     system_span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class ConceptSelector(Expression):
+class ConceptSelector(Expression, frozen=True):
     """`Concept { Code ..., Code ... } display 'y'`."""
 
     codes: tuple[CodeSelector, ...]
     display: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SetAggregate(Expression):
+class SetAggregate(Expression, frozen=True):
     """`expand operand per x`, `collapse operand per x`; `per` is a precision word or an expression."""
 
     operator: str
@@ -241,8 +215,7 @@ class SetAggregate(Expression):
     per: Expression | str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Operation(Expression):
+class Operation(Expression, frozen=True):
     """An operator by its ELM name, as ELM JSON gives it."""
 
     name: str
@@ -250,8 +223,7 @@ class Operation(Expression):
     precision: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Retrieve(Expression):
+class Retrieve(Expression, frozen=True):
     """`[context -> Type: path in terminology]`; `template` is the profile that ELM names beside the type."""
 
     context: Expression | None
@@ -263,8 +235,7 @@ class Retrieve(Expression):
     template: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Aliased(Expression):
+class Aliased(Expression, frozen=True):
     """`source Alias`."""
 
     source: Expression
@@ -272,8 +243,7 @@ class Aliased(Expression):
     alias_span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Let(Expression):
+class Let(Expression, frozen=True):
     """`name: value` of a let clause."""
 
     name: str
@@ -281,8 +251,7 @@ class Let(Expression):
     name_span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Relation(Expression):
+class Relation(Expression, frozen=True):
     """`with source Alias such that condition`, `without ...`."""
 
     kind: str
@@ -290,16 +259,14 @@ class Relation(Expression):
     condition: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Returned(Expression):
+class Returned(Expression, frozen=True):
     """`return [all|distinct] value`."""
 
     value: Expression
     distinct: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregated(Expression):
+class Aggregated(Expression, frozen=True):
     """`aggregate [all|distinct] name [starting x]: value`."""
 
     name: str
@@ -309,16 +276,14 @@ class Aggregated(Expression):
     name_span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class SortItem(Expression):
+class SortItem(Expression, frozen=True):
     """`by key [asc|desc]`; no key for `sort asc`."""
 
     key: Expression | None
     direction: str
 
 
-@dataclass(frozen=True, slots=True)
-class Query(Expression):
+class Query(Expression, frozen=True):
     """A query and its clauses in the order of evaluation."""
 
     sources: tuple[Aliased, ...]
@@ -333,8 +298,7 @@ class Query(Expression):
 # -- definitions
 
 
-@dataclass(frozen=True, slots=True)
-class Using(Expression):
+class Using(Expression, frozen=True):
     """`using Model version 'x' called Y`."""
 
     name: str
@@ -342,8 +306,7 @@ class Using(Expression):
     alias: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Include(Expression):
+class Include(Expression, frozen=True):
     """`include Library version 'x' called Y`."""
 
     name: str
@@ -351,8 +314,7 @@ class Include(Expression):
     alias: str
 
 
-@dataclass(frozen=True, slots=True)
-class Definition(Expression):
+class Definition(Expression, frozen=True):
     """What all named definitions share."""
 
     name: str
@@ -360,24 +322,21 @@ class Definition(Expression):
     private: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter(Definition):
+class Parameter(Definition, frozen=True):
     """`parameter name T default x`."""
 
     type: Expression | None
     default: Expression | None
 
 
-@dataclass(frozen=True, slots=True)
-class CodeSystemDefinition(Definition):
+class CodeSystemDefinition(Definition, frozen=True):
     """`codesystem name: 'url' version 'x'`."""
 
     id: str
     version: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ValueSetDefinition(Definition):
+class ValueSetDefinition(Definition, frozen=True):
     """`valueset name: 'url' version 'x' codesystems { ... }`."""
 
     id: str
@@ -385,8 +344,7 @@ class ValueSetDefinition(Definition):
     codesystems: tuple[tuple[tuple[str, ...], Span], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CodeDefinition(Definition):
+class CodeDefinition(Definition, frozen=True):
     """`code name: 'x' from System display 'y'`."""
 
     code: str
@@ -395,24 +353,21 @@ class CodeDefinition(Definition):
     display: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ConceptDefinition(Definition):
+class ConceptDefinition(Definition, frozen=True):
     """`concept name: { code, ... } display 'y'`."""
 
     codes: tuple[tuple[tuple[str, ...], Span], ...]
     display: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Define(Definition):
+class Define(Definition, frozen=True):
     """`define name: expression`, in the context that was last named (None: unfiltered)."""
 
     context: str | None
     expression: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
+class Operand(msgspec.Struct, frozen=True):
     """One parameter of a function."""
 
     name: str
@@ -420,8 +375,7 @@ class Operand:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Function(Definition):
+class Function(Definition, frozen=True):
     """`define [fluent] function name(operands) [returns T]: body`; no body where it is external."""
 
     context: str | None
@@ -431,8 +385,7 @@ class Function(Definition):
     body: Expression | None
 
 
-@dataclass(frozen=True, slots=True)
-class Library:
+class Library(msgspec.Struct, frozen=True):
     """A whole library. Statements keep the author's order."""
 
     name: str | None
