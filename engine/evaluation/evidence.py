@@ -40,15 +40,18 @@ class _Shown(NamedTuple):
     dates: tuple[str, ...]
     code: str | None
     values: tuple[str, ...]
+    valued: bool
 
 
 @lru_cache(maxsize=4096)
 def _shown(names: tuple[str, ...]) -> _Shown:
     """The same for the names of the elements, in the order of the data: few combinations occur."""
+    values = tuple(name for name in names if name.startswith("value") and name != "valueQuantity")
     return _Shown(
         tuple(name for name in _DATES if name in names),
         next((name for name in _CODES if name in names), None),
-        tuple(name for name in names if name.startswith("value") and name != "valueQuantity"),
+        values,
+        bool(values) or "valueQuantity" in names or "outcome" in names,
     )
 
 
@@ -120,7 +123,7 @@ def evidence_of(
     value: str | None = None
     unit: str | None = None
     note: str | None = None
-    if resource.get("resourceType") != "ImagingStudy":
+    if shown.valued and resource.get("resourceType") != "ImagingStudy":
         value, unit = _value(resource, shown.values)
         quantity = resource.get("valueQuantity")
         if quantity.__class__ is dict:

@@ -22,6 +22,7 @@ Resolve = Callable[[str], "Resource | None"]
 
 DICOM_UID = "urn:dicom:uid"
 URI_SYSTEM = "urn:ietf:rfc:3986"
+OID = "urn:oid:"
 WADO_RS = "dicom-wado-rs"
 NOT_LINKED = ("cancelled", "entered-in-error")
 # by `id()` of the resource, which stays that of the resource because it is held as well
@@ -37,7 +38,7 @@ def normalise_uid(text: Any) -> tuple[str | None, str | None]:
     """A UID without `urn:oid:` and DICOM padding, and a remark where it was repaired or is no UID."""
     if not isinstance(text, str) or not text:
         return None, None
-    bare = text.removeprefix("urn:oid:")
+    bare = text.removeprefix(OID)
     if valid_uid(bare):
         return bare, None
     stripped = bare.rstrip("\x00 ")
@@ -77,7 +78,7 @@ def imaging_link(
     kept = [item for item in _list(study.get("series")) if series_kept is None or id(item) in series_kept]
     linked = uid if offered else None
     address = _series_address(bases, linked)
-    series = _merge_series([_series(item, linked, bases, address, resolve, warnings) for item in kept])
+    series = _all_series(kept, linked, bases, address, resolve, warnings)
     urls = [f"{base}/studies/{uid}" for base in bases] if uid is not None and offered else []
     modalities = [code for code in map(_code, _list(study.get("modality"))) if code]
     if uid is not None and uid in [one.uid for one in series]:
@@ -106,6 +107,9 @@ def imaging_link(
 
 def study_uid(study: Resource) -> tuple[str | None, str | None]:
     """Study Instance UID of an ImagingStudy, and a remark where there is none or it was written unusually."""
+    usual = _usual_uid(study)
+    if usual is not None:
+        return usual, None
     uid, remark = normalise_uid(study.get("uid"))
     if uid is not None:
         return uid, remark
@@ -116,7 +120,7 @@ def study_uid(study: Resource) -> tuple[str | None, str | None]:
             system, value = identifier.get("system"), identifier.get("value")
             if system != wanted or not isinstance(value, str):
                 continue
-            if system == URI_SYSTEM and not value.startswith("urn:oid:"):
+            if system == URI_SYSTEM and not value.startswith(OID):
                 continue
             found, remark = normalise_uid(value)
             if found is not None and (system is not None or "." in found):
@@ -128,6 +132,20 @@ def study_uid(study: Resource) -> tuple[str | None, str | None]:
         if isinstance(value, str) and not any(value[:80] in text for text in refused):
             refused.append(f"{value[:80]!r} ({identifier.get('system') or 'no system'}) is not a DICOM UID")
     return None, "no Study Instance UID" + (": " + "; ".join(refused) if refused else "")
+
+
+def _usual_uid(study: Resource) -> str | None:
+    """The UID where the first identifier of the DICOM system has a valid one and none stands elsewhere."""
+    identifiers = study.get("identifier")
+    if "uid" in study or identifiers.__class__ is not list:
+        return None
+    for identifier in identifiers:
+        if identifier.__class__ is dict and identifier.get("system") == DICOM_UID:
+            value = identifier.get("value")
+            if value.__class__ is str and value.startswith(OID) and valid_uid(value[len(OID) :]):
+                return value[len(OID) :]
+            return None
+    return None
 
 
 def accession_of(study: Resource) -> str | None:
@@ -143,6 +161,35 @@ def accession_of(study: Resource) -> str | None:
 def _series_address(bases: list[str], study: str | None) -> str | None:
     """What the addresses of the series of a study begin with, None where it is not linked."""
     return f"{bases[0]}/studies/{study}/series/" if bases and study is not None else None
+
+
+def _all_series(
+    items: list[Resource],
+    study: str | None,
+    bases: list[str],
+    address: str | None,
+    resolve: Resolve,
+    warnings: list[str],
+) -> list[Series]:
+    """The series of a study; those of the reader of large exports in a short way."""
+    out: list[Series] = []
+    for item in items:
+        plain = item.get(UIDS)
+        if plain.__class__ is not msgspec.Raw or "endpoint" in item or "bodySite" in item:
+            return _merge_series([_series(one, study, bases, address, resolve, warnings) for one in items])
+        uid: str = item["uid"]
+        modality = item.get("modality")
+        out.append(
+            Series(
+                uid=uid,
+                modality=_code(modality) if modality is not None else None,
+                description=item.get("description"),
+                instances=plain,
+                url=address + uid if address is not None else None,
+            )
+        )
+    # their UIDs differ, or they would not be plain
+    return out
 
 
 def _series(

@@ -79,7 +79,7 @@ class Grouping:
         head = records[0]
         local, file, offset = head.local, head.file, head.offset
         names: set[tuple[str, str | None]] = set()
-        roots: set[str | None] = set()
+        root: str | bool | None = False
         patient: Record | None = None
         for record in records:
             kind, full_url = record.kind, record.full_url
@@ -89,13 +89,17 @@ class Grouping:
             elif not record.plain:
                 return None
             else:
-                roots.add(full_url and full_url[: -len(kind) - len(record.id or "") - 1])
+                own = full_url and full_url[: -len(kind) - len(record.id or "") - 1]
+                if own != root:
+                    if root is not False:
+                        return None
+                    root = own
             names.add((kind, record.id or full_url))
             if kind == "Patient":
                 if patient is not None:
                     return None
                 patient = record
-        if patient is None or len(names) != len(records) or len(roots) > 1:
+        if patient is None or len(names) != len(records):
             return None
         if self.deleted and any(f"{record.kind}/{record.id}" in self.deleted for record in records):
             return None
@@ -219,7 +223,8 @@ class _Finder:
 
     def _mine(self, reference: str) -> bool:
         kind, _, identifier = reference.partition("/")
-        return any(resource.get("id") == identifier for resource in self.resources.get(kind, ()))
+        same = self.resources.get(kind)
+        return same is not None and any(resource.get("id") == identifier for resource in same)
 
 
 def _logical(key: str) -> str:
