@@ -16,9 +16,11 @@ class AtomicFile:
 
     def __init__(self, path: Path, mode: str = "w") -> None:
         self.path = path
+        self.part: Path
+        """What is written until then."""
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        self._part = Path(name)
+        self.part = Path(name)
         binary = "b" in mode
         self.stream: IO[str] | IO[bytes] = os.fdopen(
             handle, mode, BUFFER, encoding=None if binary else "utf-8", newline=None if binary else ""
@@ -29,13 +31,13 @@ class AtomicFile:
         self.stream.flush()
         os.fsync(self.stream.fileno())
         self.stream.close()
-        self._part.chmod(0o644)
-        os.replace(self._part, self.path)
+        self.part.chmod(0o644)
+        os.replace(self.part, self.path)
 
     def discard(self) -> None:
         """Leave nothing."""
         self.stream.close()
-        self._part.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
 
     def __enter__(self) -> AtomicFile:
         return self

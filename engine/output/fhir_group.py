@@ -1,16 +1,24 @@
-"""The included patients of an artifact as a FHIR Group, checked by fhir.resources where it knows the version."""
+"""The included patients of an artifact as a FHIR Group, checked by fhir.resources where it knows the version.
+
+The Group is written around its members (`frame_of`, `member_of`), so that members need not be held to be written.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 R4_TYPES = ("r4", "r4b")
 VALIDATED = 100
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def group_of(artifact: str, title: str | None, patients: list[str], fhir_version: str, now: str) -> dict[str, Any]:
-    """A Group resource (R4, R4B or R5) that lists patients, in the order given."""
+def group_of(
+    artifact: str, title: str | None, count: int, some: Sequence[str], fhir_version: str, now: str
+) -> dict[str, Any]:
+    """A Group resource (R4, R4B or R5) of so many patients, without its members. `some` are references of them, which stand for all when the Group is
+    checked. Raises ValueError where it is no valid one."""
     group: dict[str, Any] = {"resourceType": "Group", "type": "person"}
     name = f"Included: {title or artifact}"
     if fhir_version in R4_TYPES:
@@ -18,17 +26,31 @@ def group_of(artifact: str, title: str | None, patients: list[str], fhir_version
     else:
         group["membership"] = "enumerated"
     group["name"] = name
-    group["quantity"] = len(patients)
+    group["quantity"] = count
     group["extension"] = [
         {"url": "http://hl7.org/fhir/StructureDefinition/artifact-date", "valueDateTime": now},
         {"url": "http://hl7.org/fhir/StructureDefinition/workflow-generatedFrom", "valueUri": artifact},
     ]
     group["extension"] = [e for e in group["extension"] if "valueUri" not in e or ":" in str(e["valueUri"])]
-    if patients:
-        group["member"] = [{"entity": {"reference": patient}} for patient in patients]
-    # members are all made alike: some stand for all
-    validate({**group, "member": group["member"][:VALIDATED]} if patients else group, fhir_version)
+    members = [{"entity": {"reference": patient}} for patient in some[:VALIDATED]]
+    validate({**group, "member": members} if members else group, fhir_version)
     return group
+
+
+def frame_of(group: dict[str, Any]) -> tuple[bytes, bytes]:
+    """What stands before and after the members of a Group (see `member_of`); all of it and nothing where it has none by its quantity.
+
+    The first part ends with the bracket in whose place the comma of the first member falls: it is written over that.
+    """
+    if not group["quantity"]:
+        return (json.dumps(group, indent=2, ensure_ascii=False) + "\n").encode(), b""
+    text = json.dumps({**group, "member": []}, indent=2, ensure_ascii=False)
+    return text.removesuffix("]\n}").encode(), b"\n  ]\n}\n"
+
+
+def member_of(patient: str) -> bytes:
+    """A patient as a member, with the comma that parts it from the one before."""
+    return b',\n    {\n      "entity": {\n        "reference": %s\n      }\n    }' % _quoted(patient).encode()
 
 
 def validate(group: dict[str, Any], fhir_version: str) -> None:

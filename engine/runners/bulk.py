@@ -1,14 +1,16 @@
 """A large export screened: its pieces are read by all workers, then its buckets of patients judged, then everything put in the order of the data.
 
-Each step is kept in the run's workspace, so that a run that was stopped at any moment goes on from there and ends with the same bytes.
+Each step is kept in the run's workspace, so that a run that was stopped at any moment goes on from there and ends with the same bytes. What grows with the
+number of patients, resources or problems is in files; how much of it is held at a time goes by the memory that the run may use.
 """
 
 from __future__ import annotations
 
-import heapq
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from engine.artifacts.models import load_model
@@ -18,21 +20,34 @@ from engine.data.bulk.collecting import Collected, Collector
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.reading import Piece, pieces_of, read_again, read_piece
-from engine.data.bulk.records import Record, Shelf
-from engine.data.bulk.settling import settle
+from engine.data.bulk.records import Record, Shelf, turn_of
+from engine.data.bulk.settling import Doubles, Links, add_doubles, doubles_of, missing, settle, twice
 from engine.data.problems import Problem
 from engine.evaluation.evaluator import Options
+from engine.output.fhir_group import VALIDATED, member_of
+from engine.runners.judged_file import Entry, JudgedFile, Range, merge, place_of, ranges_of, texts_in_order
 from engine.runners.judging import Judge, Judged
+from engine.runners.problem_runs import ProblemShelf
+from engine.runners.problem_runs import place_of as place_of_problem
 from engine.runners.workers import Workers
-from engine.runners.workspace import Joint, State, Workspace
+from engine.runners.workspace import Joint, Outcome, PieceDone, State, Workspace
 
 Progress = Callable[[str, int, int], None]
 """Told the step (`read` in bytes, `judge` and `write` in patients), how much is done, and of how much (0: not known)."""
+TEXTS = 2
+"""Outputs that go by patient, besides the Group of each artifact: lines of verdicts, rows of the table."""
+HELD = 8
+"""How much more memory records take than their bytes on disk, at most."""
+ID_BYTES = 256
+"""Memory for an id while ids that occur several times are looked for."""
+LEAST_IDS, MOST_IDS = 10_000, 1_000_000
+MOST_WRITTEN = 8 << 20
+"""Bytes of texts that are put in order at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All that a worker needs to know."""
+    """All that a worker needs to know. `memory` are bytes that one worker may take."""
 
     workspace: Workspace
     plan: ReadPlan
@@ -42,6 +57,12 @@ class Job:
     pieces: tuple[Piece, ...]
     buckets: int
     validate: bool
+    memory: int
+
+    @property
+    def texts(self) -> int:
+        """How many texts of a patient go into the outputs."""
+        return TEXTS + len(self.rule_sets)
 
 
 @dataclass(slots=True)
@@ -53,7 +74,7 @@ class Counts:
     lines: int = 0
     blank: int = 0
 
-    def add(self, collected: Collected) -> None:
+    def add(self, collected: Collected | PieceDone) -> None:
         """Add what a piece came to."""
         self.used.update(collected.used)
         self.passed.update(collected.passed)
@@ -62,7 +83,8 @@ class Counts:
 
 
 class _Worker:
-    """Does the tasks of a job: `("read", piece)` and `("judge", bucket)`."""
+    """Does the tasks of a job, each a name and what it is about: `read` a piece, look for ids that occur `twice`, `sort` such by bucket, `judge` a bucket,
+    `write` a range of all patients."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -70,64 +92,169 @@ class _Worker:
         self.decoders = Decoders(job.plan, self.model)
         self.judge: Judge | None = None
         self.joint: Joint | None = None
-        self._spans: list[list[tuple[int, int]]] = []
+        self._tables: list[int] = []
+        self._times: tuple[tuple[tuple[str, str], ...], dict[str, dict[int, tuple[int, int]]]] = ((), {})
+        self._judged: list[JudgedFile] = []
 
-    def __call__(self, task: tuple[str, int]) -> int:
-        kind, number = task
-        return self.read(number) if kind == "read" else self.judged(number)
+    def __call__(self, task: tuple[str, Any]) -> Any:
+        kind, about = task
+        return getattr(self, kind)(about)
 
     def read(self, number: int) -> int:
         """Read a piece; gives its size in bytes."""
-        shelf = Shelf(self.job.buckets)
-        collector = Collector(self.decoders, shelf, validate=self.job.validate)
-        piece = self.job.pieces[number]
+        job = self.job
+        shelf = Shelf(job.buckets)
+        collector = Collector(self.decoders, shelf, validate=job.validate)
+        problems = job.workspace.shelf_of_problems(f"piece-{number}", job.files)
+        collector.collected.problems = problems
+        piece = job.pieces[number]
         read_piece(piece, collector)
-        self.job.workspace.put_piece(number, shelf, collector.collected)
+        job.workspace.put_piece(number, shelf, collector.collected, problems)
         return piece.bytes
+
+    def twice(self, about: tuple[str, str, int, int]) -> int:
+        """Look for ids of a type that occur several times, in one of so many turns; gives how many were kept under the name."""
+        name, kind, turn, turns = about
+        workspace, pieces = self.job.workspace, len(self.job.pieces)
+        found = twice(
+            lambda: workspace.ids(pieces, kind, kept=True),
+            lambda: workspace.ids(pieces, kind, kept=False),
+            turn,
+            turns,
+        )
+        if found:
+            workspace.put_twice(name, found)
+        return len(found)
+
+    def sort(self, about: tuple[int, tuple[tuple[str, str], ...]]) -> Doubles:
+        """Resources of a bucket that occur several times and are not settled by themselves, by ids kept under (type, name)."""
+        number, names = about
+        if self._times[0] != names:
+            times: dict[str, dict[int, tuple[int, int]]] = {}
+            for kind, name in names:
+                times.setdefault(kind, {}).update(self.job.workspace.twice(name))
+            self._times = names, times
+        return doubles_of(self._times[1], self.records(number))
+
+    def records(self, number: int) -> Iterator[Record]:
+        """The records of a bucket."""
+        for piece, table in zip(self.job.pieces, self.tables(), strict=True):
+            yield from self.job.workspace.records(piece.number, table, number)
+
+    def tables(self) -> list[int]:
+        """Where the records of each piece stand."""
+        if not self._tables:
+            self._tables = [self.job.workspace.table(piece.number) for piece in self.job.pieces]
+        return self._tables
+
+    def every_record(self) -> Iterator[Record]:
+        """All records kept."""
+        for piece, table in zip(self.job.pieces, self.tables(), strict=True):
+            for number in range(self.job.buckets):
+                yield from self.job.workspace.records(piece.number, table, number)
 
     def judged(self, number: int) -> int:
         """Judge a bucket; gives the number of its patients."""
+        job = self.job
         if self.judge is None:
-            self.judge = Judge(self.job.rule_sets, self.job.options)
-            self.joint = self.job.workspace.joint()
-            self._spans = [self.job.workspace.piece(piece.number).spans for piece in self.job.pieces]
+            self.judge = Judge(job.rule_sets, job.options)
+            self.joint = job.workspace.joint()
+            self._times = ((), {})
         joint, judge = self.joint, self.judge
         assert joint is not None
-        problems: list[Problem] = []
-        grouping = Grouping(
-            self.decoders, self.model, list(self.job.files), problems.append, joint.shared, joint.deleted
-        )
-        together = number == self.job.buckets
-        records = (
-            joined(self.job, joint) if together else apart(self.job, joint, [spans[number] for spans in self._spans])
-        )
-        patients = grouping.patients(records, joint.joined if together else None)
-        found = (judge(compartment, place) for place, compartment in patients)
-        self.job.workspace.put_bucket(number, found, problems)
-        return self.job.workspace.bucket(number).patients
+        problems = job.workspace.shelf_of_problems(f"bucket-{number}", job.files)
+        grouping = Grouping(self.decoders, self.model, list(job.files), problems.append, joint.shared, joint.deleted)
+        outcome = Outcome.empty(len(job.rule_sets))
+        if number == job.buckets:
+            patients = grouping.patients(self._joined(joint), joint.joined)
+            return job.workspace.put_bucket(number, entries(judge, patients, outcome), job.texts, problems, outcome)
+        turns = self._turns(number)
+        if turns == 1:
+            patients = grouping.patients(self._apart(number, joint))
+            return job.workspace.put_bucket(number, entries(judge, patients, outcome), job.texts, problems, outcome)
+        written = []
+        for turn in range(turns):
+            mine = (one for one in self._apart(number, joint) if turn_of(one.group, job.buckets, turns) == turn)
+            found = entries(judge, grouping.patients(mine), outcome)
+            written.append(job.workspace.put_turn(number, turn, found, job.texts))
+        together = merge(written, min(job.memory // 4, MOST_WRITTEN))
+        count = job.workspace.put_bucket(number, together, job.texts, problems, outcome)
+        for one in written:
+            one.path.unlink(missing_ok=True)
+        return count
 
+    def _turns(self, number: int) -> int:
+        """In how many turns a bucket must be looked at for the memory there is."""
+        size = sum(
+            self.job.workspace.records_size(piece.number, table, number)
+            for piece, table in zip(self.job.pieces, self.tables(), strict=True)
+        )
+        return -(-size * HELD // self.job.memory) or 1
 
-def apart(job: Job, joint: Joint, spans: Sequence[tuple[int, int]]) -> Iterator[Record]:
-    """The records of a bucket, whose section of each piece is given, without those of patients that are looked at together."""
-    for piece, span in zip(job.pieces, spans, strict=True):
-        for record in job.workspace.records(piece.number, span):
+    def _apart(self, number: int, joint: Joint) -> Iterator[Record]:
+        """The records of a bucket without those of patients that are looked at together."""
+        for record in self.records(number):
             if not joint.joined or record.group not in joint.joined:
                 yield record
 
+    def _joined(self, joint: Joint) -> Iterator[Record]:
+        """The records of patients that are looked at together, and those that only the whole export could place."""
+        for record in self.every_record():
+            if record.group in joint.joined:
+                yield record
+        yield from joint.extra
 
-def joined(job: Job, joint: Joint) -> Iterator[Record]:
-    """The records of patients that are looked at together, and those that only the whole export could place."""
-    for record in every_record(job):
-        if record.group in joint.joined:
-            yield record
-    yield from joint.extra
+    def write(self, about: tuple[Range, Sequence[tuple[Path, int]], Sequence[int]]) -> int:
+        """Write the texts of a range into the outputs, each a path and where in it the texts begin; gives the number of patients.
+
+        The last item are the buckets that patients are in.
+        """
+        found, outputs, buckets = about
+        if not self._judged:
+            self._judged = [self.job.workspace.judged(number) for number in buckets]
+        for (path, begin), offset, text in zip(
+            outputs, found.offsets, texts_in_order(self._judged, found.cuts), strict=True
+        ):
+            if text:
+                handle = os.open(path, os.O_WRONLY)
+                try:
+                    write_at(handle, text, begin + offset)
+                finally:
+                    os.close(handle)
+        return found.patients
 
 
-def every_record(job: Job) -> Iterator[Record]:
-    """All records kept."""
-    for piece in job.pieces:
-        for span in job.workspace.piece(piece.number).spans:
-            yield from job.workspace.records(piece.number, span)
+def entries(judge: Judge, patients: Iterable[tuple[Any, Any]], outcome: Outcome) -> Iterator[Entry]:
+    """Patients judged, as they go into a file; what they come to is counted."""
+    for place, compartment in patients:
+        yield entry_of(judge(compartment, place), outcome)
+
+
+def entry_of(judged: Judged, outcome: Outcome) -> Entry:
+    """A judged patient as it goes into a file; what it comes to is counted."""
+    texts: list[bytes | memoryview] = [judged.lines, judged.rows.encode()]
+    outcome.patients += 1
+    for number, verdict, deciding in judged.verdicts:
+        counts = outcome.verdicts[number]
+        counts[verdict] = counts.get(verdict, 0) + 1
+        if verdict == "included":
+            texts.append(member_of(judged.patient))
+            if len(outcome.some[number]) < VALIDATED:
+                outcome.some[number].append(judged.patient)
+            continue
+        texts.append(b"")
+        if verdict == "excluded" and deciding is not None:
+            counts = outcome.removed[number]
+            counts[deciding] = counts.get(deciding, 0) + 1
+    return Entry(place_of(judged.place), texts)
+
+
+def write_at(handle: int, data: bytes, offset: int) -> None:
+    """Write all of some data at a place of a file. Raises OSError."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def start_worker(job: Job) -> _Worker:
@@ -136,7 +263,7 @@ def start_worker(job: Job) -> _Worker:
 
 
 class BulkRun:
-    """One export on its way through; `jobs` processes."""
+    """One export on its way through; `jobs` processes, that may use `memory` bytes together. To be used in a `with`."""
 
     def __init__(
         self,
@@ -146,63 +273,142 @@ class BulkRun:
         rule_sets: Sequence[RuleSet],
         options: Options,
         *,
+        memory: int,
         jobs: int = 1,
         validate: bool = False,
         progress: Progress | None = None,
     ) -> None:
         pieces = tuple(pieces_of(state.files, state.piece))
-        self.job = Job(workspace, plan, tuple(rule_sets), options, tuple(state.files), pieces, state.buckets, validate)
-        self.jobs = jobs
+        self.job = Job(
+            workspace,
+            plan,
+            tuple(rule_sets),
+            options,
+            tuple(state.files),
+            pieces,
+            state.buckets,
+            validate,
+            memory // jobs,
+        )
         self.counts = Counts()
-        self.problems: list[Problem] = []
+        self.outcomes: list[Outcome] = []
+        """What patients come to, bucket by bucket."""
+        self.lengths: list[int] = []
+        """How long the texts of all patients are, by output."""
         self._progress = progress or (lambda step, done, total: None)
         self._buckets: list[int] = []
+        self._workers = Workers(jobs, start_worker, self.job)
+
+    def __enter__(self) -> BulkRun:
+        self._workers.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._workers.__exit__(*error)
 
     def prepare(self) -> None:
         """Read and judge everything that is not done yet. Raises OSError, WorkerLost."""
         workspace = self.job.workspace
-        with Workers(self.jobs, start_worker, self.job) as workers:
-            total = sum(piece.bytes for piece in self.job.pieces)
-            left = [piece for piece in self.job.pieces if not workspace.has_piece(piece.number)]
-            done = total - sum(piece.bytes for piece in left)
+        total = sum(piece.bytes for piece in self.job.pieces)
+        left = [piece for piece in self.job.pieces if not workspace.has_piece(piece.number)]
+        done = total - sum(piece.bytes for piece in left)
+        self._progress("read", done, total)
+        for _, size in self._workers.run([("read", piece.number) for piece in left]):
+            done += size
             self._progress("read", done, total)
-            for _, size in workers.run([("read", piece.number) for piece in left]):
-                done += size
-                self._progress("read", done, total)
-            self._settle()
-            todo = [number for number in self._buckets if not workspace.has_bucket(number)]
-            patients = sum(workspace.bucket(number).patients for number in self._buckets if number not in todo)
-            for _, count in workers.run([("judge", number) for number in todo]):
-                patients += count
-                self._progress("judge", patients, 0)
+        self._settle()
+        todo = [number for number in self._buckets if not workspace.has_bucket(number)]
+        patients = sum(workspace.bucket(number).patients for number in self._buckets if number not in todo)
+        for _, count in self._workers.run([("judged", number) for number in todo]):
+            patients += count
+            self._progress("judge", patients, 0)
+        self.lengths = [0] * self.job.texts
         for number in self._buckets:
-            self.problems.extend(Problem(**problem) for problem in workspace.bucket(number).problems)
+            bucket = workspace.bucket(number)
+            self.outcomes.append(bucket.outcome)
+            self.lengths = [held + more for held, more in zip(self.lengths, bucket.lengths, strict=True)]
+
+    def write(self, outputs: Sequence[tuple[Path, int]]) -> None:
+        """Write the texts of all patients in the order of the data, each output a path and where in it they begin; `prepare` comes first.
+
+        Raises OSError, WorkerLost.
+        """
+        size = max(min(self.job.memory // 16, MOST_WRITTEN), 1 << 16)
+        found = ranges_of([self.job.workspace.judged(number) for number in self._buckets], size)
+        patients = 0
+        for _, count in self._workers.run(("write", (one, outputs, self._buckets)) for one in found):
+            patients += count
+            self._progress("write", patients, 0)
+
+    def problems(self, listed: ProblemShelf) -> Iterator[Problem]:
+        """All problems in the order of the data, each once; `listed` are those of the list of files."""
+        return self.job.workspace.problems(listed, len(self.job.pieces), self._buckets)
 
     def _settle(self) -> None:
         job = self.job
-        collected = [job.workspace.piece(piece.number).collected() for piece in job.pieces]
-        for one in collected:
+        workspace = job.workspace
+        settled = workspace.has_joint()
+        links = Links()
+        shared: dict[tuple[str | None, bytes], Record] = {}
+        deleted: set[str] = set()
+        kept: Counter[str] = Counter()
+        for piece in job.pieces:
+            one = workspace.piece(piece.number)
             self.counts.add(one)
-            self.problems.extend(one.problems)
-        if not job.workspace.has_joint():
-            decoders = Decoders(job.plan, load_model(job.plan.model))
-            settled = settle(
-                collected,
-                lambda: every_record(job),
-                decoders,
-                lambda wanted: read_again(job.pieces, decoders, wanted),
+            if settled:
+                continue
+            links.add(one.aliases, one.urns, one.pending)
+            for record in reversed(one.shared):
+                shared[record.full_url, record.raw] = record
+            deleted.update(one.deleted)
+            kept.update({kind: length // 8 for kind, (_, length) in one.kept.items()})
+        if not settled:
+            doubles, more = self._doubles(kept)
+            worker = _Worker(job)
+            found = settle(
+                links,
+                worker.every_record,
+                worker.decoders,
+                doubles,
+                more,
+                lambda wanted: read_again(job.pieces, worker.decoders, wanted),
             )
-            shared = {(record.full_url, record.raw): record for one in collected for record in reversed(one.shared)}
-            deleted = sorted({name for one in collected for name in one.deleted})
-            job.workspace.put_joint(Joint(settled.joined, settled.extra, list(shared.values()), deleted))
-        joint = job.workspace.joint()
-        more = [job.buckets] if joint.joined or joint.extra else []
-        self._buckets = [*range(job.buckets), *more]
+            workspace.put_joint(Joint(found.joined, found.extra, list(shared.values()), sorted(deleted)))
+        joint = workspace.joint()
+        together = [job.buckets] if joint.joined or joint.extra else []
+        self._buckets = [*range(job.buckets), *together]
 
-    def judged(self) -> Iterator[Judged]:
-        """All patients, in the order of the data; `prepare` comes first."""
-        streams = [self.job.workspace.judged(number, len(self._buckets)) for number in self._buckets]
-        return heapq.merge(*streams, key=lambda one: one.place)
+    def _doubles(self, kept: Counter[str]) -> tuple[Doubles, dict[str, set[int]]]:
+        """Resources that occur several times, and of which types and ids (as numbers) not all are kept."""
+        at_once = max(min(self.job.memory // ID_BYTES, MOST_IDS), LEAST_IDS)
+        asked: list[tuple[str, str, int, int]] = []
+        for kind, records in sorted(kept.items()):
+            turns = -(-records // at_once)
+            asked += [(f"{len(asked) + turn}", kind, turn, turns) for turn in range(turns)]
+        found = sorted(
+            (about, count) for (_, about), count in self._workers.run(("twice", one) for one in asked) if count
+        )
+        doubles: Doubles = {}
+        more: dict[str, set[int]] = {}
+        while found:
+            names: list[tuple[str, str]] = []
+            held = 0
+            while found and (not names or held + found[0][1] <= at_once):
+                (name, kind, _, _), count = found.pop(0)
+                names.append((kind, name))
+                held += count
+            tasks = [("sort", (number, tuple(names))) for number in range(self.job.buckets)]
+            mine: Doubles = {}
+            # in the order of buckets, so that it is the same in every run
+            for _, one in sorted(self._workers.run(tasks), key=lambda done: done[0][1][0]):
+                add_doubles(mine, one)
+            times: dict[str, dict[int, tuple[int, int]]] = {}
+            for kind, name in names:
+                times.setdefault(kind, {}).update(self.job.workspace.twice(name))
+            for kind, numbers in missing(times, mine).items():
+                more.setdefault(kind, set()).update(numbers)
+            doubles.update(mine)
+        return doubles, more
 
 
 def in_place(problems: Iterable[Problem], files: Sequence[str]) -> list[Problem]:
@@ -213,9 +419,4 @@ def in_place(problems: Iterable[Problem], files: Sequence[str]) -> list[Problem]
         found.setdefault(
             (problem.file, problem.offset, problem.entry, problem.code, problem.resource, problem.message), problem
         )
-
-    def place(problem: Problem) -> tuple[Any, ...]:
-        entry = -1 if problem.entry is None else problem.entry
-        return order.get(problem.file or "", -1), problem.offset or 0, entry, problem.code, problem.message
-
-    return sorted(found.values(), key=place)
+    return sorted(found.values(), key=lambda problem: place_of_problem(problem, order))

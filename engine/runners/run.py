@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from engine.compiler.cql.parameters import used_parameters
 from engine.compiler.reading import ReadPlan, reading_plan
@@ -29,15 +28,14 @@ from engine.data.problems import Problem
 from engine.data.server.patients import ServerPatients
 from engine.data.terminology_check import used_value_sets
 from engine.evaluation.evaluator import Absent, Options
-from engine.output.atomic import AtomicFile, write_text
-from engine.output.fhir_group import group_of
-from engine.output.lines import line_of
+from engine.output.atomic import write_text
 from engine.output.parquet import require_parquet, write_parquet
 from engine.output.run_record import ArtifactCounts, InputFile, Resources, RunRecord, UsedParameter, UsedValueSet
 from engine.runners.bulk import BulkRun, Counts, Progress, in_place
 from engine.runners.collector import relaxed
 from engine.runners.criteria import Criteria, PathLike
 from engine.runners.judging import Judge, Judged
+from engine.runners.outputs import Outputs
 from engine.runners.screening import (
     TOGETHER_WITH_IMAGES,
     Data,
@@ -95,13 +93,24 @@ class RunResult:
 
 @dataclass(slots=True)
 class _Source:
-    """Judged patients in the order of the data; problems and counts are whole when all patients were taken."""
+    """Where judged patients come from. `write` writes them in the order of the data; problems and counts are whole when it is done."""
 
-    judged: Iterator[Judged]
+    write: Callable[[Outputs, Progress | None], Tally]
     problems: Callable[[], Iterable[Problem]]
     counts: Callable[[], Counts | None]
     moment: dt.datetime
     done: Callable[[], None] = lambda: None
+
+    @classmethod
+    def of(
+        cls,
+        judged: Iterator[Judged],
+        problems: Callable[[], Iterable[Problem]],
+        counts: Callable[[], Counts | None],
+        moment: dt.datetime,
+    ) -> _Source:
+        """Patients that are judged while they are written."""
+        return cls(lambda outputs, progress: outputs.write(judged, progress), problems, counts, moment)
 
 
 def input_files(files: Iterable[FoundFile], hashed: bool = True) -> list[InputFile]:
@@ -153,33 +162,14 @@ def _run(
         require_parquet()
     out.mkdir(parents=True, exist_ok=True)
     found = files_of(_paths(data))
-    source = _source(criteria, criteria_paths, data, found, out, options, progress)
-    tally = Tally.of(criteria.rules)
-    included: dict[str, list[str]] = {rules.artifact: [] for rules in criteria.rules}
-    judge = Judge(criteria.rules, _options(criteria, options, source.moment))
-    with ExitStack() as files:
-        verdicts = files.enter_context(AtomicFile(out / "verdicts.ndjson", "wb")).stream
-        problem_lines = _text(files.enter_context(AtomicFile(out / "problems.ndjson")).stream)
-        table = _text(files.enter_context(AtomicFile(out / "summary.csv")).stream)
-        table.write(judge.header)
-        for judged in source.judged:
-            verdicts.write(judged.lines)  # type: ignore[arg-type]
-            table.write(judged.rows)
-            for number, verdict, deciding in judged.verdicts:
-                artifact = criteria.rules[number].artifact
-                tally.add(artifact, verdict, deciding)
-                if verdict == "included":
-                    included[artifact].append(judged.patient)
-            tally.patients += 1
-            if progress is not None:
-                progress("write", tally.patients, 0)
-        problems = 0
-        for problem in source.problems():
-            problems += 1
-            problem_lines.write(line_of(problem))
+    with ExitStack() as running:
+        source = _source(criteria, criteria_paths, data, found, out, options, progress, running)
+        header = Judge(criteria.rules, _options(criteria, options, source.moment)).header
+        with Outputs(out, criteria.rules, header, criteria.fhir_version, source.moment.isoformat()) as outputs:
+            tally = source.write(outputs, progress)
+            problems = outputs.write_problems(source.problems())
     if options.parquet:
         write_parquet(out / "verdicts.ndjson", out)
-    _write_groups(criteria, included, out, source.moment.isoformat())
     counts = source.counts()
     record = RunRecord(
         engine=__version__,
@@ -227,7 +217,9 @@ def _source(
     out: Path,
     options: RunOptions,
     progress: Progress | None,
+    running: ExitStack,
 ) -> _Source:
+    """`running` is left when all is written."""
     paths = _paths(data)
     workspace = Workspace(out)
     if options.images is not None and options.resume:
@@ -250,7 +242,7 @@ def _source(
     if size <= SMALL and not (options.resume and workspace.exists()):
         workspace.remove()
         return _small(criteria, paths, plan, options)
-    return _large(criteria, criteria_paths, paths, found, plan, workspace, size, options, progress)
+    return _large(criteria, criteria_paths, paths, found, plan, workspace, size, options, progress, running)
 
 
 def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> _Source:
@@ -260,7 +252,7 @@ def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> 
     problems: list[Problem] = []
     found = compartments(data, criteria.fhir_version, problems.append)
     judged = (judge(one) for one in found) if options.images is None else _confirmed(criteria, options, judge, found)
-    return _Source(judged, lambda: problems, lambda: None, moment)
+    return _Source.of(judged, lambda: problems, lambda: None, moment)
 
 
 def _confirmed(
@@ -288,7 +280,7 @@ def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, option
         judged = _confirmed(criteria, options, judge, (compartment for _, compartment in reader.patients()))
     else:
         judged = (judge(compartment, place) for place, compartment in reader.patients())
-    return _Source(judged, lambda: with_lines(in_place(problems, reader.files)), counts, moment)
+    return _Source.of(judged, lambda: with_lines(in_place(problems, reader.files)), counts, moment)
 
 
 def _large(
@@ -301,6 +293,7 @@ def _large(
     size: int,
     options: RunOptions,
     progress: Progress | None,
+    running: ExitStack,
 ) -> _Source:
     """Files of any size, by way of a workspace."""
     jobs = options.jobs or os.cpu_count() or 1
@@ -331,14 +324,21 @@ def _large(
         plan,
         criteria.rules,
         _options(criteria, options, moment),
+        memory=memory,
         jobs=jobs,
         validate=options.validate,
         progress=progress,
     )
+    running.enter_context(bulk)
     bulk.prepare()
-    found = [*problems, *bulk.problems]
+    unreadable = workspace.shelf_of_problems("files", files)
+    unreadable.extend(problems)
     return _Source(
-        bulk.judged(), lambda: with_lines(in_place(found, files)), lambda: bulk.counts, moment, workspace.remove
+        lambda outputs, _: outputs.write_bulk(bulk),
+        lambda: with_lines(bulk.problems(unreadable)),
+        lambda: bulk.counts,
+        moment,
+        workspace.remove,
     )
 
 
@@ -410,10 +410,6 @@ def _parameters(criteria: Criteria, options: RunOptions) -> list[UsedParameter]:
     return [UsedParameter(**asdict(given)) for given in found]
 
 
-def _text(stream: Any) -> IO[str]:
-    return stream  # type: ignore[no-any-return]
-
-
 def _counts(criteria: Criteria, tally: Tally, artifact: str) -> ArtifactCounts:
     rules = next(r for r in criteria.rules if r.artifact == artifact)
     verdicts, removed = tally.verdicts[artifact], tally.removed[artifact]
@@ -426,11 +422,3 @@ def _counts(criteria: Criteria, tally: Tally, artifact: str) -> ArtifactCounts:
         undetermined=verdicts["undetermined"],
         removed={rule.id: removed[rule.id] for rule in rules.rules},
     )
-
-
-def _write_groups(criteria: Criteria, included: dict[str, list[str]], out: Path, now: str) -> None:
-    several = len(criteria.rules) > 1
-    for index, rules in enumerate(criteria.rules, start=1):
-        group = group_of(rules.artifact, rules.title, included[rules.artifact], criteria.fhir_version, now)
-        name = f"included-{index}.json" if several else "included.json"
-        write_text(out / name, json.dumps(group, indent=2, ensure_ascii=False) + "\n")

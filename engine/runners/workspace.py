@@ -10,8 +10,8 @@ import contextlib
 import os
 import shutil
 from array import array
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,12 @@ import msgspec
 from isal.isal_zlib import crc32
 
 from engine.data.bulk.collecting import Collected
-from engine.data.bulk.records import Record, Shelf, read_section, write_all
+from engine.data.bulk.records import Record, Shelf, SummedFile, read_section, section_size
 from engine.data.problems import Problem
-from engine.runners.judging import Judged
+from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter
+from engine.runners.problem_runs import ProblemShelf, in_order, run_path
 
 NAME = ".work"
-AT_ONCE = 1 << 18
-# Bytes that are held of all buckets while their patients are put in order.
-READ_TOGETHER = 16 << 20
 
 
 class State(msgspec.Struct):
@@ -39,40 +37,44 @@ class State(msgspec.Struct):
     piece: int
 
 
-class PieceDone(msgspec.Struct, gc=False):
-    """What a piece of the input came to (see `Collected`), and where its sections stand."""
+Stretch = tuple[int, int]
+"""Where numbers stand in a file: the first byte, and how many bytes."""
 
-    spans: list[tuple[int, int]]
+
+class PieceDone(msgspec.Struct, gc=False):
+    """What a piece of the input came to (see `Collected`), and where its records and the ids of its resources stand.
+
+    `table` is as `read_section` takes it; `problems` are sizes and sums of files.
+    """
+
+    size: int
     sum: int
+    table: int
     used: dict[str, int]
     passed: dict[str, int]
     lines: int
     blank: int
-    problems: list[dict[str, Any]]
+    problems: list[tuple[int, int]]
     deleted: list[str]
-    kept: dict[str, bytes]
-    seen: dict[str, bytes]
+    kept: dict[str, Stretch]
+    seen: dict[str, Stretch]
     pending: list[tuple[Record, dict[str, Any]]]
     urns: list[str]
     aliases: list[tuple[str, str]]
     shared: list[Record]
 
-    def collected(self) -> Collected:
-        """As the reader has it."""
-        return Collected(
-            used=Counter(self.used),
-            passed=Counter(self.passed),
-            lines=self.lines,
-            blank=self.blank,
-            problems=[Problem(**problem) for problem in self.problems],
-            deleted=self.deleted,
-            kept={kind: array("Q", numbers) for kind, numbers in self.kept.items()},
-            seen={kind: array("Q", numbers) for kind, numbers in self.seen.items()},
-            pending=self.pending,
-            urns=set(self.urns),
-            aliases=set(self.aliases),
-            shared=self.shared,
-        )
+
+class _Table(msgspec.Struct, gc=False):
+    """Of these where the records stand."""
+
+    table: int
+
+
+class _Ids(msgspec.Struct, gc=False):
+    """Of these where the ids stand."""
+
+    kept: dict[str, Stretch]
+    seen: dict[str, Stretch]
 
 
 class Joint(msgspec.Struct, gc=False):
@@ -84,17 +86,33 @@ class Joint(msgspec.Struct, gc=False):
     deleted: list[str]
 
 
-class BucketDone(msgspec.Struct, gc=False):
-    """What a bucket came to, besides its judged patients."""
+@dataclass(slots=True)
+class Outcome:
+    """What some patients came to, an item an artifact: verdicts, the criteria that removed patients first, and some of those that are included."""
 
     patients: int
-    bytes: int
+    verdicts: list[dict[str, int]]
+    removed: list[dict[str, int]]
+    some: list[list[str]]
+
+    @classmethod
+    def empty(cls, artifacts: int) -> Outcome:
+        """Of no patients."""
+        return cls(0, [{} for _ in range(artifacts)], [{} for _ in range(artifacts)], [[] for _ in range(artifacts)])
+
+
+class BucketDone(msgspec.Struct, gc=False):
+    """What a bucket came to, besides the texts of its patients; `lengths` are of these, by output, `problems` sizes and sums of files."""
+
+    size: int
     sum: int
-    problems: list[dict[str, Any]]
+    patients: int
+    lengths: tuple[int, ...]
+    problems: list[tuple[int, int]]
+    outcome: Outcome
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_judged = msgspec.msgpack.Decoder(Judged).decode
 
 
 def sum_of(path: Path) -> tuple[int, int]:
@@ -134,10 +152,16 @@ class Workspace:
             shutil.rmtree(self.folder)
 
     def _write(self, name: str, data: bytes) -> None:
+        with self._whole(name) as out:
+            out.write(data)
+
+    @contextlib.contextmanager
+    def _whole(self, name: str) -> Iterator[SummedFile]:
+        """A file that has its name when it is written without an error; else nothing is left of it."""
         part = self.folder / f"{name}.{os.getpid()}.part"
         try:
-            with part.open("wb") as stream:
-                stream.write(data)
+            with SummedFile(part) as out:
+                yield out
             os.replace(part, self.folder / name)
         finally:
             with contextlib.suppress(OSError):
@@ -153,13 +177,7 @@ class Workspace:
         """Drop what is not whole: files that lost bytes when the machine went down. Done before a run goes on."""
         for number in range(pieces):
             if self.has_piece(number):
-                try:
-                    done = self.piece(number)
-                    whole = sum_of(self.folder / f"records-{number}") == (sum(n for _, n in done.spans), done.sum)
-                except (OSError, ValueError):
-                    whole = False
-                if not whole:
-                    self._drop(f"piece-{number}")
+                self._check(f"piece-{number}", f"records-{number}", PieceDone)
         if self.has_joint():
             try:
                 self.joint()
@@ -167,16 +185,39 @@ class Workspace:
                 self._drop("joint")
         for number in range(buckets + 1):
             if self.has_bucket(number):
-                try:
-                    judged = self.bucket(number)
-                    whole = sum_of(self.folder / f"judged-{number}") == (judged.bytes, judged.sum)
-                except (OSError, ValueError):
-                    whole = False
-                if not whole:
-                    self._drop(f"bucket-{number}")
+                self._check(f"bucket-{number}", f"judged-{number}", BucketDone)
+
+    def _check(self, name: str, data: str, kind: type[PieceDone | BucketDone]) -> None:
+        try:
+            done = self._read(name, kind)
+            whole = sum_of(self.folder / data) == (done.size, done.sum)
+            for number, told in enumerate(done.problems):
+                whole = whole and sum_of(run_path(self._problems(name), number)) == told
+        except (OSError, ValueError):
+            whole = False
+        if not whole:
+            self._drop(name)
 
     def _drop(self, name: str) -> None:
         (self.folder / name).unlink(missing_ok=True)
+
+    # -- problems
+
+    def _problems(self, name: str) -> Path:
+        return self.folder / f"problems-{name}"
+
+    def shelf_of_problems(self, name: str, files: Sequence[str]) -> ProblemShelf:
+        """Takes the problems of a piece or bucket (`piece-0`), or of the list of files (`files`)."""
+        return ProblemShelf(self._problems(name), files)
+
+    def problems(self, listed: ProblemShelf, pieces: int, buckets: Iterable[int]) -> Iterator[Problem]:
+        """All problems in the order of the data, each once; `listed` are those of the list of files."""
+        listed.spill()
+        found = [("files", len(listed.runs))]
+        found += [(f"piece-{number}", len(self.piece(number).problems)) for number in range(pieces)]
+        found += [(f"bucket-{number}", len(self.bucket(number).problems)) for number in buckets]
+        runs = [run_path(self._problems(name), number) for name, count in found for number in range(count)]
+        yield from in_order(runs, self._problems("merged"))
 
     # -- pieces of the input
 
@@ -184,30 +225,31 @@ class Workspace:
         """Whether a piece is read."""
         return (self.folder / f"piece-{number}").exists()
 
-    def put_piece(self, number: int, shelf: Shelf, collected: Collected) -> None:
+    def put_piece(self, number: int, shelf: Shelf, collected: Collected, problems: ProblemShelf) -> None:
         """Keep what a piece came to."""
-        part = self.folder / f"records-{number}.{os.getpid()}.part"
-        try:
-            spans, total = shelf.write(part)
-            os.replace(part, self.folder / f"records-{number}")
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+        problems.spill()
+        ids: tuple[dict[str, Stretch], dict[str, Stretch]] = {}, {}
+        with self._whole(f"records-{number}") as out:
+            table = shelf.write(out)
+            for where, by_type in zip(ids, (collected.kept, collected.seen), strict=True):
+                for kind, numbers in by_type.items():
+                    where[kind] = out.size, len(numbers) * numbers.itemsize
+                    out.write(memoryview(numbers).cast("B"))
         done = PieceDone(
-            spans,
-            total,
+            out.size,
+            out.sum,
+            table,
             dict(collected.used),
             dict(collected.passed),
             collected.lines,
             collected.blank,
-            [problem.model_dump() for problem in collected.problems],
+            problems.runs,
             collected.deleted,
-            {kind: numbers.tobytes() for kind, numbers in collected.kept.items()},
-            {kind: numbers.tobytes() for kind, numbers in collected.seen.items()},
-            collected.pending,
-            sorted(collected.urns),
-            sorted(collected.aliases),
-            collected.shared,
+            *ids,
+            pending=collected.pending,
+            urns=sorted(collected.urns),
+            aliases=sorted(collected.aliases),
+            shared=collected.shared,
         )
         self._write(f"piece-{number}", _encode(done))
 
@@ -216,9 +258,41 @@ class Workspace:
         found: PieceDone = self._read(f"piece-{number}", PieceDone)
         return found
 
-    def records(self, number: int, span: tuple[int, int]) -> Iterator[Record]:
+    def table(self, number: int) -> int:
+        """Where the records of a piece stand."""
+        found: _Table = self._read(f"piece-{number}", _Table)
+        return found.table
+
+    def records(self, piece: int, table: int, bucket: int) -> list[Record]:
         """The records of a section of a piece."""
-        return read_section(self.folder / f"records-{number}", span)
+        return read_section(self.folder / f"records-{piece}", table, bucket)
+
+    def records_size(self, piece: int, table: int, bucket: int) -> int:
+        """Bytes of a section of a piece."""
+        return section_size(self.folder / f"records-{piece}", table, bucket)
+
+    def ids(self, pieces: int, kind: str, *, kept: bool) -> Iterator[array[int]]:
+        """The ids of a type as numbers, piece by piece: of the records kept, or of all resources seen."""
+        for number in range(pieces):
+            told: _Ids = self._read(f"piece-{number}", _Ids)
+            stretch = (told.kept if kept else told.seen).get(kind)
+            if stretch is not None:
+                found = array("Q")
+                with (self.folder / f"records-{number}").open("rb", buffering=0) as stream:
+                    stream.seek(stretch[0])
+                    found.frombytes(stream.read(stretch[1]))
+                yield found
+
+    # -- ids that occur several times
+
+    def put_twice(self, name: str, found: dict[int, tuple[int, int]]) -> None:
+        """Keep ids (as numbers) with how often they are kept, and how often they occur."""
+        self._write(f"twice-{name}", _encode(found))
+
+    def twice(self, name: str) -> dict[int, tuple[int, int]]:
+        """Ids that were kept under a name."""
+        found: dict[int, tuple[int, int]] = self._read(f"twice-{name}", dict[int, tuple[int, int]])
+        return found
 
     # -- what joins them
 
@@ -241,62 +315,39 @@ class Workspace:
         """Whether a bucket is judged."""
         return (self.folder / f"bucket-{number}").exists()
 
-    def put_bucket(self, number: int, judged: Iterator[Judged], problems: list[Problem]) -> None:
-        """Keep the patients of a bucket, judged; `problems` are those that come up meanwhile."""
-        part = self.folder / f"judged-{number}.{os.getpid()}.part"
-        count = size = total = 0
-        waiting: list[bytes] = []
-        held = 0
-        try:
-            with part.open("wb", buffering=0) as stream:
+    def put_bucket(
+        self, number: int, patients: Iterable[Entry], texts: int, problems: ProblemShelf, outcome: Outcome
+    ) -> int:
+        """Keep the patients of a bucket, judged, with so many texts each, in order; gives how many they are.
 
-                def flush() -> None:
-                    nonlocal total
-                    data = b"".join(waiting)
-                    total = crc32(data, total)
-                    write_all(stream, data)
-                    waiting.clear()
+        `problems` are those that come up meanwhile, `outcome` what they come to.
+        """
+        out, written = self._put_judged(f"judged-{number}", patients, texts)
+        problems.spill()
+        done = BucketDone(out.size, out.sum, written.patients, tuple(written.lengths), problems.runs, outcome)
+        self._write(f"bucket-{number}", _encode(done))
+        return written.patients
 
-                for one in judged:
-                    packed = _encode(one)
-                    waiting.append(len(packed).to_bytes(4, "little"))
-                    waiting.append(packed)
-                    count += 1
-                    size += 4 + len(packed)
-                    held += len(packed)
-                    if held > AT_ONCE:
-                        flush()
-                        held = 0
-                flush()
-            os.replace(part, self.folder / f"judged-{number}")
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-        self._write(
-            f"bucket-{number}", _encode(BucketDone(count, size, total, [problem.model_dump() for problem in problems]))
-        )
+    def put_turn(self, number: int, turn: int, patients: Iterable[Entry], texts: int) -> JudgedFile:
+        """Write some patients of a bucket that is looked at in turns."""
+        name = f"judged-{number}-{turn}"
+        _, written = self._put_judged(name, patients, texts)
+        return JudgedFile(self.folder / name, written.patients, tuple(written.lengths))
+
+    def _put_judged(self, name: str, patients: Iterable[Entry], texts: int) -> tuple[SummedFile, JudgedWriter]:
+        with self._whole(name) as out:
+            written = JudgedWriter(out, texts)
+            for entry in patients:
+                written.add(entry)
+            written.finish()
+        return out, written
 
     def bucket(self, number: int) -> BucketDone:
         """What a bucket came to."""
         found: BucketDone = self._read(f"bucket-{number}", BucketDone)
         return found
 
-    def judged(self, number: int, together: int = 1) -> Iterator[Judged]:
-        """The patients of a bucket, in order; so many buckets are read together. Raises ValueError for a file cut short."""
-        path = self.folder / f"judged-{number}"
-        at_once = max(min(AT_ONCE, READ_TOGETHER // together), 1 << 14)
-        with path.open("rb", buffering=0) as stream:
-            held = b""
-            while block := stream.read(at_once):
-                held += block
-                at = 0
-                # whole patients; their lines are views of what is held
-                while at + 4 <= len(held):
-                    stop = at + 4 + int.from_bytes(held[at : at + 4], "little")
-                    if stop > len(held):
-                        break
-                    yield _judged(memoryview(held)[at + 4 : stop])
-                    at = stop
-                held = held[at:]
-        if held:
-            raise ValueError(f"{path} is cut short; run again with --resume")
+    def judged(self, number: int) -> JudgedFile:
+        """The patients of a bucket."""
+        done = self.bucket(number)
+        return JudgedFile(self.folder / f"judged-{number}", done.patients, done.lengths)

@@ -11,16 +11,23 @@ import signal
 import subprocess
 import sys
 import time
+from array import array
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import engine
+from engine.data.bulk.records import Position, SummedFile
+from engine.data.bulk.settling import twice
+from engine.data.problems import Problem
 from engine.evaluation.verdict import Verdict
+from engine.runners import bulk, problem_runs
 from engine.runners import run as running
+from engine.runners.bulk import in_place
 from engine.runners.criteria import Criteria
-from engine.runners.judging import Judged
+from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter, merge, place_of, ranges_of, texts_in_order
+from engine.runners.problem_runs import ProblemShelf, in_order, run_path
 from engine.runners.run import RunOptions, run
 from engine.runners.workers import WorkerLost, Workers
 from engine.runners.workspace import Workspace
@@ -246,19 +253,166 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_judged_patients_that_are_cut_short_are_told(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
-    workspace.folder.mkdir()
-    patients = [
-        Judged((0, n, 0), f"Patient/{n}", [(0, "included", None)], memoryview(b"{}\n" * n), "") for n in range(9)
+# -- files of judged patients
+
+
+def judged_files(folder: Path, patients: list[tuple[Position, list[bytes]]], files: int) -> list[JudgedFile]:
+    """Patients in the order of the data, spread over some files by chance."""
+    chance = random.Random(len(patients))
+    spread: list[list[Entry]] = [[] for _ in range(files)]
+    for place, texts in patients:
+        chance.choice(spread).append(Entry(place_of(place), texts))
+    out = []
+    for number, mine in enumerate(spread):
+        with SummedFile(folder / str(number)) as stream:
+            writer = JudgedWriter(stream, 3)
+            for entry in mine:
+                writer.add(entry)
+            writer.finish()
+        out.append(JudgedFile(folder / str(number), writer.patients, tuple(writer.lengths)))
+    return out
+
+
+def made_patients(count: int) -> list[tuple[Position, list[bytes]]]:
+    chance = random.Random(count)
+    places = sorted((chance.randrange(3), chance.randrange(10**9), chance.randrange(-1, 2)) for _ in range(count))
+    return [
+        (place, [b"%d" % n * chance.randrange(40), b"r%d" % n, b"m%d" % n if n % 3 else b""])
+        for n, place in enumerate(places)
     ]
-    workspace.put_bucket(0, iter(patients), [])
-    for together in (1, 10**6):
-        assert [one.patient for one in workspace.judged(0, together)] == [one.patient for one in patients]
-    path = workspace.folder / "judged-0"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="judged-0 is cut short"):
-        list(workspace.judged(0))
+
+
+def test_places_sort_as_bytes() -> None:
+    places = [(0, 0, -1), (0, 0, 0), (0, 0, 255), (0, 0, 256), (0, 1, -1), (0, 1 << 40, 3), (1, 0, -1), (256, 5, 0)]
+    assert sorted(map(place_of, reversed(places))) == list(map(place_of, places))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 500])
+@pytest.mark.parametrize("files", [1, 7])
+@pytest.mark.parametrize("size", [1, 300, 10**6])
+def test_ranges_put_together_are_all_patients_in_order(tmp_path: Path, count: int, files: int, size: int) -> None:
+    patients = made_patients(count)
+    written = judged_files(tmp_path, patients, files)
+    outputs = [bytearray(), bytearray(), bytearray()]
+    ranges = ranges_of(written, size)
+    assert sum(one.patients for one in ranges) == count
+    assert count < 500 or (len(ranges) > 5) == (size < 10**6)
+    for one in ranges:
+        assert one.offsets == tuple(map(len, outputs))
+        for output, text in zip(outputs, texts_in_order(written, one.cuts), strict=True):
+            output += text
+    assert [bytes(output) for output in outputs] == [b"".join(texts[n] for _, texts in patients) for n in range(3)]
+
+
+def test_files_merged_are_all_patients_in_order(tmp_path: Path) -> None:
+    patients = made_patients(300)
+    merged = list(merge(judged_files(tmp_path, patients, 5), 1))
+    assert [(one.place, list(map(bytes, one.texts))) for one in merged] == [
+        (place_of(place), texts) for place, texts in patients
+    ]
+
+
+def test_judged_patients_that_are_cut_short_are_told(tmp_path: Path) -> None:
+    (file,) = judged_files(tmp_path, made_patients(9), 1)
+    assert len(list(file.texts(0, 9))) == 9
+    file.path.write_bytes(file.path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="is cut short"):
+        list(file.texts(0, 9))
+    with pytest.raises(ValueError, match="is cut short"):
+        ranges_of([file], 10)
+
+
+# -- what is kept on disk
+
+
+@pytest.mark.parametrize("held", [1, 3, 1000])
+@pytest.mark.parametrize("together", [2, 200])
+def test_problems_on_disk_are_as_those_in_memory(tmp_path: Path, held: int, together: int) -> None:
+    chance = random.Random(3)
+    files = ["a", "b", "c"]
+    problems = [
+        Problem(
+            file=chance.choice([*files, "other", None]),
+            offset=chance.choice([None, 0, 5]),
+            entry=chance.choice([None, 1]),
+            resource=chance.choice([None, "Patient/1"]),
+            code=chance.choice(["x", "y"]),
+            severity=chance.choice(["error", "warning"]),
+            message="m",
+        )
+        for _ in range(400)
+    ]
+    runs = []
+    for number in range(5):
+        shelf = ProblemShelf(tmp_path / f"problems-{number}", files, held)
+        for problem in problems[80 * number : 80 * number + 80]:
+            shelf.append(problem)
+        shelf.spill()
+        runs += [run_path(tmp_path / f"problems-{number}", run) for run in range(len(shelf.runs))]
+    assert len(runs) == 5 * -(-80 // held)
+    assert list(in_order(runs, tmp_path / "merged", together)) == in_place(problems, files)
+
+
+def test_ids_that_occur_several_times_are_the_same_in_any_number_of_turns() -> None:
+    chance = random.Random(4)
+    kept = [array("Q", (chance.randrange(300) for _ in range(60))) for _ in range(3)]
+    seen = [array("Q", [*one, *(chance.randrange(300) for _ in range(40))]) for one in kept]
+    every = [number for one in kept for number in one], [number for one in seen for number in one]
+    expected = {
+        number: (every[0].count(number), every[1].count(number))
+        for number in set(every[0])
+        if every[1].count(number) > 1
+    }
+    assert len(expected) > 50
+    for turns in (1, 2, 7):
+        found: dict[int, tuple[int, int]] = {}
+        for turn in range(turns):
+            found |= twice(lambda: kept, lambda: seen, turn, turns)
+        assert found == expected
+
+
+@pytest.fixture(scope="module")
+def doubled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Patients as an export, much of it twice: as it is, of another patient, and in a form that no criterion needs."""
+    folder = tmp_path_factory.mktemp("doubled")
+    write(folder, CohortOptions(patients=60, seed=6, form="ndjson"))
+    for name in ("Patient", "Observation", "Procedure", "ImagingStudy"):
+        lines = (folder / f"{name}.ndjson").read_bytes().splitlines(keepends=True)
+        more = list(lines)
+        if name == "Procedure":
+            owners = [json.loads(line)["subject"]["reference"] for line in lines]
+            more[:20] = [
+                line.replace(owner.encode(), b"Patient/p0000007")
+                for line, owner in zip(lines[:20], owners, strict=False)
+            ]
+            more[20:40] = [line.replace(b'"86273004"', b'"1"') for line in lines[20:40]]
+        (folder / f"{name}.more.ndjson").write_bytes(b"".join([*more, b"no JSON\n" * 9]))
+    return folder
+
+
+def test_little_memory_makes_no_difference_where_much_occurs_twice(
+    criteria: Criteria, doubled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = screened(criteria, doubled, tmp_path / "small")
+    problems = [json.loads(line) for line in expected["problems.ndjson"].splitlines()]
+    assert {"duplicate", "invalid-json"} <= {one["code"] for one in problems}
+    monkeypatch.setattr(running, "SMALL", 0)
+    monkeypatch.setattr(problem_runs, "HELD", 4)
+    monkeypatch.setattr(problem_runs, "MERGED", 3)
+    monkeypatch.setattr(bulk, "LEAST_IDS", 10)
+    turns: list[tuple[int, int]] = []
+    put = Workspace.put_turn
+
+    def noted(self: Workspace, number: int, turn: int, *more: Any) -> JudgedFile:
+        turns.append((number, turn))
+        return put(self, number, turn, *more)
+
+    monkeypatch.setattr(Workspace, "put_turn", noted)
+    assert screened(criteria, doubled, tmp_path / "plenty") == expected
+    assert turns == []
+    assert screened(criteria, doubled, tmp_path / "little", memory=3000) == expected
+    assert max(turn for _, turn in turns) > 2
+    assert screened(criteria, doubled, tmp_path / "both", memory=3000, jobs=2) == expected
 
 
 def test_data_that_goes_away_meanwhile_has_no_sum(tmp_path: Path, criteria: Criteria) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import heapq
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +23,7 @@ from engine.data.bulk.documents import read_document
 from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.records import MemoryShelf, Position, Record, number_of
 from engine.data.bulk.scanning import LineScanner
-from engine.data.bulk.settling import Settled, settle
+from engine.data.bulk.settling import Links, Settled, doubles_of, missing, settle, twice
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
 from engine.data.sources import data_file_names
@@ -214,7 +216,7 @@ def _line_start(stream: BinaryIO, start: int) -> int:
 class _Again(Collector):
     """Keeps resources with certain ids, whatever they say."""
 
-    wanted: dict[str, set[int]]
+    wanted: Mapping[str, set[int]]
 
     def offer(self, kind: str, raw: bytes, file: int, offset: int, entry: int, full_url: str | None, path: str,
               patient: tuple[str, str] | None = None) -> None:  # fmt: skip
@@ -224,7 +226,7 @@ class _Again(Collector):
             self.keep(reader, raw, file, offset, entry, full_url, path, patient=patient)
 
 
-def read_again(pieces: Iterable[Piece], decoders: Decoders, wanted: dict[str, set[int]]) -> Iterator[Record]:
+def read_again(pieces: Iterable[Piece], decoders: Decoders, wanted: Mapping[str, set[int]]) -> Iterator[Record]:
     """Every resource of some types with certain ids (as numbers), from the files."""
     for piece in pieces:
         shelf = MemoryShelf()
@@ -232,6 +234,10 @@ def read_again(pieces: Iterable[Piece], decoders: Decoders, wanted: dict[str, se
         collector.wanted = wanted
         read_piece(piece, collector)
         yield from shelf.records
+
+
+def _of(ids: Mapping[str, array[int]], kind: str) -> tuple[array[int], ...]:
+    return (ids[kind],) if kind in ids else ()
 
 
 class ExportReader:
@@ -259,16 +265,29 @@ class ExportReader:
             read_piece(piece, self._collector)
         for problem in self.collected.problems:
             self.on_problem(problem)
-        settled = settle(
-            [self.collected],
-            lambda: iter(self._shelf.records),
-            self.decoders,
-            lambda wanted: read_again(pieces, self.decoders, wanted),
-        )
+        settled = self._settled(pieces)
         grouping = Grouping(
             self.decoders, self.model, self.files, self.on_problem, self.collected.shared, self.collected.deleted
         )
         yield from by_patient(self._shelf.records, settled, grouping)
+
+    def _settled(self, pieces: Sequence[Piece]) -> Settled:
+        links = Links()
+        found = self.collected
+        links.add(found.aliases, found.urns, found.pending)
+        kept, seen = found.kept, found.seen
+        times = {
+            kind: ids for kind in sorted(kept) if (ids := twice(partial(_of, kept, kind), partial(_of, seen, kind)))
+        }
+        doubles = doubles_of(times, self._shelf.records) if times else {}
+        return settle(
+            links,
+            lambda: self._shelf.records,
+            self.decoders,
+            doubles,
+            missing(times, doubles),
+            lambda wanted: read_again(pieces, self.decoders, wanted),
+        )
 
 
 def read_export(

@@ -1,12 +1,14 @@
 """What is kept of an export between reading and judging it: resources as bytes, each with the patient it is about, in buckets.
 
-A bucket holds all of some patients. `Shelf` takes records of one piece of work and writes them as one file whose sections are the
-buckets; `read_bucket` gives the records of a bucket from all pieces of work, in the order of the data.
+A bucket holds all of some patients. `Shelf` takes records of one piece of work and writes them as one file whose sections are the buckets; `read_section`
+gives the records of a bucket from one of these, in the order of the data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from array import array
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -76,26 +78,40 @@ class Shelf:
         """Take in a record."""
         self.sections[crc32(record.group.encode("utf-8", "surrogatepass")) % self.buckets].append(_encode(record))
 
-    def write(self, path: Path) -> tuple[list[tuple[int, int]], int]:
-        """Write the sections one after the other; gives (offset, length) of each, and the CRC-32 of all. Raises OSError."""
-        spans = []
-        position = total = 0
-        with path.open("wb", buffering=0) as stream:
-            for section in self.sections:
-                # an array of records, as MessagePack has it
-                data = b"".join((b"\xdd", len(section).to_bytes(4, "big"), *section)) if section else b""
-                total = crc32(data, total)
-                write_all(stream, data)
-                spans.append((position, len(data)))
-                position += len(data)
-        return spans, total
+    def write(self, out: SummedFile) -> int:
+        """Write the sections one after the other, and then where each begins and the last ends; gives where that stands. Raises OSError."""
+        starts = array("Q", [out.size])
+        for section in self.sections:
+            # an array of records, as MessagePack has it
+            if section:
+                out.write(b"".join((b"\xdd", len(section).to_bytes(4, "big"), *section)))
+            starts.append(out.size)
+        table = out.size
+        out.write(starts.tobytes())
+        return table
 
 
-def write_all(stream: FileIO, data: bytes) -> None:
-    """Write to a file that is not buffered. Raises OSError."""
-    view = memoryview(data)
-    while view:
-        view = view[stream.write(view) :]
+class SummedFile:
+    """A file that is written from its beginning to its end, with its size and its CRC-32 so far. Raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self.size = 0
+        self.sum = 0
+        self._stream: FileIO = path.open("wb", buffering=0)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write all of some data."""
+        self.sum = crc32(data, self.sum)
+        self.size += len(data)
+        view = memoryview(data)
+        while view:
+            view = view[self._stream.write(view) :]
+
+    def __enter__(self) -> SummedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
 
 
 class MemoryShelf:
@@ -106,14 +122,39 @@ class MemoryShelf:
         self.add = self.records.append
 
 
-def read_section(path: Path, span: tuple[int, int]) -> Iterator[Record]:
-    """The records of one section of a file that `Shelf.write` made. Raises OSError and ValueError for a file cut short."""
-    offset, length = span
-    if not length:
-        return
-    with path.open("rb") as stream:
-        stream.seek(offset)
-        data = stream.read(length)
-    if len(data) != length:
+def read_section(path: Path, table: int, bucket: int) -> list[Record]:
+    """The records of one section of a file that `Shelf.write` made; `table` is where it says at which bytes sections begin.
+
+    Raises OSError and, for a file cut short, ValueError.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        start, stop = _bounds(os.pread(handle, 16, table + 8 * bucket), path)
+        data = os.pread(handle, stop - start, start)
+    finally:
+        os.close(handle)
+    if len(data) != stop - start:
         raise ValueError(f"{path} is cut short")
-    yield from _decode_all(data)
+    return _decode_all(data) if data else []
+
+
+def section_size(path: Path, table: int, bucket: int) -> int:
+    """Bytes of a section. Raises as `read_section`."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        start, stop = _bounds(os.pread(handle, 16, table + 8 * bucket), path)
+    finally:
+        os.close(handle)
+    return stop - start
+
+
+def _bounds(data: bytes, path: Path) -> tuple[int, int]:
+    if len(data) != 16:
+        raise ValueError(f"{path} is cut short")
+    start, stop = memoryview(data).cast("Q")
+    return start, stop
+
+
+def turn_of(group: str, buckets: int, turns: int) -> int:
+    """The turn in which a patient of a bucket is looked at, where a bucket is too large to be looked at in one."""
+    return crc32(group.encode("utf-8", "surrogatepass")) // buckets % turns

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from engine.data.bulk.collecting import Collected
 from engine.data.bulk.decoding import BAD_JSON, Decoders
 from engine.data.bulk.records import ORPHANS, Position, Record, key_of
 from engine.data.sources import dicts_in
 
 Identifier = tuple[str | None, str]
-AT_ONCE = 1_000_000
 
 
 @dataclass(slots=True)
@@ -47,36 +45,56 @@ class Settled:
         return self
 
 
+@dataclass(slots=True)
+class Links:
+    """What pieces of work say about who patients are (see `Collected`)."""
+
+    aliases: list[tuple[str, str]] = field(default_factory=list)
+    urns: set[str] = field(default_factory=set)
+    pending: list[tuple[Record, dict[str, Any]]] = field(default_factory=list)
+
+    def add(
+        self,
+        aliases: Iterable[tuple[str, str]],
+        urns: Iterable[str],
+        pending: Iterable[tuple[Record, dict[str, Any]]],
+    ) -> None:
+        """Add those of a piece."""
+        self.aliases += sorted(aliases)
+        self.urns.update(urns)
+        self.pending += pending
+
+
+Doubles = dict[tuple[str, str], tuple[list[str], set[Position]]]
+"""Resources (type, id) that occur several times: the groups in which they are kept, and where they stand."""
+Times = Mapping[int, tuple[int, int]]
+"""Ids, as numbers, that occur several times: how often kept, and how often in all."""
+
+
 def settle(
-    collected: Sequence[Collected],
-    kept: Callable[[], Iterator[Record]],
+    links: Links,
+    kept: Callable[[], Iterable[Record]],
     decoders: Decoders,
-    again: Callable[[dict[str, set[int]]], Iterator[Record]],
+    doubles: Doubles,
+    more: Mapping[str, set[int]],
+    again: Callable[[Mapping[str, set[int]]], Iterable[Record]],
 ) -> Settled:
-    """Settle an export. `kept` gives all records kept; `again` reads the export once more, for ids (as numbers) of some types."""
+    """Settle an export. `kept` gives all records kept; `doubles` and `more` are as `doubles_of` and `missing` give them, and `again` reads the export
+    once more, for ids (as numbers) of some types."""
     settled = Settled()
-    for one in collected:
-        for pair in sorted(one.aliases):
-            settled.join(pair)
-    urns = set().union(*(one.urns for one in collected)) if collected else set()
-    pending = [item for one in collected for item in one.pending]
-    if urns or pending:
-        _names(settled, urns, pending, kept, decoders)
-    twice = {kind: found for kind in _kinds(collected) if (found := _twice(kind, collected))}
-    if twice:
-        _versions(settled, twice, kept, again)
+    for pair in links.aliases:
+        settled.join(pair)
+    if links.urns or links.pending:
+        _names(settled, links.urns, links.pending, kept, decoders)
+    _versions(settled, doubles, again(more) if more else ())
     return settled.finish()
-
-
-def _kinds(collected: Sequence[Collected]) -> list[str]:
-    return sorted({kind for one in collected for kind in one.kept})
 
 
 def _names(
     settled: Settled,
     urns: set[str],
     pending: list[tuple[Record, dict[str, Any]]],
-    kept: Callable[[], Iterator[Record]],
+    kept: Callable[[], Iterable[Record]],
     decoders: Decoders,
 ) -> None:
     """Patients named by a urn of another file, or by an identifier."""
@@ -114,58 +132,83 @@ def _names(
                 settled.extra.append(msgspec.structs.replace(one, group=ORPHANS))
 
 
-def _twice(kind: str, collected: Sequence[Collected]) -> dict[int, tuple[int, int]]:
-    """Ids of a type that occur more than once, at least once kept: how often kept, and how often in all."""
-    kept = [one.kept[kind] for one in collected if kind in one.kept]
-    seen = [one.seen[kind] for one in collected if kind in one.seen]
-    rounds = sum(map(len, kept)) // AT_ONCE + 1
-    out: dict[int, tuple[int, int]] = {}
-    for turn in range(rounds):
-        out.update(_twice_of(kept, seen, rounds, turn))
+def twice(
+    kept: Callable[[], Iterable[array[int]]], seen: Callable[[], Iterable[array[int]]], turn: int = 0, turns: int = 1
+) -> dict[int, tuple[int, int]]:
+    """Ids of one type that occur more than once, at least once kept: how often kept, and how often in all.
+
+    Of several `turns` each is about a part of the ids, so that no more need be held at a time. Both functions give the ids of the pieces of work.
+    """
+
+    def mine() -> Iterator[array[int] | list[int]]:
+        return (numbers if turns == 1 else [x for x in numbers if x % turns == turn] for numbers in kept())
+
+    known: set[int] = set()
+    records = found = 0
+    for numbers in mine():
+        known.update(numbers)
+        records += len(numbers)
+    holds = known.__contains__
+    for ids in seen():
+        found += sum(map(holds, ids))
+    if len(known) == records == found:
+        return {}
+    of_kept: Counter[int] = Counter()
+    in_all: Counter[int] = Counter()
+    for numbers in mine():
+        of_kept.update(numbers)
+    for ids in seen():
+        in_all.update(filter(holds, ids))
+    return {number: (of_kept[number], times) for number, times in in_all.items() if times > 1}
+
+
+def doubles_of(times: Mapping[str, Times], kept: Iterable[Record]) -> Doubles:
+    """The resources that occur several times by `times` (by type) and may be another patient's as well, or stand somewhere in a form that was passed over.
+
+    Where all of a resource's records are among `kept`, one patient's, and all there is of it, there is nothing to settle. Records with the same id are one
+    patient's as a rule, so that those of a bucket may be looked at by themselves, and what is left of several buckets put together (`add_doubles`).
+    """
+    found: Doubles = {}
+    for record in kept:
+        if record.id is None or record.kind not in times or key_of(record.id) not in times[record.kind]:
+            continue
+        groups, places = found.setdefault((record.kind, record.id), ([], set()))
+        if record.group not in groups:
+            groups.append(record.group)
+        places.add(record.position)
+    return {
+        name: (groups, places)
+        for name, (groups, places) in found.items()
+        if len(groups) > 1 or times[name[0]][key_of(name[1])][1] != len(places)
+    }
+
+
+def add_doubles(doubles: Doubles, more: Doubles) -> None:
+    """Add those of other records."""
+    for name, (groups, places) in more.items():
+        known, standing = doubles.setdefault(name, ([], set()))
+        known.extend(group for group in groups if group not in known)
+        standing |= places
+
+
+def missing(times: Mapping[str, Times], doubles: Doubles) -> dict[str, set[int]]:
+    """Of the resources that occur several times those (by type, ids as numbers) of which not all are kept."""
+    out: dict[str, set[int]] = {}
+    for (kind, identifier), (_, places) in doubles.items():
+        number = key_of(identifier)
+        if number in times.get(kind, ()) and times[kind][number][1] > len(places):
+            out.setdefault(kind, set()).add(number)
     return out
 
 
-def _twice_of(
-    kept: list[array[int]], seen: list[array[int]], rounds: int, turn: int
-) -> Iterator[tuple[int, tuple[int, int]]]:
-    mine = [x for numbers in kept for x in numbers if rounds == 1 or x % rounds == turn]
-    known = set(mine)
-    hits = [x for numbers in seen for x in filter(known.__contains__, numbers)]
-    if len(known) == len(mine) == len(hits):
-        return
-    in_all, of_kept = Counter(hits), Counter(mine)
-    for number, times in in_all.items():
-        if times > 1:
-            yield number, (of_kept[number], times)
-
-
-def _versions(
-    settled: Settled,
-    twice: dict[str, dict[int, tuple[int, int]]],
-    kept: Callable[[], Iterator[Record]],
-    again: Callable[[dict[str, set[int]]], Iterator[Record]],
-) -> None:
+def _versions(settled: Settled, doubles: Doubles, again: Iterable[Record]) -> None:
     """Resources that occur several times, for different patients or in a form that was passed over: only the newest counts."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    places: dict[tuple[str, str], set[Position]] = {}
-    for record in kept():
-        if record.id is None or record.kind not in twice or key_of(record.id) not in twice[record.kind]:
-            continue
-        name = record.kind, record.id
-        if record.group not in groups.setdefault(name, []):
-            groups[name].append(record.group)
-        places.setdefault(name, set()).add(record.position)
-    more: dict[str, set[int]] = {}
-    for (kind, identifier), found in places.items():
-        number = key_of(identifier)
-        if twice[kind][number][1] > len(found):
-            more.setdefault(kind, set()).add(number)
-    for record in again(more) if more else ():
+    found_in = {name: list(groups) for name, (groups, _) in doubles.items()}
+    for record in again:
         name = record.kind, record.id or ""
-        if name in places and record.position not in places[name]:
-            groups[name].append(record.group)
+        if name in doubles and record.position not in doubles[name][1]:
+            found_in[name].append(record.group)
             settled.extra.append(record)
-    for found_in in groups.values():
-        several = dict.fromkeys(found_in)
-        if len(several) > 1 or len(found_in) > 1:
-            settled.join(several)
+    for groups in found_in.values():
+        if len(groups) > 1:
+            settled.join(groups)

@@ -1,0 +1,237 @@
+"""A file of judged patients in the order of the data: the texts that go into the outputs, and an index that says where those of a patient stand.
+
+Of every patient there are as many texts as the run has outputs that go by patient (lines of verdicts, rows, members of Groups), one after the other. The
+index has an entry a patient: its place in the data, in bytes that sort as places do, and for each output how long its texts are from the first patient to
+this one. So files that were judged apart can be cut at any place, and it is known beforehand where the texts between two places go.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple
+
+from engine.data.bulk.records import Position, SummedFile
+
+AT_ONCE = 1 << 18
+PLACE = 16
+SAMPLES = 8
+"""Places that are looked at in each range, about: so much are ranges larger or smaller than they should be."""
+
+
+class Entry(NamedTuple):
+    """One patient."""
+
+    place: bytes
+    texts: Sequence[bytes | memoryview]
+
+
+def place_of(position: Position) -> bytes:
+    """A place in the data as bytes that sort as places do."""
+    file, offset, entry = position
+    return b"%b%b%b" % (file.to_bytes(4, "big"), offset.to_bytes(8, "big"), (entry + 1).to_bytes(4, "big"))
+
+
+class JudgedWriter:
+    """Writes one file; patients come in order."""
+
+    def __init__(self, out: SummedFile, texts: int) -> None:
+        self.patients = 0
+        self.lengths = [0] * texts
+        """How long the texts are, by output."""
+        self._out = out
+        self._waiting: list[bytes | memoryview] = []
+        self._held = 0
+        self._index = bytearray()
+        self._pack = Struct(f">{texts}Q").pack
+
+    def add(self, entry: Entry) -> None:
+        """Take in a patient. Raises OSError."""
+        lengths = self.lengths
+        for number, text in enumerate(entry.texts):
+            size = len(text)
+            lengths[number] += size
+            self._held += size
+        self._waiting += entry.texts
+        self._index += entry.place
+        self._index += self._pack(*lengths)
+        self.patients += 1
+        if self._held > AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._out.write(b"".join(self._waiting))
+        self._waiting.clear()
+        self._held = 0
+
+    def finish(self) -> None:
+        """Write the index. Raises OSError."""
+        self._flush()
+        self._out.write(self._index)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedFile:
+    """A file that was written: its patients, and how long their texts are by output. Raises ValueError where it is cut short, OSError."""
+
+    path: Path
+    patients: int
+    lengths: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of an entry of the index."""
+        return PLACE + 8 * len(self.lengths)
+
+    def _read(self, handle: int, start: int, length: int) -> bytes:
+        data = os.pread(handle, length, start)
+        if len(data) == length:
+            return data
+        parts = [data]
+        while data:
+            start, length = start + len(data), length - len(data)
+            data = os.pread(handle, length, start) if length else b""
+            parts.append(data)
+        if length:
+            raise ValueError(f"{self.path} is cut short; run again with --resume")
+        return b"".join(parts)
+
+    def index(self) -> bytes:
+        """All of the index."""
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            return self._read(handle, sum(self.lengths), self.patients * self.size)
+        finally:
+            os.close(handle)
+
+    def texts(self, first: int, last: int) -> Iterator[Entry]:
+        """The patients from a number on and before another, in order; all of them are read at once."""
+        if first >= last:
+            return
+        outputs, size, base = len(self.lengths), self.size, sum(self.lengths)
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            before = (0,) * outputs
+            if first:
+                before = _ends(self._read(handle, base + (first - 1) * size + PLACE, 8 * outputs), outputs)
+            index = self._read(handle, base + first * size, (last - first) * size)
+            start = sum(before)
+            stop = sum(_ends(index[-8 * outputs :], outputs))
+            view = memoryview(self._read(handle, start, stop - start))
+        finally:
+            os.close(handle)
+        at = 0
+        for place, *ends in Struct(f">{PLACE}s{outputs}Q").iter_unpack(index):
+            texts = []
+            for end, begun in zip(ends, before, strict=True):
+                texts.append(view[at : at + end - begun])
+                at += end - begun
+            before = tuple(ends)
+            yield Entry(place, texts)
+
+    def entries(self, together: int) -> Iterator[Entry]:
+        """All patients; so many bytes of texts are read at a time, about."""
+        if self.patients:
+            step = max(1, together * self.patients // max(1, sum(self.lengths)))
+            for first in range(0, self.patients, step):
+                yield from self.texts(first, min(first + step, self.patients))
+
+
+def _ends(data: bytes, outputs: int) -> tuple[int, ...]:
+    return Struct(f">{outputs}Q").unpack(data)
+
+
+def merge(files: Sequence[JudgedFile], memory: int) -> Iterator[Entry]:
+    """The patients of several files in order; so many bytes of texts are held, about."""
+    return heapq.merge(
+        *(file.entries(max(memory // len(files), 1 << 14)) for file in files), key=lambda entry: entry.place
+    )
+
+
+# -- putting files in order, range by range
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The patients between two places: which of each file (first and last but one, a pair a file), and where their texts go in each output."""
+
+    cuts: array[int]
+    offsets: tuple[int, ...]
+    patients: int
+
+
+def ranges_of(files: Sequence[JudgedFile], size: int) -> list[Range]:
+    """All patients in ranges of about `size` bytes, in order."""
+    if not any(file.patients for file in files):
+        return []
+    bounds = _bounds(files, size)
+    # how many patients of each file come before each bound, and the lengths of their texts, over all files
+    cuts = [array("L") for _ in files]
+    outputs = len(files[0].lengths)
+    offsets = [[0] * outputs for _ in range(len(bounds) + 2)]
+    for file, places in zip(files, cuts, strict=True):
+        index, width = file.index(), file.size
+        places.append(0)
+        for number, bound in enumerate(bounds, start=1):
+            at = bisect_left(
+                range(file.patients), bound, lo=places[-1], key=lambda i: index[i * width : i * width + PLACE]
+            )
+            places.append(at)
+            if at:
+                for output, end in enumerate(_ends(index[(at - 1) * width + PLACE : at * width], outputs)):
+                    offsets[number][output] += end
+        places.append(file.patients)
+    out = []
+    for number in range(len(bounds) + 1):
+        mine = array("L")
+        for places in cuts:
+            mine.extend((places[number], places[number + 1]))
+        patients = sum(mine[1::2]) - sum(mine[::2])
+        if patients:
+            out.append(Range(mine, tuple(offsets[number]), patients))
+    return out
+
+
+def _bounds(files: Sequence[JudgedFile], size: int) -> list[bytes]:
+    """Places that part all patients into ranges of about so many bytes, told from some of them."""
+    every = max(1, size // SAMPLES)
+    seen: list[tuple[bytes, int]] = []
+    for file in files:
+        total = sum(file.lengths)
+        count = min(file.patients, -(-total // every) or 1)
+        if count:
+            index, width = file.index(), file.size
+            for number in range(count):
+                at = number * file.patients // count
+                seen.append((index[at * width : at * width + PLACE], total // count))
+    seen.sort()
+    out: list[bytes] = []
+    held = 0
+    for place, weight in seen:
+        if held >= size:
+            if not out or place > out[-1]:
+                out.append(place)
+            held = 0
+        held += weight
+    return out
+
+
+def texts_in_order(files: Iterable[JudgedFile], cuts: Sequence[int]) -> list[bytes]:
+    """The texts of one range, joined in order, an output each."""
+    places: list[bytes] = []
+    columns: list[list[bytes | memoryview]] = []
+    for number, file in enumerate(files):
+        for place, texts in file.texts(cuts[2 * number], cuts[2 * number + 1]):
+            places.append(place)
+            if not columns:
+                columns = [[] for _ in texts]
+            for column, text in zip(columns, texts, strict=True):
+                column.append(text)
+    order = sorted(range(len(places)), key=places.__getitem__)
+    return [b"".join([column[number] for number in order]) for column in columns]
