@@ -6,7 +6,6 @@ number of patients, resources or problems is in files; how much of it is held at
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from engine.data.bulk.settling import Doubles, Links, add_doubles, doubles_of, m
 from engine.data.problems import Problem
 from engine.evaluation.evaluator import Options
 from engine.output.fhir_group import VALIDATED, member_of
-from engine.runners.judged_file import Entry, JudgedFile, Range, merge, place_of, ranges_of, texts_in_order
+from engine.runners.judged_file import Entry, Range, RangeWriter, merge, place_of, ranges_of
 from engine.runners.judging import Judge, Judged
 from engine.runners.problem_runs import ProblemShelf
 from engine.runners.problem_runs import place_of as place_of_problem
@@ -41,7 +40,7 @@ HELD = 8
 ID_BYTES = 256
 """Memory for an id while ids that occur several times are looked for."""
 LEAST_IDS, MOST_IDS = 10_000, 1_000_000
-MOST_WRITTEN = 8 << 20
+MOST_WRITTEN = 4 << 20
 """Bytes of texts that are put in order at a time."""
 
 
@@ -94,7 +93,7 @@ class _Worker:
         self.joint: Joint | None = None
         self._tables: list[int] = []
         self._times: tuple[tuple[tuple[str, str], ...], dict[str, dict[int, tuple[int, int]]]] = ((), {})
-        self._judged: list[JudgedFile] = []
+        self._writer: RangeWriter | None = None
 
     def __call__(self, task: tuple[str, Any]) -> Any:
         kind, about = task
@@ -210,17 +209,9 @@ class _Worker:
         The last item are the buckets that patients are in.
         """
         found, outputs, buckets = about
-        if not self._judged:
-            self._judged = [self.job.workspace.judged(number) for number in buckets]
-        for (path, begin), offset, text in zip(
-            outputs, found.offsets, texts_in_order(self._judged, found.cuts), strict=True
-        ):
-            if text:
-                handle = os.open(path, os.O_WRONLY)
-                try:
-                    write_at(handle, text, begin + offset)
-                finally:
-                    os.close(handle)
+        if self._writer is None:
+            self._writer = RangeWriter([self.job.workspace.judged(number) for number in buckets])
+        self._writer.write(found, outputs)
         return found.patients
 
 
@@ -247,14 +238,6 @@ def entry_of(judged: Judged, outcome: Outcome) -> Entry:
             counts = outcome.removed[number]
             counts[deciding] = counts.get(deciding, 0) + 1
     return Entry(place_of(judged.place), texts)
-
-
-def write_at(handle: int, data: bytes, offset: int) -> None:
-    """Write all of some data at a place of a file. Raises OSError."""
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(handle, view, offset)
-        view, offset = view[written:], offset + written
 
 
 def start_worker(job: Job) -> _Worker:

@@ -11,8 +11,10 @@ import heapq
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
+from operator import sub
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
@@ -21,6 +23,8 @@ from engine.data.bulk.records import Position, SummedFile
 
 AT_ONCE = 1 << 18
 PLACE = 16
+TOGETHER = 1000
+"""Texts that are written in one step; systems allow for 1024."""
 SAMPLES = 8
 """Places that are looked at in each range, about: so much are ranges larger or smaller than they should be."""
 
@@ -49,7 +53,7 @@ class JudgedWriter:
         self._waiting: list[bytes | memoryview] = []
         self._held = 0
         self._index = bytearray()
-        self._pack = Struct(f">{texts}Q").pack
+        self._pack = Struct(f"{texts}Q").pack
 
     def add(self, entry: Entry) -> None:
         """Take in a patient. Raises OSError."""
@@ -91,16 +95,9 @@ class JudgedFile:
 
     def _read(self, handle: int, start: int, length: int) -> bytes:
         data = os.pread(handle, length, start)
-        if len(data) == length:
-            return data
-        parts = [data]
-        while data:
-            start, length = start + len(data), length - len(data)
-            data = os.pread(handle, length, start) if length else b""
-            parts.append(data)
-        if length:
+        if len(data) != length:
             raise ValueError(f"{self.path} is cut short; run again with --resume")
-        return b"".join(parts)
+        return data
 
     def index(self) -> bytes:
         """All of the index."""
@@ -110,10 +107,8 @@ class JudgedFile:
         finally:
             os.close(handle)
 
-    def texts(self, first: int, last: int) -> Iterator[Entry]:
-        """The patients from a number on and before another, in order; all of them are read at once."""
-        if first >= last:
-            return
+    def stretch(self, first: int, last: int) -> Stretch:
+        """Where the texts of the patients from a number on and before another stand."""
         outputs, size, base = len(self.lengths), self.size, sum(self.lengths)
         handle = os.open(self.path, os.O_RDONLY)
         try:
@@ -121,30 +116,60 @@ class JudgedFile:
             if first:
                 before = _ends(self._read(handle, base + (first - 1) * size + PLACE, 8 * outputs), outputs)
             index = self._read(handle, base + first * size, (last - first) * size)
-            start = sum(before)
-            stop = sum(_ends(index[-8 * outputs :], outputs))
-            view = memoryview(self._read(handle, start, stop - start))
         finally:
             os.close(handle)
-        at = 0
-        for place, *ends in Struct(f">{PLACE}s{outputs}Q").iter_unpack(index):
-            texts = []
-            for end, begun in zip(ends, before, strict=True):
-                texts.append(view[at : at + end - begun])
-                at += end - begun
-            before = tuple(ends)
-            yield Entry(place, texts)
+        start = sum(before)
+        return Stretch(self, start, sum(_ends(index[-8 * outputs :], outputs)) - start, before, index)
 
     def entries(self, together: int) -> Iterator[Entry]:
         """All patients; so many bytes of texts are read at a time, about."""
         if self.patients:
             step = max(1, together * self.patients // max(1, sum(self.lengths)))
             for first in range(0, self.patients, step):
-                yield from self.texts(first, min(first + step, self.patients))
+                stretch = self.stretch(first, min(first + step, self.patients))
+                texts, outputs = stretch.texts(memoryview(bytearray(stretch.length))), len(self.lengths)
+                for number, place in enumerate(stretch.places()):
+                    yield Entry(place, texts[number * outputs : number * outputs + outputs])
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Texts that stand together in a file, with their part of the index and how long the texts before are."""
+
+    file: JudgedFile
+    start: int
+    length: int
+    before: tuple[int, ...]
+    index: bytes
+
+    def texts(self, into: memoryview) -> list[memoryview]:
+        """All texts, patient by patient; `into` is where they are read to, so long as they are."""
+        handle = os.open(self.file.path, os.O_RDONLY)
+        try:
+            left = into
+            while left:
+                count = os.preadv(handle, (left,), self.start + self.length - len(left))
+                if not count:
+                    raise ValueError(f"{self.file.path} is cut short; run again with --resume")
+                left = left[count:]
+        finally:
+            os.close(handle)
+        words, width = memoryview(self.index).cast("Q"), self.file.size // 8
+        lengths = []
+        for output, before in enumerate(self.before, start=PLACE // 8):
+            ends = words[output::width].tolist()
+            lengths.append(map(sub, ends, [before, *ends[:-1]]))
+        stops = list(accumulate(chain.from_iterable(zip(*lengths, strict=True)), initial=0))
+        return list(map(into.__getitem__, map(slice, stops, stops[1:])))
+
+    def places(self) -> list[bytes]:
+        """The places of the patients."""
+        index, width = self.index, self.file.size
+        return [index[at : at + PLACE] for at in range(0, len(index), width)]
 
 
 def _ends(data: bytes, outputs: int) -> tuple[int, ...]:
-    return Struct(f">{outputs}Q").unpack(data)
+    return Struct(f"{outputs}Q").unpack(data)
 
 
 def merge(files: Sequence[JudgedFile], memory: int) -> Iterator[Entry]:
@@ -202,36 +227,73 @@ def _bounds(files: Sequence[JudgedFile], size: int) -> list[bytes]:
     """Places that part all patients into ranges of about so many bytes, told from some of them."""
     every = max(1, size // SAMPLES)
     seen: list[tuple[bytes, int]] = []
-    for file in files:
+    for place, file in enumerate(files):
         total = sum(file.lengths)
         count = min(file.patients, -(-total // every) or 1)
         if count:
             index, width = file.index(), file.size
             for number in range(count):
-                at = number * file.patients // count
+                # not the same places in every file, where patients are spread evenly
+                at = (number * len(files) + place) * file.patients // (count * len(files))
                 seen.append((index[at * width : at * width + PLACE], total // count))
     seen.sort()
     out: list[bytes] = []
     held = 0
-    for place, weight in seen:
+    for bound, weight in seen:
         if held >= size:
-            if not out or place > out[-1]:
-                out.append(place)
+            if not out or bound > out[-1]:
+                out.append(bound)
             held = 0
         held += weight
     return out
 
 
-def texts_in_order(files: Iterable[JudgedFile], cuts: Sequence[int]) -> list[bytes]:
-    """The texts of one range, joined in order, an output each."""
-    places: list[bytes] = []
-    columns: list[list[bytes | memoryview]] = []
-    for number, file in enumerate(files):
-        for place, texts in file.texts(cuts[2 * number], cuts[2 * number + 1]):
-            places.append(place)
-            if not columns:
-                columns = [[] for _ in texts]
-            for column, text in zip(columns, texts, strict=True):
-                column.append(text)
-    order = sorted(range(len(places)), key=places.__getitem__)
-    return [b"".join([column[number] for number in order]) for column in columns]
+class RangeWriter:
+    """Writes ranges of the patients of some files into outputs, one after the other, into memory that is taken once."""
+
+    def __init__(self, files: Sequence[JudgedFile]) -> None:
+        self.files = files
+        self._buffer = bytearray()
+
+    def columns(self, cuts: Sequence[int]) -> list[list[memoryview]]:
+        """The texts of a range in order, an output each. They stand in memory that the next range takes. Raises OSError, ValueError."""
+        stretches = [
+            file.stretch(first, last)
+            for file, first, last in zip(self.files, cuts[::2], cuts[1::2], strict=True)
+            if first < last
+        ]
+        length = sum(one.length for one in stretches)
+        if len(self._buffer) < length:
+            self._buffer = bytearray(length)
+        view = memoryview(self._buffer)
+        places: list[bytes] = []
+        found: list[memoryview] = []
+        at = 0
+        for stretch in stretches:
+            places += stretch.places()
+            found += stretch.texts(view[at : at + stretch.length])
+            at += stretch.length
+        order = sorted(range(len(places)), key=places.__getitem__)
+        outputs = len(self.files[0].lengths)
+        return [list(map(found[output::outputs].__getitem__, order)) for output in range(outputs)]
+
+    def write(self, one: Range, outputs: Sequence[tuple[Path, int]]) -> None:
+        """Write a range; outputs are paths and where in them all texts begin. Raises OSError, ValueError."""
+        for (path, begin), offset, texts in zip(outputs, one.offsets, self.columns(one.cuts), strict=True):
+            handle = os.open(path, os.O_WRONLY)
+            try:
+                _write_at(handle, texts, begin + offset)
+            finally:
+                os.close(handle)
+
+
+def _write_at(handle: int, texts: Sequence[memoryview], offset: int) -> None:
+    for first in range(0, len(texts), TOGETHER):
+        some = texts[first : first + TOGETHER]
+        length = sum(map(len, some))
+        written = os.pwritev(handle, some, offset) if length else 0
+        if written < length:
+            left = memoryview(b"".join(some))[written:]
+            while left:
+                left = left[os.pwrite(handle, left, offset + length - len(left)) :]
+        offset += length

@@ -26,7 +26,7 @@ from engine.runners import bulk, problem_runs
 from engine.runners import run as running
 from engine.runners.bulk import in_place
 from engine.runners.criteria import Criteria
-from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter, merge, place_of, ranges_of, texts_in_order
+from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter, RangeWriter, merge, place_of, ranges_of
 from engine.runners.problem_runs import ProblemShelf, in_order, run_path
 from engine.runners.run import RunOptions, run
 from engine.runners.workers import WorkerLost, Workers
@@ -297,11 +297,19 @@ def test_ranges_put_together_are_all_patients_in_order(tmp_path: Path, count: in
     ranges = ranges_of(written, size)
     assert sum(one.patients for one in ranges) == count
     assert count < 500 or (len(ranges) > 5) == (size < 10**6)
+    expected = [b"".join(texts[n] for _, texts in patients) for n in range(3)]
+    writer = RangeWriter(written)
     for one in ranges:
         assert one.offsets == tuple(map(len, outputs))
-        for output, text in zip(outputs, texts_in_order(written, one.cuts), strict=True):
-            output += text
-    assert [bytes(output) for output in outputs] == [b"".join(texts[n] for _, texts in patients) for n in range(3)]
+        for output, texts in zip(outputs, writer.columns(one.cuts), strict=True):
+            output += b"".join(texts)
+    assert [bytes(output) for output in outputs] == expected
+    paths = [tmp_path / f"out-{number}" for number in range(3)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"head"[:number])
+    for one in reversed(ranges):
+        writer.write(one, [(path, number) for number, path in enumerate(paths)])
+    assert [path.read_bytes() for path in paths] == [b"head"[:number] + expected[number] for number in range(3)]
 
 
 def test_files_merged_are_all_patients_in_order(tmp_path: Path) -> None:
@@ -314,10 +322,10 @@ def test_files_merged_are_all_patients_in_order(tmp_path: Path) -> None:
 
 def test_judged_patients_that_are_cut_short_are_told(tmp_path: Path) -> None:
     (file,) = judged_files(tmp_path, made_patients(9), 1)
-    assert len(list(file.texts(0, 9))) == 9
+    assert len(list(file.entries(100))) == 9
     file.path.write_bytes(file.path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="is cut short"):
-        list(file.texts(0, 9))
+        list(file.entries(100))
     with pytest.raises(ValueError, match="is cut short"):
         ranges_of([file], 10)
 
