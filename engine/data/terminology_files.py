@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import msgspec
 from engine.algebra.diagnostic import Diagnostic
 from engine.artifacts.manifests import Manifest, read_manifest
 from engine.data.terminology import Terminology
-from engine.data.terminology_server import TerminologyServer
 
 PathLike = str | Path
+SERVER = "engine.data.terminology_server"  # loaded where a server is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def open_terminology(paths: Iterable[PathLike], options: TerminologyOptions | No
     if options.manifest is not None:
         found.manifest = load_manifest(options.manifest)
     if options.server is not None:
-        found.server = TerminologyServer(
+        found.server = import_module(SERVER).TerminologyServer(
             options.server, None if options.cache is None else Path(options.cache), options.refresh, options.auth
         )
     return found

@@ -26,11 +26,6 @@ _DATES = re.compile(r"&(?=[a-z-]+=(?:ge|le)\d{4}-\d\d-\d\d)")  # where the dates
 _RESULTS = frozenset("_summary _elements _include _revinclude _sort _count _format _total _contained".split())
 
 
-def is_address(text: object) -> bool:
-    """Whether some data is named by the address of a server."""
-    return isinstance(text, str) and text.lower().startswith(("http://", "https://"))
-
-
 def requirements_of(rules: Iterable[RuleSet], run: Run | None = None) -> dict[str, DataRequirement]:
     """What several rule sets read, by resource type; with the dates that a run asks for, where one is given."""
     merged: dict[str, DataRequirement] = {"Patient": DataRequirement("Patient")}

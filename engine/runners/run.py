@@ -25,7 +25,6 @@ from engine.data.bulk.records import number_of
 from engine.data.compartment import Compartment
 from engine.data.files import FoundFile, files_of, found_file
 from engine.data.problems import Problem
-from engine.data.server.patients import ServerPatients
 from engine.data.terminology_check import used_value_sets
 from engine.evaluation.evaluator import Absent, Options
 from engine.output.atomic import write_text
@@ -51,6 +50,7 @@ SMALL = 64 << 20
 HASHED = 64 << 20
 UNPACKED = 8  # how much larger a packed file is taken to be
 SPREAD = 12  # how much more memory a bucket's patients need than their records
+LARGEST = 32 << 20  # of the input, a bucket; more of it at a time would make nothing faster
 MOST_BUCKETS = 500
 ROUNDS = 8  # pieces and buckets of work for each process, at least
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _run(
         value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
         parameters=_parameters(criteria, options),
         criteria=input_files(files_of(criteria_paths)),
-        data=[InputFile(path=item.name) for item in data if isinstance(item, ServerPatients)]
+        data=[InputFile(path=item.name) for item in data if not isinstance(item, (str, Path, Compartment))]
         + input_files(found, options.hash_data or sum(one.bytes for one in found) <= HASHED),
         resources=None
         if counts is None
@@ -312,10 +312,10 @@ def _large(
         workspace.check(len(pieces_of(state.files, state.piece)), state.buckets)
     else:
         moment = evaluation_time(options.now, options.timezone)
-        each = max(memory // (jobs * SPREAD), 1 << 20)
+        each = min(max(memory // (jobs * SPREAD), 1 << 20), LARGEST)
         # so many that all processes end at about the same time
         buckets = min(max(-(-size // each), ROUNDS * jobs), MOST_BUCKETS)
-        piece = max(min(each, 64 << 20, size // (ROUNDS * jobs)), 1 << 22)
+        piece = max(min(each, size // (ROUNDS * jobs)), 1 << 22)
         state = State(moment.isoformat(), fingerprint, files, buckets, piece)
         workspace.create(state)
     bulk = BulkRun(

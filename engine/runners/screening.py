@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from engine.artifacts.models import load_model
@@ -24,18 +24,18 @@ from engine.data.bulk.reading import read_export
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
 from engine.data.reader import read_patients
-from engine.data.server.patients import ServerPatients
 from engine.data.versions import guess_version_of_paths
 from engine.evaluation.evaluator import Absent, Evaluator, Options
 from engine.evaluation.records import published
 from engine.evaluation.verdict import Verdict
 from engine.runners.criteria import Criteria, PathLike
 
-Data = PathLike | ServerPatients | Compartment
+Data: TypeAlias = "PathLike | ServerPatients | Compartment"
 TOGETHER_WITH_IMAGES = (
     "criteria look at other patients' data ([x -> Type]): whether an archive holds the images of these is not asked"
 )
 if TYPE_CHECKING:
+    from engine.data.server.patients import ServerPatients
     from engine.runners.confirming import RequiredImages
 
 
@@ -118,16 +118,16 @@ def compartments(
     if isinstance(data, Compartment):
         yield data
         return
-    if isinstance(data, (str, Path, ServerPatients)):
+    if isinstance(data, (str, Path)) or not isinstance(data, Iterable):
         data = [data]
     paths: list[PathLike] = []
     for item in data:
         if isinstance(item, Compartment):
             yield item
-        elif isinstance(item, ServerPatients):
-            yield from item.compartments(on_problem or (lambda problem: None))
-        else:
+        elif isinstance(item, (str, Path)):
             paths.append(item)
+        else:
+            yield from item.compartments(on_problem or (lambda problem: None))
     if paths and plan is not None and not plan.at_once:
         yield from read_export(paths, plan, on_problem or (lambda problem: None))
     elif paths:

@@ -17,7 +17,8 @@ from engine.runners.export import CONNECTIONS, Cancelled, ExportProgress, Export
 from engine.runners.fetching import export_parameters
 from engine.ui.cql_session import given_parameters
 from engine.ui.date_options import add_date_options, run_told
-from engine.ui.server_options import add_server_options, server_of
+from engine.ui.server_access import server_of
+from engine.ui.server_options import add_server_options
 
 OK, PROBLEMS, ERRORS, INTERRUPTED = 0, 1, 2, 130
 

@@ -23,7 +23,8 @@ from engine.runners.manifest import manifest
 from engine.runners.store import store_files
 from engine.runners.thumbnails import KINDS, thumbnails
 from engine.runners.verify import VerifyResult, verify
-from engine.ui.archive import access_of, add_archive_options, places_of
+from engine.ui.archive import access_of, places_of
+from engine.ui.archive_options import add_archive_options
 
 
 def add_options(command: argparse.ArgumentParser) -> None:

@@ -6,29 +6,29 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from engine.algebra.diagnostic import Diagnostic
-from engine.artifacts.models import load_model
-from engine.data.dicomweb.access import archive_address
-from engine.data.dicomweb.client import Client
-from engine.data.server.client import Server
 from engine.output.lines import line_of
 from engine.output.table import summary_table
-from engine.runners.confirming import RequiredImages
 from engine.runners.criteria import Criteria, load_criteria
-from engine.runners.fetching import base_of, is_address, server_patients
 from engine.runners.run import RunOptions, run
 from engine.runners.screening import Data, screen, version_for
 from engine.runners.workers import WorkerLost
 from engine.runners.workspace import Workspace
-from engine.ui.archive import access_of, add_required_images, needless_options, places_of
-from engine.ui.cql_session import given_parameters, parameters_of
+from engine.ui.archive_options import add_required_images, needless_options
 from engine.ui.options import add_knowledge_options, add_parameter_options, add_time_options, add_version_option
 from engine.ui.progress import ProgressLine
-from engine.ui.server_options import add_server_options, server_of
+from engine.ui.server_options import add_server_options
 from engine.ui.terminology import terminology_options
+
+if TYPE_CHECKING:
+    from engine.runners.confirming import RequiredImages
+
+# Loaded where options ask for them.
+SOURCES, SESSION = "engine.ui.screen_sources", "engine.ui.cql_session"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -97,35 +97,30 @@ def screen_command(options: argparse.Namespace) -> int:
     if options.memory:
         size_of(options.memory)  # a bad amount is told before anything is read
     if options.dicomweb:
-        options.dicomweb = archive_address(options.dicomweb)
+        options.dicomweb = import_module(SOURCES).address(options.dicomweb)
     if not options.require_images:
         needless_options(options)
         return _command(options, None)
-    with Client(access_of(options)) as client:
-        return _command(options, RequiredImages(client, places_of(options)))
+    with import_module(SOURCES).required_images(options) as images:
+        return _command(options, images)
 
 
 def _command(options: argparse.Namespace, images: RequiredImages | None) -> int:
-    on_server = any(is_address(item) for item in options.data)
+    on_server = any(_is_address(item) for item in options.data)
     for path in (*options.criteria, *([] if on_server else options.data), *options.libraries, *options.valuesets):
         if not Path(path).exists():
             raise FileNotFoundError(f"{path} does not exist")
     if on_server:
-        if len(options.data) > 1:
-            raise ValueError(
-                "--data is either one server, or files and folders: patients of several sources are not joined"
-            )
-        base, restriction = base_of(options.data[0])
-        with server_of(base, options) as server:
-            version = load_model(options.fhir or server.fhir_version() or "r4").version
-            return _screened(options, version, partial(_patients, server, restriction), images)
+        with import_module(SOURCES).patients_on_server(options) as (version, patients):
+            return _screened(options, version, patients, images)
     if options.server_auth or options.server_ca:
         raise ValueError("--data-auth and --data-ca are for data on a server; --data names files")
     return _screened(options, version_for(options.data, options.fhir), lambda criteria: options.data, images)
 
 
-def _patients(server: Server, restriction: tuple[tuple[str, str], ...], criteria: Criteria) -> list[Data]:
-    return [server_patients(server, criteria, restriction)]
+def _is_address(text: object) -> bool:
+    """Whether some data is named by the address of a server."""
+    return isinstance(text, str) and text.lower().startswith(("http://", "https://"))
 
 
 def _screened(
@@ -142,14 +137,16 @@ def _screened(
         valuesets=options.valuesets,
         allow_missing_valuesets=options.allow_missing_valuesets,
         terminology_options=terminology_options(options),
-        parameters=given_parameters(options.parameters),
+        parameters=import_module(SESSION).given_parameters(options.parameters) if options.parameters else (),
     )
     data = data_for(criteria)
     _say(criteria.diagnostics, options.quiet)
     if not criteria.rules:
         print("eligibility: there are no criteria to screen with", file=sys.stderr)
         return 2
-    parameters = parameters_of(options.parameter, options.now, options.timezone)
+    parameters: dict[tuple[str, str], Any] = {}
+    if options.parameter:
+        parameters = import_module(SESSION).parameters_of(options.parameter, options.now, options.timezone)
     settings = RunOptions(
         options.now,
         options.timezone,

@@ -1,11 +1,8 @@
-"""Options of commands that talk to a FHIR server, and the server that they describe."""
+"""Options of commands that talk to a FHIR server."""
 
 from __future__ import annotations
 
 import argparse
-
-from engine.data.server.client import Server
-from engine.data.server.smart import credentials_of
 
 AUTH_HELP = (
     "credentials: bearer-env=VARIABLE (a token in an environment variable), or client-id=ID,key=FILE for SMART backend "
@@ -28,11 +25,3 @@ def add_server_options(command: argparse.ArgumentParser, prefix: str = "") -> No
         dest="server_allow_http",
         help="send credentials over plain http too (without this, to this machine only)",
     )
-
-
-def server_of(base: str, options: argparse.Namespace) -> Server:
-    """The server at an address, with the credentials of the options. Raises ServerError, ValueError,
-    FileNotFoundError.
-    """
-    credentials = credentials_of(options.server_auth) if options.server_auth else None
-    return Server(base, credentials=credentials, ca=options.server_ca, allow_http=options.server_allow_http)
