@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +39,25 @@ def found_file(path: str) -> FoundFile:
     return FoundFile(path, told.st_size, told.st_mtime_ns)
 
 
-def files_of(paths: Iterable[str | Path]) -> list[FoundFile]:
+Walk = Callable[[str], Iterable[FoundFile]]
+"""Gives the files of a folder, as `walk` does."""
+
+
+class Walks:
+    """Walks folders, each once: what was found is kept."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, list[FoundFile]] = {}
+
+    def __call__(self, folder: str) -> list[FoundFile]:
+        """The files of a folder."""
+        found = self._known.get(folder)
+        if found is None:
+            found = self._known[folder] = list(walk(folder))
+        return found
+
+
+def files_of(paths: Iterable[str | Path], walk: Walk = walk) -> list[FoundFile]:
     """The files that paths name, in a stable order."""
     out: list[FoundFile] = []
     for path in paths:

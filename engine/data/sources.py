@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from engine.data.export_manifest import MANIFEST, listed_files, noted_problems
-from engine.data.files import walk
+from engine.data.files import Walk, walk
 from engine.data.problems import Problem
 
 Resource = dict[str, Any]
@@ -48,7 +48,7 @@ def data_files(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[P
     return map(Path, data_file_names(paths, on_problem))
 
 
-def data_file_names(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[str]:
+def data_file_names(paths: Iterable[str | Path], on_problem: OnProblem, walk: Walk = walk) -> Iterator[str]:
     """The same as text."""
     for item in paths:
         path = Path(item)

@@ -53,6 +53,11 @@ def member_of(patient: str) -> bytes:
     return b',\n    {\n      "entity": {\n        "reference": %s\n      }\n    }' % _quoted(patient).encode()
 
 
+def load(fhir_version: str) -> None:
+    """Have what checks Groups at hand, which takes a while the first time."""
+    group_of("", None, 0, (), fhir_version, "2000-01-01T00:00:00Z")
+
+
 def validate(group: dict[str, Any], fhir_version: str) -> None:
     """Check a Group with fhir.resources (R5, and R4B for R4 too: Group is the same there). Raises ValueError."""
     if fhir_version == "r5":

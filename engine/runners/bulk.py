@@ -18,7 +18,7 @@ from engine.compiler.rules import RuleSet
 from engine.data.bulk.collecting import Collected, Collector
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.grouping import Grouping
-from engine.data.bulk.reading import Piece, pieces_of, read_again, read_piece
+from engine.data.bulk.reading import Piece, read_again, read_piece
 from engine.data.bulk.records import Record, Shelf, turn_of
 from engine.data.bulk.settling import Doubles, Links, add_doubles, doubles_of, missing, settle, twice
 from engine.data.problems import Problem
@@ -255,20 +255,22 @@ class BulkRun:
         plan: ReadPlan,
         rule_sets: Sequence[RuleSet],
         options: Options,
+        pieces: Sequence[Piece],
         *,
         memory: int,
         jobs: int = 1,
         validate: bool = False,
         progress: Progress | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
-        pieces = tuple(pieces_of(state.files, state.piece))
+        """`meanwhile` is done here as soon as all workers are busy."""
         self.job = Job(
             workspace,
             plan,
             tuple(rule_sets),
             options,
             tuple(state.files),
-            pieces,
+            tuple(pieces),
             state.buckets,
             validate,
             memory // jobs,
@@ -279,6 +281,7 @@ class BulkRun:
         self.lengths: list[int] = []
         """How long the texts of all patients are, by output."""
         self._progress = progress or (lambda step, done, total: None)
+        self._meanwhile = meanwhile
         self._buckets: list[int] = []
         self._workers = Workers(jobs, start_worker, self.job)
 
@@ -296,7 +299,7 @@ class BulkRun:
         left = [piece for piece in self.job.pieces if not workspace.has_piece(piece.number)]
         done = total - sum(piece.bytes for piece in left)
         self._progress("read", done, total)
-        for _, size in self._workers.run([("read", piece.number) for piece in left]):
+        for _, size in self._workers.run([("read", piece.number) for piece in left], self._meanwhile):
             done += size
             self._progress("read", done, total)
         self._settle()

@@ -23,11 +23,12 @@ from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import PACKED, ExportReader, files_to_read, pieces_of
 from engine.data.bulk.records import number_of
 from engine.data.compartment import Compartment
-from engine.data.files import FoundFile, files_of, found_file
+from engine.data.files import FoundFile, Walks, files_of, found_file
 from engine.data.problems import Problem
 from engine.data.terminology_check import used_value_sets
 from engine.evaluation.evaluator import Absent, Options
 from engine.output.atomic import write_text
+from engine.output.fhir_group import load
 from engine.output.parquet import require_parquet, write_parquet
 from engine.output.run_record import ArtifactCounts, InputFile, Resources, RunRecord, UsedParameter, UsedValueSet
 from engine.runners.bulk import BulkRun, Counts, Progress, in_place
@@ -52,7 +53,7 @@ UNPACKED = 8  # how much larger a packed file is taken to be
 SPREAD = 12  # how much more memory a bucket's patients need than their records
 LARGEST = 32 << 20  # of the input, a bucket; more of it at a time would make nothing faster
 MOST_BUCKETS = 500
-ROUNDS = 8  # pieces and buckets of work for each process, at least
+ROUNDS = 16  # pieces and buckets of work for each process, at least
 if TYPE_CHECKING:
     from engine.runners.confirming import RequiredImages
 
@@ -161,9 +162,10 @@ def _run(
     if options.parquet:
         require_parquet()
     out.mkdir(parents=True, exist_ok=True)
-    found = files_of(_paths(data))
+    walks = Walks()
+    found = files_of(_paths(data), walks)
     with ExitStack() as running:
-        source = _source(criteria, criteria_paths, data, found, out, options, progress, running)
+        source = _source(criteria, criteria_paths, data, found, walks, out, options, progress, running)
         header = Judge(criteria.rules, _options(criteria, options, source.moment)).header
         with Outputs(out, criteria.rules, header, criteria.fhir_version, source.moment.isoformat()) as outputs:
             tally = source.write(outputs, progress)
@@ -214,6 +216,7 @@ def _source(
     criteria_paths: Sequence[PathLike],
     data: Sequence[Data],
     found: Sequence[FoundFile],
+    walks: Walks,
     out: Path,
     options: RunOptions,
     progress: Progress | None,
@@ -242,7 +245,7 @@ def _source(
     if size <= SMALL and not (options.resume and workspace.exists()):
         workspace.remove()
         return _small(criteria, paths, plan, options)
-    return _large(criteria, criteria_paths, paths, found, plan, workspace, size, options, progress, running)
+    return _large(criteria, criteria_paths, paths, found, walks, plan, workspace, size, options, progress, running)
 
 
 def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> _Source:
@@ -288,6 +291,7 @@ def _large(
     criteria_paths: Sequence[PathLike],
     paths: Sequence[PathLike],
     listed: Sequence[FoundFile],
+    walks: Walks,
     plan: ReadPlan,
     workspace: Workspace,
     size: int,
@@ -299,8 +303,9 @@ def _large(
     jobs = options.jobs or os.cpu_count() or 1
     memory = options.memory or machine_memory() // 4
     problems: list[Problem] = []
-    files = files_to_read(paths, problems.append)
+    files = files_to_read(paths, problems.append, walks)
     fingerprint = _fingerprint(criteria, criteria_paths, files, listed, options)
+    lengths = {one.path: one.bytes for one in listed}
     if options.resume and workspace.exists():
         state = workspace.state()
         changed = [name for name, value in fingerprint.items() if state.fingerprint.get(name) != value]
@@ -309,7 +314,8 @@ def _large(
                 f"{workspace.folder} holds a run with other {' and '.join(changed)}; run without --resume to begin anew"
             )
         moment = dt.datetime.fromisoformat(state.now)
-        workspace.check(len(pieces_of(state.files, state.piece)), state.buckets)
+        pieces = pieces_of(state.files, state.piece, lengths)
+        workspace.check(len(pieces), state.buckets)
     else:
         moment = evaluation_time(options.now, options.timezone)
         each = min(max(memory // (jobs * SPREAD), 1 << 20), LARGEST)
@@ -318,16 +324,19 @@ def _large(
         piece = max(min(each, size // (ROUNDS * jobs)), 1 << 22)
         state = State(moment.isoformat(), fingerprint, files, buckets, piece)
         workspace.create(state)
+        pieces = pieces_of(files, piece, lengths)
     bulk = BulkRun(
         workspace,
         state,
         plan,
         criteria.rules,
         _options(criteria, options, moment),
+        pieces,
         memory=memory,
         jobs=jobs,
         validate=options.validate,
         progress=progress,
+        meanwhile=lambda: load(criteria.fhir_version),
     )
     running.enter_context(bulk)
     bulk.prepare()

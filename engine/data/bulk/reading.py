@@ -25,6 +25,7 @@ from engine.data.bulk.records import MemoryShelf, Position, Record, number_of
 from engine.data.bulk.scanning import LineScanner
 from engine.data.bulk.settling import Links, Settled, doubles_of, missing, settle, twice
 from engine.data.compartment import Compartment
+from engine.data.files import Walk, found_file, walk
 from engine.data.problems import Problem
 from engine.data.sources import data_file_names
 
@@ -58,13 +59,17 @@ class Piece:
         return sum(one.bytes for one in self.stretches)
 
 
-def files_to_read(paths: Iterable[str | Path], on_problem: OnProblem) -> list[str]:
+def files_to_read(paths: Iterable[str | Path], on_problem: OnProblem, walk: Walk = walk) -> list[str]:
     """The data files, in order; their place in the list is their number."""
-    return list(data_file_names(paths, on_problem))
+    return list(data_file_names(paths, on_problem, walk))
 
 
-def pieces_of(files: Sequence[str], size: int = PIECE) -> list[Piece]:
-    """The work of reading files, in pieces of about `size` bytes: large NDJSON is cut, small files are read together."""
+def pieces_of(files: Sequence[str], size: int = PIECE, lengths: Mapping[str, int] | None = None) -> list[Piece]:
+    """The work of reading files, in pieces of about `size` bytes: large NDJSON is cut, small files are read together.
+
+    `lengths` of files are told where they are known; the system is asked for others.
+    """
+    known = lengths or {}
     out: list[Piece] = []
     together: list[Stretch] = []
     held = 0
@@ -77,10 +82,7 @@ def pieces_of(files: Sequence[str], size: int = PIECE) -> list[Piece]:
             held = 0
 
     for number, path in enumerate(files):
-        try:
-            length = os.stat(path).st_size
-        except OSError:
-            length = 0
+        length = known[path] if path in known else found_file(path).bytes
         if is_lines(path) and not path.lower().endswith(PACKED) and length > size:
             close()
             for start in range(0, length, size):
