@@ -7,9 +7,11 @@ the command cannot be carried out; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple
 
 from engine.version import __version__
@@ -57,6 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ERRORS
 
 
+def console() -> int:
+    """The console script: `main`, and a process that ends without going through all that it holds in search of garbage."""
+    status = main()
+    gc.freeze()
+    return status
+
+
 def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     """The parser of the command line: with the options of one command, or of all."""
     top = argparse.ArgumentParser(
@@ -67,9 +76,20 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         options = commands.add_parser(name, help=command.help)
         if chosen is None or chosen == name:
-            getattr(import_module(command.module), command.options)(options)
+            getattr(_loaded(command.module), command.options)(options)
     return top
 
 
+def _loaded(module: str) -> ModuleType:
+    """A module; meanwhile no garbage is looked for, as there is none."""
+    looking = gc.isenabled()
+    gc.disable()
+    try:
+        return import_module(module)
+    finally:
+        if looking:
+            gc.enable()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console())
