@@ -37,6 +37,8 @@ TEXTS = 2
 """Outputs that go by patient, besides the Group of each artifact: lines of verdicts, rows of the table."""
 HELD = 8
 """How much more memory records take than their bytes on disk, at most."""
+SPREAD = 3
+"""How much larger than the mean a bucket may be without being looked at."""
 ID_BYTES = 256
 """Memory for an id while ids that occur several times are looked for."""
 LEAST_IDS, MOST_IDS = 10_000, 1_000_000
@@ -141,7 +143,7 @@ class _Worker:
             yield from self.job.workspace.records(piece.number, table, number)
 
     def tables(self) -> list[int]:
-        """Where the records of each piece stand."""
+        """Where the table of the records of each piece stands, which is how long these are."""
         if not self._tables:
             self._tables = [self.job.workspace.table(piece.number) for piece in self.job.pieces]
         return self._tables
@@ -184,6 +186,8 @@ class _Worker:
 
     def _turns(self, number: int) -> int:
         """In how many turns a bucket must be looked at for the memory there is."""
+        if SPREAD * HELD * sum(self.tables()) <= self.job.memory * self.job.buckets:
+            return 1  # patients are spread evenly
         size = sum(
             self.job.workspace.records_size(piece.number, table, number)
             for piece, table in zip(self.job.pieces, self.tables(), strict=True)

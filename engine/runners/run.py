@@ -47,7 +47,7 @@ from engine.runners.screening import (
 from engine.runners.workspace import State, Workspace
 from engine.version import __version__
 
-SMALL = 64 << 20
+SMALL = 16 << 20  # of the input: so much is held in memory, where that is allowed
 HASHED = 64 << 20
 UNPACKED = 8  # how much larger a packed file is taken to be
 SPREAD = 12  # how much more memory a bucket's patients need than their records
@@ -242,10 +242,13 @@ def _source(
     if options.images is not None:
         return _small(criteria, paths, plan.with_instances(), options)
     size = sum(one.bytes * (UNPACKED if one.path.lower().endswith(PACKED) else 1) for one in found)
-    if size <= SMALL and not (options.resume and workspace.exists()):
+    memory = options.memory or machine_memory() // 4
+    if size <= min(SMALL, memory // SPREAD) and not (options.resume and workspace.exists()):
         workspace.remove()
         return _small(criteria, paths, plan, options)
-    return _large(criteria, criteria_paths, paths, found, walks, plan, workspace, size, options, progress, running)
+    return _large(
+        criteria, criteria_paths, paths, found, walks, plan, workspace, size, memory, options, progress, running
+    )
 
 
 def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> _Source:
@@ -295,13 +298,13 @@ def _large(
     plan: ReadPlan,
     workspace: Workspace,
     size: int,
+    memory: int,
     options: RunOptions,
     progress: Progress | None,
     running: ExitStack,
 ) -> _Source:
     """Files of any size, by way of a workspace."""
     jobs = options.jobs or os.cpu_count() or 1
-    memory = options.memory or machine_memory() // 4
     problems: list[Problem] = []
     files = files_to_read(paths, problems.append, walks)
     fingerprint = _fingerprint(criteria, criteria_paths, files, listed, options)

@@ -22,6 +22,7 @@ from engine.data.bulk.records import Position, SummedFile
 from engine.data.bulk.settling import twice
 from engine.data.problems import Problem
 from engine.evaluation.verdict import Verdict
+from engine.output.fhir_group import frame_of, group_of, member_of
 from engine.runners import bulk, problem_runs
 from engine.runners import run as running
 from engine.runners.bulk import in_place
@@ -30,7 +31,7 @@ from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter, RangeWri
 from engine.runners.problem_runs import ProblemShelf, in_order, run_path
 from engine.runners.run import RunOptions, run
 from engine.runners.workers import WorkerLost, Workers
-from engine.runners.workspace import Workspace
+from engine.runners.workspace import State, Workspace
 from tests.benchmarks.cohorts import Options as CohortOptions
 from tests.benchmarks.cohorts import write
 from tests.spec.model import ROOT
@@ -337,6 +338,39 @@ def test_judged_patients_that_are_cut_short_are_told(tmp_path: Path) -> None:
         list(file.entries(100))
     with pytest.raises(ValueError, match="is cut short"):
         ranges_of([file], 10)
+
+
+@pytest.mark.parametrize("version", ["r4", "r5"])
+@pytest.mark.parametrize("patients", [[], ["Patient/1"], ["Patient/1", 'urn:"ü\\\n', "Patient/3"]])
+def test_a_group_written_around_its_members_is_the_group(version: str, patients: list[str]) -> None:
+    group = group_of("http://x.org/a", "Ä title", len(patients), [], version, "2026-06-01T00:00:00Z")
+    head, tail = frame_of(group)
+    if patients:
+        group["member"] = [{"entity": {"reference": patient}} for patient in patients]
+    written = head + b"".join(map(member_of, patients))[1:] + tail
+    assert written == (json.dumps(group, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def test_a_group_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="valueDateTime"):
+        group_of("http://x.org/a", "t", 1, ["Patient/1"], "r4", "no time")
+
+
+def test_little_data_is_held_only_where_memory_allows(
+    criteria: Criteria, cohort: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    create = Workspace.create
+
+    def noted(self: Workspace, state: State) -> None:
+        begun.append(state.buckets)
+        create(self, state)
+
+    monkeypatch.setattr(Workspace, "create", noted)
+    assert screened(criteria, cohort, tmp_path, memory=100 << 20) == expected
+    assert begun == []
+    assert screened(criteria, cohort, tmp_path, memory=4 << 20) == expected
+    assert len(begun) == 1
 
 
 # -- what is kept on disk
