@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
 
 from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity, make
+from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.algebra.ucum import UnitError, alias, parse_unit
+
+R = TypeVar("R")
 
 
 class ElementLike(Protocol):
@@ -160,13 +163,30 @@ _CALENDAR_OF_CODE = {UCUM_OF_CALENDAR[word]: word for word in ("year", "month", 
 UCUM = "http://unitsofmeasure.org"
 
 
+def remembered(function: Callable[[Any, Any, Any], R]) -> Callable[[Any, Any, Any], R]:
+    """A function of three values from data that remembers its answers: the units of many records are few."""
+    known: Any = lru_cache(maxsize=4096, typed=True)(function)
+
+    def answer(a: Any, b: Any, c: Any) -> R:
+        try:
+            return known(a, b, c)  # type: ignore[no-any-return]
+        except TypeError:  # objects and arrays where there should be texts are no keys
+            return function(a, b, c)
+
+    return answer
+
+
 def unit_of(quantity: dict[str, Any]) -> tuple[str | None, str | None]:
     """Unit code of a FHIR Quantity, and a remark where it was not written as UCUM code.
 
     The unit is `code` where the system is UCUM (or absent); otherwise the `unit` text where that is valid UCUM or a known
     alias. `(None, remark)`: there is a unit, but not a computable one. `("1", None)`: there is no unit at all.
     """
-    code, system, text = quantity.get("code"), quantity.get("system"), quantity.get("unit")
+    return _unit(quantity.get("code"), quantity.get("system"), quantity.get("unit"))
+
+
+@remembered
+def _unit(code: Any, system: Any, text: Any) -> tuple[str | None, str | None]:
     if code and (system is None or system == UCUM):
         candidate, remark = code, None
     elif text:
@@ -197,16 +217,21 @@ def to_quantity(value: Any) -> Quantity | None:
         return to_quantity(value.value)
     if value.__class__ is not dict:
         raise malformed(value, "a Quantity")
-    number = to_decimal(value.get("value"))
+    number = value.get("value")
+    if number.__class__ is not Decimal:
+        number = to_decimal(number)
     if number is None or "comparator" in value:
         return None
-    unit, _ = unit_of(value)
-    if unit is None:
-        return None
-    calendar = _CALENDAR_OF_CODE.get(unit)
-    if calendar is not None:
-        return make(number, calendar, True)
-    return make(number, unit, False)
+    unit, calendar = _computable(value.get("code"), value.get("system"), value.get("unit"))
+    return None if unit is None else Quantity(number, unit, calendar)
+
+
+@remembered
+def _computable(code: Any, system: Any, text: Any) -> tuple[str | None, bool]:
+    """The unit of a quantity as it is written, and whether that is a calendar word; None where it is not computable."""
+    unit, _ = _unit(code, system, text)
+    word = None if unit is None else _CALENDAR_OF_CODE.get(unit)
+    return (unit, False) if word is None else (word, True)
 
 
 CONVERSIONS: dict[str, Callable[[Any], Any]] = {

@@ -38,6 +38,13 @@ def order(a: Any, b: Any, precision: str | None = None) -> int | None:
 
     With a precision no finer component counts; it must then be known on both sides unless a coarser one decides.
     """
+    if precision is None and a.__class__ is DateTime and b.__class__ is DateTime:
+        first: Any = a._parts
+        second: Any = b._parts
+        if first[1] is not None and second[1] is not None:
+            months = (first[0] - second[0]) * 12 + first[1] - second[1]
+            if months > 1 or months < -1:  # further than offsets from UTC can bring them together
+                return 1 if months > 0 else -1
     left, right = _parts(a, b, precision)
     if precision is not None:
         last = _INDEX[precision] + 1 - (3 if a.__class__ is Time else 0)
