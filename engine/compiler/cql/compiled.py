@@ -358,6 +358,7 @@ class Loaded:
         self.libraries: dict[str, Compiled] = {}
         self.sites: list[tuple[Source, Site]] = []
         self._modules: dict[str, dict[str, Any]] = {}
+        self._ready: dict[str, tuple[Callable[[Any], Any], bool]] = {}
         self._load(compiled)
         self._files = {library.source.name: library for library in self.libraries.values()}
 
@@ -391,12 +392,13 @@ class Loaded:
 
     def evaluate(self, name: str, environment: Run) -> Any:
         """The value of a define for a patient, or for a run. Raises EvaluationError with library, define and span."""
-        function = self.function(name)
-        definition = self.compiled.defines[name]
-        place = environment if definition.context is not None else environment.run
+        ready = self._ready.get(name)
+        if ready is None:
+            function = self.function(name)
+            ready = self._ready[name] = function, self.compiled.defines[name].context is not None
         with Precise():
             try:
-                return once(place, function)
+                return once(environment if ready[1] else environment.run, ready[0])
             except Exception as error:
                 raise self.bind(error) from error
 

@@ -58,7 +58,8 @@ class CqlCode:
 
     def run(self, environment: Any, patient: Any) -> Any:
         """The value of the define for the patient of an environment. Raises EvaluationError."""
-        return self.loaded.evaluate(self.define, environment.for_cql(self.parameters))
+        loaded = self._loaded or self.loaded
+        return loaded.evaluate(self.define, environment.for_cql(self.parameters))
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = (

@@ -1,4 +1,4 @@
-"""What `in` and `contains` turn into where the bounds of the interval stand in the text: comparisons in place of a call."""
+"""What `in` and `contains` turn into where the bounds of the interval, or the texts of the list, stand in the library: no call."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from engine.algebra.temporal import Date, DateTime
 from engine.compiler.cql.emit_nodes import in_order
 from engine.compiler.cql.emitter import INLINE, CqlEmitter
+from engine.compiler.cql.short_ways import ShortWay, texts_of
 from engine.compiler.cql.types import DATE, DATETIME, DECIMAL, INTEGER, LONG
 from engine.compiler.elm import Node
 
@@ -25,6 +26,9 @@ def _contains(e: E, node: Node, operands: list[str]) -> str | None:
 
 def _member(e: E, node: Node, index: int, operands: list[str]) -> str | None:
     """Two comparisons where the point is one whole value, else the call; None where the bounds are not known beforehand."""
+    texts = texts_of(node)
+    if texts is not None:
+        return _text_among(e, node, texts, index, operands)
     point, interval = node.operands[index], node.operands[1 - index]
     name = _CLASSES.get(point.result)
     if name is None or interval.kind != "Interval" or node.attrs.get("precision") is not None:
@@ -34,8 +38,8 @@ def _member(e: E, node: Node, index: int, operands: list[str]) -> str | None:
         return None
     if not in_order(*(bound.attrs["value"] for bound in bounds)):
         return None
-    texts = [_compared(e, bound) for bound in bounds]
-    if None in texts:
+    limits = [_compared(e, bound) for bound in bounds]
+    if None in limits:
         return None
     value = operands[index] = e.temp(operands[index])
     low, high = ("<=" if interval.attrs[f"{side}_closed"] else "<" for side in ("low", "high"))
@@ -48,7 +52,20 @@ def _member(e: E, node: Node, index: int, operands: list[str]) -> str | None:
         whole = f"{value}.__class__ is {name} and {moment} is not None"
     else:
         moment, whole = value, f"{value}.__class__ is {name}"
-    return f"({texts[0]} {low} {moment} {high} {texts[1]} if {whole} else {call})"
+    return f"({limits[0]} {low} {moment} {high} {limits[1]} if {whole} else {call})"
+
+
+def _text_among(e: E, node: Node, texts: tuple[str, ...], index: int, operands: list[str]) -> str | None:
+    """A lookup where the item is a text, else the call."""
+    if e.traced:
+        operands[index] = e.temp(operands[index])
+    value = operands[index]
+    if not value.isidentifier():
+        return None
+    call = f"{e.overload(node.attrs['_overload'])}({', '.join(operands)})"
+    if value == "None":
+        return call
+    return ShortWay(f"({value} in {e.constant(texts)} if {value}.__class__ is str else {call})", call)
 
 
 def _compared(e: E, bound: Node) -> str | None:

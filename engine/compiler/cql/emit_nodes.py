@@ -7,7 +7,9 @@ from typing import Any
 from engine.algebra import points as p
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.temporal import DateTime
+from engine.compiler.cql.emit_short import is_of, of_choice
 from engine.compiler.cql.emitter import CqlEmitter, emits
+from engine.compiler.cql.short_ways import ShortWay
 from engine.compiler.cql.types import IntervalType, ListType, Named, Type
 from engine.compiler.elm import Node
 
@@ -188,7 +190,12 @@ def _is_null(e: E, node: Node) -> str:
 
 @emits("Is")
 def _is(e: E, node: Node) -> str:
-    return f"{e.type_test(node.attrs['type'])}({e.value(node.operands[0])})"
+    (operand,) = node.operands
+    kind = node.attrs["type"]
+    found = of_choice(e, operand, kind)
+    if found is not None:
+        return ShortWay(f"({found} is not None)", found.call)
+    return is_of(e, e.value(operand), kind)
 
 
 @emits("As")
@@ -199,6 +206,10 @@ def _as(e: E, node: Node) -> str:
         return guarded(e, operand, f"with_point({{0}}, {point_name(kind)!r})")
     if node.attrs.get("retype"):
         return e.value(operand)
+    if node.attrs.get("unbox") and not node.attrs.get("strict"):
+        found = of_choice(e, operand, kind)
+        if found is not None:
+            return found
     name = "cast_to" if node.attrs.get("strict") else "as_type"
     call = f"{name}({e.value(operand)}, {e.type_test(kind)})"
     return f"unbox({call})" if node.attrs.get("unbox") else call
@@ -251,7 +262,7 @@ def _members(e: E, node: Node) -> str:
     e.emit(f"{out} = None")
     word = "if"
     for kind, inner in node.attrs["options"]:
-        with e.block(f"{word} {e.type_test(kind)}({value}):"):
+        with e.block(f"{word} {is_of(e, value, kind)}:"):
             e.emit(f"{out} = {e.value(inner)}")
         word = "elif"
     return out

@@ -15,6 +15,7 @@ from typing import Any
 from engine.algebra.diagnostic import Span
 from engine.algebra.operators.registry import TAKE_RANGES
 from engine.compiler.cql.scope import Exported, ExportedFunction
+from engine.compiler.cql.short_ways import ShortWay, guarded, texts_of
 from engine.compiler.cql.type_tests import TypeTest
 from engine.compiler.cql.types import (
     ANY,
@@ -178,6 +179,10 @@ class CqlEmitter(ModuleText):
 
     def type_test(self, kind: Type) -> str:
         """A module-level name for the test of a type."""
+        return self.constant(self.tested(kind))
+
+    def tested(self, kind: Type) -> TypeTest:
+        """The test of a type."""
         names: dict[str, str] = {}
         version = "r4"
         stack: list[Any] = [kind]
@@ -193,7 +198,7 @@ class CqlEmitter(ModuleText):
                 stack.append(found.point)
             elif isinstance(found, ChoiceType):
                 stack.extend(found.options)
-        return self.constant(TypeTest(kind, tuple(sorted(names.items())), version))
+        return TypeTest(kind, tuple(sorted(names.items())), version)
 
     # -- nodes
 
@@ -205,7 +210,8 @@ class CqlEmitter(ModuleText):
         with self.at(node):
             handler = VALUES.get(node.kind)
             text = handler(self, node) if handler is not None else self.operator(node)
-            return self.temp(text) if len(text) > _LONGEST or node.kind in _FAILING else text
+            length = len(text.call if isinstance(text, ShortWay) else text)
+            return self.temp(text) if length > _LONGEST or node.kind in _FAILING else text
 
     def each(self, node: Node, body: Body) -> None:
         """Emit code that runs `body` for every element of a list, none where the list is null."""
@@ -325,7 +331,7 @@ class CqlEmitter(ModuleText):
             call = f"{self.overload(overload)}({', '.join(arguments)})"
         if optional:
             missing = " or ".join(f"{operands[index]} is None" for index in dict.fromkeys(optional))
-            call = f"(None if {missing} else {call})"
+            call = guarded(missing, call)
         return self.reported(node, operands, call) if reported else call
 
     def reported(self, node: Node, operands: list[str], call: str) -> str:
@@ -367,6 +373,8 @@ class CqlEmitter(ModuleText):
             return self.query_nullable(node)
         if kind == "Property" and node.attrs.get("interval") and node.result == BOOLEAN:
             return self.nullable(node.operands[0])
+        if kind in ("In", "Contains") and texts_of(node) is not None:
+            return False
         overload = node.attrs.get("_overload")
         if overload is None:
             return True

@@ -6,6 +6,7 @@ Functions take raw JSON or an `Element` (raw JSON with its FHIR type). Nothing h
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from engine.algebra.clinical import Code, Concept, Ratio, ValueSet
@@ -14,6 +15,7 @@ from engine.algebra.element import (
     UCUM,
     Element,
     malformed,
+    remembered,
     to_boolean,
     to_date,
     to_decimal,
@@ -23,7 +25,7 @@ from engine.algebra.element import (
     unit_of,
 )
 from engine.algebra.interval import Interval
-from engine.algebra.quantity import UCUM_OF_CALENDAR, Quantity, make
+from engine.algebra.quantity import UCUM_OF_CALENDAR, Quantity
 
 Request = Any
 _CQL_UNITS = "http://hl7.org/fhirpath/CodeSystem/calendar-units"
@@ -68,16 +70,25 @@ def to_quantity(value: Any) -> Quantity | None:
     value = raw(value)
     if value.__class__ is not dict:
         raise malformed(value, "a Quantity")
-    number = to_decimal(value.get("value"))
+    number = value.get("value")
+    if number.__class__ is not Decimal:
+        number = to_decimal(number)
     if number is None or "comparator" in value:
         return None
-    if value.get("system") not in (None, UCUM, _CQL_UNITS):
-        return Quantity(number, value.get("unit") or value.get("code") or "1", False)
-    unit, _ = unit_of(value)
+    unit, calendar = _unit(value.get("code"), value.get("system"), value.get("unit"))
+    return Quantity(number, unit, calendar)
+
+
+@remembered
+def _unit(code: Any, system: Any, text: Any) -> tuple[str, bool]:
+    """The unit of a quantity as it is written, and whether that is a calendar word."""
+    if system not in (None, UCUM, _CQL_UNITS):
+        return text or code or "1", False
+    unit, _ = unit_of({"code": code, "system": system, "unit": text})
     if unit is None:
-        return Quantity(number, value.get("code") or value.get("unit") or "1", False)
+        return code or text or "1", False
     word = _CALENDAR.get(unit) or (unit if unit in UCUM_OF_CALENDAR else None)
-    return make(number, word, True) if word is not None else make(number, unit, False)
+    return (word, True) if word is not None else (unit, False)
 
 
 def to_period(request: Request, value: Any) -> Interval | None:
@@ -165,6 +176,24 @@ def choice_of(value: dict[str, Any], names: JsonNames) -> Element | None:
     return None
 
 
+def alternative(value: dict[str, Any], keys: tuple[str, ...]) -> Any:
+    """The JSON of one alternative of a choice element, the last of `keys`; None where one before it is there (see `choice_of`)."""
+    for key in keys:
+        found = value.get(key)
+        if found is not None:
+            return found if key == keys[-1] else None
+    return None
+
+
+def has_coding(concept: dict[str, Any], wanted: Code) -> bool:
+    """Whether a CodeableConcept has a code, whatever its version and display (CQL: Equivalent on Concept)."""
+    found = False
+    for coding in concept.get("coding") or ():
+        if coding.get("code") == wanted.code and coding.get("system") == wanted.system:
+            found = True
+    return found
+
+
 # -- elements that a profile takes from an extension or a slice
 
 
@@ -214,6 +243,28 @@ def listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return value if value.__class__ is list else [value]
+
+
+def plainly_coded(resource: dict[str, Any], key: str, codes: frozenset[Any]) -> bool | None:
+    """Whether a CodeableConcept has one of some codes; None unless each of its codings has a system and a code, as texts."""
+    concept = resource.get(key)
+    if concept.__class__ is list and len(concept) == 1:
+        concept = concept[0]
+    if concept.__class__ is not dict or "concept" in concept:
+        return None
+    codings = concept.get("coding")
+    if codings.__class__ is not list or not codings:
+        return None
+    found = False
+    for coding in codings:
+        if coding.__class__ is not dict:
+            return None
+        system, code = coding.get("system"), coding.get("code")
+        if not system or system.__class__ is not str or code.__class__ is not str:
+            return None
+        if (system, code) in codes:
+            found = True
+    return found
 
 
 def codes_at(resource: dict[str, Any], keys: tuple[str, ...]) -> list[tuple[str | None, str | None]]:

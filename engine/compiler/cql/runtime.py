@@ -30,6 +30,7 @@ from engine.algebra.operators.datetimes import component, make_date, make_dateti
 from engine.algebra.operators.equality import sign
 from engine.algebra.operators.lists import distinct
 from engine.algebra.points import Long
+from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.compiler.cql import fhir_values as fhir
 from engine.compiler.cql.instances import fhir_instance, json_of, new_instance
@@ -220,6 +221,7 @@ class Patient(Run):
         self.memo = {}
         self.moments = run.moments
         self.subject = subject
+        self._told: dict[tuple[int, int], tuple[Any, Any, list[Any]]] = {}
         self._by_type: dict[str, list[Any]] = {}
         for resource in resources:
             self._by_type.setdefault(str(resource.get("resourceType")), []).append(resource)
@@ -228,10 +230,36 @@ class Patient(Run):
         """The patient's resources that a retrieve asks for."""
         # what is remembered holds what was asked, so that nothing else can have its identity
         key = id(spec), id(codes)
-        found: tuple[Any, Any, list[Any]] | None = self.memo.get(key)
+        found: tuple[Any, Any, list[Any]] | None = self._told.get(key) or self.memo.get(key)
         if found is None:
-            found = self.memo[key] = spec, codes, self._retrieve(spec, codes)
+            rows = self._plainly(spec, codes)
+            if rows is not None:  # nothing was reported, so that this answers every criterion
+                found = self._told[key] = spec, codes, rows
+            else:
+                found = self.memo[key] = spec, codes, self._retrieve(spec, codes)
         return found[2]
+
+    def _plainly(self, spec: RetrieveSpec, codes: Any) -> list[Any] | None:
+        """The resources of a retrieve whose codes all stand in ordinary codings; None where more has to be looked at."""
+        if spec.profile is not None or spec.negated or spec.referenced or len(spec.paths) > 1:
+            return None
+        resources = self.of_type(spec.resource_type)
+        if not spec.paths:
+            return resources
+        path = spec.paths[0]
+        if len(path) > 1:
+            return None
+        members = self.membership.members(codes) if codes.__class__ is ValueSet else self.run.listed(codes)
+        if not members.complete:
+            return None
+        rows = []
+        for resource in resources:
+            found = fhir.plainly_coded(resource, path[0], members.codes)
+            if found is None:
+                return None
+            if found:
+                rows.append(resource)
+        return rows
 
     def of_type(self, resource_type: str) -> list[Any]:
         """The patient's resources of a type."""
@@ -398,6 +426,9 @@ NAMES: dict[str, Any] = {
     "Date": Date,
     "DateTime": DateTime,
     "Decimal": Decimal,
+    "Element": Element,
+    "Quantity": Quantity,
+    "Time": Time,
     "Interval": Interval,
     "certain": p.certain,
     "Long": Long,
@@ -408,7 +439,7 @@ NAMES: dict[str, Any] = {
         for function in (
             as_type, box, cast_to, coalesce, component, convert_interval, descendents, distinct, element_of, make_date, make_datetime,
             make_time, fhir_instance, json_of, new_instance, once, sort_rows, unbox, with_point,
-            fhir.at_path, fhir.choice_of, fhir.raw, fhir.to_code, fhir.to_concept, fhir.to_interval, fhir.to_period,
+            fhir.alternative, fhir.at_path, fhir.choice_of, fhir.has_coding, fhir.raw, fhir.to_code, fhir.to_concept, fhir.to_interval, fhir.to_period,
             fhir.to_quantity, fhir.to_range, fhir.to_ratio, fhir.to_value, fhir.to_value_set,
         )
     },
