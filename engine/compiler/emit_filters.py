@@ -7,6 +7,7 @@ reported to the environment, which also answers whether an undecided row is to b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Body, Emitter, emits_each, emits_value
@@ -97,29 +98,24 @@ def _tested(e: E, site: int, row: str, parts: list[Node], resource: bool, then: 
     unknown = e.name("u")
     if any(e.nullable(part) or part.is_null for part in parts):
         e.emit(f"{unknown} = -1")
-    opened = 0
     uncertain = False
-    for index, part in enumerate(parts):
-        value = e.temp(e.value(part))
-        recorded = resource and not tests_code(part)
-        if recorded:
-            with e.block(f"if {value} is False:"):
-                e.emit(f"ev.failed({site}, {row}, {index})")
-        head = "else:" if recorded else f"if {value} is not False:"
-        e.emit(head)
-        e._level += 1
-        opened += 1
-        if e.nullable(part) or part.is_null:
-            uncertain = True
-            with e.block(f"if {value} is None:"):
-                e.emit(f"{unknown} = {index}")
-    passed = f"{unknown} < 0" if uncertain else "True"
-    head = f"if {passed} or ev.doubt({site}, {row}, {unknown}):" if uncertain else "if True:"
-    with e.block(head):
+    with ExitStack() as blocks:
+        for index, part in enumerate(parts):
+            value = e.temp(e.value(part))
+            recorded = resource and not tests_code(part)
+            if recorded:
+                with e.block(f"if {value} is False:"):
+                    e.emit(f"ev.failed({site}, {row}, {index})")
+            blocks.enter_context(e.block("else:" if recorded else f"if {value} is not False:"))
+            if e.nullable(part) or part.is_null:
+                uncertain = True
+                with e.block(f"if {value} is None:"):
+                    e.emit(f"{unknown} = {index}")
+        if uncertain:
+            blocks.enter_context(e.block(f"if {unknown} < 0 or ev.doubt({site}, {row}, {unknown}):"))
         if resource:
             e.emit(f"ev.passed({site}, {row})")
         then()
-    e._level -= opened
 
 
 @emits_value("Filter")

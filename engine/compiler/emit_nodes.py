@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.algebra.element import SYSTEM_TYPE
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Body, Emitter, emits_each, emits_value
+from engine.compiler.reuse import shape
 
 _TO_SYSTEM = {
     "String": "to_text",
@@ -18,6 +19,7 @@ _TO_SYSTEM = {
     "Quantity": "to_quantity",
 }
 E = Emitter
+_NAMED = frozenset("Context Current Iteration Total Reference".split())
 
 
 def _primitive(type_name: str) -> bool:
@@ -307,13 +309,17 @@ def _each_combine(e: E, node: Node, body: Body) -> None:
 @emits_value("First")
 def _first(e: E, node: Node) -> str:
     (source,) = node.operands
-    if source.kind == "Combine" and not any(operand.many for operand in source.operands):
+    if source.kind != "Combine" or any(operand.many for operand in source.operands):
+        return e.leave_at_first(source, "None", lambda item: item)
+
+    def either() -> str:
         out = e.name()
         e.emit(f"{out} = {e.value(source.operands[0])}")
         with e.block(f"if {out} is None:"):
             e.emit(f"{out} = {e.value(source.operands[1])}")
         return out
-    return e.leave_at_first(node.operands[0], "None", lambda item: item)
+
+    return e.again(shape(source, lambda below: e.value(below) if below.kind in _NAMED else None), either)
 
 
 @emits_value("Last")

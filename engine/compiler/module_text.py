@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from engine.algebra.diagnostic import Span
 from engine.algebra.operators.registry import Overload
 from engine.compiler.elm import Node
+from engine.compiler.reuse import Reuse
 
 
 class ModuleText:
@@ -21,6 +22,7 @@ class ModuleText:
         self.spans: list[Span | None] = []
         self.constants: dict[str, Any] = {}
         self._known: dict[Any, str] = {}
+        self.reuse = Reuse()
         self._level = 0
         self._names = 0
         self._span: Span | None = None
@@ -30,15 +32,18 @@ class ModuleText:
     def emit(self, text: str) -> None:
         self.lines.append("    " * self._level + text)
         self.spans.append(self._span)
+        self.reuse.bound(text)
 
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
         self.emit(head)
         self._level += 1
+        self.reuse.enter()
         before = len(self.lines)
         yield
         if len(self.lines) == before:
             self.emit("pass")
+        self.reuse.leave()
         self._level -= 1
 
     @contextmanager
@@ -69,14 +74,30 @@ class ModuleText:
         return self._known[key]
 
     def temp(self, expression: str, stem: str = "t") -> str:
-        """A local name for an expression."""
+        """A local name for an expression: that of the same expression where it is at hand already."""
         if expression.isidentifier() and not keyword.iskeyword(expression):
             return expression
         if expression in ("None", "True", "False"):
             return expression
+        known = self.reuse.get(expression)
+        if known is not None:
+            return known
         name = self.name(stem)
         self.emit(f"{name} = {expression}")
+        if self.reuse.reusable(expression):
+            self.reuse.put(expression, name, expression)
         return name
+
+    def again(self, key: Any, produce: Callable[[], str]) -> str:
+        """What `produce` emits and gives, or the name of what it gave before for the same key."""
+        known = self.reuse.get(key)
+        if known is not None:
+            return known
+        start = len(self.lines)
+        found = produce()
+        if found.isidentifier() and all(map(self.reuse.tells_nothing, self.lines[start:])):
+            self.reuse.put(key, found, str(key))
+        return found
 
     @contextmanager
     def closure(self, stem: str = "f") -> Iterator[str]:

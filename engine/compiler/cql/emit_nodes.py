@@ -12,8 +12,10 @@ from engine.compiler.cql.emitter import CqlEmitter, emits
 from engine.compiler.cql.short_ways import ShortWay
 from engine.compiler.cql.types import IntervalType, ListType, Named, Type
 from engine.compiler.elm import Node
+from engine.compiler.reuse import shape
 
 E = CqlEmitter
+_LOCAL = ("AliasRef", "QueryLetRef", "OperandRef", "Current")
 
 
 # -- leaves
@@ -48,7 +50,7 @@ def _clock(e: E, node: Node) -> str:
     return {"Now": "ev.now", "Today": "ev.today", "TimeOfDay": "ev.time_of_day"}[node.kind]
 
 
-@emits("AliasRef", "QueryLetRef", "OperandRef", "Current")
+@emits(*_LOCAL)
 def _local(e: E, node: Node) -> str:
     return e.names[node.attrs["scope"]]
 
@@ -257,7 +259,18 @@ def _can_convert(e: E, node: Node) -> str:
 def _members(e: E, node: Node) -> str:
     """A value of one of several types: what each of them turns into."""
     value = e.temp(e.value(node.operands[0]))
-    e.names[node.attrs["scope"]] = value
+    scope = node.attrs["scope"]
+    e.names[scope] = value
+    shapes = tuple((str(kind), shape(inner, lambda below: _named(e, below))) for kind, inner in node.attrs["options"])
+    return e.again((value, shapes), lambda: _member(e, node, value))
+
+
+def _named(e: E, node: Node) -> str | None:
+    """The name of what a node refers to."""
+    return e.preset.get(id(node)) or (e.names[node.attrs["scope"]] if node.kind in _LOCAL else None)
+
+
+def _member(e: E, node: Node, value: str) -> str:
     out = e.name()
     e.emit(f"{out} = None")
     word = "if"

@@ -109,7 +109,8 @@ class CqlEmitter(ModuleText):
                 self.lines.insert(mark + offset, "    " + text)
                 self.spans.insert(mark + offset, place)
         self._span = None
-        assert len(self.lines) > start
+        if all(map(self.reuse.tells_nothing, self.lines[start + 1 :])):
+            self.reuse.silent.add(name)
 
     def parameter(self, name: str, given: str, default: Node | None, span: Span | None, title: str) -> None:
         """A function for a parameter: the value given, else its default."""
@@ -284,10 +285,12 @@ class CqlEmitter(ModuleText):
         """What `produce` emits and gives, without emitting it."""
         lines, spans = self.lines, self.spans
         self.lines, self.spans = [], []
+        self.reuse.enter()
         try:
             text = produce()
             return self.lines, self.spans, text
         finally:
+            self.reuse.leave()
             self.lines, self.spans = lines, spans
 
     def release(self, captured: tuple[list[str], list[Span | None], str], deeper: int = 0) -> str:

@@ -1,0 +1,91 @@
+"""What emitted code has computed is used again where it is at hand, and nowhere else."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.algebra.diagnostic import Source
+from engine.artifacts.models import load_model
+from engine.compiler.cql.compiled import Compiler, compile_expression
+from engine.compiler.cql.runtime import Patient, Run
+from engine.compiler.reuse import Reuse
+from engine.compiler.rules import compile_code
+
+HEAD = """
+library Reuse
+using FHIR version '4.0.1'
+include FHIRHelpers version '4.0.1' called FHIRHelpers
+context Patient
+define function Began(p FHIR.Procedure):
+  if p.performed is FHIR.Period then start of (p.performed as FHIR.Period) else (p.performed as FHIR.dateTime)
+define function Asked(p FHIR.Procedure):
+  exists ([Observation] O where O.effective as FHIR.dateTime = p.performed as FHIR.dateTime)
+"""
+
+
+def _text(define: str) -> str:
+    return Compiler(traced=True).compile(Source("Reuse", f"{HEAD}\ndefine X: {define}")).text
+
+
+def test_a_row_asks_once() -> None:
+    text = _text("[Procedure] P where Began(P) > @2020 and Began(P) < @2021-01-01T00:00:00Z")
+    assert text.count(" = function_Began(ev, ") == 1
+    assert text.count("elif") == 1  # the type of what began is found out once
+
+
+def test_what_one_branch_computes_is_not_at_hand_in_another() -> None:
+    text = _text("[Procedure] P where if P.status = 'completed' then Began(P) > @2020 else Began(P) < @2021")
+    assert text.count(" = function_Began(ev, ") == 2
+    text = _text("[Procedure] P where (P.status = 'completed' and Began(P) > @2020) or Began(P) < @2021")
+    assert text.count(" = function_Began(ev, ") == 2
+
+
+def test_what_is_told_the_environment_is_told_twice() -> None:
+    text = _text("[Procedure] P where Asked(P) and Asked(P)")
+    assert text.count(" = function_Asked(ev, ") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("({1, 2, 3}) X aggregate T starting 0: T * 2 + (T * 2)", 0),
+        ("({1, 2, 3}) X aggregate T starting 1: T * 2 + (T * 2) + X", 91),
+        ("({1, 2}) X let d: X + 1 return all d * d + (X + 1)", [6, 12]),
+        ("(({1, 2}) X return (X + 1)) union (({3}) X return X + 1)", [2, 3, 4]),
+        ("{ToString(1.0), ToString(1.00)}", ["1.0", "1.00"]),
+    ],
+)
+def test_values_are_the_same(text: str, expected: object) -> None:
+    assert compile_expression(text).evaluate("expression", Patient(Run())) == expected
+
+
+def test_fhirpath_asks_once() -> None:
+    began = "(performed.ofType(dateTime) | performed.ofType(Period).start).first()"
+    code, _ = compile_code(f"Procedure.exists({began} > @2020 and {began} < @2021)", load_model("r4"), name="x")
+    assert code.program.text.count("'performedDateTime'") == 1
+    code, _ = compile_code(
+        f"Procedure.exists({began} > @2020) and Procedure.exists({began} < @2021)", load_model("r4"), name="x"
+    )
+    assert code.program.text.count("'performedDateTime'") == 2
+
+
+def test_what_is_bound_anew_is_computed_anew() -> None:
+    reuse = Reuse()
+    for key, mentions in (("a", "x_1.get('a')"), ("b", "x_2.get('b')")):
+        reuse.put(key, f"t_{key}", mentions)
+    reuse.bound("x_1 = y")
+    assert (reuse.get("a"), reuse.get("b")) == (None, "t_b")
+    reuse.bound("for x_2 in y:")
+    assert reuse.get("b") is None
+    reuse.enter()
+    reuse.put("c", "t_c", "f(x)")
+    assert reuse.get("c") == "t_c"
+    reuse.leave()
+    assert reuse.get("c") is None
+    reuse.put("d", "t_d", "f(x_3)")
+    reuse.bound("def f1(x_3):")
+    assert reuse.get("d") is None
+    assert reuse.reusable("(None if t1 is None else ev.recorded(t1))") and reuse.reusable("to_text(x_1.get('a'))")
+    assert not any(map(reuse.reusable, ("ev.retrieve(K1)", "total1 + 1", "[t1]", "len(l1)", "function_F(ev, t1)")))
+    reuse.silent.add("function_F")
+    assert reuse.reusable("function_F(ev, t1)") and not reuse.reusable("other_function_F(ev, t1)")
