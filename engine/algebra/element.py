@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
 from engine.algebra.temporal import Date, DateTime, Time
+from engine.algebra.temporal.recorded import read
 from engine.algebra.ucum import UnitError, alias, parse_unit
 
 R = TypeVar("R")
@@ -155,7 +156,7 @@ def _parse(parse: Callable[[str], Any], what: str) -> Callable[[Any], Any]:
 
 
 to_date = _parse(Date.parse, "date")
-to_datetime = _parse(DateTime.parse, "dateTime")
+to_datetime = _parse(read, "dateTime")
 to_time = _parse(Time.parse, "time")
 
 # FHIR: "Use of FHIR Quantity": these UCUM codes become calendar units when a FHIR Quantity is converted.

@@ -127,6 +127,9 @@ def compare(a: Quantity, b: Quantity) -> int | None:
         return -1 if x < y else 1 if x > y else 0
     if not a.calendar and not b.calendar:
         ratio = _ratio(a.unit, b.unit)
+        if ratio == (1, 1):
+            x, y = a.value, b.value
+            return -1 if x < y else 1 if x > y else 0
         if ratio is not None:
             n, d = a.value.as_integer_ratio()
             m, e = b.value.as_integer_ratio()

@@ -31,20 +31,21 @@ def _ordered(name: str, symbol: str, decide: _Decide) -> None:
     """Register one of the four order operators; `decide` turns the sign of a comparison into the answer."""
 
     plain = _PLAIN[symbol]
+    answers = decide(0), decide(1), decide(-1)  # by sign
 
     def temporal(a: Any, b: Any) -> bool | None:
         sign = t.compare(a, b)
-        return None if sign is None else decide(sign)
+        return None if sign is None else answers[sign]
 
     def recorded(a: Any, b: Any) -> bool | None:
         if a.__class__ is b.__class__ and a.__class__ in _MOMENTS:
             x, y = a.moment, b.moment
             if x is not None and y is not None:
-                return decide((x > y) - (x < y))
+                return plain(x, y)  # type: ignore[no-any-return]
         if a.__class__ is Uncertainty or b.__class__ is Uncertainty:
             return ranges(a, b)
         sign = t.order(a, b)
-        return None if sign is None else decide(sign)
+        return None if sign is None else answers[sign]
 
     def ranges(a: Any, b: Any) -> bool | None:
         first, second = (a, b) if symbol[0] == "<" else (b, a)
@@ -54,7 +55,7 @@ def _ordered(name: str, symbol: str, decide: _Decide) -> None:
         if a.__class__ is Uncertainty or b.__class__ is Uncertainty:
             return ranges(a, b)
         sign = q.compare(a, b)
-        return None if sign is None else decide(sign)
+        return None if sign is None else answers[sign]
 
     numbers = ("(Integer, Integer) Boolean", "(Long, Long) Boolean", "(Decimal, Decimal) Boolean")
     texts = "(String, String) Boolean"

@@ -429,9 +429,10 @@ def compare(a: Temporal, b: Temporal, tz: dt.tzinfo | None = None) -> int | None
         elif left[5] is not None and right[5] is not None and a.offset_minutes is not None:
             if b.offset_minutes is not None:
                 # both known to the second at least
-                left, right = a.utc(), b.utc()
-                if left[:6] != right[:6]:
-                    return -1 if left[:6] < right[:6] else 1
+                left, right = a._utc or a.utc(), b._utc or b.utc()
+                whole, other = left[:6], right[:6]
+                if whole != other:
+                    return -1 if whole < other else 1
                 first, second = left[6] or 0, right[6] or 0
                 return (first > second) - (first < second)
     if isinstance(a, Time) is not isinstance(b, Time):
