@@ -94,7 +94,45 @@ def _site(e: E, node: Node) -> int:
 
 
 def _tested(e: E, site: int, row: str, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
-    """Try the clauses of a filter one after the other; report the one that fails or is unknown."""
+    """Try the clauses of a filter; where all of them ask for a text, a row that has the texts needs no more than that."""
+
+    def kept() -> None:
+        if resource:
+            e.emit(f"ev.passed({site}, {row})")
+        then()
+
+    texts = [_text_asked(part, row) for part in parts]
+    if None in texts:
+        _tried(e, site, row, parts, resource, kept)
+        return
+    found = e.name()
+    with e.at(parts[0]):
+        e.emit(f"{found} = {' and '.join(map(str, texts))}")
+    with e.block(f"if not {found}:"):
+        _tried(e, site, row, parts, resource, lambda: e.emit(f"{found} = True"))
+    with e.block(f"if {found}:"):
+        kept()
+
+
+def _text_asked(part: Node, row: str) -> str | None:
+    """A test that is true where a clause finds the text that it asks for, at an element of the row; None for other clauses."""
+    if part.kind != "Equal" or part.attrs["_overload"].inline is None:
+        return None
+    for value, literal in (part.operands, part.operands[::-1]):
+        text = literal.attrs["value"] if literal.kind == "Literal" else None
+        if text.__class__ is not str or value.kind != "ToSystem" or value.many or value.attrs["to"] != "String":
+            continue
+        (source,) = value.operands
+        if source.kind != "Property" or source.many or "json" not in source.attrs:
+            continue
+        (owner,) = source.operands
+        if owner.kind == "Current" and f"x_{owner.attrs['scope']}" == row:
+            return f"{row}.get({source.attrs['json']!r}) == {text!r}"
+    return None
+
+
+def _tried(e: E, site: int, row: str, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
+    """Try the clauses one after the other; report the one that fails or is unknown."""
     unknown = e.name("u")
     if any(e.nullable(part) or part.is_null for part in parts):
         e.emit(f"{unknown} = -1")
@@ -113,8 +151,6 @@ def _tested(e: E, site: int, row: str, parts: list[Node], resource: bool, then: 
                     e.emit(f"{unknown} = {index}")
         if uncertain:
             blocks.enter_context(e.block(f"if {unknown} < 0 or ev.doubt({site}, {row}, {unknown}):"))
-        if resource:
-            e.emit(f"ev.passed({site}, {row})")
         then()
 
 

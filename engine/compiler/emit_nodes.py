@@ -185,7 +185,10 @@ def _to_system(e: E, node: Node) -> str:
     if source.kind == "Property" and "json" in source.attrs and _primitive(source.attrs.get("element_type", "")):
         owner = e.temp(e.value(source.operands[0]))
         access = f"{owner}.get({source.attrs['json']!r})"
-        if node.attrs["to"] != "String" or e.traced:
+        if node.attrs["to"] == "String" and e.traced:
+            text = e.name()
+            access = f"({text} if ({text} := {access}).__class__ is str else to_text({text}))"
+        elif node.attrs["to"] != "String":
             access = f"{convert}({access})"
         if e.nullable(source.operands[0]):
             return f"(None if {owner} is None else {access})"

@@ -48,8 +48,9 @@ def _mapped(call: str) -> Any:
         (source, *rest) = node.operands
         extra = "".join(", " + e.temp(e.value(operand)) for operand in rest)
         if node.many:
-            item = e.name("x")
-            return f"[{call.format(item + extra)} for {item} in {e.value(source)}]"
+            item, values = e.name("x"), e.value(source)
+            values = e.temp(values) if ":=" in values else values  # no names are given inside a comprehension
+            return f"[{call.format(item + extra)} for {item} in {values}]"
         value = e.temp(e.value(source))
         return f"(None if {value} is None else {call.format(value + extra)})"
 

@@ -16,6 +16,7 @@ from engine.algebra.element import Element, to_decimal, to_system, unit_of
 from engine.algebra.interval import Interval
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
+from engine.compiler.cql.fhir_values import plainly_coded
 from engine.compiler.cql.related import out_of_reach
 from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.runtime import Patient, Run
@@ -26,6 +27,7 @@ from engine.data.compartment import Compartment, Origin
 Resource = dict[str, Any]
 DoubtKey = tuple[int, int]
 CODE_SITE = -1
+_FEW = 4
 _POINTS = (Date, DateTime, Time, Interval)
 
 
@@ -96,6 +98,7 @@ class PatientEnvironment(Environment):
         self._untold: tuple[Any, str] = (None, "")
         self._others: dict[Any, Compartment | None] = {}
         self._cql: CqlPatient | None = None
+        self._looked_through: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[Resource]] = {}
 
     def begin(self, keep: frozenset[DoubtKey] | None = frozenset()) -> Trace:
         """Start a run in which the given doubts count as satisfied (None: all of them); returns its trace."""
@@ -156,6 +159,9 @@ class PatientEnvironment(Environment):
             return self.compartment.of_type(resource_type)
         coded = self.compartment.coded
         if len(codes) == 1:
+            plain = self._plainly(resource_type, path, codes)
+            if plain is not None:
+                return plain
             ((system, only),) = codes
             rows = coded(resource_type, path, system, only)
             if not coded(resource_type, path, None, only):
@@ -171,6 +177,17 @@ class PatientEnvironment(Environment):
         if len(codes) > 1 and len(found) > 1:
             return [row for row in self.compartment.of_type(resource_type) if id(row) in found]
         return list(found.values())
+
+    def _plainly(self, resource_type: str, path: str, codes: tuple[tuple[str, str], ...]) -> list[Resource] | None:
+        """A few resources with ordinary codings are looked through without an index; None for all others."""
+        key = resource_type, path, codes
+        rows = self._looked_through.get(key)
+        if rows is None:
+            resources = self.compartment.of_type(resource_type)
+            rows = plainly_coded(resources, path, codes) if len(resources) <= _FEW else None
+            if rows is not None:
+                self._looked_through[key] = rows
+        return rows
 
     def bare(
         self, resource_type: str, path: str | None = None, codes: tuple[tuple[str, str], ...] = ()

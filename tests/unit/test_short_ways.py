@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from engine.algebra.diagnostic import EvaluationError
+from engine.algebra.operators.registry import MovedBy
+from engine.algebra.operators.table import OPERATORS
 from engine.algebra.quantity import Quantity, compare
 from engine.algebra.temporal import DateTime
 from engine.algebra.temporal.arithmetic import add, moved
+from engine.algebra.temporal.recorded import read, to_the_millisecond
 from engine.algebra.temporal.values import _aligned, _compare, _far_apart
 from engine.algebra.temporal.values import compare as compare_moments
 from engine.algebra.ucum import exact_convert
@@ -55,6 +62,69 @@ def test_what_is_remembered_tells_an_offset_that_is_not_written() -> None:
     written, implied = DateTime.parse("2026-06-01T10:00:00+02:00"), DateTime.parse("2026-06-01T10:00:00").at_offset(120)
     found = [str(add(value, Decimal(1), "year")) for value in (written, implied, DateTime.parse("2026-06-01T10:00:00"))]
     assert found == ["2027-06-01T10:00:00+02:00", "2027-06-01T10:00:00", "2027-06-01T10:00:00"]
+
+
+def _long(text: str) -> DateTime | None:
+    try:
+        return DateTime.parse.__wrapped__(text)
+    except ValueError:
+        return None
+
+
+def _short(text: str) -> DateTime | None:
+    try:
+        return read(text)
+    except ValueError:
+        return None
+
+
+def _alike(a: DateTime | None, b: DateTime | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    fields = "offset_minutes implied moment".split()
+    return str(a) == str(b) and a == b and a.utc() == b.utc() and all(getattr(a, f) == getattr(b, f) for f in fields)
+
+
+WRITTEN = st.builds(
+    lambda year, day, time, zone: f"{year}-{day}T{time}{zone}",
+    st.sampled_from(["0001", "2024", "2026", "9999", "-026", "20 6"]),
+    st.sampled_from(["01-01", "02-29", "12-31", "13-01", "1-011", "W1-1"]),
+    st.sampled_from(
+        ["00:00:00", "23:59:59", "10:30:15", "24:00:00", "10:60:00", "10:30:60", "1:030:15", "10:30:15.250"]
+    ),
+    st.sampled_from(["Z", "z", "+00:00", "-00:00", "+14:00", "-14:01", "+05:30", "-11:60", "+2:000", "", "+05"]),
+)
+
+
+@given(WRITTEN | MOMENTS.map(str))
+@example("2026-01-01T00:00:00-11:60")
+@example("0001-01-01T00:00:00+05:30")
+@example("0401-01-01T00:00:00+14:00")
+def test_what_data_writes_is_read_as_any_text(text: str) -> None:
+    found, expected = _short(text), _long(text)
+    assert _alike(found, expected)
+    for value in (found, None if found is None else found.at_offset(120)):
+        if value is None or value.second is None or value.millisecond is not None:
+            assert value is None or to_the_millisecond(value) is value
+        else:
+            whole = DateTime.of((*value._parts[:6], 0), value.offset_minutes, value.implied)
+            assert _alike(to_the_millisecond(value), whole)
+
+
+@given(MOMENTS, st.sampled_from(["Add", "Subtract"]), st.sampled_from(["fhirpath", "cql"]), st.integers(-9000, 9000))
+def test_moments_moved_by_one_duration_are_remembered(value: DateTime, name: str, language: Any, amount: int) -> None:
+    overload = OPERATORS[name].overload("DateTime", "Quantity", language=language)
+    duration = Quantity(Decimal(amount), "year", True)
+    moved = pickle.loads(pickle.dumps(MovedBy(overload.reference, duration)))
+    try:
+        expected = overload.function(value, duration)
+    except EvaluationError as error:
+        with pytest.raises(EvaluationError, match=re.escape(error.message)):
+            moved(value)
+        return
+    for _ in range(2):
+        found = moved(value)
+        assert found == expected and str(found) == str(expected)
 
 
 UNITS = [

@@ -14,8 +14,8 @@ from engine.algebra.clinical import Code
 from engine.algebra.diagnostic import EvaluationError, Source
 from engine.algebra.element import Element, to_quantity, unbox
 from engine.algebra.operators.equality import equivalent
-from engine.algebra.operators.lists import item_in
-from engine.algebra.operators.registry import OPERATORS
+from engine.algebra.operators.lists import exists, item_in
+from engine.algebra.operators.table import OPERATORS
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import DateTime
 from engine.algebra.temporal.between import _parts, order
@@ -43,6 +43,7 @@ define function isAge(x FHIR.Procedure): x.performed is FHIR.Age
 define function typed(x Choice<FHIR.dateTime, FHIR.Period>): x is FHIR.dateTime
 define function before(a DateTime, b DateTime): a < b
 define function notAfter(a DateTime, b DateTime): a <= b
+define function some(x List<System.Integer>): exists x
 define function enough(x System.Quantity): x >= 3 'ng/mL'
 define function least(x System.Quantity): 3 years > x
 """
@@ -159,13 +160,18 @@ def test_order_of_quantities(library: Loaded, number: Decimal, unit: str) -> Non
     _same(library, "least", lambda x: long_(Quantity(Decimal(3), "year", True), x), value)
 
 
+@given(st.none() | st.lists(st.none() | st.integers(), max_size=3))
+def test_existence(library: Loaded, values: list[int | None] | None) -> None:
+    _same(library, "some", exists, values)
+
+
 @given(st.fixed_dictionaries({}, optional={"code": CONCEPTS | st.lists(CONCEPTS, max_size=2) | JSON}))
 @example({"code": {"coding": [{"code": "MR", "system": ""}]}})
 def test_ordinary_codings(resource: dict[str, Any]) -> None:
-    found = fhir.plainly_coded(resource, "code", frozenset([("", "MR"), (MR.system, "MR")]))
+    found = fhir.plainly_coded([resource], "code", frozenset([("", "MR"), (MR.system, "MR")]))
     if found is not None:
         pairs = fhir.codes_at(resource, ("code",))
-        assert found is ((MR.system, "MR") in pairs)
+        assert found == ([resource] if (MR.system, "MR") in pairs else [])
         assert all(system and system.__class__ is str and code.__class__ is str for system, code in pairs)
 
 

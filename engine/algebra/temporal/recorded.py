@@ -20,7 +20,7 @@ def read(text: str) -> DateTime:
 def _whole(text: str) -> DateTime | None:
     """A DateTime that is written `YYYY-MM-DDThh:mm:ss` with `Z` or an offset; None for any other, and for what is none."""
     size = len(text)
-    if (size != 20 or text[19] != "Z") and (size != 25 or text[22] != ":" or text[19:] == "-00:00"):
+    if (size != 20 or text[19] != "Z") and (size != 25 or text[22] != ":" or text[19:] == "-00:00" or text[23:] > "59"):
         return None
     if text[11:13] == "24" or text[4] != "-" or text[7] != "-" or text[10] != "T" or text[13] != ":" or text[16] != ":":
         return None

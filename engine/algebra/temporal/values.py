@@ -340,7 +340,7 @@ def _moved(parts: tuple[int | None, ...], minutes: int) -> tuple[int | None, ...
     year, month, day, hour, minute, second, millisecond = parts
     assert month is not None and day is not None
     assert year is not None
-    away = -400 if year > 400 else 400  # the calendar repeats: the first and the last year need no special case
+    away = -400 if year > 800 else 400  # the calendar repeats: the first and the last year need no special case
     moved = dt.datetime(year + away, month, day, hour or 0, minute or 0) + dt.timedelta(minutes=minutes)
     return (
         moved.year - away,

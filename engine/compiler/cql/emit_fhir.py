@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from engine.algebra.element import SYSTEM_TYPE
@@ -9,10 +10,12 @@ from engine.compiler.cql.emit_nodes import guarded
 from engine.compiler.cql.emitter import CqlEmitter, emits
 from engine.compiler.cql.models import JsonNames, ModelElement, Target
 from engine.compiler.cql.retrieving import RetrieveSpec, codes_and_context
+from engine.compiler.cql.short_ways import ShortWay
 from engine.compiler.cql.types import ANY, DATETIME, VALUESET, IntervalType, ListType, Named, Type
 from engine.compiler.elm import Node
 
 E = CqlEmitter
+_TEXT = re.compile(r"\(None if (\w+) is None else to_text\(\1\)\)")
 
 _SYSTEM = {
     "System.String": "to_text", "System.Boolean": "to_boolean", "System.Integer": "to_integer", "System.Long": "to_integer",
@@ -40,7 +43,11 @@ def conversion(target: Type) -> str:
 
 @emits("ToSystem")
 def _to_system(e: E, node: Node) -> str:
-    return guarded(e, node.operands[0], conversion(node.attrs["to"]))
+    call = guarded(e, node.operands[0], conversion(node.attrs["to"]))
+    match = _TEXT.fullmatch(call)
+    if match is None:
+        return call
+    return ShortWay(f"({match[1]} if {match[1]}.__class__ is str or {match[1]} is None else to_text({match[1]}))", call)
 
 
 @emits("ModelProperty")

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from engine.compiler.cql.emitter import EACH, LOOPS, Body, CqlEmitter, emits
+from engine.compiler.cql.short_ways import ShortWay
 from engine.compiler.cql.types import ListType, Named, Type
 from engine.compiler.elm import Node
 
@@ -348,7 +349,13 @@ def _exists(e: E, node: Node) -> str:
     if e.solid_elements(operand):
         values = e.value(operand)
         return f"bool({values})"
-    return e.operator(node)
+    if operand.kind != "ExpressionRef" or id(operand) in e.preset:
+        return e.operator(node)
+    # as a rule the first element tells; only where that is null are the others looked at
+    values = e.preset[id(operand)] = e.temp(e.value(operand))
+    call = e.operator(node)
+    del e.preset[id(operand)]
+    return ShortWay(f"(({values}[0] is not None or {call}) if {values} else False)", call)
 
 
 def _aggregate(e: E, node: Node) -> str:

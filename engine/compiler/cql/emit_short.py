@@ -1,13 +1,14 @@
 """Short ways for what data usually looks like: comparisons of texts and components in place of calls, which all other values still take.
 
-Codes that are compared with one code, a choice element that is read as one of its types, the type of a value that names it, and the order
-of points in time and quantities. `tests/unit/test_short_ways.py` holds each to the call that it stands for.
+Codes that are compared with one code, a choice element that is read as one of its types, the type of a value that names it, the order of
+points in time and quantities, and points in time that are moved. `tests/unit/test_short_ways.py` holds each to the call that it stands for.
 """
 
 from __future__ import annotations
 
 from engine.algebra.clinical import Code
 from engine.algebra.element import Element
+from engine.algebra.operators.registry import MovedBy
 from engine.compiler.cql.emitter import INLINE, CqlEmitter, emits
 from engine.compiler.cql.models import ModelElement
 from engine.compiler.cql.short_ways import ShortWay
@@ -141,5 +142,15 @@ def _call(e: E, node: Node, operands: list[str]) -> str:
     return f"{e.overload(node.attrs['_overload'])}({', '.join(operands)})"
 
 
+def _moved(e: E, node: Node, operands: list[str]) -> str | None:
+    """A DateTime moved by a duration that stands in the text."""
+    value, duration = node.operands
+    if value.result != DATETIME or duration.kind != "Literal" or duration.result != QUANTITY:
+        return None
+    moved = MovedBy(node.attrs["_overload"].reference, duration.attrs["value"])
+    return ShortWay(f"{e.constant(moved)}({operands[0]})", _call(e, node, operands))
+
+
+INLINE["Add"] = INLINE["Subtract"] = _moved
 for _kind in _ORDER:
     INLINE[_kind] = _ordered

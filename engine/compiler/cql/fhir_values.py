@@ -5,7 +5,7 @@ Functions take raw JSON or an `Element` (raw JSON with its FHIR type). Nothing h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from decimal import Decimal
 from typing import Any
 
@@ -245,26 +245,30 @@ def listed(value: Any) -> list[Any]:
     return value if value.__class__ is list else [value]
 
 
-def plainly_coded(resource: dict[str, Any], key: str, codes: frozenset[Any]) -> bool | None:
-    """Whether a CodeableConcept has one of some codes; None unless each of its codings has a system and a code, as texts."""
-    concept = resource.get(key)
-    if concept.__class__ is list and len(concept) == 1:
-        concept = concept[0]
-    if concept.__class__ is not dict or "concept" in concept:
-        return None
-    codings = concept.get("coding")
-    if codings.__class__ is not list or not codings:
-        return None
-    found = False
-    for coding in codings:
-        if coding.__class__ is not dict:
+def plainly_coded(resources: list[dict[str, Any]], key: str, codes: Collection[Any]) -> list[dict[str, Any]] | None:
+    """Resources whose CodeableConcept has one of some codes; None unless each coding of all of them has a system and a code, as texts."""
+    rows = []
+    for resource in resources:
+        concept = resource.get(key)
+        if concept.__class__ is list and len(concept) == 1:
+            concept = concept[0]
+        if concept.__class__ is not dict or "concept" in concept:
             return None
-        system, code = coding.get("system"), coding.get("code")
-        if not system or system.__class__ is not str or code.__class__ is not str:
+        codings = concept.get("coding")
+        if codings.__class__ is not list or not codings:
             return None
-        if (system, code) in codes:
-            found = True
-    return found
+        found = False
+        for coding in codings:
+            if coding.__class__ is not dict:
+                return None
+            system, code = coding.get("system"), coding.get("code")
+            if not system or system.__class__ is not str or code.__class__ is not str:
+                return None
+            if (system, code) in codes:
+                found = True
+        if found:
+            rows.append(resource)
+    return rows
 
 
 def codes_at(resource: dict[str, Any], keys: tuple[str, ...]) -> list[tuple[str | None, str | None]]:

@@ -32,6 +32,7 @@ from engine.algebra.operators.lists import distinct
 from engine.algebra.points import Long
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
+from engine.algebra.temporal.recorded import to_the_millisecond
 from engine.compiler.cql import fhir_values as fhir
 from engine.compiler.cql.instances import fhir_instance, json_of, new_instance
 from engine.compiler.cql.related import Others, RelatedContexts
@@ -124,8 +125,8 @@ class Run(Untraced, RelatedContexts):
         known = self.moments.get(value) if value.__class__ is str else None
         if known is None:
             known = self.at(to_datetime(value))
-            if known is not None and known.second is not None and known.millisecond is None:
-                known = DateTime.of((*known._parts[:6], 0), known.offset_minutes, known.implied)
+            if known is not None:
+                known = to_the_millisecond(known)
             if known is not None and value.__class__ is str:
                 if len(self.moments) > _MOMENTS:
                     self.moments.clear()
@@ -241,25 +242,18 @@ class Patient(Run):
 
     def _plainly(self, spec: RetrieveSpec, codes: Any) -> list[Any] | None:
         """The resources of a retrieve whose codes all stand in ordinary codings; None where more has to be looked at."""
-        if spec.profile is not None or spec.negated or spec.referenced or len(spec.paths) > 1:
+        if spec.negated or spec.referenced or len(spec.paths) > 1:
             return None
         resources = self.of_type(spec.resource_type)
+        if spec.profile is not None and not self.ignore_profiles:
+            resources = [resource for resource in resources if has_profile(resource, spec.profile)]
         if not spec.paths:
             return resources
         path = spec.paths[0]
         if len(path) > 1:
             return None
         members = self.membership.members(codes) if codes.__class__ is ValueSet else self.run.listed(codes)
-        if not members.complete:
-            return None
-        rows = []
-        for resource in resources:
-            found = fhir.plainly_coded(resource, path[0], members.codes)
-            if found is None:
-                return None
-            if found:
-                rows.append(resource)
-        return rows
+        return fhir.plainly_coded(resources, path[0], members.codes) if members.complete else None
 
     def of_type(self, resource_type: str) -> list[Any]:
         """The patient's resources of a type."""
