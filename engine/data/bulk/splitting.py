@@ -21,6 +21,7 @@ _RESOURCE = b'"resource"'
 # Entries that tell what became of a request have no resource, and count among the entries all the same.
 _RESPONSE = b'"response"'
 TYPE = b'{"resourceType":"'
+SPACE = b" \t\r\n"
 # How far into a bundle its entries begin at the latest.
 _HEAD = 4096
 
@@ -46,7 +47,7 @@ _text = msgspec.json.Decoder(str).decode
 class Split:
     """The entries of a bundle. `starts` are the places in its text where the names of their types begin; `kinds` are the numbers of the entries of each."""
 
-    __slots__ = ("_begin", "_first", "_last", "_width", "kinds", "starts", "text")
+    __slots__ = ("_before", "_begin", "_first", "_last", "_width", "kinds", "starts", "text")
 
     def __init__(
         self, text: bytes, starts: list[int], kinds: dict[bytes, list[int]], found: re.Match[bytes], last: bytes
@@ -56,6 +57,8 @@ class Split:
         self.text = text
         self._begin: bytes = found["begin"]
         self._width = len(found["type"])
+        # from the brace that opens a resource to the name of its type
+        self._before = self._width - found["type"].rindex(b"{")
         self._first: bytes = found["url"]
         self._last = last
 
@@ -70,23 +73,35 @@ class Split:
         if index == 0:
             return self._first.decode()
         end = self.starts[index] - self._width
-        url = self.text[self.text.rfind(self._begin, 0, end) + len(self._begin) : end]
+        url = self.text[self._next(index - 1) + len(self._begin) : end]
         return _text(b'"%b"' % url) if b"\\" in url or b'"' in url else url.decode()
 
     def resource(self, index: int) -> bytes:
         """The text of an entry's resource; where other members follow it in the entry, it is no JSON, and `exactly` tells."""
         if index == len(self.starts) - 1:
             return self._last
-        return TYPE + self._entry(index)[:-1]
+        # without the brace that closes the entry
+        return self.text[self.starts[index] - self._before : self._end(index) - 1]
 
     def exactly(self, index: int) -> bytes:
         """The text of an entry's resource. Raises BAD_JSON."""
-        return bytes(_entry(b'{"resource":%b%b' % (TYPE, self._entry(index))).resource)
+        entry = self.text[self.starts[index] - self._before : self._end(index)]
+        return bytes(_entry(b'{"resource":%b' % entry).resource)
 
-    def _entry(self, index: int) -> bytes:
-        """An entry from the name of its type on: what stands before the comma before the next entry."""
-        text = self.piece(index)
-        return text[: text.rfind(self._begin)].rstrip()[:-1].rstrip()
+    def _next(self, index: int) -> int:
+        """Where the next entry begins."""
+        return self.text.rfind(self._begin, self.starts[index], self.starts[index + 1] - self._width)
+
+    def _end(self, index: int) -> int:
+        """Where an entry ends: what stands before the comma before the next entry."""
+        text = self.text
+        at = self._next(index) - 1
+        while text[at] in SPACE:
+            at -= 1
+        at -= 1
+        while text[at] in SPACE:
+            at -= 1
+        return at + 1
 
 
 def split(text: bytes) -> Split | None:
