@@ -144,16 +144,14 @@ class Stretch:
 
     def texts(self, into: memoryview) -> list[memoryview]:
         """All texts, patient by patient; `into` is where they are read to, so long as they are."""
-        handle = os.open(self.file.path, os.O_RDONLY)
-        try:
+        with self.file.path.open("rb", buffering=0) as stream:
+            stream.seek(self.start)
             left = into
             while left:
-                count = os.preadv(handle, (left,), self.start + self.length - len(left))
+                count = stream.readinto(left)
                 if not count:
                     raise ValueError(f"{self.file.path} is cut short; run again with --resume")
                 left = left[count:]
-        finally:
-            os.close(handle)
         words, width = memoryview(self.index).cast("Q"), self.file.size // 8
         lengths = []
         for output, before in enumerate(self.before, start=PLACE // 8):
@@ -291,7 +289,8 @@ def _write_at(handle: int, texts: Sequence[memoryview], offset: int) -> None:
     for first in range(0, len(texts), TOGETHER):
         some = texts[first : first + TOGETHER]
         length = sum(map(len, some))
-        written = os.pwritev(handle, some, offset) if length else 0
+        # a system without it is given them in one piece
+        written = os.pwritev(handle, some, offset) if length and hasattr(os, "pwritev") else 0
         if written < length:
             left = memoryview(b"".join(some))[written:]
             while left:

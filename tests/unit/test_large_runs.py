@@ -322,6 +322,26 @@ def test_ranges_put_together_are_all_patients_in_order(tmp_path: Path, count: in
     assert [path.read_bytes() for path in paths] == [b"head"[:number] + expected[number] for number in range(3)]
 
 
+@pytest.mark.parametrize("written", [None, 0, 5])
+def test_texts_are_whole_however_the_system_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int | None
+) -> None:
+    """Without a way to write several texts at once, and where it writes only some bytes of them."""
+    patients = made_patients(50)
+    files = judged_files(tmp_path, patients, 2)
+    if written is None:
+        monkeypatch.delattr(os, "pwritev")
+    else:
+        monkeypatch.setattr(os, "pwritev", lambda handle, texts, at: os.pwrite(handle, b"".join(texts)[:written], at))
+    paths = [tmp_path / f"out-{number}" for number in range(3)]
+    for path in paths:
+        path.touch()
+    writer = RangeWriter(files)
+    for one in ranges_of(files, 300):
+        writer.write(one, [(path, 0) for path in paths])
+    assert [path.read_bytes() for path in paths] == [b"".join(texts[n] for _, texts in patients) for n in range(3)]
+
+
 def test_files_merged_are_all_patients_in_order(tmp_path: Path) -> None:
     patients = made_patients(300)
     merged = list(merge(judged_files(tmp_path, patients, 5), 1))
