@@ -51,6 +51,7 @@ SMALL = 16 << 20  # of the input: so much is held in memory, where that is allow
 HASHED = 64 << 20
 UNPACKED = 8  # how much larger a packed file is taken to be
 SPREAD = 12  # how much more memory a bucket's patients need than their records
+OWN = 45 << 20  # of memory, a process that has nothing to do
 LARGEST = 32 << 20  # of the input, a bucket; more of it at a time would make nothing faster
 MOST_BUCKETS = 500
 ROUNDS = 16  # pieces and buckets of work for each process, at least
@@ -305,6 +306,8 @@ def _large(
 ) -> _Source:
     """Files of any size, by way of a workspace."""
     jobs = options.jobs or os.cpu_count() or 1
+    # what the processes take themselves is not there for the data
+    memory = max(memory - OWN * (jobs + 1 if jobs > 1 else 1), memory // 4)
     problems: list[Problem] = []
     files = files_to_read(paths, problems.append, walks)
     fingerprint = _fingerprint(criteria, criteria_paths, files, listed, options)
