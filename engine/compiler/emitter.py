@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from engine.algebra.operators.registry import MovedBy
 from engine.compiler.elm import Node
 from engine.compiler.module_text import ModuleText
 
@@ -21,9 +20,6 @@ _NEVER_NULL = frozenset(
     "Exists All AllBoolean SubsetOf Count IsDistinct In EquivalentList Clock Current Iteration Converts HasValue Join "
     "Box NewObject".split()
 )
-
-
-_MOVING = frozenset("Add Subtract AddWholeSeconds SubtractWholeSeconds".split())
 
 
 class Emitter(ModuleText):
@@ -171,9 +167,6 @@ class Emitter(ModuleText):
             operands[index] = self.temp(operands[index])
         if overload.inline is not None:
             call = str(overload.inline.format(*operands))
-        elif node.kind in _MOVING and node.operands[0].type == "System.DateTime" and node.operands[1].kind == "Literal":
-            moved = MovedBy(overload.reference, node.operands[1].attrs["value"])
-            call = f"{self.constant(moved)}({operands[0]})"
         else:
             call = f"{self.overload(overload)}({', '.join(operands)})"
         if not optional:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
-import re
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.operators.registry import MovedBy
-from engine.algebra.operators.table import OPERATORS
 from engine.algebra.quantity import Quantity, compare
 from engine.algebra.temporal import DateTime
 from engine.algebra.temporal.arithmetic import add, moved
@@ -109,22 +103,6 @@ def test_what_data_writes_is_read_as_any_text(text: str) -> None:
         else:
             whole = DateTime.of((*value._parts[:6], 0), value.offset_minutes, value.implied)
             assert _alike(to_the_millisecond(value), whole)
-
-
-@given(MOMENTS, st.sampled_from(["Add", "Subtract"]), st.sampled_from(["fhirpath", "cql"]), st.integers(-9000, 9000))
-def test_moments_moved_by_one_duration_are_remembered(value: DateTime, name: str, language: Any, amount: int) -> None:
-    overload = OPERATORS[name].overload("DateTime", "Quantity", language=language)
-    duration = Quantity(Decimal(amount), "year", True)
-    moved = pickle.loads(pickle.dumps(MovedBy(overload.reference, duration)))
-    try:
-        expected = overload.function(value, duration)
-    except EvaluationError as error:
-        with pytest.raises(EvaluationError, match=re.escape(error.message)):
-            moved(value)
-        return
-    for _ in range(2):
-        found = moved(value)
-        assert found == expected and str(found) == str(expected)
 
 
 UNITS = [

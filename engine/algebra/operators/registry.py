@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
-from engine.algebra.temporal import DateTime
-
-_MOST = 16384
 Nulls = Literal["propagate", "handled"]
 Language = Literal["", "fhirpath", "cql"]
 
@@ -68,36 +65,6 @@ class OverloadReference:
     def resolve(self) -> Callable[..., Any]:
         """The function itself."""
         return OPERATORS[self.operator].overload(*self.parameters, language=self.language).function
-
-
-class MovedBy:
-    """An overload on a point in time and a duration that stands in the text; answers are remembered, since the dates of many records are few."""
-
-    def __init__(self, reference: OverloadReference, duration: Any) -> None:
-        self.reference = reference
-        self.duration = duration
-        self._function: Callable[..., Any] | None = None
-        self._known: dict[Any, Any] = {}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return MovedBy, (self.reference, self.duration)
-
-    def __call__(self, value: Any) -> Any:
-        if value.__class__ is not DateTime:
-            return self._moved(value)
-        key = value._text, value.offset_minutes, value.implied
-        found = self._known.get(key)
-        if found is None:
-            found = self._moved(value)
-            if len(self._known) >= _MOST:
-                self._known.clear()
-            self._known[key] = found
-        return found
-
-    def _moved(self, value: Any) -> Any:
-        if self._function is None:
-            self._function = self.reference.resolve()
-        return self._function(value, self.duration)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from engine.algebra.element import SYSTEM_TYPE
@@ -10,12 +9,11 @@ from engine.compiler.cql.emit_nodes import guarded
 from engine.compiler.cql.emitter import CqlEmitter, emits
 from engine.compiler.cql.models import JsonNames, ModelElement, Target
 from engine.compiler.cql.retrieving import RetrieveSpec, codes_and_context
-from engine.compiler.cql.short_ways import ShortWay
+from engine.compiler.cql.short_ways import ShortWay, unless
 from engine.compiler.cql.types import ANY, DATETIME, VALUESET, IntervalType, ListType, Named, Type
 from engine.compiler.elm import Node
 
 E = CqlEmitter
-_TEXT = re.compile(r"\(None if (\w+) is None else to_text\(\1\)\)")
 
 _SYSTEM = {
     "System.String": "to_text", "System.Boolean": "to_boolean", "System.Integer": "to_integer", "System.Long": "to_integer",
@@ -43,11 +41,18 @@ def conversion(target: Type) -> str:
 
 @emits("ToSystem")
 def _to_system(e: E, node: Node) -> str:
-    call = guarded(e, node.operands[0], conversion(node.attrs["to"]))
-    match = _TEXT.fullmatch(call)
-    if match is None:
-        return call
-    return ShortWay(f"({match[1]} if {match[1]}.__class__ is str or {match[1]} is None else to_text({match[1]}))", call)
+    (operand,) = node.operands
+    text = conversion(node.attrs["to"])
+    if text != "to_text({0})":
+        return guarded(e, operand, text)
+    value = e.value(operand)
+    if not e.nullable(operand):
+        return text.format(value)
+    value = e.temp(value)
+    if value == "None":
+        return value
+    call = unless(f"{value} is None", text.format(value))
+    return ShortWay(f"({value} if {value}.__class__ is str or {value} is None else to_text({value}))", call)
 
 
 @emits("ModelProperty")

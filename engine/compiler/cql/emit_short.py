@@ -1,14 +1,13 @@
 """Short ways for what data usually looks like: comparisons of texts and components in place of calls, which all other values still take.
 
-Codes that are compared with one code, a choice element that is read as one of its types, the type of a value that names it, the order of
-points in time and quantities, and points in time that are moved. `tests/unit/test_short_ways.py` holds each to the call that it stands for.
+Codes that are compared with one code, a choice element that is read as one of its types, the type of a value that names it, and the order
+of points in time and quantities. `tests/unit/test_short_ways_cql.py` holds each to the call that it stands for.
 """
 
 from __future__ import annotations
 
 from engine.algebra.clinical import Code
 from engine.algebra.element import Element
-from engine.algebra.operators.registry import MovedBy
 from engine.compiler.cql.emitter import INLINE, CqlEmitter, emits
 from engine.compiler.cql.models import ModelElement
 from engine.compiler.cql.short_ways import ShortWay
@@ -44,10 +43,11 @@ def _equivalent(e: E, node: Node) -> str:
         value = e.temp(e.value(source))
     if value == "None":
         return e.operator(node)
-    before = e.preset.get(id(source))
+    # where it was preset, it was to the same value
+    preset = id(source) in e.preset
     e.preset[id(source)] = value
     call = e.operator(node)
-    if before is None:
+    if not preset:
         del e.preset[id(source)]
     if target == CODE:
         same = f"{value}.get('code') == {code.code!r} and {value}.get('system') == {code.system!r}"
@@ -84,6 +84,7 @@ def of_choice(e: E, operand: Node, kind: Type) -> ShortWay | None:
     elif len(keys) > 1:
         others = " and ".join(f"{owner}.get({key!r}) is None" for key in keys[:-1])
         found = f"({found} if {others} else None)"
+    # as long as the call, whose text is only looked at for its length
     call = f"unbox(as_type(choice_of({owner}, K0), K0))"
     if e.nullable(source):
         found, call = (f"(None if {owner} is None else {text})" for text in (found, call))
@@ -142,15 +143,5 @@ def _call(e: E, node: Node, operands: list[str]) -> str:
     return f"{e.overload(node.attrs['_overload'])}({', '.join(operands)})"
 
 
-def _moved(e: E, node: Node, operands: list[str]) -> str | None:
-    """A DateTime moved by a duration that stands in the text."""
-    value, duration = node.operands
-    if value.result != DATETIME or duration.kind != "Literal" or duration.result != QUANTITY:
-        return None
-    moved = MovedBy(node.attrs["_overload"].reference, duration.attrs["value"])
-    return ShortWay(f"{e.constant(moved)}({operands[0]})", _call(e, node, operands))
-
-
-INLINE["Add"] = INLINE["Subtract"] = _moved
 for _kind in _ORDER:
     INLINE[_kind] = _ordered

@@ -15,7 +15,7 @@ from typing import Any
 from engine.algebra.diagnostic import Span
 from engine.algebra.operators.registry import TAKE_RANGES
 from engine.compiler.cql.scope import Exported, ExportedFunction
-from engine.compiler.cql.short_ways import ShortWay, guarded, texts_of
+from engine.compiler.cql.short_ways import ShortWay, texts_of, unless
 from engine.compiler.cql.type_tests import TypeTest
 from engine.compiler.cql.types import (
     ANY,
@@ -334,7 +334,7 @@ class CqlEmitter(ModuleText):
             call = f"{self.overload(overload)}({', '.join(arguments)})"
         if optional:
             missing = " or ".join(f"{operands[index]} is None" for index in dict.fromkeys(optional))
-            call = guarded(missing, call)
+            call = unless(missing, call)
         return self.reported(node, operands, call) if reported else call
 
     def reported(self, node: Node, operands: list[str], call: str) -> str:

@@ -17,7 +17,7 @@ class ShortWay(str):
         return found
 
 
-def guarded(missing: str, call: str) -> str:
+def unless(missing: str, call: str) -> str:
     """A call that is not made where an operand is null."""
     text = f"(None if {missing} else {call})"
     return ShortWay(text, f"(None if {missing} else {call.call})") if isinstance(call, ShortWay) else text
