@@ -41,7 +41,8 @@ def read_modules(root: Path = ROOT, package: str = PACKAGE) -> dict[str, Module]
     for name, path in files.items():
         text = path.read_text(encoding="utf-8")
         here = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        found = _imports(ast.parse(text, str(path)), here, False)
+        tree = ast.parse(text, str(path))
+        found = _imports(tree, here, False, _texts(tree))
         resolved = (Import(_resolve(i.target, files), i.line, i.inside) for i in found)
         modules[name] = Module(name, path, text.count("\n") + (not text.endswith("\n") and text != ""), tuple(resolved))
     return modules
@@ -52,7 +53,25 @@ def _module_name(path: Path, root: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imports(node: ast.AST, here: str, inside: bool) -> Iterator[Import]:
+def _texts(tree: ast.Module) -> dict[str, str]:
+    """The names at the top of a module that stand for one text each: an import may be called by them."""
+    found: dict[str, str] = {}
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(text))):
+                found[name] = text
+            case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
+                for target, value in zip(names, values, strict=False):
+                    if (
+                        isinstance(target, ast.Name)
+                        and isinstance(value, ast.Constant)
+                        and isinstance(value.value, str)
+                    ):
+                        found[target.id] = value.value
+    return found
+
+
+def _imports(node: ast.AST, here: str, inside: bool, texts: dict[str, str]) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         match child:
             case ast.Import(names=names):
@@ -67,8 +86,10 @@ def _imports(node: ast.AST, here: str, inside: bool) -> Iterator[Import]:
                     yield Import(f"{base}.{alias.name}", child.lineno, inside)
             case ast.Call(func=function, args=[ast.Constant(value=str(target)), *_]) if _is_import_call(function):
                 yield Import(target, child.lineno, inside)
+            case ast.Call(func=function, args=[ast.Name(id=name), *_]) if _is_import_call(function) and name in texts:
+                yield Import(texts[name], child.lineno, inside)
         enters = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        yield from _imports(child, here, inside or enters)
+        yield from _imports(child, here, inside or enters, texts)
 
 
 def _is_import_call(function: ast.expr) -> bool:
