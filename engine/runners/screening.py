@@ -126,8 +126,11 @@ def compartments(
             yield item
         elif isinstance(item, (str, Path)):
             paths.append(item)
-        else:
+        elif hasattr(item, "compartments"):
             yield from item.compartments(on_problem or (lambda problem: None))
+        else:
+            kind = item.__class__.__name__
+            raise TypeError(f"data is a path, a compartment, or the patients of a server, and not of type {kind}")
     if paths and plan is not None and not plan.at_once:
         yield from read_export(paths, plan, on_problem or (lambda problem: None))
     elif paths:

@@ -7,9 +7,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import engine
 from engine.evaluation.verdict import Verdict
 from engine.output.atomic import AtomicFile
 from engine.output.run_record import RunRecord
@@ -180,3 +182,10 @@ def test_rows_of_the_summary_are_those_of_the_csv_module(tmp_path: Path) -> None
         with path.open("w", newline="") as stream:
             csv.writer(stream, lineterminator="\r\n").writerow(cells)
         assert row_of(cells).encode() == path.read_bytes()
+
+
+@pytest.mark.parametrize("data", [None, 7, [{"resourceType": "Patient", "id": "p"}]])
+def test_data_that_is_none_is_told(data: Any) -> None:
+    criteria = engine.load_criteria("criteria/flute/mr")
+    with pytest.raises(TypeError, match="data is a path, a compartment, or the patients of a server, and not of type"):
+        list(engine.screen(criteria, data, now="2026-01-01"))
