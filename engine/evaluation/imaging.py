@@ -108,8 +108,11 @@ def imaging_link(
 def study_uid(study: Resource) -> tuple[str | None, str | None]:
     """Study Instance UID of an ImagingStudy, and a remark where there is none or it was written unusually."""
     usual = _usual_uid(study)
-    if usual is not None:
-        return usual, None
+    return (usual, None) if usual is not None else _any_uid(study)
+
+
+def _any_uid(study: Resource) -> tuple[str | None, str | None]:
+    """The same, however it is written."""
     uid, remark = normalise_uid(study.get("uid"))
     if uid is not None:
         return uid, remark
