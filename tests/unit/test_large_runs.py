@@ -241,7 +241,7 @@ def test_an_error_that_does_not_travel_is_told_in_words(tmp_path: Path) -> None:
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     code = (
         "import os, sys, time\nfrom engine.runners.workers import Workers\n"
-        "def start(state):\n    def work(task):\n        print(os.getpid(), flush=True)\n        time.sleep(60)\n    return work\n"
+        "def start(state):\n    def work(task):\n        os.write(1, b'%d\\n' % os.getpid())\n        time.sleep(60)\n    return work\n"
         "with Workers(2, start, None) as workers:\n    list(workers.run([1, 2]))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
