@@ -17,6 +17,7 @@ from engine.version import __version__
 
 if TYPE_CHECKING:
     from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError
+    from engine.algebra.reasons import Reason
     from engine.compiler.fhirpath import compile_fhirpath
     from engine.data.compartment import Compartment
     from engine.data.problems import Problem
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from engine.data.server.client import Server
     from engine.data.server.smart import credentials_of
     from engine.data.terminology_files import TerminologyOptions
-    from engine.evaluation.verdict import Reason, Verdict
+    from engine.evaluation.verdict import Verdict
     from engine.runners.criteria import Criteria, load_criteria
     from engine.runners.fetching import server_patients
     from engine.runners.screening import screen
@@ -57,7 +58,7 @@ _WHERE = {
     "EvaluationError": "engine.algebra.diagnostic",
     "Problem": "engine.data.problems",
     "Server": "engine.data.server.client",
-    "Reason": "engine.evaluation.verdict",
+    "Reason": "engine.algebra.reasons",
     "TerminologyOptions": "engine.data.terminology_files",
     "Verdict": "engine.evaluation.verdict",
     "compartments_of": "engine.data.reader",

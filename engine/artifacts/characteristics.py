@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from engine.algebra.reasons import Reason
 from engine.artifacts import values as v
 from engine.artifacts.records import (
     ArtifactDefinition,
@@ -89,7 +90,7 @@ class CharacteristicReader:
             found.append(v.data_requirement(item["definitionDataRequirement"]))
         if "definitionTriggerDefinition" in item:
             detail = "a TriggerDefinition says when something happens, not whether it holds"
-            found.append(NotComputableDefinition(reason="trigger-definition", detail=detail))
+            found.append(NotComputableDefinition(reason=Reason.NOT_COMPUTABLE, detail=detail))
         if len(found) > 1:
             names = ", ".join(d.form for d in found)
             self.warn("several-definitions", f"more than one definition ({names}); the first is used", path)
@@ -98,7 +99,7 @@ class CharacteristicReader:
         if expression is not None:
             return ExpressionDefinition(expression=expression), None
         text = item.get("description") or "(no text)"
-        return NotComputableDefinition(reason="text-only", detail=f"text only: {text}"), None
+        return NotComputableDefinition(reason=Reason.NEEDS_REVIEW, detail=f"text only: {text}"), None
 
     def _combination(self, data: Json, path: Path, number: str) -> Definition:
         code = str(data.get("code", ""))
@@ -110,7 +111,7 @@ class CharacteristicReader:
         )
         if code in ("statistical", "net-effect"):
             return NotComputableDefinition(
-                reason="statistical", detail=f"a combination of kind {code} has no truth value"
+                reason=Reason.NOT_COMPUTABLE, detail=f"a combination of kind {code} has no truth value"
             )
         threshold = data.get("threshold")
         return CombinationDefinition(
@@ -166,7 +167,7 @@ def _group_definition(item: Json, around: v.Surroundings) -> Definition:
         return ArtifactDefinition(reference=value.reference or "")
     if value is not None and value.kind == "uri":
         detail = f"the value is the address {value.uri}, which a person has to read"
-        return NotComputableDefinition(reason="unsupported-form", detail=detail)
+        return NotComputableDefinition(reason=Reason.NOT_COMPUTABLE, detail=detail)
     methods = item.get("method") or ()
     return TypeAndValueDefinition(
         type=v.concept(item.get("code")),

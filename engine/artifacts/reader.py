@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from engine.algebra.diagnostic import Diagnostic
+from engine.algebra.reasons import Reason
 from engine.artifacts import values as v
 from engine.artifacts.characteristics import CharacteristicReader, group_expressions
 from engine.artifacts.positions import position_of
@@ -272,12 +273,14 @@ class _Reader:
                     location=str(criterion.location),
                 )
             )
-            cyclic = NotComputableDefinition(reason="cyclic", detail=f"{definition.reference} leads back to itself")
+            cyclic = NotComputableDefinition(
+                reason=Reason.UNRESOLVED_REFERENCE, detail=f"{definition.reference} leads back to itself"
+            )
             return criterion.model_copy(update={"definition": cyclic})
         self.referenced.add(id(found.resource))
         if found.resource.get("resourceType") not in ("EvidenceVariable", "Group"):
             detail = f"{definition.reference} is a {found.resource.get('resourceType')}, which is no set of criteria"
-            other = NotComputableDefinition(reason="unsupported-form", detail=detail)
+            other = NotComputableDefinition(reason=Reason.NOT_COMPUTABLE, detail=detail)
             return criterion.model_copy(update={"definition": other})
         artifact = self.artifact(found, stack)
         return criterion.model_copy(update={"definition": definition.model_copy(update={"artifact": artifact})})

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from engine.algebra.diagnostic import Diagnostic
+from engine.algebra.reasons import Reason
 
 
 class Record(BaseModel):
@@ -212,7 +213,7 @@ class NotComputableDefinition(Record):
     """A characteristic without a truth value, and why."""
 
     form: Literal["not-computable"] = "not-computable"
-    reason: str
+    reason: Reason
     detail: str
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from engine.algebra.clinical import ValueSet
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
+from engine.algebra.reasons import Reason
 from engine.artifacts.libraries import LibraryStore
 from engine.artifacts.models import Model, load_model
 from engine.artifacts.records import (
@@ -147,7 +148,7 @@ class Rule:
     combination: Combination | None = None
     threshold: int | None = None
     members: tuple[Rule, ...] = ()
-    reason: str | None = None
+    reason: Reason | None = None
     detail: str | None = None
     location: str = ""
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -261,22 +262,21 @@ class _Builder:
             criterion.description,
             location=str(criterion.location),
         )
-        if isinstance(definition, ExpressionDefinition):
-            self.expression(rule, definition.expression)
-        elif isinstance(definition, CombinationDefinition):
-            self.combination(rule, definition)
-        elif isinstance(definition, ArtifactDefinition):
-            self.other_artifact(rule, definition)
-        elif isinstance(definition, LinkDefinition):
-            self.link(rule, definition)
-        elif isinstance(definition, NotComputableDefinition):
-            needs_review = definition.reason in ("text-only", "unresolved", "cyclic")
-            rule.reason = {"unresolved": "unresolved-reference", "cyclic": "unresolved-reference"}.get(
-                definition.reason, "needs-review" if needs_review else "not-computable"
-            )
-            rule.detail = definition.detail
-        elif isinstance(definition, (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)):
-            self.coded(rule, criterion)
+        match definition:
+            case ExpressionDefinition():
+                self.expression(rule, definition.expression)
+            case CombinationDefinition():
+                self.combination(rule, definition)
+            case ArtifactDefinition():
+                self.other_artifact(rule, definition)
+            case LinkDefinition():
+                self.link(rule, definition)
+            case NotComputableDefinition():
+                rule.reason, rule.detail = definition.reason, definition.detail
+            case CodeableConceptDefinition() | TypeAndValueDefinition() | DataRequirementDefinition():
+                self.coded(rule, criterion)
+            case _:
+                assert_never(definition)
         if criterion.also is not None and not isinstance(definition, ExpressionDefinition):
             self.beside(rule, criterion.also)
         if criterion.timing and not isinstance(
@@ -290,7 +290,7 @@ class _Builder:
         if rule.reason is None:
             origin = criterion.timing[0].origin
             rule.code, rule.combination, rule.members = None, None, ()
-            rule.reason = "needs-review"
+            rule.reason = Reason.NEEDS_REVIEW
             rule.detail = f"{origin} on a characteristic of form {rule.form}: which date it bounds is not defined"
 
     def beside(self, rule: Rule, expression: ExpressionSource) -> None:
@@ -316,10 +316,13 @@ class _Builder:
             return
         if language not in FHIRPATH_LANGUAGES:
             shown = language or "no language"
-            rule.reason, rule.detail = "not-computable", f"an expression in {shown} cannot be computed: {text[:80]}"
+            rule.reason, rule.detail = (
+                Reason.NOT_COMPUTABLE,
+                f"an expression in {shown} cannot be computed: {text[:80]}",
+            )
             return
         if not text.strip():
-            rule.reason, rule.detail = "not-computable", "the expression has no text"
+            rule.reason, rule.detail = Reason.NOT_COMPUTABLE, "the expression has no text"
             return
         self.compile(rule, text)
 
@@ -330,7 +333,7 @@ class _Builder:
             rule.diagnostics += found
         except DiagnosticError as error:
             rule.diagnostics += error.diagnostics
-            rule.reason = "not-computable"
+            rule.reason = Reason.NOT_COMPUTABLE
             rule.detail = f"the expression does not compile: {error.diagnostics[0].message}"
 
     def compile(self, rule: Rule, text: str) -> None:
@@ -340,7 +343,7 @@ class _Builder:
             )
         except DiagnosticError as error:
             rule.diagnostics += error.diagnostics
-            rule.reason = "not-computable"
+            rule.reason = Reason.NOT_COMPUTABLE
             rule.detail = f"the expression does not compile: {error.diagnostics[0].message}"
             return
         rule.code = code
@@ -370,7 +373,7 @@ class _Builder:
 
     def combination(self, rule: Rule, definition: CombinationDefinition) -> None:
         if not definition.members:
-            rule.reason, rule.detail = "needs-review", "the combination has no members"
+            rule.reason, rule.detail = Reason.NEEDS_REVIEW, "the combination has no members"
             return
         if self.combined(rule, definition.code, definition.threshold):
             rule.members = tuple(self.rule(member) for member in definition.members)
@@ -383,9 +386,9 @@ class _Builder:
             code = "all-of"
         kind = _COMBINATIONS.get(code)
         if kind is None:
-            rule.reason, rule.detail = "not-computable", f"a combination of kind {code!r} has no truth value"
+            rule.reason, rule.detail = Reason.NOT_COMPUTABLE, f"a combination of kind {code!r} has no truth value"
         elif kind in ("at-least", "at-most") and threshold is None:
-            rule.reason, rule.detail = "needs-review", f"the combination {code} gives no threshold"
+            rule.reason, rule.detail = Reason.NEEDS_REVIEW, f"the combination {code} gives no threshold"
         else:
             rule.combination, rule.threshold = kind, threshold
             return True
@@ -394,7 +397,7 @@ class _Builder:
     def other_artifact(self, rule: Rule, definition: ArtifactDefinition) -> None:
         other = definition.artifact
         if other is None or not other.criteria:
-            rule.reason = "unresolved-reference" if other is None else "needs-review"
+            rule.reason = Reason.UNRESOLVED_REFERENCE if other is None else Reason.NEEDS_REVIEW
             rule.detail = (
                 f"{definition.reference} was not found among the given artifacts"
                 if other is None
@@ -403,7 +406,7 @@ class _Builder:
             return
         key = other.url or f"{other.resource_type}/{other.id}"
         if key in self.open:
-            rule.reason, rule.detail = "unresolved-reference", f"{key} refers back to itself"
+            rule.reason, rule.detail = Reason.UNRESOLVED_REFERENCE, f"{key} refers back to itself"
             return
         if not self.combined(rule, other.combination, other.threshold):
             return
@@ -417,11 +420,11 @@ class _Builder:
     def link(self, rule: Rule, definition: LinkDefinition) -> None:
         target = definition.criterion or self.by_id.get(definition.link_id)
         if target is None:
-            rule.reason = "unresolved-reference"
+            rule.reason = Reason.UNRESOLVED_REFERENCE
             rule.detail = f"no characteristic has the linkId {definition.link_id!r}"
             return
         if definition.link_id in self.open:
-            rule.reason, rule.detail = "unresolved-reference", f"{definition.link_id!r} refers back to itself"
+            rule.reason, rule.detail = Reason.UNRESOLVED_REFERENCE, f"{definition.link_id!r} refers back to itself"
             return
         self.open.append(definition.link_id)
         rule.combination, rule.members = "all-of", (self.rule(target),)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
+from engine.algebra.reasons import Reason
 from engine.compiler.rules import Rule
 from engine.data.compartment import Compartment, Resource
 from engine.evaluation.evaluator import EXHAUSTIVE, Evaluator, Outcome
@@ -63,7 +64,7 @@ class ConfirmingEvaluator(Evaluator):
         try:
             for other, gone in worlds:
                 if super().rule(rule, other).value is not outcome.value:
-                    outcome.value, outcome.reason, outcome.plain = None, "images-unconfirmed", None
+                    outcome.value, outcome.reason, outcome.plain = None, Reason.IMAGES_UNCONFIRMED, None
                     outcome.detail = "the answer depends on images that are not confirmed: " + told(gone)
                     return outcome
         finally:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.element import to_system
+from engine.algebra.reasons import Reason
 from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.cql.runtime import Run
 from engine.compiler.membership import NO_CODES, Codes
@@ -57,7 +58,7 @@ class Outcome:
 
     __slots__ = ("detail", "evidence", "images", "members", "plain", "reason", "value")
 
-    def __init__(self, value: bool | None, reason: str | None = None, detail: str | None = None) -> None:
+    def __init__(self, value: bool | None, reason: Reason | None = None, detail: str | None = None) -> None:
         self.value = value
         self.reason = reason
         self.detail = detail
@@ -126,7 +127,7 @@ class Evaluator:
         except Exception as error:
             # data of a shape that nobody foresaw: it is about this criterion of this patient, and nothing else
             detail = f"{environment.compartment.reference}: {error.__class__.__name__}: {error}"
-            return Outcome(None, "error", f"the evaluation failed unexpectedly: {detail}"[:500])
+            return Outcome(None, Reason.ERROR, f"the evaluation failed unexpectedly: {detail}"[:500])
         if outcome.value is False and rule.presence is not None:
             self.absence(rule, outcome, environment)
         if rule.beside is not None:
@@ -147,10 +148,10 @@ class Evaluator:
                         outcome.value = value
         except EvaluationError as error:
             if error.code in LACKING:
-                return Outcome(None, "missing-valueset", error.message)
+                return Outcome(None, Reason.MISSING_VALUESET, error.message)
             if error.code == "related-patient-missing":
-                return Outcome(None, "unresolved-reference", self.error_text(rule, code, error, environment))
-            return Outcome(None, "error", self.error_text(rule, code, error, environment))
+                return Outcome(None, Reason.UNRESOLVED_REFERENCE, self.error_text(rule, code, error, environment))
+            return Outcome(None, Reason.ERROR, self.error_text(rule, code, error, environment))
         if outcome.value is None and outcome.reason is None:
             self.explain(outcome, trace, environment)
         self.gather(rule, code, trace, outcome, environment)
@@ -220,10 +221,10 @@ class Evaluator:
             outcome.reason, outcome.detail = doubt.reason, f"{row}: {doubt.why}"
             return
         if doubt.site == CODE_SITE:
-            outcome.reason = "missing-value"
+            outcome.reason = Reason.MISSING_VALUE
             outcome.detail = f"{row} has the code {doubt.code} without a code system"
             return
-        reason, sentence = "missing-value", "a value that is needed is not recorded"
+        reason, sentence = Reason.MISSING_VALUE, "a value that is needed is not recorded"
         if trace.unknowns:
             inside = [u for u in trace.unknowns if code.inside(u.site, doubt.site, doubt.clause)] or trace.unknowns
             reason, sentence = reason_of(inside[0])
@@ -233,11 +234,11 @@ class Evaluator:
     def explain(self, outcome: Outcome, trace: Trace, environment: PatientEnvironment) -> None:
         """Why a criterion without doubts has no answer."""
         if environment.compartment.patient is None and not trace.rows:
-            outcome.reason, outcome.detail = "no-data", "the Patient resource is not among the data"
+            outcome.reason, outcome.detail = Reason.NO_DATA, "the Patient resource is not among the data"
         elif trace.unknowns:
             outcome.reason, outcome.detail = reason_of(trace.unknowns[0])
         else:
-            outcome.reason, outcome.detail = "missing-value", "the expression has no value for this patient"
+            outcome.reason, outcome.detail = Reason.MISSING_VALUE, "the expression has no value for this patient"
 
     def absence(self, rule: Rule, outcome: Outcome, environment: PatientEnvironment) -> None:
         """Without any record of the kind, a measurement is unknown, a diagnosis or act is not met (unless told)."""
@@ -249,11 +250,11 @@ class Evaluator:
         try:
             present = rule.presence.run(environment, environment.compartment.patient)
         except EvaluationError as error:
-            outcome.value, outcome.reason = None, "error"
+            outcome.value, outcome.reason = None, Reason.ERROR
             outcome.detail = self.error_text(rule, rule.presence, error, environment)
             return
         if present is not True:
-            outcome.value, outcome.reason = None, "no-data"
+            outcome.value, outcome.reason = None, Reason.NO_DATA
             outcome.detail = "there is no record of this kind at all"
 
     def compare(self, rule: Rule, outcome: Outcome, environment: PatientEnvironment) -> None:

@@ -15,6 +15,7 @@ from engine.algebra.clinical import ValueSet
 from engine.algebra.element import Element, to_decimal, to_system, unit_of
 from engine.algebra.interval import Interval
 from engine.algebra.quantity import Quantity
+from engine.algebra.reasons import Reason
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.compiler.cql.fhir_values import plainly_coded
 from engine.compiler.cql.related import out_of_reach
@@ -40,7 +41,7 @@ class Doubt:
     clause: int
     code: str | None = None
     why: str | None = None
-    reason: str = "missing-valueset"
+    reason: Reason = Reason.MISSING_VALUESET
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Untold:
     """What terminology cannot tell: a sentence, and the reason from the closed list."""
 
     sentence: str
-    reason: str = "missing-valueset"
+    reason: Reason = Reason.MISSING_VALUESET
 
 
 @dataclass(slots=True)
@@ -243,7 +244,7 @@ class PatientEnvironment(Environment):
         """The right side of a comparison; of a question of terminology, why it has no answer."""
         if right.__class__ is ValueSet and left is not None:
             membership = self.run.membership
-            reason = "missing-value" if membership.members(right).complete else "missing-valueset"
+            reason = Reason.MISSING_VALUE if membership.members(right).complete else Reason.MISSING_VALUESET
             return Untold(membership.why(coded(left), right), reason)
         asked, why = self._untold
         return Untold(why) if asked is not None and (asked == right or asked == left) else right
@@ -326,7 +327,7 @@ class CqlPatient(Patient):
     def unresolved(self, resource: Any, reference: str) -> bool:
         """A code that stands in a resource that is not among the data: a doubt about the row."""
         why = f"its code stands in {reference}, which is not among the data"
-        return self._doubt(Doubt(CODE_SITE, resource, 0, why=why, reason="unresolved-reference"))
+        return self._doubt(Doubt(CODE_SITE, resource, 0, why=why, reason=Reason.UNRESOLVED_REFERENCE))
 
     def untold(self, *values: Any) -> bool | None:
         """A question about code systems without an answer: unknown, and reported where it is asked."""
@@ -334,30 +335,33 @@ class CqlPatient(Patient):
         return None
 
 
-def reason_of(unknown: Unknown) -> tuple[str, str]:
+def reason_of(unknown: Unknown) -> tuple[Reason, str]:
     """Why a comparison had no answer: a reason from the closed list, and a sentence."""
     left, right = unknown.left, unknown.right
     if right.__class__ is Untold:
         return right.reason, right.sentence
     if left is None or right is None:
-        return "missing-value", "a value that is compared is not recorded"
+        return Reason.MISSING_VALUE, "a value that is compared is not recorded"
     left, right = _bare(left), _bare(right)
     for value in (left, right):
         if value.__class__ is dict:
             if value.get("comparator"):
-                return "not-computable", f"the value is only a bound: {value['comparator']} {value.get('value')}"
+                return Reason.NOT_COMPUTABLE, f"the value is only a bound: {value['comparator']} {value.get('value')}"
             if to_decimal(value.get("value")) is None:
-                return "missing-value", "the quantity has no value"
+                return Reason.MISSING_VALUE, "the quantity has no value"
             unit, remark = unit_of(value)
             if unit is None:
-                return "unit-not-comparable", remark or "the unit is not computable"
+                return Reason.UNIT_NOT_COMPARABLE, remark or "the unit is not computable"
             if unit == "1":
-                return "missing-unit", f"the quantity {value.get('value')} has no unit"
+                return Reason.MISSING_UNIT, f"the quantity {value.get('value')} has no unit"
     if isinstance(left, _POINTS) and isinstance(right, _POINTS):
-        return "imprecise-date", f"{_shown(left)} and {_shown(right)} cannot be told apart at the precision recorded"
+        return (
+            Reason.IMPRECISE_DATE,
+            f"{_shown(left)} and {_shown(right)} cannot be told apart at the precision recorded",
+        )
     if {left.__class__, right.__class__} & {dict, Quantity}:
-        return "unit-not-comparable", f"{_shown(left)} and {_shown(right)} have no common unit"
-    return "not-computable", f"{_shown(left)} and {_shown(right)} cannot be compared"
+        return Reason.UNIT_NOT_COMPARABLE, f"{_shown(left)} and {_shown(right)} have no common unit"
+    return Reason.NOT_COMPUTABLE, f"{_shown(left)} and {_shown(right)} cannot be compared"
 
 
 def _bare(value: Any) -> Any:

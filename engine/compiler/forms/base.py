@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR
+from engine.algebra.reasons import Reason
 from engine.algebra.ucum import alias
 from engine.artifacts.records import Coding, Concept, QuantityValue
 
@@ -17,7 +18,7 @@ from engine.artifacts.records import Coding, Concept, QuantityValue
 class NotComputable(Exception):
     """A form, or a part of it, that has no truth value here; `reason` is from the closed list of reasons."""
 
-    def __init__(self, detail: str, reason: str = "not-computable") -> None:
+    def __init__(self, detail: str, reason: Reason = Reason.NOT_COMPUTABLE) -> None:
         super().__init__(detail)
         self.detail = detail
         self.reason = reason
@@ -60,7 +61,7 @@ class Form:
     text: str | None = None
     measurement: bool = False
     presence: str | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     detail: str | None = None
     warnings: list[tuple[str, str]] = field(default_factory=list)
 
@@ -87,7 +88,7 @@ def concept_condition(concept: Concept) -> str:
     coded = [coding for coding in concept.codings if coding.code]
     if not coded:
         text = concept.text or "(empty)"
-        raise NotComputable(f"the concept {text!r} is text without a code", "needs-review")
+        raise NotComputable(f"the concept {text!r} is text without a code", Reason.NEEDS_REVIEW)
     conditions = [coding_condition(coding) for coding in coded]
     if len(conditions) == 1:
         return conditions[0]

@@ -6,6 +6,7 @@ constraints into FHIRPath.
 
 from __future__ import annotations
 
+from engine.algebra.reasons import Reason
 from engine.artifacts.models import Model
 from engine.artifacts.records import (
     CodeableConceptDefinition,
@@ -139,7 +140,7 @@ def _gender(value: Value | None) -> str:
     for name in names:
         if name.lower() in _GENDERS:
             return f"Patient.gender = {quoted(_GENDERS[name.lower()])}"
-    raise NotComputable(f"{label(concept)!r} is no administrative gender", "needs-review")
+    raise NotComputable(f"{label(concept)!r} is no administrative gender", Reason.NEEDS_REVIEW)
 
 
 def _age(value: Value | None) -> str:
@@ -192,21 +193,23 @@ def _type_and_value(model: Model, definition: TypeAndValueDefinition) -> list[Se
     value = definition.value
     if kind == "unknown":
         raise NotComputable(
-            f"the type {label(definition.type)!r} is text that maps to no kind of record", "needs-review"
+            f"the type {label(definition.type)!r} is text that maps to no kind of record", Reason.NEEDS_REVIEW
         )
     if kind == "value" or (kind == "any-observation" and value is not None and value.kind == "concept"):
         if value is None or value.concept is None:
-            raise NotComputable("the value alone is the definition, and it is no coded concept", "needs-review")
+            raise NotComputable("the value alone is the definition, and it is no coded concept", Reason.NEEDS_REVIEW)
         kinds = kinds_of_concept(value.concept) if kind == "value" else ("observation",)
         return concept_selections(model, value.concept, kinds)
     if kind == "observation":
         return _observations(model, definition)
     if value is not None and value.kind == "boolean" and kind != "any-observation":
-        raise NotComputable("a truth value of a kind of record as a whole needs a person to read it", "needs-review")
+        raise NotComputable(
+            "a truth value of a kind of record as a whole needs a person to read it", Reason.NEEDS_REVIEW
+        )
     if value is None or value.concept is None:
         given = value.kind if value is not None else "nothing"
         raise NotComputable(
-            f"{label(definition.type)!r} is compared with a coded value, not with {given}", "needs-review"
+            f"{label(definition.type)!r} is compared with a coded value, not with {given}", Reason.NEEDS_REVIEW
         )
     if definition.offset is not None:
         raise NotComputable("an offset from the limits of normal has a meaning for measured values only")
@@ -250,7 +253,7 @@ def value_test(value: Value, offset: Concept | None) -> str:
         return f"value.ofType(CodeableConcept).coding.exists({concept_condition(value.concept)})"
     if value.boolean is not None:
         return f"value.ofType(boolean) = {'true' if value.boolean else 'false'}"
-    raise NotComputable(f"a value of kind {value.kind} cannot be compared with an observation", "needs-review")
+    raise NotComputable(f"a value of kind {value.kind} cannot be compared with an observation", Reason.NEEDS_REVIEW)
 
 
 def _quantity_test(quantity: QuantityValue, sign: str, offset: Concept | None) -> str:
@@ -275,7 +278,7 @@ def _limit(offset: Concept) -> str:
     if "LNL" in codes:
         return "referenceRange.low.first()"
     raise NotComputable(
-        f"the offset {label(offset)!r} is neither the upper nor the lower limit of normal", "needs-review"
+        f"the offset {label(offset)!r} is neither the upper nor the lower limit of normal", Reason.NEEDS_REVIEW
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from engine.algebra.reasons import Reason
 from engine.artifacts.models import Model
 from engine.artifacts.records import QuantityValue, RangeValue, TimeConstraint
 from engine.compiler.forms.base import NotComputable, Selection, calendar_duration, shifted
@@ -36,7 +37,9 @@ def time_test(model: Model, row_type: str, constraint: TimeConstraint, linked: F
     event = constraint.event
     if event is None:
         text = f" ({constraint.description})" if constraint.description else ""
-        raise NotComputable(f"{constraint.origin} names no event that can be found in the data{text}", "needs-review")
+        raise NotComputable(
+            f"{constraint.origin} names no event that can be found in the data{text}", Reason.NEEDS_REVIEW
+        )
     if event.kind == "date" and event.date:
         literal = f"@{event.date}"
         return _window(first_of(dates), literal, constraint)
@@ -46,7 +49,7 @@ def time_test(model: Model, row_type: str, constraint: TimeConstraint, linked: F
         found = linked(event.id)
         if found is None:
             raise NotComputable(
-                f"{constraint.origin}: no coded characteristic has the id {event.id!r}", "unresolved-reference"
+                f"{constraint.origin}: no coded characteristic has the id {event.id!r}", Reason.UNRESOLVED_REFERENCE
             )
         selections = found
     else:
@@ -75,7 +78,7 @@ def _window(date: str, event: str, constraint: TimeConstraint) -> str:
         return " and ".join(parts)
     if constraint.quantity is not None:
         return _at(date, event, constraint.quantity)
-    raise NotComputable(f"{constraint.origin} gives neither a quantity nor a range", "needs-review")
+    raise NotComputable(f"{constraint.origin} gives neither a quantity nor a range", Reason.NEEDS_REVIEW)
 
 
 def _at(date: str, event: str, quantity: QuantityValue) -> str:
