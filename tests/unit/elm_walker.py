@@ -23,13 +23,12 @@ from engine.algebra.operators.lists import distinct
 from engine.algebra.operators.registry import TAKE_RANGES
 from engine.algebra.points import Long
 from engine.algebra.temporal import DateTime
+from engine.compiler.cql.elements import descendents, element_of
 from engine.compiler.cql.library import TypedLibrary
 from engine.compiler.cql.runtime import (
     MISSING,
     Run,
     convert_interval,
-    descendents,
-    element_of,
     new_instance,
     with_point,
 )

@@ -144,6 +144,42 @@ def test_the_oldest_files_go_first(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert len(list(folder.iterdir())) == 3
 
 
+def test_no_file_of_anyone_else_is_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "KEPT", 1)
+    folder.mkdir(mode=0o700)
+    digest = "0123456789abcdef" * 4
+    others = {
+        "thesis.docx",
+        "my.lib",
+        "tmpab12.part",
+        f"{digest}.txt",
+        f"{digest[:-1]}.lib",
+        f"{digest.upper()}.lib",
+        f"x{digest}.lib",
+    }
+    others.add(f"{digest}.lib.bak")
+    for name in others:
+        (folder / name).write_text("mine")
+        os.utime(folder / name, (0, 0))
+    (folder / f"{digest[::-1]}.lib").mkdir()
+    for number in range(4):
+        compiler(folder).compile(Source("main.cql", MAIN.replace("3}", f"{number}}}")))
+    left = {path.name for path in folder.iterdir()}
+    assert left >= others | {f"{digest[::-1]}.lib"}
+    assert len(left - others) == 2  # the folder, and the one library that is kept
+
+
+def test_what_killed_writers_left_goes_and_what_is_being_written_stays(folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    abandoned, written = folder / f"{'a' * 64}.x1y2.part", folder / f"{'b' * 64}.x1y2.part"
+    abandoned.write_bytes(b"half")
+    written.write_bytes(b"half")
+    os.utime(abandoned, (0, 0))
+    compiler(folder).compile(Source("main.cql", MAIN))
+    assert not abandoned.exists()
+    assert written.exists()
+
+
 @pytest.mark.parametrize("change", ["engine", "version", "model", "options", "traced", "name"])
 def test_what_a_library_depends_on_is_in_its_key(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     model = ModelInfo("M", "1", "u", None, None, {}, "digest")

@@ -14,6 +14,7 @@ from engine.algebra import points as p
 from engine.algebra import temporal as t
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.operators.registry import operator
+from engine.algebra.operators.temporal import COMPONENTS
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.algebra.temporal.between import extent
 
@@ -79,7 +80,7 @@ def make_time(*parts: Any) -> Time | None:
 
 def component(value: Any, name: str) -> int | None:
     """One component, None where it is not known, or not the same all over a range (CQL: DateTimeComponentFrom)."""
-    low, high = (getattr(end, name) for end in p.ends(value))
+    low, high = (COMPONENTS[name](end) for end in p.ends(value))
     return low if low == high else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
@@ -141,20 +142,29 @@ def _of_time(value: Quantity) -> bool:
         return False
 
 
-def _component(function: str, attribute: str, *kinds: str) -> None:
-    def component(value: Any) -> Any:
-        return getattr(value, attribute)
+# The components of points in time, by the names of precisions.
+COMPONENTS: dict[str, Callable[[Any], Any]] = {
+    "year": lambda value: value.year,
+    "month": lambda value: value.month,
+    "day": lambda value: value.day,
+    "hour": lambda value: value.hour,
+    "minute": lambda value: value.minute,
+    "second": lambda value: value.second,
+    "millisecond": lambda value: value.millisecond,
+}
 
+
+def _component(name: str, *kinds: str) -> None:
     signatures = [f"({kind}) Integer?" for kind in kinds]
-    operator(f"ComponentFrom{attribute.title()}", *signatures, fhirpath=function, section=f"FHIRPath: {function}")(
-        component
+    operator(f"ComponentFrom{name.title()}", *signatures, fhirpath=f"{name}Of", section=f"FHIRPath: {name}Of")(
+        COMPONENTS[name]
     )
 
 
 for _name in ("year", "month", "day"):
-    _component(f"{_name}Of", _name, "Date", "DateTime")
+    _component(_name, "Date", "DateTime")
 for _name in ("hour", "minute", "second", "millisecond"):
-    _component(f"{_name}Of", _name, "DateTime", "Time")
+    _component(_name, "DateTime", "Time")
 
 
 @operator(

@@ -14,9 +14,11 @@ import io
 import marshal
 import os
 import pickle
+import re
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +34,8 @@ from engine.version import __version__
 VARIABLE = "FHIR_ELIGIBILITY_CACHE"
 KEPT = 500  # files; the oldest go first
 _FORMAT = 4
+_OWN = re.compile(r"[0-9a-f]{64}\.(?:(lib)|[^.]+\.part)")
+_ABANDONED = 3600  # seconds after which a file that is still being written has lost its writer
 _ENGINE = Path(__file__).resolve().parents[2]
 _PARTS = ("algebra", "artifacts", "compiler")
 
@@ -179,7 +183,7 @@ class CachingCompiler(Compiler):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not _trusted(folder):
                 return
-            handle, name = tempfile.mkstemp(dir=folder, suffix=".part")  # readable by the user alone
+            handle, name = tempfile.mkstemp(dir=folder, prefix=f"{key}.", suffix=".part")  # readable by the user alone
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(hashlib.sha256(body).digest() + body)
@@ -211,11 +215,18 @@ def _read(path: Path) -> bytes:
 
 
 def _prune(folder: Path) -> None:
-    """Delete the oldest files beyond those that are kept, and what writers that were killed have left."""
-    files = sorted(
-        ((entry.stat().st_mtime, entry.path) for entry in os.scandir(folder) if entry.is_file()), reverse=True
-    )
-    for _, path in files[KEPT:]:
+    """Delete the oldest libraries beyond those that are kept, and what writers that were killed have left; no file of anyone else."""
+    libraries: list[tuple[float, str]] = []
+    for entry in os.scandir(folder):
+        kind = _OWN.fullmatch(entry.name)
+        if kind is None or not entry.is_file(follow_symlinks=False):
+            continue
+        written = entry.stat(follow_symlinks=False).st_mtime
+        if kind[1]:
+            libraries.append((written, entry.path))
+        elif time.time() - written > _ABANDONED:
+            os.unlink(entry.path)
+    for _, path in sorted(libraries, reverse=True)[KEPT:]:
         os.unlink(path)
 
 

@@ -34,6 +34,7 @@ from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.algebra.temporal.recorded import to_the_millisecond
 from engine.compiler.cql import fhir_values as fhir
+from engine.compiler.cql.elements import descendents, element_of
 from engine.compiler.cql.instances import fhir_instance, json_of, new_instance
 from engine.compiler.cql.related import Others, RelatedContexts
 from engine.compiler.cql.retrieving import RetrieveSpec, has_profile
@@ -363,46 +364,6 @@ def convert_interval(value: Interval, bound: Callable[[Any], Any], point: str) -
 def coalesce(values: list[Any] | None) -> Any:
     """The first element that is not null (CQL: Coalesce)."""
     return next((value for value in values or () if value is not None), None)
-
-
-def element_of(value: Any, name: str) -> Any:
-    """An element of a value whose type is known only now."""
-    if value.__class__ is Tuple:
-        return value.get(name)
-    if value.__class__ is Element:
-        value = value.value
-    if value.__class__ is dict:
-        return value.get(name)
-    return None if value is None else getattr(value, name, None)
-
-
-def descendents(value: Any, deep: bool) -> list[Any]:
-    """What a value holds, and with `deep` what that holds in turn (CQL: Descendents)."""
-    if value is None:
-        return []
-    found: list[Any] = []
-    stack = _parts(value)
-    while stack:
-        part = stack.pop(0)
-        found.append(part)
-        if deep:
-            stack[:0] = _parts(part)
-    return found
-
-
-def _parts(value: Any) -> list[Any]:
-    if value.__class__ is Element:
-        value = value.value
-    if isinstance(value, dict):
-        parts: list[Any] = list(value.values())
-    elif value.__class__ is list:
-        parts = value
-    else:
-        parts = [getattr(value, name, None) for name in getattr(value, "__slots__", ()) if not name.startswith("_")]
-    flat: list[Any] = []
-    for part in parts:
-        flat.extend(part if part.__class__ in (list, tuple) else [part])
-    return [part for part in flat if part is not None]
 
 
 def sort_rows(rows: list[Any], keys: Iterable[tuple[Callable[[Any], Any] | None, bool]]) -> list[Any]:
