@@ -6,6 +6,7 @@ it. A manifest whose addresses lead to a server is found by the last part of eac
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -37,15 +38,36 @@ def noted_problems(path: Path) -> list[str]:
 def listed_files(path: Path) -> list[Path] | None:
     """The data files (`output`, then `deleted`) that a manifest lists, None where the file is no manifest.
 
-    Every file is beside the manifest; one that is not there is listed all the same, so that it is reported.
+    Every file is beside the manifest, whatever folders its address names; one that is not there is listed all the same, so that it is
+    reported.
     """
     manifest = read_manifest(path)
     if manifest is None:
         return None
     out = []
     for section in ("output", "deleted"):
-        for item in manifest.get(section) or ():
+        listed = manifest.get(section)
+        for item in listed if isinstance(listed, list) else ():
             url = item.get("url") if isinstance(item, dict) else None
             if isinstance(url, str):
-                out.append(path.parent / unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2]))
+                out.append(path.parent / _file_name(url))
     return out
+
+
+def _file_name(url: str) -> str:
+    """The name of a file in the folder of the manifest: the last part of its address, after what is escaped in it was written out.
+
+    An address whose last part is no name of a file gives a name that no file has, so that it is reported as one that is not there.
+    """
+    try:
+        path = unquote(urlsplit(url).path)
+    except ValueError:
+        path = ""
+    name = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+    usable = (
+        name not in ("", ".", "..")
+        and name.isprintable()
+        and ":" not in name
+        and len(name.encode("utf-8", "replace")) <= 255
+    )
+    return name if usable else f"(no file name in {url[:80]!r})".replace("/", "|").replace("\\", "|")

@@ -5,6 +5,7 @@ FHIR ImagingStudy, "Implementation Notes" (UID encoding, WADO-RS URLs); DICOM PS
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -26,7 +27,10 @@ OID = "urn:oid:"
 WADO_RS = "dicom-wado-rs"
 NOT_LINKED = ("cancelled", "entered-in-error")
 # by `id()` of the resource, which stays that of the resource because it is held as well
-_ADDRESSES: dict[int, tuple[Resource, tuple[str | None, bool]]] = {}
+_ADDRESSES: dict[int, tuple[Resource, tuple[str | None, str | None]]] = {}
+_ADDRESS = re.compile(r"[!-~]+")
+# where an address goes on to a study, or to all of them
+_STUDIES = re.compile(r"/studies(?:/[0-9.]+(?:/.*)?)?/*$")
 _STATUS_NOTES = {
     "registered": "registered: the images may not be there yet",
     "unknown": "the status of the study is unknown",
@@ -276,17 +280,16 @@ def _bases(endpoints: Any, resolve: Resolve, warnings: list[str]) -> list[str]:
         if endpoint is None:
             warnings.append(f"{text} cannot be resolved")
             continue
-        base, cut = _address(endpoint)
-        if base is not None:
-            if cut:
-                warnings.append(f"the address of {text} is used without the credentials or the query in it")
-            if base not in out:
-                out.append(base)
+        base, remark = _address(endpoint)
+        if remark is not None:
+            warnings.append(f"the address of {text} {remark}")
+        if base is not None and base not in out:
+            out.append(base)
     return out
 
 
-def _address(endpoint: Resource) -> tuple[str | None, bool]:
-    """Base address of an active DICOMweb retrieve endpoint, None for any other, and whether something was left out of it.
+def _address(endpoint: Resource) -> tuple[str | None, str | None]:
+    """Base address of an active DICOMweb retrieve endpoint, None for any other, and what is to be said of the address.
 
     Few endpoints serve all studies of an export, so it is remembered of those looked at last.
     """
@@ -295,10 +298,9 @@ def _address(endpoint: Resource) -> tuple[str | None, bool]:
         return known[1]
     kinds = {code for kind in _list(endpoint.get("connectionType")) for code in _codes(kind)}
     address = endpoint.get("address")
-    found: tuple[str | None, bool] = (None, False)
+    found: tuple[str | None, str | None] = (None, None)
     if WADO_RS in kinds and endpoint.get("status", "active") == "active" and isinstance(address, str):
-        base = bare_address(address)
-        found = base, base != address.rstrip("/")
+        found = archive_address(address)
     if len(_ADDRESSES) >= 64:
         _ADDRESSES.clear()
     _ADDRESSES[id(endpoint)] = endpoint, found
@@ -306,13 +308,27 @@ def _address(endpoint: Resource) -> tuple[str | None, bool]:
 
 
 @lru_cache(maxsize=1024)
-def bare_address(address: str) -> str:
-    """A base address without user name, password, query and fragment: what an output may say of it."""
+def archive_address(address: str) -> tuple[str | None, str | None]:
+    """The base address of an archive as an Endpoint writes it (PS3.18 section 8.2), and what is to be said of how it is written.
+
+    The base ends before `/studies`: an address that goes on to a study is cut there. User name, password, query and fragment are left
+    out: an output may not say them. None where it is not an address of the form http(s)://host/path.
+    """
+    plain = address.strip()
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(plain)
+        host, _ = parts.hostname, parts.port
     except ValueError:
-        return address.partition("://")[0] + "://invalid" if "@" in address else address.rstrip("/")
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+        host, parts = None, None
+    if parts is None or not host or parts.scheme.lower() not in ("http", "https") or not _ADDRESS.fullmatch(plain):
+        return None, "is not of the form https://host/path and is not used"
+    path = _STUDIES.sub("", parts.path).rstrip("/")
+    base = urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2], path, "", ""))
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        return base, "is used without the credentials or the query in it"
+    if path != parts.path.rstrip("/"):
+        return base, "goes on to /studies; the part before that is the archive's"
+    return base, None
 
 
 def identifiers_of(patient: Resource | None) -> list[PatientIdentifier]:

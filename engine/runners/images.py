@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from pydantic import ValidationError
 
+from engine.data.dicomweb.uids import valid_uid
 from engine.evaluation.holdings import Expected, expected_of
 from engine.evaluation.verdict import ImagingLink, Verdict
 
@@ -61,11 +62,26 @@ def verdicts_of(run: Path) -> Iterator[Verdict]:
             if not line.strip():
                 continue
             try:
-                yield Verdict.model_validate_json(line)
+                verdict = Verdict.model_validate_json(line)
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(str(part) for part in first["loc"])
-                raise ValueError(f"{path}, line {number}: no verdict: {place or 'JSON'}: {first['msg']}") from None
+                raise ValueError(f"{path}, line {number}: not a verdict: {place or 'JSON'}: {first['msg']}") from None
+            wrong = _wrong_uid(verdict)
+            if wrong is not None:
+                raise ValueError(
+                    f"{path}, line {number}: {wrong} is not a DICOM UID; verdicts as they were written hold none such"
+                )
+            yield verdict
+
+
+def _wrong_uid(verdict: Verdict) -> str | None:
+    """The first UID of a verdict that is none. UIDs become names of folders and files, and parts of addresses."""
+    for link in verdict.imaging:
+        for uid in (link.study, *(uid for one in link.series for uid in (one.uid, *one.instances))):
+            if uid is not None and not valid_uid(uid):
+                return repr(uid[:80])
+    return None
 
 
 def studies_of(run: Path, places: Places, *, included: bool = False) -> Iterator[StudyImages]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import shutil
 import ssl
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.data.dicomweb.access import Access, archive_address, within
-from engine.data.dicomweb.client import Client, retry_after, shown
+from engine.data.dicomweb.client import Client, shown
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
 from engine.data.dicomweb.presence import Held, Need, Presence
 from engine.data.dicomweb.qido import find_instances, find_studies, rows_of
@@ -69,18 +68,6 @@ def test_a_wait_that_is_too_long_is_not_waited_for(stub: MakeStub) -> None:
     archive = stub(lambda asked: Reply(503, headers={"Retry-After": "3600"}))
     found = failure_of(f"{archive.url}/studies", Access(**FAST))
     assert (found.cause, len(archive.asked)) == (Cause.BUSY, 1)
-
-
-def test_retry_after_is_read() -> None:
-    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    assert [retry_after(text, now) for text in ("7", " 0 ", None, "soon", "Thu, 01 Jan 2026 00:00:30 GMT")] == [
-        7.0,
-        0.0,
-        None,
-        None,
-        30.0,
-    ]
-    assert retry_after("Wed, 31 Dec 2025 00:00:00 GMT", now) == 0.0
 
 
 def test_slow_answers(stub: MakeStub) -> None:

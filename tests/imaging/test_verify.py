@@ -242,4 +242,4 @@ def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "holds no verdicts.ndjson" in capsys.readouterr().err
     (tmp_path / "verdicts.ndjson").write_text('{"patient": "Patient/p"}\n')
     assert main(["imaging", "verify", str(tmp_path)]) == 2
-    assert "verdicts.ndjson, line 1: no verdict: artifact" in capsys.readouterr().err
+    assert "verdicts.ndjson, line 1: not a verdict: artifact" in capsys.readouterr().err

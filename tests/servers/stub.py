@@ -6,6 +6,7 @@ import json
 import re
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,12 +31,15 @@ class Request:
 
 @dataclass
 class Reply:
-    """One answer. `cut` closes the connection after so many bytes of the body although more were announced."""
+    """One answer. `cut` closes the connection after so many bytes of the body although more were announced; `trickle` are the seconds between
+    two bytes.
+    """
 
     status: int = 200
     body: Any = b""
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
+    trickle: float | None = None
 
     def raw(self) -> bytes:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
@@ -104,6 +108,9 @@ class Stub:
             handler.send_header("Content-Type", "application/fhir+json")
         handler.send_header("Content-Length", str(len(raw)))
         handler.end_headers()
+        if reply.trickle is not None:
+            trickled(handler, raw, reply.trickle)
+            return
         handler.wfile.write(raw if reply.cut is None else raw[: reply.cut])
         if reply.cut is not None:
             handler.wfile.flush()
@@ -115,6 +122,17 @@ class Stub:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def trickled(handler: BaseHTTPRequestHandler, raw: bytes, seconds: float) -> None:
+    """Send a body a byte at a time, until the client goes away."""
+    try:
+        for byte in raw:
+            handler.wfile.write(bytes([byte]))
+            handler.wfile.flush()
+            time.sleep(seconds)
+    except OSError:
+        handler.close_connection = True
 
 
 @contextmanager

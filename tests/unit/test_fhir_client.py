@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from engine.data.server.client import Patience, Server, ServerError, retry_after, shown
+from engine.data.server.client import Patience, Server, ServerError, shown
 from engine.data.server.outcomes import reason_of
 from tests.servers.stub import Reply, outcome, running_stub
 
@@ -85,21 +84,6 @@ def test_nobody_answers() -> None:
         with pytest.raises(ServerError, match="no answer: .*refused"):
             server.fhir_version()
     assert len(waits) == 2 and 1.5 <= waits[0] <= 2 and 3 <= waits[1] <= 4
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("120", 120.0),
-        ("Mon, 01 Jun 2026 12:00:30 GMT", 30.0),
-        ("Mon, 01 Jun 2026 11:00:00 GMT", 0.0),
-        ("soon", None),
-        ("", None),
-    ],
-)
-def test_retry_after(text: str, seconds: float | None) -> None:
-    response = httpx.Response(429, headers={"Retry-After": text})
-    assert retry_after(response, dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)) == seconds
 
 
 def test_what_messages_show() -> None:

@@ -5,18 +5,17 @@ Knows nothing of DICOM. Credentials go only where `Access` allows, and neither h
 
 from __future__ import annotations
 
-import datetime as dt
 import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from engine.data.dicomweb.access import Access, origin, urllib3_module
 from engine.data.dicomweb.failure import ArchiveFailure, Cause, cause_of_status
+from engine.data.retry_after import seconds_to_wait
 from engine.version import __version__
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ AGAIN = frozenset((429, 502, 503, 504))
 DOWN_AFTER = 3
 MAX_REDIRECTS = 5
 SEARCH_LIMIT = 256 << 20
+SLOWEST = 1 << 16
+"""Bytes that have to come within ten times the time that one read may take."""
 Body = Callable[[], Iterable[bytes]]
 T = TypeVar("T")
 
@@ -107,10 +108,22 @@ class Client:
         return self._again(url, once, repeatable=False)
 
     def chunks(self, response: BaseHTTPResponse, url: str, size: int = 1 << 16) -> Iterator[bytes]:
-        """The body of an open answer, as it comes: what arrived before it broke off is not lost. Raises ArchiveFailure where it does."""
+        """The body of an open answer, as it comes: what arrived before it broke off is not lost.
+
+        Raises ArchiveFailure where it does, or where it trickles on without end.
+        """
+        beginning, received = time.monotonic(), 0
         try:
             while chunk := response.read1(size, decode_content=True):
                 yield chunk
+                received += len(chunk)
+                if received > SLOWEST:
+                    beginning, received = time.monotonic(), 0
+                elif time.monotonic() - beginning > 10 * self.access.read_timeout:
+                    message = (
+                        f"{shown(url)}: fewer than {SLOWEST:,} bytes came in {10 * self.access.read_timeout:.0f} s"
+                    )
+                    raise ArchiveFailure(Cause.TIMEOUT, message)
                 if self._stopped.is_set():
                     raise ArchiveFailure(Cause.CONNECTION, f"{shown(url)}: stopped", 0)
         except (self.urllib3.exceptions.HTTPError, OSError) as error:
@@ -195,7 +208,7 @@ class Client:
         again = AGAIN if method == "GET" else frozenset((429, 503))
         if status in again:
             failure = ArchiveFailure(cause_of_status(status), f"{shown(url)}: HTTP {status}", status)
-            raise _Again(failure, retry_after(response.headers.get("Retry-After")))
+            raise _Again(failure, seconds_to_wait(response.headers.get("Retry-After")))
         if method == "POST" and status not in (401, 403, 404, 407):
             return  # the answer to an upload says more than its status
         if not 200 <= status < 300:
@@ -278,21 +291,6 @@ def same_host(one: str, other: str) -> bool:
         return origin(one) == origin(other)
     except ValueError:
         return False
-
-
-def retry_after(text: str | None, now: dt.datetime | None = None) -> float | None:
-    """Seconds to wait by a Retry-After header: a number of seconds or a date (RFC 9110 section 10.2.3)."""
-    if text is None:
-        return None
-    if text.strip().isdigit():
-        return float(text.strip())
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    return max(0.0, (moment - (now or dt.datetime.now(dt.UTC))).total_seconds())
 
 
 def shown(url: str) -> str:

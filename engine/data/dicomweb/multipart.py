@@ -5,15 +5,21 @@ PS3.18 section 8.6; RFC 2046 section 5.1. Parts are never held in memory.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from pathlib import Path
 
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
 
 MAX_HEADER = 1 << 16
+MAX_PREAMBLE = 1 << 20
+MAX_PARTS = 1_000_000
+# RFC 2046 section 5.1.1
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 CHUNK = 1 << 16
 
 
@@ -36,14 +42,21 @@ def media_type(text: str) -> tuple[str, dict[str, str]]:
     """A Content-Type as type and parameters, both in small letters where that does not matter."""
     message = Message()
     message["Content-Type"] = text
-    found = {name.lower(): value for name, value in message.get_params([])[1:]}
+    # a value may be written in the extended form of RFC 2231 (`boundary*=utf-8''x`), which comes as three parts
+    found = {name.lower(): collapse_rfc2231_value(value) for name, value in message.get_params([])[1:]}
     return message.get_content_type().lower() if text else "", found
 
 
 class MultipartReader:
-    """Splits a stream into parts. Feed it chunks in any size; at the end `finish` raises where the last part was cut off."""
+    """Splits a stream into parts. Feed it chunks in any size; at the end `finish` raises where the last part was cut off.
+
+    Raises ArchiveFailure for a boundary that is none, and for a stream that goes on without parts, or with ever more of them.
+    """
 
     def __init__(self, boundary: str) -> None:
+        if not _BOUNDARY.fullmatch(boundary):
+            raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"the boundary between parts is not one: {boundary[:80]!r}")
+        self._before = self._parts = 0
         self._delimiter = b"\r\n--" + boundary.encode("latin-1")
         self._buffer = bytearray(b"\r\n")  # the first delimiter may stand at the very beginning
         self._state = "preamble"
@@ -88,6 +101,9 @@ class MultipartReader:
                 if place < 0:
                     self._limit()
                     return
+                self._parts += 1
+                if self._parts > MAX_PARTS:
+                    raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"the answer has more than {MAX_PARTS:,} parts")
                 yield PartStart(_headers(bytes(self._buffer[:place])))
                 del self._buffer[: place + 4]
                 self._state = "content"
@@ -100,6 +116,10 @@ class MultipartReader:
     def _content(self, length: int) -> Iterator[bytes]:
         if length and self._state == "content":
             yield bytes(self._buffer[:length])
+        elif self._state == "preamble":
+            self._before += length
+            if self._before > MAX_PREAMBLE:
+                raise ArchiveFailure(Cause.MALFORMED_ANSWER, "no part begins within the first MiB of the answer")
         del self._buffer[:length]
 
     def _limit(self) -> None:

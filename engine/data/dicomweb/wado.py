@@ -5,9 +5,11 @@ A file takes its name only when it is whole and its UIDs were read from it: noth
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,11 @@ from engine.data.dicomweb.uids import safe_uid
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 SIGNATURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 MAX_PICTURE = 64 << 20
+MAX_INSTANCE = 16 << 30
+MAX_INFLATED = 16 << 20
+# Deflated Explicit VR Little Endian, and JPIP Referenced Deflate (PS3.5 annex A): the whole data set is deflated.
+DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95")
+_LAST = 0x0020000E  # Series Instance UID
 STALE = 3600.0
 _TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "PatientID")
 
@@ -54,10 +61,9 @@ class NotDicom(ValueError):
 
 def uids_of(path: Path) -> FileUids:
     """The UIDs of a DICOM file. Raises NotDicom."""
-    pydicom = pydicom_module()
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*_TAGS, "SOPClassUID"])
-        meta = str(getattr(dataset.file_meta, "MediaStorageSOPInstanceUID", "") or "")
+        file_meta, dataset = _head(path)
+        meta = str(getattr(file_meta, "MediaStorageSOPInstanceUID", "") or "")
         study, series, instance, patient = (_text(dataset, name) for name in _TAGS)
         sop_class = _text(dataset, "SOPClassUID")
     except Exception as error:  # pydicom raises many kinds for what is no DICOM
@@ -68,6 +74,25 @@ def uids_of(path: Path) -> FileUids:
     if meta and meta != instance:
         raise NotDicom(f"the file's header names instance {meta}, its data {instance}")
     return FileUids(study, series, instance, sop_class, patient)
+
+
+def _head(path: Path) -> tuple[Any, Any]:
+    """The file meta information of a DICOM file (PS3.10 section 7.1), and the elements that say which instance it is.
+
+    A deflated data set (PS3.5 section A.5) is inflated only as far as these elements can reach: a small file may hold gigabytes.
+    """
+    pydicom = pydicom_module()
+    reader = pydicom.filereader
+    with path.open("rb") as stream:
+        reader.read_preamble(stream, force=False)
+        meta = reader._read_file_meta_info(stream)
+        if meta.get("TransferSyntaxUID") in DEFLATED:
+            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+            head = inflate.decompress(stream.read(MAX_INFLATED), MAX_INFLATED)
+            return meta, reader.read_dataset(
+                io.BytesIO(head), False, True, stop_when=lambda tag, vr, length: tag > _LAST, specific_tags=None
+            )
+    return meta, pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*_TAGS, "SOPClassUID"])
 
 
 def _text(dataset: Any, name: str) -> str:
@@ -184,8 +209,10 @@ class _Incoming:
 
     def write(self, chunk: bytes) -> None:
         if self._stream is not None:
-            self._stream.write(chunk)
             self._size += len(chunk)
+            if self._size > MAX_INSTANCE:
+                raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"an instance is larger than {MAX_INSTANCE >> 30} GiB")
+            self._stream.write(chunk)
 
     def end(self) -> None:
         if self._stream is None or self._path is None:

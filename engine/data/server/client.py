@@ -7,13 +7,12 @@ string: it may be signed.
 
 from __future__ import annotations
 
-import datetime as dt
-import email.utils
 import ipaddress
 import logging
 import random
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from engine.data.retry_after import seconds_to_wait
 from engine.data.server.outcomes import reason_of
 from engine.version import __version__
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     import httpx
 
 FHIR_JSON = "application/fhir+json"
+LARGEST_ANSWER = 256 << 20
+"""Bytes of an answer that is read whole, unpacked; files of an export are streamed and have no such limit."""
+LARGEST_FAILURE = 1 << 20
+FAILURE_SECONDS = 30.0
 AGAIN = frozenset((429, 500, 502, 503, 504))
 REDIRECTS = 5
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
@@ -64,13 +68,14 @@ class Credentials(Protocol):
 class Patience:
     """How failed requests are repeated: `attempts` in all, waiting `first` seconds, then twice as long, at most `most`.
 
-    A Retry-After goes before; one of more than `longest` seconds is an error.
+    A Retry-After goes before; one of more than `longest` seconds is an error. An answer that is read whole has to end within `answer` seconds.
     """
 
     attempts: int = 6
     first: float = 1.0
     most: float = 60.0
     longest: float = 3600.0
+    answer: float = 600.0
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after the attempt of that number (from 0), with some chance in them."""
@@ -199,7 +204,9 @@ class Server:
         while True:
             used: list[str] = []
             try:
-                response = self._once(method, url, parameters, headers, content, form, token, stream, used)
+                response = self._once(method, url, parameters, headers, content, form, token, used)
+                if not stream:
+                    response = self._whole(response, url)
             except httpx.HTTPError as error:
                 unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
                 may_pass = (method in ("GET", "HEAD") or unsent) and UNTRUSTED not in str(error)
@@ -215,7 +222,7 @@ class Server:
                 if response.status_code not in again or attempt + 1 >= self.patience.attempts:
                     return response
                 response.close()
-                after = retry_after(response)
+                after = seconds_to_wait(response.headers.get("Retry-After"))
                 if after is not None and after > self.patience.longest:
                     raise ServerError(
                         f"{shown(url)}: the server asks to come again in {after:.0f} seconds", response.status_code
@@ -233,10 +240,9 @@ class Server:
         content: bytes | None,
         form: Mapping[str, str] | None,
         token: bool | None,
-        stream: bool,
         used: list[str],
     ) -> httpx.Response:
-        """One request, redirects followed: credentials do not follow to another origin."""
+        """One request, redirects followed: credentials do not follow to another origin. The body is not read yet."""
         import httpx
 
         for _ in range(REDIRECTS + 1):
@@ -262,7 +268,7 @@ class Server:
                 )
             except httpx.InvalidURL as error:
                 raise ServerError(f"{shown(url)} is not a valid address: {error}") from None
-            response = self._client.send(request, stream=stream)
+            response = self._client.send(request, stream=True)
             if response.next_request is None or method not in ("GET", "HEAD"):
                 return response
             response.close()
@@ -272,6 +278,35 @@ class Server:
             token = token if origin_of(target) == origin else (None if token is None else False)
             url, parameters = target, None
         raise ServerError(f"{shown(url)}: redirected more than {REDIRECTS} times")
+
+    def _whole(self, response: httpx.Response, url: str) -> httpx.Response:
+        """An answer with its body, which is of limited size and ends within limited time. Raises ServerError, httpx.HTTPError."""
+        import httpx
+
+        deadline = time.monotonic() + self.patience.answer
+        body = bytearray()
+        try:
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > LARGEST_ANSWER:
+                    size = LARGEST_ANSWER >> 20
+                    raise ServerError(f"{shown(url)}: the answer is larger than {size} MiB; ask for less at once")
+                if time.monotonic() > deadline:
+                    raise ServerError(f"{shown(url)}: the answer did not end within {self.patience.answer:.0f} seconds")
+                if self.stopping.is_set():
+                    raise Stopped("stopped")
+        finally:
+            response.close()
+        # what the body was packed with is undone, so that nothing unpacks it again
+        packing = (b"content-encoding", b"content-length")
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in packing]
+        return httpx.Response(
+            response.status_code,
+            headers=headers,
+            content=bytes(body),
+            request=response.request,
+            extensions={name: value for name, value in response.extensions.items() if name == "reason_phrase"},
+        )
 
     def json(self, method: str, url: str, *, what: str | None = None, **options: Any) -> Any:
         """Send a request and decode its JSON. Raises ServerError for any other status than success."""
@@ -305,29 +340,21 @@ def failure(response: httpx.Response, what: str) -> ServerError:
 
 
 def _body(response: httpx.Response) -> bytes:
-    """The body of a failure, nothing where it cannot be had."""
+    """The beginning of the body of a failure, nothing where it cannot be had."""
     import httpx
 
+    if response.is_closed:
+        return response.content[:LARGEST_FAILURE]
+    body = bytearray()
+    deadline = time.monotonic() + FAILURE_SECONDS
     try:
-        return response.read()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > LARGEST_FAILURE or time.monotonic() > deadline:
+                break
     except (httpx.HTTPError, httpx.StreamError):
         return b""
-
-
-def retry_after(response: httpx.Response, now: dt.datetime | None = None) -> float | None:
-    """Seconds that a Retry-After asks for: a number or an HTTP date (RFC 9110, 10.2.3); else None."""
-    text = response.headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    if text.isdigit():
-        return float(text)
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    return max(0.0, (moment - (now or dt.datetime.now(dt.UTC))).total_seconds())
+    return bytes(body)
 
 
 def _open(ca: str | None, timeout: float) -> httpx.Client:

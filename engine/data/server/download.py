@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import httpx
 
 CHUNK = 1 << 20
+LONGEST_LINE = 256 << 20
 RENEWALS = 3
 SUFFIXES = (".ndjson", ".ndjson.gz")
 EXPIRED = frozenset((401, 403, 404, 410))
@@ -239,5 +240,11 @@ def count_lines(path: Path, compressed: bool) -> tuple[int, bytes]:
 
 
 def _lines(path: Path, compressed: bool) -> Iterator[bytes]:
+    """The lines of a file. Raises ServerError for a line that no resource fills, before it fills the memory."""
     with gzip.open(path, "rb") if compressed else path.open("rb", buffering=CHUNK) as stream:
-        yield from stream
+        while line := stream.readline(LONGEST_LINE + 1):
+            if len(line) > LONGEST_LINE:
+                raise ServerError(
+                    f"{path.name}: a line is longer than {LONGEST_LINE >> 20} MiB; it is no FHIR resource"
+                )
+            yield line

@@ -12,7 +12,8 @@ from urllib.parse import urljoin
 
 import msgspec
 
-from engine.data.server.client import AGAIN, FHIR_JSON, Server, ServerError, decode, failure, retry_after, shown
+from engine.data.retry_after import seconds_to_wait
+from engine.data.server.client import AGAIN, FHIR_JSON, Server, ServerError, decode, failure, shown
 from engine.data.server.outcomes import is_transient
 
 Level = Literal["system", "patient", "group"]
@@ -140,6 +141,7 @@ def poll(
 ) -> Manifest:
     """Wait until an export is complete. `on_progress` is told what the server says and when the next look is.
 
+    Between two looks are at most `server.patience.longest` seconds, whatever the server asks for.
     Raises ExportGone where the export failed or is unknown, ServerError where waiting took more than `longest` seconds.
     """
     waited, looks = 0.0, 0
@@ -152,8 +154,9 @@ def poll(
         if status != 202 and not (status == 500 and _passes(response.content)):
             raise _gone(failure(response, "status of the export"))
         said = response.headers.get("X-Progress", "").strip()[:100] or "in progress"
-        after = retry_after(response)
-        delay = max(after if after is not None else min(LONGEST, 2.0**looks), SHORTEST)
+        after = seconds_to_wait(response.headers.get("Retry-After"))
+        asked = after if after is not None else min(LONGEST, 2.0**looks)
+        delay = min(max(asked, SHORTEST), server.patience.longest)
         if longest is not None and waited + delay > longest:
             raise ServerError(
                 f"the export is not complete after {waited:.0f} seconds ({said}); "
@@ -201,10 +204,18 @@ def _whole(server: Server, answer: Any, place: str) -> Manifest:
 
 
 def _next(answer: Any, place: str) -> str | None:
-    for link in answer.get("link") or ():
+    for link in _array(answer, "link"):
         if isinstance(link, dict) and link.get("relation") == "next" and isinstance(link.get("url"), str):
             return str(urljoin(place, link["url"]))
     return None
+
+
+def _array(answer: dict[str, Any], name: str) -> list[Any]:
+    """An array of a manifest, which may be left out. Raises ServerError where it is something else."""
+    found = answer.get(name)
+    if found is not None and not isinstance(found, list):
+        raise ServerError(f"the manifest of the export has no array in {name}, but {type(found).__name__}")
+    return found or []
 
 
 def _manifest(answer: Any, place: str) -> Manifest:
@@ -215,7 +226,9 @@ def _manifest(answer: Any, place: str) -> Manifest:
         raise ServerError("the manifest of the export does not say requiresAccessToken")
     files = []
     for section in SECTIONS:
-        for item in answer.get(section) or ():
+        for item in _array(answer, section):
+            if not isinstance(item, dict):
+                raise ServerError(f"the manifest of the export has something that is no object in {section}")
             url, kind, count = item.get("url"), item.get("type"), item.get("count")
             default = {"deleted": "Bundle", "error": "OperationOutcome"}.get(section)
             kind = kind if isinstance(kind, str) else default

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from engine.data.export_manifest import EXTENSION, MANIFEST
 from engine.data.server.client import ServerError, shown
 from engine.data.server.export import SECTIONS, ExportRequest, Manifest
 
 STATE = ".export-state"
+# What `file_names` makes: a state that somebody else wrote names no file outside of the folder.
+NAME = re.compile(r"(?:deleted\.|error\.)?[A-Za-z]{1,64}\.[0-9]{3,9}")
 VERSION = 1
 
 
@@ -53,9 +58,18 @@ def read_state(folder: Path) -> ExportState | None:
         raise ServerError(
             f"{path}: the state of the export cannot be read ({error}); start again with --restart"
         ) from None
-    if raw.pop("version", None) != VERSION:
+    if not isinstance(raw, dict) or raw.pop("version", None) != VERSION:
         raise ServerError(f"{path}: written by another version; start again with --restart")
-    return ExportState(**raw)
+    try:
+        state = msgspec.convert(raw, ExportState)
+    except msgspec.ValidationError as error:
+        raise ServerError(
+            f"{path}: the state of the export cannot be read ({error}); start again with --restart"
+        ) from None
+    strange = [name for name in state.names or () if not NAME.fullmatch(name)]
+    if strange:
+        raise ServerError(f"{path}: {strange[0]!r} is not the name of a file of an export; start again with --restart")
+    return state
 
 
 def write_state(folder: Path, state: ExportState) -> None:

@@ -15,6 +15,8 @@ from engine.data.server.client import FHIR_JSON, Parameters, Server, ServerError
 from engine.data.server.outcomes import is_failure, issue_text, issues_of
 
 PAGES = 100_000
+LARGEST_SEARCH = 2 << 30
+"""Bytes of all pages of one search; more than that is a case for an export."""
 STRICT = {"Accept": FHIR_JSON, "Prefer": "handling=strict"}
 Resource = dict[str, Any]
 
@@ -58,9 +60,14 @@ def search(
     response = server.request("GET", url, parameters=parameters, headers=STRICT)
     known: set[str] = set()
     pages: set[str] = set()
-    matches = 0
+    matches = size = 0
     first = True
     while True:
+        size += len(response.content)
+        if size > LARGEST_SEARCH:
+            raise SearchError(
+                f"{what}: its pages are larger than {LARGEST_SEARCH >> 30} GiB together; use an export instead"
+            )
         if not response.is_success:
             found = failure(response, what if first else f"page {len(pages) + 1} of {what}")
             kind = ServerError if first and found.status in (401, 403) else SearchError
@@ -153,7 +160,8 @@ def _entries(bundle: Resource, what: str, account: Answer) -> list[Found]:
         resource = entry.get("resource") if isinstance(entry, dict) else None
         if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
             raise SearchError(f"{what}: an entry of the answer holds no resource")
-        mode = (entry.get("search") or {}).get("mode")
+        account_of_match = entry.get("search")
+        mode = account_of_match.get("mode") if isinstance(account_of_match, dict) else None
         if resource["resourceType"] == "OperationOutcome" and mode != "match":
             texts = [issue_text(issue) for issue in issues_of(resource)]
             if is_failure(resource):
@@ -175,7 +183,8 @@ def _name(item: Found) -> str:
 
 
 def _link(bundle: Resource, relation: str) -> str | None:
-    for link in bundle.get("link") or ():
+    links = bundle.get("link")
+    for link in links if isinstance(links, list) else ():
         if isinstance(link, dict) and link.get("relation") == relation and isinstance(link.get("url"), str):
             return str(link["url"])
     return None
