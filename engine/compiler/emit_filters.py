@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Body, Emitter, emits_each, emits_value
+from engine.compiler.module_text import filled, literal, local
 
 E = Emitter
 
@@ -54,16 +55,16 @@ def _each_filter(e: E, node: Node, body: Body) -> None:
     scope = node.attrs["scope"]
     counted = e.uses(condition, "Iteration", scope)
     if counted:
-        e.emit(f"i_{scope} = -1")
+        e.emit(f"{local('i', scope)} = -1")
     site = _site(e, node) if e.traced else -1
 
     series = e.traced and source.type == "FHIR.ImagingStudy.series"
 
     def of(item: str) -> None:
-        e.emit(f"x_{scope} = {item}")
+        e.emit(f"{local('x', scope)} = {item}")
         if counted:
-            e.emit(f"i_{scope} += 1")
-        row = f"x_{scope}"
+            e.emit(f"{local('i', scope)} += 1")
+        row = local("x", scope)
         if series:
             _tested(e, site, row, conjuncts(condition), False, lambda: _kept_series(e, row, body))
         elif e.traced:
@@ -118,16 +119,16 @@ def _text_asked(part: Node, row: str) -> str | None:
     """A test that is true where a clause finds the text that it asks for, at an element of the row; None for other clauses."""
     if part.kind != "Equal" or part.attrs["_overload"].inline is None:
         return None
-    for value, literal in (part.operands, part.operands[::-1]):
-        text = literal.attrs["value"] if literal.kind == "Literal" else None
+    for value, other in (part.operands, part.operands[::-1]):
+        text = other.attrs["value"] if other.kind == "Literal" else None
         if text.__class__ is not str or value.kind != "ToSystem" or value.many or value.attrs["to"] != "String":
             continue
         (source,) = value.operands
         if source.kind != "Property" or source.many or "json" not in source.attrs:
             continue
         (owner,) = source.operands
-        if owner.kind == "Current" and f"x_{owner.attrs['scope']}" == row:
-            return f"{row}.get({source.attrs['json']!r}) == {text!r}"
+        if owner.kind == "Current" and local("x", owner.attrs["scope"]) == row:
+            return f"{row}.get({literal(source.attrs['json'])}) == {literal(text)}"
     return None
 
 
@@ -182,16 +183,16 @@ def _all(e: E, node: Node) -> str:
         site = len(e.sites) - 1
     with e.closure() as name:
         if counted:
-            e.emit(f"i_{scope} = -1")
+            e.emit(f"{local('i', scope)} = -1")
 
         def of(item: str) -> None:
-            e.emit(f"x_{scope} = {item}")
+            e.emit(f"{local('x', scope)} = {item}")
             if counted:
-                e.emit(f"i_{scope} += 1")
+                e.emit(f"{local('i', scope)} += 1")
             value = e.temp(e.value(condition))
             test = f"if {value} is not True:"
             if site >= 0 and e.nullable(condition):
-                test = f"if {value} is not True and not ({value} is None and ev.doubt({site}, x_{scope}, 0)):"
+                test = f"if {value} is not True and not ({value} is None and ev.doubt({site}, {local('x', scope)}, 0)):"
             with e.block(test):
                 e.emit("return False")
 
@@ -273,7 +274,7 @@ def _compare(e: E, node: Node) -> str:
 def _compared(e: E, node: Node, a: str, b: str) -> str:
     overload = node.attrs["_overload"]
     if overload.inline is not None:
-        call = overload.inline.format(a, b)
+        call = filled(overload.inline, a, b)
     else:
         call = f"{e.constant(overload.function, overload.function.__name__ + '_')}({a}, {b})"
     missing = " or ".join(
@@ -321,7 +322,7 @@ def _equal_any(e: E, node: Node) -> str:
 def _dispatch(e: E, node: Node) -> str:
     """An operator whose overload is chosen at run time."""
     operands = [e.temp(e.value(operand)) for operand in node.operands]
-    call = f"dispatch({node.attrs['operator']!r}, {', '.join(operands)})"
+    call = f"dispatch({literal(node.attrs['operator'])}, {', '.join(operands)})"
     if not e.traced or node.attrs["operator"] not in ORDER:
         return call
     out = e.temp(call)
@@ -332,9 +333,9 @@ def _dispatch(e: E, node: Node) -> str:
 @emits_value("Retrieve")
 def _retrieve(e: E, node: Node) -> str:
     codes = node.attrs.get("codes")
-    arguments = repr(node.attrs["dataType"])
+    arguments = literal(node.attrs["dataType"])
     if codes:
-        arguments += f", {node.attrs['codeProperty']!r}, {e.constant(tuple(map(tuple, codes)))}"
+        arguments += f", {literal(node.attrs['codeProperty'])}, {e.constant(tuple(map(tuple, codes)))}"
     return f"ev.{'bare' if node.attrs.get('bare') else 'retrieve'}({arguments})"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.algebra.element import SYSTEM_TYPE
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Body, Emitter, emits_each, emits_value
+from engine.compiler.module_text import literal, local
 from engine.compiler.reuse import shape
 
 _TO_SYSTEM = {
@@ -32,10 +33,7 @@ def _primitive(type_name: str) -> bool:
 @emits_value("Literal")
 def _literal(e: E, node: Node) -> str:
     value = node.attrs["value"]
-    if value is None or isinstance(value, (bool, str, int)):
-        text = repr(value)
-        return f"({text})" if text.startswith("-") else text
-    return e.constant(value)
+    return literal(value) if value is None or value.__class__ in (bool, str, int) else e.constant(value)
 
 
 @emits_value("Null")
@@ -55,27 +53,27 @@ def _context(e: E, node: Node) -> str:
 
 @emits_value("Current")
 def _current(e: E, node: Node) -> str:
-    return f"x_{node.attrs['scope']}"
+    return local("x", node.attrs["scope"])
 
 
 @emits_value("Iteration")
 def _iteration(e: E, node: Node) -> str:
-    return f"i_{node.attrs['scope']}"
+    return local("i", node.attrs["scope"])
 
 
 @emits_value("Total")
 def _total(e: E, node: Node) -> str:
-    return f"s_{node.attrs['scope']}"
+    return local("s", node.attrs["scope"])
 
 
 @emits_value("Reference")
 def _reference(e: E, node: Node) -> str:
-    return f"v_{node.attrs['id']}"
+    return local("v", node.attrs["id"])
 
 
 @emits_value("Parameter")
 def _parameter(e: E, node: Node) -> str:
-    return f"ev.variables[{node.attrs['name']!r}]"
+    return f"ev.variables[{literal(node.attrs['name'])}]"
 
 
 @emits_value("Clock")
@@ -103,8 +101,8 @@ def _access(e: E, node: Node, owner: str) -> str:
         return f"choice({owner}, {e.constant(node.attrs['names'], 'N')})"
     key, kind = node.attrs["json"], node.attrs.get("element_type", "")
     if _primitive(kind):
-        return f"primitive({owner}, {key!r}, {kind!r})"
-    return f"{owner}.get({key!r})"
+        return f"primitive({owner}, {literal(key)}, {literal(kind)})"
+    return f"{owner}.get({literal(key)})"
 
 
 @emits_each("Property")
@@ -118,7 +116,7 @@ def _each_property(e: E, node: Node, body: Body) -> None:
             key, kind = node.attrs["json"], node.attrs["element_type"]
             item = e.name("x")
             if _primitive(kind):
-                with e.block(f"for {item} in primitives({owner}, {key!r}, {kind!r}):"):
+                with e.block(f"for {item} in primitives({owner}, {literal(key)}, {literal(kind)}):"):
                     body(item)
                 return
             _loop(e, owner, key, item, body)
@@ -132,9 +130,9 @@ def _each_property(e: E, node: Node, body: Body) -> None:
 
 def _loop(e: E, owner: str, key: str, item: str, body: Body) -> None:
     """Loop over a repeating element; data with something else than an array there is an error."""
-    values = e.temp(f"{owner}.get({key!r})")
+    values = e.temp(f"{owner}.get({literal(key)})")
     with e.block(
-        f"for {item} in (() if {values} is None else {values} if {values}.__class__ is list else as_list({values}, {key!r})):"
+        f"for {item} in (() if {values} is None else {values} if {values}.__class__ is list else as_list({values}, {literal(key)})):"
     ):
         body(item)
 
@@ -156,7 +154,7 @@ def _each_to_system(e: E, node: Node, body: Body) -> None:
 
                 _loop(e, owner, key, item, one)
             else:
-                value = e.temp(f"{owner}.get({key!r})")
+                value = e.temp(f"{owner}.get({literal(key)})")
                 with e.block(f"if {value} is not None:"):
                     body(_converted(e, value, node.attrs["to"], kind))
 
@@ -184,7 +182,7 @@ def _to_system(e: E, node: Node) -> str:
     convert = _TO_SYSTEM[node.attrs["to"]]
     if source.kind == "Property" and "json" in source.attrs and _primitive(source.attrs.get("element_type", "")):
         owner = e.temp(e.value(source.operands[0]))
-        access = f"{owner}.get({source.attrs['json']!r})"
+        access = f"{owner}.get({literal(source.attrs['json'])})"
         if node.attrs["to"] == "String" and e.traced:
             text = e.name()
             access = f"({text} if ({text} := {access}).__class__ is str else to_text({text}))"
@@ -200,14 +198,14 @@ def _to_system(e: E, node: Node) -> str:
 def _box(e: E, node: Node) -> str:
     (source,) = node.operands
     if node.many:
-        return f"box_all({e.value(source)}, {node.attrs['type']!r})"
+        return f"box_all({e.value(source)}, {literal(node.attrs['type'])})"
     value = e.temp(e.value(source))
-    return f"box({value}, {node.attrs['type']!r})"
+    return f"box({value}, {literal(node.attrs['type'])})"
 
 
 @emits_each("Box")
 def _each_box(e: E, node: Node, body: Body) -> None:
-    e.each(node.operands[0], lambda item: body(e.temp(f"box({item}, {node.attrs['type']!r})")))
+    e.each(node.operands[0], lambda item: body(e.temp(f"box({item}, {literal(node.attrs['type'])})")))
 
 
 @emits_each("DynamicProperty")
@@ -215,7 +213,7 @@ def _each_dynamic(e: E, node: Node, body: Body) -> None:
     def of(owner: str) -> None:
         item = e.name("x")
         lenient = ", True" if node.attrs.get("lenient") else ""
-        with e.block(f"for {item} in children_named(M, {owner}, {node.attrs['path']!r}{lenient}):"):
+        with e.block(f"for {item} in children_named(M, {owner}, {literal(node.attrs['path'])}{lenient}):"):
             body(f"unbox({item})" if node.type is not None else item)
 
     e.each(node.operands[0], of)
@@ -235,9 +233,9 @@ def _each_of_type(e: E, node: Node, body: Body) -> None:
         item = e.temp(item)
         resource = source.type in ("FHIR.Resource", "FHIR.DomainResource")
         if resource and name not in ("Resource", "DomainResource"):
-            head = f"if {item}.get('resourceType') == {name!r}:"
+            head = f"if {item}.get('resourceType') == {literal(name)}:"
         else:
-            head = f"if matches_type(M, {item}, {namespace!r}, {name!r}):"
+            head = f"if matches_type(M, {item}, {literal(namespace)}, {literal(name)}):"
         with e.block(head):
             body(item if namespace == "System" or resource else e.temp(f"unbox({item})"))
 
@@ -287,12 +285,12 @@ def _each_for_each(e: E, node: Node, body: Body) -> None:
     scope = node.attrs["scope"]
     counted = e.uses(inner, "Iteration", scope)
     if counted:
-        e.emit(f"i_{scope} = -1")
+        e.emit(f"{local('i', scope)} = -1")
 
     def of(item: str) -> None:
-        e.emit(f"x_{scope} = {item}")
+        e.emit(f"{local('x', scope)} = {item}")
         if counted:
-            e.emit(f"i_{scope} += 1")
+            e.emit(f"{local('i', scope)} += 1")
         e.each(inner, body)
 
     e.each(source, of)
@@ -415,10 +413,10 @@ def _repeat(e: E, node: Node) -> str:
     source, inner = node.operands
     scope = node.attrs["scope"]
     step = e.name("f")
-    with e.block(f"def {step}(x_{scope}):"):
+    with e.block(f"def {step}({local('x', scope)}):"):
         e.emit(f"return {e.listing(inner)}")
     function = "repeat" if node.attrs["unique"] else "repeat_all"
-    return f"{function}({e.listing(source)}, {step}, {node.attrs['seeds']})"
+    return f"{function}({e.listing(source)}, {step}, {literal(node.attrs['seeds'])})"
 
 
 @emits_value("Sort")
@@ -427,9 +425,9 @@ def _sort(e: E, node: Node) -> str:
     keys = []
     for operand, direction in zip(node.operands[1:], node.attrs["directions"], strict=True):
         key = e.name("f")
-        with e.block(f"def {key}(x_{scope}):"):
+        with e.block(f"def {key}({local('x', scope)}):"):
             e.emit(f"return {e.value(operand)}")
-        keys.append(f"({key}, {direction!r})")
+        keys.append(f"({key}, {literal(direction)})")
     items = e.listing(node.operands[0])
     call = f"sort({items}, [{', '.join(keys)}])"
     return call if node.many else f"({call} or NONE)[0]"
@@ -439,19 +437,19 @@ def _sort(e: E, node: Node) -> str:
 def _aggregate(e: E, node: Node) -> str:
     source, inner, start = node.operands
     scope = node.attrs["scope"]
-    e.emit(f"s_{scope} = {e.value(start)}")
+    e.emit(f"{local('s', scope)} = {e.value(start)}")
     counted = e.uses(inner, "Iteration", scope)
     if counted:
-        e.emit(f"i_{scope} = -1")
+        e.emit(f"{local('i', scope)} = -1")
 
     def of(item: str) -> None:
-        e.emit(f"x_{scope} = {item}")
+        e.emit(f"{local('x', scope)} = {item}")
         if counted:
-            e.emit(f"i_{scope} += 1")
-        e.emit(f"s_{scope} = {e.value(inner)}")
+            e.emit(f"{local('i', scope)} += 1")
+        e.emit(f"{local('s', scope)} = {e.value(inner)}")
 
     e.each(source, of)
-    return f"s_{scope}"
+    return local("s", scope)
 
 
 @emits_value("AggregateNumbers")
@@ -476,16 +474,16 @@ def _join(e: E, node: Node) -> str:
 @emits_value("Let")
 def _let(e: E, node: Node) -> str:
     source, value = node.operands
-    whole = f"v_{node.attrs['source']}"
+    whole = local("v", node.attrs["source"])
     e.emit(f"{whole} = {e.value(source)}")
-    e.emit(f"v_{node.attrs['id']} = {e.value(value)}")
+    e.emit(f"{local('v', node.attrs['id'])} = {e.value(value)}")
     return whole
 
 
 @emits_value("Bind")
 def _bind(e: E, node: Node) -> str:
     source, inner = node.operands
-    e.emit(f"v_{node.attrs['id']} = {e.value(source)}")
+    e.emit(f"{local('v', node.attrs['id'])} = {e.value(source)}")
     return e.value(inner)
 
 

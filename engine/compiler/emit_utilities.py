@@ -7,6 +7,7 @@ from typing import Any
 from engine.compiler.elm import ANY, Node
 from engine.compiler.emit_filters import report_unknown
 from engine.compiler.emitter import Body, Emitter, emits_each, emits_value
+from engine.compiler.module_text import filled, literal
 
 E = Emitter
 
@@ -17,14 +18,14 @@ E = Emitter
 def _is_static(e: E, node: Node) -> str:
     (source,) = node.operands
     if not e.nullable(source):
-        return str(node.attrs["answer"])
-    return f"(None if {e.value(source)} is None else {node.attrs['answer']})"
+        return literal(node.attrs["answer"])
+    return f"(None if {e.value(source)} is None else {literal(node.attrs['answer'])})"
 
 
 @emits_value("Is")
 def _is(e: E, node: Node) -> str:
     value = e.temp(e.value(node.operands[0]))
-    return f"(None if {value} is None else is_type(M, {value}, {node.attrs['namespace']!r}, {node.attrs['name']!r}))"
+    return f"(None if {value} is None else is_type(M, {value}, {literal(node.attrs['namespace'])}, {literal(node.attrs['name'])}))"
 
 
 @emits_value("Converts")
@@ -50,9 +51,9 @@ def _mapped(call: str) -> Any:
         if node.many:
             item, values = e.name("x"), e.value(source)
             values = e.temp(values) if ":=" in values else values  # no names are given inside a comprehension
-            return f"[{call.format(item + extra)} for {item} in {values}]"
+            return f"[{filled(call, item + extra)} for {item} in {values}]"
         value = e.temp(e.value(source))
-        return f"(None if {value} is None else {call.format(value + extra)})"
+        return f"(None if {value} is None else {filled(call, value + extra)})"
 
     return handler
 
@@ -111,7 +112,7 @@ def _trace(e: E, node: Node) -> str:
 @emits_value("AllBoolean")
 def _all_boolean(e: E, node: Node) -> str:
     name = node.attrs["function"]
-    items = f"booleans({e.listing(node.operands[0])}, {name!r})"
+    items = f"booleans({e.listing(node.operands[0])}, {literal(name)})"
     return {
         "allTrue": f"all({items})",
         "anyTrue": f"any({items})",
@@ -131,5 +132,5 @@ def _new_object(e: E, node: Node) -> str:
     parts = []
     for key, operand in zip(node.attrs["keys"], node.operands, strict=True):
         items = e.listing(operand)
-        parts.append(f"({key!r}, {items}, {key in many})")
+        parts.append(f"({literal(key)}, {items}, {key in many})")
     return f"new_object([{', '.join(parts)}])"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.compiler.elm import Node
-from engine.compiler.module_text import ModuleText
+from engine.compiler.module_text import ModuleText, filled
 
 Body = Callable[[str], None]
 SERIES = "FHIR.ImagingStudy.series"
@@ -166,7 +166,7 @@ class Emitter(ModuleText):
         for index in optional:
             operands[index] = self.temp(operands[index])
         if overload.inline is not None:
-            call = str(overload.inline.format(*operands))
+            call = filled(overload.inline, *operands)
         else:
             call = f"{self.overload(overload)}({', '.join(operands)})"
         if not optional:

@@ -14,6 +14,29 @@ from engine.compiler.elm import Node
 from engine.compiler.reuse import Reuse
 
 
+def literal(value: Any) -> str:
+    """The Python text of a text, an integer, true, false or null: the only way on which a constant's own text gets into a module.
+
+    Raises TypeError for a value of any other class, whose `repr` nobody answers for: such a value is a `constant` with a name.
+    """
+    kind = value.__class__
+    if value is None or kind is bool or kind is str:
+        return repr(value)
+    if kind is int:
+        return repr(value) if value >= 0 else f"({value!r})"
+    raise TypeError(f"a {kind.__name__} has no literal")
+
+
+def local(stem: str, number: int) -> str:
+    """The name of the variable of a scope that the translator has numbered."""
+    return f"{stem}_{number:d}"
+
+
+def filled(template: str, *operands: str) -> str:
+    """A fixed template of ours, such as the inline form of an operator, with emitted expressions at `{0}`, `{1}`, ..."""
+    return template.format(*operands)
+
+
 class ModuleText:
     """Builds the text of one module. What nodes turn into is the business of the emitters of the languages."""
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.algebra.diagnostic import EvaluationError, Source, Span
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
 from engine.algebra.operators.registry import OverloadReference
 from engine.artifacts.models import load_model
+from engine.compiler.guard import ForeignCode, Place, place_and_check, run
 from engine.compiler.runtime import NAMES
 
 
@@ -30,19 +31,20 @@ class Program:
     sites: list[dict[str, Any]] = field(default_factory=list)
 
     def load(self) -> dict[str, Any]:
-        """Compile the text and run it in a namespace of its own; returns that namespace."""
+        """Compile the text and run it in a namespace of its own; returns that namespace. Raises DiagnosticError as `positioned`."""
         constants = {
             name: value.resolve() if value.__class__ is OverloadReference else value
             for name, value in self.constants.items()
         }
         namespace = {**NAMES, **constants, "M": load_model(self.model)}
-        exec(positioned(self.text, self.spans, self.source, self.filename), namespace)
+        code = positioned(self.text, self.spans, self.source, self.filename, namespace)
+        run_module(code, namespace, self.source)
         return namespace
 
     @property
     def filename(self) -> str:
         """The file name that tracebacks show."""
-        return f"<{self.source.name}>"
+        return file_name(f"<{self.source.name}>")
 
     def bind(self, error: BaseException) -> EvaluationError:
         """An error raised while emitted code ran, as an EvaluationError with the author's span."""
@@ -71,27 +73,56 @@ class Program:
         return Span(offset_of(self.source, *found[:2]), offset_of(self.source, *found[2:]))
 
 
-def positioned(text: str, spans: Sequence[Span | None], source: Source, filename: str) -> types.CodeType:
-    """Python code of a text whose statements stand at the lines and columns of the author's: `spans[i]` is that of line `i`."""
-    tree = ast.parse(text)
-    places: list[tuple[int, int, int, int]] = []
-    known: dict[Span, tuple[int, int, int, int]] = {}
+def file_name(name: str) -> str:
+    """The name of a text as a file name that tracebacks show: what no file name can hold is written out."""
+    return name.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def positioned(
+    text: str, spans: Sequence[Span | None], source: Source, filename: str, known: Container[str]
+) -> types.CodeType:
+    """Python code of a text whose statements stand at the lines and columns of the author's: `spans[i]` is that of line `i`.
+
+    `known` are the names that the module is given. Raises DiagnosticError `too-deep` for what is nested more deeply than Python allows, and
+    `foreign-code` for what no emitter writes.
+    """
+    places: list[Place] = []
+    found: dict[Span, Place] = {}
     for span in spans:
         if span is None:
             places.append((1, 0, 1, 0))
             continue
-        place = known.get(span)
+        place = found.get(span)
         if place is None:
             line, column = source.line_column(span.start)
             end_line, end_column = source.line_column(span.end)
-            place = known[span] = (line, column - 1, end_line, end_column - 1)
+            place = found[span] = (line, column - 1, end_line, end_column - 1)
         places.append(place)
-    for node in ast.walk(tree):
-        number = getattr(node, "lineno", None)
-        if number is not None:
-            place = places[number - 1]
-            node.lineno, node.col_offset, node.end_lineno, node.end_col_offset = place  # type: ignore[attr-defined]
-    return compile(tree, filename, "exec")
+    try:
+        tree = ast.parse(text)
+        place_and_check(tree, places, known)
+        return compile(tree, filename, "exec")
+    except ForeignCode as error:
+        raise foreign_code(error, source) from None
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        message = f"this is nested more deeply than Python can run ({error.__class__.__name__}: {error})"
+        hint = "give parts of it names of their own"
+        raise DiagnosticError([Diagnostic("too-deep", message, source=source, hint=hint)]) from None
+
+
+def run_module(code: types.CodeType, namespace: dict[str, Any], source: Source) -> None:
+    """Run the code of a module in its namespace. Raises DiagnosticError `foreign-code` for what no emitter writes."""
+    try:
+        run(code, namespace)
+    except ForeignCode as error:
+        raise foreign_code(error, source) from None
+
+
+def foreign_code(error: ForeignCode, source: Source) -> DiagnosticError:
+    """That a module is not run. No text should bring this about: it is a fault of the compiler, or of the file that holds the module."""
+    message = f"the code made of this text has {error}, which the compiler never writes; it is not run"
+    hint = "this is a fault of the program, not of the text: please report it with the text"
+    return DiagnosticError([Diagnostic("foreign-code", message, source=source, hint=hint)])
 
 
 def position_of(traceback: types.TracebackType) -> tuple[int, int, int, int] | None:

@@ -32,7 +32,8 @@ from engine.compiler.cql.scope import HELPERS, Exported, Symbols
 from engine.compiler.cql.type_tests import TypeTest
 from engine.compiler.cql.types import ANY, Type
 from engine.compiler.cql.uses import Uses, uses_of
-from engine.compiler.program import offset_of, position_of, positioned
+from engine.compiler.module_text import literal
+from engine.compiler.program import file_name, offset_of, position_of, positioned, run_module
 
 _REGISTERED = (emit_fhir, emit_logic, emit_membership, emit_nodes, emit_queries)
 _DEPTH = 20_000
@@ -124,8 +125,13 @@ class Compiled:
         """The text as Python code whose positions are the author's."""
         if self.code is None:
             with deep_recursion():
-                self.code = positioned(self.text, self.spans, self.source, self.source.name)
+                self.code = positioned(self.text, self.spans, self.source, file_name(self.source.name), self.given())
         return self.code
+
+    def given(self) -> set[str]:
+        """The names that the module of the library is given before it runs."""
+        sites = (f"SITE{index}" for index in range(len(self.sites)))
+        return {*NAMES, *self.constants, *self.imports.values(), *sites}
 
     def __reduce__(self) -> tuple[Any, ...]:
         names = [name for name in self.__dataclass_fields__ if name != "code"]
@@ -182,7 +188,9 @@ class Compiler:
     def compile_once(self, source: Source) -> Compiled:
         """The same for a text that is not worth keeping; what it includes may be kept."""
         with deep_recursion():
-            return self.compile_tree(*read(source))
+            compiled = self.compile_tree(*read(source))
+            compiled.compile_code()
+            return compiled
 
     def typed(self, source: Source) -> TypedLibrary:
         """A library as typed ELM, whatever is wrong with it (`diagnostics`). Raises DiagnosticError for text that does not parse."""
@@ -283,11 +291,10 @@ def emit_library(
 ) -> Compiled:
     """Python text for a typed library."""
     emitter = CqlEmitter(typed.types, traced=traced)
-    emitter.emit("from __future__ import annotations")
     source, symbols = typed.source, typed.symbols
     for parameter in typed.parameters:
         exported = parameter.exported
-        given = f"ev.parameter({symbols.name!r}, {exported.name!r})"
+        given = f"ev.parameter({literal(symbols.name)}, {literal(exported.name)})"
         emitter.parameter(exported.python, given, parameter.node, parameter.span, f"parameter {exported.name}")
     for function in typed.functions:
         names = _operand_names(function.exported.operand_names)
@@ -342,12 +349,11 @@ def _growth(includes: dict[str, Compiled], owner: str, python: str) -> Growth:
 
 
 def _operand_names(names: tuple[str, ...]) -> list[str]:
-    """Python names that no local of the emitter has: they end in an underscore."""
-    found: list[str] = []
-    for name in names:
-        python = f"{identifier(name)}_"
-        found.append(python if python not in found else f"{python}{len(found)}_")
-    return found
+    """Python names that nothing else in the module has: they end in an underscore, and each has its number where several look alike."""
+    pythons = [f"{identifier(name)}_" for name in names]
+    if len(set(pythons)) == len(pythons):
+        return pythons
+    return [f"{python}{number}_" for number, python in enumerate(pythons)]
 
 
 class Loaded:
@@ -360,7 +366,7 @@ class Loaded:
         self._modules: dict[str, dict[str, Any]] = {}
         self._ready: dict[str, tuple[Callable[[Any], Any], bool]] = {}
         self._load(compiled)
-        self._files = {library.source.name: library for library in self.libraries.values()}
+        self._of_module = {id(module): self.libraries[key] for key, module in self._modules.items()}
 
     def _load(self, compiled: Compiled) -> dict[str, Any]:
         known = self._modules.get(compiled.key)
@@ -371,13 +377,13 @@ class Loaded:
             name: value.resolve() if value.__class__ is OverloadReference else value
             for name, value in compiled.constants.items()
         }
-        namespace: dict[str, Any] = {**NAMES, **constants, "__name__": compiled.name}
+        namespace: dict[str, Any] = {**NAMES, **constants}
         first = len(self.sites)
         self.sites.extend((compiled.source, site) for site in compiled.sites)
         namespace |= {f"SITE{index}": first + index for index in range(len(compiled.sites))}
         for (owner, python), local in compiled.imports.items():
             namespace[local] = modules[owner][python]
-        exec(compiled.compile_code(), namespace)
+        run_module(compiled.compile_code(), namespace, compiled.source)
         self._modules[compiled.key] = namespace
         self.libraries[compiled.key] = compiled
         return namespace
@@ -443,7 +449,7 @@ class Loaded:
         define = None
         step = error.__traceback__
         while step is not None:
-            found = self._files.get(step.tb_frame.f_code.co_filename)
+            found = self._of_module.get(id(step.tb_frame.f_globals))
             if found is not None:
                 place = position_of(step)
                 library = found

@@ -12,6 +12,7 @@ from engine.compiler.cql.retrieving import RetrieveSpec, codes_and_context
 from engine.compiler.cql.short_ways import ShortWay, unless
 from engine.compiler.cql.types import ANY, DATETIME, VALUESET, IntervalType, ListType, Named, Type
 from engine.compiler.elm import Node
+from engine.compiler.module_text import literal
 
 E = CqlEmitter
 
@@ -20,38 +21,39 @@ _SYSTEM = {
     "System.Decimal": "to_decimal", "System.Date": "to_date", "System.DateTime": "ev.recorded", "System.Time": "to_time",
     "System.Quantity": "to_quantity", "System.Code": "to_code", "System.Concept": "to_concept", "System.Ratio": "to_ratio",
 }  # fmt: skip
+# What each function of FHIRHelpers is here, and the FHIR types that it takes.
 _HELPERS = {
-    "ToConcept": ("to_concept({0})", ("CodeableConcept",)),
-    "ToCode": ("to_code({0})", ("Coding", "code")),
-    "ToQuantity": ("to_quantity({0})", ("Quantity", "Age", "Duration", "Count", "Distance", "SimpleQuantity", "Money")),
-    "ToRatio": ("to_ratio({0})", ("Ratio",)),
-    "ToInterval": ("to_interval(ev, {0})", ("Period", "Range")),
-    "ToValue": ("to_value(ev, {0})", ()),
-    "ToValueSet": ("to_value_set({0})", ()),
+    "ToConcept": ("to_concept(", ("CodeableConcept",)),
+    "ToCode": ("to_code(", ("Coding", "code")),
+    "ToQuantity": ("to_quantity(", ("Quantity", "Age", "Duration", "Count", "Distance", "SimpleQuantity", "Money")),
+    "ToRatio": ("to_ratio(", ("Ratio",)),
+    "ToInterval": ("to_interval(ev, ", ("Period", "Range")),
+    "ToValue": ("to_value(ev, ", ()),
+    "ToValueSet": ("to_value_set(", ()),
 }
 
 
 def conversion(target: Type) -> str:
-    """A Python expression with `{0}` for raw JSON that makes a System value of a type."""
+    """The head of a Python call that makes a System value of a type; behind it stand raw JSON and `)`."""
     if isinstance(target, IntervalType):
-        return "to_period(ev, {0})" if target.point == DATETIME else "to_range({0})"
+        return "to_period(ev, " if target.point == DATETIME else "to_range("
     assert isinstance(target, Named)
-    return "ev.recorded({0})" if target == DATETIME else f"{_SYSTEM[target.name]}({{0}})"
+    return f"{_SYSTEM[target.name]}("
 
 
 @emits("ToSystem")
 def _to_system(e: E, node: Node) -> str:
     (operand,) = node.operands
-    text = conversion(node.attrs["to"])
-    if text != "to_text({0})":
-        return guarded(e, operand, text)
+    head = conversion(node.attrs["to"])
+    if head != "to_text(":
+        return guarded(e, operand, lambda x: f"{head}{x})")
     value = e.value(operand)
     if not e.nullable(operand):
-        return text.format(value)
+        return f"to_text({value})"
     value = e.temp(value)
     if value == "None":
         return value
-    call = unless(f"{value} is None", text.format(value))
+    call = unless(f"{value} is None", f"to_text({value})")
     return ShortWay(f"({value} if {value}.__class__ is str or {value} is None else to_text({value}))", call)
 
 
@@ -60,7 +62,7 @@ def _model_property(e: E, node: Node) -> str:
     (source,) = node.operands
     element: ModelElement = node.attrs["element"]
     if not element.targets:
-        return guarded(e, source, _plain(e, element.json))
+        return guarded(e, source, lambda x: _plain(e, x, element.json))
     if len(element.targets) == 1:
         return _targeted(e, source, element, *element.targets[0])
     value = e.temp(e.value(source))
@@ -76,22 +78,22 @@ def _model_property(e: E, node: Node) -> str:
     return out
 
 
-def _plain(e: E, names: JsonNames) -> str:
+def _plain(e: E, owner: str, names: JsonNames) -> str:
     if len(names) == 1:
-        return f"{{0}}.get({names[0][0]!r})"
-    return f"choice_of({{0}}, {e.constant(names)})"
+        return f"{owner}.get({literal(names[0][0])})"
+    return f"choice_of({owner}, {e.constant(names)})"
 
 
 def _targeted(e: E, source: Node, element: ModelElement, kind: Type, target: Target) -> str:
     item = kind.element if isinstance(kind, ListType) else kind
     many = isinstance(kind, ListType)
     if not target.own:
-        found = e.temp(guarded(e, source, f"at_path({{0}}, {e.constant(target.steps)})"))
-        call = _helper(e, target.function, item)
+        found = e.temp(guarded(e, source, lambda x: f"at_path({x}, {e.constant(target.steps)})"))
+        head = _helper(e, target.function, item)
         if many:
-            return f"(None if not {found} else [{call.format('x')} for x in {found}])"
-        return f"(None if not {found} else {call.format(found + '[0]')})"
-    names, call = element.json, _helper(e, target.function, item)
+            return f"(None if not {found} else [{head}x) for x in {found}])"
+        return f"(None if not {found} else {head}{found}[0]))"
+    names, head = element.json, _helper(e, target.function, item)
     wanted = _HELPERS[target.function][1] if target.function in _HELPERS else ()
     if len(names) > 1 and wanted:
         names = tuple(pair for pair in names if pair[1] in wanted)
@@ -100,11 +102,10 @@ def _targeted(e: E, source: Node, element: ModelElement, kind: Type, target: Tar
         names = tuple(pair for pair in names if f"System.{SYSTEM_TYPE.get(pair[1])}" == system)
     if not names:
         return "None"
-    value = e.temp(guarded(e, source, _plain(e, names)))
+    value = e.temp(guarded(e, source, lambda x: _plain(e, x, names)))
     if element.many:
-        listed = f"[{call.format('x')} for x in {value}]"
-        return f"(None if {value} is None else {listed})"
-    return f"(None if {value} is None else {call.format(value)})"
+        return f"(None if {value} is None else [{head}x) for x in {value}])"
+    return f"(None if {value} is None else {head}{value}))"
 
 
 def _root(e: E, kind: Type) -> str:
@@ -115,11 +116,12 @@ def _root(e: E, kind: Type) -> str:
 
 
 def _helper(e: E, function: str | None, kind: Type) -> str:
+    """The head of the call that converts one value, as `conversion` gives it."""
     if function in (None, "value"):
         root = _root(e, kind)
         if root in _SYSTEM:
             return conversion(Named(root))
-        return "to_value(ev, {0})" if kind == ANY or not isinstance(kind, Named) else "raw({0})"
+        return "to_value(ev, " if kind == ANY or not isinstance(kind, Named) else "raw("
     return _HELPERS[function][0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from engine.algebra import points as p
@@ -10,8 +11,9 @@ from engine.algebra.temporal import DateTime
 from engine.compiler.cql.emit_short import is_of, of_choice
 from engine.compiler.cql.emitter import CqlEmitter, emits
 from engine.compiler.cql.short_ways import ShortWay
-from engine.compiler.cql.types import IntervalType, ListType, Named, Type
+from engine.compiler.cql.types import ELEMENTS, IntervalType, ListType, Named, Type
 from engine.compiler.elm import Node
+from engine.compiler.module_text import literal
 from engine.compiler.reuse import shape
 
 E = CqlEmitter
@@ -29,10 +31,8 @@ def _null(e: E, node: Node) -> str:
 @emits("Literal")
 def _literal(e: E, node: Node) -> str:
     value = node.attrs["value"]
-    if value is None or value.__class__ in (bool, str):
-        return repr(value)
-    if value.__class__ is int:
-        return str(value) if value >= 0 else f"({value})"
+    if value is None or value.__class__ in (bool, str, int):
+        return literal(value)
     if value.__class__ is DateTime and value.offset_minutes is None:
         return e.at_request(e.constant(value))
     return e.constant(value)
@@ -42,7 +42,7 @@ def _literal(e: E, node: Node) -> str:
 def _limit(e: E, node: Node) -> str:
     point = node.attrs["point"]
     value = p.minimum(point) if node.kind == "MinValue" else p.maximum(point)
-    return e.constant(value) if value.__class__ is not int else f"({value})"
+    return literal(value) if value.__class__ is int else e.constant(value)
 
 
 @emits("Now", "Today", "TimeOfDay")
@@ -91,8 +91,8 @@ def _list(e: E, node: Node) -> str:
 @emits("Interval")
 def _interval(e: E, node: Node) -> str:
     low, high = (e.value(o) for o in node.operands[:2])
-    closed = node.attrs["low_closed"], node.attrs["high_closed"]
-    text = f"Interval({low}, {high}, {closed[0]}, {closed[1]}, {point_name(node.result)!r})"
+    closed = f"{literal(node.attrs['low_closed'])}, {literal(node.attrs['high_closed'])}"
+    text = f"Interval({low}, {high}, {closed}, {literal(point_name(node.result))})"
     bounds = [o.attrs["value"] for o in node.operands[:2] if o.kind == "Literal"]
     return e.once_a_call(text) if len(bounds) == 2 and in_order(*bounds) else text
 
@@ -114,14 +114,14 @@ def point_name(kind: Type) -> str:
 @emits("Tuple")
 def _tuple(e: E, node: Node) -> str:
     pairs = zip(node.attrs["names"], node.operands, strict=True)
-    return f"Tuple({{{', '.join(f'{name!r}: {e.value(operand)}' for name, operand in pairs)}}})"
+    return f"Tuple({{{', '.join(f'{literal(name)}: {e.value(operand)}' for name, operand in pairs)}}})"
 
 
 @emits("Instance")
 def _instance(e: E, node: Node) -> str:
     pairs = list(zip(node.attrs["names"], node.operands, strict=True))
-    values = ", ".join(f"{name!r}: {e.value(operand)}" for name, operand in pairs)
-    return f"new_instance({node.attrs['type'].name!r}, {{{values}}})"
+    values = ", ".join(f"{literal(name)}: {e.value(operand)}" for name, operand in pairs)
+    return f"new_instance({literal(node.attrs['type'].name)}, {{{values}}})"
 
 
 @emits("FhirInstance")
@@ -130,7 +130,7 @@ def _fhir_instance(e: E, node: Node) -> str:
     if node.attrs["primitive"]:
         return f"json_of({values[0]})" if values else "None"
     pairs = ", ".join(f"({e.constant(n)}, {v})" for n, v in zip(node.attrs["json"], values, strict=True))
-    return f"fhir_instance({node.attrs['resource']!r}, [{pairs}])"
+    return f"fhir_instance({literal(node.attrs['resource'])}, [{pairs}])"
 
 
 @emits("DateTime")
@@ -151,16 +151,19 @@ def _time(e: E, node: Node) -> str:
 # -- properties
 
 
-def guarded(e: E, node: Node, text: str) -> str:
-    """`text` with `{0}` for the value of a node; null where that is null."""
+def guarded(e: E, node: Node, use: Callable[[str], str]) -> str:
+    """What `use` makes of the expression for the value of a node; null where that is null."""
     value = e.value(node)
     if not e.nullable(node):
-        return text.format(value)
+        return use(value)
     value = e.temp(value)
-    return "None" if value == "None" else f"(None if {value} is None else {text.format(value)})"
+    return "None" if value == "None" else f"(None if {value} is None else {use(value)})"
 
 
-_INTERVAL = {"low": "{0}.low", "high": "{0}.high", "lowClosed": "{0}.low_closed", "highClosed": "{0}.high_closed"}
+_INTERVAL = {"low": "low", "high": "high", "lowClosed": "low_closed", "highClosed": "high_closed"}
+
+
+_SYSTEM_ELEMENTS = {name: name for elements in ELEMENTS.values() for name in elements}
 
 
 @emits("Property")
@@ -168,14 +171,16 @@ def _property(e: E, node: Node) -> str:
     (source,) = node.operands
     path, attrs = node.attrs["path"], node.attrs
     if attrs.get("dynamic"):
-        return f"element_of({e.value(source)}, {path!r})"
+        return f"element_of({e.value(source)}, {literal(path)})"
     if attrs.get("tuple"):
-        return guarded(e, source, f"{{0}}[{path!r}]")
+        return guarded(e, source, lambda x: f"{x}[{literal(path)}]")
     if attrs.get("interval"):
-        return guarded(e, source, _INTERVAL[path])
+        return guarded(e, source, lambda x: f"{x}.{_INTERVAL[path]}")
     if attrs.get("system"):
-        text = f"{{0}}.{path}"
-        return guarded(e, source, f"list({text})" if isinstance(node.result, ListType) else text)
+        element = _SYSTEM_ELEMENTS[path]
+        if isinstance(node.result, ListType):
+            return guarded(e, source, lambda x: f"list({x}.{element})")
+        return guarded(e, source, lambda x: f"{x}.{element}")
     raise AssertionError(f"the element {path} has no way to be read")
 
 
@@ -186,7 +191,7 @@ def _property(e: E, node: Node) -> str:
 def _is_null(e: E, node: Node) -> str:
     (operand,) = node.operands
     if operand.kind in ("Literal", "Null"):
-        return str(operand.kind == "Null")
+        return literal(operand.kind == "Null")
     return f"({e.value(operand)} is None)"
 
 
@@ -205,7 +210,7 @@ def _as(e: E, node: Node) -> str:
     (operand,) = node.operands
     kind = node.attrs["type"]
     if node.attrs.get("retype") and isinstance(kind, IntervalType) and point_name(kind) != "Any":
-        return guarded(e, operand, f"with_point({{0}}, {point_name(kind)!r})")
+        return guarded(e, operand, lambda x: f"with_point({x}, {literal(point_name(kind))})")
     if node.attrs.get("retype"):
         return e.value(operand)
     if node.attrs.get("unbox") and not node.attrs.get("strict"):
@@ -221,11 +226,13 @@ def _as(e: E, node: Node) -> str:
 def _box(e: E, node: Node) -> str:
     kind = node.attrs["type"].name
     if kind == "System.Long":
-        items = "[None if x is None else Long(x) for x in {0}]" if node.attrs.get("many") else "Long({0})"
-        return guarded(e, node.operands[0], items)
-    name = e.fhir_type(kind)
-    items = f"[box(x, {name!r}) for x in {{0}}]" if node.attrs.get("many") else f"box({{0}}, {name!r})"
-    return guarded(e, node.operands[0], items)
+        if node.attrs.get("many"):
+            return guarded(e, node.operands[0], lambda values: f"[None if x is None else Long(x) for x in {values}]")
+        return guarded(e, node.operands[0], lambda value: f"Long({value})")
+    name = literal(e.fhir_type(kind))
+    if node.attrs.get("many"):
+        return guarded(e, node.operands[0], lambda values: f"[box(x, {name}) for x in {values}]")
+    return guarded(e, node.operands[0], lambda value: f"box({value}, {name})")
 
 
 @emits("Unbox")
@@ -288,14 +295,18 @@ def _convert_interval(e: E, node: Node) -> str:
     e.names[node.attrs["scope"]] = point
     with e.block(f"def {function}({point}):"):
         e.emit(f"return {e.value(node.attrs['inner'])}")
-    return guarded(e, operand, f"convert_interval({{0}}, {function}, {point_name(node.result)!r})")
+    return guarded(e, operand, lambda x: f"convert_interval({x}, {function}, {literal(point_name(node.result))})")
+
+
+_COMPONENTS = {name: name for name in ("year", "month", "day", "hour", "minute", "second", "millisecond")}
 
 
 @emits("DateTimeComponentFrom")
 def _component(e: E, node: Node) -> str:
-    precision = node.attrs["precision"]
-    text = f"{{0}}.{precision}" if e.certain(node.operands[0]) else f"component({{0}}, {precision!r})"
-    return guarded(e, node.operands[0], text)
+    component = _COMPONENTS[node.attrs["precision"]]
+    if e.certain(node.operands[0]):
+        return guarded(e, node.operands[0], lambda x: f"{x}.{component}")
+    return guarded(e, node.operands[0], lambda x: f"component({x}, {literal(component)})")
 
 
 # -- the rest
@@ -308,4 +319,4 @@ def _message(e: E, node: Node) -> str:
 
 @emits("Descendents")
 def _descendents(e: E, node: Node) -> str:
-    return f"descendents({e.value(node.operands[0])}, {node.attrs['deep']})"
+    return f"descendents({e.value(node.operands[0])}, {literal(node.attrs['deep'])})"

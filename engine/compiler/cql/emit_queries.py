@@ -10,6 +10,7 @@ from engine.compiler.cql.emitter import EACH, LOOPS, Body, CqlEmitter, emits
 from engine.compiler.cql.short_ways import ShortWay
 from engine.compiler.cql.types import ListType, Named, Type
 from engine.compiler.elm import Node
+from engine.compiler.module_text import literal
 
 E = CqlEmitter
 Clause = dict[str, Any]
@@ -77,13 +78,13 @@ def _sort(e: E, items: list[Clause], out: str) -> None:
     keys = []
     for item in items:
         if item["key"] is None:
-            keys.append(f"(None, {item['descending']})")
+            keys.append(f"(None, {literal(item['descending'])})")
             continue
         name, value = e.name("key"), e.name("x")
         e.names[item["scope"]] = value
         with e.block(f"def {name}({value}):"), e.at(item["key"]):
             e.emit(f"return {e.value(item['key'])}")
-        keys.append(f"({name}, {item['descending']})")
+        keys.append(f"({name}, {literal(item['descending'])})")
     e.emit(f"{out} = sort_rows({out}, ({', '.join(keys)},))")
 
 

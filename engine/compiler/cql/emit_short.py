@@ -13,6 +13,7 @@ from engine.compiler.cql.models import ModelElement
 from engine.compiler.cql.short_ways import ShortWay
 from engine.compiler.cql.types import CODE, CONCEPT, DATE, DATETIME, QUANTITY, Named, Type
 from engine.compiler.elm import Node
+from engine.compiler.module_text import literal
 
 E = CqlEmitter
 _ORDER = {"Less": "<", "LessOrEqual": "<=", "Greater": ">", "GreaterOrEqual": ">="}
@@ -50,7 +51,7 @@ def _equivalent(e: E, node: Node) -> str:
     if not preset:
         del e.preset[id(source)]
     if target == CODE:
-        same = f"{value}.get('code') == {code.code!r} and {value}.get('system') == {code.system!r}"
+        same = f"{value}.get('code') == {literal(code.code)} and {value}.get('system') == {literal(code.system)}"
     else:
         same = f"has_coding({value}, {e.value(named)})"
     return ShortWay(f"({same} if {value}.__class__ is dict else {call})", call)
@@ -78,11 +79,11 @@ def of_choice(e: E, operand: Node, kind: Type) -> ShortWay | None:
         owner = e.temp(e.value(source))
     if owner == "None":
         return ShortWay("None", "None")
-    found = f"{owner}.get({keys[-1]!r})"
+    found = f"{owner}.get({literal(keys[-1])})"
     if len(keys) > _NEAR:
         found = f"alternative({owner}, {e.constant(keys)})"
     elif len(keys) > 1:
-        others = " and ".join(f"{owner}.get({key!r}) is None" for key in keys[:-1])
+        others = " and ".join(f"{owner}.get({literal(key)}) is None" for key in keys[:-1])
         found = f"({found} if {others} else None)"
     # as long as the call, whose text is only looked at for its length
     call = f"unbox(as_type(choice_of({owner}, K0), K0))"
@@ -102,7 +103,7 @@ def is_of(e: E, value: str, kind: Type) -> str:
         return f"{e.type_test(kind)}({value})"
     wanted = e.fhir_type(kind.name)
     call = f"{e.type_test(kind)}({value})"
-    return ShortWay(f"({value}.__class__ is Element and {value}.type == {wanted!r} or {call})", call)
+    return ShortWay(f"({value}.__class__ is Element and {value}.type == {literal(wanted)} or {call})", call)
 
 
 # -- order
@@ -134,7 +135,9 @@ def _ordered(e: E, node: Node, operands: list[str]) -> str | None:
     if len(shapes) != 1:
         return None
     (value,) = shapes
-    alike = f"{value}.__class__ is Quantity and {value}.unit == {unit!r} and {value}.calendar is {calendar}"
+    alike = (
+        f"{value}.__class__ is Quantity and {value}.unit == {literal(unit)} and {value}.calendar is {literal(calendar)}"
+    )
     call = _call(e, node, operands)
     return ShortWay(f"({numbers[0]} {symbol} {numbers[1]} if {alike} else {call})", call)
 

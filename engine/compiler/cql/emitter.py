@@ -35,7 +35,7 @@ from engine.compiler.cql.types import (
     TypeSystem,
 )
 from engine.compiler.elm import Node
-from engine.compiler.module_text import ModuleText
+from engine.compiler.module_text import ModuleText, filled, literal
 
 Body = Callable[[str], None]
 
@@ -100,7 +100,7 @@ class CqlEmitter(ModuleText):
         start = len(self.lines)
         self._prologue, self._at_request, self._loops = [], {}, 0
         with self.block(f"def {name}({parameters}):"):
-            self.emit(repr(title))
+            self.emit(literal(title))
             mark = len(self.lines)
             result = self.value(node)
             with self.at(node):
@@ -116,7 +116,7 @@ class CqlEmitter(ModuleText):
         """A function for a parameter: the value given, else its default."""
         self._span = span
         with self.block(f"def {name}(ev):"):
-            self.emit(repr(title))
+            self.emit(literal(title))
             self.emit(f"given = {given}")
             with self.block("if given is not MISSING:"):
                 self.emit("return given")
@@ -147,7 +147,11 @@ class CqlEmitter(ModuleText):
         key = (exported.owner, exported.python)
         found = self.imports.get(key)
         if found is None:
-            found = self.imports[key] = f"{_identifier(library)}_{exported.python}"
+            # no other name of a module begins so; libraries whose names look alike are told apart by a number
+            stem = found = f"of_{_identifier(library)}_{exported.python}"
+            while found in self.imports.values():
+                found = f"{stem}_{len(self.imports)}"
+            self.imports[key] = found
         return found
 
     def fhir_type(self, name: str) -> str:
@@ -318,7 +322,7 @@ class CqlEmitter(ModuleText):
         given = operands
         if node.kind not in TAKE_RANGES:
             given = [
-                text if self.certain(o) or text == "None" else f"certain({text}, {node.kind!r})"
+                text if self.certain(o) or text == "None" else f"certain({text}, {literal(node.kind)})"
                 for text, o in zip(operands, node.operands, strict=True)
             ]
         inline = INLINE.get(node.kind)
@@ -326,11 +330,11 @@ class CqlEmitter(ModuleText):
         if short is not None:
             call = short
         elif overload.inline is not None:
-            call = str(overload.inline.format(*given))
+            call = filled(overload.inline, *given)
         else:
             arguments = ["ev", *given] if overload.context else list(given)
             if overload.precise and node.attrs.get("precision") is not None:
-                arguments.append(repr(node.attrs["precision"]))
+                arguments.append(literal(node.attrs["precision"]))
             call = f"{self.overload(overload)}({', '.join(arguments)})"
         if optional:
             missing = " or ".join(f"{operands[index]} is None" for index in dict.fromkeys(optional))
@@ -460,13 +464,13 @@ class CqlEmitter(ModuleText):
             ]
             if node.kind == "Equal" and all(map(self.certain, node.operands)) and len(missing) < 2:
                 missing = []
-            return " and ".join([*missing, overload.inline.format(*operands)])
+            return " and ".join([*missing, filled(overload.inline, *operands)])
         return self.value(node)
 
 
 def _identifier(name: str) -> str:
-    """A Python identifier that reads like a name."""
-    text = "".join(c if c.isascii() and c.isalnum() else "_" for c in name).strip("_") or "x"
+    """A Python identifier that reads like a name; many names have the same."""
+    text = "".join(c if c.isascii() and c.isalnum() else "_" for c in name[:60]).strip("_") or "x"
     return f"_{text}" if text[0].isdigit() or keyword.iskeyword(text) else text
 
 

@@ -59,8 +59,9 @@ class Symbols:
 
     @property
     def key(self) -> str:
-        """Name and version, as one text."""
-        return f"{self.name}|{self.version}" if self.version else self.name
+        """Name and version, as one text that no other name and version have."""
+        name = self.name.replace("%", "%25").replace("|", "%7C")
+        return f"{name}|{self.version}" if self.version else name
 
 
 @dataclass(frozen=True, slots=True)
