@@ -8,23 +8,33 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.artifacts.models import Model
 from engine.artifacts.references import RESTFUL, root_of
-from engine.data.compartment import Compartment, Origin
+from engine.data.compartment import Compartment, Origin, SharedResources
 from engine.data.problems import Problem
 from engine.data.sources import Loaded, OnProblem, dict_of, dicts_in
 
 Resource = dict[str, Any]
-# Resources that are about no patient and are shared by all.
+# Types whose resources may be about a patient or about none, besides those that the model does not relate to Patient.
 SHARED = frozenset(
     "Organization Practitioner PractitionerRole Location Endpoint Medication Substance HealthcareService Device Library "
     "ValueSet CodeSystem ConceptMap StructureDefinition SearchParameter Measure PlanDefinition ActivityDefinition "
     "Questionnaire ResearchStudy EvidenceVariable Group Binary OperationOutcome NamingSystem".split()
 )
+
+
+_CONTAINERS = frozenset(("Patient", "Bundle", "Parameters"))
+
+
+@lru_cache(maxsize=8)
+def shared_types(model: Model) -> frozenset[str]:
+    """The types whose resources need not be about a patient: those that the model does not relate to Patient, and SHARED."""
+    unrelated = {kind for kind in model.resource_types if not model.patient_paths(kind)}
+    return (SHARED | unrelated) - _CONTAINERS
 
 
 @dataclass(slots=True)
@@ -53,6 +63,9 @@ class Cohort:
         self._identifiers: dict[tuple[str | None, str], list[str]] = {}
         self._listed: dict[str, tuple[CohortPatient, str]] = {}
         self._persons: dict[int, list[str]] | None = None
+        self._shared_types = shared_types(model)
+        self._nobodys: list[Loaded] = []
+        self._shared: SharedResources | None = None
 
     # -- taking in
 
@@ -74,7 +87,7 @@ class Cohort:
             self._by_key[key] = loaded
             return
         assert known.resource is not None
-        if known.resource == resource and resource["resourceType"] in SHARED:
+        if known.resource == resource and resource["resourceType"] in self._shared_types:
             return  # every bundle brings its own copy of what all patients share
         if known.resource == resource:
             self._report(loaded, "duplicate", f"{loaded.name} was read before, the same; it counts once", warning=True)
@@ -155,7 +168,9 @@ class Cohort:
                 patient.loaded, patient.place = loaded, place
                 continue
             subjects = self._subjects(loaded)
-            if not subjects and kind not in SHARED:
+            if not subjects and kind in self._shared_types:
+                self._nobodys.append(loaded)
+            elif not subjects:
                 self._report(
                     loaded, "no-patient", f"{loaded.name} is linked to no patient; it is not used", hint=_LINK_HINT
                 )
@@ -179,18 +194,29 @@ class Cohort:
                 out.append(loaded)
         return out
 
+    def shared(self) -> SharedResources:
+        """The resources that are about no patient, once patients were given out."""
+        if self._shared is None:
+            by_type: dict[str, list[Resource]] = {}
+            for loaded in self._nobodys:
+                assert loaded.resource is not None
+                by_type.setdefault(loaded.resource["resourceType"], []).append(loaded.resource)
+            self._shared = SharedResources(by_type, {id(x.resource): _origin(x) for x in self._nobodys})
+        return self._shared
+
     def compartment(self, patient: CohortPatient, reference: str) -> Compartment:
+        """A patient with the resources about them."""
         resources: dict[str, list[Resource]] = {}
         origins: dict[int, Origin] = {}
         for loaded in patient.resources:
             assert loaded.resource is not None
             resources.setdefault(loaded.resource["resourceType"], []).append(loaded.resource)
-            origins[id(loaded.resource)] = Origin(loaded.file, loaded.entry, loaded.line, loaded.full_url)
+            origins[id(loaded.resource)] = _origin(loaded)
         root = patient.loaded.resource if patient.loaded is not None else None
         if patient.loaded is not None and root is not None:
-            loaded = patient.loaded
-            origins[id(root)] = Origin(loaded.file, loaded.entry, loaded.line, loaded.full_url)
-        return Compartment(root, reference, resources, origins, self.find, partial(self.other, holder=root))
+            origins[id(root)] = _origin(patient.loaded)
+        shared = self.shared() if self.beyond is None else self.beyond.shared()
+        return Compartment(root, reference, resources, origins, self.find, partial(self.other, holder=root), shared)
 
     def other(self, asked: Resource | str, holder: Resource | None) -> Compartment | None:
         """The compartment of the patient that a Patient, a RelatedPerson, or a reference to one means, as it stands in the data of `holder`.
@@ -341,6 +367,10 @@ class Cohort:
 
 
 _LINK_HINT = "a record needs a reference to a Patient in its subject (or patient) element"
+
+
+def _origin(loaded: Loaded) -> Origin:
+    return Origin(loaded.file, loaded.entry, loaded.line, loaded.full_url)
 
 
 def _short(patient: CohortPatient) -> str:

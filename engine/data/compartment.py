@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from engine.algebra.diagnostic import EvaluationError
 
 Resource = dict[str, Any]
+_REMEMBERED = 512
 
 
 class Origin(NamedTuple):
@@ -20,9 +21,46 @@ class Origin(NamedTuple):
     full_url: str | None = None
 
 
+Index = dict[tuple[str | None, str], list[Resource]]
+"""Resources by system and code."""
+
+
+class SharedResources:
+    """Resources that are about no patient, by type, in the order of the data: every patient's retrieves find them.
+
+    What is looked up among them is remembered for all patients.
+    """
+
+    __slots__ = ("_indexes", "_results", "by_type", "origins")
+
+    def __init__(self, by_type: dict[str, list[Resource]], origins: dict[int, Origin]) -> None:
+        self.by_type = by_type
+        self.origins = origins
+        self._indexes: dict[tuple[str, str], Index] = {}
+        self._results: dict[tuple[int, ...], tuple[tuple[Any, ...], Any]] = {}
+
+    def index(self, resource_type: str, path: str) -> Index:
+        """Those of a type by the codings at a path. Raises EvaluationError `malformed-data`."""
+        found = self._indexes.get((resource_type, path))
+        if found is None:
+            found = self._indexes[resource_type, path] = _index(self.by_type.get(resource_type, ()), path)
+        return found
+
+    def remembered(self, asked: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
+        """The result of a question that is the same for all patients; `asked` are the objects that it depends on."""
+        key = tuple(map(id, asked))
+        known = self._results.get(key)
+        if known is None:
+            if len(self._results) >= _REMEMBERED:
+                self._results.clear()
+            # what was asked is held, so that nothing else can have its identity
+            known = self._results[key] = asked, compute()
+        return known[1]
+
+
 @dataclass(slots=True)
 class Compartment:
-    """A patient and the resources about them.
+    """A patient and the resources about them; `shared` are those that are about no patient.
 
     `patient` is None where the Patient resource is not among the data and the patient is known by reference only;
     `reference` names the patient either way (`Patient/123`, `urn:uuid:...`). `others` gives the compartment of another patient, by their
@@ -36,7 +74,8 @@ class Compartment:
     origins: dict[int, Origin] = field(default_factory=dict)
     find: Callable[[str, Resource | None], Resource | None] | None = None
     others: Callable[[Resource | str], Compartment | None] | None = None
-    _indexes: dict[tuple[str, str], dict[tuple[str | None, str], list[Resource]]] = field(default_factory=dict)
+    shared: SharedResources | None = None
+    _indexes: dict[tuple[str, str], Index] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -44,29 +83,32 @@ class Compartment:
         return self.reference.rpartition("/")[2]
 
     def of_type(self, resource_type: str) -> list[Resource]:
-        """Resources of a type, in the order of the data."""
+        """Resources of a type, in the order of the data: those about the patient, then those that are about no patient."""
         if resource_type == "Patient":
             return [] if self.patient is None else [self.patient]
-        return self.resources.get(resource_type, [])
+        own = self.resources.get(resource_type, [])
+        shared = self.shared_of_type(resource_type)
+        return [*own, *shared] if own and shared else own or shared
+
+    def shared_of_type(self, resource_type: str) -> list[Resource]:
+        """Resources of a type that are about no patient."""
+        return self.shared.by_type.get(resource_type, []) if self.shared is not None else []
 
     def coded(self, resource_type: str, path: str, system: str | None, code: str) -> list[Resource]:
         """Resources of a type with a coding at `path` (an element name); `system` None finds codings without a system."""
         index = self._indexes.get((resource_type, path))
         if index is None:
-            index = self._indexes[resource_type, path] = {}
-            for resource in self.of_type(resource_type):
-                for coding in _codings(resource, path):
-                    code_of = coding.get("code")
-                    if code_of is None and "code" not in coding:
-                        continue
-                    rows = index.setdefault((coding.get("system"), str(code_of)), [])
-                    if not rows or rows[-1] is not resource:
-                        rows.append(resource)
-        return index.get((system, code), [])
+            own = self.of_type(resource_type) if resource_type == "Patient" else self.resources.get(resource_type, [])
+            index = self._indexes[resource_type, path] = _index(own, path)
+        found = index.get((system, code), [])
+        if self.shared is not None and resource_type in self.shared.by_type:
+            return [*found, *self.shared.index(resource_type, path).get((system, code), [])]
+        return found
 
     def origin(self, resource: Resource) -> Origin | None:
         """Where a resource was read."""
-        return self.origins.get(id(resource))
+        found = self.origins.get(id(resource))
+        return self.shared.origins.get(id(resource)) if found is None and self.shared is not None else found
 
     def resolver(self, holder: Resource) -> Callable[[str], Resource | None]:
         """What references mean that stand in one resource."""
@@ -80,6 +122,20 @@ class Compartment:
                     return contained  # type: ignore[no-any-return]
             return from_resource if reference == "#" else None
         return self.find(reference, from_resource) if self.find is not None else None
+
+
+def _index(resources: Iterable[Resource], path: str) -> Index:
+    """Resources by the codings at a path, each once for a coding. Raises EvaluationError `malformed-data`."""
+    index: Index = {}
+    for resource in resources:
+        for coding in _codings(resource, path):
+            code_of = coding.get("code")
+            if code_of is None and "code" not in coding:
+                continue
+            rows = index.setdefault((coding.get("system"), str(code_of)), [])
+            if not rows or rows[-1] is not resource:
+                rows.append(resource)
+    return index
 
 
 def _all_dicts(values: list[Any]) -> bool:

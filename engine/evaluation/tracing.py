@@ -20,10 +20,11 @@ from engine.algebra.temporal import Date, DateTime, Time
 from engine.compiler.cql.fhir_values import plainly_coded
 from engine.compiler.cql.related import out_of_reach
 from engine.compiler.cql.retrieving import RetrieveSpec
-from engine.compiler.cql.runtime import Patient, Run
+from engine.compiler.cql.runtime import Run
 from engine.compiler.membership import coded
 from engine.compiler.runtime import Environment
 from engine.data.compartment import Compartment, Origin
+from engine.evaluation.cql_patient import CompartmentPatient
 
 Resource = dict[str, Any]
 DoubtKey = tuple[int, int]
@@ -284,13 +285,12 @@ class PatientEnvironment(Environment):
         return self._holders.get(id(holder))
 
 
-class CqlPatient(Patient):
+class CqlPatient(CompartmentPatient):
     """A patient for traced CQL: retrieves from the compartment, reports to the environment of the criterion."""
 
     def __init__(self, run: Run, environment: PatientEnvironment, compartment: Compartment | None = None) -> None:
         """`compartment` is that of another patient whose data is looked at for the one of the environment."""
-        self.compartment = compartment if compartment is not None else environment.compartment
-        super().__init__(run, self.compartment.patient)
+        super().__init__(run, compartment if compartment is not None else environment.compartment)
         self.environment = environment
         self.passed, self.failed = environment.passed, environment.failed
         self.doubt, self.unknown, self.series = environment.doubt, environment.unknown, environment.series
@@ -300,10 +300,6 @@ class CqlPatient(Patient):
         """The patient of a resource or reference, whose rows are reported like the patient's own."""
         found = self.environment.other(asked)
         return None if found is None else CqlPatient(self.run, self.environment, found)
-
-    def of_type(self, resource_type: str) -> list[Any]:
-        """The patient's resources of a type."""
-        return self.compartment.of_type(resource_type)
 
     def bare(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
         """As `retrieve`, for rows that no filter tries: all of them count as evidence."""
@@ -319,10 +315,6 @@ class CqlPatient(Patient):
     def unsure(self, resource: Any, why: str) -> bool:
         """A code of which the value set does not tell: a doubt about the row."""
         return self._doubt(Doubt(CODE_SITE, resource, 0, why=why))
-
-    def referred(self, reference: str, holder: Any) -> Any:
-        """The resource that a reference means as it stands in its holder."""
-        return self.compartment.resolve(reference, holder)
 
     def unresolved(self, resource: Any, reference: str) -> bool:
         """A code that stands in a resource that is not among the data: a doubt about the row."""

@@ -348,8 +348,8 @@ class BulkRun:
             if settled:
                 continue
             links.add(one.aliases, one.urns, one.pending)
-            for record in reversed(one.shared):
-                shared[record.full_url, record.raw] = record
+            for record in one.shared:
+                shared.setdefault((record.full_url, record.raw), record)
             deleted.update(one.deleted)
             kept.update({kind: length // 8 for kind, (_, length) in one.kept.items()})
         if not settled:

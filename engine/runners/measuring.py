@@ -21,16 +21,16 @@ from engine.compiler.cql.cache import caching_compiler
 from engine.compiler.cql.compiled import Compiled, Loaded
 from engine.compiler.cql.criterion import defaults_of
 from engine.compiler.cql.parameters import NO_PARAMETERS, BoundParameters, bind_parameters, check_given, unknown_names
-from engine.compiler.cql.runtime import Patient, Run
+from engine.compiler.cql.runtime import Run
 from engine.compiler.cql.types import BOOLEAN
 from engine.compiler.cql.value_sets import required_value_sets
 from engine.compiler.membership import Codes
-from engine.data.compartment import Compartment, Resource
 from engine.data.problems import Problem
 from engine.data.reader import read_patients
 from engine.data.terminology import Terminology
 from engine.data.terminology_check import check_value_sets
 from engine.data.terminology_files import TerminologyOptions, open_terminology
+from engine.evaluation.cql_patient import CompartmentPatient
 from engine.evaluation.measures import MeasureEvaluator, MeasureResult
 from engine.runners.criteria import PathLike
 
@@ -213,20 +213,4 @@ def evaluate_measure(
     run = run_of(loaded, options)
     report = on_problem if on_problem is not None else (lambda problem: None)
     for compartment in read_patients(data, model=load_model(fhir_version), on_problem=report):
-        yield evaluator(compartment.reference, patient_of(run, compartment))
-
-
-def patient_of(run: Run, compartment: Compartment) -> Patient:
-    """A patient as CQL sees it, who leads to the others of the data (`[x -> Type]`)."""
-    resources = [r for group in compartment.resources.values() for r in group]
-    if compartment.patient is not None:
-        resources.insert(0, compartment.patient)
-    others = compartment.others
-    if others is None:
-        return Patient(run, compartment.patient, resources)
-
-    def other(asked: Resource | str) -> Patient | None:
-        found = others(asked)
-        return None if found is None else patient_of(run, found)
-
-    return Patient(run, compartment.patient, resources, other)
+        yield evaluator(compartment.reference, CompartmentPatient(run, compartment))

@@ -27,7 +27,7 @@ from engine.data.compartment import Compartment
 from engine.data.reader import read_patients
 from engine.data.terminology import Terminology
 from engine.data.terminology_check import check_value_sets
-from engine.runners.measuring import patient_of
+from engine.evaluation.cql_patient import CompartmentPatient
 from engine.runners.screening import evaluation_time
 
 EXPRESSION = "the expression"
@@ -150,7 +150,7 @@ class Session:
         if problems:
             raise DiagnosticError(problems)
         run = run.with_parameters(bound.values)
-        return run if self.subject is None else patient_of(run, self.subject.compartment)
+        return run if self.subject is None else CompartmentPatient(run, self.subject.compartment)
 
 
 def given_parameters(files: Iterable[str]) -> tuple[ParameterValue, ...]:

@@ -243,9 +243,12 @@ class Patient(Run):
 
     def _plainly(self, spec: RetrieveSpec, codes: Any) -> list[Any] | None:
         """The resources of a retrieve whose codes all stand in ordinary codings; None where more has to be looked at."""
+        return self._plain_rows(self.of_type(spec.resource_type), spec, codes)
+
+    def _plain_rows(self, resources: list[Any], spec: RetrieveSpec, codes: Any) -> list[Any] | None:
+        """Those of some resources of its type that a retrieve asks for; None as in `_plainly`."""
         if spec.negated or spec.referenced or len(spec.paths) > 1:
             return None
-        resources = self.of_type(spec.resource_type)
         if spec.profile is not None and not self.ignore_profiles:
             resources = [resource for resource in resources if has_profile(resource, spec.profile)]
         if not spec.paths:

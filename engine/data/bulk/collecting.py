@@ -21,7 +21,7 @@ from engine.artifacts.references import RESTFUL
 from engine.compiler.reading import TypePlan
 from engine.data.bulk.decoding import BAD_JSON, Decoders, FactDecoder, told, whole
 from engine.data.bulk.records import ORPHANS, MemoryShelf, Record, Shelf, key_of, number_of
-from engine.data.cohort import SHARED
+from engine.data.cohort import shared_types
 from engine.data.problems import Problem
 
 # what a letter of a code may be written as
@@ -165,7 +165,7 @@ class Collector:
         self.validate = validate
         self.collected = Collected()
         self._decoded = decoded
-        self._shared: set[bytes] = set()
+        self._shared: set[tuple[str | None, bytes]] = set()
         self._readers: dict[str, TypeReader] = {}
         self._known: dict[bytes, TypeReader] = {}
         self.known = self._known.get
@@ -183,14 +183,16 @@ class Collector:
         found = self._readers.get(kind)
         if found is None:
             plan = self.decoders.plan.of(kind)
+            shared = kind in shared_types(self.decoders.model)
             found = self._readers[kind] = TypeReader(
                 kind,
                 unread=plan is None and kind not in CONTAINERS,
-                needles=Needles.of(plan) if plan is not None else None,
+                # of what all patients share every version must be at hand
+                needles=Needles.of(plan) if plan is not None and not shared else None,
                 beginning=re.compile(BEGINNING % kind.encode() + ID),
                 decoder=self.decoders.of(kind),
                 first=tuple(dict.fromkeys(path.partition(".")[0] for path in self.decoders.subject_paths(kind))),
-                shared=kind in SHARED,
+                shared=shared,
                 container=kind in CONTAINERS,
                 id_at=len(kind) + len(THEN_ID),
             )
@@ -300,8 +302,8 @@ class Collector:
         plain = certain and identifier is not None and (full_url is None or _ends_with(full_url, kind, identifier))
         if reader.shared and not any(facts.get(name) for name in reader.first):
             text = bytes(raw)
-            if text not in self._shared:
-                self._shared.add(text)
+            if (full_url, text) not in self._shared:
+                self._shared.add((full_url, text))
                 collected.shared.append(
                     Record("", file, offset, entry, kind, identifier, full_url, False, False, False, text)
                 )

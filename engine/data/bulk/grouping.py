@@ -24,6 +24,10 @@ _origin = tuple.__new__
 OnProblem = Callable[[Problem], None]
 
 
+def _position(record: Record) -> Position:
+    return record.position
+
+
 class Grouping:
     """Puts patients together from records; `shared` are the records of no patient, `deleted` what the export says was deleted."""
 
@@ -42,7 +46,11 @@ class Grouping:
         self.on_problem = on_problem
         self.deleted = frozenset(text.partition("?")[0] for text in deleted)
         self.shared = Cohort(model, on_problem)
-        self._fill(self.shared, shared)
+        self._fill(self.shared, sorted(shared, key=_position))
+        self.shared.delete(self.deleted)
+        for _ in self.shared.patients():
+            pass  # they are of no patient
+        self._nobodys = self.shared.shared()
         self._plain: dict[tuple[str, str], Resource | None] = {}
 
     def patients(
@@ -123,7 +131,8 @@ class Grouping:
             else:
                 same.append(resource)
         reference = f"Patient/{patient.id}" if patient.id else patient.full_url or ""
-        return Compartment(owner, reference, resources, origins, _Finder(self, owner, resources, origins))
+        find = _Finder(self, owner, resources, origins)
+        return Compartment(owner, reference, resources, origins, find, shared=self._nobodys)
 
     def _any(
         self, records: list[Record], group: str, joined: Mapping[str, str] | None

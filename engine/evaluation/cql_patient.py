@@ -1,0 +1,47 @@
+"""A patient of the data as CQL sees it: retrieves from the compartment, and from what is about no patient (CQL: "Context")."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from engine.compiler.cql.related import out_of_reach
+from engine.compiler.cql.retrieving import RetrieveSpec
+from engine.compiler.cql.runtime import Patient, Run
+from engine.data.compartment import Compartment, Resource
+
+
+class CompartmentPatient(Patient):
+    """One patient of a run with the data of a compartment, who leads to the others of the data (`[x -> Type]`)."""
+
+    def __init__(self, run: Run, compartment: Compartment) -> None:
+        self.compartment = compartment
+        super().__init__(run, compartment.patient)
+
+    def of_type(self, resource_type: str) -> list[Any]:
+        """The resources of a type: those about the patient, and those that are about no patient."""
+        return self.compartment.of_type(resource_type)
+
+    def _plainly(self, spec: RetrieveSpec, codes: Any) -> list[Any] | None:
+        kind = spec.resource_type
+        shared = self.compartment.shared
+        if shared is None or kind not in shared.by_type:
+            return super()._plainly(spec, codes)
+        asked = spec, codes, self.membership, self.ignore_profiles
+        found = shared.remembered(asked, partial(self._plain_rows, shared.by_type[kind], spec, codes))
+        own = self.compartment.resources.get(kind)
+        if not own or found is None:
+            return found  # type: ignore[no-any-return]
+        rows = self._plain_rows(own, spec, codes)
+        return None if rows is None else [*rows, *found]
+
+    def other(self, asked: Resource | str) -> CompartmentPatient | None:
+        """The patient of a resource or reference. Raises EvaluationError `one-patient-at-a-time`."""
+        if self.compartment.others is None:
+            raise out_of_reach(asked)
+        found = self.compartment.others(asked)
+        return None if found is None else CompartmentPatient(self.run, found)
+
+    def referred(self, reference: str, holder: Any) -> Any:
+        """The resource that a reference means as it stands in its holder."""
+        return self.compartment.resolve(reference, holder)
