@@ -17,6 +17,7 @@ from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.elm import Node
 from engine.compiler.emit_filters import conjuncts, tests_code
 from engine.compiler.membership import NO_CODES, Codes, Membership
+from engine.compiler.other_version import checks_of
 from engine.compiler.rules import Code, RuleSet, cql_codes
 
 # Nodes that look at a value as a whole: resources of all types are read, whole.
@@ -95,6 +96,7 @@ class _Type:
     elements: set[str] = field(default_factory=set)
     codes: set[str] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)
+    foreign: set[str] = field(default_factory=set)
     selective: bool = True
     whole: bool = False
     instances: bool = False
@@ -124,6 +126,8 @@ def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadP
                 _fhirpath(code, types, model)
     except _NeedsWhole:
         return ReadPlan(version, everything=True, together=together)
+    for code in codes_of_rules:
+        _written_otherwise(code, types, version)
     if "ImagingStudy" in types:
         types["Endpoint"] = _Type(selective=False, whole=True)
     return ReadPlan(
@@ -131,11 +135,22 @@ def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadP
     )
 
 
+def _written_otherwise(code: Code | CqlCode, types: dict[str, _Type], version: str) -> None:
+    """Resources that another version of FHIR wrote are read, whatever their codes: they leave the criterion unknown."""
+    for name, checks in checks_of(code.reads(), version).items():
+        found = types.get(name)
+        for check in checks if found is not None else ():
+            assert found is not None
+            found.texts |= check.other
+            found.foreign |= check.other
+            found.selective = found.selective and check.own_shape is None
+
+
 def _made(name: str, found: _Type, model: Model) -> TypePlan:
     whole = found.whole or any(
         model.element(name, path) is None for path in found.elements - _OF_TYPE.get(name, frozenset())
     )
-    elements = None if whole else frozenset(_names(model, name, found.elements))
+    elements = None if whole else frozenset(_names(model, name, found.elements)) | found.foreign
     lazy = name == "ImagingStudy" and not whole and not found.instances
     if not found.selective:
         return TypePlan(name, elements, lazy=lazy)

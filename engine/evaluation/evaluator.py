@@ -18,10 +18,12 @@ from engine.algebra.reasons import Reason
 from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.cql.runtime import Run
 from engine.compiler.membership import NO_CODES, Codes
+from engine.compiler.other_version import checks_of
 from engine.compiler.rules import Code, Rule, RuleSet
 from engine.data.compartment import Compartment
 from engine.evaluation.evidence import evidence_of, patient_evidence
 from engine.evaluation.imaging import identifiers_of, imaging_link, merge_links
+from engine.evaluation.other_version import other_version
 from engine.evaluation.records import CriterionResult, Evaluated, Evidence, ImagingLink, Verdict, changed
 from engine.evaluation.tracing import CODE_SITE, Doubt, DoubtKey, PatientEnvironment, Trace, reason_of
 from engine.version import __version__
@@ -74,6 +76,9 @@ class Evaluator:
     def __init__(self, rules: RuleSet, options: Options) -> None:
         self.rules = rules
         self.options = options
+        self._written_otherwise = {
+            id(rule.code): checks_of(rule.code.reads(), rules.model) for rule in rules.walk() if rule.code is not None
+        }
         self.cql = Run(options.now, options.timezone, options.parameters, value_sets=options.value_sets)
         self.evaluated = Evaluated(
             now=options.now.isoformat(),
@@ -128,6 +133,7 @@ class Evaluator:
             # data of a shape that nobody foresaw: it is about this criterion of this patient, and nothing else
             detail = f"{environment.compartment.reference}: {error.__class__.__name__}: {error}"
             return Outcome(None, Reason.ERROR, f"the evaluation failed unexpectedly: {detail}"[:500])
+        self.version(rule.code, outcome, environment)
         if outcome.value is False and rule.presence is not None:
             self.absence(rule, outcome, environment)
         if rule.beside is not None:
@@ -239,6 +245,14 @@ class Evaluator:
             outcome.reason, outcome.detail = reason_of(trace.unknowns[0])
         else:
             outcome.reason, outcome.detail = Reason.MISSING_VALUE, "the expression has no value for this patient"
+
+    def version(self, code: AnyCode, outcome: Outcome, environment: PatientEnvironment) -> None:
+        """A record of another version of FHIR, read as this one, lacks what it holds: nothing can be told from it."""
+        checks = self._written_otherwise.get(id(code))
+        if checks:
+            found = other_version(checks, environment.compartment, self.rules.model)
+            if found is not None:
+                outcome.value, outcome.reason, outcome.detail = None, Reason.OTHER_FHIR_VERSION, found
 
     def absence(self, rule: Rule, outcome: Outcome, environment: PatientEnvironment) -> None:
         """Without any record of the kind, a measurement is unknown, a diagnosis or act is not met (unless told)."""

@@ -47,6 +47,7 @@ def load_criteria(
     allow_missing_valuesets: bool = False,
     terminology_options: TerminologyOptions | None = None,
     parameters: Sequence[ParameterValue] = (),
+    force_fhir: bool = False,
 ) -> Criteria:
     """Read and compile the eligibility criteria in files, folders and bundles.
 
@@ -55,13 +56,13 @@ def load_criteria(
     environment variables with their types. CQL libraries are looked for among `paths` and `libraries`,
     value sets there, in `valuesets`, and where `terminology_options` say (a manifest, a server); one that is missing is an error, with
     `allow_missing_valuesets` a warning. `parameters` are values for parameters of the CQL, from a Parameters resource; they go before
-    those of the artifacts. Problems are in `diagnostics`; nothing raises but a path that does not exist
+    those of the artifacts. A CQL library for another version of FHIR is an error unless `force_fhir`. Problems are in `diagnostics`; nothing raises but a path that does not exist
     (FileNotFoundError), an unknown version, or terminology options that mean nothing (ValueError).
     """
     model = load_model(fhir_version or "r4")
     found = load_artifacts(list(paths))
     store = load_libraries([*paths, *libraries])
-    cql = CqlCriteria(store, model.version, parameters)
+    cql = CqlCriteria(store, model.version, parameters, force_fhir)
     rules = []
     terminology = open_terminology([*paths, *libraries, *valuesets], terminology_options)
     diagnostics = [*found.diagnostics, *store.diagnostics, *terminology.diagnostics]

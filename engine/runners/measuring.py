@@ -19,7 +19,7 @@ from engine.artifacts.models import load_model
 from engine.artifacts.records import ParameterValue
 from engine.compiler.cql.cache import caching_compiler
 from engine.compiler.cql.compiled import Compiled, Loaded
-from engine.compiler.cql.criterion import defaults_of
+from engine.compiler.cql.criterion import check_version, defaults_of
 from engine.compiler.cql.parameters import NO_PARAMETERS, BoundParameters, bind_parameters, check_given, unknown_names
 from engine.compiler.cql.runtime import Run
 from engine.compiler.cql.types import BOOLEAN
@@ -73,6 +73,7 @@ def load_measure(
     terminology_options: TerminologyOptions | None = None,
     parameters: Sequence[ParameterValue] = (),
     fhir_version: str = "r4",
+    force_fhir: bool = False,
 ) -> LoadedMeasure:
     """A Measure or a Library from a file, compiled; terminology as in `load_criteria`. Raises FileNotFoundError, ValueError, and DiagnosticError for its CQL."""
     file = Path(path)
@@ -82,6 +83,8 @@ def load_measure(
     measure, found = _measure(file)
     library = _library(file, measure, store)
     compiled = caching_compiler(store.find, model_infos=store.models).compile(library.source)
+    if not force_fhir:
+        check_version(compiled, fhir_version, str(file))
     if measure is None:
         measure = screening_log(compiled)
     terminology = open_terminology([*valuesets, *libraries, file.parent], terminology_options)

@@ -26,6 +26,7 @@ from engine.data.compartment import Compartment
 from engine.data.files import FoundFile, Walks, files_of, found_file
 from engine.data.problems import Problem
 from engine.data.terminology_check import used_value_sets
+from engine.data.versions import check_version
 from engine.evaluation.evaluator import Absent, Options
 from engine.output.atomic import write_text
 from engine.output.fhir_group import load
@@ -65,7 +66,8 @@ class RunOptions:
 
     `jobs` are processes (0: one a core), `memory` bytes that the run may use (None: a quarter of the machine), `validate` has every line parsed, `resume` goes
     on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size, `parquet` writes tables besides. With
-    `images`, images count only where archives hold them.
+    `images`, images count only where archives hold them. With `force_fhir`, data that is written in another version of FHIR than the criteria were compiled
+    for is screened all the same; else it is an error.
     """
 
     now: str | None = None
@@ -83,6 +85,7 @@ class RunOptions:
     hash_data: bool = False
     parquet: bool = False
     images: RequiredImages | None = None
+    force_fhir: bool = False
 
 
 @dataclass(slots=True)
@@ -145,7 +148,7 @@ def run(
     `criteria_paths` are all files and folders that the criteria were made from: artifacts, libraries, value sets, parameters.
 
     `progress` is told how far the run is. Raises OSError where a folder cannot be read or written, ValueError where there is nothing to resume or what was
-    begun is another run, WorkerLost where processes are killed again and again.
+    begun is another run, or the data is of another version of FHIR, WorkerLost where processes are killed again and again.
     """
     with relaxed():
         return _run(criteria, criteria_paths, data, out, options, progress)
@@ -160,6 +163,8 @@ def _run(
     progress: Progress | None,
 ) -> RunResult:
     started = dt.datetime.now(dt.UTC)
+    if not options.force_fhir:
+        check_version(_paths(data), criteria.fhir_version)
     if options.parquet:
         require_parquet()
     out.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from engine.data.bulk.reading import read_export
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
 from engine.data.reader import read_patients
-from engine.data.versions import guess_version_of_paths
+from engine.data.versions import check_version, guess_version_of_paths
 from engine.evaluation.evaluator import Absent, Evaluator, Options
 from engine.evaluation.records import published
 from engine.evaluation.verdict import Verdict
@@ -72,11 +72,15 @@ def screen(
     strict_cql: bool = False,
     images: RequiredImages | None = None,
     on_problem: Callable[[Problem], None] | None = None,
+    force_fhir: bool = False,
 ) -> Iterator[Verdict]:
     """Screen patients lazily: one Verdict for each patient and rule set, in the order of the data.
 
     `data` is a path (a bundle, a folder of them, NDJSON, `.gz`), several, the patients of a server, or compartments already read. With `images`,
     images count only where an archive holds them. `on_problem` is told what could not be read.
+
+    Raises FhirVersionError, a ValueError, for files whose beginning tells that they are written in another version of FHIR than the criteria were
+    compiled for, unless `force_fhir`.
     """
     rules = criteria.rules if isinstance(criteria, Criteria) else tuple(criteria)
     options = Options(
@@ -91,6 +95,8 @@ def screen(
     )
     check_given((code.compiled for code in cql_codes(rules)), options.parameters)
     version = criteria.fhir_version if isinstance(criteria, Criteria) else rules[0].model if rules else "r4"
+    if not force_fhir:
+        check_version(_paths(data), version)
     plan = reading_plan(rules, options.value_sets)
     if images is not None:
         if plan.together:
@@ -103,6 +109,13 @@ def screen(
     for compartment in compartments(data, version, on_problem, plan):
         for evaluator in evaluators:
             yield published(evaluator(compartment))
+
+
+def _paths(data: Data | Iterable[Data]) -> list[PathLike]:
+    """The files and folders among some data."""
+    if isinstance(data, (str, Path)):
+        return [data]
+    return [item for item in data if isinstance(item, (str, Path))] if isinstance(data, (list, tuple)) else []
 
 
 def compartments(

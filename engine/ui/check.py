@@ -32,6 +32,7 @@ def check_command(options: argparse.Namespace) -> int:
         valuesets=options.valuesets,
         allow_missing_valuesets=options.allow_missing_valuesets,
         terminology_options=terminology_options(options),
+        force_fhir=options.force_fhir,
     )
     if options.json:
         print(json.dumps(report(criteria), indent=2, ensure_ascii=False))

@@ -33,7 +33,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--now", metavar="TIME")
     command.add_argument("--timezone", default="UTC")
     add_terminology_options(command, allow_missing=False)
-    add_version_option(command)
+    add_version_option(command, force=False)
     command.set_defaults(run=fhirpath_command)
 
 

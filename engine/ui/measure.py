@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import IO
 
 from engine.algebra.diagnostic import DiagnosticError
-from engine.artifacts.models import load_model
 from engine.data.problems import Problem
-from engine.data.versions import guess_version_of_paths
+from engine.data.versions import check_version
 from engine.evaluation.measures import OBSERVATION
 from engine.output.atomic import AtomicFile, write_text
 from engine.output.lines import line_of
 from engine.output.measure_report import Totals, individual, summary
 from engine.runners.measuring import PERIOD, LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, period_of
-from engine.runners.screening import evaluation_time
+from engine.runners.screening import evaluation_time, version_for
 from engine.ui.cql_session import given_parameters, parameters_of
-from engine.ui.options import add_parameter_options, add_time_options
+from engine.ui.options import add_parameter_options, add_time_options, add_version_option
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
@@ -50,7 +49,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--ignore-profiles", action="store_true", help="retrieve resources whatever profile they claim"
     )
     add_time_options(command)
-    command.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patients (default: from the data)")
+    add_version_option(command)
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
     command.set_defaults(run=measure_command)
 
@@ -72,7 +71,9 @@ def measure_command(options: argparse.Namespace) -> int:
     for path in (*options.data, *options.libraries):
         if not Path(path).exists():
             raise FileNotFoundError(f"{path} does not exist")
-    version = load_model(options.fhir or guess_version_of_paths(options.data)).version
+    version = version_for(options.data, options.fhir)
+    if options.fhir and not options.force_fhir:
+        check_version(options.data, version)
     try:
         loaded = load_measure(
             options.measure,
@@ -82,6 +83,7 @@ def measure_command(options: argparse.Namespace) -> int:
             terminology_options=terminology_options(options),
             parameters=given_parameters(options.parameters),
             fhir_version=version,
+            force_fhir=options.force_fhir,
         )
     except DiagnosticError as error:
         print(error, file=sys.stderr)

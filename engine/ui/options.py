@@ -35,8 +35,15 @@ def add_knowledge_options(command: Any) -> None:
     add_terminology_options(command)
 
 
-def add_version_option(command: Any) -> None:
-    """`--fhir`."""
+def add_version_option(command: Any, force: bool = True) -> None:
+    """`--fhir` and `--force-fhir`."""
     command.add_argument(
         "--fhir", metavar="VERSION", help="FHIR version of the patients: r4, r4b or r5 (default: from the data)"
+    )
+    if not force:
+        return
+    command.add_argument(
+        "--force-fhir",
+        action="store_true",
+        help="go on although the data, or a CQL library, is written in another version of FHIR",
     )

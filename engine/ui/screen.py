@@ -138,6 +138,7 @@ def _screened(
         allow_missing_valuesets=options.allow_missing_valuesets,
         terminology_options=terminology_options(options),
         parameters=import_module(SESSION).given_parameters(options.parameters) if options.parameters else (),
+        force_fhir=options.force_fhir,
     )
     data = data_for(criteria)
     _say(criteria.diagnostics, options.quiet)
@@ -167,6 +168,7 @@ def _screened(
         options.hash_data,
         options.parquet,
         images,
+        options.force_fhir,
     )
     if options.out == "-":
         problems = _to_stdout(criteria, data, settings)
@@ -219,6 +221,7 @@ def _to_stdout(criteria: Criteria, data: Sequence[Data], settings: RunOptions) -
         strict_cql=settings.strict_cql,
         images=settings.images,
         on_problem=on_problem,
+        force_fhir=settings.force_fhir,
     ):
         sys.stdout.write(line_of(verdict))
     return count

@@ -191,7 +191,7 @@ def test_another_period_is_another_answer(folder: Path) -> None:
 
 @pytest.mark.parametrize(("version", "model"), [("r4", MeasureReport), ("r5", MeasureReportR5)])
 def test_reports_are_valid_fhir(folder: Path, version: str, model: Any) -> None:
-    _, reports, summary = evaluated(folder, "--fhir", version)
+    _, reports, summary = evaluated(folder, "--fhir", version, "--force-fhir")
     for report in (*reports, summary):
         model.model_validate(json.loads(json.dumps(report)))
     assert [report["subject"]["reference"] for report in reports] == ["Patient/a", "Patient/b", "Patient/c"]

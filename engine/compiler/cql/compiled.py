@@ -71,7 +71,7 @@ class Definition:
 
 @dataclass(slots=True)
 class Compiled:
-    """A library as emitted Python. `spans[i]` is the author's span of line `i` of `text` (zero-based)."""
+    """A library as emitted Python. `spans[i]` is the author's span of line `i` of `text` (zero-based); `fhir` is the version of FHIR that it uses."""
 
     source: Source
     name: str
@@ -89,6 +89,7 @@ class Compiled:
     uses: dict[str, Uses] = field(default_factory=dict)
     wanted: dict[str, str | None] = field(default_factory=dict)
     growth: dict[str, Growth] = field(default_factory=dict)
+    fhir: str | None = None
     code: types.CodeType | None = field(default=None, repr=False)
 
     @property
@@ -337,6 +338,7 @@ def emit_library(
         uses,
         {include.alias: include.version for include in typed.tree.includes},
         growth,
+        next((model.fhir.version for model in typed.types.models.values()), None),
     )
 
 

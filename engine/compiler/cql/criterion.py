@@ -12,6 +12,8 @@ from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
 from engine.artifacts.libraries import LibraryStore, LibraryText
+from engine.artifacts.models import load_model
+from engine.artifacts.models.differences import family, same_family
 from engine.artifacts.records import ExpressionSource, ParameterValue
 from engine.compiler import syntax as s
 from engine.compiler.cql import types as t
@@ -122,6 +124,19 @@ class CqlCode:
         )
 
 
+def check_version(compiled: Compiled, patients: str, place: str | None = None) -> None:
+    """Raises DiagnosticError `fhir-version` where a library is written for another version of FHIR than that of the patients (R4 and R4B count as one)."""
+    for library in compiled.closure():
+        if library.fhir is not None and not same_family(library.fhir, patients):
+            written = load_model(library.fhir)
+            message = (
+                f"the library {library.name} uses FHIR {written.fhir_version}, and the patients are read as FHIR {family(patients)}: "
+                f"elements that have other names there would be missed"
+            )
+            hint = f"give the version of the data (--fhir {written.version}), or force it (--force-fhir)"
+            raise DiagnosticError([Diagnostic("fhir-version", message, location=place, hint=hint)])
+
+
 def clock_of(loaded: Loaded, run: Run) -> Clock:
     """What a run of a library knows when it begins."""
     return Clock(run.today, run.now, lambda key: loaded.parameter(key[0], key[1], run))
@@ -167,12 +182,18 @@ class CqlCriteria:
     """Compiles the CQL of artifacts; libraries are compiled once.
 
     `parameters` are values given for all of them, before those of the artifacts; `known_parameters` are the names that the libraries have.
+    A library that is written for another version of FHIR than `fhir_version`, that of the patients, is an error unless `force_fhir`.
     """
 
     def __init__(
-        self, store: LibraryStore, fhir_version: str = "r4", parameters: Sequence[ParameterValue] = ()
+        self,
+        store: LibraryStore,
+        fhir_version: str = "r4",
+        parameters: Sequence[ParameterValue] = (),
+        force_fhir: bool = False,
     ) -> None:
         self.store = store
+        self.force_fhir = force_fhir
         self.fhir_version = fhir_version
         self.parameters = tuple(parameters)
         self.known_parameters: set[str] = set()
@@ -326,6 +347,8 @@ class CqlCriteria:
         return self.made(compiled, CRITERION, source.text, source.name, found)
 
     def made(self, compiled: Compiled, name: str, text: str, place: str, found: list[Diagnostic]) -> CqlCode:
+        if not self.force_fhir:
+            check_version(compiled, self.fhir_version, place)
         kind = compiled.defines[name].type
         boolean = kind in (t.BOOLEAN, t.Named("FHIR.boolean"))
         if not boolean:

@@ -1,0 +1,193 @@
+"""Where resources of two versions of FHIR are written differently: what gives a resource away that is read as another version.
+
+R4 and R4B are one family here, R5 the other: within a family resources differ in nothing that a criterion reads in another way. All of it is
+derived from the models: an element that one version names otherwise (`Procedure.performed[x]`, `Procedure.occurrence[x]`), writes otherwise
+(`MedicationRequest.medicationCodeableConcept`, `MedicationRequest.medication`) or gives another shape (`Encounter.class`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from engine.artifacts.models import ElementDef, Model, load_model
+
+_FAMILY = {"r4": "R4", "r4b": "R4", "r5": "R5"}
+_OTHER = {"R4": ("r5",), "R5": ("r4", "r4b")}
+
+
+def family(version: str) -> str:
+    """`R4` for R4 and R4B, `R5` for R5. Raises ValueError for an unknown version."""
+    return _FAMILY[load_model(version).version]
+
+
+def same_family(one: str, other: str) -> bool:
+    """Whether resources of two versions are read alike."""
+    return family(one) == family(other)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How an element is written as JSON: repeating or not, a primitive or an object with some of `names`."""
+
+    many: bool
+    names: frozenset[str] | None
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value of JSON data may be of this shape."""
+        if (value.__class__ is list) is not self.many:
+            return False
+        for item in value if self.many else (value,):
+            if (item.__class__ is dict) is (self.names is None):
+                return False
+            if self.names is not None and not all(key.lstrip("_") in self.names for key in item):
+                return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """An element of a type that is written otherwise in the other family.
+
+    `owner` leads from the resource to the objects that hold it, `own` are its JSON names in the version that is read. Where `own_shape` is None, one of
+    `other` without one of `own` gives the other family away; else a value of the shape `other_shape` that has not `own_shape` does.
+    """
+
+    owner: tuple[str, ...]
+    own: frozenset[str]
+    other: frozenset[str] = frozenset()
+    own_shape: Shape | None = None
+    other_shape: Shape | None = None
+
+    def found(self, resource: dict[str, Any]) -> str | None:
+        """The JSON name of the element that gives the other family away, None where none does."""
+        for holder in _holders(resource, self.owner):
+            if self.own_shape is None:
+                if not self.other.isdisjoint(holder) and self.own.isdisjoint(holder):
+                    return ".".join((*self.owner, min(self.other & holder.keys())))
+                continue
+            assert self.other_shape is not None
+            for name in self.own:
+                value = holder.get(name)
+                if value is not None and not self.own_shape.fits(value) and self.other_shape.fits(value):
+                    return ".".join((*self.owner, name))
+        return None
+
+
+def differences(model: Model, resource_type: str, paths: Iterable[str]) -> tuple[Difference, ...]:
+    """What the other family writes otherwise of the elements at some paths of a type, as `DataRequirement.paths` names them (`series.modality`)."""
+    found: dict[Difference, None] = {}
+    for path in paths:
+        names = [part for part in path.split(".") if part and not part.startswith("ofType(")]
+        for difference in _along(model.version, resource_type, tuple(names)):
+            found[difference] = None
+    return tuple(found)
+
+
+def written_as(resource: dict[str, Any], version: str) -> str | None:
+    """The element (or `resourceType`) that only the family of a version has, or writes so; None where the resource has none."""
+    kind = str(resource.get("resourceType"))
+    other = load_model(_OTHER[_FAMILY[load_model(version).version]][0])
+    if load_model(version).has_type(kind) and not other.has_type(kind):
+        return "resourceType"
+    for check in differences(other, kind, _paths(other.version, kind)):
+        found = check.found(resource)
+        if found is not None:
+            return found
+    return None
+
+
+@lru_cache(maxsize=256)
+def _paths(version: str, resource_type: str) -> tuple[str, ...]:
+    """The elements of a resource type, and those of its backbones."""
+    model = load_model(version)
+    found = []
+    for name, element in model.elements(resource_type).items():
+        inner = _type_of(model, resource_type, element) if element.types and not element.choice else ""
+        found.append(name)
+        if "." in inner:
+            found.extend(f"{name}.{one}" for one in model.elements(inner))
+    return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _along(version: str, resource_type: str, names: tuple[str, ...]) -> tuple[Difference, ...]:
+    own = load_model(version)
+    found: list[Difference] = []
+    for other in map(load_model, _OTHER[_FAMILY[version]]):
+        kind = resource_type
+        owner: tuple[str, ...] = ()
+        for name in names:
+            element = own.element(kind, name)
+            if element is None or not other.has_type(kind):
+                break
+            found.extend(_differing(own, other, kind, owner, element))
+            if element.choice or len(element.types) != 1:
+                break
+            kind, owner = _type_of(own, kind, element), (*owner, name)
+    return tuple(found)
+
+
+def _differing(
+    own: Model, other: Model, kind: str, owner: tuple[str, ...], element: ElementDef
+) -> Iterator[Difference]:
+    own_names = frozenset(name for name, _ in element.json_names)
+    counterpart = other.element(kind, element.name)
+    if counterpart is None:
+        renamed = _only_other(own.version, kind)
+        if renamed:
+            yield Difference(owner, own_names, renamed)
+        return
+    theirs = dict(counterpart.json_names)
+    if own_names.isdisjoint(theirs):  # a choice that has further types only is written alike
+        yield Difference(owner, own_names, frozenset(theirs) - _json_names(own, kind))
+    for name, type_name in element.json_names:
+        if name not in theirs:
+            continue
+        mine = _shape(own, kind, element, type_name)
+        other_shape = _shape(other, kind, counterpart, theirs[name])
+        if (
+            mine.many != other_shape.many
+            or (mine.names is None) != (other_shape.names is None)
+            or type_name != theirs[name]
+        ):
+            yield Difference(owner, frozenset((name,)), own_shape=mine, other_shape=other_shape)
+
+
+def _shape(model: Model, owner: str, element: ElementDef, type_name: str) -> Shape:
+    kind = _type_of(model, owner, element) if not element.choice else type_name
+    if not model.has_type(kind) or model.kind(kind) == "primitive":
+        return Shape(element.many, None)
+    return Shape(element.many, _json_names(model, kind) | {"id", "extension", "modifierExtension"})
+
+
+def _type_of(model: Model, owner: str, element: ElementDef) -> str:
+    backbone = f"{owner}.{element.name}"
+    return backbone if model.has_type(backbone) else element.types[0]
+
+
+def _json_names(model: Model, kind: str) -> frozenset[str]:
+    return frozenset(name for element in model.elements(kind).values() for name, _ in element.json_names)
+
+
+@lru_cache(maxsize=1024)
+def _only_other(version: str, kind: str) -> frozenset[str]:
+    own = load_model(version)
+    names: set[str] = set()
+    for other in map(load_model, _OTHER[_FAMILY[version]]):
+        if own.has_type(kind) and other.has_type(kind):
+            names |= _json_names(other, kind)
+    return frozenset(names) - _json_names(own, kind)
+
+
+def _holders(value: Any, path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    if value.__class__ is list:
+        for item in value:
+            yield from _holders(item, path)
+    elif value.__class__ is dict:
+        if not path:
+            yield value
+        elif path[0] in value:
+            yield from _holders(value[path[0]], path[1:])
