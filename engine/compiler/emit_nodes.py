@@ -437,7 +437,8 @@ def _sort(e: E, node: Node) -> str:
 def _aggregate(e: E, node: Node) -> str:
     source, inner, start = node.operands
     scope = node.attrs["scope"]
-    e.emit(f"{local('s', scope)} = {e.value(start)}")
+    whole = e.listing if node.many else e.value
+    e.emit(f"{local('s', scope)} = {whole(start)}")
     counted = e.uses(inner, "Iteration", scope)
     if counted:
         e.emit(f"{local('i', scope)} = -1")
@@ -446,7 +447,7 @@ def _aggregate(e: E, node: Node) -> str:
         e.emit(f"{local('x', scope)} = {item}")
         if counted:
             e.emit(f"{local('i', scope)} += 1")
-        e.emit(f"{local('s', scope)} = {e.value(inner)}")
+        e.emit(f"{local('s', scope)} = {whole(inner)}")
 
     e.each(source, of)
     return local("s", scope)

@@ -11,15 +11,10 @@ from typing import Any
 
 from engine.compiler.elm import Node
 from engine.compiler.module_text import ModuleText, filled
+from engine.compiler.node_kinds import Missing, known
 
 Body = Callable[[str], None]
 SERIES = "FHIR.ImagingStudy.series"
-
-# Nodes whose value is never missing.
-_NEVER_NULL = frozenset(
-    "Exists All AllBoolean SubsetOf Count IsDistinct In EquivalentList Clock Current Iteration Converts HasValue Join "
-    "Box NewObject".split()
-)
 
 
 class Emitter(ModuleText):
@@ -40,21 +35,13 @@ class Emitter(ModuleText):
 
     def nullable(self, node: Node) -> bool:
         """Whether the value of a single node can be missing."""
-        kind = node.kind
-        if kind in ("Literal", "Parameter") or kind in _NEVER_NULL:
-            return kind == "Parameter" or (kind == "Box" and self.nullable(node.operands[0]))
-        if kind == "Null":
-            return True
-        if kind == "Context":
-            return self.traced
-        if kind in ("And", "Or", "Xor", "Implies", "Not", "IsStatic", "Is", "Present", "Condition"):
-            return any(self.nullable(operand) for operand in node.operands)
         overload = node.attrs.get("_overload")
         if overload is not None:
-            return bool(overload.nullable) or (
-                overload.nulls == "propagate" and any(self.nullable(operand) for operand in node.operands)
-            )
-        return True
+            return bool(overload.nullable) or (overload.nulls == "propagate" and any(map(self.nullable, node.operands)))
+        missing = known(node.kind).missing
+        if missing is Missing.AS_FIRST:
+            return self.nullable(node.operands[0])
+        return missing is Missing.MAYBE or (missing is Missing.AS_ANY and any(map(self.nullable, node.operands)))
 
     def value(self, node: Node) -> str:
         """A Python expression for the value of a node: a list where it is a collection, else a value or None."""
@@ -127,8 +114,8 @@ class Emitter(ModuleText):
             return below + own
         if node.kind == "ForEach":
             return self.loops(node.operands[0]) + self.loops(node.operands[1])
-        if node.kind in ("Combine", "Let", "Bind", "If", "Coalesce"):
-            return 99
+        if node.kind in EACH or node.kind in ("Let", "Bind", "If", "Coalesce"):
+            return 99  # as many loops as `each` of that kind makes of it, which is not told here
         return 1 if node.many else 0
 
     def leave_at_first(self, node: Node, start: str, found: Callable[[str], str]) -> str:

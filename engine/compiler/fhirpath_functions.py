@@ -75,12 +75,12 @@ class FhirPathTranslator(Translator):
             takes = str(low) if low == high else f"{low} to {high}" if high < 255 else f"at least {low}"
             raise self.fail("arguments", f"{tree.name}() takes {takes} arguments, not {count}", tree.span)
 
-    def scope(self, source: Node, env: Env, *, total: tuple[str, ...] | None = None) -> tuple[int, Env]:
-        """Names inside the argument of an iterating function: `$this` is one item of the source."""
+    def scope(self, source: Node, env: Env, *, total: bool | None = None) -> tuple[int, Env]:
+        """Names inside the argument of an iterating function: `$this` is one item of the source, `$total` (of aggregate) a collection or not."""
         number = self.new_id()
         this = Node("Current", attrs={"scope": number}, types=source.types)
         index = Node("Iteration", attrs={"scope": number}, types=INTEGER)
-        sum_node = Node("Total", attrs={"scope": number}, types=total, many=False) if total is not None else env.total
+        sum_node = env.total if total is None else Node("Total", attrs={"scope": number}, types=(ANY,), many=total)
         return number, replace(env, this=this, index=index, total=sum_node)
 
     def collection_scope(self, source: Node, env: Env) -> tuple[int, Env]:
@@ -469,9 +469,15 @@ def _define(t: T, tree: s.Call, source: Node, env: Env) -> tuple[Node, Env]:
 @function("aggregate", 1, 2)
 def _aggregate(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     start = t.expression(tree.arguments[1], env) if len(tree.arguments) > 1 else Node("Null", span=tree.span)
-    number, inner = t.scope(source, env, total=(ANY,))
+    many, before = start.many, len(t.diagnostics)
+    number, inner = t.scope(source, env, total=many)
     body = t.expression(tree.arguments[0], inner)
-    return Node("Aggregate", (t.box(source), t.box(body), t.box(start)), {"scope": number}, (ANY,), body.many)
+    if body.many and not many:  # what it makes of one item is what it starts from with the next
+        many = True
+        del t.diagnostics[before:]
+        number, inner = t.scope(source, env, total=many)
+        body = t.expression(tree.arguments[0], inner)
+    return Node("Aggregate", (source, t.box(body), t.box(start)), {"scope": number}, (ANY,), many)
 
 
 @function("not")

@@ -20,8 +20,6 @@ from engine.compiler.membership import NO_CODES, Codes, Membership
 from engine.compiler.other_version import checks_of
 from engine.compiler.rules import Code, RuleSet, cql_codes
 
-# Nodes that look at a value as a whole: resources of all types are read, whole.
-_WHOLE = frozenset("Children Descendants Repeat ConformsTo HtmlChecks Trace TypeInfo NewObject".split())
 # Elements that say who and whether a record is about (engine.data), and those that a verdict shows as evidence (engine.evaluation.evidence).
 _IDENTITY = frozenset("id meta status verificationStatus".split())
 _SHOWN = frozenset(
@@ -177,8 +175,6 @@ def _names(model: Model, resource_type: str, read: set[str]) -> Iterator[str]:
 def _fhirpath(code: Code, types: dict[str, _Type], model: Model) -> None:
     certified = _certified(code.node)
     for node in code.node.walk():
-        if node.kind in _WHOLE:
-            raise _NeedsWhole
         if node.kind == "Retrieve":
             name = node.attrs["dataType"]
             found = types.setdefault(name, _Type())
@@ -193,6 +189,8 @@ def _fhirpath(code: Code, types: dict[str, _Type], model: Model) -> None:
     for name, requirement in code.reads().items():
         found = types.setdefault(name, _Type(selective=False))
         found.elements.update(path.partition(".")[0] for path in requirement.paths)
+        found.whole = found.whole or requirement.whole
+        found.instances = found.instances or any(path.startswith("series") for path in requirement.looked_at)
 
 
 def _instances(path: str, types: dict[str, _Type]) -> None:
@@ -225,11 +223,10 @@ def _needed_element(node: Node, scope: int) -> str | None:
     while below.kind in ("Filter", "OfType", "ForEach", "Property", "Box"):
         inner = below.operands[0]
         if below.kind == "Property" and inner.kind == "Current" and inner.attrs["scope"] == scope:
-            return (
-                below.attrs["path"]
-                if "names" not in below.attrs and below.attrs.get("json") == below.attrs["path"]
-                else None
-            )
+            # a primitive may be there by its sibling, `_name`, alone
+            primitive = below.attrs.get("element_type", "")[:1].islower()
+            plain = "names" not in below.attrs and below.attrs.get("json") == below.attrs["path"] and not primitive
+            return str(below.attrs["path"]) if plain else None
         below = inner
     return None
 

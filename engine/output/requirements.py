@@ -40,7 +40,7 @@ def data_requirements(found: DataRequirement) -> list[Json]:
     """
     head: Json = {"type": found.type}
     paths = sorted(path for path in found.paths if "(" not in path)
-    if paths:
+    if paths and not found.whole:
         head["mustSupport"] = paths
     if found.unfiltered or not (found.codes or found.value_sets):
         return [_dated(head, found.dates_of_all)]

@@ -92,7 +92,9 @@ def _threshold(threshold: int | None) -> str:
 def reads(found: DataRequirement) -> str:
     """One data requirement in words: type, paths, codes."""
     text = found.type
-    if found.paths:
+    if found.whole:
+        text += ", whole"
+    elif found.paths:
         text += ": " + ", ".join(sorted(found.paths))
     if found.codes:
         text += " with " + ", ".join(f"{path} {system}|{code}" for path, system, code in sorted(found.codes))

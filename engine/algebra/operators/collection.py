@@ -35,7 +35,9 @@ def singleton(values: list[Any]) -> Any:
 
 
 def as_boolean(value: Any) -> bool | None:
-    """A single value used as a condition."""
+    """A single value used as a condition: true where there is one that is no Boolean, if only one with extensions alone."""
+    if value.__class__ is Element and value.value is None and value.type != "boolean":
+        return True
     value = to_system(value)
     if value is None or value is True or value is False:
         return value

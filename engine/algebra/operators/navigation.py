@@ -56,7 +56,7 @@ def choice(owner: dict[str, Any], names: dict[str, str]) -> Element | None:
         if type_name is not None and value is not None:
             return Element(value, type_name, owner.get("_" + key))
     for key, value in owner.items():
-        if key.startswith("_"):
+        if key.startswith("_") and value is not None:
             type_name = names.get(key[1:])
             if type_name is not None:
                 return Element(None, type_name, value)

@@ -169,6 +169,8 @@ def data_requirements(
             entry.add(asked)
         for resource_type, path in uses.elements:
             found.setdefault(resource_type, DataRequirement(resource_type)).paths.add(path)
+        for resource_type in uses.whole - {"*"}:
+            found.setdefault(resource_type, DataRequirement(resource_type)).looked_at.add("")
     return found
 
 

@@ -64,12 +64,13 @@ class GrowthFinder:
         if len(parts) != 2:
             return MIXED
         left, right = parts
-        if kind in ("Greater", "GreaterOrEqual", "Except", "Contains"):
+        if kind in ("Greater", "GreaterOrEqual", "Except"):
             return together((left, _OPPOSITE[right]))
         if kind in ("Less", "LessOrEqual", "Implies"):
             return together((_OPPOSITE[left], right))
-        if kind == "In":
-            return right if left == CONSTANT else MIXED
+        if kind in ("In", "Contains"):
+            item, items = parts if kind == "In" else (right, left)
+            return items if item == CONSTANT else MIXED
         return MIXED
 
     def choice(self, node: Node) -> str:

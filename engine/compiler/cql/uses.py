@@ -12,9 +12,20 @@ from typing import Any
 from engine.algebra.clinical import Code, Concept, ValueSet, codes_of
 from engine.algebra.diagnostic import Span
 from engine.compiler.cql.retrieving import RetrieveSpec, codes_and_context
-from engine.compiler.cql.types import ChoiceType, ListType, Named, Type, TypeSystem
+from engine.compiler.cql.types import ANY, ChoiceType, ListType, Named, TupleType, Type, TypeSystem
 from engine.compiler.dates import Restriction, restricted_retrieves
 from engine.compiler.elm import Node
+
+# Kinds that only hand on what their operands are.
+HAND_ON = frozenset(
+    "AliasRef As Box Case Coalesce ExpressionRef FunctionRef If Is List Members ModelProperty Query QueryLetRef Retrieve ToList Tuple Unbox".split()
+)
+# Operators that take some items of lists, or ask whether and how many there are.
+COUNT = frozenset("Count Exists First Flatten Indexer IsNull Last Length SingletonFrom Skip Slice Tail Take".split())
+# Operators that tell items apart by equality. Two resources are never equal unless type and id are, which are always read.
+COMPARE = frozenset(
+    "Contains Distinct Equal Except In Includes IncludedIn IndexOf Intersect NotEqual ProperContains ProperIn ProperIncludes ProperIncludedIn Union".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,9 @@ class Retrieval:
 
 @dataclass(slots=True)
 class Uses:
-    """What one definition uses itself. `calls` are definitions as (library key, Python name)."""
+    """What one definition uses itself. `calls` are definitions as (library key, Python name), `whole` resource types that are looked at as a whole, `*`
+    for all.
+    """
 
     name: str
     retrievals: list[Retrieval] = field(default_factory=list)
@@ -61,8 +74,7 @@ def uses_of(name: str, node: Node | None, types: TypeSystem) -> Uses:
             exported = below.attrs["exported"]
             if exported.python:
                 found.calls.add((exported.owner, exported.python))
-        elif kind == "Descendents" or (kind == "Property" and below.attrs.get("dynamic")):
-            found.whole.update(_resource_types(below.operands[0].result, types) or ("*",))
+        found.whole.update(_looked_at(below, types))
     return found
 
 
@@ -89,15 +101,61 @@ def _values(node: Node) -> Iterable[Any]:
             yield from _values(operand)
 
 
-def _resource_types(kind: Type, types: TypeSystem) -> set[str]:
+def _looked_at(node: Node, types: TypeSystem) -> set[str]:
+    """The resource types of operands that a node may look at as a whole: all, of a kind that is not known to do less.
+
+    The instances of imaging studies are read only for those that look at them, so a series that is compared counts as a look at the study.
+    """
+    kind, attrs = node.kind, node.attrs
+    operator = "_overload" in attrs
+    if kind == "Query":
+        returned = attrs["ret"].result if attrs["ret"] is not None else node.result
+        return {"ImagingStudy"} if attrs["distinct"] and _in_study(returned) else set()
+    if kind in HAND_ON or (operator and kind in COUNT) or (kind == "Property" and not attrs.get("dynamic")):
+        return set()
+    found: set[str] = set()
+    for operand in node.children:
+        if operand.kind in ("Null", "Literal"):
+            continue
+        if _in_study(operand.result):
+            found.add("ImagingStudy")
+        if not (operator and kind in COMPARE):
+            found |= {"*"} if _holds_any(operand.result) else _resource_types(operand.result, types)
+    return found
+
+
+def _in_study(kind: Type) -> bool:
+    """Whether values of a type may be, or hold, parts of imaging studies."""
+    return any(isinstance(x, Named) and ".ImagingStudy." in x.name for x in _within(kind))
+
+
+def _within(kind: Type) -> Iterable[Type]:
+    """A type and all that it is made of, but for intervals, which hold points alone."""
+    yield kind
+    parts: Iterable[Type] = ()
     if isinstance(kind, ChoiceType):
-        return {name for option in kind.options for name in _resource_types(option, types)}
-    if isinstance(kind, ListType):
-        return _resource_types(kind.element, types)
-    if isinstance(kind, Named):
-        namespace, _, short = kind.name.partition(".")
-        model = types.models.get(namespace)
-        if model is not None and not model.is_raw(short):
-            found = model.fhir_type(short)
-            return {found} if found else set()
-    return set()
+        parts = kind.options
+    elif isinstance(kind, ListType):
+        parts = (kind.element,)
+    elif isinstance(kind, TupleType):
+        parts = (element for _, element in kind.elements)
+    for part in parts:
+        yield from _within(part)
+
+
+def _holds_any(kind: Type) -> bool:
+    """Whether values of a type may be, or hold, values of any type."""
+    return ANY in _within(kind)
+
+
+def _resource_types(kind: Type, types: TypeSystem) -> set[str]:
+    """The types of the resources that values of a type may be, or hold."""
+    found: set[str] = set()
+    for part in _within(kind):
+        if isinstance(part, Named):
+            namespace, _, short = part.name.partition(".")
+            model = types.models.get(namespace)
+            if model is not None and not model.is_raw(short):
+                name = model.fhir_type(short)
+                found |= {name} if name else set()
+    return found

@@ -1,6 +1,7 @@
 """Decoders that read no more of a resource than a plan asks for; the result is plain dictionaries, numbers as Decimal.
 
-A resource that does not have the shape expected is decoded whole, so that what is wrong with it shows where it matters and nowhere else.
+A resource that does not have the shape expected is decoded whole, so that what is wrong with it shows where it matters and nowhere else; so is one
+without an id, which all of its elements may be needed to tell from another.
 """
 
 from __future__ import annotations
@@ -92,6 +93,8 @@ class FactDecoder:
             found = self._decode(raw)
         except msgspec.ValidationError:
             return _WHOLE.decode(raw)  # type: ignore[no-any-return]
+        if found.get("id") is None:
+            return _WHOLE.decode(raw)  # type: ignore[no-any-return]
         if self.lazy:
             gather(found)
         return found
@@ -103,6 +106,8 @@ class FactDecoder:
         try:
             found = self._decode(raw)
         except msgspec.ValidationError:
+            return _WHOLE.decode(raw), False
+        if found.get("id") is None:
             return _WHOLE.decode(raw), False
         gather(found)
         return found, True

@@ -1,0 +1,113 @@
+"""Criteria over patients with holes whose verdicts once differed by the way that they went: each stands for a family that the generator covers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.data.reader import compartments_of
+from engine.runners.criteria import load_criteria
+from engine.runners.screening import screen
+
+PATIENT: dict[str, Any] = {"resourceType": "Patient", "id": "p"}
+CONTACT = {**PATIENT, "contact": [{"name": {"family": "Weiss", "given": ["Ada"]}}]}
+WITH_EXTENSION = {**PATIENT, "extension": [{"url": "http://x", "valueBoolean": True}]}
+OLD = {**PATIENT, "_birthDate": {"extension": [{"url": "http://x", "valueCode": "unknown"}]}}
+OBSERVATION = {
+    "resourceType": "Observation",
+    "id": "o",
+    "subject": {"reference": "Patient/p"},
+    "code": {"coding": [{"system": "http://loinc.org", "code": "2857-1"}]},
+    "valueQuantity": {"value": 5, "code": "ng/mL", "system": "http://unitsofmeasure.org"},
+}
+
+
+def criteria(folder: Path, expression: str) -> Any:
+    path = folder / "criteria.json"
+    characteristic = [{"definitionExpression": {"language": "text/fhirpath", "expression": expression}}]
+    path.write_text(
+        json.dumps(
+            {"resourceType": "EvidenceVariable", "id": "e", "status": "active", "characteristic": characteristic}
+        )
+    )
+    return load_criteria(path)
+
+
+def outcomes(folder: Path, expression: str, *resources: dict[str, Any]) -> set[str]:
+    """The outcomes from memory, from a bundle and from NDJSON by plan."""
+    found = criteria(folder, expression)
+    entries = [{"resource": resource} for resource in resources]
+    bundle = folder / "bundle.json"
+    bundle.write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries}))
+    lines = folder / "lines"
+    lines.mkdir(exist_ok=True)
+    for kind in {resource["resourceType"] for resource in resources}:
+        texts = [
+            json.dumps(resource, separators=(",", ":")) for resource in resources if resource["resourceType"] == kind
+        ]
+        (lines / f"{kind}.ndjson").write_text("\n".join(texts) + "\n")
+    out = set()
+    for data in (list(compartments_of(resources)), bundle, lines):
+        (verdict,) = screen(found, data)
+        out.add(verdict.criteria[0].outcome)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("Patient.gender in ('male' | 'female')", "unknown"),
+        ("(Patient.gender in ('male' | 'female')).not()", "unknown"),
+        ("('male' | 'female') contains Patient.gender", "unknown"),
+        ("Patient.gender.exists() and Patient.gender in ('male' | 'female')", "not met"),
+        ("Observation.exists(status in ('final' | 'amended'))", "unknown"),
+        ("Observation.where(status in ('final' | 'amended')).exists().not()", "unknown"),
+        ("Patient.birthDate.convertsToString()", "unknown"),
+        ("Patient.name.family.first().convertsToInteger().not()", "unknown"),
+    ],
+)
+def test_membership_of_what_is_missing_is_unknown(tmp_path: Path, expression: str, expected: str) -> None:
+    assert outcomes(tmp_path, expression, PATIENT, OBSERVATION) == {expected}
+
+
+@pytest.mark.parametrize(
+    ("expression", "patient"),
+    [
+        ("(Patient.name | Patient.contact.name).family = 'Weiss'", CONTACT),
+        ("Patient.name.combine(Patient.contact.name).given.exists()", CONTACT),
+        ("Patient.contact.name.intersect(Patient.contact.name).family.exists()", CONTACT),
+        ("Patient.contact.name.exclude(Patient.name).family.exists()", CONTACT),
+        ("iif(Patient.active.exists(), Patient.name, Patient.contact.name).family.exists()", CONTACT),
+        ("coalesce(Patient.name, Patient.contact.name).family.exists()", CONTACT),
+        ("Patient.contact.aggregate($total | $this.name, {}).family.exists()", CONTACT),
+        ("Patient.extension('http://x').exists()", WITH_EXTENSION),
+        ("Patient.birthDate.extension('http://x').value = 'unknown'", OLD),
+        ("Patient.descendants().where($this = 'Weiss').exists()", CONTACT),
+        ("Patient.defineVariable('c', contact).select(%c).name.family.exists()", CONTACT),
+    ],
+)
+def test_no_element_is_lost_from_files(tmp_path: Path, expression: str, patient: dict[str, Any]) -> None:
+    assert outcomes(tmp_path, expression, patient) == {"met"}
+
+
+def test_resources_without_an_id_are_told_apart_by_all_of_their_elements(tmp_path: Path) -> None:
+    rows = [{**{k: v for k, v in OBSERVATION.items() if k != "id"}, "bodySite": {"text": text}} for text in ("a", "b")]
+    assert outcomes(tmp_path, "Observation.distinct().count() = 2", PATIENT, *rows) == {"met"}
+
+
+@pytest.mark.parametrize("first", [{"id": "a"}, None])
+def test_the_first_of_nested_repeats_is_the_first(tmp_path: Path, first: dict[str, Any] | None) -> None:
+    names = [{"given": ["A"], "_given": [first]}, {"given": ["B"], "_given": [{"id": "b"}]}]
+    expected = "a" if first else "b"
+    assert outcomes(tmp_path, f"Patient.name.given.id.first() = '{expected}'", {**PATIENT, "name": names}) == {"met"}
+
+
+def test_an_element_with_extensions_alone_is_an_item_as_any_other(tmp_path: Path) -> None:
+    holed = {**PATIENT, "_deceasedDateTime": {"extension": [{"url": "http://x", "valueCode": "masked"}]}}
+    assert outcomes(tmp_path, "Patient.deceased.exists()", holed) == {"met"}
+    assert outcomes(tmp_path, "Patient.deceased.where($this).exists()", holed) == {"met"}
+    boolean = {**PATIENT, "_deceasedBoolean": {"extension": [{"url": "http://x", "valueCode": "masked"}]}}
+    assert outcomes(tmp_path, "Patient.deceased.where($this).exists()", boolean) == {"unknown"}

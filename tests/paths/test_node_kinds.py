@@ -1,0 +1,140 @@
+"""What the analyses hold of kinds of nodes: every kind is listed or gets the cautious answer, and what is listed as harmless is."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import pytest
+
+from engine.algebra.operators.table import OPERATORS
+from engine.artifacts.models import load_model
+from engine.compiler import node_kinds
+from engine.compiler.cql import compiled, uses
+from engine.compiler.cql import emitter as cql_emitter
+from engine.compiler.elm import ANY, Node
+from engine.compiler.emitter import EACH, VALUES, Emitter
+from engine.compiler.fhirpath import translate_fhirpath
+from engine.compiler.node_kinds import KINDS, Missing
+from engine.compiler.requirements import requirements
+from engine.compiler.rules import compile_code
+from engine.compiler.simplify import monotone
+
+assert translate_fhirpath and compiled  # both load all handlers
+# Kinds that are always a registered operator on single values: what is known of them stands with their overloads.
+OPERATORS_ONLY = {"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"}
+# Kinds of CQL that may look at their operands as a whole, and that no analysis knows to do less.
+CAUTIOUS = set(
+    "And CanConvert CodeRef CodeSystemRef ConceptRef ConvertInterval Current Date DateTime DateTimeComponentFrom Descendents Equivalent FhirInstance "
+    "Implies Instance Interval Literal MaxValue Message MinValue Not Now Null OperandRef Or ParameterRef Property Time TimeOfDay ToSystem Today ValueSetRef Xor".split()
+)
+
+
+def test_every_kind_of_fhirpath_is_listed() -> None:
+    assert set(VALUES) | set(EACH) == set(KINDS) | OPERATORS_ONLY
+
+
+def test_every_kind_of_cql_is_listed() -> None:
+    emitted = set(cql_emitter.VALUES) | set(cql_emitter.EACH)
+    operators = {name for name, operator in OPERATORS.items() if operator.of("cql")}
+    assert emitted - operators == (uses.HAND_ON | CAUTIOUS) - operators
+    assert operators >= uses.COUNT | uses.COMPARE
+    assert not uses.HAND_ON & (uses.COUNT | uses.COMPARE | CAUTIOUS) and not uses.COUNT & uses.COMPARE
+
+
+def test_an_unknown_kind_gets_the_cautious_answer() -> None:
+    rows = Node("Retrieve", attrs={"dataType": "Observation"}, types=("FHIR.Observation",), many=True)
+    odd = Node("SomethingNew", (rows,), types=("FHIR.Observation",), many=True)
+    status = Node("DynamicProperty", (odd,), {"path": "status"}, (ANY,), True)
+    found = requirements(status, "Patient")["Observation"]
+    assert found.whole and found.paths == {"status"}
+    assert Emitter().nullable(odd) and Emitter().nullable(Node("SomethingNew"))
+    doubtful = Node("Filter", (rows, Node("Null")), {"scope": 1}, rows.types, True)
+    assert monotone(Node("Exists", (doubtful,))) and not monotone(
+        Node("Exists", (Node("SomethingNew", (doubtful,), many=True),))
+    )
+
+
+class Sealed:
+    """A value that nobody may look into."""
+
+    def _no(self, *_: Any) -> NoReturn:
+        raise AssertionError("looked into")
+
+    __eq__ = __lt__ = __getitem__ = __iter__ = __len__ = __bool__ = __str__ = __repr__ = __hash__ = get = items = _no
+
+
+@pytest.mark.parametrize("name", sorted(uses.COUNT))
+def test_operators_that_only_count_look_into_nothing(name: str) -> None:
+    for overload in OPERATORS[name].of("cql"):
+        if not any("T" in parameter for parameter in overload.parameters):
+            continue
+        for count in (0, 1, 2):
+            values: list[Any] = [Sealed() for _ in range(count)]
+            if name == "Flatten":
+                values = [values]
+            arguments = [
+                values if parameter.startswith("List") else 1 if parameter == "Integer" else Sealed()
+                for parameter in overload.parameters
+            ]
+            if name == "SingletonFrom" and count > 1:
+                continue
+            overload.function(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "paths"),
+    [
+        ("(Patient.name | Patient.contact.name).family.exists()", "Patient", {"name.family", "contact.name.family"}),
+        ("Patient.name.union(Patient.contact.name).family.exists()", "Patient", {"name.family", "contact.name.family"}),
+        ("Patient.name.combine(Patient.contact.name).given.exists()", "Patient", {"name.given", "contact.name.given"}),
+        ("Patient.name.intersect(Patient.contact.name).family.exists()", "Patient", {"name.family", "contact.name.family"}),
+        ("Patient.name.exclude(Patient.contact.name).family.exists()", "Patient", {"name.family", "contact.name"}),
+        ("iif(Patient.active, Patient.name, Patient.contact.name).family.exists()", "Patient", {"active", "name.family", "contact.name.family"}),
+        ("coalesce(Patient.name, Patient.contact.name).family.exists()", "Patient", {"name.family", "contact.name.family"}),
+        ("Patient.name.aggregate($total | $this.given, {}).exists()", "Patient", {"name.given"}),
+        ("Patient.contact.name.aggregate($total | $this, {}).family.exists()", "Patient", {"contact.name.family"}),
+        ("Patient.extension('http://x').value.exists()", "Patient", {"extension.value"}),
+        ("Patient.birthDate.extension('http://x').exists()", "Patient", {"birthDate.extension"}),
+        ("Patient.defineVariable('n', name).contact.name.union(%n).family.exists()", "Patient", {"name.family", "contact.name.family"}),
+        ("(Observation | Condition).code.coding.code.first() = 'x'", "Condition", {"code.coding.code"}),
+        ("Observation.combine(Condition).subject.exists()", "Observation", {"subject"}),
+        ("Observation.sort(effective).first().value.exists()", "Observation", {"effective", "value"}),
+        ("QuestionnaireResponse.repeat(item).answer.value.exists()", "QuestionnaireResponse", {"item.answer.value", "item.item.answer.value"}),
+        ("Observation.select(component | component).code.exists()", "Observation", {"component.code"}),
+        ("Observation.trace('x').status.exists()", "Observation", {"status"}),
+        ("Observation.subject.resolve().ofType(Group).name.exists()", "Group", {"name"}),
+    ],
+)  # fmt: skip
+def test_what_fhirpath_reads(text: str, kind: str, paths: set[str]) -> None:
+    code, _ = compile_code(text, load_model("r4"), name="x")
+    found = code.reads()[kind]
+    assert found.paths >= paths
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("Observation.descendants().exists()", True),
+        ("Observation.children().exists()", True),
+        ("Observation.exists($this ~ %context)", True),
+        ("Observation.conformsTo('http://hl7.org/fhir/StructureDefinition/Observation')", True),
+        ("Observation.distinct().count() > 1", False),
+        ("(Observation | Observation).exists()", False),
+        ("Observation.first() in Observation", False),
+        ("Observation.component.descendants().exists()", False),
+        ("Observation.subject.resolve().exists()", False),
+        ("Observation.basedOn.resolve().exists() and Observation.status.exists()", False),
+        ("Provenance.target.resolve().exists() and Observation.status.exists()", True),
+    ],
+)
+def test_what_is_looked_at_as_a_whole(text: str, whole: bool) -> None:
+    code, _ = compile_code(text, load_model("r4"), name="x")
+    assert code.reads()["Observation"].whole is whole
+
+
+def test_no_kind_is_said_to_have_a_value_that_its_function_may_not_give() -> None:
+    never = {kind for kind, about in KINDS.items() if about.missing is Missing.NEVER}
+    assert never == set(
+        "Literal Clock Current Iteration Count Join Exists All AllBoolean SubsetOf IsDistinct EquivalentList HasValue NewObject".split()
+    )
+    assert node_kinds.known("In").missing is Missing.AS_FIRST
