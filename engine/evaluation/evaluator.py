@@ -26,6 +26,7 @@ from engine.evaluation.imaging import identifiers_of, imaging_link, merge_links
 from engine.evaluation.other_version import other_version
 from engine.evaluation.records import CriterionResult, Evaluated, Evidence, ImagingLink, Verdict, changed
 from engine.evaluation.tracing import CODE_SITE, Doubt, DoubtKey, PatientEnvironment, Trace, reason_of
+from engine.evaluation.verdict import Role
 from engine.version import __version__
 
 Absent = Literal["default", "unknown", "not-met"]
@@ -69,6 +70,19 @@ class Outcome:
         self.members: list[tuple[Rule, Outcome]] = []
         self.plain: bool | None = None
 
+    def conclude(self, images: list[ImagingLink]) -> None:
+        """Say of the evidence what it is now that the truth of the rule is known, and add all links to images, those of members too.
+
+        A record that passed the conditions of a criterion which is not met did not meet it: it was found where none may be, or with too
+        few or too many others.
+        """
+        if self.value is not True:
+            self.evidence = [changed(one, role="found") if one.role == "met" else one for one in self.evidence]
+            self.images = [changed(one, role="found") if one.role == "met" else one for one in self.images]
+        images.extend(self.images)
+        for _, member in self.members:
+            member.conclude(images)
+
 
 class Evaluator:
     """Evaluates one rule set; make one and call it for every patient."""
@@ -97,7 +111,9 @@ class Evaluator:
         satisfied = _satisfied(results)
         value = combine(self.rules.combination, self.rules.threshold, satisfied)
         verdict = "included" if value is True else "excluded" if value is False else "undetermined"
-        images = [link for _, outcome in results if outcome.images for link in outcome.images]
+        images: list[ImagingLink] = []
+        for _, outcome in results:
+            outcome.conclude(images)
         environment.release()
         return Verdict(
             patient=compartment.reference,
@@ -124,7 +140,6 @@ class Evaluator:
                 first = next((o for m, o in members if o.value is None), None)
                 if first is not None:
                     outcome.reason, outcome.detail = first.reason, first.detail
-            outcome.images = [link for _, member in members for link in member.images]
             return outcome
         assert rule.code is not None
         try:
@@ -311,10 +326,10 @@ class Evaluator:
             evidence.append(seen)
             if row.get("resourceType") == "ImagingStudy":
                 kept = _matching_series(row, trace) if failed is None and trace.series else None
-                role: Literal["met", "examined"] = "met" if failed is None else "examined"
+                role: Role = "met" if failed is None else "examined"
                 outcome.images.append(self.images(row, rule.id, role, failed, kept, environment))
         if not rows and compartment.patient is not None:
-            found = patient_evidence(code.reads(), compartment.patient)
+            found = patient_evidence(code.reads(), compartment.patient, "met" if outcome.value is True else "examined")
             if found is not None:
                 outcome.evidence.append(found)
 
@@ -322,7 +337,7 @@ class Evaluator:
         self,
         study: dict[str, Any],
         criterion: str,
-        role: Literal["met", "examined"],
+        role: Role,
         failed: str | None,
         kept: set[int] | None,
         environment: PatientEnvironment,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from engine.algebra.element import unit_of
 from engine.compiler.requirements import DataRequirement
 from engine.evaluation.records import Evidence
+from engine.evaluation.verdict import Role
 
 _DATES = (
     "effectiveDateTime",
@@ -114,9 +115,7 @@ def reference_to(resource: dict[str, Any]) -> str:
     return f"{resource.get('resourceType')}/{resource.get('id', '')}".rstrip("/")
 
 
-def evidence_of(
-    resource: dict[str, Any], role: Literal["met", "examined"], failed: str | None, file: str | None
-) -> Evidence:
+def evidence_of(resource: dict[str, Any], role: Role, failed: str | None, file: str | None) -> Evidence:
     """One resource of a patient as evidence of a criterion."""
     shown = _shown(tuple(resource))
     code, display = coding_of(resource[shown.code]) if shown.code is not None else (None, None)
@@ -142,7 +141,7 @@ def evidence_of(
     )
 
 
-def patient_evidence(reads: dict[str, DataRequirement], patient: dict[str, Any]) -> Evidence | None:
+def patient_evidence(reads: dict[str, DataRequirement], patient: dict[str, Any], role: Role) -> Evidence | None:
     """The properties of the Patient that an expression reads, as evidence."""
     found = reads.get("Patient")
     if found is None:
@@ -154,4 +153,4 @@ def patient_evidence(reads: dict[str, DataRequirement], patient: dict[str, Any])
             parts.append(f"{path} {text_of(value)}")
     if not parts:
         return None
-    return Evidence(resource=reference_to(patient), role="met", value=", ".join(parts))
+    return Evidence(resource=reference_to(patient), role=role, value=", ".join(parts))

@@ -16,7 +16,7 @@ import msgspec
 from engine.data.bulk.instances import UIDS
 from engine.data.dicomweb.uids import all_plain, valid_uid
 from engine.evaluation.records import ImagingLink, PatientIdentifier, Series, changed
-from engine.evaluation.verdict import Role
+from engine.evaluation.verdict import ROLES, Role
 
 Resource = dict[str, Any]
 Resolve = Callable[[str], "Resource | None"]
@@ -357,7 +357,7 @@ def merge_links(links: list[ImagingLink]) -> list[ImagingLink]:
         if known is None:
             out[key] = link
             continue
-        first, second = (link, known) if link.role == "met" and known.role == "examined" else (known, link)
+        first, second = (link, known) if ROLES.index(link.role) < ROLES.index(known.role) else (known, link)
         urls = list(dict.fromkeys([*first.urls, *second.urls]))
         out[key] = changed(
             first,

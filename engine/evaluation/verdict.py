@@ -6,7 +6,7 @@ The JSON Schema of these records is published by `eligibility schema`.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +14,12 @@ from engine.algebra.reasons import Reason
 from engine.data.dicomweb.failure import Cause
 
 Outcome = Literal["met", "not met", "unknown"]
-Role = Literal["met", "examined"]
+Role = Literal["met", "found", "examined"]
+ROLES: tuple[Role, ...] = get_args(Role)
+ROLE_MEANING = (
+    "met: it satisfied the criterion; found: it is what the criterion looks for, but the criterion as a whole is not met or unknown (one that "
+    "must not be there, too few, too many); examined: it was looked at and is not what the criterion looks for, or cannot be decided"
+)
 
 
 class Record(BaseModel):
@@ -27,7 +32,7 @@ class Evidence(Record):
     """One resource behind a criterion."""
 
     resource: str = Field(description="Type/id")
-    role: Role = Field(description="met: it satisfied the criterion; examined: it was looked at and did not")
+    role: Role = Field(description=ROLE_MEANING)
     value: str | None = Field(None, description="value as written")
     unit: str | None = Field(None, description="unit as written, the UCUM code where there is one")
     date: str | None = Field(None, description="date as written; a period as start/end")
