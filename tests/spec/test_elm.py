@@ -61,7 +61,7 @@ def test_a_malformed_node_is_named_with_its_definition_and_place() -> None:
                         "context": "Patient",
                         "expression": {"type": "Frobnicate", "localId": "7", "locator": "3:1-3:9"},
                     },
-                    {"name": "B", "expression": {"type": "Add", "operand": [text("x"), number(1)]}},
+                    {"name": "B", "expression": {"type": "Add", "operand": [boolean("true"), number(1)]}},
                     {"name": "C", "expression": {"type": "ExpressionRef", "name": "Nothing", "localId": "12"}},
                 ]
             },
@@ -79,7 +79,7 @@ def test_a_malformed_node_is_named_with_its_definition_and_place() -> None:
     assert "C: ExpressionRef  (local id 12)" in caught.value.diagnostics[1].render()
 
 
-def text(value: str) -> dict[str, Any]:
+def boolean(value: str) -> dict[str, Any]:
     return {"type": "Literal", "valueType": "{urn:hl7-org:elm-types:r1}Boolean", "value": value}
 
 

@@ -7,15 +7,22 @@ names the node. Conversions that a translator has put in are read as what they a
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source, Span
 from engine.compiler.cql import syntax as c
-from engine.compiler.cql.elm_expressions import ElmExpressions, Json, Malformed
+from engine.compiler.cql.elm_expressions import ElmExpressions
+from engine.compiler.cql.elm_fields import Json, Malformed
 
 __all__ = ["is_elm", "read_elm"]
 _FHIR = "http://hl7.org/fhir"
+_JSON_DEPTH = 4000
+_ACCESS = {"Public": "public", "Private": "private"}
 
 
 def is_elm(text: str) -> bool:
@@ -27,9 +34,12 @@ def is_elm(text: str) -> bool:
 def read_elm(source: Source) -> tuple[Source, c.Library]:
     """The listing of an ELM library, and its syntax tree. Raises DiagnosticError for what is no ELM."""
     try:
-        data = json.loads(source.text, parse_float=Decimal)
+        with limited_recursion():
+            data = json.loads(source.text, parse_float=Decimal, parse_constant=_no_number)
     except ValueError as error:
         raise DiagnosticError([Diagnostic("invalid-json", f"not valid JSON: {error}", location=source.name)]) from None
+    except RecursionError:
+        raise DiagnosticError([Diagnostic("syntax-depth", "this is nested too deeply", location=source.name)]) from None
     library = data.get("library") if isinstance(data, dict) else None
     if not isinstance(library, dict):
         message = "ELM has the library under the key 'library', and this has none"
@@ -44,6 +54,21 @@ def read_elm(source: Source) -> tuple[Source, c.Library]:
     return listing, tree
 
 
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is not a number of JSON")
+
+
+@contextmanager
+def limited_recursion() -> Iterator[None]:
+    """What the reader of JSON, which is no Python, may nest: less than a compiler is given room for."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(min(limit, _JSON_DEPTH))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 class _Reader(ElmExpressions):
     """Definitions; expressions are read by `ElmExpressions`."""
 
@@ -53,125 +78,129 @@ class _Reader(ElmExpressions):
 
     def defs(self, name: str) -> list[Json]:
         """The definitions of one kind; a malformed group is a problem."""
-        group = self.data.get(name) or {}
-        found = group.get("def") if isinstance(group, dict) else None
-        if found is None:
-            return []
-        items = [x for x in found if isinstance(x, dict)] if isinstance(found, list) else []
-        if not isinstance(found, list) or len(items) != len(found):
-            self.problem("elm", f"{name}.def has to be a list of objects", self.line(name, {}))
-        return items
+        span = Span(0, len(self.lines[0]))
+        found: list[Json] = []
+        try:
+            found = self.objects(self.some_object(self.data, name, span) or {}, "def", span)
+        except Malformed:
+            code, message, _ = self.problems.pop()
+            self.problem(code, f"{name}: {message}", span)
+        return found
+
+    def group(self, name: str, read: Callable[[Json], Any]) -> tuple[Any, ...]:
+        """The definitions of one kind, read one by one: those that are malformed are left out, each with its problem."""
+        found = [self.attempt(partial(read, item)) for item in self.defs(name)]
+        return tuple(item for item in found if item is not None)
 
     def library(self) -> c.Library:
-        identifier = self.data.get("identifier") or {}
-        head = self.line("library", identifier)
+        head = self.line("library", {})
+        identifier = self.attempt(lambda: self.some_object(self.data, "identifier", head)) or {}
         usings = self.usings()
-        includes = tuple(
-            c.Include(self.line("include", x), str(x.get("path")), x.get("version"), str(x.get("localIdentifier")))
-            for x in self.defs("includes")
-        )
         return c.Library(
-            identifier.get("id"),
-            identifier.get("version"),
+            self.attempt(lambda: self.some_text(identifier, "id", head)),
+            self.attempt(lambda: self.some_text(identifier, "version", head)),
             head,
             usings,
-            includes,
-            tuple(self.code_system(x) for x in self.defs("codeSystems")),
-            tuple(self.value_set(x) for x in self.defs("valueSets")),
-            tuple(self.code_definition(x) for x in self.defs("codes")),
-            tuple(self.concept_definition(x) for x in self.defs("concepts")),
-            tuple(self.parameter(x) for x in self.defs("parameters")),
-            self.statements(),
+            self.group("includes", self.include),
+            self.group("codeSystems", self.code_system),
+            self.group("valueSets", self.value_set),
+            self.group("codes", self.code_definition),
+            self.group("concepts", self.concept_definition),
+            self.group("parameters", self.parameter),
+            self.group("statements", self.statement),
         )
+
+    def include(self, item: Json) -> c.Include:
+        span = self.line("include", item)
+        version = self.some_text(item, "version", span)
+        return c.Include(span, self.text(item, "path", span), version, self.text(item, "localIdentifier", span))
 
     def usings(self) -> tuple[c.Using, ...]:
         """The models. Profiles such as those of QICore are gone from ELM: its types are those of FHIR, read with its own conversions."""
         found: dict[str, c.Using] = {}
-        for item in self.defs("usings"):
-            name = str(item.get("localIdentifier"))
-            if name == "System":
-                continue
-            uri, version = str(item.get("uri")), item.get("version")
-            if name != "FHIR":
-                self.namespaces[_FHIR] = "FHIR"
-                name, version = "FHIR", "4.0.1"
-            self.namespaces[uri] = name
-            found.setdefault(name, c.Using(self.line("using", item), name, version, None))
+        for using in self.group("usings", self.using):
+            if using is not None:
+                found.setdefault(using.name, using)
         return tuple(found.values())
+
+    def using(self, item: Json) -> c.Using | None:
+        span = self.line("using", item)
+        name = self.text(item, "localIdentifier", span)
+        if name == "System":
+            return None
+        uri, version = self.text(item, "uri", span), self.some_text(item, "version", span)
+        if name != "FHIR":
+            self.namespaces[_FHIR] = "FHIR"
+            name, version = "FHIR", "4.0.1"
+        self.namespaces[uri] = name
+        return c.Using(span, name, version, None)
 
     def head(self, kind: str, item: Json) -> tuple[Span, str, Span, bool]:
         """What every definition begins with."""
-        span = self.line(f"{kind} {item.get('name')!r}", item)
-        if not isinstance(item.get("name"), str):
-            self.problem("elm", f"a {kind} has no name", span)
-        return span, str(item.get("name")), span, item.get("accessLevel") == "Private"
+        span = self.line(f"{kind} {item.get('name')!r}"[:200], item)
+        access = self.word(item, "accessLevel", _ACCESS, span)
+        return span, self.text(item, "name", span), span, access == "private"
 
     def code_system(self, item: Json) -> c.CodeSystemDefinition:
-        return c.CodeSystemDefinition(*self.head("codesystem", item), str(item.get("id")), item.get("version"))
+        head = self.head("codesystem", item)
+        return c.CodeSystemDefinition(*head, self.text(item, "id", head[0]), self.some_text(item, "version", head[0]))
 
     def value_set(self, item: Json) -> c.ValueSetDefinition:
         head = self.head("valueset", item)
-        systems = tuple((self.names(x), head[0]) for x in item.get("codeSystem") or ())
-        return c.ValueSetDefinition(*head, str(item.get("id")), item.get("version"), systems)
+        span = head[0]
+        systems = tuple((self.names(x, span), span) for x in self.objects(item, "codeSystem", span))
+        return c.ValueSetDefinition(*head, self.text(item, "id", span), self.some_text(item, "version", span), systems)
 
     def code_definition(self, item: Json) -> c.CodeDefinition:
         head = self.head("code", item)
-        system = self.names(item.get("codeSystem") or {})
-        return c.CodeDefinition(*head, str(item.get("id")), system, head[0], item.get("display"))
+        span = head[0]
+        system = self.names(self.object(item, "codeSystem", span), span)
+        return c.CodeDefinition(*head, self.text(item, "id", span), system, span, self.some_text(item, "display", span))
 
     def concept_definition(self, item: Json) -> c.ConceptDefinition:
         head = self.head("concept", item)
-        codes = tuple((self.names(x), head[0]) for x in item.get("code") or ())
-        return c.ConceptDefinition(*head, codes, item.get("display"))
+        span = head[0]
+        codes = tuple((self.names(x, span), span) for x in self.objects(item, "code", span))
+        return c.ConceptDefinition(*head, codes, self.some_text(item, "display", span))
+
+    def declared(self, item: Json, word: str, span: Span) -> Any:
+        """The type that a parameter or operand is declared with, None where it is not."""
+        if item.get(f"{word}TypeSpecifier") is None and item.get(f"{word}Type") is None:
+            return None
+        if item.get(f"{word}TypeSpecifier") is not None:
+            return self.type_of(self.object(item, f"{word}TypeSpecifier", span), span)
+        return self.named(item, f"{word}Type", span)
 
     def parameter(self, item: Json) -> c.Parameter:
         head = self.head("parameter", item)
         self.define = head[1]
-        specifier = item.get("parameterTypeSpecifier")
-        if specifier is None and item.get("parameterType"):
-            specifier = {"type": "NamedTypeSpecifier", "name": item["parameterType"]}
-        kind = self.attempt(lambda: self.type_of(specifier, head[0])) if specifier else None
-        default = self.attempt(lambda: self.read(item["default"])) if item.get("default") else None
-        return c.Parameter(*head, kind, default)
+        return c.Parameter(*head, self.declared(item, "parameter", head[0]), self.some(item, "default"))
 
-    def statements(self) -> tuple[c.Define | c.Function, ...]:
-        found: list[c.Define | c.Function] = []
-        for item in self.defs("statements"):
-            if item.get("type") == "FunctionDef":
-                function = self.function_definition(item)
-                if function is not None:
-                    found.append(function)
-                continue
-            context = item.get("context")
-            body = item.get("expression") or {}
-            if item.get("name") == context and body.get("type") == "SingletonFrom":
-                continue  # the patient of the context, which every library with that context has
-            head = self.head("define", item)
-            self.define = head[1]
-            expression = self.attempt(lambda body=body: self.read(body))
-            if expression is not None:
-                found.append(c.Define(*head, context, expression))
-        return tuple(found)
+    def statement(self, item: Json) -> c.Define | c.Function | None:
+        if item.get("type") == "FunctionDef":
+            return self.function_definition(item)
+        head = self.head("define", item)
+        context = self.some_name(item, "context", head[0])
+        body = self.object(item, "expression", head[0])
+        if head[1] == context and body.get("type") == "SingletonFrom":
+            return None  # the patient of the context, which every library with that context has
+        self.define = head[1]
+        return c.Define(*head, context, self.read(body))
 
-    def function_definition(self, item: Json) -> c.Function | None:
+    def function_definition(self, item: Json) -> c.Function:
         head = self.head("function", item)
         self.define = head[1]
-        operands = []
-        for operand in item.get("operand") or ():
-            specifier = operand.get("operandTypeSpecifier")
-            if specifier is None and operand.get("operandType"):
-                specifier = {"type": "NamedTypeSpecifier", "name": operand["operandType"]}
-            kind = self.attempt(lambda specifier=specifier: self.type_of(specifier, head[0]))
-            if kind is None:
-                return None
-            operands.append(c.Operand(str(operand.get("name")), kind, head[0]))
-        body = item.get("expression")
-        expression = self.attempt(lambda: self.read(body)) if body else None
-        if body and expression is None:
-            return None
-        return c.Function(*head, item.get("context"), bool(item.get("fluent")), tuple(operands), None, expression)
+        operands = tuple(self.operand(x, head[0]) for x in self.objects(item, "operand", head[0]))
+        context, fluent = self.some_name(item, "context", head[0]), self.flag(item, "fluent", False, head[0])
+        return c.Function(*head, context, fluent, operands, None, self.some(item, "expression"))
 
-    def attempt(self, read: Any) -> Any:
+    def operand(self, item: Json, span: Span) -> c.Operand:
+        kind = self.declared(item, "operand", span)
+        if kind is None:
+            raise self.fail("the type of an operand is missing", span)
+        return c.Operand(self.text(item, "name", span), kind, span)
+
+    def attempt(self, read: Callable[[], Any]) -> Any:
         """What `read` gives; where something in it is malformed that is noted, and the rest goes on."""
         try:
             return read()
