@@ -6,7 +6,7 @@ Both front ends, CQL text and ELM JSON, build their nodes with this, so that the
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -247,8 +247,18 @@ class Builder:
     # -- operators
 
     def op(self, name: str, operands: Sequence[Node], span: Span | None, **attrs: Any) -> Node:
-        """An operator on operands. Reports `no-overload` where it cannot take them."""
+        """An operator on operands. Reports `no-overload` where it cannot take them.
+
+        A choice whose alternatives are meant by different overloads is told apart when it is evaluated.
+        """
         operator = OPERATORS[name]
+        index = self.dividing_choice(operator, operands)
+        if index is not None:
+
+            def build(others: Sequence[Node]) -> Node:
+                return self.op(name, others, span, **attrs)
+
+            return self.by_alternative(operands, index, build, span)
         found = self.resolve(operator, operands)
         if found is None:
             raise self.no_overload(attrs.get("shown") or self.shown(operator), operator, operands, span)
@@ -264,6 +274,71 @@ class Builder:
         converted = tuple(self.convert(o, s) for o, s in zip(operands, steps, strict=True))
         result = t.substitute(t.signature_type(overload.result), bindings)
         return Node(name, converted, {"_overload": overload, **attrs}, span=span, result=result)
+
+    def dividing_choice(self, operator: Operator, operands: Sequence[Node]) -> int | None:
+        """The place of an operand that is a choice whose alternatives select different overloads, None where there is none."""
+        if operator.name in _STRUCTURAL:
+            return None
+        for index, operand in enumerate(operands):
+            if isinstance(operand.result, ChoiceType) and operand.kind != "Null":
+                selected: set[tuple[tuple[str, ...], tuple[tuple[str, Type], ...]]] = set()
+                for option in operand.result.options:
+                    trial = [*operands[:index], Node("Current", result=option), *operands[index + 1 :]]
+                    found = self.resolve(operator, trial)
+                    if found is not None:
+                        selected.add((found[0].parameters, tuple(sorted(found[1].items()))))
+                if len(selected) > 1:
+                    return index
+        return None
+
+    def by_alternative(
+        self, operands: Sequence[Node], index: int, build: Callable[[Sequence[Node]], Node], span: Span | None
+    ) -> Node:
+        """What `build` makes of operands of which one is a choice, for whichever of its types the value has.
+
+        Alternatives that cannot be built on are null. Reports what is wrong with the whole where none can.
+        """
+        choice = operands[index]
+        assert isinstance(choice.result, ChoiceType)
+        scope = self.new_id()
+        bound: list[tuple[int, Node]] = []
+        shared: list[Node] = []
+        for operand in operands:
+            if operand is choice or _is_small(operand):
+                shared.append(operand)
+                continue
+            number = self.new_id()
+            bound.append((number, operand))
+            shared.append(Node("Current", attrs={"scope": number}, span=operand.span, result=operand.result))
+        options: list[tuple[Type, Node]] = []
+        mark = len(self.diagnostics)
+        failed: tuple[list[Diagnostic], Abort] | None = None
+        for option in choice.result.options:
+            value = Node("Current", attrs={"scope": scope}, span=choice.span, result=option)
+            if isinstance(option, Named) and self.raw(option):
+                value = Node("Unbox", (value,), span=choice.span, result=option)
+            before = len(self.diagnostics)
+            try:
+                options.append((option, build([*shared[:index], value, *shared[index + 1 :]])))
+            except Abort as abort:
+                failed = self.diagnostics[before:], abort
+                del self.diagnostics[before:]
+        self.diagnostics[mark:] = dict.fromkeys(self.diagnostics[mark:])
+        if not options:
+            assert failed is not None
+            self.diagnostics.extend(failed[0])
+            raise failed[1]
+        missing = build([*shared[:index], self.null(choice.span, options[0][0]), *shared[index + 1 :]])
+        result = self.types.common([node.result for _, node in options])
+        options = [(option, self.to(node, result)) for option, node in options]
+        if any(o.kind == "Null" for o in missing.operands) and _propagates_null(missing):
+            missing = self.null(span, result)
+        attrs: dict[str, Any] = {"scope": scope, "options": options, "otherwise": self.to(missing, result)}
+        attrs["_children"] = (*(node for _, node in options), attrs["otherwise"])
+        attrs["bound"] = tuple(number for number, _ in bound)
+        if len(operands) == 2 and result == BOOLEAN:
+            attrs["compared"] = (index, shared[1 - index], tuple(operand.span for operand in operands))
+        return Node("Members", (choice, *(node for _, node in bound)), attrs, span=span, result=result)
 
     def check_units(self, operands: Sequence[Node], steps: Sequence[Conversion]) -> None:
         """Warn of a bare number that is added to a point in time."""
@@ -434,6 +509,16 @@ class Builder:
     def nearest(self, name: str, known: Iterable[str]) -> str | None:
         close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.7)
         return f"did you mean {' or '.join(repr(x) for x in close)}?" if close else None
+
+
+def _propagates_null(node: Node) -> bool:
+    overload = node.attrs.get("_overload")
+    return isinstance(overload, Overload) and overload.nulls == "propagate"
+
+
+def _is_small(node: Node) -> bool:
+    """Whether a node may stand in several places: a value at hand, or a constant."""
+    return sum(1 for _ in node.walk()) <= 3 and not any(below.kind in ("Query", "Retrieve") for below in node.walk())
 
 
 def _variables(kind: Type) -> bool:

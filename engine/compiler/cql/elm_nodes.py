@@ -324,7 +324,9 @@ class ElmNodes:
 
     def members(self, node: Node) -> Json:
         """A value of several types: the first type that it is of decides."""
-        (source,) = node.operands
+        source, *others = node.operands
+        for number, other in zip(node.attrs.get("bound", ()), others, strict=True):
+            self._current[number] = lambda other=other: self.write(other)  # type: ignore[misc]
         items = []
         for kind, value in node.attrs["options"]:
             test = self.plain("Is", operand=self.write(source), signature=[], **self.cast_type(kind, "is"))

@@ -268,13 +268,15 @@ def _members(e: E, node: Node) -> str:
     value = e.temp(e.value(node.operands[0]))
     scope = node.attrs["scope"]
     e.names[scope] = value
+    for number, operand in zip(node.attrs.get("bound", ()), node.operands[1:], strict=True):
+        e.names[number] = e.temp(e.value(operand))
     shapes = tuple((str(kind), shape(inner, lambda below: _named(e, below))) for kind, inner in node.attrs["options"])
     return e.again((value, shapes), lambda: _member(e, node, value))
 
 
 def _named(e: E, node: Node) -> str | None:
     """The name of what a node refers to."""
-    return e.preset.get(id(node)) or (e.names[node.attrs["scope"]] if node.kind in _LOCAL else None)
+    return e.preset.get(id(node)) or (e.names.get(node.attrs["scope"]) if node.kind in _LOCAL else None)
 
 
 def _member(e: E, node: Node, value: str) -> str:
@@ -285,6 +287,17 @@ def _member(e: E, node: Node, value: str) -> str:
         with e.block(f"{word} {is_of(e, value, kind)}:"):
             e.emit(f"{out} = {e.value(inner)}")
         word = "elif"
+    otherwise = node.attrs.get("otherwise")
+    compared = node.attrs.get("compared") if e.traced else None
+    if otherwise is not None and otherwise.kind != "Null":
+        with e.block("else:"):
+            e.emit(f"{out} = {e.value(otherwise)}")
+    elif compared is not None:
+        index, other, spans = compared
+        with e.block("else:"):
+            operands = [e.value(other)]
+            operands.insert(index, value)
+            e.emit(f"ev.unknown({e.site('comparison', node.span, spans)}, {', '.join(operands)})")
     return out
 
 

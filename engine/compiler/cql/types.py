@@ -377,7 +377,8 @@ class TypeSystem:
                 unwrapped = self.unwrapped(actual)
                 wanted.extend(t for t in (actual, unwrapped) if t is not None and t not in wanted)
                 if isinstance(actual, ChoiceType):
-                    wanted.extend(o for o in actual.options if o not in wanted)
+                    options = [x for o in actual.options for x in (o, self.unwrapped(o)) if x is not None]
+                    wanted.extend(o for o in dict.fromkeys(options) if o not in wanted)
             return
         if isinstance(actual, ChoiceType):
             for option in actual.options:
