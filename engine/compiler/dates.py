@@ -7,7 +7,7 @@ parameters, the clock with fixed offsets. What is not understood restricts nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.algebra.diagnostic import EvaluationError
@@ -135,6 +135,8 @@ def restrictions(conditions: Iterable[Node], scope: Any) -> tuple[Restriction, .
 
 
 def _restriction(node: Node, scope: Any) -> Restriction | None:
+    if node.kind == "Members" and "bound" in node.attrs:
+        return _common_restriction(node, scope)
     kind = node.attrs["operator"] if node.kind == "Dynamic" else node.kind
     if len(node.operands) != 2 or not (kind in _TURNED or kind in _WITHIN):
         return None
@@ -159,6 +161,22 @@ def _restriction(node: Node, scope: Any) -> Restriction | None:
     # An element that may be a moment has no start: what starts late enough lies as a whole late enough, but may end any time.
     low, high = (low, None) if row.part == "start" else (None, high)
     return Restriction(row.element, row.element, low, high) if low or high else None
+
+
+def _common_restriction(node: Node, scope: Any) -> Restriction | None:
+    """The restriction that a condition on a choice puts on the row, where it is the same whatever type the value has."""
+    places = dict(zip((node.attrs["scope"], *node.attrs["bound"]), node.operands, strict=True))
+    found = {_restriction(_placed(condition, places), scope) for _, condition in node.attrs["options"]}
+    return found.pop() if len(found) == 1 else None
+
+
+def _placed(node: Node, places: Mapping[Any, Node]) -> Node:
+    """A node with the operands of a choice in place of what stands for them."""
+    if node.kind == "Current" and node.attrs["scope"] in places:
+        return places[node.attrs["scope"]]
+    if node.kind == "Unbox":
+        return _placed(node.operands[0], places)
+    return replace(node, operands=tuple(_placed(operand, places) for operand in node.operands))
 
 
 def _row(node: Node, scope: Any) -> _Row | None:

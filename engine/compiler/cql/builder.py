@@ -258,7 +258,10 @@ class Builder:
             def build(others: Sequence[Node]) -> Node:
                 return self.op(name, others, span, **attrs)
 
-            return self.by_alternative(operands, index, build, span)
+            divided = self.by_alternative(operands, index, build, span)
+            if divided is not None:
+                # a value of a type that nothing on the other side can be is not equivalent
+                return self.op("IsTrue", [divided], span) if name == "Equivalent" else divided
         found = self.resolve(operator, operands)
         if found is None:
             raise self.no_overload(attrs.get("shown") or self.shown(operator), operator, operands, span)
@@ -293,10 +296,10 @@ class Builder:
 
     def by_alternative(
         self, operands: Sequence[Node], index: int, build: Callable[[Sequence[Node]], Node], span: Span | None
-    ) -> Node:
+    ) -> Node | None:
         """What `build` makes of operands of which one is a choice, for whichever of its types the value has.
 
-        Alternatives that cannot be built on are null. Reports what is wrong with the whole where none can.
+        A value of an alternative that cannot be built on gives what null gives; None where none can be built on.
         """
         choice = operands[index]
         assert isinstance(choice.result, ChoiceType)
@@ -312,7 +315,6 @@ class Builder:
             shared.append(Node("Current", attrs={"scope": number}, span=operand.span, result=operand.result))
         options: list[tuple[Type, Node]] = []
         mark = len(self.diagnostics)
-        failed: tuple[list[Diagnostic], Abort] | None = None
         for option in choice.result.options:
             value = Node("Current", attrs={"scope": scope}, span=choice.span, result=option)
             if isinstance(option, Named) and self.raw(option):
@@ -320,14 +322,11 @@ class Builder:
             before = len(self.diagnostics)
             try:
                 options.append((option, build([*shared[:index], value, *shared[index + 1 :]])))
-            except Abort as abort:
-                failed = self.diagnostics[before:], abort
+            except Abort:
                 del self.diagnostics[before:]
         self.diagnostics[mark:] = dict.fromkeys(self.diagnostics[mark:])
         if not options:
-            assert failed is not None
-            self.diagnostics.extend(failed[0])
-            raise failed[1]
+            return None
         missing = build([*shared[:index], self.null(choice.span, options[0][0]), *shared[index + 1 :]])
         result = self.types.common([node.result for _, node in options])
         options = [(option, self.to(node, result)) for option, node in options]
@@ -371,7 +370,7 @@ class Builder:
         self, operator: Operator, operands: Sequence[Node]
     ) -> tuple[Overload, dict[str, Type], list[Conversion]] | None:
         """The cheapest overload (CQL: "Conversion Precedence")."""
-        best: tuple[int, Overload, dict[str, Type], list[Conversion]] | None = None
+        best: tuple[tuple[int, int], Overload, dict[str, Type], list[Conversion]] | None = None
         kinds = [o.result for o in operands]
         for overload in operator.of("cql"):
             if len(overload.parameters) != len(kinds):
@@ -379,8 +378,11 @@ class Builder:
             formals = [t.signature_type(p) for p in overload.parameters]
             for bindings in self.bindings(operator.name, formals, kinds):
                 found = self.match(overload, formals, kinds, bindings)
-                if found is not None and (best is None or found[0] < best[0]):
-                    best = (found[0], overload, bindings, found[1])
+                if found is None:
+                    continue
+                cost = found[0], sum(t.precedence(t.substitute(formal, bindings)) for formal in formals)
+                if best is None or cost < best[0]:
+                    best = (cost, overload, bindings, found[1])
         return None if best is None else best[1:]
 
     def bindings(self, name: str, formals: list[Type], kinds: list[Type]) -> Iterable[dict[str, Type]]:
@@ -395,13 +397,18 @@ class Builder:
             return ({"T": ANY},)
         options = [o for o in options if o != ANY]
         if name not in _STRUCTURAL:
-            options = [o for o in options if self.types.unwrapped(o) is None or o == self.types.unwrapped(o)]
+            options = [o for o in options if not self.stands_for_another(o)]
         if not options:
             return ({},)
         common = self.types.common(options)
         if common not in options and (name in ("Union", "Intersect", "Except") or not isinstance(common, ChoiceType)):
             options = [*options, common]
         return tuple({"T": option} for option in options)
+
+    def stands_for_another(self, kind: Type) -> bool:
+        """Whether values of a type, or of one of a choice, are compared as what they convert to, such as a FHIR.dateTime as a DateTime."""
+        options = kind.options if isinstance(kind, ChoiceType) else (kind,)
+        return any(self.types.unwrapped(option) not in (None, option) for option in options)
 
     def match(
         self, overload: Overload, formals: list[Type], kinds: list[Type], bindings: dict[str, Type]

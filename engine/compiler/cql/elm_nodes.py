@@ -336,6 +336,10 @@ class ElmNodes:
 
             self._current[node.attrs["scope"]] = seen
             items.append({"when": test, "then": self.write(value)})
+        otherwise = node.attrs.get("otherwise")
+        if otherwise is not None and otherwise.kind != "Null":
+            missing = self.plain("IsNull", operand=self.write(source), signature=[])
+            items.append({"when": missing, "then": self.write(otherwise)})
         return {
             "type": "Case",
             "caseItem": items,

@@ -290,9 +290,9 @@ def _member(e: E, node: Node, value: str) -> str:
     otherwise = node.attrs.get("otherwise")
     compared = node.attrs.get("compared") if e.traced else None
     if otherwise is not None and otherwise.kind != "Null":
-        with e.block("else:"):
+        with e.block(f"elif {value} is None:"):
             e.emit(f"{out} = {e.value(otherwise)}")
-    elif compared is not None:
+    if compared is not None:
         index, other, spans = compared
         with e.block("else:"):
             operands = [e.value(other)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.algebra.diagnostic import Span
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.query_translation import QueryTranslator
 from engine.compiler.cql.scope import Scope
-from engine.compiler.cql.types import ANY, BOOLEAN, IntervalType, ListType, Type
+from engine.compiler.cql.types import ANY, BOOLEAN, ChoiceType, IntervalType, ListType, Type
 from engine.compiler.elm import Node
 
 
@@ -24,7 +24,23 @@ class TimingTranslator(QueryTranslator):
         phrase = tree.phrase
         left = self.side(left, phrase.left, tree.left.span)
         right = self.side(right, phrase.right, tree.right.span)
-        return _RELATIONS[phrase.relation](self, phrase, left, right, tree.span)
+        return self.related(phrase, (left, right), tree.span)
+
+    def related(self, phrase: c.Phrase, operands: Sequence[Node], span: Span) -> Node:
+        """A phrase between two operands; one that may be a moment or a period is told apart when it is evaluated."""
+        for index, operand in enumerate(operands):
+            if self.differs_in_shape(operand):
+                divided = self.by_alternative(operands, index, lambda x: self.related(phrase, x, span), span)
+                if divided is not None:
+                    return divided
+        return _RELATIONS[phrase.relation](self, phrase, *operands, span)
+
+    def differs_in_shape(self, node: Node) -> bool:
+        """Whether a node is a choice of points and intervals, or of either and lists."""
+        if not isinstance(node.result, ChoiceType) or node.kind == "Null":
+            return False
+        shapes = [self.types.unwrapped(option) or option for option in node.result.options]
+        return len({x.__class__ if isinstance(x, (IntervalType, ListType)) else Type for x in shapes}) > 1
 
     def side(self, node: Node, which: str | None, span: Span) -> Node:
         """The start or end of an operand, where the phrase says so."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -239,13 +239,21 @@ class Translator(CallTranslator):
 
     def between(self, tree: c.Between, scope: Scope) -> Node:
         operand, low, high = self.expressions((tree.operand, tree.low, tree.high), scope)
-        if isinstance(operand.result, IntervalType):
-            interval = self.interval_of(low, high, True, True, tree.span)
-            return self.op("ProperIncludedIn" if tree.proper else "IncludedIn", [operand, interval], tree.span)
-        names = ("Greater", "Less") if tree.proper else ("GreaterOrEqual", "LessOrEqual")
-        first = self.op(names[0], [operand, low], tree.span, shown="between")
-        second = self.op(names[1], [operand, high], tree.span, shown="between")
-        return Node("And", (first, second), span=tree.span, result=BOOLEAN)
+        return self.lies_between((operand, low, high), tree.proper, tree.span)
+
+    def lies_between(self, operands: Sequence[Node], proper: bool, span: Span) -> Node:
+        operand, low, high = operands
+        if self.differs_in_shape(operand):
+            divided = self.by_alternative(operands, 0, lambda x: self.lies_between(x, proper, span), span)
+            if divided is not None:
+                return divided
+        if self.is_interval(operand):
+            interval = self.interval_of(low, high, True, True, span)
+            return self.op("ProperIncludedIn" if proper else "IncludedIn", [operand, interval], span)
+        names = ("Greater", "Less") if proper else ("GreaterOrEqual", "LessOrEqual")
+        first = self.op(names[0], [operand, low], span, shown="between")
+        second = self.op(names[1], [operand, high], span, shown="between")
+        return Node("And", (first, second), span=span, result=BOOLEAN)
 
     def elapsed(self, tree: c.Elapsed, scope: Scope) -> Node:
         low = self.expression(tree.low, scope)
@@ -337,12 +345,18 @@ class Translator(CallTranslator):
         return self.interval_of(low, high, tree.low_closed, tree.high_closed, tree.span)
 
     def interval_of(self, low: Node, high: Node, low_closed: bool, high_closed: bool, span: Span) -> Node:
+        for index, node in enumerate((low, high)):
+            if isinstance(node.result, t.ChoiceType) and node.kind != "Null":
+
+                def build(bounds: Sequence[Node]) -> Node:
+                    return self.interval_of(bounds[0], bounds[1], low_closed, high_closed, span)
+
+                divided = self.by_alternative((low, high), index, build, span)
+                if divided is not None:
+                    return divided
         low, high = (self.to(x, self.types.unwrapped(x.result) or x.result) for x in (low, high))
         point = self.types.common([low.result, high.result])
-        options = point.options if isinstance(point, t.ChoiceType) else (point,)
-        if len(options) > 1 and not any(isinstance(x.result, t.ChoiceType) for x in (low, high)):
-            raise self.fail("type", f"an interval cannot run from {low.result} to {high.result}", span)
-        if all(isinstance(o, (ListType, IntervalType, TupleType)) or o in _UNORDERED for o in options):
+        if isinstance(point, (ListType, IntervalType, TupleType, t.ChoiceType)) or point in _UNORDERED:
             raise self.fail("type", f"an interval cannot run from {low.result} to {high.result}", span)
         attrs = {"low_closed": low_closed, "high_closed": high_closed}
         return Node(

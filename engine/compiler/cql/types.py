@@ -146,6 +146,16 @@ def choice(*options: Type) -> Type:
     return next(iter(found)) if len(found) == 1 else ChoiceType(tuple(found))
 
 
+_CLASS_TYPES = (QUANTITY, RATIO, CODE, CONCEPT, VALUESET, CODESYSTEM, VOCABULARY)
+
+
+def precedence(kind: Type) -> int:
+    """The rank of a type where several fit equally well, the lowest first (CQL: "Conversion Precedence")."""
+    if isinstance(kind, Named):
+        return 2 if kind in _CLASS_TYPES or not kind.name.startswith("System.") else 0
+    return {TupleType: 1, IntervalType: 3, ListType: 4, ChoiceType: 5}.get(kind.__class__, 0)
+
+
 def has_any(kind: Type) -> bool:
     """Whether a type holds Any somewhere: the type of a null, or of an empty list."""
     if isinstance(kind, ListType):
