@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.algebra.clinical import ValueSet
-from engine.algebra.element import Element, to_decimal, to_system, unit_of
+from engine.algebra.element import SYSTEM_TYPE, Element, to_decimal, to_system, unit_of
 from engine.algebra.interval import Interval
 from engine.algebra.quantity import Quantity
 from engine.algebra.reasons import Reason
@@ -334,6 +334,10 @@ def reason_of(unknown: Unknown) -> tuple[Reason, str]:
         return right.reason, right.sentence
     if left is None or right is None:
         return Reason.MISSING_VALUE, "a value that is compared is not recorded"
+    for value, other in ((left, right), (right, left)):
+        if value.__class__ is Element and value.value.__class__ is dict and SYSTEM_TYPE.get(value.type) != "Quantity":
+            kind = other.type if other.__class__ is Element and other.value.__class__ is dict else _shown(_bare(other))
+            return Reason.NOT_COMPUTABLE, f"a {value.type} cannot be compared with {kind}"
     left, right = _bare(left), _bare(right)
     for value in (left, right):
         if value.__class__ is dict:

@@ -69,6 +69,8 @@ def filters(folder: Path, defines: str, capsys: pytest.CaptureFixture[str], *opt
             "[Encounter] E where E.period after Interval[@2024-01-01T, @2024-06-30T]",
             ("period", {"start": "2024-06-30"}),
         ),
+        ('[Observation] O where O.effective during "Measurement Period"', ("effective", YEAR)),
+        ("[Observation] O where O.effective before @2025-01-01", ("effective", {"end": "2025-01-01"})),
         (
             "[Observation] O where (O.effective as dateTime) >= Today() - 2 years",
             ("effective", {"start": "2024-05-20"}),

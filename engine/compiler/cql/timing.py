@@ -33,7 +33,7 @@ class TimingTranslator(QueryTranslator):
                 divided = self.by_alternative(operands, index, lambda x: self.related(phrase, x, span), span)
                 if divided is not None:
                     return divided
-        return _RELATIONS[phrase.relation](self, phrase, *operands, span)
+        return _RELATIONS[phrase.relation](self, phrase, operands[0], operands[1], span)
 
     def differs_in_shape(self, node: Node) -> bool:
         """Whether a node is a choice of points and intervals, or of either and lists."""
