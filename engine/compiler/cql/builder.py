@@ -14,6 +14,7 @@ from engine.algebra.diagnostic import Diagnostic, Source, Span
 from engine.algebra.operators.registry import Operator, Overload
 from engine.algebra.operators.table import OPERATORS
 from engine.compiler.cql import types as t
+from engine.compiler.cql.overloads import dividing_choice, resolve
 from engine.compiler.cql.types import (
     ANY,
     BOOLEAN,
@@ -30,10 +31,6 @@ from engine.compiler.cql.types import (
 from engine.compiler.elm import Node
 
 _TEMPORAL_NAMES = {"Date", "DateTime", "Time"}
-# Operators whose results keep the elements as they are; all others see System values in place of FHIR primitives.
-_STRUCTURAL = frozenset(
-    "First Last Distinct Union Intersect Except Flatten Exists Count SingletonFrom Indexer Skip Take Tail Slice IsNull".split()
-)
 NOWHERE = Span(0, 0)
 
 
@@ -252,7 +249,7 @@ class Builder:
         A choice whose alternatives are meant by different overloads is told apart when it is evaluated.
         """
         operator = OPERATORS[name]
-        index = self.dividing_choice(operator, operands)
+        index = dividing_choice(self.types, operator, operands)
         if index is not None:
 
             def build(others: Sequence[Node]) -> Node:
@@ -277,22 +274,6 @@ class Builder:
         converted = tuple(self.convert(o, s) for o, s in zip(operands, steps, strict=True))
         result = t.substitute(t.signature_type(overload.result), bindings)
         return Node(name, converted, {"_overload": overload, **attrs}, span=span, result=result)
-
-    def dividing_choice(self, operator: Operator, operands: Sequence[Node]) -> int | None:
-        """The place of an operand that is a choice whose alternatives select different overloads, None where there is none."""
-        if operator.name in _STRUCTURAL:
-            return None
-        for index, operand in enumerate(operands):
-            if isinstance(operand.result, ChoiceType) and operand.kind != "Null":
-                selected: set[tuple[tuple[str, ...], tuple[tuple[str, Type], ...]]] = set()
-                for option in operand.result.options:
-                    trial = [*operands[:index], Node("Current", result=option), *operands[index + 1 :]]
-                    found = self.resolve(operator, trial)
-                    if found is not None:
-                        selected.add((found[0].parameters, tuple(sorted(found[1].items()))))
-                if len(selected) > 1:
-                    return index
-        return None
 
     def by_alternative(
         self, operands: Sequence[Node], index: int, build: Callable[[Sequence[Node]], Node], span: Span | None
@@ -369,60 +350,8 @@ class Builder:
     def resolve(
         self, operator: Operator, operands: Sequence[Node]
     ) -> tuple[Overload, dict[str, Type], list[Conversion]] | None:
-        """The cheapest overload (CQL: "Conversion Precedence")."""
-        best: tuple[tuple[int, int], Overload, dict[str, Type], list[Conversion]] | None = None
-        kinds = [o.result for o in operands]
-        for overload in operator.of("cql"):
-            if len(overload.parameters) != len(kinds):
-                continue
-            formals = [t.signature_type(p) for p in overload.parameters]
-            for bindings in self.bindings(operator.name, formals, kinds):
-                found = self.match(overload, formals, kinds, bindings)
-                if found is None:
-                    continue
-                cost = found[0], sum(t.precedence(t.substitute(formal, bindings)) for formal in formals)
-                if best is None or cost < best[0]:
-                    best = (cost, overload, bindings, found[1])
-        return None if best is None else best[1:]
-
-    def bindings(self, name: str, formals: list[Type], kinds: list[Type]) -> Iterable[dict[str, Type]]:
-        """What the type variable of a signature may stand for."""
-        if not any(_variables(formal) for formal in formals):
-            return ({},)
-        found: dict[str, list[Type]] = {}
-        for formal, kind in zip(formals, kinds, strict=True):
-            self.types.candidates(formal, kind, found)
-        options = found.get("T", [])
-        if options and options[0] == ANY:
-            return ({"T": ANY},)
-        options = [o for o in options if o != ANY]
-        if name not in _STRUCTURAL:
-            options = [o for o in options if not self.stands_for_another(o)]
-        if not options:
-            return ({},)
-        common = self.types.common(options)
-        if common not in options and (name in ("Union", "Intersect", "Except") or not isinstance(common, ChoiceType)):
-            options = [*options, common]
-        return tuple({"T": option} for option in options)
-
-    def stands_for_another(self, kind: Type) -> bool:
-        """Whether values of a type, or of one of a choice, are compared as what they convert to, such as a FHIR.dateTime as a DateTime."""
-        options = kind.options if isinstance(kind, ChoiceType) else (kind,)
-        return any(self.types.unwrapped(option) not in (None, option) for option in options)
-
-    def match(
-        self, overload: Overload, formals: list[Type], kinds: list[Type], bindings: dict[str, Type]
-    ) -> tuple[int, list[Conversion]] | None:
-        cost = 0
-        steps = []
-        for formal, kind in zip(formals, kinds, strict=True):
-            target = t.substitute(formal, bindings)
-            step = self.types.conversion(kind, target)
-            if step is None:
-                return None
-            cost += step.cost
-            steps.append(step)
-        return cost, steps
+        """The overload that takes some operands at the least cost, None where none does."""
+        return resolve(self.types, operator, [operand.result for operand in operands])
 
     def no_overload(self, shown: str, operator: Operator, operands: Sequence[Node], span: Span | None) -> Abort:
         given = ", ".join(str(o.result) for o in operands)
@@ -526,14 +455,6 @@ def _propagates_null(node: Node) -> bool:
 def _is_small(node: Node) -> bool:
     """Whether a node may stand in several places: a value at hand, or a constant."""
     return sum(1 for _ in node.walk()) <= 3 and not any(below.kind in ("Query", "Retrieve") for below in node.walk())
-
-
-def _variables(kind: Type) -> bool:
-    if isinstance(kind, t.Var):
-        return True
-    if isinstance(kind, ListType):
-        return _variables(kind.element)
-    return isinstance(kind, IntervalType) and _variables(kind.point)
 
 
 __all__ = ["Abort", "Builder", "Named", "TupleType"]
