@@ -11,6 +11,7 @@ from engine.artifacts.records import (
     ArtifactDefinition,
     CodeableConceptDefinition,
     CombinationDefinition,
+    Concept,
     Criterion,
     Definition,
     ExpressionDefinition,
@@ -63,6 +64,7 @@ class CharacteristicReader:
             instances=_amount(item, "instances"),
             duration=_amount(item, "duration"),
             timing=_timing(item),
+            review=_restrictions(item),
             location=self.locate(path),
         )
 
@@ -138,6 +140,7 @@ class CharacteristicReader:
             instances=_amount(item, "instances"),
             duration=_amount(item, "duration"),
             timing=_timing(item),
+            review=_determined_by(item),
             location=self.locate(path),
         )
 
@@ -168,11 +171,10 @@ def _group_definition(item: Json, around: v.Surroundings) -> Definition:
     if value is not None and value.kind == "uri":
         detail = f"the value is the address {value.uri}, which a person has to read"
         return NotComputableDefinition(reason=Reason.NOT_COMPUTABLE, detail=detail)
-    methods = item.get("method") or ()
     return TypeAndValueDefinition(
         type=v.concept(item.get("code")),
         value=value,
-        methods=tuple(v.concept(m) for m in (methods if isinstance(methods, list) else [methods])),
+        methods=_concepts(item.get("method")),
         offset=v.concept(item["offset"]) if "offset" in item else None,
     )
 
@@ -187,10 +189,48 @@ def _type_and_value(data: Json, around: v.Surroundings) -> Definition:
     return TypeAndValueDefinition(
         type=kind,
         value=value,
-        methods=tuple(v.concept(m) for m in data.get("method") or ()),
+        methods=_concepts(data.get("method")),
         device=v.reference(data["device"]) if "device" in data else None,
         offset=v.concept(data["offset"]) if "offset" in data else None,
     )
+
+
+def _concepts(data: Any) -> tuple[Concept, ...]:
+    """CodeableConcepts of an element that repeats in some versions and not in others."""
+    if data is None:
+        return ()
+    return tuple(v.concept(item) for item in (data if isinstance(data, list) else [data]))
+
+
+def _restrictions(item: Json) -> tuple[str, ...]:
+    """What else an R4 or R4B characteristic of an EvidenceVariable asks for, in words: usageContext, method, device."""
+    found = []
+    for context in item.get("usageContext") or ():
+        if isinstance(context, dict):
+            value = next((content for key, content in context.items() if key.startswith("value")), None)
+            what = (v.coding(context.get("code")).code or "context") + f" {_label(value) or ''}".rstrip()
+            found.append(f"the characteristic is restricted to a context of use ({what}), which no record tells")
+    for method in _concepts(item.get("method")):
+        name = method.text or next((c.display or c.code for c in method.codings if c.display or c.code), None)
+        found.append(f"it has to be determined by the method {name or '(empty)'}, which a person has to check")
+    if item.get("device") is not None:
+        found.append(_by_device(v.reference(item["device"])))
+    return tuple(found)
+
+
+def _determined_by(item: Json) -> tuple[str, ...]:
+    """Group (R6 and extensions of EBM on FHIR): the device or the formula that determines the value."""
+    found = []
+    if item.get("determinedByReference") is not None:
+        found.append(_by_device(v.reference(item["determinedByReference"])))
+    if item.get("determinedByExpression") is not None:
+        formula = v.expression(item["determinedByExpression"]).text or "(no text)"
+        found.append(f"the value has to be computed by a formula ({formula}), which a person has to check")
+    return tuple(found)
+
+
+def _by_device(device: str | None) -> str:
+    return f"it has to be determined by a device ({device or 'no reference'}), which no record can be compared with"
 
 
 def _amount(item: Json, prefix: str) -> Any:
@@ -243,11 +283,11 @@ def _effective(key: str, content: Any) -> TimeConstraint:
 
 
 def _relative(data: Json) -> TimeConstraint:
-    """R6 relativeTime (earlier `timing`): an offset from a context."""
+    """R6 relativeTime (earlier `timing`): an offset from a context, which is a code, a reference or a definition."""
     offset = v.value_of(data, "offset")
-    event = v.value_of(data, "context")
-    if event is None and "contextCode" in data:
-        event = Value(kind="concept", concept=v.concept(data["contextCode"]))
+    event = Value(kind="concept", concept=v.concept(data["contextCode"])) if "contextCode" in data else None
+    if event is None:
+        event = v.value_of(data, "context")
     if event is not None and event.kind == "other":
         event = None
     return TimeConstraint(
@@ -340,7 +380,20 @@ def _with_ebm_extensions(item: Json) -> Json:
             out["offset"] = extension.get("valueCodeableConcept")
         elif name == "characteristic-duration-duration":
             out["durationDuration"] = extension.get("valueDuration")
+        elif name == "characteristic-duration-range":
+            out["durationRange"] = extension.get("valueRange")
+        elif name == "characteristic-instances-quantity":
+            out["instancesQuantity"] = extension.get("valueQuantity")
+        elif name == "characteristic-instances-range":
+            out["instancesRange"] = extension.get("valueRange")
+        elif name == "characteristic-determined-by-reference":
+            out["determinedByReference"] = extension.get("valueReference")
+        elif name == "characteristic-determined-by-expression":
+            out["determinedByExpression"] = extension.get("valueExpression")
         elif name == "characteristic-value-expression":
             out["valueExpression"] = extension.get("valueExpression")
+            out.pop("valueCodeableConcept", None)
+        elif name == "characteristic-value-uri":
+            out["valueUri"] = extension.get("valueUri")
             out.pop("valueCodeableConcept", None)
     return out

@@ -230,7 +230,10 @@ Definition = (
 
 
 class Criterion(Record):
-    """One characteristic. `also` is an expression that stands beside another definition and must mean the same."""
+    """One characteristic. `also` is an expression that stands beside another definition and must mean the same.
+
+    `review` tells of restrictions that no data can be compared with: such a characteristic needs a person.
+    """
 
     id: str
     title: str | None = None
@@ -241,6 +244,7 @@ class Criterion(Record):
     instances: QuantityValue | RangeValue | None = None
     duration: QuantityValue | RangeValue | None = None
     timing: tuple[TimeConstraint, ...] = ()
+    review: tuple[str, ...] = ()
     location: Location = Location()
 
 

@@ -58,11 +58,20 @@ def quantity(data: Any) -> QuantityValue:
     )
 
 
-def range_of(data: Json) -> RangeValue:
-    """A Range."""
-    return RangeValue(
-        low=quantity(data["low"]) if "low" in data else None, high=quantity(data["high"]) if "high" in data else None
-    )
+def range_of(data: Any) -> RangeValue:
+    """A Range. A unit that stands on one of its limits is that of both (FHIR: "low and high have the same unit")."""
+    data = data if isinstance(data, dict) else {}
+    low = quantity(data["low"]) if "low" in data else None
+    high = quantity(data["high"]) if "high" in data else None
+    if low is not None and high is not None:
+        low, high = _with_unit_of(low, high), _with_unit_of(high, low)
+    return RangeValue(low=low, high=high)
+
+
+def _with_unit_of(limit: QuantityValue, other: QuantityValue) -> QuantityValue:
+    if limit.unit or limit.code or not (other.unit or other.code):
+        return limit
+    return limit.model_copy(update={"unit": other.unit, "code": other.code, "system": other.system or limit.system})
 
 
 def period(data: Json) -> PeriodValue:

@@ -36,6 +36,7 @@ from engine.compiler.emitter import Emitter
 from engine.compiler.fhirpath import translate_fhirpath
 from engine.compiler.forms.base import Form, NotComputable, Selection
 from engine.compiler.forms.coded import coded_form, selections_of
+from engine.compiler.forms.timing import Timeline
 from engine.compiler.program import Program
 from engine.compiler.requirements import DataRequirement, requirements
 from engine.compiler.simplify import by_number, monotone, simplify
@@ -54,7 +55,10 @@ CQL_LANGUAGES = ("text/cql", "text/cql-identifier", "text/cql-expression", "text
 
 @dataclass(slots=True)
 class Code:
-    """Compiled FHIRPath over a patient's data: the text, its ELM, and the emitted program."""
+    """Compiled FHIRPath over a patient's data: the text, its ELM, and the emitted program.
+
+    `boolean` tells that it answers true or false, `records` that it gives resources: of these, none is an answer.
+    """
 
     text: str
     node: Node
@@ -62,6 +66,7 @@ class Code:
     boolean: bool
     monotone: bool
     by_number: bool = False
+    records: bool = False
     _function: Callable[..., Any] | None = None
     _reads: dict[str, DataRequirement] | None = None
     _clauses: dict[tuple[int, int], str] = field(default_factory=dict)
@@ -120,13 +125,22 @@ class Code:
         return requirements(self.node, "Patient", Clock(run.today, run.now, lambda key: None))
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.text, self.node, self.program, self.boolean, self.monotone, self.by_number
+        return self.text, self.node, self.program, self.boolean, self.monotone, self.by_number, self.records
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.text, self.node, self.program, self.boolean, self.monotone, self.by_number = state
+        self.text, self.node, self.program, self.boolean, self.monotone, self.by_number, self.records = state
         self._function = None
         self._reads = None
         self._clauses = {}
+
+
+@dataclass(slots=True)
+class Cause:
+    """Where `code` is true for a patient, a criterion that is unknown is so for this reason."""
+
+    code: Code
+    reason: Reason
+    detail: str
 
 
 @dataclass(slots=True)
@@ -144,6 +158,9 @@ class Rule:
     code: Code | CqlCode | None = None
     presence: Code | None = None
     measurement: bool = False
+    absent: str = "there is no record of this kind at all"
+    causes: tuple[Cause, ...] = ()
+    notes: tuple[str, ...] = ()
     beside: Rule | None = None
     combination: Combination | None = None
     threshold: int | None = None
@@ -185,7 +202,7 @@ class RuleSet:
         """What data the whole set reads, by resource type; with the dates that a run asks for, where one is given."""
         merged: dict[str, DataRequirement] = {"Patient": DataRequirement("Patient")}
         for rule in self.walk():
-            for code in (rule.code, rule.presence):
+            for code in (rule.code, rule.presence, *(cause.code for cause in rule.causes)):
                 if code is None:
                     continue
                 for name, found in (code.reads() if run is None else code.dated_reads(run)).items():
@@ -221,7 +238,16 @@ def compile_code(
         emitter.sites,
     )
     boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
-    return Code(text, node, program, boolean, monotone(node), by_number(node)), found
+    return Code(text, node, program, boolean, monotone(node), by_number(node), _gives_records(node)), found
+
+
+def _gives_records(node: Node) -> bool:
+    """Whether a tree gives the patient's records of some types, chosen by conditions: then having none is an answer."""
+    if node.kind in ("Filter", "Distinct"):
+        return _gives_records(node.operands[0])
+    if node.kind == "Union":
+        return all(_gives_records(operand) for operand in node.operands)
+    return node.kind == "Retrieve"
 
 
 @dataclass(slots=True)
@@ -231,6 +257,7 @@ class _Builder:
     variables: Mapping[str, str]
     lenient: bool
     cql: CqlCriteria
+    study_start: str | None = None
     diagnostics: list[Diagnostic] = field(default_factory=list)
     by_id: dict[str, Criterion] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
@@ -241,15 +268,17 @@ class _Builder:
             if isinstance(criterion.definition, CombinationDefinition):
                 self.collect(criterion.definition.members)
 
-    def linked(self, link_id: str) -> list[Selection] | None:
-        """Rows of the coded characteristic with a linkId."""
+    def linked(self, link_id: str) -> list[Selection] | str | None:
+        """Rows of the coded characteristic with a linkId, or why it has none; None where no characteristic has it."""
         criterion = self.by_id.get(link_id)
         if criterion is None:
             return None
+        if isinstance(criterion.definition, NotComputableDefinition):
+            return criterion.definition.detail
         try:
             return selections_of(self.model, criterion)
-        except NotComputable:
-            return None
+        except NotComputable as problem:
+            return problem.detail
 
     def rule(self, criterion: Criterion) -> Rule:
         definition = criterion.definition
@@ -283,15 +312,21 @@ class _Builder:
             definition, (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)
         ):
             self.untimed(rule, criterion)
+        if criterion.review and rule.reason is None:
+            self.needs_review(rule, "; ".join(criterion.review))
         return rule
+
+    def needs_review(self, rule: Rule, detail: str) -> None:
+        """What the definition also asks for cannot be told from data: the criterion is unknown for everyone."""
+        rule.code, rule.combination, rule.members, rule.beside = None, None, (), None
+        rule.reason, rule.detail = Reason.NEEDS_REVIEW, detail
 
     def untimed(self, rule: Rule, criterion: Criterion) -> None:
         """A time constraint on something that has no date of its own: nobody can tell, so say so."""
         if rule.reason is None:
             origin = criterion.timing[0].origin
-            rule.code, rule.combination, rule.members = None, None, ()
-            rule.reason = Reason.NEEDS_REVIEW
-            rule.detail = f"{origin} on a characteristic of form {rule.form}: which date it bounds is not defined"
+            form = f"a characteristic of form {rule.form}"
+            self.needs_review(rule, f"{origin} on {form}: which date it bounds is not defined")
 
     def beside(self, rule: Rule, expression: ExpressionSource) -> None:
         """R5: an expression beside another definition means the same; it is preferred, the other is kept to compare."""
@@ -300,11 +335,12 @@ class _Builder:
         if other.code is not None:
             mine = Rule(rule.id, rule.title, rule.form, rule.exclude, location=rule.location)
             mine.code, mine.presence, mine.measurement = rule.code, rule.presence, rule.measurement
+            mine.causes, mine.notes, mine.absent = rule.causes, rule.notes, rule.absent
             mine.combination, mine.threshold, mine.members = rule.combination, rule.threshold, rule.members
             mine.reason, mine.detail = rule.reason, rule.detail
             rule.code, rule.form = other.code, "expression"
             rule.combination, rule.members, rule.reason, rule.detail = None, (), None, None
-            rule.measurement, rule.presence = False, None
+            rule.measurement, rule.presence, rule.causes, rule.notes = False, None, (), ()
             rule.beside = mine if mine.reason is None else None
         rule.diagnostics += other.diagnostics
 
@@ -349,10 +385,11 @@ class _Builder:
         rule.code = code
         rule.diagnostics += found
         if not code.boolean:
+            without = "no such record as not met" if code.records else "no value as unknown"
             rule.diagnostics += (
                 Diagnostic(
                     "not-boolean",
-                    "the expression does not answer true or false; it counts as met whenever it has a value",
+                    f"the expression does not answer true or false: a value that is neither counts as met, {without}",
                     "warning",
                     location=rule.location,
                     hint="end it with .exists() or a comparison",
@@ -360,16 +397,21 @@ class _Builder:
             )
 
     def coded(self, rule: Rule, criterion: Criterion) -> None:
-        form: Form = coded_form(self.model, criterion, self.linked)
+        form: Form = coded_form(self.model, criterion, Timeline(self.linked, self.study_start))
+        rule.notes = tuple(form.notes)
         for code, message in form.warnings:
             rule.diagnostics += (Diagnostic(code, message, "warning", location=rule.location),)
         if form.text is None:
             rule.reason, rule.detail = form.reason, form.detail
             return
         self.compile(rule, form.text)
-        rule.measurement = form.measurement
+        rule.measurement, rule.absent = form.measurement, form.absent
         if form.presence is not None and rule.code is not None:
             rule.presence = compile_code(form.presence, self.model, name=rule.location)[0]
+        rule.causes = tuple(
+            Cause(compile_code(cause.text, self.model, name=rule.location)[0], cause.reason, cause.detail)
+            for cause in form.causes
+        )
 
     def combination(self, rule: Rule, definition: CombinationDefinition) -> None:
         if not definition.members:
@@ -411,7 +453,7 @@ class _Builder:
         if not self.combined(rule, other.combination, other.threshold):
             return
         self.open.append(key)
-        builder = _Builder(other, self.model, self.variables, self.lenient, self.cql, open=self.open)
+        builder = _Builder(other, self.model, self.variables, self.lenient, self.cql, self.study_start, open=self.open)
         builder.collect(other.criteria)
         rule.members = tuple(builder.rule(criterion) for criterion in other.criteria)
         rule.title = rule.title if rule.title != rule.id else other.title or rule.title
@@ -438,13 +480,16 @@ def compile_artifact(
     variables: Mapping[str, str] | None = None,
     lenient: bool = False,
     cql: CqlCriteria | None = None,
+    study_start: str | None = None,
 ) -> RuleSet:
     """Compile one artifact for patients of a FHIR version ('r4', 'r4b', 'r5'; default R4).
 
     `cql` holds the libraries that expressions in CQL may name. What does not compile stays in the set as a rule with a reason and diagnostics: it never sinks the rest.
     """
     model = load_model(fhir_version or "r4")
-    builder = _Builder(artifact, model, variables or {}, lenient, cql or CqlCriteria(LibraryStore(), model.version))
+    builder = _Builder(
+        artifact, model, variables or {}, lenient, cql or CqlCriteria(LibraryStore(), model.version), study_start
+    )
     builder.collect(artifact.criteria)
     name = artifact.url or f"{artifact.resource_type}/{artifact.id}"
     title = artifact.title or artifact.name or name

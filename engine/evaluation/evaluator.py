@@ -151,6 +151,8 @@ class Evaluator:
         self.version(rule.code, outcome, environment)
         if outcome.value is False and rule.presence is not None:
             self.absence(rule, outcome, environment)
+        elif outcome.value is None and rule.causes:
+            self.because(rule, outcome, environment)
         if rule.beside is not None:
             self.compare(rule, outcome, environment)
         return outcome
@@ -284,7 +286,19 @@ class Evaluator:
             return
         if present is not True:
             outcome.value, outcome.reason = None, Reason.NO_DATA
-            outcome.detail = "there is no record of this kind at all"
+            outcome.detail = rule.absent
+
+    def because(self, rule: Rule, outcome: Outcome, environment: PatientEnvironment) -> None:
+        """Why a criterion that is unknown is so, where its form names causes: an event that is not recorded, a time not yet over."""
+        for cause in rule.causes:
+            environment.begin(None)
+            try:
+                holds = truth(cause.code, cause.code.run(environment, environment.compartment.patient))
+            except EvaluationError:
+                continue
+            if holds is True:
+                outcome.reason, outcome.detail = cause.reason, cause.detail
+                return
 
     def compare(self, rule: Rule, outcome: Outcome, environment: PatientEnvironment) -> None:
         """A definition beside the preferred expression must agree with it; if it does not, say so."""
@@ -385,17 +399,23 @@ def _choices(keys: list[DoubtKey]) -> list[frozenset[DoubtKey]]:
 
 
 def truth(code: AnyCode, value: Any) -> bool | None:
-    """A result as the truth of a criterion; a result that is no Boolean is true where it is not empty."""
+    """A result as the truth of a criterion (FHIRPath: "Singleton Evaluation of Collections").
+
+    Where a Boolean is expected, one Boolean is its value, any other value is true, and nothing is unknown. Several values are true,
+    unless they are Booleans that differ. A list of records that is empty is false: it tells that there is none.
+    """
     if value is True or value is False or value is None and code.boolean:
         return value
     if code.boolean:
         return to_system(value)  # type: ignore[no-any-return]
-    if value.__class__ is list:
-        if len(value) == 1 and to_system(value[0]) in (True, False) and to_system(value[0]).__class__ is bool:
-            return bool(to_system(value[0]))
-        return bool(value)
-    plain = to_system(value)
-    return plain if plain.__class__ is bool else plain is not None
+    if value.__class__ is not list:
+        value = () if value is None else (value,)
+    elif not value:
+        return False if getattr(code, "records", True) else None
+    plain = {truth for truth in map(to_system, value) if truth is True or truth is False}
+    if plain:
+        return plain.pop() if len(plain) == 1 else None
+    return True if value else None
 
 
 def combine(kind: str, threshold: int | None, values: Sequence[bool | None]) -> bool | None:
@@ -435,7 +455,7 @@ def _result(rule: Rule, outcome: Outcome) -> CriterionResult:
         kind="exclusion" if rule.exclude else "inclusion",
         outcome=_words(outcome.value),
         reason=outcome.reason if outcome.value is None else None,
-        detail=outcome.detail,
+        detail="; ".join(filter(None, (outcome.detail, *rule.notes))) if rule.notes else outcome.detail,
         plain_cql=None if outcome.plain is None else _words(outcome.plain),
         evidence=outcome.evidence,
         members=[_result(member, result) for member, result in outcome.members] if outcome.members else [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +31,22 @@ class Criteria:
     fhir_version: str
     artifacts: ArtifactSet
     terminology: Terminology = field(default_factory=Terminology)
+    study_start: str | None = None
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
         """The diagnostics that are errors."""
         return tuple(d for d in self.diagnostics if d.severity == "error")
+
+
+def study_date(text: str | None) -> str | None:
+    """The date of the study's start as ISO 8601. Raises ValueError for text that is no whole date."""
+    if text is None:
+        return None
+    try:
+        return dt.date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ValueError(f"{text!r} is no date of the study's start; write 2026-03-01") from None
 
 
 def load_criteria(
@@ -48,6 +60,7 @@ def load_criteria(
     terminology_options: TerminologyOptions | None = None,
     parameters: Sequence[ParameterValue] = (),
     force_fhir: bool = False,
+    study_start: str | None = None,
 ) -> Criteria:
     """Read and compile the eligibility criteria in files, folders and bundles.
 
@@ -56,10 +69,13 @@ def load_criteria(
     environment variables with their types. CQL libraries are looked for among `paths` and `libraries`,
     value sets there, in `valuesets`, and where `terminology_options` say (a manifest, a server); one that is missing is an error, with
     `allow_missing_valuesets` a warning. `parameters` are values for parameters of the CQL, from a Parameters resource; they go before
-    those of the artifacts. A CQL library for another version of FHIR is an error unless `force_fhir`. Problems are in `diagnostics`; nothing raises but a path that does not exist
+    those of the artifacts. A CQL library for another version of FHIR is an error unless `force_fhir`. `study_start` (an ISO 8601 date) is when the
+    study starts, patients enrol and their eligibility is assessed, for criteria that count time from there; by default that is the time of evaluation.
+    Problems are in `diagnostics`; nothing raises but a path that does not exist
     (FileNotFoundError), an unknown version, or terminology options that mean nothing (ValueError).
     """
     model = load_model(fhir_version or "r4")
+    start = study_date(study_start)
     found = load_artifacts(list(paths))
     store = load_libraries([*paths, *libraries])
     cql = CqlCriteria(store, model.version, parameters, force_fhir)
@@ -69,7 +85,9 @@ def load_criteria(
     for artifact in found.roots:
         if not artifact.criteria:
             continue
-        compiled = compile_artifact(artifact, fhir_version=model.version, variables=variables, lenient=lenient, cql=cql)
+        compiled = compile_artifact(
+            artifact, fhir_version=model.version, variables=variables, lenient=lenient, cql=cql, study_start=start
+        )
         rules.append(compiled)
         diagnostics.extend(compiled.diagnostics)
         for rule in compiled.walk():
@@ -79,4 +97,4 @@ def load_criteria(
             diagnostics.extend(rule.diagnostics)
     diagnostics += unknown_names(parameters, cql.known_parameters, "", "error")
     terminology.close()
-    return Criteria(tuple(rules), tuple(diagnostics), model.version, found, terminology)
+    return Criteria(tuple(rules), tuple(diagnostics), model.version, found, terminology, start)

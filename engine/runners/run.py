@@ -187,7 +187,7 @@ def _run(
         now=source.moment.isoformat(),
         timezone=options.timezone,
         fhir_version=criteria.fhir_version,
-        options=_recorded(options),
+        options=_recorded(criteria, options),
         value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
         parameters=_parameters(criteria, options),
         criteria=input_files(files_of(criteria_paths)),
@@ -371,7 +371,7 @@ def _fingerprint(
 ) -> dict[str, str]:
     """What must be the same for a run to be resumed, by what it is called in a message; `found` is what was told of files."""
     known = {one.path: one for one in found}
-    settings = _recorded(options)
+    settings = _recorded(criteria, options)
     used = [found.model_dump_json() for found in _parameters(criteria, options)]
     return {
         "engine": f"{__version__} {number_of(b'Patient'):x}",  # ids are told apart by numbers that a library makes
@@ -408,10 +408,11 @@ def _options(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> Op
     )
 
 
-def _recorded(options: RunOptions) -> dict[str, str | bool | int | list[str] | None]:
+def _recorded(criteria: Criteria, options: RunOptions) -> dict[str, str | bool | int | list[str] | None]:
     """The options as run.json records them: those that verdicts depend on."""
     return {
         "absent": options.absent,
+        **({"study_start": criteria.study_start} if criteria.study_start is not None else {}),
         "dicomweb": options.dicomweb,
         "strict_cql": options.strict_cql,
         "parameters": list(options.parameter_texts),

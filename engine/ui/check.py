@@ -9,7 +9,7 @@ from typing import Any
 from engine.compiler.requirements import DataRequirement
 from engine.compiler.rules import Rule, RuleSet
 from engine.runners.criteria import Criteria, load_criteria
-from engine.ui.options import add_knowledge_options, add_version_option
+from engine.ui.options import add_knowledge_options, add_study_option, add_version_option
 from engine.ui.terminology import terminology_options
 
 
@@ -17,6 +17,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """What the command is told."""
     command.add_argument("criteria", nargs="+", metavar="PATH")
     add_knowledge_options(command)
+    add_study_option(command)
     command.add_argument("--strict", action="store_true", help="exit with 1 where there are warnings")
     command.add_argument("--json", action="store_true", help="as JSON")
     add_version_option(command)
@@ -33,6 +34,7 @@ def check_command(options: argparse.Namespace) -> int:
         allow_missing_valuesets=options.allow_missing_valuesets,
         terminology_options=terminology_options(options),
         force_fhir=options.force_fhir,
+        study_start=options.study_start,
     )
     if options.json:
         print(json.dumps(report(criteria), indent=2, ensure_ascii=False))
@@ -81,6 +83,8 @@ def _show_rule(rule: Rule, indent: str) -> None:
             _show_rule(member, inner)
     elif rule.code is not None:
         print(f"{inner}{rule.code.text}")
+        for note in rule.notes:
+            print(f"{inner}note: {note}")
         for found in rule.code.reads().values():
             print(f"{inner}reads {reads(found)}")
 
@@ -143,4 +147,6 @@ def _rule_json(rule: Rule) -> dict[str, Any]:
     elif rule.code is not None:
         found = rule.code.reads().values()
         out |= {"expression": rule.code.text, "reads": [reads(item) for item in found]}
+        if rule.notes:
+            out["notes"] = list(rule.notes)
     return out

@@ -8,7 +8,7 @@ from typing import Any
 from engine.compiler.cql.runtime import Run
 from engine.runners.screening import evaluation_time
 from engine.ui.cql_session import parameters_of
-from engine.ui.options import add_parameter_options, add_time_options
+from engine.ui.options import add_parameter_options, add_study_option, add_time_options
 
 LOSES = "records that have no date there, or one that cannot be compared, are lost, and patients whom they would leave undetermined are decided"
 
@@ -19,6 +19,7 @@ def add_date_options(command: Any) -> None:
         "--date-filters", action="store_true", help=f"narrow _typeFilter by the dates that criteria ask for: {LOSES}"
     )
     add_time_options(command, "time that dates are counted from, ISO 8601 (default: the clock)")
+    add_study_option(command)
     add_parameter_options(command)
 
 

@@ -97,6 +97,7 @@ def export_command(options: argparse.Namespace) -> int:
                 libraries=options.libraries,
                 allow_missing_valuesets=True,
                 parameters=given_parameters(options.parameters),
+                study_start=options.study_start,
             )
             for diagnostic in criteria.errors:
                 print(diagnostic.render(), file=sys.stderr)

@@ -35,6 +35,15 @@ def add_knowledge_options(command: Any) -> None:
     add_terminology_options(command)
 
 
+def add_study_option(command: Any) -> None:
+    """`--study-start`."""
+    command.add_argument(
+        "--study-start",
+        metavar="DATE",
+        help="when the study starts and patients enrol, for criteria that count time from there (default: the time of evaluation)",
+    )
+
+
 def add_version_option(command: Any, force: bool = True) -> None:
     """`--fhir` and `--force-fhir`."""
     command.add_argument(

@@ -41,7 +41,12 @@ def requirements_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     try:
         name, found = requirements_of(
-            options.criteria, options.libraries, options.fhir, run_told(options), given_parameters(options.parameters)
+            options.criteria,
+            options.libraries,
+            options.fhir,
+            run_told(options),
+            given_parameters(options.parameters),
+            options.study_start,
         )
     except DiagnosticError as error:
         print(error, file=sys.stderr)
@@ -64,10 +69,16 @@ def requirements_of(
     version: str | None,
     run: Run,
     parameters: Sequence[ParameterValue] = (),
+    study_start: str | None = None,
 ) -> tuple[str, dict[str, DataRequirement]]:
     """A name for what is in some files, and what it reads in a run. Raises FileNotFoundError, DiagnosticError, ValueError."""
     criteria = load_criteria(
-        *paths, fhir_version=version, libraries=libraries, allow_missing_valuesets=True, parameters=parameters
+        *paths,
+        fhir_version=version,
+        libraries=libraries,
+        allow_missing_valuesets=True,
+        parameters=parameters,
+        study_start=study_start,
     )
     merged: dict[str, DataRequirement] = {}
     if criteria.rules:

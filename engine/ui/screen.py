@@ -19,7 +19,13 @@ from engine.runners.screening import Data, screen, version_for
 from engine.runners.workers import WorkerLost
 from engine.runners.workspace import Workspace
 from engine.ui.archive_options import add_required_images, needless_options
-from engine.ui.options import add_knowledge_options, add_parameter_options, add_time_options, add_version_option
+from engine.ui.options import (
+    add_knowledge_options,
+    add_parameter_options,
+    add_study_option,
+    add_time_options,
+    add_version_option,
+)
 from engine.ui.progress import ProgressLine
 from engine.ui.server_options import add_server_options
 from engine.ui.terminology import terminology_options
@@ -48,6 +54,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--out", required=True, metavar="DIR", help="output folder; - writes verdicts to standard output only"
     )
     add_time_options(command)
+    add_study_option(command)
     command.add_argument(
         "--absent",
         choices=("default", "unknown", "not-met"),
@@ -137,6 +144,7 @@ def _screened(
         valuesets=options.valuesets,
         allow_missing_valuesets=options.allow_missing_valuesets,
         terminology_options=terminology_options(options),
+        study_start=options.study_start,
         parameters=import_module(SESSION).given_parameters(options.parameters) if options.parameters else (),
         force_fhir=options.force_fhir,
     )

@@ -90,12 +90,14 @@ def test_no_truth_value(characteristic: dict[str, Any], reason: str, tmp_path: P
     + [
         (
             {"definitionByTypeAndValue": {"type": concept("263495000"), "valueCodeableConcept": concept("248152002")}},
-            "Patient.gender = 'female'",
+            "(Patient.gender = 'female' or (Patient.gender = 'unknown' and {}))",
         ),
         (
             {"definitionByTypeAndValue": {"type": concept("64572001"), "valueCodeableConcept": concept("44054006")}},
             f"Condition.where(code.coding.exists(system = '{SCT}' and code = '44054006') and "
-            "verificationStatus.coding.exists(code = 'refuted' or code = 'entered-in-error').not()).exists()",
+            "verificationStatus.coding.exists(code = 'refuted' or code = 'entered-in-error').not() and "
+            "(verificationStatus.coding.exists(code = 'unconfirmed' or code = 'provisional' or code = 'differential').not() "
+            "or {})).exists()",
         ),
         (
             {
@@ -106,7 +108,7 @@ def test_no_truth_value(characteristic: dict[str, Any], reason: str, tmp_path: P
                 }
             },
             f"Observation.where(code.coding.exists(system = '{LOINC}' and code = '2160-0') and "
-            "status in ('final' | 'amended' | 'corrected') and "
+            "(status in ('final' | 'amended' | 'corrected') or ((status in ('cancelled' | 'entered-in-error')).not() and {})) and "
             "value.ofType(Quantity) <= referenceRange.high.first() * 1.5).exists()",
         ),
     ],

@@ -357,7 +357,7 @@ class CqlCriteria:
             if isinstance(kind, ListType):
                 message = f"the expression gives a list ({kind}); the criterion counts as met where it is not empty"
             else:
-                message = f"the expression gives {kind}, not true or false; the criterion counts as met where there is a value"
+                message = f"the expression gives {kind}, not true or false; the criterion counts as met where there is a value, and is unknown where there is none"
             hint = "write exists (...), or a comparison"
             found.append(Diagnostic("not-boolean", message, "warning", location=place, hint=hint))
         growth = compiled.growth.get(compiled.defines[name].python, UNKNOWN)[0]

@@ -13,6 +13,7 @@ from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR
 from engine.algebra.reasons import Reason
 from engine.algebra.ucum import alias
 from engine.artifacts.records import Coding, Concept, QuantityValue
+from engine.compiler.forms.statuses import ABSENT_REASONS
 
 
 class NotComputable(Exception):
@@ -54,16 +55,29 @@ class Selection:
 class Form:
     """A characteristic as understood: FHIRPath text, or the reason why there is none.
 
-    `measurement` marks coded measurements: without any record (`presence`), they are unknown and not false.
+    `measurement` marks coded measurements: without any record (`presence`), they are unknown and not false. `causes` tell why the
+    criterion is unknown for a patient; `notes` tell readers how it was understood.
     """
 
     name: str
     text: str | None = None
     measurement: bool = False
     presence: str | None = None
+    absent: str = "there is no record of this kind at all"
     reason: Reason | None = None
     detail: str | None = None
     warnings: list[tuple[str, str]] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Where `text` (FHIRPath) is true for a patient, a criterion that is unknown is so for this reason."""
+
+    text: str
+    reason: Reason
+    detail: str
 
 
 def quoted(text: str) -> str:
@@ -83,9 +97,14 @@ def coding_condition(coding: Coding) -> str:
 def concept_condition(concept: Concept) -> str:
     """FHIRPath condition on a Coding: that it is one of the concept's codings.
 
-    Raises NotComputable for a concept that is text only.
+    Raises NotComputable for a concept that is text only, or that says only why there is no code.
     """
     coded = [coding for coding in concept.codings if coding.code]
+    if coded and all(coding.system in ABSENT_REASONS for coding in coded):
+        raise NotComputable(
+            f"the concept {label(concept)!r} says only that the code is absent ({coded[0].code})", Reason.NEEDS_REVIEW
+        )
+    coded = [coding for coding in coded if coding.system not in ABSENT_REASONS]
     if not coded:
         text = concept.text or "(empty)"
         raise NotComputable(f"the concept {text!r} is text without a code", Reason.NEEDS_REVIEW)
@@ -129,19 +148,28 @@ def calendar_duration(quantity: QuantityValue) -> tuple[bool, str] | None:
     """
     if quantity.value is None:
         raise NotComputable("a quantity of time has no value")
-    unit = quantity.code or quantity.unit or ""
-    unit = UCUM_OF_CALENDAR.get(CALENDAR_WORDS.get(unit, ""), unit)
-    unit = unit if unit in _CALENDAR else alias(unit) or unit
     if quantity.value == 0:
         return None
-    if unit not in _CALENDAR:
-        raise NotComputable(f"{unit!r} is not a unit of time")
-    word, finer, factor = _CALENDAR[unit]
+    word, finer, factor = _calendar(quantity)
     amount = abs(quantity.value)
     if amount != amount.to_integral_value():
         amount, word = amount * factor, finer
     number = format(amount.to_integral_value(), "f") if amount == amount.to_integral_value() else format(amount, "f")
     return quantity.value < 0, f"{number} {word}"
+
+
+def _calendar(quantity: QuantityValue) -> tuple[str, str, int]:
+    unit = quantity.code or quantity.unit or ""
+    unit = UCUM_OF_CALENDAR.get(CALENDAR_WORDS.get(unit, ""), unit)
+    unit = unit if unit in _CALENDAR else alias(unit) or unit
+    if unit not in _CALENDAR:
+        raise NotComputable(f"{unit!r} is not a unit of time" if unit else "a quantity of time has no unit")
+    return _CALENDAR[unit]
+
+
+def calendar_unit(quantity: QuantityValue) -> str:
+    """The FHIRPath calendar unit of a quantity of time, in the plural. Raises NotComputable for any other unit."""
+    return _calendar(quantity)[0]
 
 
 def shifted(date: str, quantity: QuantityValue) -> str:

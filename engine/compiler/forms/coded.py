@@ -32,49 +32,69 @@ from engine.compiler.forms.base import (
 )
 from engine.compiler.forms.kinds import (
     concept_selections,
+    date_paths,
     kind_of_type,
     kinds_of_concept,
     resource_kind,
     selection,
     types_of_kind,
 )
-from engine.compiler.forms.timing import FindSelections, duration_test, time_test
-
-_GENDERS = {
-    "male": "male",
-    "female": "female",
-    "other": "other",
-    "unknown": "unknown",
-    "m": "male",
-    "f": "female",
-    "248152002": "female",
-    "248153007": "male",
-    "703117000": "male",
-    "703118005": "female",
-}
+from engine.compiler.forms.patient import (
+    DEAD,
+    DEATH_DATE,
+    PatientTest,
+    age_test,
+    concept_on_patient,
+    gender_test,
+    is_dead,
+)
+from engine.compiler.forms.statuses import content_tests
+from engine.compiler.forms.timing import Timeline, at_once, date_test, duration_test, study_day, study_event, time_test
 
 
-def coded_form(model: Model, criterion: Criterion, linked: FindSelections) -> Form:
+def coded_form(model: Model, criterion: Criterion, timeline: Timeline) -> Form:
     """The form of a coded characteristic, or the reason why it cannot be computed."""
-    definition = criterion.definition
-    form = Form(definition.form)
+    form = Form(criterion.definition.form)
     try:
-        if isinstance(definition, TypeAndValueDefinition):
-            patient = patient_test(definition)
-            if patient is not None:
-                if criterion.timing or criterion.instances or criterion.duration:
-                    raise NotComputable("a property of the patient has no instances, duration or time of an event")
-                form.text = patient
-                return form
-        selections = selections_of(model, criterion)
-        form.text = definition_text(model, criterion, selections, linked)
-        form.measurement = all(chosen.type == "Observation" for chosen in selections)
-        form.presence = " or ".join(f"{chosen.records}.exists()" for chosen in selections)
-        if isinstance(definition, TypeAndValueDefinition) and definition.device:
-            form.warnings.append(("device-ignored", "the device that measured is not checked"))
+        patient = patient_test(model, criterion, timeline)
+        if patient is not None:
+            form.text = patient.text
+            if patient.note is not None:
+                timeline.note(patient.note)
+        else:
+            _of_records(model, criterion, timeline, form)
     except NotComputable as problem:
-        form.reason, form.detail = problem.reason, problem.detail
+        form.text, form.reason, form.detail = None, problem.reason, problem.detail
+    form.causes, form.notes = timeline.causes, timeline.notes
     return form
+
+
+def _of_records(model: Model, criterion: Criterion, timeline: Timeline, form: Form) -> None:
+    definition = criterion.definition
+    if isinstance(definition, TypeAndValueDefinition) and definition.device:
+        raise NotComputable(
+            f"it has to be measured with the device {definition.device}, which no record can be compared with",
+            Reason.NEEDS_REVIEW,
+        )
+    selections = selections_of(model, criterion)
+    records = [chosen.records for chosen in selections]
+    form.text = definition_text(model, criterion, selections, timeline)
+    form.measurement = all(chosen.type == "Observation" for chosen in selections)
+    form.presence = " or ".join(f"{row}.exists()" for row in records)
+    if form.measurement and any(at_once(constraint) and study_event(constraint) for constraint in criterion.timing):
+        _measured_then(model, criterion, selections, timeline, form)
+
+
+def _measured_then(
+    model: Model, criterion: Criterion, selections: list[Selection], timeline: Timeline, form: Form
+) -> None:
+    """A measurement that is asked for at one moment is unknown where it was not made then."""
+    rows = []
+    for chosen in selections:
+        tests = [time_test(model, chosen.type, constraint, timeline) for constraint in criterion.timing]
+        rows.append(Selection(chosen.type, tests, chosen.code_test))
+    form.presence = " or ".join(f"{row.rows}.exists()" for row in rows)
+    form.absent = "there is no record of this kind at that time"
 
 
 def selections_of(model: Model, criterion: Criterion) -> list[Selection]:
@@ -93,17 +113,34 @@ def selections_of(model: Model, criterion: Criterion) -> list[Selection]:
     return found
 
 
-def definition_text(model: Model, criterion: Criterion, selections: list[Selection], linked: FindSelections) -> str:
+def definition_text(model: Model, criterion: Criterion, selections: list[Selection], timeline: Timeline) -> str:
     """FHIRPath of a coded characteristic with its instances, duration and time constraints."""
+    add_constraints(model, criterion, selections, timeline)
+    if criterion.instances is None:
+        text = " or ".join(f"{chosen.rows}.exists()" for chosen in selections)
+    else:
+        count = " + ".join(f"{chosen.rows}.count()" for chosen in selections)
+        text = _number_test(f"({count})", criterion.instances)
+    return until_known(text, timeline)
+
+
+def until_known(text: str, timeline: Timeline) -> str:
+    """A criterion whose time has not passed yet is not false before it has."""
+    for limit in timeline.limits:
+        text = f"({text}) or ({limit} and {{}})"
+    return text
+
+
+def add_constraints(model: Model, criterion: Criterion, selections: list[Selection], timeline: Timeline) -> None:
+    """Put the time and duration constraints of a characteristic to the tests of its rows. Raises NotComputable."""
+    if criterion.timing and not any(date_paths(model, chosen.type) for chosen in selections):
+        types = ", ".join(chosen.type for chosen in selections)
+        raise NotComputable(f"{criterion.timing[0].origin}: {types} has no date to compare")
     for chosen in selections:
         for constraint in criterion.timing:
-            chosen.tests.append(time_test(model, chosen.type, constraint, linked))
+            chosen.tests.append(time_test(model, chosen.type, constraint, timeline))
         if criterion.duration is not None:
-            chosen.tests.append(duration_test(chosen.type, criterion.duration))
-    if criterion.instances is None:
-        return " or ".join(f"{chosen.rows}.exists()" for chosen in selections)
-    count = " + ".join(f"{chosen.rows}.count()" for chosen in selections)
-    return _number_test(f"({count})", criterion.instances)
+            chosen.tests.append(duration_test(model, chosen.type, criterion.duration))
 
 
 def _number_test(number: str, wanted: QuantityValue | RangeValue) -> str:
@@ -122,67 +159,47 @@ def _number_test(number: str, wanted: QuantityValue | RangeValue) -> str:
 # -- properties of the patient
 
 
-def patient_test(definition: TypeAndValueDefinition) -> str | None:
-    """FHIRPath on the Patient for age and gender, None where the type is neither. Raises NotComputable."""
-    kind, _ = kind_of_type(definition.type)
-    if kind == "age":
-        return _age(definition.value)
-    if kind == "gender":
-        return _gender(definition.value)
-    return None
+def patient_test(model: Model, criterion: Criterion, timeline: Timeline) -> PatientTest | None:
+    """FHIRPath on the Patient for age, gender and death; None where the characteristic is none of them. Raises NotComputable."""
+    definition = criterion.definition
+    kind, concept, value = "", None, None
+    if isinstance(definition, CodeableConceptDefinition):
+        concept = definition.concept
+    elif isinstance(definition, TypeAndValueDefinition):
+        kind, value = kind_of_type(definition.type)[0], definition.value
+        if kind in ("value", "condition") and value is not None:
+            concept = value.concept
+    if kind not in ("age", "gender"):
+        found = concept_on_patient(concept) if concept is not None else None
+        if found is None:
+            return None
+        if concept is not None and is_dead(concept) and criterion.timing:
+            return _died(model, criterion, timeline)
+        _only_now(criterion, timeline)
+        return found
+    day = _only_now(criterion, timeline)
+    return age_test(value, day) if kind == "age" else PatientTest(gender_test(value))
 
 
-def _gender(value: Value | None) -> str:
-    concept = value.concept if value is not None else None
-    if concept is None:
-        raise NotComputable("gender is compared with a coded value, and there is none")
-    names = [coding.code or coding.display or "" for coding in concept.codings] + [concept.text or ""]
-    for name in names:
-        if name.lower() in _GENDERS:
-            return f"Patient.gender = {quoted(_GENDERS[name.lower()])}"
-    raise NotComputable(f"{label(concept)!r} is no administrative gender", Reason.NEEDS_REVIEW)
+def _only_now(criterion: Criterion, timeline: Timeline) -> str:
+    """FHIRPath for the day that a property of the patient is asked for: that of evaluation, or of an event of the study."""
+    if criterion.instances or criterion.duration:
+        raise NotComputable("a property of the patient has no instances and no duration", Reason.NEEDS_REVIEW)
+    days = [study_day(constraint, timeline) for constraint in criterion.timing]
+    if None in days or len(set(days)) > 1:
+        raise NotComputable(
+            "a property of the patient is known on the day of evaluation, and not at the time of another event",
+            Reason.NEEDS_REVIEW,
+        )
+    return next((day for day in days if day is not None), "today()")
 
 
-def _age(value: Value | None) -> str:
-    """Completed years (or other units) at the time of evaluation."""
-    if value is not None and value.range is not None:
-        parts = []
-        if value.range.low is not None:
-            parts.append(_age_at_least(value.range.low))
-        if value.range.high is not None:
-            parts.append(f"({_age_at_least(_next_whole(value.range.high))}).not()")
-        if parts:
-            return " and ".join(parts)
-    if value is not None and value.quantity is not None:
-        quantity = value.quantity
-        sign = comparator(quantity)
-        if sign == ">=":
-            return _age_at_least(quantity)
-        if sign == "<":
-            return f"({_age_at_least(quantity)}).not()"
-        if sign == ">":
-            return _age_at_least(_next_whole(quantity))
-        if sign == "<=":
-            return f"({_age_at_least(_next_whole(quantity))}).not()"
-        return f"{_age_at_least(quantity)} and ({_age_at_least(_next_whole(quantity))}).not()"
-    raise NotComputable("age is compared with a quantity or a range, and there is none")
-
-
-def _next_whole(quantity: QuantityValue) -> QuantityValue:
-    if quantity.value is None:
-        raise NotComputable("a quantity has no value")
-    return quantity.model_copy(update={"value": quantity.value.to_integral_value() + 1})
-
-
-def _age_at_least(quantity: QuantityValue) -> str:
-    if quantity.value is not None and not has_unit(quantity):
-        quantity = quantity.model_copy(update={"code": "a"})
-    moved = calendar_duration(quantity)
-    if moved is None:
-        return "Patient.birthDate <= today()"
-    if moved[0]:
-        raise NotComputable("an age cannot be negative")
-    return f"Patient.birthDate <= today() - {moved[1]}"
+def _died(model: Model, criterion: Criterion, timeline: Timeline) -> PatientTest:
+    """Death in a window of time: Patient.deceased as a date."""
+    if criterion.instances or criterion.duration:
+        raise NotComputable("death has no instances and no duration", Reason.NEEDS_REVIEW)
+    tests = [date_test(model, DEATH_DATE, DEATH_DATE, constraint, timeline) for constraint in criterion.timing]
+    return PatientTest(until_known(" and ".join([f"({DEAD})", *tests]), timeline))
 
 
 # -- type and value
@@ -196,12 +213,14 @@ def _type_and_value(model: Model, definition: TypeAndValueDefinition) -> list[Se
             f"the type {label(definition.type)!r} is text that maps to no kind of record", Reason.NEEDS_REVIEW
         )
     if kind == "value" or (kind == "any-observation" and value is not None and value.kind == "concept"):
+        _without_method(definition)
         if value is None or value.concept is None:
             raise NotComputable("the value alone is the definition, and it is no coded concept", Reason.NEEDS_REVIEW)
         kinds = kinds_of_concept(value.concept) if kind == "value" else ("observation",)
         return concept_selections(model, value.concept, kinds)
     if kind == "observation":
         return _observations(model, definition)
+    _without_method(definition)
     if value is not None and value.kind == "boolean" and kind != "any-observation":
         raise NotComputable(
             "a truth value of a kind of record as a whole needs a person to read it", Reason.NEEDS_REVIEW
@@ -213,15 +232,26 @@ def _type_and_value(model: Model, definition: TypeAndValueDefinition) -> list[Se
         )
     if definition.offset is not None:
         raise NotComputable("an offset from the limits of normal has a meaning for measured values only")
-    types = [resource] if resource and resource_kind(model, resource) is not None else types_of_kind(model, kind)
+    alone = resource is not None and kind != "device" and resource_kind(model, resource) is not None
+    types = [resource] if alone and resource is not None else types_of_kind(model, kind)
     return [selection(model, name, value.concept) for name in types]
+
+
+def _without_method(definition: TypeAndValueDefinition) -> None:
+    """Only measurements record by which method. Raises NotComputable."""
+    if definition.methods:
+        raise NotComputable(
+            f"the method {label(definition.methods[0])!r} restricts the characteristic, which a person has to check",
+            Reason.NEEDS_REVIEW,
+        )
 
 
 def _observations(model: Model, definition: TypeAndValueDefinition) -> list[Selection]:
     """Observations of the type's code whose value (or a component's) satisfies the value."""
     chosen = selection(model, "Observation", definition.type)
-    for method in definition.methods:
-        chosen.tests.append(f"method.coding.exists({concept_condition(method)})")
+    if definition.methods:
+        condition = concept_condition(_any_of(definition.methods))
+        chosen.tests.append(f"(method.coding.exists({condition}) or (method.empty() and {{}}))")
     value = definition.value
     if value is None:
         return [chosen]
@@ -232,6 +262,13 @@ def _observations(model: Model, definition: TypeAndValueDefinition) -> list[Sele
     if definition.offset is not None or value.kind not in ("quantity", "range"):
         return [chosen]
     return [chosen, component]
+
+
+def _any_of(concepts: tuple[Concept, ...]) -> Concept:
+    """Concepts that are alternatives, as one. Raises NotComputable for one that is text only."""
+    for concept in concepts:
+        concept_condition(concept)
+    return Concept(codings=tuple(coding for concept in concepts for coding in concept.codings))
 
 
 def value_test(value: Value, offset: Concept | None) -> str:
@@ -290,7 +327,7 @@ def _data_requirement(model: Model, definition: DataRequirementDefinition) -> Se
     if name not in model.resource_types:
         raise NotComputable(f"{name!r} is no resource type of FHIR {model.version.upper()}")
     rule = resource_kind(model, name)
-    chosen = Selection(name, list(rule.tests) if rule is not None else [])
+    chosen = Selection(name, [*(rule.tests if rule is not None else ()), *content_tests(model, name)])
     for code_filter in definition.code_filters:
         path = code_filter.path or code_filter.search_param
         if path is None or not (code_filter.codes or code_filter.value_set):

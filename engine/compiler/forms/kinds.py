@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.artifacts.models import Model
-from engine.artifacts.records import Concept
+from engine.artifacts.records import Coding, Concept
 from engine.compiler.forms.base import Selection, concept_condition, in_concept
+from engine.compiler.forms.statuses import AFFIRMED, DEVICE_STATUS, content_tests
 
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
 DICOM = "http://dicom.nema.org/resources/ontology/DCM"
+ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 
 # Kinds by SNOMED CT type code.
 _SNOMED_KINDS = {
@@ -64,6 +66,9 @@ _TEXT_KINDS = {
     "procedure": "procedure",
     "allergy": "allergy",
     "device": "device",
+    "encounter": "encounter",
+    "episode of care": "episode-of-care",
+    "episodeofcare": "episode-of-care",
     "family history": "family-history",
     "family illness": "family-history",
     "defined by codeableconcept": "value",
@@ -72,7 +77,6 @@ _TEXT_KINDS = {
 }
 _RESOURCE_KINDS = {
     "Condition": "condition",
-    "Procedure": "procedure",
     "Medication": "medication",
     "MedicationRequest": "medication",
     "MedicationAdministration": "medication",
@@ -81,6 +85,10 @@ _RESOURCE_KINDS = {
     "AllergyIntolerance": "allergy",
     "Device": "device",
     "Encounter": "encounter",
+    "EpisodeOfCare": "episode-of-care",
+    "DeviceUseStatement": "device",
+    "DeviceUsage": "device",
+    "Procedure": "procedure",
     "FamilyMemberHistory": "family-history",
     "ImagingStudy": "imaging",
     "Immunization": "immunization",
@@ -117,88 +125,54 @@ def kind_of_type(concept: Concept) -> tuple[str, str | None]:
 
 @dataclass(frozen=True, slots=True)
 class ResourceKind:
-    """How records of one resource type are read: where the code stands, what status counts, which dates it has."""
+    """How records of one resource type are read: where the code stands, conditions besides the status, which dates it has."""
 
     code: str
-    tests: tuple[str, ...]
     dates: tuple[str, ...]
+    tests: tuple[str, ...] = ()
 
 
 # The drug is a concept, or a reference to a Medication with one.
 MEDICATION_R4 = "(medication.ofType(CodeableConcept) | medication.ofType(Reference).resolve().ofType(Medication).code)"
 MEDICATION_R5 = "(medication.concept | medication.reference.resolve().ofType(Medication).code)"
-# Where that reference leads nowhere nobody can tell which drug it was: the test is unknown.
+DEVICE_R4 = "device.resolve().ofType(Device).type"
+DEVICE_R5 = "(device.concept | device.reference.resolve().ofType(Device).type)"
+# Where that reference leads nowhere nobody can tell which drug or device it was: the test is unknown.
 _UNRESOLVED = {
+    DEVICE_R4: "device.exists() and device.resolve().empty() and {}",
+    DEVICE_R5: "device.reference.exists() and device.reference.resolve().empty() and {}",
     MEDICATION_R4: "medication.ofType(Reference).exists() and medication.ofType(Reference).resolve().empty() and {}",
     MEDICATION_R5: "medication.reference.exists() and medication.reference.resolve().empty() and {}",
 }
+_EFFECTIVE = ("effective.ofType(dateTime)", "effective.ofType(Period).start")
 _R4 = {
-    "Observation": ResourceKind(
-        "code",
-        ("status in ('final' | 'amended' | 'corrected')",),
-        ("effective.ofType(dateTime)", "effective.ofType(Period).start"),
-    ),
-    "Condition": ResourceKind(
-        "code",
-        ("verificationStatus.coding.exists(code = 'refuted' or code = 'entered-in-error').not()",),
-        ("onset.ofType(dateTime)", "onset.ofType(Period).start", "recordedDate"),
-    ),
-    "Procedure": ResourceKind(
-        "code", ("status = 'completed'",), ("performed.ofType(dateTime)", "performed.ofType(Period).start")
-    ),
-    "MedicationRequest": ResourceKind(
-        MEDICATION_R4,
-        ("status in ('active' | 'completed' | 'on-hold')", "(intent in ('proposal' | 'plan')).not()"),
-        ("authoredOn",),
-    ),
-    "MedicationAdministration": ResourceKind(
-        MEDICATION_R4,
-        ("status in ('completed' | 'in-progress')",),
-        ("effective.ofType(dateTime)", "effective.ofType(Period).start"),
-    ),
-    "MedicationStatement": ResourceKind(
-        MEDICATION_R4,
-        ("status in ('active' | 'completed' | 'recorded')",),
-        ("effective.ofType(dateTime)", "effective.ofType(Period).start"),
-    ),
-    "MedicationDispense": ResourceKind(
-        MEDICATION_R4,
-        ("status in ('completed' | 'in-progress')",),
-        ("whenHandedOver", "whenPrepared"),
-    ),
-    "AllergyIntolerance": ResourceKind(
-        "code",
-        ("verificationStatus.coding.exists(code = 'refuted' or code = 'entered-in-error').not()",),
-        ("onset.ofType(dateTime)", "recordedDate"),
-    ),
-    "Immunization": ResourceKind("vaccineCode", ("status = 'completed'",), ("occurrence.ofType(dateTime)",)),
-    "Encounter": ResourceKind(
-        "type", ("status in ('finished' | 'completed' | 'in-progress' | 'arrived' | 'triaged')",), ("period.start",)
-    ),
-    "DeviceUseStatement": ResourceKind(
-        "device.resolve().type", ("status in ('active' | 'completed')",), ("timing.ofType(Period).start",)
-    ),
-    "FamilyMemberHistory": ResourceKind("condition.code", ("status in ('completed' | 'partial')",), ("date",)),
-    "ImagingStudy": ResourceKind("series.modality", ("status = 'available'",), ("started",)),
+    "Observation": ResourceKind("code", _EFFECTIVE),
+    "Condition": ResourceKind("code", ("onset.ofType(dateTime)", "onset.ofType(Period).start", "recordedDate")),
+    "Procedure": ResourceKind("code", ("performed.ofType(dateTime)", "performed.ofType(Period).start")),
+    "MedicationRequest": ResourceKind(MEDICATION_R4, ("authoredOn",)),
+    "MedicationAdministration": ResourceKind(MEDICATION_R4, _EFFECTIVE),
+    "MedicationStatement": ResourceKind(MEDICATION_R4, _EFFECTIVE),
+    "MedicationDispense": ResourceKind(MEDICATION_R4, ("whenHandedOver", "whenPrepared")),
+    "AllergyIntolerance": ResourceKind("code", ("onset.ofType(dateTime)", "recordedDate")),
+    "Immunization": ResourceKind("vaccineCode", ("occurrence.ofType(dateTime)",)),
+    "Encounter": ResourceKind("type", ("period.start",)),
+    "EpisodeOfCare": ResourceKind("type", ("period.start",)),
+    "DeviceUseStatement": ResourceKind(DEVICE_R4, ("timing.ofType(dateTime)", "timing.ofType(Period).start")),
+    # a device of the patient, and not one that was used on them, names the patient
+    "Device": ResourceKind("type", (), ("patient.exists()", DEVICE_STATUS)),
+    "FamilyMemberHistory": ResourceKind("condition.code", ("date",)),
+    "ImagingStudy": ResourceKind("series.modality", ("started",)),
 }
 _R5_CHANGES = {
-    "Procedure": ResourceKind(
-        "code", ("status = 'completed'",), ("occurrence.ofType(dateTime)", "occurrence.ofType(Period).start")
-    ),
-    "MedicationRequest": ResourceKind(MEDICATION_R5, _R4["MedicationRequest"].tests, ("authoredOn",)),
+    "Procedure": ResourceKind("code", ("occurrence.ofType(dateTime)", "occurrence.ofType(Period).start")),
+    "MedicationRequest": ResourceKind(MEDICATION_R5, ("authoredOn",)),
     "MedicationAdministration": ResourceKind(
-        MEDICATION_R5,
-        _R4["MedicationAdministration"].tests,
-        ("occurence.ofType(dateTime)", "occurence.ofType(Period).start"),
+        MEDICATION_R5, ("occurence.ofType(dateTime)", "occurence.ofType(Period).start")
     ),
-    "MedicationStatement": ResourceKind(MEDICATION_R5, ("status = 'recorded'",), _R4["MedicationStatement"].dates),
-    "MedicationDispense": ResourceKind(
-        MEDICATION_R5, _R4["MedicationDispense"].tests, ("whenHandedOver", "whenPrepared")
-    ),
-    "Encounter": ResourceKind(
-        "type", ("status in ('completed' | 'in-progress' | 'discharged')",), ("actualPeriod.start",)
-    ),
-    "DeviceUsage": ResourceKind("device.concept", ("status in ('active' | 'completed')",), ()),
+    "MedicationStatement": ResourceKind(MEDICATION_R5, _EFFECTIVE),
+    "MedicationDispense": ResourceKind(MEDICATION_R5, ("whenHandedOver", "whenPrepared")),
+    "Encounter": ResourceKind("type", ("actualPeriod.start",)),
+    "DeviceUsage": ResourceKind(DEVICE_R5, ("timing.ofType(dateTime)", "timing.ofType(Period).start")),
 }
 
 _TYPES_OF_KIND = {
@@ -208,7 +182,8 @@ _TYPES_OF_KIND = {
     "allergy": ("AllergyIntolerance",),
     "immunization": ("Immunization",),
     "encounter": ("Encounter",),
-    "device": ("DeviceUseStatement", "DeviceUsage"),
+    "episode-of-care": ("EpisodeOfCare",),
+    "device": ("DeviceUseStatement", "DeviceUsage", "Device"),
     "family-history": ("FamilyMemberHistory",),
     "imaging": ("ImagingStudy",),
     "observation": ("Observation",),
@@ -237,6 +212,8 @@ def resource_kind(model: Model, resource_type: str) -> ResourceKind | None:
     """How a resource type is read in a version of FHIR, None where it has no such type or no rule here."""
     if resource_type not in model.resource_types:
         return None
+    if resource_type == "Device" and model.element("Device", "patient") is None:
+        return None  # R5: the patient stands in DeviceUsage
     if model.version == "r5" and resource_type in _R5_CHANGES:
         return _R5_CHANGES[resource_type]
     return _R4.get(resource_type) or _R5_CHANGES.get(resource_type)
@@ -249,10 +226,10 @@ def types_of_kind(model: Model, kind: str) -> list[str]:
 
 def kinds_of_concept(concept: Concept) -> tuple[str, ...]:
     """Kinds that a concept may belong to, by its code systems."""
+    found: dict[str, None] = {}
     for coding in concept.codings:
-        if coding.system in _KINDS_OF_SYSTEM:
-            return _KINDS_OF_SYSTEM[coding.system]
-    return _ANY_KINDS
+        found.update(dict.fromkeys(_KINDS_OF_SYSTEM.get(coding.system or "", ())))
+    return tuple(found) or _ANY_KINDS
 
 
 def selection(model: Model, resource_type: str, concept: Concept | None, *, only_counting: bool = True) -> Selection:
@@ -261,22 +238,61 @@ def selection(model: Model, resource_type: str, concept: Concept | None, *, only
     assert rule is not None
     chosen = Selection(resource_type)
     if concept is not None:
-        if resource_type == "ImagingStudy":
-            chosen.code_test = _modality_test(model, concept)
-        else:
-            chosen.code_test = in_concept(rule.code, concept)
-            if rule.code in _UNRESOLVED:
-                chosen.code_test = f"({chosen.code_test} or ({_UNRESOLVED[rule.code]}))"
+        chosen.code_test = code_test(model, resource_type, rule, concept)
     if only_counting:
-        chosen.tests.extend(rule.tests)
+        chosen.tests.extend((*rule.tests, *content_tests(model, resource_type)))
     return chosen
 
 
-def _modality_test(model: Model, concept: Concept) -> str:
-    """A study has a modality where the study or one of its series says so."""
-    condition = concept_condition(concept)
-    coding = ".coding" if model.version == "r5" else ""
-    return f"(series.modality{coding} | modality{coding}).exists({condition})"
+def code_test(model: Model, resource_type: str, rule: ResourceKind, concept: Concept) -> str:
+    """FHIRPath condition on a row: that a concept is what it is about."""
+    if resource_type == "ImagingStudy":
+        return _imaging_test(model, concept)
+    if resource_type == "Encounter":
+        return _encounter_test(model, concept)
+    test = in_concept(rule.code, concept)
+    return f"({test} or ({_UNRESOLVED[rule.code]}))" if rule.code in _UNRESOLVED else test
+
+
+def _imaging_test(model: Model, concept: Concept) -> str:
+    """A study has a modality where the study or one of its series says so; any other concept is its procedure or its reason."""
+    modalities = tuple(coding for coding in concept.codings if coding.system in (DICOM, None))
+    others = tuple(coding for coding in concept.codings if coding.system not in (DICOM, None))
+    tests = []
+    if modalities or not others:
+        coding = ".coding" if model.version == "r5" else ""
+        condition = concept_condition(concept.model_copy(update={"codings": modalities}))
+        tests.append(f"(series.modality{coding} | modality{coding}).exists({condition})")
+    if others:
+        paths = ("procedure.concept", "reason.concept") if model.version == "r5" else ("procedureCode", "reasonCode")
+        tests.append(in_concept(f"({' | '.join(paths)})", concept.model_copy(update={"codings": others})))
+    return tests[0] if len(tests) == 1 else f"({' or '.join(tests)})"
+
+
+# Classes of encounters (ActEncounterCode) by what SNOMED CT calls them.
+_CLASSES = {
+    "32485007": ("IMP", "ACUTE", "NONAC"),
+    "416800000": ("IMP", "ACUTE", "NONAC"),
+    "4525004": ("EMER",),
+    "50849002": ("EMER",),
+}
+
+
+def _encounter_test(model: Model, concept: Concept) -> str:
+    """An encounter is of a class (inpatient, emergency ...) or of a type; a hospital admission is known by its class as well."""
+    classes = {coding.code: None for coding in concept.codings if coding.system == ACT_CODE and coding.code}
+    for coding in concept.codings:
+        if coding.system == SNOMED and coding.code in _CLASSES:
+            classes.update(dict.fromkeys(_CLASSES[coding.code]))
+    if not classes:
+        return in_concept("type", concept)
+    wanted = Concept(codings=tuple(Coding(system=ACT_CODE, code=code) for code in classes))
+    path = "class.coding" if model.version == "r5" else "class"
+    tests = [f"{path}.exists({concept_condition(wanted)})"]
+    others = tuple(coding for coding in concept.codings if coding.system != ACT_CODE and coding.code)
+    if others:
+        tests.append(in_concept("type", concept.model_copy(update={"codings": others})))
+    return tests[0] if len(tests) == 1 else f"({' or '.join(tests)})"
 
 
 def date_paths(model: Model, resource_type: str) -> tuple[str, ...]:
@@ -286,5 +302,9 @@ def date_paths(model: Model, resource_type: str) -> tuple[str, ...]:
 
 
 def concept_selections(model: Model, concept: Concept, kinds: tuple[str, ...]) -> list[Selection]:
-    """Rows of all resource types of some kinds that carry a concept as their code."""
-    return [selection(model, name, concept) for kind in kinds for name in types_of_kind(model, kind)]
+    """Rows of all resource types of some kinds that carry a concept as their code, and affirm it."""
+    found = [selection(model, name, concept) for kind in kinds for name in types_of_kind(model, kind)]
+    for chosen in found:
+        if chosen.type == "Observation":
+            chosen.tests.append(AFFIRMED)
+    return found
