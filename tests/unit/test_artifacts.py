@@ -108,7 +108,7 @@ def test_no_truth_value(characteristic: dict[str, Any], reason: str, tmp_path: P
                 }
             },
             f"Observation.where(code.coding.exists(system = '{LOINC}' and code = '2160-0') and "
-            "(status in ('final' | 'amended' | 'corrected') or ((status in ('cancelled' | 'entered-in-error')).not() and {})) and "
+            "(status in ('final' | 'amended' | 'corrected') or ((status in ('registered' | 'preliminary' | 'cancelled' | 'entered-in-error')).not() and {})) and "
             "value.ofType(Quantity) <= referenceRange.high.first() * 1.5).exists()",
         ),
     ],

@@ -1,7 +1,7 @@
 """What a record says about its own content: which statuses count, and whether a record affirms what it is coded as.
 
-A criterion asks whether something is or was the case. A status answers yes, no, or neither (a preliminary result, a provisional
-diagnosis): the last leaves its row in doubt. `docs/verdicts.md` holds the table for readers.
+A criterion asks whether something is or was the case. A status answers yes, no, or neither (a stopped treatment, a provisional
+diagnosis): the last leaves its row in doubt. A result that nobody has verified yet does not count. `docs/verdicts.md` holds the table for readers.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ _REQUEST = (("active", "on-hold", "completed", "ended"), ("draft", "revoked", "c
 
 # By resource type: statuses of what is or was the case, and of what is not. Codes of all versions of FHIR stand together.
 STATUSES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "Observation": (("final", "amended", "corrected"), ("cancelled", _ERROR)),
-    "DiagnosticReport": (("final", "amended", "corrected", "appended"), ("cancelled", _ERROR)),
+    "Observation": (("final", "amended", "corrected"), ("registered", "preliminary", "cancelled", _ERROR)),
+    "DiagnosticReport": (
+        ("final", "amended", "corrected", "appended"),
+        ("registered", "partial", "preliminary", "cancelled", _ERROR),
+    ),
     "Procedure": (("completed", "in-progress"), ("preparation", "not-done", _ERROR)),
     "MedicationRequest": (("active", "completed", "on-hold", "ended"), ("draft", "cancelled", _ERROR)),
     "MedicationAdministration": (("completed", "in-progress"), ("not-done", _ERROR)),
