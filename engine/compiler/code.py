@@ -1,0 +1,133 @@
+"""Compiled FHIRPath of a criterion: its text, its tree, and the program that runs over a patient's data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.algebra.clinical import ValueSet
+from engine.algebra.diagnostic import Diagnostic, EvaluationError, Source
+from engine.artifacts.models import Model
+from engine.compiler.cql.runtime import Run
+from engine.compiler.cql.value_sets import ValueSetUse
+from engine.compiler.dates import Clock
+from engine.compiler.elm import Node
+from engine.compiler.emitter import Emitter
+from engine.compiler.fhirpath import translate_fhirpath
+from engine.compiler.program import Program
+from engine.compiler.requirements import DataRequirement, requirements
+from engine.compiler.simplify import by_number, monotone, simplify
+
+
+@dataclass(slots=True)
+class Code:
+    """Compiled FHIRPath over a patient's data: the text, its ELM, and the emitted program.
+
+    `boolean` tells that it answers true or false, `records` that it gives resources: of these, none is an answer.
+    """
+
+    text: str
+    node: Node
+    program: Program
+    boolean: bool
+    monotone: bool
+    by_number: bool = False
+    records: bool = False
+    _function: Callable[..., Any] | None = None
+    _reads: dict[str, DataRequirement] | None = None
+    _clauses: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def run(self, environment: Any, patient: Any) -> Any:
+        """The bare result; errors are bound to the author's text. Raises EvaluationError."""
+        if self._function is None:
+            self._function = self.program.load()["criterion"]
+        try:
+            return self._function(environment, patient)
+        except Exception as error:
+            raise self.program.bind(error) from error
+
+    def clause(self, site: int, clause: int) -> str:
+        """The author's text of a clause of a filter."""
+        if site < 0:
+            return "code"
+        known = self._clauses.get((site, clause))
+        if known is None:
+            spans = self.program.sites[site]["clauses"]
+            span = spans[clause] if 0 <= clause < len(spans) else None
+            known = self.text[:120] if span is None else " ".join(self.text[span.start : span.end].split())
+            self._clauses[site, clause] = known
+        return known
+
+    def inside(self, site: int, doubt_site: int, doubt_clause: int) -> bool:
+        """Whether a comparison stands inside a clause of a filter."""
+        if doubt_site < 0:
+            return False
+        clause = self.program.sites[doubt_site]["clauses"][doubt_clause]
+        span = self.program.sites[site]["span"]
+        return clause is not None and span is not None and clause.start <= span.start and span.end <= clause.end
+
+    def where(self, error: EvaluationError) -> str:
+        """The place of an error in words, empty where it is not known."""
+        return "" if error.span is None else f" in `{self.text[error.span.start : error.span.end][:80]}`"
+
+    def value_sets(self) -> dict[str, list[ValueSetUse]]:
+        """The value sets that `memberOf` names, and where."""
+        found: dict[str, list[ValueSetUse]] = {}
+        for below in self.node.walk():
+            url = below.operands[1].attrs.get("value") if below.kind == "MemberOf" else None
+            if isinstance(url, str):
+                use = ValueSetUse(ValueSet(url), self.program.source, below.span)
+                found.setdefault(url, []).append(use)
+        return found
+
+    def reads(self) -> dict[str, DataRequirement]:
+        """What data the expression reads, by resource type."""
+        if self._reads is None:
+            self._reads = requirements(self.node, "Patient")
+        return self._reads
+
+    def dated_reads(self, run: Run) -> dict[str, DataRequirement]:
+        """As `reads`, with the dates that a run asks for."""
+        return requirements(self.node, "Patient", Clock(run.today, run.now, lambda key: None))
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.text, self.node, self.program, self.boolean, self.monotone, self.by_number, self.records
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.text, self.node, self.program, self.boolean, self.monotone, self.by_number, self.records = state
+        self._function = None
+        self._reads = None
+        self._clauses = {}
+
+
+def compile_code(
+    text: str, model: Model, *, name: str, variables: Mapping[str, str] | None = None, lenient: bool = False
+) -> tuple[Code, tuple[Diagnostic, ...]]:
+    """Compile FHIRPath as a criterion over a patient's data. Raises DiagnosticError."""
+    source = Source(name, text)
+    node, found = translate_fhirpath(
+        source, model, root="Patient", variables=variables, lenient=lenient, patient_data=True
+    )
+    node = simplify(node)
+    emitter = Emitter(traced=True)
+    emitter.function("criterion", "ev, ctx", node)
+    program = Program(
+        source,
+        "\n".join(emitter.lines) + "\n",
+        tuple(emitter.spans),
+        emitter.constants,
+        model.version,
+        emitter.sites,
+    )
+    boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
+    return Code(text, node, program, boolean, monotone(node), by_number(node), _gives_records(node)), found
+
+
+def _gives_records(node: Node) -> bool:
+    """Whether a tree gives the patient's records of some types, chosen by conditions: then having none is an answer."""
+    if node.kind in ("Filter", "Distinct"):
+        return _gives_records(node.operands[0])
+    if node.kind == "Union":
+        return all(_gives_records(operand) for operand in node.operands)
+    return node.kind == "Retrieve"
