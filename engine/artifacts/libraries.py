@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ import msgspec
 from engine.algebra.diagnostic import Diagnostic, Source
 from engine.artifacts.models.modelinfo import ModelInfo, read_model_info
 from engine.artifacts.parameters import library_defaults
+from engine.artifacts.positions import position_of
 from engine.artifacts.records import ParameterValue
+from engine.artifacts.shape import Checked, checked, json_problem, pointer
 
 _COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 _QUOTED = r'(?:"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`|[A-Za-z_][\w]*)'
@@ -83,22 +85,33 @@ class LibraryStore:
                     self.diagnostics.append(Diagnostic("model-info", str(error), location=str(path)))
         elif '"Library"' in text:
             try:
-                self.add_json(msgspec.json.decode(text), str(path))
-            except msgspec.DecodeError as error:
-                self.diagnostics.append(Diagnostic("invalid-json", f"not valid JSON: {error}", location=str(path)))
+                data = msgspec.json.decode(text)
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
+                self.diagnostics.append(Diagnostic("invalid-json", json_problem(error, text), location=str(path)))
+                return
+            self.add_json(data, str(path), text)
 
-    def add_json(self, data: Any, file: str) -> None:
-        """The Library resources in a resource, a bundle, or a list of either; contained ones too."""
-        stack: list[Any] = [data]
+    def add_json(self, data: Any, file: str, text: str | None = None) -> None:
+        """The Library resources in a resource, a bundle, or a list of either; contained ones too. Of one that is not as FHIR has it, nothing is taken."""
+        stack: list[tuple[Any, tuple[str | int, ...]]] = [(data, ())]
         while stack:
-            found = stack.pop(0)
+            found, path = stack.pop(0)
             if isinstance(found, list):
-                stack[:0] = found
+                stack[:0] = [(item, (*path, index)) for index, item in enumerate(found)]
             elif isinstance(found, dict):
                 if found.get("resourceType") == "Library":
-                    self.add_resource(found, file)
-                stack.extend(found.get("contained") or ())
-                stack.extend(entry.get("resource") for entry in found.get("entry") or () if isinstance(entry, dict))
+                    self._add_checked(checked(found), file, text, path)
+                stack += _inside(found, path)
+
+    def _add_checked(self, found: Checked, file: str, text: str | None, path: tuple[str | int, ...]) -> None:
+        for finding in found.findings:
+            at = position_of(text, (*path, *finding.path)) if text is not None else None
+            where = f"{file}:{at[0]}:{at[1]}" if at else file
+            identifier = found.resource.get("id")
+            name = f"Library/{identifier}" if identifier else found.resource.get("url") or "Library"
+            self.diagnostics.append(finding.diagnostic(f"{where} {name} {pointer('Library', finding.path)}"))
+        if not found.errors:
+            self.add_resource(found.resource, file)
 
     def add_resource(self, resource: dict[str, Any], file: str) -> None:
         """A FHIR Library: its CQL, else its ELM, else a diagnostic that it carries neither."""
@@ -175,6 +188,17 @@ class LibraryStore:
         return found
 
 
+def _inside(resource: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[tuple[Any, tuple[str | int, ...]]]:
+    """The resources in a bundle, and those that are contained in another."""
+    for name in ("contained", "entry"):
+        items = resource.get(name)
+        for index, item in enumerate(items if isinstance(items, list) else ()):
+            if name == "contained":
+                yield item, (*path, name, index)
+            elif isinstance(item, dict):
+                yield item.get("resource"), (*path, name, index, "resource")
+
+
 def load_libraries(paths: Iterable[str | Path]) -> LibraryStore:
     """The libraries and data models in files and folders. Raises FileNotFoundError."""
     store = LibraryStore()
@@ -196,4 +220,8 @@ def version_key(version: str | None) -> tuple[Any, ...]:
     """Versions in order: numbers as numbers, none before all."""
     if version is None:
         return ()
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"[.\-]", version))
+    parts = re.split(r"[.\-]", version)
+    return tuple(
+        (0, len(part.lstrip("0")), part.lstrip("0")) if part.isascii() and part.isdigit() else (1, 0, part)
+        for part in parts
+    )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.artifacts.shape import checked, pointer
+
 Json = dict[str, Any]
 MANIFEST_TYPES = ("asset-collection", "module-definition")
 _DEFAULTS = ("system-version", "default-valueset-version", "canonicalVersion")
@@ -37,6 +39,11 @@ class Manifest:
 def read_manifest(resource: Json, place: str) -> Manifest:
     """A manifest from a Library or Parameters. Raises ValueError for anything else, and where it names no version at all."""
     kind = resource.get("resourceType")
+    sound = checked(resource) if kind in ("Library", "Parameters") else None
+    for one in sound.errors if sound is not None else ():
+        hint = f"; {one.hint}" if one.hint else ""
+        raise ValueError(f"{place}: {pointer(str(kind), one.path)}: {one.message}{hint}")
+    resource = sound.resource if sound is not None else resource
     found = Manifest(name=place)
     if kind == "Parameters":
         _parameters(resource, found)

@@ -7,6 +7,7 @@ from typing import Any
 from engine.algebra.diagnostic import Diagnostic
 from engine.artifacts.parameters import extension_values
 from engine.artifacts.records import ParameterValue, Record
+from engine.artifacts.shape import checked, pointer
 
 Json = dict[str, Any]
 _CQFM = "http://hl7.org/fhir/us/cqfmeasures/StructureDefinition/cqfm-"
@@ -70,8 +71,10 @@ class Measure(Record):
 def read_measure(resource: Json, place: str) -> tuple[Measure, tuple[Diagnostic, ...]]:
     """A Measure resource and what is wrong with it. Raises ValueError for another resource."""
     if resource.get("resourceType") != "Measure":
-        raise ValueError(f"{place} is no Measure but {resource.get('resourceType') or 'no resource'}")
-    found: list[Diagnostic] = []
+        raise ValueError(f"{place}: expected a Measure, found {resource.get('resourceType') or 'no resource'}")
+    shape = checked(resource)
+    resource = shape.resource
+    found = [one.diagnostic(f"{place} {pointer('Measure', one.path)}") for one in shape.findings]
     scoring = _code(resource.get("scoring"))
     basis = _extension(resource, "populationBasis", "valueCode") or resource.get("basis")
     groups = []

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from engine.artifacts.records import ParameterValue
+from engine.artifacts.shape import checked, json_problem, pointer, shown
 
 Json = dict[str, Any]
 Find = Callable[[str], Json | None]
@@ -30,9 +31,14 @@ def values_in(resource: Json, origin: str) -> tuple[ParameterValue, ...]:
 
     A resource as `$cql` and `$evaluate` take it holds them in a parameter `parameters`. Raises ValueError for what is no Parameters resource.
     """
-    if resource.get("resourceType") != "Parameters":
-        raise ValueError(f"{origin} is no Parameters resource but {resource.get('resourceType') or 'no resource'}")
-    entries = [entry for entry in resource.get("parameter") or () if isinstance(entry, dict)]
+    if not isinstance(resource, dict) or resource.get("resourceType") != "Parameters":
+        kind = resource.get("resourceType") if isinstance(resource, dict) else shown(resource)
+        raise ValueError(f"{origin}: expected a Parameters resource, found {kind or 'no resource'}")
+    found = checked(resource)
+    for one in found.errors:
+        hint = f"; {one.hint}" if one.hint else ""
+        raise ValueError(f"{origin}: {pointer('Parameters', one.path)}: {one.message}{hint}")
+    entries = list(found.resource.get("parameter") or ())
     nested = [entry["resource"] for entry in entries if entry.get("name") == "parameters" and "resource" in entry]
     if nested:
         return tuple(value for inner in nested for value in values_in(inner, origin))
@@ -49,12 +55,11 @@ def read_parameters(path: str | Path) -> tuple[ParameterValue, ...]:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"{path} does not exist")
+    raw = file.read_bytes()
     try:
-        data = msgspec.json.Decoder(float_hook=Decimal).decode(file.read_bytes())
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} is no Parameters resource")
+        data = msgspec.json.Decoder(float_hook=Decimal).decode(raw.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"{path}: {json_problem(error, raw)}") from None
     return values_in(data, str(path))
 
 

@@ -6,8 +6,8 @@ References are looked up among everything read: contained resources, bundle entr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from engine.algebra.diagnostic import Diagnostic
 from engine.algebra.reasons import Reason
 from engine.artifacts import values as v
 from engine.artifacts.characteristics import CharacteristicReader, group_expressions
+from engine.artifacts.libraries import version_key
 from engine.artifacts.positions import position_of
 from engine.artifacts.records import (
     Artifact,
@@ -25,8 +26,19 @@ from engine.artifacts.records import (
     ArtifactSet,
     CombinationDefinition,
     Criterion,
+    LinkDefinition,
     Location,
     NotComputableDefinition,
+)
+from engine.artifacts.shape import (
+    CHECKED,
+    Finding,
+    all_resource_types,
+    checked,
+    json_problem,
+    near_names,
+    pointer,
+    shown,
 )
 
 __all__ = ["ArtifactSet", "load_artifacts", "read_artifacts"]
@@ -34,13 +46,14 @@ __all__ = ["ArtifactSet", "load_artifacts", "read_artifacts"]
 Json = dict[str, Any]
 KeyPath = tuple[str | int, ...]
 CRITERIA_TYPES = ("EvidenceVariable", "Group", "ResearchStudy")
+ELSEWHERE = ("Library", "ValueSet", "CodeSystem", "Measure")  # whose faults are told by those who read them
 EBM = "http://hl7.org/fhir/uv/ebm/StructureDefinition/"
 _COMBINATIONS = {"intersection": "all-of", "union": "any-of"}
 
 
 @dataclass(slots=True)
 class _Entry:
-    """One resource as found: its JSON, the file, the path in the file, and the resource that contains it."""
+    """One resource as found: its JSON, the file, the path in the file, the resource that contains it, and what is wrong with its shape."""
 
     resource: Json
     file: str | None
@@ -48,6 +61,7 @@ class _Entry:
     path: KeyPath
     owner: _Entry | None = None
     full_url: str | None = None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def name(self) -> str:
@@ -65,6 +79,8 @@ class _Reader:
     libraries: dict[str, Any] = field(default_factory=dict)
     referenced: set[int] = field(default_factory=set)
     files: list[str] = field(default_factory=list)
+    copies: set[int] = field(default_factory=set)
+    doubled: set[int] = field(default_factory=set)
     _cache: dict[int, Artifact] = field(default_factory=dict)
 
     # -- reading
@@ -87,13 +103,10 @@ class _Reader:
 
     def locate(self, entry: _Entry, path: KeyPath) -> Location:
         place = position_of(entry.text, (*entry.path, *path)) if entry.text is not None else None
-        pointer = str(entry.resource.get("resourceType", ""))
-        for step in path:
-            pointer += f"[{step}]" if isinstance(step, int) else f".{step}"
         return Location(
             file=entry.file,
             resource=entry.name,
-            pointer=pointer,
+            pointer=pointer(str(entry.resource.get("resourceType", "")), path),
             line=place[0] if place else None,
             column=place[1] if place else None,
         )
@@ -103,9 +116,13 @@ class _Reader:
         try:
             raw = path.read_bytes()
             text = raw.decode("utf-8-sig")
+        except (UnicodeDecodeError, OSError) as error:
+            self.report("unreadable", f"cannot be read as text in UTF-8: {error}", None, file=str(path))
+            return
+        try:
             data = msgspec.json.Decoder(float_hook=Decimal).decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self.report("invalid-json", f"not valid JSON: {error}", None, file=str(path))
+        except (msgspec.DecodeError, ValueError, ArithmeticError) as error:
+            self.report("invalid-json", json_problem(error, text), None, file=str(path))
             return
         except RecursionError:
             self.report("invalid-json", "the JSON is nested too deeply", None, file=str(path))
@@ -134,37 +151,93 @@ class _Reader:
             return
         kind = data.get("resourceType")
         if kind == "Bundle":
-            for index, item in enumerate(data.get("entry") or ()):
-                if isinstance(item, dict) and isinstance(item.get("resource"), dict):
-                    self.add(item["resource"], file, text, (*path, "entry", index, "resource"), item.get("fullUrl"))
+            self.bundle(data, file, text, path)
             return
+        found = checked(data)
+        entry = _Entry(found.resource, file, text, path, None, full_url, found.findings)
+        self.misnamed(kind, entry)
+        if kind not in ELSEWHERE:
+            for finding in found.findings:
+                if not self.told_elsewhere(entry.resource, finding.path):
+                    self.diagnostics.append(finding.diagnostic(str(self.locate(entry, finding.path))))
         if kind == "Library":
-            for key in filter(None, (data.get("url"), data.get("name"), data.get("id"))):
-                self.libraries.setdefault(str(key), data)
-        entry = _Entry(data, file, text, path, None, full_url)
+            for key in filter(None, map(found.resource.get, ("url", "name", "id"))):
+                self.libraries.setdefault(str(key), found.resource)
         if kind in CRITERIA_TYPES:
             self.entries.append(entry)
         self.register(entry)
 
+    def bundle(self, data: Json, file: str | None, text: str | None, path: KeyPath) -> None:
+        """The resources of a Bundle; what is no entry is a problem."""
+        entries = data.get("entry", [])
+        place = _Entry(data, file, text, path)
+        if not isinstance(entries, list):
+            self.report("wrong-type", f"expected a list of entries, found {shown(entries)}", place, ("entry",))
+            return
+        for index, item in enumerate(entries):
+            resource = item.get("resource") if isinstance(item, dict) else None
+            if isinstance(resource, dict):
+                full_url = item.get("fullUrl")
+                inner = (*path, "entry", index, "resource")
+                self.add(resource, file, text, inner, full_url if isinstance(full_url, str) else None)
+            elif not isinstance(item, dict) or "resource" in item:
+                self.report("wrong-type", f"expected a resource, found {shown(item)}", place, ("entry", index))
+
+    def misnamed(self, kind: Any, entry: _Entry) -> None:
+        """Say that FHIR has no resource of a name, where there is a name."""
+        if kind is None and "resourceType" not in entry.resource:
+            return
+        if not isinstance(kind, str):
+            message = f"expected the name of a resource type, found {shown(kind)}"
+            self.report("wrong-type", message, entry, ("resourceType",))
+        elif kind not in all_resource_types():
+            near = near_names(kind, tuple(sorted(all_resource_types())))
+            hint = f"did you mean {near[0]}?" if near else None
+            of_criteria = bool(near) and near[0] in (*CHECKED, "Bundle")
+            message = f"FHIR has no resource {shown(kind)}"
+            self.report("unknown-resource-type", message, entry, ("resourceType",), hint, warning=not of_criteria)
+
+    def told_elsewhere(self, resource: Json, path: KeyPath) -> bool:
+        """Whether a path leads into a contained resource whose faults are told by those who read it."""
+        if len(path) < 3 or path[0] != "contained":
+            return False
+        contained = resource.get("contained")
+        inner = contained[path[1]] if isinstance(contained, list) and isinstance(path[1], int) else None
+        return isinstance(inner, dict) and inner.get("resourceType") in ELSEWHERE
+
     def register(self, entry: _Entry) -> None:
+        """Note under which names references find a resource; of several the first, of several versions of one url the latest."""
         resource = entry.resource
-        url, version = resource.get("url"), resource.get("version")
-        keys = [entry.full_url, url, f"{url}|{version}" if url and version else None]
-        if resource.get("id"):
-            keys.append(f"{resource.get('resourceType')}/{resource['id']}")
-        for key in keys:
-            if not key:
-                continue
+        kind, url, version = resource.get("resourceType"), resource.get("url"), resource.get("version")
+        named = f"{kind}/{resource['id']}" if resource.get("id") else None
+        exact = f"{url}|{version}" if url and version else None
+        for key in filter(None, dict.fromkeys((entry.full_url, exact, url, named))):
             known = self.index.get(str(key))
             if known is None:
                 self.index[str(key)] = entry
-            elif known.resource != resource and key == url and not version:
-                self.report(
-                    "duplicate-url",
-                    f"{key} is the url of more than one artifact; the first is used",
-                    entry,
-                    warning=True,
-                )
+            elif key == url and known.resource.get("version") != version:
+                # a reference without a version means the latest (FHIR: canonical references)
+                if version_key(version) > version_key(known.resource.get("version")):
+                    self.index[str(key)] = entry
+            elif key in (exact or url, named) and kind in CRITERIA_TYPES and known.resource is not resource:
+                self.twice(str(key), entry, known, same=key == (exact or url or named))
+
+    def twice(self, key: str, entry: _Entry, known: _Entry, *, same: bool) -> None:
+        """Two artifacts of one name: copies count once; of others references mean the first, and outputs name the file of the second as well."""
+        if known.resource == entry.resource:
+            if same:
+                self.copies.add(id(entry))
+            return
+        there = self.locate(known, ())
+        if same:
+            self.doubled.add(id(entry))
+            message = f"{key} is the name of two artifacts that differ; references to it mean that in {there}"
+            self.report(
+                "duplicate-artifact", message, entry, (), "give one of them another url, version or id", warning=True
+            )
+        else:
+            message = f"{key} is the id of more than one artifact; references to it mean that in {there}"
+            self.report("duplicate-id", message, entry, (), warning=True)
 
     # -- artifacts
 
@@ -172,8 +245,14 @@ class _Reader:
         if reference.startswith("#"):
             home = entry.owner or entry
             for index, resource in enumerate(home.resource.get("contained") or ()):
-                if isinstance(resource, dict) and resource.get("id") == reference[1:]:
-                    return _Entry(resource, home.file, home.text, (*home.path, "contained", index), home)
+                if resource.get("id") == reference[1:]:
+                    inside = tuple(
+                        replace(found, path=found.path[2:])
+                        for found in home.findings
+                        if found.path[:2] == ("contained", index)
+                    )
+                    path = (*home.path, "contained", index)
+                    return _Entry(resource, home.file, home.text, path, home, findings=inside)
             return None
         bare = reference.partition("/_history/")[0]
         for key in (reference, bare, bare.partition("|")[0]):
@@ -187,10 +266,13 @@ class _Reader:
         if key in self._cache:
             return self._cache[key]
         resource = entry.resource
-        kind = str(resource.get("resourceType"))
+        kind, url = str(resource.get("resourceType")), resource.get("url")
+        paths: dict[str, KeyPath] = {}
 
         def locate(path: KeyPath) -> Location:
-            return self.locate(entry, path)
+            found = self.locate(entry, path)
+            paths[found.pointer] = path
+            return found
 
         def warn(code: str, message: str, path: KeyPath) -> None:
             self.report(code, message, entry, path, warning=True)
@@ -211,11 +293,13 @@ class _Reader:
         else:
             criteria = group_expressions(resource, around, locate) + reader.group(items, ("characteristic",))
         combination, threshold = _combination(resource)
+        criteria = self.told_apart(criteria, entry, paths)
+        criteria = without_misshapen(criteria, entry.resource, entry.findings)
         criteria = tuple(self.resolved(criterion, entry, (*stack, key)) for criterion in criteria)
         found = Artifact(
             resource_type=kind,
             id=resource.get("id"),
-            url=resource.get("url"),
+            url=url,
             version=resource.get("version"),
             name=resource.get("name"),
             title=resource.get("title") or resource.get("name"),
@@ -224,10 +308,49 @@ class _Reader:
             threshold=threshold,
             criteria=criteria,
             location=self.locate(entry, ()),
+            ordinal=self.ordinal(entry) if id(entry) in self.doubled or not (url or resource.get("id")) else None,
         )
         if not stack:
             self._cache[key] = found
         return found
+
+    def ordinal(self, entry: _Entry) -> str:
+        """What tells an artifact without url and id from others: its file, and its place there."""
+        place = pointer("", entry.path).lstrip(".")
+        return f"{entry.file or 'resource'}{f' {place}' if place else ''}"
+
+    def told_apart(
+        self, criteria: tuple[Criterion, ...], entry: _Entry, paths: dict[str, KeyPath]
+    ) -> tuple[Criterion, ...]:
+        """Criteria of which no two have the same id. A linkId that occurs twice is an error, and what refers to it is unknown."""
+        first: dict[str, Criterion] = {}
+        doubled: set[str] = set()
+
+        def unique(criterion: Criterion) -> Criterion:
+            known = first.setdefault(criterion.id, criterion)
+            if known is not criterion:
+                item = _at(entry.resource, paths.get(criterion.location.pointer, ()))
+                if isinstance(item, dict) and criterion.id in (item.get("linkId"), item.get("id")):
+                    doubled.add(criterion.id)
+                    message = f"the linkId {criterion.id!r} stands more than once; the other stands in {known.location}"
+                    path = (*paths[criterion.location.pointer], "linkId" if "linkId" in item else "id")
+                    self.report(
+                        "duplicate-link-id", message, entry, path, "give each characteristic a linkId of its own"
+                    )
+                number = 2
+                while f"{criterion.id} ({number})" in first:
+                    number += 1
+                criterion = criterion.model_copy(update={"id": f"{criterion.id} ({number})"})
+                first[criterion.id] = criterion
+            if isinstance(criterion.definition, CombinationDefinition):
+                members = tuple(map(unique, criterion.definition.members))
+                criterion = criterion.model_copy(
+                    update={"definition": criterion.definition.model_copy(update={"members": members})}
+                )
+            return criterion
+
+        found = tuple(map(unique, criteria))
+        return found if not doubled else tuple(_without_links(criterion, doubled) for criterion in found)
 
     def by_group(self, entry: _Entry) -> tuple[Criterion, ...]:
         """R6: an EvidenceVariable that is defined by a Group has the criteria of that Group, if it is at hand."""
@@ -345,7 +468,7 @@ class _Reader:
             if artifact not in roots and self.usable(artifact, entry):
                 roots.append(artifact)
         for entry, artifact in artifacts:
-            if id(entry.resource) in self.referenced or id(entry.resource) in picked:
+            if id(entry.resource) in self.referenced or id(entry.resource) in picked or id(entry) in self.copies:
                 continue
             if self.usable(artifact, entry):
                 roots.append(artifact)
@@ -356,6 +479,77 @@ class _Reader:
             diagnostics=tuple(dict.fromkeys(self.diagnostics)),
             files=tuple(self.files),
         )
+
+
+def without_misshapen(
+    criteria: tuple[Criterion, ...], resource: Json, findings: Sequence[Finding]
+) -> tuple[Criterion, ...]:
+    """Criteria without those whose meaning depends on something that FHIR does not have: these are unknown, and a person has to read them."""
+    wrong: dict[str, str] = {}
+    kind = str(resource.get("resourceType"))
+    for found in findings:
+        if not found.weighty or not found.path or found.path[0] in ("id", "url", "version"):
+            continue
+        if found.path[0] == "contained" and not _of_the_whole(resource, found.path):
+            continue
+        at = [
+            n + 1
+            for n, step in enumerate(found.path)
+            if isinstance(step, int) and found.path[n - 1] == "characteristic"
+        ]
+        owner = pointer(kind, found.path[: at[-1]]) if at else ""
+        wrong.setdefault(owner, f"the definition is not as FHIR has it: {found.message} ({pointer(kind, found.path)})")
+    return tuple(_misshapen(criterion, wrong) for criterion in criteria) if wrong else criteria
+
+
+def _of_the_whole(resource: Json, path: KeyPath) -> bool:
+    """Whether something wrong in a contained resource concerns all criteria: other artifacts and libraries answer for themselves."""
+    contained = resource.get("contained")
+    if not isinstance(contained, list) or len(path) < 2 or not isinstance(path[1], int) or path[1] >= len(contained):
+        return True
+    inner = contained[path[1]]
+    return inner.get("resourceType") not in (
+        "EvidenceVariable",
+        "Group",
+        "Library",
+        "ValueSet",
+        "CodeSystem",
+        "Measure",
+    )
+
+
+def _misshapen(criterion: Criterion, wrong: dict[str, str]) -> Criterion:
+    detail = wrong.get("") or wrong.get(criterion.location.pointer)
+    if detail is not None:
+        definition = NotComputableDefinition(reason=Reason.NEEDS_REVIEW, detail=detail)
+        changes: dict[str, Any] = {"also": None, "timing": (), "instances": None, "duration": None}
+        return criterion.model_copy(update={"definition": definition, **changes})
+    if isinstance(criterion.definition, CombinationDefinition):
+        members = tuple(_misshapen(member, wrong) for member in criterion.definition.members)
+        return criterion.model_copy(update={"definition": criterion.definition.model_copy(update={"members": members})})
+    return criterion
+
+
+def _without_links(criterion: Criterion, doubled: set[str]) -> Criterion:
+    """A criterion that does not refer to a linkId of two characteristics, else unknown."""
+    definition = criterion.definition
+    named = {when.event.id for when in criterion.timing if when.event is not None and when.event.id}
+    if isinstance(definition, LinkDefinition):
+        named.add(definition.link_id)
+    if named & doubled:
+        detail = f"more than one characteristic has the linkId {sorted(named & doubled)[0]!r}"
+        ambiguous = NotComputableDefinition(reason=Reason.UNRESOLVED_REFERENCE, detail=detail)
+        return criterion.model_copy(update={"definition": ambiguous, "timing": ()})
+    if isinstance(definition, CombinationDefinition):
+        members = tuple(_without_links(member, doubled) for member in definition.members)
+        return criterion.model_copy(update={"definition": definition.model_copy(update={"members": members})})
+    return criterion
+
+
+def _at(data: Any, path: KeyPath) -> Any:
+    for step in path:
+        data = data[step]
+    return data
 
 
 def _combination(resource: Json) -> tuple[str, int | None]:
@@ -410,6 +604,6 @@ def load_artifacts(paths: Iterable[str | Path]) -> ArtifactSet:
 def read_artifacts(resources: Iterable[Json]) -> ArtifactSet:
     """Criteria from resources already decoded (decimals as Decimal)."""
     reader = _Reader()
-    for resource in resources:
-        reader.add(resource, None, None, ())
+    for index, resource in enumerate(resources):
+        reader.add(resource, None, None, (index,))
     return reader.result()

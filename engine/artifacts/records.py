@@ -262,11 +262,19 @@ class Artifact(Record):
     threshold: int | None = None
     criteria: tuple[Criterion, ...] = ()
     location: Location = Location()
+    ordinal: str | None = None
+    """The file and the place there, for an artifact without url and id, and for one whose name another artifact has as well."""
+
+    @property
+    def name_in_outputs(self) -> str:
+        """What the artifact is called in outputs: its canonical url, else type and id, and where that does not tell it apart, its file. Versions share it."""
+        name = self.url or (f"{self.resource_type}/{self.id}" if self.id else self.resource_type)
+        return f"{name} ({self.ordinal})" if self.ordinal else name
 
     @property
     def key(self) -> str:
-        """What the artifact is called in messages and outputs: its canonical url, else type and id."""
-        return self.url or f"{self.resource_type}/{self.id}"
+        """What tells the artifact from all others of a run: its name, and its version where it has one."""
+        return f"{self.name_in_outputs}|{self.version}" if self.version else self.name_in_outputs
 
 
 class ArtifactSet(Record):

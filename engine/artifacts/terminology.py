@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from engine.algebra.expansion import Member
+from engine.artifacts.shape import checked, pointer
 
 Json = dict[str, Any]
 _EXTENSIONS = "http://hl7.org/fhir/StructureDefinition/"
@@ -108,8 +109,18 @@ class CodeSystemRecord:
         )
 
 
+def sound(resource: Json) -> Json:
+    """A ValueSet or CodeSystem without what FHIR does not have. Raises ValueError where its meaning depends on that; of the first such element."""
+    found = checked(resource)
+    for one in found.errors:
+        hint = f"; {one.hint}" if one.hint else ""
+        raise ValueError(f"{pointer(str(resource.get('resourceType')), one.path)}: {one.message}{hint}")
+    return found.resource
+
+
 def value_set(resource: Json, origin: str = "") -> ValueSetRecord:
-    """A ValueSet resource. Raises ValueError where it has no url."""
+    """A ValueSet resource. Raises ValueError where it has no url, or is not as FHIR has it."""
+    resource = sound(resource)
     if not resource.get("url"):
         raise ValueError("the value set has no url")
     codes, partial, made_with = _expansion(resource.get("expansion"))
@@ -193,6 +204,7 @@ def code_system(resource: Json) -> CodeSystemRecord | None:
     Nested concepts, and the properties `parent` and `child`, give the hierarchy; nesting that only groups (hierarchyMeaning
     `grouped-by`, `part-of`) gives none, since it says nothing of subsumption.
     """
+    resource = sound(resource)
     if not resource.get("url"):
         raise ValueError("the code system has no url")
     if resource.get("content") in ("not-present", "supplement"):

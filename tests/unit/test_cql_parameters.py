@@ -182,8 +182,7 @@ def test_a_code(folder: Folder) -> None:
             "valueDecimal cannot give it: write valueInteger or valuePositiveInt",
         ),
         ({"name": "Window", "valueDateTime": "2026"}, "valueDateTime cannot give it: write valuePeriod"),
-        ({"name": "Window", "valuePeriod": {"start": "soon"}}, "'soon' is no date or time of FHIR"),
-        ({"name": "Wanted", "valueCodeableConcept": {}}, "valueCodeableConcept cannot give it: write valueCoding"),
+        ({"name": "Wanted", "valueCodeableConcept": {"text": "PSA"}}, "valueCodeableConcept cannot give it: write valueCoding"),
         ({"name": "Lowest"}, "it is given no value"),
         ({"name": "Lowest", "resource": PATIENT}, "a resource Patient cannot give it"),
     ],
@@ -193,6 +192,22 @@ def test_a_value_of_another_type_is_an_error(folder: Folder, entry: dict[str, An
     (found,) = criteria.errors
     assert found.code == "parameter-type" and said in found.message
     assert f"the parameter {entry['name']!r} of Trial is " in found.message and "parameters.json" in found.message
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"name": "Window", "valuePeriod": {"start": "soon"}}, "valuePeriod.start: expected dateTime, found 'soon'"),
+        ({"name": "Wanted", "valueCodeableConcept": {}}, "valueCodeableConcept is empty"),
+        ({"name": "Lowest", "valueInteger": "30"}, "valueInteger: expected integer, found '30'; write 30 without"),
+        ({"name": "Lowest", "valueIntger": 30}, "has no element 'valueIntger'; did you mean valueInteger?"),
+        ({"nam": "Lowest", "valueInteger": 30}, "has no element 'nam'; did you mean name?"),
+    ],
+)
+def test_parameters_are_read_strictly(folder: Folder, entry: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=r"parameters.json: Parameters.parameter\[0\]") as raised:
+        folder.criteria(file=parameters(entry))
+    assert said in str(raised.value)
 
 
 def test_a_value_given_twice_that_is_no_list(folder: Folder) -> None:
@@ -291,7 +306,7 @@ def test_a_file_that_is_no_parameters_resource(folder: Folder, capsys: pytest.Ca
     file = folder.file({"resourceType": "Bundle"})
     arguments = ["screen", str(folder.path / "ev.json"), "--libraries", str(folder.path / "Trial.cql")]
     assert main([*arguments, "--data", str(folder.data), "--out", "-", "--parameters", str(file)]) == 2
-    assert f"{file} is no Parameters resource but Bundle" in capsys.readouterr().err
+    assert f"{file}: expected a Parameters resource, found Bundle" in capsys.readouterr().err
 
 
 def test_parameters_as_evaluate_takes_them() -> None:

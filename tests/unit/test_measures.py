@@ -276,7 +276,7 @@ def test_a_measure_without_groups_is_told() -> None:
         "Measure/m",
         ["the measure has no group, so there is nothing to count"],
     )
-    with pytest.raises(ValueError, match="is no Measure but Patient"):
+    with pytest.raises(ValueError, match="expected a Measure, found Patient"):
         read_measure({"resourceType": "Patient"}, "p.json")
 
 

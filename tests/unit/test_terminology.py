@@ -535,7 +535,7 @@ def test_files_folders_ndjson_and_what_is_broken(tmp_path: Path) -> None:
     assert len(found.value_sets[BASE + "v"]) == 1  # a file that is named twice is read once
     assert [(d.code, d.message, Path(d.location or "").name) for d in found.diagnostics][1:] == [
         ("terminology", "ValueSet: the value set has no url", "nameless.json"),
-        ("terminology", "ValueSet: it is not built as FHIR wants", "odd.json"),
+        ("terminology", "ValueSet: ValueSet.compose: expected an object, found '?'", "odd.json"),
     ]
     assert found.diagnostics[0].code == "invalid-json"
     (used,) = [u for u in used_value_sets(found) if u.url == BASE + "v"]

@@ -6,8 +6,10 @@ define), and says what is wrong in words that its author can act on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
@@ -265,6 +267,7 @@ class CqlCriteria:
                 self.missing(named, place)
             return None
         wanted, define = identifier
+        self.broken(named, wanted, define)
         holding = [x for x in self.store.libraries if self.defines(x, define) and wanted in (None, x.name)]
         texts = {x.source.text.strip() for x in holding}
         if len(texts) == 1:
@@ -285,6 +288,15 @@ class CqlCriteria:
         message = f"no library is named, and none of those given defines {define!r}"
         hint = "give the folder with the CQL library, and name it: Expression.reference or the extension cqf-library"
         raise DiagnosticError([Diagnostic("library-missing", message, location=place, hint=hint)])
+
+    def broken(self, named: list[str], wanted: str | None, define: str) -> None:
+        """Raises what is wrong with the library that an expression means, where that does not compile, so that no other one stands in for it."""
+        meant = (
+            {wanted} if wanted is not None else {canonical.partition("|")[0].rpartition("/")[2] for canonical in named}
+        )
+        for library in self.store.libraries:
+            if meant & {library.name, PurePath(library.source.name).stem} or (not meant and mentions(library, define)):
+                self.compiled(library)
 
     def missing(self, named: list[str], place: str) -> None:
         message = f"the library {named[0]} is not among the files given"
@@ -364,6 +376,13 @@ class CqlCriteria:
         listed = isinstance(kind, ListType) and kind.element not in (t.BOOLEAN, t.Named("FHIR.boolean"))
         settled = growth in (CONSTANT, GROWS, FALLS) and (boolean or listed)
         return CqlCode(text, name, compiled, boolean, settled)
+
+
+def mentions(library: LibraryText, define: str) -> bool:
+    """Whether a text, which may have errors, looks as if it defines a name."""
+    name = re.escape(define)
+    pattern = rf"""\bdefine\s+(?:(?:public|private)\s+)?(?:"{name}"|`{name}`|{name})\s*:"""
+    return re.search(pattern, library.source.text) is not None
 
 
 def moved(found: Diagnostic, whole: Source, source: Source, offset: int) -> Diagnostic:
