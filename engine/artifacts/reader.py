@@ -6,7 +6,7 @@ References are looked up among everything read: contained resources, bundle entr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +18,8 @@ from engine.algebra.diagnostic import Diagnostic
 from engine.algebra.reasons import Reason
 from engine.artifacts import values as v
 from engine.artifacts.characteristics import CharacteristicReader, group_expressions
+from engine.artifacts.combining import combination_of, version_of
+from engine.artifacts.elements import all_resource_types
 from engine.artifacts.libraries import version_key
 from engine.artifacts.positions import position_of
 from engine.artifacts.records import (
@@ -26,20 +28,19 @@ from engine.artifacts.records import (
     ArtifactSet,
     CombinationDefinition,
     Criterion,
-    LinkDefinition,
     Location,
     NotComputableDefinition,
 )
 from engine.artifacts.shape import (
     CHECKED,
     Finding,
-    all_resource_types,
     checked,
     json_problem,
     near_names,
     pointer,
     shown,
 )
+from engine.artifacts.unknown import told_apart, without_misshapen
 
 __all__ = ["ArtifactSet", "load_artifacts", "read_artifacts"]
 
@@ -47,8 +48,6 @@ Json = dict[str, Any]
 KeyPath = tuple[str | int, ...]
 CRITERIA_TYPES = ("EvidenceVariable", "Group", "ResearchStudy")
 ELSEWHERE = ("Library", "ValueSet", "CodeSystem", "Measure")  # whose faults are told by those who read them
-EBM = "http://hl7.org/fhir/uv/ebm/StructureDefinition/"
-_COMBINATIONS = {"intersection": "all-of", "union": "any-of"}
 
 
 @dataclass(slots=True)
@@ -292,8 +291,10 @@ class _Reader:
                 criteria = self.by_group(entry)
         else:
             criteria = group_expressions(resource, around, locate) + reader.group(items, ("characteristic",))
-        combination, threshold = _combination(resource)
-        criteria = self.told_apart(criteria, entry, paths)
+        combination, threshold = combination_of(resource)
+        criteria, twice = told_apart(criteria, resource, paths)
+        for path, message in twice:
+            self.report("duplicate-link-id", message, entry, path, "give each characteristic a linkId of its own")
         criteria = without_misshapen(criteria, entry.resource, entry.findings)
         criteria = tuple(self.resolved(criterion, entry, (*stack, key)) for criterion in criteria)
         found = Artifact(
@@ -303,7 +304,7 @@ class _Reader:
             version=resource.get("version"),
             name=resource.get("name"),
             title=resource.get("title") or resource.get("name"),
-            fhir_version=_version_of(resource),
+            fhir_version=version_of(resource),
             combination=combination,
             threshold=threshold,
             criteria=criteria,
@@ -318,39 +319,6 @@ class _Reader:
         """What tells an artifact without url and id from others: its file, and its place there."""
         place = pointer("", entry.path).lstrip(".")
         return f"{entry.file or 'resource'}{f' {place}' if place else ''}"
-
-    def told_apart(
-        self, criteria: tuple[Criterion, ...], entry: _Entry, paths: dict[str, KeyPath]
-    ) -> tuple[Criterion, ...]:
-        """Criteria of which no two have the same id. A linkId that occurs twice is an error, and what refers to it is unknown."""
-        first: dict[str, Criterion] = {}
-        doubled: set[str] = set()
-
-        def unique(criterion: Criterion) -> Criterion:
-            known = first.setdefault(criterion.id, criterion)
-            if known is not criterion:
-                item = _at(entry.resource, paths.get(criterion.location.pointer, ()))
-                if isinstance(item, dict) and criterion.id in (item.get("linkId"), item.get("id")):
-                    doubled.add(criterion.id)
-                    message = f"the linkId {criterion.id!r} stands more than once; the other stands in {known.location}"
-                    path = (*paths[criterion.location.pointer], "linkId" if "linkId" in item else "id")
-                    self.report(
-                        "duplicate-link-id", message, entry, path, "give each characteristic a linkId of its own"
-                    )
-                number = 2
-                while f"{criterion.id} ({number})" in first:
-                    number += 1
-                criterion = criterion.model_copy(update={"id": f"{criterion.id} ({number})"})
-                first[criterion.id] = criterion
-            if isinstance(criterion.definition, CombinationDefinition):
-                members = tuple(map(unique, criterion.definition.members))
-                criterion = criterion.model_copy(
-                    update={"definition": criterion.definition.model_copy(update={"members": members})}
-                )
-            return criterion
-
-        found = tuple(map(unique, criteria))
-        return found if not doubled else tuple(_without_links(criterion, doubled) for criterion in found)
 
     def by_group(self, entry: _Entry) -> tuple[Criterion, ...]:
         """R6: an EvidenceVariable that is defined by a Group has the criteria of that Group, if it is at hand."""
@@ -479,105 +447,6 @@ class _Reader:
             diagnostics=tuple(dict.fromkeys(self.diagnostics)),
             files=tuple(self.files),
         )
-
-
-def without_misshapen(
-    criteria: tuple[Criterion, ...], resource: Json, findings: Sequence[Finding]
-) -> tuple[Criterion, ...]:
-    """Criteria without those whose meaning depends on something that FHIR does not have: these are unknown, and a person has to read them."""
-    wrong: dict[str, str] = {}
-    kind = str(resource.get("resourceType"))
-    for found in findings:
-        if not found.weighty or not found.path or found.path[0] in ("id", "url", "version"):
-            continue
-        if found.path[0] == "contained" and not _of_the_whole(resource, found.path):
-            continue
-        at = [
-            n + 1
-            for n, step in enumerate(found.path)
-            if isinstance(step, int) and found.path[n - 1] == "characteristic"
-        ]
-        owner = pointer(kind, found.path[: at[-1]]) if at else ""
-        wrong.setdefault(owner, f"the definition is not as FHIR has it: {found.message} ({pointer(kind, found.path)})")
-    return tuple(_misshapen(criterion, wrong) for criterion in criteria) if wrong else criteria
-
-
-def _of_the_whole(resource: Json, path: KeyPath) -> bool:
-    """Whether something wrong in a contained resource concerns all criteria: other artifacts and libraries answer for themselves."""
-    contained = resource.get("contained")
-    if not isinstance(contained, list) or len(path) < 2 or not isinstance(path[1], int) or path[1] >= len(contained):
-        return True
-    inner = contained[path[1]]
-    return inner.get("resourceType") not in (
-        "EvidenceVariable",
-        "Group",
-        "Library",
-        "ValueSet",
-        "CodeSystem",
-        "Measure",
-    )
-
-
-def _misshapen(criterion: Criterion, wrong: dict[str, str]) -> Criterion:
-    detail = wrong.get("") or wrong.get(criterion.location.pointer)
-    if detail is not None:
-        definition = NotComputableDefinition(reason=Reason.NEEDS_REVIEW, detail=detail)
-        changes: dict[str, Any] = {"also": None, "timing": (), "instances": None, "duration": None}
-        return criterion.model_copy(update={"definition": definition, **changes})
-    if isinstance(criterion.definition, CombinationDefinition):
-        members = tuple(_misshapen(member, wrong) for member in criterion.definition.members)
-        return criterion.model_copy(update={"definition": criterion.definition.model_copy(update={"members": members})})
-    return criterion
-
-
-def _without_links(criterion: Criterion, doubled: set[str]) -> Criterion:
-    """A criterion that does not refer to a linkId of two characteristics, else unknown."""
-    definition = criterion.definition
-    named = {when.event.id for when in criterion.timing if when.event is not None and when.event.id}
-    if isinstance(definition, LinkDefinition):
-        named.add(definition.link_id)
-    if named & doubled:
-        detail = f"more than one characteristic has the linkId {sorted(named & doubled)[0]!r}"
-        ambiguous = NotComputableDefinition(reason=Reason.UNRESOLVED_REFERENCE, detail=detail)
-        return criterion.model_copy(update={"definition": ambiguous, "timing": ()})
-    if isinstance(definition, CombinationDefinition):
-        members = tuple(_without_links(member, doubled) for member in definition.members)
-        return criterion.model_copy(update={"definition": definition.model_copy(update={"members": members})})
-    return criterion
-
-
-def _at(data: Any, path: KeyPath) -> Any:
-    for step in path:
-        data = data[step]
-    return data
-
-
-def _combination(resource: Json) -> tuple[str, int | None]:
-    code = resource.get("combinationMethod") or resource.get("characteristicCombination")
-    threshold = resource.get("combinationThreshold")
-    for extension in (*(resource.get("extension") or ()), *(resource.get("modifierExtension") or ())):
-        name = str(extension.get("url", "")).removeprefix(EBM)
-        if name == "combination-method":
-            code = code or extension.get("valueCode") or (extension.get("valueCodeableConcept") or {}).get("text")
-        elif name == "combination-threshold":
-            threshold = threshold or extension.get("valuePositiveInt") or extension.get("valueInteger")
-    code = _COMBINATIONS.get(str(code), str(code)) if code else "all-of"
-    return code, int(threshold) if threshold is not None else None
-
-
-def _version_of(resource: Json) -> str:
-    keys = {key for item in resource.get("characteristic") or () if isinstance(item, dict) for key in item}
-    if resource.get("combinationMethod") or (
-        resource.get("resourceType") == "EvidenceVariable" and "definition" in resource
-    ):
-        return "r6"
-    if keys & {"definitionByTypeAndValue", "definitionByCombination", "definitionId", "linkId", "timeFromEvent"}:
-        return "r5"
-    if "characteristicCombination" in resource:
-        return "r4b"
-    if "membership" in resource:
-        return "r5"
-    return "r4"
 
 
 def load_artifacts(paths: Iterable[str | Path]) -> ArtifactSet:

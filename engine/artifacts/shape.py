@@ -10,20 +10,25 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import lru_cache
-from importlib import resources
 from typing import Any
 
-import msgspec
-
 from engine.algebra.diagnostic import Diagnostic
-from engine.artifacts.models import ElementDef, Model
+from engine.artifacts.elements import (
+    PATTERNS,
+    PLAIN,
+    TEXT,
+    VERSIONS,
+    Definitions,
+    Slot,
+    all_resource_types,
+    definitions,
+    json_names,
+)
 
 Json = dict[str, Any]
 KeyPath = tuple[str | int, ...]
-VERSIONS = ("r5", "r4b", "r4", "r6")  # in the order in which they are tried
 CHECKED = (
     *("EvidenceVariable", "Group", "ResearchStudy", "Library", "ValueSet", "CodeSystem", "Measure", "Parameters"),
     "ActivityDefinition",
@@ -148,6 +153,8 @@ def _matters(kind: str, found: Finding, version: str) -> bool:
     top = found.path[0] if found.path else ""
     if kind == "ActivityDefinition" or found.code == "other-version":
         return False
+    if found.code == "null-value" and len(found.path) == 1 and top in ALWAYS:
+        return False
     if top == "contained" or top in ALWAYS or top in DECISIVE.get(kind, ()):
         return True
     if found.code != "unknown-element" or len(found.path) > 1:
@@ -158,100 +165,6 @@ def _matters(kind: str, found: Finding, version: str) -> bool:
             names.update(json_names(definitions(version), name))
     names -= {"id", "extension", "type", "name", "description", "note"}
     return bool(difflib.get_close_matches(str(top), sorted(names | {"modifierExtension"}), n=1, cutoff=0.75))
-
-
-# -- definitions
-
-
-@dataclass(frozen=True, slots=True)
-class Definitions:
-    """One version: its types, the codes of required bindings by element, the names of all resource types."""
-
-    model: Model
-    codes: dict[str, frozenset[str]]
-    resource_types: tuple[str, ...]
-    _slots: dict[str, dict[str, _Slot]] = field(default_factory=dict)
-
-    def slots(self, type_name: str) -> dict[str, _Slot]:
-        """The JSON names of a type, with what may stand there."""
-        found = self._slots.get(type_name)
-        if found is None:
-            found = self._slots[type_name] = dict(_slots_of(self, type_name))
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """What may stand under a JSON name: values of a type, one or a list. `plain` is the Python type of a primitive, `codes` those that it may have."""
-
-    kind: str
-    many: bool
-    plain: tuple[type, ...] | None
-    codes: frozenset[str] | None = None
-    companion: bool = False
-    choice: str | None = None
-
-
-@lru_cache(maxsize=1)
-def _table() -> dict[str, Any]:
-    text = resources.files("engine.artifacts.models").joinpath("criteria.json").read_bytes()
-    found: dict[str, Any] = msgspec.json.decode(text)
-    return found
-
-
-@lru_cache(maxsize=8)
-def definitions(version: str) -> Definitions:
-    """What artifacts may hold in a version: `r4`, `r4b`, `r5` or `r6`."""
-    table = _table()[version]
-    model = Model({"version": version, "fhir": version, "types": table["types"], "patient": {}, "abstract": []})
-    codes = {path: frozenset(values) for path, values in table["codes"].items()}
-    return Definitions(model, codes, tuple(table["resources"]))
-
-
-def json_names(known: Definitions, type_name: str) -> tuple[str, ...]:
-    """All names that an object of a type may have in JSON, without those for extensions of primitives."""
-    return tuple(name for name, slot in known.slots(type_name).items() if not slot.companion)
-
-
-_TEXT = (str,)
-_PLAIN: dict[str, tuple[type, ...]] = {
-    "boolean": (bool,),
-    "integer": (int,),
-    "positiveInt": (int,),
-    "unsignedInt": (int,),
-    "decimal": (int, Decimal, float),
-}
-_DAY = r"[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?"
-_CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?"
-_ZONE = r"(Z|[+-]((0[0-9]|1[0-3]):[0-5][0-9]|14:00))"
-_PATTERNS = {
-    "date": re.compile(_DAY),
-    "dateTime": re.compile(rf"{_DAY}(T([01][0-9]|2[0-3]):[0-5][0-9](:([0-5][0-9]|60)(\.[0-9]+)?)?{_ZONE}?)?"),
-    "instant": re.compile(rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{_CLOCK}{_ZONE}"),
-    "time": re.compile(_CLOCK),
-}
-
-
-def _slots_of(known: Definitions, type_name: str) -> Iterator[tuple[str, _Slot]]:
-    for element in known.model.elements(type_name).values():
-        choice = element.name if element.choice else None
-        for name, kind in element.json_names:
-            if choice is None and len(element.types) > 1:  # ballots differ in its type
-                yield name, _Slot("any", element.many, None)
-                continue
-            primitive = known.model.has_type(kind) and known.model.kind(kind) == "primitive"
-            if not primitive:
-                yield name, _Slot(kind, element.many, None, choice=choice)
-                continue
-            codes = known.codes.get(f"{type_name}.{element.name}") or _inherited(known, type_name, element)
-            yield name, _Slot(kind, element.many, _PLAIN.get(kind, _TEXT), codes, choice=choice)
-            yield f"_{name}", _Slot("Element", element.many, None, companion=True)
-
-
-def _inherited(known: Definitions, type_name: str, element: ElementDef) -> frozenset[str] | None:
-    """The codes that a base type gives an element."""
-    base = known.model.base(type_name)
-    return None if base is None else known.codes.get(f"{base}.{element.name}") or _inherited(known, base, element)
 
 
 # -- the walk
@@ -331,7 +244,7 @@ class _Check:
         self.lost(data, slots, path)
         return data if changed is None else changed
 
-    def value(self, value: Any, slot: _Slot, path: KeyPath) -> Any:
+    def value(self, value: Any, slot: Slot, path: KeyPath) -> Any:
         """What stands under a name: the value itself where it is right, a mended copy, or _OUT."""
         if slot.kind == "any":
             return value
@@ -352,7 +265,7 @@ class _Check:
                 kept[index] = found
         return value if kept is None else [item for item in kept if item is not _OUT]
 
-    def listed(self, item: Any, slot: _Slot, path: KeyPath) -> Any:
+    def listed(self, item: Any, slot: Slot, path: KeyPath) -> Any:
         """An item of a list. Where it is no object, an empty one stands for it, so that the others keep their places."""
         if slot.plain is not None:
             if item is None:  # its extensions stand in the list beside it
@@ -368,7 +281,7 @@ class _Check:
             return {}
         return self.item(item, slot, path)
 
-    def item(self, value: Json, slot: _Slot, path: KeyPath) -> Json:
+    def item(self, value: Json, slot: Slot, path: KeyPath) -> Json:
         if not value:
             self.report(
                 "wrong-type",
@@ -385,16 +298,16 @@ class _Check:
 
     # -- what is wrong
 
-    def fits(self, value: Any, slot: _Slot) -> bool:
+    def fits(self, value: Any, slot: Slot) -> bool:
         """Whether a primitive of the right JSON type is a value of its FHIR type."""
         if slot.codes is not None:
             return value in slot.codes
         if slot.plain == (int,):
             return slot.kind == "integer" or value >= (slot.kind == "positiveInt")
-        pattern = _PATTERNS.get(slot.kind)
+        pattern = PATTERNS.get(slot.kind)
         return pattern is None or pattern.fullmatch(value) is not None
 
-    def primitive(self, value: Any, slot: _Slot, path: KeyPath) -> None:
+    def primitive(self, value: Any, slot: Slot, path: KeyPath) -> None:
         """Say what is wrong with a primitive."""
         if slot.plain is not None and type(value) in slot.plain and slot.codes is not None:
             near = near_codes(value, slot.codes) if self.hints else []
@@ -404,14 +317,15 @@ class _Check:
             return
         self.wrong(value, slot, path, many=False)
 
-    def wrong(self, value: Any, slot: _Slot, path: KeyPath, *, many: bool | None = None) -> None:
+    def wrong(self, value: Any, slot: Slot, path: KeyPath, *, many: bool | None = None) -> None:
         """Say which type was expected."""
         many = slot.many if many is None else many
         kind = "extensions" if slot.companion else "object" if "." in slot.kind else slot.kind
         several = "objects" if kind == "object" else kind
         expected = f"a list of {several}" if many else f"one {kind}" if isinstance(value, list) else kind
         expected = "an object" if expected == "object" else expected
-        self.report("wrong-type", f"expected {expected}, found {shown(value)}", path, _remedy(value, slot, many))
+        code = "null-value" if value is None else "wrong-type"
+        self.report(code, f"expected {expected}, found {shown(value)}", path, _remedy(value, slot, many))
 
     def unknown(self, name: str, type_name: str, path: KeyPath) -> None:
         """Say that a type has no such element, and which may be meant."""
@@ -435,7 +349,7 @@ class _Check:
         self.unknown(name, type_name, path)
         return _OUT
 
-    def single(self, value: Any, slot: _Slot, path: KeyPath) -> Any:
+    def single(self, value: Any, slot: Slot, path: KeyPath) -> Any:
         """What stands under a name, whether primitive or not: the value itself, a mended copy, or _OUT."""
         if slot.plain is None or slot.many:
             return self.value(value, slot, path)
@@ -476,7 +390,7 @@ class _Check:
                 "a person has to read it",
             )
 
-    def lost(self, data: Json, slots: dict[str, _Slot], path: KeyPath) -> None:
+    def lost(self, data: Json, slots: dict[str, Slot], path: KeyPath) -> None:
         """Primitives that have only extensions, such as data-absent-reason, have no value."""
         for name in data:
             if name[:1] == "_" and name[1:] in _NEEDED and name[1:] not in data and name in slots:
@@ -486,12 +400,6 @@ class _Check:
 _OUT: Any = object()
 _CHECKED_TEXTS = ("date", "dateTime", "instant", "time", "positiveInt", "unsignedInt")
 _NEEDED = ("exclude", "value", "comparator", "threshold", "code", "system", "expression", "linkId", "combinationMethod")
-
-
-@lru_cache(maxsize=1)
-def all_resource_types() -> frozenset[str]:
-    """The resource types of all versions."""
-    return frozenset(name for version in VERSIONS for name in definitions(version).resource_types)
 
 
 def size(value: Any) -> int:
@@ -538,19 +446,19 @@ def shown(value: Any) -> str:
     return f"the number {value}"[:80]
 
 
-def _remedy(value: Any, slot: _Slot, many: bool) -> str | None:
+def _remedy(value: Any, slot: Slot, many: bool) -> str | None:
     if many and not isinstance(value, list):
         return "write it in brackets, [ ... ]"
     if isinstance(value, list) and not many:
         return "write one without brackets"
     if slot.kind == "boolean" and isinstance(value, str) and value.strip().lower() in ("true", "false"):
         return f"write {value.strip().lower()} without quotes"
-    if slot.plain is not None and slot.kind in _PLAIN and isinstance(value, str):
+    if slot.plain is not None and slot.kind in PLAIN and isinstance(value, str):
         number = value.strip().replace(",", ".")
         if re.fullmatch(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", number):
             return f"write {number} without quotes"
-    if slot.plain == _TEXT and type(value) in (int, float, Decimal):
+    if slot.plain == TEXT and type(value) in (int, float, Decimal):
         return f'write "{value}" in quotes'
-    if slot.kind in _PATTERNS:
+    if slot.kind in PATTERNS:
         return "write 2026-03-01, or 2026-03-01T09:00:00+01:00" if slot.kind != "time" else "write 09:00:00"
     return None

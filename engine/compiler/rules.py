@@ -93,9 +93,9 @@ class Rule:
             yield from member.walk()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class RuleSet:
-    """A compiled artifact."""
+    """A compiled artifact. `artifact` is its name in outputs, which versions of it share; `key` tells it from all others of a run."""
 
     artifact: str
     title: str
@@ -106,6 +106,14 @@ class RuleSet:
     rules: tuple[Rule, ...]
     diagnostics: tuple[Diagnostic, ...] = ()
     kind: str = "EvidenceVariable"
+
+    @property
+    def key(self) -> str:
+        """The name with the version, where there is one."""
+        return f"{self.artifact}|{self.version}" if self.version else self.artifact
+
+    def __repr__(self) -> str:
+        return f"<RuleSet {self.key}: {len(self.rules)} criteria, {self.combination}>"
 
     def walk(self) -> Iterator[Rule]:
         """All rules of the set, depth first."""
@@ -328,7 +336,7 @@ class _Builder:
                 else f"{definition.reference} has no criteria"
             )
             return
-        key = other.url or f"{other.resource_type}/{other.id}"
+        key = other.key
         if key in self.open:
             rule.reason, rule.detail = Reason.UNRESOLVED_REFERENCE, f"{key} refers back to itself"
             return
@@ -373,7 +381,7 @@ def compile_artifact(
         artifact, model, variables or {}, lenient, cql or CqlCriteria(LibraryStore(), model.version), study_start
     )
     builder.collect(artifact.criteria)
-    name = artifact.url or f"{artifact.resource_type}/{artifact.id}"
+    name = artifact.name_in_outputs
     title = artifact.title or artifact.name or name
     whole = Rule("all", title, "combination", location=str(artifact.location))
     rules: tuple[Rule, ...] = (whole,)

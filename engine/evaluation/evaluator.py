@@ -118,6 +118,7 @@ class Evaluator:
         return Verdict(
             patient=compartment.reference,
             artifact=self.rules.artifact,
+            artifact_version=self.rules.version,
             artifact_title=self.rules.title,
             verdict=verdict,
             deciding=[rule.id for (rule, _), one in zip(results, satisfied, strict=True) if one is value],

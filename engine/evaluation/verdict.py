@@ -156,7 +156,8 @@ class Verdict(Record):
     """One patient against one artifact."""
 
     patient: str
-    artifact: str
+    artifact: str = Field(description="canonical url, else type and id; versions of one artifact share it")
+    artifact_version: str | None = Field(None, description="version of the artifact, where it has one")
     artifact_title: str | None = None
     verdict: Literal["included", "excluded", "undetermined"]
     deciding: list[str] = Field(description="ids of the criteria that decided, in order")

@@ -15,6 +15,7 @@ ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 COLUMNS = (
     "patient",
     "artifact",
+    "version",
     "verdict",
     "criterion",
     "role",
@@ -71,7 +72,15 @@ def rows_of(study: ManifestStudy) -> list[list[str]]:
     """Rows of the table: one an instance where they are listed, else one a series, else one for the study."""
     out = []
     for verdict, link in study.links:
-        head = [study.patient, verdict.artifact, verdict.verdict, link.criterion, link.role, link.resource]
+        head = [
+            study.patient,
+            verdict.artifact,
+            verdict.artifact_version or "",
+            verdict.verdict,
+            link.criterion,
+            link.role,
+            link.resource,
+        ]
         head.append(link.study or "")
         tail = [link.started or "", link.accession or ""]
         end = [ACCEPT if link.url else "", study.held or ""]

@@ -17,18 +17,19 @@ from engine.output.atomic import AtomicFile
 ROWS = 50_000
 Row = dict[str, Any]
 LISTS = frozenset(("deciding", "instances"))
+WHO = ("patient", "artifact", "artifact_version")
 TABLES: dict[str, tuple[str, ...]] = {
-    "verdicts": ("patient", "artifact", "artifact_title", "verdict", "deciding"),
+    "verdicts": (*WHO, "artifact_title", "verdict", "deciding"),
     "criteria": (
-        *("patient", "artifact", "criterion", "combination", "title", "kind", "outcome", "reason", "detail"),
+        *(*WHO, "criterion", "combination", "title", "kind", "outcome", "reason", "detail"),
         "plain_cql",
     ),
     "evidence": (
-        *("patient", "artifact", "criterion", "resource", "role", "value", "unit", "date", "code", "display"),
+        *(*WHO, "criterion", "resource", "role", "value", "unit", "date", "code", "display"),
         *("failed", "note", "file"),
     ),
     "images": (
-        *("patient", "artifact", "criterion", "role", "resource", "study", "series", "modality", "description"),
+        *(*WHO, "criterion", "role", "resource", "study", "series", "modality", "description"),
         *("instances", "started", "accession", "url"),
     ),
 }
@@ -76,7 +77,7 @@ def write_parquet(verdicts: Path, out: Path) -> None:
 
 def rows_of(verdict: Row) -> Iterator[tuple[str, Row]]:
     """The rows of a verdict, each with the name of its table."""
-    who = {"patient": verdict["patient"], "artifact": verdict["artifact"]}
+    who = {name: verdict.get(name) for name in WHO}
     yield "verdicts", verdict
     for criterion, combination in _criteria(verdict["criteria"], None):
         name = {**who, "criterion": criterion["id"]}

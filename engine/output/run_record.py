@@ -30,6 +30,11 @@ class ArtifactCounts(Record):
     undetermined: int
     removed: dict[str, int] = Field(description="criterion id -> patients that it was the first to exclude")
 
+    @property
+    def key(self) -> str:
+        """`url|version`: what tells an artifact from others."""
+        return f"{self.artifact}|{self.version}" if self.version else self.artifact
+
 
 class UsedValueSet(Record):
     """A value set that criteria asked for, as it was used."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from engine.evaluation.verdict import Verdict
 
-FIXED = ("patient", "artifact", "verdict", "deciding", "reasons", "studies")
+FIXED = ("patient", "artifact", "version", "verdict", "deciding", "reasons", "studies")
 
 # What makes a cell one that has to stand in quotes, besides a comma.
 _QUOTED = re.compile(r'["\r\n]')
@@ -29,18 +32,34 @@ def row_of(cells: list[str]) -> str:
     return stream.getvalue()
 
 
+class Columns(NamedTuple):
+    """The criteria of one artifact: their ids and titles, in order."""
+
+    artifact: str
+    version: str | None
+    criteria: tuple[tuple[str, str], ...]
+
+
 class Summary:
     """Rows of verdicts; the columns of criteria are those of the rule sets, known beforehand."""
 
-    def __init__(self, criteria: list[tuple[str, str, str]]) -> None:
-        """`criteria` are (artifact, criterion id, title) in order."""
-        self._columns = [(artifact, identifier) for artifact, identifier, _ in criteria]
-        several = len({artifact for artifact, _, _ in criteria}) > 1
-        titles = [f"{artifact.rpartition('/')[2]}: {title}" if several else title for artifact, _, title in criteria]
+    def __init__(self, artifacts: Sequence[Columns]) -> None:
+        """`artifacts` are those of the run, in order; a row is of one of them."""
+        titles: list[str] = []
+        versions = Counter(one.artifact for one in artifacts)
+        for one in artifacts:
+            name = one.artifact.rpartition("/")[2]
+            if versions[one.artifact] > 1 and one.version:
+                name = f"{name}|{one.version}"
+            titles += [f"{name}: {title}" if len(artifacts) > 1 else title for _, title in one.criteria]
         self.header = row_of([*FIXED, *map(safe, titles)])
+        counts = [len(one.criteria) for one in artifacts]
+        self._own = [[identifier for identifier, _ in one.criteria] for one in artifacts]
+        self._around = [([""] * sum(counts[:n]), [""] * sum(counts[n + 1 :])) for n in range(len(artifacts))]
+        self._names = [(safe(one.artifact), safe(one.version or "")) for one in artifacts]
 
-    def row(self, verdict: Verdict) -> str:
-        """One row."""
+    def row(self, verdict: Verdict, number: int) -> str:
+        """One row, of the artifact with a number."""
         outcomes: dict[str, str] = {}
         reasons: list[str] = []
         for criterion in verdict.criteria:
@@ -48,14 +67,17 @@ class Summary:
             if criterion.reason is not None:
                 reasons.append(f"{criterion.id}: {criterion.reason}")
         studies = [link.study for link in verdict.imaging if link.role == "met" and link.study]
-        row = [
-            safe(verdict.patient),
-            safe(verdict.artifact),
-            verdict.verdict,
-            safe("; ".join(verdict.deciding)),
-            safe("; ".join(reasons)) if reasons else "",
-            safe(" ".join(dict.fromkeys(studies))) if studies else "",
-        ]
-        for artifact, identifier in self._columns:
-            row.append(outcomes.get(identifier, "") if artifact == verdict.artifact else "")
-        return row_of(row)
+        before, after = self._around[number]
+        return row_of(
+            [
+                safe(verdict.patient),
+                *self._names[number],
+                verdict.verdict,
+                safe("; ".join(verdict.deciding)),
+                safe("; ".join(reasons)) if reasons else "",
+                safe(" ".join(dict.fromkeys(studies))) if studies else "",
+                *before,
+                *[outcomes.get(identifier, "") for identifier in self._own[number]],
+                *after,
+            ]
+        )

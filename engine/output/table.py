@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from engine.output.run_record import ArtifactCounts
 
 
 def summary_table(artifacts: list[ArtifactCounts], patients: int, titles: dict[str, dict[str, str]]) -> str:
-    """Plain text; one block an artifact. `titles` maps artifact and criterion id to the criterion's title."""
+    """Plain text; one block an artifact. `titles` maps the key of an artifact and a criterion's id to the criterion's title."""
+    same = Counter(counts.title for counts in artifacts)
     lines: list[str] = []
     for counts in artifacts:
-        lines.append(counts.title)
+        shared = same[counts.title] > 1
+        lines.append(f"{counts.title} ({counts.version or counts.artifact})" if shared else counts.title)
         rows = [("patients", patients)]
-        for identifier, title in titles.get(counts.artifact, {}).items():
+        for identifier, title in titles.get(counts.key, {}).items():
             removed = counts.removed.get(identifier, 0)
             rows.append((f"  - removed by {identifier}: {_short(title)}", removed))
         rows += [

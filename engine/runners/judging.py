@@ -12,7 +12,7 @@ from engine.data.bulk.records import Position
 from engine.data.compartment import Compartment
 from engine.evaluation.evaluator import Evaluator, Options
 from engine.evaluation.records import Verdict, lines_of_verdicts
-from engine.output.summary import Summary
+from engine.output.summary import Columns, Summary
 
 
 class Judged(msgspec.Struct, array_like=True, gc=False):
@@ -25,9 +25,12 @@ class Judged(msgspec.Struct, array_like=True, gc=False):
     rows: str
 
 
-def columns_of(rule_sets: Sequence[RuleSet]) -> list[tuple[str, str, str]]:
-    """Artifact, id and title of every criterion, as the table has them."""
-    return [(rules.artifact, rule.id, rule.title) for rules in rule_sets for rule in rules.rules]
+def columns_of(rule_sets: Sequence[RuleSet]) -> list[Columns]:
+    """The criteria of every artifact, as the table has them."""
+    return [
+        Columns(rules.artifact, rules.version, tuple((rule.id, rule.title) for rule in rules.rules))
+        for rules in rule_sets
+    ]
 
 
 class Judge:
@@ -50,5 +53,5 @@ class Judge:
             (number, verdict.verdict, verdict.deciding[0] if verdict.deciding else None)
             for number, verdict in enumerate(verdicts)
         ]
-        rows = "".join([self._summary.row(verdict) for verdict in verdicts])
+        rows = "".join([self._summary.row(verdict, number) for number, verdict in enumerate(verdicts)])
         return Judged(place, patient, found, memoryview(lines_of_verdicts(verdicts)), rows)

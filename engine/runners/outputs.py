@@ -100,8 +100,9 @@ class Outputs:
         out = []
         for number, rules in enumerate(self.rule_sets):
             some = [patient for outcome in outcomes for patient in outcome.some[number]]
-            count = tally.verdicts[rules.artifact]["included"]
-            group = group_of(rules.artifact, rules.title, count, some, self._version, self._now)
+            count = tally.verdicts[rules.key]["included"]
+            title = f"{rules.title} ({rules.version})" if rules.version else rules.title
+            group = group_of(rules.key, title, count, some, self._version, self._now)
             name = f"included-{number + 1}.json" if len(self.rule_sets) > 1 else "included.json"
             out.append((self._open(name), *frame_of(group)))
         return out
@@ -112,8 +113,8 @@ def tally_of(rule_sets: Sequence[RuleSet], outcomes: Iterable[Outcome]) -> Tally
     tally = Tally.of(rule_sets)
     for outcome in outcomes:
         for number, rules in enumerate(rule_sets):
-            tally.verdicts[rules.artifact].update(outcome.verdicts[number])
-            tally.removed[rules.artifact].update(outcome.removed[number])
+            tally.verdicts[rules.key].update(outcome.verdicts[number])
+            tally.removed[rules.key].update(outcome.removed[number])
         tally.patients += outcome.patients
     return tally
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.compiler.cql.parameters import used_parameters
 from engine.compiler.reading import ReadPlan, reading_plan
-from engine.compiler.rules import cql_codes
+from engine.compiler.rules import RuleSet, cql_codes
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import PACKED, ExportReader, files_to_read, pieces_of
 from engine.data.bulk.records import number_of
@@ -203,7 +203,7 @@ def _run(
         ),
         patients=tally.patients,
         problems=problems,
-        artifacts=[_counts(criteria, tally, rules.artifact) for rules in criteria.rules],
+        artifacts=[_counts(tally, rules) for rules in criteria.rules],
     )
     write_text(out / "run.json", record.model_dump_json(indent=2) + "\n")
     source.done()
@@ -431,11 +431,10 @@ def _parameters(criteria: Criteria, options: RunOptions) -> list[UsedParameter]:
     return [UsedParameter(**asdict(given)) for given in found]
 
 
-def _counts(criteria: Criteria, tally: Tally, artifact: str) -> ArtifactCounts:
-    rules = next(r for r in criteria.rules if r.artifact == artifact)
-    verdicts, removed = tally.verdicts[artifact], tally.removed[artifact]
+def _counts(tally: Tally, rules: RuleSet) -> ArtifactCounts:
+    verdicts, removed = tally.verdicts[rules.key], tally.removed[rules.key]
     return ArtifactCounts(
-        artifact=artifact,
+        artifact=rules.artifact,
         title=rules.title,
         version=rules.version,
         included=verdicts["included"],

@@ -152,7 +152,7 @@ def compartments(
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of a run: verdicts by artifact, and how many patients each criterion removed, in order."""
+    """Counts of a run: verdicts by the key of an artifact (`url|version`), and how many patients each criterion removed, in order."""
 
     patients: int = 0
     verdicts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -164,9 +164,9 @@ class Tally:
         """An empty tally of some artifacts."""
         tally = cls()
         for rules in rule_sets:
-            tally.verdicts[rules.artifact] = Counter()
-            tally.removed[rules.artifact] = Counter()
-            tally.titles[rules.artifact] = {rule.id: rule.title or rule.id for rule in rules.rules}
+            tally.verdicts[rules.key] = Counter()
+            tally.removed[rules.key] = Counter()
+            tally.titles[rules.key] = {rule.id: rule.title or rule.id for rule in rules.rules}
         return tally
 
     def add(self, artifact: str, verdict: str, deciding: str | None) -> None:

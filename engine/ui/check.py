@@ -113,6 +113,7 @@ def report(criteria: Criteria) -> dict[str, Any]:
         "artifacts": [
             {
                 "artifact": rules.artifact,
+                "version": rules.version,
                 "title": rules.title,
                 "combination": rules.combination,
                 "characteristics": [_rule_json(rule) for rule in rules.rules],

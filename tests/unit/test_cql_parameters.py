@@ -182,7 +182,10 @@ def test_a_code(folder: Folder) -> None:
             "valueDecimal cannot give it: write valueInteger or valuePositiveInt",
         ),
         ({"name": "Window", "valueDateTime": "2026"}, "valueDateTime cannot give it: write valuePeriod"),
-        ({"name": "Wanted", "valueCodeableConcept": {"text": "PSA"}}, "valueCodeableConcept cannot give it: write valueCoding"),
+        (
+            {"name": "Wanted", "valueCodeableConcept": {"text": "PSA"}},
+            "valueCodeableConcept cannot give it: write valueCoding",
+        ),
         ({"name": "Lowest"}, "it is given no value"),
         ({"name": "Lowest", "resource": PATIENT}, "a resource Patient cannot give it"),
     ],

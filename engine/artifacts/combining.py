@@ -1,0 +1,40 @@
+"""What an artifact says of all of its characteristics: how they are combined, and in which version of FHIR they are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.artifacts.shape import EBM
+
+Json = dict[str, Any]
+_COMBINATIONS = {"intersection": "all-of", "union": "any-of"}
+
+
+def combination_of(resource: Json) -> tuple[str, int | None]:
+    """How the characteristics of an artifact are combined, and the number that a threshold needs."""
+    code = resource.get("combinationMethod") or resource.get("characteristicCombination")
+    threshold = resource.get("combinationThreshold")
+    for extension in (*(resource.get("extension") or ()), *(resource.get("modifierExtension") or ())):
+        name = str(extension.get("url", "")).removeprefix(EBM)
+        if name == "combination-method":
+            code = code or extension.get("valueCode") or (extension.get("valueCodeableConcept") or {}).get("text")
+        elif name == "combination-threshold":
+            threshold = threshold or extension.get("valuePositiveInt") or extension.get("valueInteger")
+    code = _COMBINATIONS.get(str(code), str(code)) if code else "all-of"
+    return code, int(threshold) if threshold is not None else None
+
+
+def version_of(resource: Json) -> str:
+    """The version of FHIR that an artifact is written in, by the elements that only one version has."""
+    keys = {key for item in resource.get("characteristic") or () if isinstance(item, dict) for key in item}
+    if resource.get("combinationMethod") or (
+        resource.get("resourceType") == "EvidenceVariable" and "definition" in resource
+    ):
+        return "r6"
+    if keys & {"definitionByTypeAndValue", "definitionByCombination", "definitionId", "linkId", "timeFromEvent"}:
+        return "r5"
+    if "characteristicCombination" in resource:
+        return "r4b"
+    if "membership" in resource:
+        return "r5"
+    return "r4"
