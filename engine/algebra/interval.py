@@ -1,7 +1,7 @@
 """Intervals and the relations between them (CQL reference: "Interval Operators"; appendix H for uncertain boundaries).
 
 A boundary that is null is the least or greatest value where it is closed, and unknown where it is open: its start or end is then an
-`Uncertainty`. All relations are three-valued.
+`Uncertainty`, of which an operation that made the interval may know more than that it lies within the type. All relations are three-valued.
 """
 
 from __future__ import annotations
@@ -18,12 +18,22 @@ from engine.algebra.temporal import Date, DateTime
 
 
 class Interval:
-    """A range of points; `point` is the point type. Raises EvaluationError `invalid-interval` where it ends before it starts."""
+    """A range of points; `point` is the point type. Raises EvaluationError `invalid-interval` where it ends before it starts.
 
-    __slots__ = ("_span", "high", "high_closed", "low", "low_closed", "point")
+    `first` and `last` are where a start or end lies whose boundary is an open null, where more is known of it than its type.
+    """
+
+    __slots__ = ("_span", "first", "high", "high_closed", "last", "low", "low_closed", "point")
 
     def __init__(
-        self, low: Any, high: Any, low_closed: bool = True, high_closed: bool = True, point: str | None = None
+        self,
+        low: Any,
+        high: Any,
+        low_closed: bool = True,
+        high_closed: bool = True,
+        point: str | None = None,
+        first: p.Uncertainty | None = None,
+        last: p.Uncertainty | None = None,
     ) -> None:
         self.low = low
         self.high = high
@@ -32,6 +42,7 @@ class Interval:
         if point is None or point == "Any":
             point = p.point_type(low if low is not None else high)
         self.point = point
+        self.first, self.last = first, last
         self._span: tuple[Any, Any, Any] | None = None
         if low is not None and high is not None:
             if p.less(high, low) is True or (p.equal(low, high) is True and not (low_closed and high_closed)):
@@ -48,7 +59,8 @@ class Interval:
         return str(self)
 
     def _key(self) -> tuple[Any, ...]:
-        return self.low, self.high, self.low_closed, self.high_closed
+        ranges = (p.ends(value) if value is not None else None for value in (self.first, self.last))
+        return self.low, self.high, self.low_closed, self.high_closed, *ranges
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Interval) and self._key() == other._key()
@@ -58,9 +70,11 @@ class Interval:
 
 
 def start(i: Interval) -> Any:
-    """The first point (CQL: Start): a value, an Uncertainty, or None where the point type is not known."""
+    """The first point: a value, an Uncertainty, or None where the point type is not known."""
     if i.low is not None:
         return i.low if i.low_closed else p.successor(i.low, i.point)
+    if i.first is not None:
+        return i.first
     least = p.minimum(i.point)
     if least is None:
         return None
@@ -73,9 +87,11 @@ def start(i: Interval) -> Any:
 
 
 def end(i: Interval) -> Any:
-    """The last point (CQL: End): a value, an Uncertainty, or None where the point type is not known."""
+    """The last point: a value, an Uncertainty, or None where the point type is not known."""
     if i.high is not None:
         return i.high if i.high_closed else p.predecessor(i.high, i.point)
+    if i.last is not None:
+        return i.last
     greatest = p.maximum(i.point)
     if greatest is None:
         return None
@@ -85,6 +101,16 @@ def end(i: Interval) -> Any:
         return greatest
     first = p.ends(start(i) if i.low is not None or i.low_closed else p.minimum(i.point))[0]
     return p.uncertain(first, greatest)
+
+
+def start_of(i: Interval) -> Any:
+    """The first point as a value (CQL 1.5.3: Start): null where nothing is known of it, since the boundary is an open null."""
+    return None if i.low is None and not i.low_closed and i.first is None else start(i)
+
+
+def end_of(i: Interval) -> Any:
+    """The last point as a value (CQL 1.5.3: End): null where nothing is known of it, since the boundary is an open null."""
+    return None if i.high is None and not i.high_closed and i.last is None else end(i)
 
 
 # -- three-valued logic
@@ -206,6 +232,8 @@ def includes(a: Interval, b: Interval, precision: str | None = None) -> bool | N
 
 def properly_includes(a: Interval, b: Interval, precision: str | None = None) -> bool | None:
     """Whether `a` includes `b` and is larger."""
+    if p.equal(start(a), end(a), precision):
+        return False  # nothing is smaller than one point, whatever is not known of `b`
     larger = either(p.less(start(a), start(b), precision), p.less(end(b), end(a), precision))
     return both(includes(a, b, precision), larger)
 
@@ -220,11 +248,15 @@ def overlaps(a: Interval, b: Interval, precision: str | None = None) -> bool | N
 
 def overlaps_before(a: Interval, b: Interval, precision: str | None = None) -> bool | None:
     """Whether `a` overlaps `b` and starts before it."""
+    if p.equal(start(a), end(a), precision):
+        return False  # a single point starts before nothing that it lies in
     return both(p.less(start(a), start(b), precision), overlaps(a, b, precision))
 
 
 def overlaps_after(a: Interval, b: Interval, precision: str | None = None) -> bool | None:
     """Whether `a` overlaps `b` and ends after it."""
+    if p.equal(start(a), end(a), precision):
+        return False  # a single point ends after nothing that it lies in
     return both(p.less(end(b), end(a), precision), overlaps(a, b, precision))
 
 
@@ -273,89 +305,116 @@ def is_unknown(value: Any) -> bool:
     return value is None or value.__class__ is p.Uncertainty
 
 
-def union(a: Interval, b: Interval) -> Interval | None:
-    """The interval over both, None where they neither overlap nor meet."""
-    if either(overlaps(a, b), meets(a, b)) is not True:
-        return None
-    low_first = p.less_or_equal(start(a), start(b))
-    high_last = p.less_or_equal(end(b), end(a))
-    low = a if low_first is not False else b
-    high = a if high_last is not False else b
-    return _assembled(low, low_first, high, high_last, a.point)
-
-
-def intersect(a: Interval, b: Interval) -> Interval | None:
-    """The points that both have, None where there are none."""
-    if overlaps(a, b) is False:
-        return None
-    low_first = p.less_or_equal(start(b), start(a))
-    high_last = p.less_or_equal(end(a), end(b))
-    low = a if low_first is not False else b
-    high = a if high_last is not False else b
-    if overlaps(a, b) is None and low_first is not None and high_last is not None:
-        return None
-    return _assembled(low, low_first, high, high_last, a.point)
-
-
-def _assembled(low: Interval, low_known: bool | None, high: Interval, high_known: bool | None, point: str) -> Interval:
-    """An interval from the low boundary of one and the high boundary of another; boundaries that are not known stay open."""
-    first = None if low_known is None else _boundary(start(low))
-    last = None if high_known is None else _boundary(end(high))
-    return Interval(
-        first,
-        last,
-        first is not None or (low_known is not None and low.low is None and low.low_closed),
-        last is not None or (high_known is not None and high.high is None and high.high_closed),
-        point,
+def touches(a: Interval, b: Interval) -> bool | None:
+    """Whether two intervals overlap or meet."""
+    if either(overlaps(a, b), meets(a, b)):
+        return True
+    return both(
+        p.less_or_equal(start(a), _reach(end(b), a.point)),
+        p.less_or_equal(start(b), _reach(end(a), a.point)),
     )
 
 
-def _boundary(value: Any) -> Any:
-    return None if is_unknown(value) else value
+def _reach(last: Any, point: str) -> Any:
+    """The point after the last one; the last of the type reaches no further."""
+    return None if last is None else p.spread(lambda value: p.saturated(value, point, 1), last)
+
+
+def union(a: Interval, b: Interval) -> Interval | None:
+    """The interval over both, None where they neither overlap nor meet, or that is not known."""
+    return hull(a, b) if touches(a, b) is True else None
+
+
+def hull(a: Interval, b: Interval) -> Interval:
+    """The interval from the earlier start to the later end."""
+    return between(p.lesser(start(a), start(b)), p.greater(end(a), end(b)), a.point)
+
+
+def intersect(a: Interval, b: Interval) -> Interval | None:
+    """The points that both have, None where there are none, or it is not known whether there are."""
+    if overlaps(a, b) is not True:
+        return None
+    return between(p.greater(start(a), start(b)), p.lesser(end(a), end(b)), a.point)
+
+
+def between(first: Any, last: Any, point: str) -> Interval:
+    """An interval from one start to one end; either may be a range, or None where nothing is known of it."""
+    if first is not None and last is not None:
+        # it does not end before it starts
+        first = p.uncertain(p.ends(first)[0], _lower(p.ends(first)[1], p.ends(last)[1]))
+        last = p.uncertain(_lower(p.ends(first)[0], p.ends(last)[0], -1), p.ends(last)[1])
+    low, high = (None if is_unknown(x) else x for x in (first, last))
+    found = Interval(low, high, low is not None, high is not None, point)
+    if low is None and first is not None and not _same_range(first, start(found)):
+        found.first = first
+    if high is None and last is not None and not _same_range(last, end(found)):
+        found.last = last
+    return found
+
+
+def _lower(a: Any, b: Any, direction: int = 1) -> Any:
+    """The lesser of two points, the greater where `direction` is -1; the first where their order is not known."""
+    order = p.sign(a, b)
+    return b if order is not None and order * direction > 0 else a
+
+
+def _same_range(a: Any, b: Any) -> bool:
+    return b is not None and all(p.sign(x, y) == 0 for x, y in zip(p.ends(a), p.ends(b), strict=True))
 
 
 def except_(a: Interval, b: Interval) -> Interval | None:
-    """The points of `a` that `b` has not; None where they are not one interval (CQL: Except)."""
-    shared = overlaps(a, b)
-    if shared is False:
+    """The points of `a` that `b` has not; None where they are not one interval, or that is not known (CQL: Except)."""
+    if overlaps(a, b) is False:
         return a
-    if shared is None or is_unknown(start(a)) or is_unknown(end(a)) or is_unknown(start(b)) or is_unknown(end(b)):
-        return None
+    # whether they overlap may be unknown: what stands before or behind is the rest, or all of it
     before_b = p.less(start(a), start(b))
     after_b = p.less(end(b), end(a))
     if before_b and after_b is False:
-        return Interval(start(a), p.predecessor(start(b), a.point), point=a.point)
+        return between(start(a), p.lesser(end(a), p.spread(lambda x: p.saturated(x, a.point, -1), start(b))), a.point)
     if after_b and before_b is False:
-        return Interval(p.successor(end(b), a.point), end(a), point=a.point)
+        return between(p.greater(start(a), _reach(end(b), a.point)), end(a), a.point)
     return None
 
 
 def width(i: Interval) -> Any:
-    """Last less first point (CQL: Width); None where one is not known."""
-    first, last = start(i), end(i)
-    if is_unknown(first) or is_unknown(last):
+    """Last less first point (CQL: Width): a value, an Uncertainty, or None where nothing is known of either."""
+    first, last = start_of(i), end_of(i)
+    if first is None or last is None:
         return None
-    if first.__class__ is Quantity:
-        return q.subtract(last, first)
-    return last - first
+    low, high = _difference(p.ends(last)[0], p.ends(first)[1]), _difference(p.ends(last)[1], p.ends(first)[0])
+    if low is None or high is None:
+        return None
+    nothing = Quantity(Decimal(0), low.unit, low.calendar) if low.__class__ is Quantity else 0
+    return p.uncertain(_lower(low, nothing, -1), high)
+
+
+def _difference(last: Any, first: Any) -> Any:
+    return q.subtract(last, first) if first.__class__ is Quantity else last - first
 
 
 def size(i: Interval) -> Any:
-    """The number of points, in units of the point type's step (CQL: Size)."""
+    """The number of points, in units of the point type's step (CQL: Size); as `width`."""
     found = width(i)
     if found is None:
         return None
     step = p.STEP if i.point in ("Decimal", "Quantity") else 1
-    if found.__class__ is Quantity:
-        return Quantity(found.value + step, found.unit, found.calendar)
-    return found + step
+
+    def counted(value: Any) -> Any:
+        if value.__class__ is Quantity:
+            return Quantity(value.value + step, value.unit, value.calendar)
+        return value + step
+
+    return p.spread(counted, found)
 
 
 def point_from(i: Interval) -> Any:
-    """The only point of a unit interval (CQL: PointFrom). Raises EvaluationError `not-a-unit-interval`."""
+    """The only point of a unit interval, null where it is not known to be one (CQL: PointFrom). Raises EvaluationError `not-a-unit-interval`."""
     first, last = start(i), end(i)
     if first is None or last is None:
         return None
-    if p.equal(first, last) is not True:
+    unit = p.equal(first, last)
+    if unit is None:
+        return None
+    if not unit:
         raise EvaluationError("not-a-unit-interval", f"point from takes an interval of one point, not {i}")
     return first

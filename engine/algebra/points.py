@@ -194,6 +194,28 @@ def equal(a: Any, b: Any, precision: str | None = None) -> bool | None:
     return None
 
 
+def lesser(a: Any, b: Any) -> Any:
+    """The lesser of two points, of which either may be a range; None where it cannot be told."""
+    return _extreme(a, b, 1)
+
+
+def greater(a: Any, b: Any) -> Any:
+    """The greater of two points, of which either may be a range; None where it cannot be told."""
+    return _extreme(a, b, -1)
+
+
+def _extreme(a: Any, b: Any, direction: int) -> Any:
+    if a is None or b is None:
+        return None
+    found = []
+    for x, y in zip(ends(a), ends(b), strict=True):
+        order = sign(x, y)
+        if order is None:
+            return None
+        found.append(y if order * direction > 0 else x)
+    return uncertain(*found)
+
+
 def minimum(point: str) -> Any:
     """The least value of a type (CQL: MinValue), None where the type has none."""
     return _MINIMUM.get(point)

@@ -13,8 +13,8 @@ _I = "(Interval<T>, Interval<T>) Boolean?"
 _POINTS = ("(Date, Date) Boolean?", "(DateTime, DateTime) Boolean?", "(Time, Time) Boolean?")
 _MIXED = ("(T, Interval<T>) Boolean?", "(Interval<T>, T) Boolean?")
 
-operator("Start", "(Interval<T>) T?", cql="start_of", section="Interval: Start", language="cql")(iv.start)
-operator("End", "(Interval<T>) T?", cql="end_of", section="Interval: End", language="cql")(iv.end)
+operator("Start", "(Interval<T>) T?", cql="start_of", section="Interval: Start", language="cql")(iv.start_of)
+operator("End", "(Interval<T>) T?", cql="end_of", section="Interval: End", language="cql")(iv.end_of)
 operator("PointFrom", "(Interval<T>) T?", cql="point_from", section="Interval: Point From", language="cql")(
     iv.point_from
 )

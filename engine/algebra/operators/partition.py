@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import cmp_to_key
-from itertools import islice
+from itertools import combinations, islice
 from typing import Any
 
 from engine.algebra import interval as iv
@@ -55,19 +55,47 @@ def _bounded(intervals: list[Interval | None]) -> list[Bounds]:
 # -- collapse
 
 
-def _reaches(high: Any, first: Any, point: str, per: Quantity | None) -> bool:
+def _reaches(high: Any, first: Any, point: str, per: Quantity | None) -> bool | None:
     """Whether what starts at `first` overlaps or meets what ends at `high`, in units of `per`."""
-    if per is None:
-        reach = p.saturated(high, point, 1)
-    elif isinstance(high, p.TEMPORAL):
+    if per is not None and isinstance(p.ends(high)[0], p.TEMPORAL):
         precision = _precision(per)
-        first = t.truncated(first, precision)
-        reach = t.add(t.truncated(high, precision), per.value, _unit(per))
-    elif isinstance(high, Quantity):
-        reach = q.add(high, Quantity(per.value, high.unit, high.calendar) if per.unit == "1" else per)
-    else:
-        reach = high + per.value
-    return reach is None or p.less_or_equal(first, reach) is True
+        first = p.spread(lambda value: t.truncated(value, precision), first)
+
+    def reach(value: Any) -> Any:
+        if per is None:
+            return p.saturated(value, point, 1)
+        if isinstance(value, p.TEMPORAL):
+            return t.add(t.truncated(value, _precision(per)), per.value, _unit(per)) or value
+        if isinstance(value, Quantity):
+            return q.add(value, Quantity(per.value, value.unit, value.calendar) if per.unit == "1" else per) or value
+        return value + per.value
+
+    return p.less_or_equal(first, p.spread(reach, high))
+
+
+def _touch(a: Interval, b: Interval, per: Quantity | None) -> bool | None:
+    """Whether two intervals overlap or meet, in units of `per`."""
+    return iv.both(
+        _reaches(iv.end(a), iv.start(b), a.point, per),
+        _reaches(iv.end(b), iv.start(a), a.point, per),
+    )
+
+
+def _merged(intervals: list[Interval], per: Quantity | None) -> list[Interval] | None:
+    """Intervals of which some have an unknown start or end, merged; None where it is not known which of them overlap or meet."""
+    apart: list[Interval] = []
+    waiting = list(intervals)
+    while waiting:
+        one = waiting.pop()
+        other = next((x for x in apart if _touch(x, one, per)), None)
+        if other is None:
+            apart.append(one)
+        else:
+            apart.remove(other)
+            waiting.append(iv.hull(other, one))
+    if any(_touch(a, b, per) is not False for a, b in combinations(apart, 2)):
+        return None
+    return sorted(apart, key=cmp_to_key(lambda a, b: -1 if iv.before(a, b) else 1))
 
 
 @operator(
@@ -82,9 +110,12 @@ def _reaches(high: Any, first: Any, point: str, per: Quantity | None) -> bool:
 def collapse(intervals: list[Interval | None] | None, per: Quantity | None = None) -> list[Interval] | None:
     if intervals is None:
         return None
+    given = [i for i in intervals if i is not None and iv.start(i) is not None and iv.end(i) is not None]
+    if any(iv.is_unknown(edge(i)) for i in given for edge in (iv.start, iv.end)):
+        return _merged(given, per)
     out: list[Interval] = []
     for first, last, point in _bounded(intervals):
-        if not out or not _reaches(out[-1].high, first, point, per):
+        if not out or _reaches(out[-1].high, first, point, per) is not True:
             out.append(Interval(first, last, point=point))
         elif p.less_or_equal(last, out[-1].high) is not True:
             out[-1] = Interval(out[-1].low, last, point=point)
