@@ -156,11 +156,11 @@ def test_a_range_where_one_value_is_needed(text: str) -> None:
         (f"({RANGE}) in Interval[-10, 5]", True),
         (f"ToDecimal({RANGE}) + 1 <= 3.0", True),
         (f"Max({{ {RANGE}, 3 }})", 3),
-        ("start of Interval(null as Quantity, 5 'mg'] <= 6 'mg'", True),
-        ("start of Interval(null as Quantity, 5 'mg'] = 6 'mg'", False),
-        ("end of Interval[5 'mg', null as Quantity) >= 5 'mg'", True),
-        ("start of Interval(null as Date, @2024-03-01] <= @2024-03-01T00:00:00.000", None),
-        ("start of Interval(null as Date, @2024-03-01] <= @2024-03-02T00:00:00.000", True),
+        ("Interval(null as Quantity, 5 'mg'] before 6 'mg'", True),
+        ("Interval(null as Quantity, 5 'mg'] after 6 'mg'", False),
+        ("Interval[5 'mg', null as Quantity) on or after 5 'mg'", None),
+        ("Interval(null as Date, @2024-03-01] on or before @2024-03-01T00:00:00.000", None),
+        ("Interval(null as Date, @2024-03-01] on or before @2024-03-02T00:00:00.000", True),
     ],
 )
 def test_what_holds_for_every_value_of_a_range(text: str, expected: object) -> None:

@@ -354,14 +354,15 @@ def with_point(value: Interval, point: str) -> Interval:
     """The same interval under another point type: that of its boundaries where they are null."""
     if value.point == point:
         return value
-    return Interval(value.low, value.high, value.low_closed, value.high_closed, point)
+    return Interval(value.low, value.high, value.low_closed, value.high_closed, point, value.first, value.last)
 
 
 def convert_interval(value: Interval, bound: Callable[[Any], Any], point: str) -> Interval:
     """An interval with both boundaries converted."""
     low = None if value.low is None else bound(value.low)
     high = None if value.high is None else bound(value.high)
-    return Interval(low, high, value.low_closed, value.high_closed, point)
+    first, last = (None if x is None else p.spread(bound, x) for x in (value.first, value.last))
+    return Interval(low, high, value.low_closed, value.high_closed, point, first, last)
 
 
 def coalesce(values: list[Any] | None) -> Any:
