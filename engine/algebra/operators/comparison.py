@@ -180,7 +180,8 @@ def equal_lists(a: list[Any], b: list[Any]) -> bool | None:
     return result
 
 
-def _words(text: str) -> str:
+def words(text: str) -> str:
+    """What of a text counts for equivalence: not its case and not its white space."""
     return " ".join(text.casefold().split())
 
 
@@ -202,7 +203,7 @@ def equivalent_any(a: Any, b: Any) -> bool:
     if kind_a is bool or kind_b is bool:
         return a is b
     if kind_a is str and kind_b is str:
-        return a == b or _words(a) == _words(b)
+        return a == b or words(a) == words(b)
     if kind_a in (int, Decimal) and kind_b in (int, Decimal):
         return equivalent_decimals(Decimal(a), Decimal(b))
     if isinstance(a, _TEMPORAL) and isinstance(b, _TEMPORAL):

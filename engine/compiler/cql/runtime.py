@@ -26,6 +26,7 @@ from engine.algebra.element import (
 )
 from engine.algebra.expansion import Expansion
 from engine.algebra.interval import Interval
+from engine.algebra.limits import MAX_ITEMS, too_many_items
 from engine.algebra.operators.datetimes import component, make_date, make_datetime, make_time
 from engine.algebra.operators.equality import sign
 from engine.algebra.operators.lists import distinct
@@ -392,6 +393,8 @@ NAMES: dict[str, Any] = {
     "certain": p.certain,
     "Long": Long,
     "MISSING": MISSING,
+    "MAX_ITEMS": MAX_ITEMS,
+    "too_many_items": too_many_items,
     "Tuple": Tuple,
     **{
         function.__name__: function
