@@ -339,6 +339,7 @@ NAMES: dict[str, Any] = {
     "to_datetime": to_datetime,
     "to_time": to_time,
     "to_quantity": to_quantity,
+    "to_system": to_system,
     "join": join,
     "equal_any": comparison.equal_any,
     "equal_lists": comparison.equal_lists,

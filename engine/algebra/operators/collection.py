@@ -82,16 +82,23 @@ def exclude(a: list[Any], b: list[Any]) -> list[Any]:
     return [value for value in a if not has(value)]
 
 
-def subset_of(a: list[Any], b: list[Any]) -> bool:
-    """Whether every item of `a` is in `b`."""
-    has = asked(b, len(a), same, "subsetOf()")
-    return all(has(value) for value in a)
+def subset_of(a: list[Any], b: list[Any]) -> bool | None:
+    """Whether every item of `a` is in `b`; None where that may be: a value is missing, or a date is only partly known."""
+    has = asked(b, len(a), equal_any, "subsetOf()")
+    result: bool | None = True
+    for value in a:
+        answer = has(value)
+        if answer is False:
+            return False
+        if answer is None:
+            result = None
+    return result
 
 
 def member(item: list[Any], values: list[Any]) -> bool | None:
-    """`item in values`: None for no item, an error for several."""
+    """`item in values`: None for no item, an error for several; None where it may be."""
     one = singleton(item)
-    return None if one is None else contains_item(values, one)
+    return None if to_system(one) is None else asked(values, 1, equal_any, "in")(one)
 
 
 def booleans(values: list[Any], function: str) -> list[bool]:
@@ -145,6 +152,8 @@ def extreme(values: list[Any], largest: bool) -> Any:
     best = None
     for value in values:
         value = to_system(value)
+        if value is None:
+            return None  # one with extensions alone: it may be the one
         if best is None:
             best = value
         else:
@@ -159,6 +168,8 @@ def total(values: list[Any]) -> Any:
     result: Any = None
     for value in values:
         value = to_system(value)
+        if value is None:
+            return None  # one with extensions alone
         if value.__class__ not in (int, Decimal, Quantity) or value.__class__ is bool:
             raise EvaluationError("not-a-number", f"sum() and avg() take numbers or quantities, but there is {value!r}")
         if result is None:

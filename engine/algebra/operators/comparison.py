@@ -110,10 +110,15 @@ def equal_quantity(a: Any, b: Any) -> bool | None:
 
 
 def equal_any(a: Any, b: Any) -> bool | None:
-    """Equality of two single values of any type; different kinds are unequal, complex values compare child by child."""
+    """Equality of two single values of any type; different kinds are unequal, complex values compare child by child.
+
+    None where one of them is an element with extensions alone.
+    """
     if a is b and a.__class__ is dict:
         return True
     a, b = to_system(a), to_system(b)
+    if a is None or b is None:
+        return None
     kind_a, kind_b = a.__class__, b.__class__
     if kind_a is Element or kind_b is Element:
         a, b = _content(a), _content(b)

@@ -264,7 +264,7 @@ class Patient(Run):
         """The patient's resources of a type."""
         return self._by_type.get(resource_type, [])
 
-    def without_system(self, resource: Any, code: str) -> bool:
+    def without_system(self, resource: Any, code: str, codes: Any) -> bool:
         """Whether a coding without a system, whose code would match, counts: not for CQL, where its system is another."""
         return False
 
@@ -301,7 +301,7 @@ class Patient(Run):
                     lost = code[1]
                 elif not members.complete and members.has(code) is None:
                     unsure = Code(code[1], code[0])
-        if lost is not None and self.without_system(resource, lost):
+        if lost is not None and self.without_system(resource, lost, codes):
             return True
         if spec.referenced and self._refers(resource, spec, members, codes):
             return True
