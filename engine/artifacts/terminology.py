@@ -201,7 +201,7 @@ def _part(data: Json) -> Part:
 def code_system(resource: Json) -> CodeSystemRecord | None:
     """A CodeSystem resource, None where it lists no codes of its own (content `not-present`, `supplement`). Raises ValueError without url.
 
-    Nested concepts, and the properties `parent` and `child`, give the hierarchy; nesting that only groups (hierarchyMeaning
+    Nested concepts, and the properties `parent`, `subsumedBy` and `child`, give the hierarchy; nesting that only groups (hierarchyMeaning
     `grouped-by`, `part-of`) gives none, since it says nothing of subsumption.
     """
     resource = sound(resource)
@@ -218,6 +218,7 @@ def code_system(resource: Json) -> CodeSystemRecord | None:
         declared=frozenset(str(item.get("code")) for item in resource.get("property") or ()),
     )
     nested = resource.get("hierarchyMeaning") not in _GROUPING
+    upward, downward = _hierarchical(resource)
     hierarchy = found.parents
     stack: list[tuple[Json, str | None]] = [(item, None) for item in resource.get("concept") or ()]
     while stack:
@@ -231,9 +232,9 @@ def code_system(resource: Json) -> CodeSystemRecord | None:
         properties = [] if item.get("display") is None else [("display", str(item["display"]))]
         for entry in item.get("property") or ():
             name, text = entry.get("code"), _text(entry)
-            if name == "parent":
+            if name in upward:
                 parents.add(text)
-            elif name == "child":
+            elif name in downward:
                 hierarchy.setdefault(text, set()).add(code)
             else:
                 properties.append((str(name), text))
@@ -242,6 +243,17 @@ def code_system(resource: Json) -> CodeSystemRecord | None:
         if item.get("concept"):
             stack.extend((child, code) for child in item["concept"])
     return found
+
+
+def _hierarchical(resource: Json) -> tuple[set[str], set[str]]:
+    """The properties of a code system that name the codes above and below: `parent`, `subsumedBy` and `child`, and those declared to mean these."""
+    upward, downward = {"parent", "subsumedBy"}, {"child"}
+    for declared in resource.get("property") or ():
+        if str(declared.get("uri", "")).endswith("concept-properties#parent"):
+            upward.add(str(declared.get("code")))
+        if str(declared.get("uri", "")).endswith("concept-properties#child"):
+            downward.add(str(declared.get("code")))
+    return upward, downward
 
 
 def _text(entry: Json) -> str:

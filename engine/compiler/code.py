@@ -18,6 +18,7 @@ from engine.compiler.fhirpath import translate_fhirpath
 from engine.compiler.program import Program
 from engine.compiler.requirements import DataRequirement, requirements
 from engine.compiler.simplify import by_number, monotone, simplify
+from engine.compiler.spellings import with_spellings
 
 
 @dataclass(slots=True)
@@ -102,14 +103,23 @@ class Code:
 
 
 def compile_code(
-    text: str, model: Model, *, name: str, variables: Mapping[str, str] | None = None, lenient: bool = False
+    text: str,
+    model: Model,
+    *,
+    name: str,
+    variables: Mapping[str, str] | None = None,
+    lenient: bool = False,
+    spelt: bool = False,
 ) -> tuple[Code, tuple[Diagnostic, ...]]:
-    """Compile FHIRPath as a criterion over a patient's data. Raises DiagnosticError."""
+    """Compile FHIRPath as a criterion over a patient's data. Raises DiagnosticError.
+
+    With `spelt`, code systems are found in every known spelling: for coded forms, not for what authors write.
+    """
     source = Source(name, text)
     node, found = translate_fhirpath(
         source, model, root="Patient", variables=variables, lenient=lenient, patient_data=True
     )
-    node = simplify(node)
+    node = with_spellings(simplify(node)) if spelt else simplify(node)
     emitter = Emitter(traced=True)
     emitter.function("criterion", "ev, ctx", node)
     program = Program(

@@ -335,6 +335,7 @@ def _retrieve(e: E, node: Node) -> str:
     codes = node.attrs.get("codes")
     arguments = literal(node.attrs["dataType"])
     if codes:
+        codes = [*codes, *node.attrs.get("spellings", ())]
         arguments += f", {literal(node.attrs['codeProperty'])}, {e.constant(tuple(map(tuple, codes)))}"
     return f"ev.{'bare' if node.attrs.get('bare') else 'retrieve'}({arguments})"
 

@@ -7,9 +7,11 @@ answers true, false, or unknown (None).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from engine.algebra.clinical import Code, CodeSystem, Concept, ValueSet, codes_of
+from engine.algebra.code_systems import canonical
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.element import Element
 from engine.algebra.expansion import Expansion, Member
@@ -91,7 +93,7 @@ class Membership:
     def member_of(self, value: Any, url: str) -> bool | None:
         """Membership of a code, Coding or CodeableConcept (FHIR: memberOf); a text in a set of several code systems has no answer."""
         try:
-            return self.in_value_set(coded(value), ValueSet(url))
+            return self.in_value_set(_canonical(coded(value)), ValueSet(url))
         except EvaluationError as error:
             if error.code == "ambiguous-code":
                 return None
@@ -139,6 +141,17 @@ def coded(value: Any) -> Any:
     if found.__class__ is not dict:
         return found
     return to_concept(found) if "coding" in found or "text" in found else to_code(found)
+
+
+def _canonical(value: Any) -> Any:
+    """A code or concept with the canonical addresses of its code systems besides those that it is written with."""
+    listed_codes = [code for code in listed(value) if code is not None]
+    others = [
+        replace(code, system=known)
+        for code in listed_codes
+        if code.system is not None and (known := canonical(code.system)) != code.system
+    ]
+    return Concept((*listed_codes, *others)) if others else value
 
 
 def any_of(answers: Any) -> bool | None:

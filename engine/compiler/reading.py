@@ -112,9 +112,14 @@ def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadP
         for retrieval in uses.retrievals
     )
     codes_of_rules = [
-        code for rules in rule_sets for rule in rules.walk() for code in (rule.code, rule.presence) if code is not None
+        code
+        for rules in rule_sets
+        for rule in rules.walk()
+        for code in (rule.code, *rule.besides())
+        if code is not None
     ]
-    if any(node.kind == "Resolve" for code in codes_of_rules if isinstance(code, Code) for node in code.node.walk()):
+    followed = [_followed(code) for code in codes_of_rules if isinstance(code, Code)]
+    if None in followed:
         return ReadPlan(version, everything=True, together=together, linked=True)
     try:
         for code in codes_of_rules:
@@ -126,6 +131,8 @@ def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadP
         return ReadPlan(version, everything=True, together=together)
     for code in codes_of_rules:
         _written_otherwise(code, types, version)
+    if any(followed):
+        types["Medication"] = _Type(selective=False, whole=True)
     if "ImagingStudy" in types:
         types["Endpoint"] = _Type(selective=False, whole=True)
     return ReadPlan(
@@ -172,6 +179,17 @@ def _names(model: Model, resource_type: str, read: set[str]) -> Iterator[str]:
 # -- FHIRPath
 
 
+def _followed(code: Code) -> bool | None:
+    """Whether references are followed to Medications, which belong to no patient; None where one may lead anywhere else."""
+    to_medications = {
+        id(node.operands[0])
+        for node in code.node.walk()
+        if node.kind == "OfType" and node.attrs.get("name") == "Medication" and node.operands[0].kind == "Resolve"
+    }
+    resolving = [node for node in code.node.walk() if node.kind == "Resolve"]
+    return bool(resolving) if all(id(node) in to_medications for node in resolving) else None
+
+
 def _fhirpath(code: Code, types: dict[str, _Type], model: Model) -> None:
     certified = _certified(code.node)
     for node in code.node.walk():
@@ -186,9 +204,12 @@ def _fhirpath(code: Code, types: dict[str, _Type], model: Model) -> None:
                 found.selective = False
         elif node.kind in ("Property", "DynamicProperty", "ElementId", "PrimitiveExtensions") and "path" in node.attrs:
             _instances(node.attrs["path"], types)
+    followed = _followed(code)
     for name, requirement in code.reads().items():
         found = types.setdefault(name, _Type(selective=False))
         found.elements.update(path.partition(".")[0] for path in requirement.paths)
+        if followed:
+            found.elements.add("contained")
         found.whole = found.whole or requirement.whole
         found.instances = found.instances or any(path.startswith("series") for path in requirement.looked_at)
 

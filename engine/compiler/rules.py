@@ -31,6 +31,7 @@ from engine.compiler.cql.criterion import CqlCode, CqlCriteria
 from engine.compiler.cql.runtime import Run
 from engine.compiler.forms.base import Form, NotComputable, Selection
 from engine.compiler.forms.coded import coded_form, selections_of
+from engine.compiler.forms.grouping import Hierarchy, exact_codes, grouped
 from engine.compiler.forms.timing import Timeline
 from engine.compiler.requirements import DataRequirement
 
@@ -57,6 +58,18 @@ class Cause:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class OtherSystems:
+    """Finds records that are coded in other systems than `systems`; `path` leads to their codes by JSON names. Where records are
+    `counted`, one more may change any answer; else only the answer that there is none.
+    """
+
+    code: Code
+    path: tuple[str, ...]
+    systems: tuple[str, ...]
+    counted: bool = False
+
+
 @dataclass(slots=True)
 class Rule:
     """One criterion, or a combination of them.
@@ -71,6 +84,7 @@ class Rule:
     description: str | None = None
     code: Code | CqlCode | None = None
     presence: Code | None = None
+    otherwise: tuple[OtherSystems, ...] = ()
     measurement: bool = False
     absent: str = "there is no record of this kind at all"
     causes: tuple[Cause, ...] = ()
@@ -83,6 +97,13 @@ class Rule:
     detail: str | None = None
     location: str = ""
     diagnostics: tuple[Diagnostic, ...] = ()
+
+    def besides(self) -> Iterator[Code]:
+        """The code that is run besides `code`, to tell what an answer means."""
+        if self.presence is not None:
+            yield self.presence
+        yield from (one.code for one in self.otherwise)
+        yield from (cause.code for cause in self.causes)
 
     def walk(self) -> Iterator[Rule]:
         """This rule and all below it."""
@@ -124,7 +145,7 @@ class RuleSet:
         """What data the whole set reads, by resource type; with the dates that a run asks for, where one is given."""
         merged: dict[str, DataRequirement] = {"Patient": DataRequirement("Patient")}
         for rule in self.walk():
-            for code in (rule.code, rule.presence, *(cause.code for cause in rule.causes)):
+            for code in (rule.code, *rule.besides()):
                 if code is None:
                     continue
                 for name, found in (code.reads() if run is None else code.dated_reads(run)).items():
@@ -148,6 +169,7 @@ class _Builder:
     lenient: bool
     cql: CqlCriteria
     study_start: str | None = None
+    hierarchy: Hierarchy | None = None
     diagnostics: list[Diagnostic] = field(default_factory=list)
     by_id: dict[str, Criterion] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
@@ -166,7 +188,7 @@ class _Builder:
         if isinstance(criterion.definition, NotComputableDefinition):
             return criterion.definition.detail
         try:
-            return selections_of(self.model, criterion)
+            return selections_of(self.model, grouped(criterion, self.hierarchy))
         except NotComputable as problem:
             return problem.detail
 
@@ -226,11 +248,13 @@ class _Builder:
             mine = Rule(rule.id, rule.title, rule.form, rule.exclude, location=rule.location)
             mine.code, mine.presence, mine.measurement = rule.code, rule.presence, rule.measurement
             mine.causes, mine.notes, mine.absent = rule.causes, rule.notes, rule.absent
+            mine.otherwise = rule.otherwise
             mine.combination, mine.threshold, mine.members = rule.combination, rule.threshold, rule.members
             mine.reason, mine.detail = rule.reason, rule.detail
             rule.code, rule.form = other.code, "expression"
             rule.combination, rule.members, rule.reason, rule.detail = None, (), None, None
             rule.measurement, rule.presence, rule.causes, rule.notes = False, None, (), ()
+            rule.otherwise = ()
             rule.beside = mine if mine.reason is None else None
         rule.diagnostics += other.diagnostics
 
@@ -262,10 +286,10 @@ class _Builder:
             rule.reason = Reason.NOT_COMPUTABLE
             rule.detail = f"the expression does not compile: {error.diagnostics[0].message}"
 
-    def compile(self, rule: Rule, text: str) -> None:
+    def compile(self, rule: Rule, text: str, spelt: bool = False) -> None:
         try:
             code, found = compile_code(
-                text, self.model, name=rule.location, variables=self.variables, lenient=self.lenient
+                text, self.model, name=rule.location, variables=self.variables, lenient=self.lenient, spelt=spelt
             )
         except DiagnosticError as error:
             rule.diagnostics += error.diagnostics
@@ -287,6 +311,7 @@ class _Builder:
             )
 
     def coded(self, rule: Rule, criterion: Criterion) -> None:
+        criterion = grouped(criterion, self.hierarchy)
         form: Form = coded_form(self.model, criterion, Timeline(self.linked, self.study_start))
         rule.notes = tuple(form.notes)
         for code, message in form.warnings:
@@ -294,14 +319,20 @@ class _Builder:
         if form.text is None:
             rule.reason, rule.detail = form.reason, form.detail
             return
-        self.compile(rule, form.text)
+        self.compile(rule, form.text, spelt=True)
         rule.measurement, rule.absent = form.measurement, form.absent
         if form.presence is not None and rule.code is not None:
-            rule.presence = compile_code(form.presence, self.model, name=rule.location)[0]
-        rule.causes = tuple(
-            Cause(compile_code(cause.text, self.model, name=rule.location)[0], cause.reason, cause.detail)
-            for cause in form.causes
+            rule.presence = self.spelt(rule, form.presence)
+        rule.causes = tuple(Cause(self.spelt(rule, one.text), one.reason, one.detail) for one in form.causes)
+        rule.otherwise = tuple(
+            OtherSystems(self.spelt(rule, one.text), one.path, one.systems, one.counted) for one in form.otherwise
         )
+        if form.exact:
+            rule.diagnostics += (exact_codes(form.exact, rule.location),)
+
+    def spelt(self, rule: Rule, text: str) -> Code:
+        """FHIRPath that was written for a coded form, compiled."""
+        return compile_code(text, self.model, name=rule.location, spelt=True)[0]
 
     def combination(self, rule: Rule, definition: CombinationDefinition) -> None:
         if not definition.members:
@@ -343,7 +374,16 @@ class _Builder:
         if not self.combined(rule, other.combination, other.threshold):
             return
         self.open.append(key)
-        builder = _Builder(other, self.model, self.variables, self.lenient, self.cql, self.study_start, open=self.open)
+        builder = _Builder(
+            other,
+            self.model,
+            self.variables,
+            self.lenient,
+            self.cql,
+            self.study_start,
+            self.hierarchy,
+            open=self.open,
+        )
         builder.collect(other.criteria)
         rule.members = tuple(builder.rule(criterion) for criterion in other.criteria)
         rule.title = rule.title if rule.title != rule.id else other.title or rule.title
@@ -371,15 +411,15 @@ def compile_artifact(
     lenient: bool = False,
     cql: CqlCriteria | None = None,
     study_start: str | None = None,
+    hierarchy: Hierarchy | None = None,
 ) -> RuleSet:
     """Compile one artifact for patients of a FHIR version ('r4', 'r4b', 'r5'; default R4).
 
-    `cql` holds the libraries that expressions in CQL may name. What does not compile stays in the set as a rule with a reason and diagnostics: it never sinks the rest.
+    `cql` holds the libraries that expressions in CQL may name, `hierarchy` tells which codes include which. What does not compile stays in the set as a rule with a reason and diagnostics: it never sinks the rest.
     """
     model = load_model(fhir_version or "r4")
-    builder = _Builder(
-        artifact, model, variables or {}, lenient, cql or CqlCriteria(LibraryStore(), model.version), study_start
-    )
+    cql = cql or CqlCriteria(LibraryStore(), model.version)
+    builder = _Builder(artifact, model, variables or {}, lenient, cql, study_start, hierarchy)
     builder.collect(artifact.criteria)
     name = artifact.name_in_outputs
     title = artifact.title or artifact.name or name

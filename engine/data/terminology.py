@@ -17,11 +17,12 @@ from engine.algebra.expansion import Expansion, unknown
 from engine.artifacts.libraries import version_key
 from engine.artifacts.manifests import Manifest
 from engine.artifacts.terminology import CodeSystemRecord, Filter, ValueSetRecord, code_system, value_set, whole_system
-from engine.data.code_systems import subsumes
+from engine.data.code_systems import above, subsumes
 from engine.data.expanding import Note, Pins, Source, expand
 
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+")
 SNOMED = "http://snomed.info/sct"
+_ALL_OR_BELOW = re.compile(r"(.+)\?fhir_vs(?:=isa/(.+))?")
 _SNOMED_VALUE_SET = re.compile(r"(http://snomed\.info/sct[^?]*)\?fhir_vs(?:=isa/(\d+))?")
 Key = tuple[str, str | None, tuple[CodeSystem, ...]]
 
@@ -157,10 +158,14 @@ class Terminology:
         return best
 
     def _implicit(self, url: str) -> list[ValueSetRecord]:
-        """The value set that a SNOMED CT url means of itself, where SNOMED CT is given: all of it, or a concept with its descendants."""
+        """The value set that a url means of itself, where its code system is given: all of it, or a concept with its descendants (as SNOMED CT defines it)."""
         match = _SNOMED_VALUE_SET.fullmatch(url)
         if match is None or SNOMED not in self.code_systems:
-            return []
+            other = _ALL_OR_BELOW.fullmatch(url)
+            if other is None or other[1] not in self.code_systems:
+                return []
+            below = () if other[2] is None else (Filter("concept", "is-a", other[2]),)
+            return [whole_system(url, other[1], None, below)]
         edition, concept = match[1], match[2]
         filters = () if concept is None else (Filter("concept", "is-a", concept),)
         return [whole_system(url, SNOMED, edition if edition != SNOMED else None, filters)]
@@ -258,6 +263,44 @@ class Terminology:
         if found is None:
             return None, f"it selects from the code system {shown}, which was not given"
         return found, f"the code system {shown} is given only in part"
+
+    # -- hierarchies
+
+    def descendants(self, system: str, code: str) -> tuple[frozenset[str], bool, str] | None:
+        """A code and all below it, whether these are all, and the value set that they are: from a CodeSystem that is given, else from a value set that is
+        made of that code and all below it. None where neither tells.
+        """
+        url = f"{system}?fhir_vs=isa/{code}"
+        record = self.code_system(system)
+        if record is None or code not in record.parents:
+            url = self._value_set_below(system, code) or ""
+            if not url:
+                return None
+        found = self.resolve(ValueSet(url)).expansion
+        if found is None:
+            return None
+        codes = frozenset(name for owner, name in found.codes if owner == system and name) | {code}
+        return codes, found.complete, url
+
+    def ancestors(self, system: str, code: str) -> frozenset[str]:
+        """What a code is below of, as far as a CodeSystem that is given tells."""
+        record = self.code_system(system)
+        return frozenset() if record is None else above(record, code)
+
+    def _value_set_below(self, system: str, code: str) -> str | None:
+        """The url of a value set that lists a code and all below it: its url or its definition says so."""
+        if system == SNOMED:
+            for way in (f"isa/{code}", f"ecl/<<{code}", f"ecl/<< {code}", f"ecl/%3C%3C{code}", f"ecl/%3C%3C%20{code}"):
+                if f"{SNOMED}?fhir_vs={way}" in self.value_sets:
+                    return f"{SNOMED}?fhir_vs={way}"
+        wanted = Filter("concept", "is-a", code)
+        for url, records in self.value_sets.items():
+            for record in records:
+                parts = record.include
+                if record.expansion is not None and len(parts) == 1 and not record.exclude:
+                    if parts[0].system == system and parts[0].filters == (wanted,) and not parts[0].value_sets:
+                        return url
+        return None
 
     def in_code_system(self, code: Code, system: CodeSystem) -> bool | None:
         """Whether a code is of a code system; None where its codes are not all known."""

@@ -23,6 +23,7 @@ from engine.compiler.rules import Code, Rule, RuleSet
 from engine.data.compartment import Compartment
 from engine.evaluation.evidence import evidence_of, patient_evidence
 from engine.evaluation.imaging import identifiers_of, imaging_link, merge_links
+from engine.evaluation.other_systems import coded_otherwise
 from engine.evaluation.other_version import other_version
 from engine.evaluation.records import CriterionResult, Evaluated, Evidence, ImagingLink, Verdict, changed
 from engine.evaluation.tracing import CODE_SITE, Doubt, DoubtKey, PatientEnvironment, Trace, reason_of
@@ -154,6 +155,8 @@ class Evaluator:
             self.absence(rule, outcome, environment)
         elif outcome.value is None and rule.causes:
             self.because(rule, outcome, environment)
+        if rule.otherwise and outcome.value is not None:
+            self.otherwise(rule, outcome, environment)
         if rule.beside is not None:
             self.compare(rule, outcome, environment)
         return outcome
@@ -244,6 +247,11 @@ class Evaluator:
         if doubt.why is not None:
             outcome.reason, outcome.detail = doubt.reason, f"{row}: {doubt.why}"
             return
+        reference = trace.unresolved.get(id(doubt.row))
+        if reference is not None and "resolve()" in clause:
+            outcome.reason = Reason.UNRESOLVED_REFERENCE
+            outcome.detail = f"{row} refers to {reference}, which is not among the data: what it is cannot be told"
+            return
         if doubt.site == CODE_SITE:
             outcome.reason = Reason.MISSING_VALUE
             outcome.detail = f"{row} has the code {doubt.code} without a code system"
@@ -299,6 +307,23 @@ class Evaluator:
                 continue
             if holds is True:
                 outcome.reason, outcome.detail = cause.reason, cause.detail
+                return
+
+    def otherwise(self, rule: Rule, outcome: Outcome, environment: PatientEnvironment) -> None:
+        """Records that are coded in other systems than the criterion asks for cannot decide it."""
+        for one in rule.otherwise:
+            if outcome.value is True and not one.counted:
+                continue
+            environment.begin(None)
+            try:
+                rows = one.code.run(environment, environment.compartment.patient)
+            except EvaluationError as error:
+                outcome.value, outcome.reason = None, Reason.ERROR
+                outcome.detail = self.error_text(rule, one.code, error, environment)
+                return
+            if rows:
+                outcome.value = None
+                outcome.reason, outcome.detail = coded_otherwise(rows[0], one)
                 return
 
     def compare(self, rule: Rule, outcome: Outcome, environment: PatientEnvironment) -> None:

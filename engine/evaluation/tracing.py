@@ -69,7 +69,7 @@ class Unknown:
 class Trace:
     """What one run of one criterion saw."""
 
-    __slots__ = ("doubts", "failed", "passed", "rows", "series", "unknowns")
+    __slots__ = ("doubts", "failed", "passed", "rows", "series", "unknowns", "unresolved")
 
     def __init__(self) -> None:
         self.passed: dict[int, set[int]] = {}
@@ -78,6 +78,8 @@ class Trace:
         self.doubts: dict[DoubtKey, Doubt] = {}
         self.unknowns: list[Unknown] = []
         self.series: set[int] = set()
+        # references that lead nowhere, by the resource that they stand in
+        self.unresolved: dict[int, str] = {}
 
 
 class PatientEnvironment(Environment):
@@ -269,7 +271,11 @@ class PatientEnvironment(Environment):
     # -- references
 
     def _find(self, reference: str, holder: Any) -> Resource | None:
-        return self.compartment.resolve(reference, self._owner(holder))
+        owner = self._owner(holder)
+        found = self.compartment.resolve(reference, owner)
+        if found is None and owner is not None:
+            self.trace_of_run.unresolved.setdefault(id(owner), reference)
+        return found
 
     def _owner(self, holder: Any) -> Resource | None:
         if self._holders is None:

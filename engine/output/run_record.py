@@ -65,6 +65,16 @@ class UsedParameter(Record):
     origin: str = Field(description="`given to the run`, the Parameters file, or the extension that it comes from")
 
 
+class CriteriaWarning(Record):
+    """What was said of criteria that were screened all the same."""
+
+    artifact: str | None = Field(None, description="the artifact that it is about, None for terminology and libraries")
+    code: str
+    message: str
+    location: str | None = Field(None, description="file, resource and element")
+    hint: str | None = None
+
+
 class RunRecord(Record):
     """One run of `eligibility screen`."""
 
@@ -80,6 +90,7 @@ class RunRecord(Record):
     data: list[InputFile]
     value_sets: list[UsedValueSet] = Field(default_factory=list)
     parameters: list[UsedParameter] = Field(default_factory=list)
+    warnings: list[CriteriaWarning] = Field(default_factory=list, description="warnings about the criteria")
     resources: Resources | None = Field(None, description="what became of the resources of files")
     patients: int
     problems: int

@@ -86,7 +86,13 @@ def load_criteria(
         if not artifact.criteria:
             continue
         compiled = compile_artifact(
-            artifact, fhir_version=model.version, variables=variables, lenient=lenient, cql=cql, study_start=start
+            artifact,
+            fhir_version=model.version,
+            variables=variables,
+            lenient=lenient,
+            cql=cql,
+            study_start=start,
+            hierarchy=terminology,
         )
         rules.append(compiled)
         diagnostics.extend(compiled.diagnostics)

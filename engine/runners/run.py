@@ -31,7 +31,15 @@ from engine.evaluation.evaluator import Absent, Options
 from engine.output.atomic import write_text
 from engine.output.fhir_group import load
 from engine.output.parquet import require_parquet, write_parquet
-from engine.output.run_record import ArtifactCounts, InputFile, Resources, RunRecord, UsedParameter, UsedValueSet
+from engine.output.run_record import (
+    ArtifactCounts,
+    CriteriaWarning,
+    InputFile,
+    Resources,
+    RunRecord,
+    UsedParameter,
+    UsedValueSet,
+)
 from engine.runners.bulk import BulkRun, Counts, Progress, in_place
 from engine.runners.collector import relaxed
 from engine.runners.criteria import Criteria, PathLike
@@ -190,6 +198,7 @@ def _run(
         options=_recorded(criteria, options),
         value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
         parameters=_parameters(criteria, options),
+        warnings=list(_warnings(criteria)),
         criteria=input_files(files_of(criteria_paths)),
         data=[InputFile(path=item.name) for item in data if not isinstance(item, (str, Path, Compartment))]
         + input_files(found, options.hash_data or sum(one.bytes for one in found) <= HASHED),
@@ -208,6 +217,25 @@ def _run(
     write_text(out / "run.json", record.model_dump_json(indent=2) + "\n")
     source.done()
     return RunResult(record, tally)
+
+
+def _warnings(criteria: Criteria) -> Iterator[CriteriaWarning]:
+    """The warnings about criteria, with the artifact that each is about."""
+    about = {
+        id(found): rules.artifact
+        for rules in criteria.rules
+        for found in (*rules.diagnostics, *(one for rule in rules.walk() for one in rule.diagnostics))
+    }
+    for found in criteria.diagnostics:
+        if found.severity == "warning":
+            location = found.location or (found.source.name if found.source is not None else None)
+            yield CriteriaWarning(
+                artifact=about.get(id(found)),
+                code=found.code,
+                message=found.message,
+                location=location,
+                hint=found.hint,
+            )
 
 
 # -- where judged patients come from

@@ -13,6 +13,7 @@ from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR
 from engine.algebra.reasons import Reason
 from engine.algebra.ucum import alias
 from engine.artifacts.records import Coding, Concept, QuantityValue
+from engine.compiler.forms.codings import GroupedCoding
 from engine.compiler.forms.statuses import ABSENT_REASONS
 
 
@@ -29,12 +30,14 @@ class NotComputable(Exception):
 class Selection:
     """Rows of one resource type: `tests` are FHIRPath conditions on a row, joined by `and`.
 
-    `code_test` says which rows are of this kind at all, whatever their status and value.
+    `code_test` says which rows are of this kind at all, whatever their status and value: those with `concept` at `code_path`.
     """
 
     type: str
     tests: list[str] = field(default_factory=list)
     code_test: str | None = None
+    concept: Concept | None = None
+    code_path: str | None = None
 
     @property
     def rows(self) -> str:
@@ -56,7 +59,8 @@ class Form:
     """A characteristic as understood: FHIRPath text, or the reason why there is none.
 
     `measurement` marks coded measurements: without any record (`presence`), they are unknown and not false. `causes` tell why the
-    criterion is unknown for a patient; `notes` tell readers how it was understood.
+    criterion is unknown for a patient; `notes` tell readers how it was understood; `otherwise` are records of other code systems, `exact` the
+    codes that match only themselves although they may include others.
     """
 
     name: str
@@ -69,6 +73,8 @@ class Form:
     warnings: list[tuple[str, str]] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    otherwise: list[CodedOtherwise] = field(default_factory=list)
+    exact: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +86,29 @@ class Cause:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class CodedOtherwise:
+    """Records that may be meant although their codes are of other code systems: `text` is FHIRPath for them.
+
+    `path` leads to their codes by JSON names, `systems` are the code systems that the criterion asks for. Where records are `counted`, one more may
+    change any answer; else only the answer that there is none.
+    """
+
+    text: str
+    path: tuple[str, ...]
+    systems: tuple[str, ...]
+    counted: bool = False
+
+
 def quoted(text: str) -> str:
     """A FHIRPath string literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r") + "'"
 
 
 def coding_condition(coding: Coding) -> str:
-    """FHIRPath condition on a Coding."""
+    """FHIRPath condition on a Coding: that it is the code, or one that it includes."""
+    if isinstance(coding, GroupedCoding) and coding.condition is not None:
+        return coding.condition
     if coding.code is None:
         raise NotComputable(f"the coding {coding.display or coding.system or ''!r} has no code")
     if coding.system is None:

@@ -30,6 +30,7 @@ from engine.compiler.forms.base import (
     quantity_literal,
     quoted,
 )
+from engine.compiler.forms.grouping import exact_only
 from engine.compiler.forms.kinds import (
     concept_selections,
     date_paths,
@@ -39,6 +40,7 @@ from engine.compiler.forms.kinds import (
     selection,
     types_of_kind,
 )
+from engine.compiler.forms.otherwise import coded_otherwise
 from engine.compiler.forms.patient import (
     DEAD,
     DEATH_DATE,
@@ -79,6 +81,8 @@ def _of_records(model: Model, criterion: Criterion, timeline: Timeline, form: Fo
     selections = selections_of(model, criterion)
     records = [chosen.records for chosen in selections]
     form.text = definition_text(model, criterion, selections, timeline)
+    form.otherwise = coded_otherwise(model, criterion, selections)
+    form.exact = exact_only(chosen.concept for chosen in selections if chosen.concept is not None)
     form.measurement = all(chosen.type == "Observation" for chosen in selections)
     form.presence = " or ".join(f"{row}.exists()" for row in records)
     if form.measurement and any(at_once(constraint) and study_event(constraint) for constraint in criterion.timing):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from engine.artifacts.models import Model
 from engine.artifacts.records import Coding, Concept
 from engine.compiler.forms.base import Selection, concept_condition, in_concept
+from engine.compiler.forms.grouping import kinds_of_coding
 from engine.compiler.forms.statuses import AFFIRMED, DEVICE_STATUS, content_tests
 
 SNOMED = "http://snomed.info/sct"
@@ -141,8 +142,9 @@ DEVICE_R5 = "(device.concept | device.reference.resolve().ofType(Device).type)"
 _UNRESOLVED = {
     DEVICE_R4: "device.exists() and device.resolve().empty() and {}",
     DEVICE_R5: "device.reference.exists() and device.reference.resolve().empty() and {}",
-    MEDICATION_R4: "medication.ofType(Reference).exists() and medication.ofType(Reference).resolve().empty() and {}",
-    MEDICATION_R5: "medication.reference.exists() and medication.reference.resolve().empty() and {}",
+    MEDICATION_R4: "medication.ofType(Reference).exists() and "
+    "medication.ofType(Reference).resolve().ofType(Medication).empty() and {}",
+    MEDICATION_R5: "medication.reference.exists() and medication.reference.resolve().ofType(Medication).empty() and {}",
 }
 _EFFECTIVE = ("effective.ofType(dateTime)", "effective.ofType(Period).start")
 _R4 = {
@@ -225,33 +227,47 @@ def types_of_kind(model: Model, kind: str) -> list[str]:
 
 
 def kinds_of_concept(concept: Concept) -> tuple[str, ...]:
-    """Kinds that a concept may belong to, by its code systems."""
+    """Kinds that a concept may belong to, by its code systems, and what its hierarchy or its semantic tag says."""
     found: dict[str, None] = {}
     for coding in concept.codings:
-        found.update(dict.fromkeys(_KINDS_OF_SYSTEM.get(coding.system or "", ())))
+        kinds = kinds_of_coding(coding) or _KINDS_OF_SYSTEM.get(coding.system or "", ())
+        found.update(dict.fromkeys(kinds))
     return tuple(found) or _ANY_KINDS
 
 
-def selection(model: Model, resource_type: str, concept: Concept | None, *, only_counting: bool = True) -> Selection:
-    """Rows of a resource type with a concept as their code, and with a status that counts."""
+def selection(
+    model: Model,
+    resource_type: str,
+    concept: Concept | None,
+    *,
+    only_counting: bool = True,
+    maybe_elsewhere: bool = True,
+) -> Selection:
+    """Rows of a resource type with a concept as their code, and with a status that counts.
+
+    A code that stands in a resource that is not among the data is unknown. With `maybe_elsewhere` false it is another one: the concept may be of many
+    kinds, and nothing says that it is of this one.
+    """
     rule = resource_kind(model, resource_type)
     assert rule is not None
-    chosen = Selection(resource_type)
+    chosen = Selection(resource_type, concept=concept, code_path=rule.code)
     if concept is not None:
-        chosen.code_test = code_test(model, resource_type, rule, concept)
+        chosen.code_test = code_test(model, resource_type, rule, concept, maybe_elsewhere)
     if only_counting:
         chosen.tests.extend((*rule.tests, *content_tests(model, resource_type)))
     return chosen
 
 
-def code_test(model: Model, resource_type: str, rule: ResourceKind, concept: Concept) -> str:
+def code_test(
+    model: Model, resource_type: str, rule: ResourceKind, concept: Concept, maybe_elsewhere: bool = True
+) -> str:
     """FHIRPath condition on a row: that a concept is what it is about."""
     if resource_type == "ImagingStudy":
         return _imaging_test(model, concept)
     if resource_type == "Encounter":
         return _encounter_test(model, concept)
     test = in_concept(rule.code, concept)
-    return f"({test} or ({_UNRESOLVED[rule.code]}))" if rule.code in _UNRESOLVED else test
+    return f"({test} or ({_UNRESOLVED[rule.code]}))" if rule.code in _UNRESOLVED and maybe_elsewhere else test
 
 
 def _imaging_test(model: Model, concept: Concept) -> str:
@@ -303,7 +319,12 @@ def date_paths(model: Model, resource_type: str) -> tuple[str, ...]:
 
 def concept_selections(model: Model, concept: Concept, kinds: tuple[str, ...]) -> list[Selection]:
     """Rows of all resource types of some kinds that carry a concept as their code, and affirm it."""
-    found = [selection(model, name, concept) for kind in kinds for name in types_of_kind(model, kind)]
+    certain = len(kinds_of_concept(concept)) == 1 or len(kinds) == 1
+    found = [
+        selection(model, name, concept, maybe_elsewhere=certain)
+        for kind in kinds
+        for name in types_of_kind(model, kind)
+    ]
     for chosen in found:
         if chosen.type == "Observation":
             chosen.tests.append(AFFIRMED)

@@ -1,0 +1,84 @@
+"""Records that are coded in other code systems than a coded characteristic asks for: nobody can tell from them that it does not hold.
+
+A patient of whom some record of the kind has a code of the criterion's system is decided by that system. Where none has, a record of the kind whose codes are
+all of other systems, or that has no code, leaves the criterion unknown. An observation's coded value is looked at by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from engine.artifacts.models import Model
+from engine.artifacts.records import Concept, Criterion, TypeAndValueDefinition
+from engine.compiler.forms.base import CodedOtherwise, Selection, in_concept, quoted
+
+# JSON names on the way to the code that a record of each type is about; types that are missing here are known by other elements too.
+_CODES = {
+    "Condition": ("code",),
+    "Procedure": ("code",),
+    "AllergyIntolerance": ("code",),
+    "Immunization": ("vaccineCode",),
+    "MedicationRequest": ("medicationCodeableConcept",),
+    "MedicationAdministration": ("medicationCodeableConcept",),
+    "MedicationStatement": ("medicationCodeableConcept",),
+    "MedicationDispense": ("medicationCodeableConcept",),
+}
+
+
+def coded_otherwise(model: Model, criterion: Criterion, selections: list[Selection]) -> list[CodedOtherwise]:
+    """What to look for where a characteristic does not hold, from its selections with all their tests."""
+    found = []
+    types = {chosen.type for chosen in selections}
+    certain = len(types) == 1 or all(name.startswith("Medication") for name in types)
+    for chosen in selections:
+        if chosen.concept is not None and chosen.type in _CODES and (certain or chosen.type == "Condition"):
+            found.append(_records(model, chosen, chosen.concept))
+    definition = criterion.definition
+    if isinstance(definition, TypeAndValueDefinition) and definition.value is not None and definition.value.concept:
+        found += _values(selections, definition.value.concept)
+    counted = criterion.instances is not None
+    return [replace(one, counted=counted) for one in found if one is not None]
+
+
+def _records(model: Model, chosen: Selection, concept: Concept) -> CodedOtherwise | None:
+    systems = _systems(concept)
+    if systems is None or chosen.code_path is None:
+        return None
+    path: tuple[str, ...] = _CODES[chosen.type]
+    if model.version == "r5" and chosen.type.startswith("Medication"):
+        path = ("medication", "concept")
+    of_system = f"{chosen.code_path}.coding.exists({_of(systems)})"
+    tests = [f"{of_system}.not()", *chosen.tests]
+    if chosen.type.startswith("Medication"):
+        tests.insert(0, f"{chosen.code_path}.exists()")
+    rows = f"{chosen.type}.where({' and '.join(tests)})"
+    return CodedOtherwise(f"iif({chosen.type}.exists({of_system}), {{}}, {rows})", path, systems)
+
+
+def _values(selections: list[Selection], concept: Concept) -> list[CodedOtherwise]:
+    """Observations of the criterion's code whose value is a code of other systems."""
+    systems = _systems(concept)
+    found = []
+    test = in_concept("value.ofType(CodeableConcept)", concept)
+    for chosen in selections:
+        if systems is None or chosen.type != "Observation" or test not in chosen.tests:
+            continue
+        value = "value.ofType(CodeableConcept)"
+        tests = [one for one in chosen.tests if one != test]
+        tests += [f"{value}.exists()", f"{value}.coding.exists({_of(systems)}).not()"]
+        rows = Selection("Observation", tests, chosen.code_test).rows
+        found.append(CodedOtherwise(rows, ("valueCodeableConcept",), systems))
+    return found
+
+
+def _systems(concept: Concept) -> tuple[str, ...] | None:
+    """The code systems of a concept, None where one of its codings has none."""
+    codings = [coding for coding in concept.codings if coding.code]
+    if not codings or any(coding.system is None for coding in codings):
+        return None
+    return tuple(dict.fromkeys(str(coding.system) for coding in codings))
+
+
+def _of(systems: tuple[str, ...]) -> str:
+    """FHIRPath on a Coding: that it is of one of some code systems."""
+    return " or ".join(f"system = {quoted(system)}" for system in systems)
