@@ -73,7 +73,7 @@ def test_drug_by_reference(tmp_path: Path) -> None:
     medication = {"resourceType": "Medication", "id": "m", "code": DRUG}
     assert judge(criterion, [PATIENT, request, medication], tmp_path).verdict == "included"
     unresolved = judge(criterion, [PATIENT, request], tmp_path)
-    assert (unresolved.verdict, unresolved.criteria[0].reason) == ("undetermined", "missing-value")
+    assert (unresolved.verdict, unresolved.criteria[0].reason) == ("undetermined", "unresolved-reference")
     assert judge(criterion, [PATIENT, request | {"intent": "plan"}, medication], tmp_path).verdict == "excluded"
     assert judge(criterion, [PATIENT], tmp_path).verdict == "excluded"
     absent = judge(criterion, [PATIENT], tmp_path, absent="unknown")
