@@ -158,7 +158,7 @@ def test_a_range_where_one_value_is_needed(text: str) -> None:
         (f"Max({{ {RANGE}, 3 }})", 3),
         ("Interval(null as Quantity, 5 'mg'] before 6 'mg'", True),
         ("Interval(null as Quantity, 5 'mg'] after 6 'mg'", False),
-        ("Interval[5 'mg', null as Quantity) on or after 5 'mg'", None),
+        ("Interval[5 'mg', null as Quantity) on or after 5 'mg'", True),
         ("Interval(null as Date, @2024-03-01] on or before @2024-03-01T00:00:00.000", None),
         ("Interval(null as Date, @2024-03-01] on or before @2024-03-02T00:00:00.000", True),
     ],
