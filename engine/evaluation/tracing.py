@@ -326,6 +326,11 @@ class CqlPatient(CompartmentPatient):
         """A code of which the value set does not tell: a doubt about the row."""
         return self._doubt(Doubt(CODE_SITE, resource, 0, why=why))
 
+    def differently_negated(self, resource: Any) -> bool:
+        """What was not done is named in a way that the profile does not have: a doubt about the row."""
+        why = "the value set of what was not done is named by an extension of another version of the profile"
+        return self._doubt(Doubt(CODE_SITE, resource, 0, why=why, reason=Reason.NOT_COMPUTABLE))
+
     def unresolved(self, resource: Any, reference: str) -> bool:
         """A code that stands in a resource that is not among the data: a doubt about the row."""
         why = f"its code stands in {reference}, which is not among the data"

@@ -17,7 +17,7 @@ from engine.compiler.cql.cache import caching_compiler
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded, check_parameters
 from engine.compiler.cql.criterion import defaults_of, moved
 from engine.compiler.cql.library import Options
-from engine.compiler.cql.parameters import bind_parameters, unknown_names
+from engine.compiler.cql.parameters import bind_parameters, check_names, unknown_names
 from engine.compiler.cql.printing import text_of
 from engine.compiler.cql.runtime import Run
 from engine.compiler.cql.types import Type
@@ -98,7 +98,6 @@ class Session:
         compiled = self.compile(text)
         definition = compiled.defines[EXPRESSION]
         head = len(compiled.source.text) - len(text)
-        check_parameters(compiled, self.parameters)
         source = Source("expression", text)
         found = [*compiled.diagnostics, *self.about_value_sets(compiled, [EXPRESSION])]
         warnings = tuple(moved(d, compiled.source, source, head) for d in found)
@@ -140,7 +139,11 @@ class Session:
         self.messages.append(f"{shown} ({text_of(source)})")
 
     def environment(self, compiled: Compiled) -> Run:
-        """A fresh environment for a library: the patient where there is one. Raises DiagnosticError for a value of another type."""
+        """A fresh environment for a library: the patient where there is one.
+
+        Raises DiagnosticError for a parameter that no library has, and for a value of another type.
+        """
+        self.check_parameters(compiled)
         run = Run(self.now, self.timezone, self.parameters, self.message, value_sets=self.value_sets)
         problems: list[Diagnostic] = []
         version = self.subject.version if self.subject is not None else "r4"
@@ -151,6 +154,14 @@ class Session:
             raise DiagnosticError(problems)
         run = run.with_parameters(bound.values)
         return run if self.subject is None else CompartmentPatient(run, self.subject.compartment)
+
+    def check_parameters(self, compiled: Compiled) -> None:
+        """Raises DiagnosticError `unknown-parameter`, `parameter-type` for the values of `--parameter` that do not fit a library."""
+        for check, code in ((check_names, "unknown-parameter"), (check_parameters, "parameter-type")):
+            try:
+                check(compiled, self.parameters)
+            except ValueError as error:
+                raise DiagnosticError([Diagnostic(code, f"--parameter: {error}")]) from None
 
 
 def given_parameters(files: Iterable[str]) -> tuple[ParameterValue, ...]:

@@ -95,7 +95,10 @@ def test_parameters_in_cql(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert run(capsys, "cql", "A", *library)[1].strip() == "2  (Integer)"
     assert run(capsys, "cql", "A", *library, "--parameter", "P=41")[1].strip() == "42  (Integer)"
     status, _, err = run(capsys, "cql", "A", *library, "--parameter", "P='x'")
-    assert (status, err.strip()) == (2, "eligibility: the parameter 'P' of L must be Integer, but is 'x'")
+    assert (status, err.strip()) == (
+        2,
+        "error[parameter-type]: --parameter: the parameter 'P' of L must be Integer, but is 'x'",
+    )
     status, _, err = run(capsys, "cql", "A", *library, "--parameter", "P")
     assert (status, err.strip()) == (2, "eligibility: --parameter P: write Name=value, the value in CQL")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -89,27 +89,50 @@ class CallTranslator(TimingTranslator):
 
     def choose(self, functions: list[ExportedFunction], arguments: list[Node]) -> ExportedFunction | None:
         """The cheapest overload of a library's function."""
-        best: tuple[int, ExportedFunction] | None = None
-        rival: ExportedFunction | None = None
+        found = self.cheapest(functions, arguments)
+        if len(found) > 1:
+            one, other = (f"({', '.join(map(str, f.operands))})" for f in found[:2])
+            message = f"{found[0].name} is meant by several functions: {one} and {other} fit equally well"
+            raise self.fail("ambiguous", message, arguments[0].span, "say which type is meant: x as Type")
+        return found[0] if found else None
+
+    def cheapest(self, functions: Iterable[ExportedFunction], arguments: list[Node]) -> list[ExportedFunction]:
+        """The functions that take some arguments with the least conversion: several where they fit equally well."""
+        best: int | None = None
+        found: list[ExportedFunction] = []
         for function in functions:
             if len(function.operands) != len(arguments):
                 continue
-            cost = 0
-            for argument, operand in zip(arguments, function.operands, strict=True):
-                step = self.types.conversion(argument.result, operand)
-                if step is None:
-                    break
-                cost += step.cost
-            else:
-                if best is None or cost < best[0]:
-                    best, rival = (cost, function), None
-                elif cost == best[0]:
-                    rival = function
-        if best is not None and rival is not None:
-            one, other = (f"({', '.join(map(str, f.operands))})" for f in (best[1], rival))
-            message = f"{best[1].name} is meant by several functions: {one} and {other} fit equally well"
-            raise self.fail("ambiguous", message, arguments[0].span, "say which type is meant: x as Type")
-        return None if best is None else best[1]
+            steps = [self.types.conversion(a.result, o) for a, o in zip(arguments, function.operands, strict=True)]
+            if any(step is None for step in steps):
+                continue
+            cost = sum(step.cost for step in steps if step is not None)
+            if best is None or cost < best:
+                best, found = cost, [function]
+            elif cost == best:
+                found.append(function)
+        return found
+
+    def choose_among(
+        self, places: Sequence[tuple[str | None, list[ExportedFunction]]], arguments: list[Node], tree: s.Call
+    ) -> tuple[str | None, ExportedFunction] | None:
+        """The best overload of a fluent function, wherever it is defined, with the alias of its library.
+
+        Of those that fit equally well that of this library is meant; reports `ambiguous` where they are of several included ones.
+        """
+        homes: dict[int, str | None] = {}
+        functions: dict[tuple[str, str], ExportedFunction] = {}
+        for alias, defined in places:
+            for function in defined:  # a library that is included under two names has each of its functions once
+                homes.setdefault(id(functions.setdefault((function.owner, function.python), function)), alias)
+        found = self.cheapest(functions.values(), arguments)
+        found = [function for function in found if homes[id(function)] is None] or found
+        if len(found) > 1 and len({homes[id(function)] for function in found}) > 1:
+            where = [str(homes[id(function)]) for function in found]
+            message = f"{tree.name} is meant by several functions that fit equally well, of {' and '.join(where)}"
+            raise self.fail("ambiguous", message, tree.name_span, f"name the library: {where[0]}.{tree.name}(x)")
+        chosen = self.choose(found, arguments)
+        return None if chosen is None else (homes[id(chosen)], chosen)
 
     def invoke(
         self, function: ExportedFunction, library: str | None, arguments: list[Node], span: Span, **attrs: Any
@@ -218,10 +241,9 @@ class CallTranslator(TimingTranslator):
         if not any(functions for _, functions in places):
             return None
         arguments = [source, *self.expressions(tree.arguments, scope)]
-        for library, functions in places:
-            chosen = self.choose(functions, arguments)
-            if chosen is not None:
-                return self.invoke(chosen, library, arguments, tree.span, fluent=True)
+        chosen = self.choose_among(places, arguments, tree)
+        if chosen is not None:
+            return self.invoke(chosen[1], chosen[0], arguments, tree.span, fluent=True)
         everything = [f for _, functions in places for f in functions]
         if tree.name in METHODS:
             return None

@@ -208,6 +208,20 @@ def at_path(value: Any, steps: tuple[Any, ...]) -> list[Any]:
     return found
 
 
+_NOT_DONE = (
+    "http://hl7.org/fhir/us/qicore/StructureDefinition/qicore-notDoneValueSet",
+    "http://hl7.org/fhir/StructureDefinition/cqf-notDoneValueSet",
+)
+
+
+def other_not_done(steps: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """The path to a value set that was not done by the other of the two extensions that profiles have for it; None for another path."""
+    for mine, other in (_NOT_DONE, _NOT_DONE[::-1]):
+        if any(("url", mine) in conditions for _, conditions in steps):
+            return tuple((name, tuple((k, other if v == mine else v) for k, v in found)) for name, found in steps)
+    return None
+
+
 def _children(item: Any, name: str) -> list[Any]:
     inner = raw(item)
     if inner.__class__ is not dict:

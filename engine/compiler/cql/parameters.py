@@ -107,14 +107,23 @@ def bind_parameters(
 def check_given(compiled: Iterable[Compiled], parameters: Mapping[tuple[str, str], Any]) -> None:
     """Raises ValueError for a value given to a run under a name that no library has, or that is not of its parameter's type."""
     libraries = list(compiled)
+    _check_names(libraries, parameters)
+    for library in libraries:
+        check_parameters(library, parameters)
+
+
+def check_names(compiled: Compiled, parameters: Mapping[tuple[str, str], Any]) -> None:
+    """Raises ValueError for a value given under a name that neither a library nor what it includes declares."""
+    _check_names([compiled], parameters)
+
+
+def _check_names(libraries: list[Compiled], parameters: Mapping[tuple[str, str], Any]) -> None:
     declared = {(x.name, name) for library in libraries for x in library.closure() for name in x.parameters}
     names = {name for _, name in declared}
     for owner, name in parameters:
         if name not in names or (owner and (owner, name) not in declared):
             shown = f"{owner}.{name}" if owner else name
             raise ValueError(f"no library has a parameter {shown!r}; there are {', '.join(sorted(names)) or 'none'}")
-    for library in libraries:
-        check_parameters(library, parameters)
 
 
 def used_parameters(

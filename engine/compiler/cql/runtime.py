@@ -305,11 +305,37 @@ class Patient(Run):
             return True
         if spec.referenced and self._refers(resource, spec, members, codes):
             return True
-        if spec.negated and codes.__class__ is ValueSet:
-            urls = fhir.at_path(resource, spec.negated)
-            if any(fhir.raw(url).partition("|")[0] == codes.id for url in urls):
-                return True
+        if spec.negated and self._not_done(resource, spec, members, codes):
+            return True
         return unsure is not None and self.unsure(resource, self.membership.why(unsure, codes))
+
+    def _not_done(self, resource: Any, spec: RetrieveSpec, members: Expansion, codes: Any) -> bool:
+        """Whether a resource says that nothing of a value set was done, and that is the one asked for, or holds a code that is."""
+        untold: str | None = None
+        for url in fhir.at_path(resource, spec.negated):
+            named = fhir.to_value_set(url)
+            if named is None or (codes.__class__ is ValueSet and named.id != codes.id):
+                continue
+            if codes.__class__ is ValueSet:
+                return True
+            try:
+                whole = self.membership.members(named)
+            except EvaluationError as error:
+                untold = f"nothing of a value set was done, but {error.message}"
+                continue
+            answers = {whole.has(member) for member in members.codes}
+            if True in answers:
+                return True
+            if None in answers:
+                untold = f"nothing of the value set {named.id} was done, and its codes are not all known: {whole.why}"
+        if untold is not None:
+            return self.unsure(resource, untold)
+        other = fhir.other_not_done(spec.negated)
+        return bool(other and fhir.at_path(resource, other)) and self.differently_negated(resource)
+
+    def differently_negated(self, resource: Any) -> bool:
+        """Whether a resource counts that names what was not done by an extension of another version of its profile: CQL drops it."""
+        return False
 
     def _refers(self, resource: Any, spec: RetrieveSpec, members: Expansion, codes: Any) -> bool:
         reference = resource
