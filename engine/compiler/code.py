@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.algebra.clinical import ValueSet
-from engine.algebra.diagnostic import Diagnostic, EvaluationError, Source
+from engine.algebra.diagnostic import Diagnostic, EvaluationError, Source, Span
 from engine.artifacts.models import Model
 from engine.compiler.cql.runtime import Run
 from engine.compiler.cql.value_sets import ValueSetUse
@@ -15,6 +15,7 @@ from engine.compiler.dates import Clock
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Emitter
 from engine.compiler.fhirpath import translate_fhirpath
+from engine.compiler.origins import Origin, excerpt
 from engine.compiler.program import Program
 from engine.compiler.requirements import DataRequirement, requirements
 from engine.compiler.simplify import by_number, monotone, simplify
@@ -67,6 +68,20 @@ class Code:
         clause = self.program.sites[doubt_site]["clauses"][doubt_clause]
         span = self.program.sites[site]["span"]
         return clause is not None and span is not None and clause.start <= span.start and span.end <= clause.end
+
+    def comparison(self, site: int) -> tuple[tuple[Origin, ...], tuple[str, ...]]:
+        """The origins of the operands of a comparison, and their texts as the author wrote them."""
+        found = self.program.sites[site]
+        return found["origins"], tuple(self.excerpt(site, span) for span in found["operands"])
+
+    def excerpt(self, site: int, span: Span | None) -> str:
+        """The author's text of a part of a comparison."""
+        return "" if span is None else excerpt(self.text, span)
+
+    def elements(self, site: int, clause: int) -> tuple[str, ...]:
+        """The elements of a row that a clause of a filter reads."""
+        found = self.program.sites[site].get("elements", ()) if site >= 0 else ()
+        return found[clause] if 0 <= clause < len(found) else ()
 
     def where(self, error: EvaluationError) -> str:
         """The place of an error in words, empty where it is not known."""

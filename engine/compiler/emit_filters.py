@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Body, Emitter, emits_each, emits_value
 from engine.compiler.module_text import filled, literal, local
+from engine.compiler.origins import elements_of, is_at_hand, origins
 
 E = Emitter
 
@@ -89,6 +90,7 @@ def _site(e: E, node: Node) -> int:
             "span": node.span,
             "resource": resource,
             "clauses": [part.span for part in parts],
+            "elements": tuple(elements_of(part, node.attrs["scope"]) for part in parts),
         }
     )
     return len(e.sites) - 1
@@ -179,7 +181,15 @@ def _all(e: E, node: Node) -> str:
     counted = e.uses(condition, "Iteration", scope)
     site = -1
     if e.traced:
-        e.sites.append({"kind": "all", "span": node.span, "resource": False, "clauses": [condition.span]})
+        e.sites.append(
+            {
+                "kind": "all",
+                "span": node.span,
+                "resource": False,
+                "clauses": [condition.span],
+                "elements": (elements_of(condition, scope),),
+            }
+        )
         site = len(e.sites) - 1
     with e.closure() as name:
         if counted:
@@ -276,7 +286,7 @@ def _compared(e: E, node: Node, a: str, b: str) -> str:
     if overload.inline is not None:
         call = filled(overload.inline, a, b)
     else:
-        call = f"{e.overload(overload)}({a}, {b})"
+        call = f"{e.constant(overload.function, overload.function.__name__ + '_')}({a}, {b})"
     missing = " or ".join(
         f"{name} is None" for name, operand in zip((a, b), node.operands, strict=True) if e.nullable(operand)
     )
@@ -300,11 +310,25 @@ def _reported(e: E, node: Node, call: Callable[[str, str], str]) -> str:
 
 def report_unknown(e: E, node: Node, out: str, shown: Sequence[tuple[Node | None, str]]) -> None:
     """Where `out` is None, tell the environment which comparison it was; a node given is emitted in place of the name."""
-    e.sites.append({"kind": "comparison", "span": node.span, "operands": [operand.span for operand in node.operands]})
+    found = origins(node.operands, _record_type)
+    e.sites.append(
+        {
+            "kind": "comparison",
+            "span": node.span,
+            "operands": [operand.span for operand in node.operands],
+            "origins": tuple(origin for _, origin in found),
+        }
+    )
     site = len(e.sites) - 1
     with e.block(f"if {out} is None:"):
         names = [e.value(inner) if inner is not None else name for inner, name in shown]
-        e.emit(f"ev.unknown({site}, {names[0]}, {names[1]})")
+        owners = [e.value(owner) if is_at_hand(owner) else "None" for owner, _ in found]
+        e.emit(f"ev.unknown({', '.join([str(site), *names, *owners])})")
+
+
+def _record_type(node: Node) -> str | None:
+    """The FHIR type of a record, None where it is not one type."""
+    return node.type.removeprefix("FHIR.") if node.type is not None else None
 
 
 @emits_value("EqualAny")

@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.element import Element, to_system
+from engine.algebra.element import to_system
 from engine.algebra.reasons import Reason
 from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.cql.runtime import Run
@@ -26,8 +26,9 @@ from engine.evaluation.imaging import identifiers_of, imaging_link, merge_links
 from engine.evaluation.other_systems import coded_otherwise
 from engine.evaluation.other_version import other_version
 from engine.evaluation.records import CriterionResult, Evaluated, Evidence, ImagingLink, Verdict, changed
-from engine.evaluation.tracing import CODE_SITE, Doubt, DoubtKey, PatientEnvironment, Trace, reason_of
+from engine.evaluation.tracing import Doubt, DoubtKey, PatientEnvironment, Trace
 from engine.evaluation.verdict import Role
+from engine.evaluation.why import why_in_doubt, why_unanswered
 from engine.version import __version__
 
 Absent = Literal["default", "unknown", "not-met"]
@@ -180,7 +181,7 @@ class Evaluator:
                 return Outcome(None, Reason.UNRESOLVED_REFERENCE, self.error_text(rule, code, error, environment))
             return Outcome(None, Reason.ERROR, self.error_text(rule, code, error, environment))
         if outcome.value is None and outcome.reason is None:
-            self.explain(outcome, trace, environment)
+            outcome.reason, outcome.detail = why_unanswered(code, trace, environment)
         self.gather(rule, code, trace, outcome, environment)
         return outcome
 
@@ -204,7 +205,7 @@ class Evaluator:
                 changed = True
             doubts.update({key: doubt for key, doubt in trace.doubts.items() if key not in doubts})
             if changed:
-                self.undecided(code, doubts, trace, outcome, frozenset(doubts))
+                self.undecided(code, doubts, environment, outcome, frozenset(doubts))
             return
         tried: set[frozenset[DoubtKey]] = {frozenset()}
         queue = _choices(list(doubts))
@@ -221,56 +222,28 @@ class Evaluator:
             except EvaluationError:
                 changed = True
             if changed:
-                self.undecided(code, doubts, trace, outcome, keep)
+                self.undecided(code, doubts, environment, outcome, keep)
                 return
             fresh = {key: doubt for key, doubt in trace.doubts.items() if key not in doubts}
             if fresh:
                 doubts.update(fresh)
                 queue.extend(_choices(list(doubts)))
         if queue or (len(doubts) > EXHAUSTIVE and not code.by_number):
-            self.undecided(code, doubts, environment.trace_of_run, outcome, frozenset(doubts))
+            self.undecided(code, doubts, environment, outcome, frozenset(doubts))
             outcome.detail = f"{len(doubts)} rows cannot be decided, too many to try every way: {outcome.detail}"
 
     def undecided(
         self,
         code: AnyCode,
         doubts: dict[DoubtKey, Doubt],
-        trace: Trace,
+        environment: PatientEnvironment,
         outcome: Outcome,
         keep: frozenset[DoubtKey],
     ) -> None:
         """Fill in why a criterion is unknown although it had an answer without the doubtful rows."""
         doubt = next(d for key, d in doubts.items() if key in keep)
         outcome.value = None
-        clause = code.clause(doubt.site, doubt.clause)
-        row = reference_of(doubt.row)
-        if doubt.why is not None:
-            outcome.reason, outcome.detail = doubt.reason, f"{row}: {doubt.why}"
-            return
-        reference = trace.unresolved.get(id(doubt.row))
-        if reference is not None and "resolve()" in clause:
-            outcome.reason = Reason.UNRESOLVED_REFERENCE
-            outcome.detail = f"{row} refers to {reference}, which is not among the data: what it is cannot be told"
-            return
-        if doubt.site == CODE_SITE:
-            outcome.reason = Reason.MISSING_VALUE
-            outcome.detail = f"{row} has the code {doubt.code} without a code system"
-            return
-        reason, sentence = Reason.MISSING_VALUE, "a value that is needed is not recorded"
-        if trace.unknowns:
-            inside = [u for u in trace.unknowns if code.inside(u.site, doubt.site, doubt.clause)] or trace.unknowns
-            reason, sentence = reason_of(inside[0])
-        outcome.reason = reason
-        outcome.detail = f"{row}: `{clause}` cannot be decided: {sentence}"
-
-    def explain(self, outcome: Outcome, trace: Trace, environment: PatientEnvironment) -> None:
-        """Why a criterion without doubts has no answer."""
-        if environment.compartment.patient is None and not trace.rows:
-            outcome.reason, outcome.detail = Reason.NO_DATA, "the Patient resource is not among the data"
-        elif trace.unknowns:
-            outcome.reason, outcome.detail = reason_of(trace.unknowns[0])
-        else:
-            outcome.reason, outcome.detail = Reason.MISSING_VALUE, "the expression has no value for this patient"
+        outcome.reason, outcome.detail = why_in_doubt(code, doubt, environment)
 
     def version(self, code: AnyCode, outcome: Outcome, environment: PatientEnvironment) -> None:
         """A record of another version of FHIR, read as this one, lacks what it holds: nothing can be told from it."""
@@ -438,12 +411,8 @@ def truth(code: AnyCode, value: Any) -> bool | None:
         value = () if value is None else (value,)
     elif not value:
         return False if getattr(code, "records", True) else None
-    plain = {
-        to_system(one)
-        for one in value
-        if one is True or one is False or (one.__class__ is Element and one.type == "boolean")
-    }
-    if plain:  # a Boolean with extensions alone is unknown
+    plain = {truth for truth in map(to_system, value) if truth is True or truth is False}
+    if plain:
         return plain.pop() if len(plain) == 1 else None
     return True if value else None
 
@@ -491,10 +460,3 @@ def _result(rule: Rule, outcome: Outcome) -> CriterionResult:
         members=[_result(member, result) for member, result in outcome.members] if outcome.members else [],
         expression=rule.code.text if rule.code is not None else None,
     )
-
-
-def reference_of(row: Any) -> str:
-    """How a row is named in a sentence."""
-    if _is_resource(row):
-        return f"{row['resourceType']}/{row.get('id', '(no id)')}"
-    return "an element"

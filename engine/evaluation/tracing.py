@@ -7,16 +7,12 @@ comparison that had no answer. Doubts can be resolved either way, so that a crit
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.algebra.clinical import ValueSet
-from engine.algebra.element import SYSTEM_TYPE, Element, to_decimal, to_system, unit_of
-from engine.algebra.interval import Interval
-from engine.algebra.quantity import Quantity
 from engine.algebra.reasons import Reason
-from engine.algebra.temporal import Date, DateTime, Time
 from engine.compiler.cql.fhir_values import plainly_coded
 from engine.compiler.cql.related import out_of_reach
 from engine.compiler.cql.retrieving import RetrieveSpec
@@ -25,19 +21,19 @@ from engine.compiler.membership import coded
 from engine.compiler.runtime import Environment
 from engine.data.compartment import Compartment, Origin
 from engine.evaluation.cql_patient import CompartmentPatient
+from engine.evaluation.unknowns import NotInTerminology, Records, Unknown
 
 Resource = dict[str, Any]
-DoubtKey = tuple[Any, ...]
+DoubtKey = tuple[int, int]
 CODE_SITE = -1
 _FEW = 4
-_POINTS = (Date, DateTime, Time, Interval)
 
 
 @dataclass(slots=True)
 class Doubt:
     """A row whose condition is unknown: the site, the row, and the clause that could not be decided.
 
-    A row whose code is in question has the `code` that it was found by, and what was `asked` for: of several questions about it, each is a doubt of its own.
+    `before` are the comparisons of the run that had no answer; the first `count` of them came before this row was in doubt.
     """
 
     site: int
@@ -45,25 +41,14 @@ class Doubt:
     clause: int
     code: str | None = None
     why: str | None = None
-    asked: Any = None
     reason: Reason = Reason.MISSING_VALUESET
+    before: Sequence[Unknown] = ()
+    count: int = 0
 
-
-@dataclass(frozen=True, slots=True)
-class Untold:
-    """What terminology cannot tell: a sentence, and the reason from the closed list."""
-
-    sentence: str
-    reason: Reason = Reason.MISSING_VALUESET
-
-
-@dataclass(slots=True)
-class Unknown:
-    """A comparison without an answer: the site and its operands."""
-
-    site: int
-    left: Any
-    right: Any
+    @property
+    def unknowns(self) -> Sequence[Unknown]:
+        """The comparisons without an answer up to this row, the last ones first."""
+        return self.before[: self.count][::-1]
 
 
 class Trace:
@@ -178,9 +163,9 @@ class PatientEnvironment(Environment):
         for system, code in codes:
             for row in coded(resource_type, path, system, code):
                 found[id(row)] = row
-        for system, code in codes:
+        for _, code in codes:
             for row in coded(resource_type, path, None, code):
-                if id(row) not in found and self._doubt(Doubt(CODE_SITE, row, 0, code, asked=system)):
+                if id(row) not in found and self._doubt(Doubt(CODE_SITE, row, 0, code)):
                     found[id(row)] = row
         if len(codes) > 1 and len(found) > 1:
             return [row for row in self.compartment.of_type(resource_type) if id(row) in found]
@@ -234,27 +219,28 @@ class PatientEnvironment(Environment):
 
     def doubt(self, site: int, row: Any, clause: int) -> bool:
         """A row's condition is unknown; answers whether this run keeps it."""
-        return self._doubt(Doubt(site, row, clause))
+        unknowns = self.trace_of_run.unknowns
+        return self._doubt(Doubt(site, row, clause, before=unknowns, count=len(unknowns)))
 
     def _doubt(self, doubt: Doubt) -> bool:
-        key = (doubt.site, known_by(doubt.row), doubt.code, doubt.why, doubt.asked)
+        key = (doubt.site, id(doubt.row))
         self.trace_of_run.doubts.setdefault(key, doubt)
         return self._keep is None or key in self._keep
 
-    def unknown(self, site: int, left: Any, right: Any) -> None:
-        """A comparison, or a question of terminology, had no answer."""
+    def unknown(self, site: int, left: Any, right: Any, *owners: Any) -> None:
+        """A comparison, or a question of terminology, had no answer; `owners` are the records that its operands come from."""
         unknowns = self.trace_of_run.unknowns
         if len(unknowns) < 1000:
-            unknowns.append(Unknown(site, left, self._told(left, right)))
+            unknowns.append(Unknown(site, left, self._told(left, right), owners))
 
     def _told(self, left: Any, right: Any) -> Any:
         """The right side of a comparison; of a question of terminology, why it has no answer."""
         if right.__class__ is ValueSet and left is not None:
             membership = self.run.membership
             reason = Reason.MISSING_VALUE if membership.members(right).complete else Reason.MISSING_VALUESET
-            return Untold(membership.why(coded(left), right), reason)
+            return NotInTerminology(membership.why(coded(left), right), reason)
         asked, why = self._untold
-        return Untold(why) if asked is not None and (asked == right or asked == left) else right
+        return NotInTerminology(why) if asked is not None and (asked == right or asked == left) else right
 
     def untold(self, *values: Any) -> None:
         """A question about code systems had no answer; `unknown` tells of it next."""
@@ -267,6 +253,11 @@ class PatientEnvironment(Environment):
         if found is None:
             self.untold(coded(general), coded(special))
         return found
+
+    def records(self) -> Records:
+        """The patient's records, for the sentences that say why something is unknown."""
+        rows, passed = self.trace_of_run.rows, self.trace_of_run.passed
+        return Records(self.compartment.of_type, lambda row: id(row) in rows and id(row) in passed, self._owner)
 
     # -- references
 
@@ -318,9 +309,9 @@ class CqlPatient(CompartmentPatient):
             self.passed(CODE_SITE, row)
         return rows
 
-    def without_system(self, resource: Any, code: str, codes: Any) -> bool:
-        """A coding without a system that would match the codes asked for: a doubt about the row."""
-        return self._doubt(Doubt(CODE_SITE, resource, 0, code, asked=str(codes)))
+    def without_system(self, resource: Any, code: str) -> bool:
+        """A coding without a system that would match: a doubt about the row."""
+        return self._doubt(Doubt(CODE_SITE, resource, 0, code))
 
     def unsure(self, resource: Any, why: str) -> bool:
         """A code of which the value set does not tell: a doubt about the row."""
@@ -340,56 +331,3 @@ class CqlPatient(CompartmentPatient):
         """A question about code systems without an answer: unknown, and reported where it is asked."""
         self.environment.untold(*values)
         return None
-
-
-def known_by(row: Any) -> Any:
-    """What tells a row from others in every run: an object of the data is the same in all, a value that was read from it is made anew."""
-    if row.__class__ is Element:
-        return known_by(row.value), None if row.sibling is None else id(row.sibling)
-    return id(row) if row.__class__ in (dict, list) else (row.__class__, str(row))
-
-
-def reason_of(unknown: Unknown) -> tuple[Reason, str]:
-    """Why a comparison had no answer: a reason from the closed list, and a sentence."""
-    left, right = unknown.left, unknown.right
-    if right.__class__ is Untold:
-        return right.reason, right.sentence
-    if left is None or right is None:
-        return Reason.MISSING_VALUE, "a value that is compared is not recorded"
-    for value, other in ((left, right), (right, left)):
-        if value.__class__ is Element and value.value.__class__ is dict and SYSTEM_TYPE.get(value.type) != "Quantity":
-            kind = other.type if other.__class__ is Element and other.value.__class__ is dict else _shown(_bare(other))
-            return Reason.NOT_COMPUTABLE, f"a {value.type} cannot be compared with {kind}"
-    left, right = _bare(left), _bare(right)
-    for value in (left, right):
-        if value.__class__ is dict:
-            if value.get("comparator"):
-                return Reason.NOT_COMPUTABLE, f"the value is only a bound: {value['comparator']} {value.get('value')}"
-            if to_decimal(value.get("value")) is None:
-                return Reason.MISSING_VALUE, "the quantity has no value"
-            unit, remark = unit_of(value)
-            if unit is None:
-                return Reason.UNIT_NOT_COMPARABLE, remark or "the unit is not computable"
-            if unit == "1":
-                return Reason.MISSING_UNIT, f"the quantity {value.get('value')} has no unit"
-    if isinstance(left, _POINTS) and isinstance(right, _POINTS):
-        return (
-            Reason.IMPRECISE_DATE,
-            f"{_shown(left)} and {_shown(right)} cannot be told apart at the precision recorded",
-        )
-    if {left.__class__, right.__class__} & {dict, Quantity}:
-        return Reason.UNIT_NOT_COMPARABLE, f"{_shown(left)} and {_shown(right)} have no common unit"
-    return Reason.NOT_COMPUTABLE, f"{_shown(left)} and {_shown(right)} cannot be compared"
-
-
-def _bare(value: Any) -> Any:
-    """A quantity as written, anything else as System value."""
-    if value.__class__ is Element and value.value.__class__ is dict:
-        return value.value
-    return to_system(value)
-
-
-def _shown(value: Any) -> str:
-    if value.__class__ is dict:
-        return f"{value.get('value')} {value.get('code') or value.get('unit') or ''}".strip()
-    return str(value).removesuffix("T")

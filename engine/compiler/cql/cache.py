@@ -33,7 +33,7 @@ from engine.version import __version__
 
 VARIABLE = "FHIR_ELIGIBILITY_CACHE"
 KEPT = 500  # files; the oldest go first
-_FORMAT = 4
+_FORMAT = 5
 _OWN = re.compile(r"[0-9a-f]{64}\.(?:(lib)|[^.]+\.part)")
 _ABANDONED = 3600  # seconds after which a file that is still being written has lost its writer
 _ENGINE = Path(__file__).resolve().parents[2]

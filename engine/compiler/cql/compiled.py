@@ -21,7 +21,7 @@ from engine.artifacts.models.modelinfo import ModelInfo
 from engine.compiler.cql import emit_fhir, emit_logic, emit_membership, emit_nodes, emit_queries
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.elm_reader import is_elm, read_elm
-from engine.compiler.cql.emitter import CqlEmitter, Site, identifier
+from engine.compiler.cql.emitter import CqlEmitter, identifier
 from engine.compiler.cql.growth import UNKNOWN, Growth, growths_of
 from engine.compiler.cql.library import LibraryTranslator, Options, TypedLibrary
 from engine.compiler.cql.models import CqlModel, FhirTypes, ProfiledTypes
@@ -29,6 +29,7 @@ from engine.compiler.cql.parser import parse_library
 from engine.compiler.cql.printing import text_of
 from engine.compiler.cql.runtime import NAMES, Run, once
 from engine.compiler.cql.scope import HELPERS, Exported, Symbols
+from engine.compiler.cql.sites import Site
 from engine.compiler.cql.type_tests import TypeTest
 from engine.compiler.cql.types import ANY, Type
 from engine.compiler.cql.uses import Uses, uses_of
@@ -334,7 +335,7 @@ def emit_library(
         {p.exported.name: p.exported for p in typed.parameters},
         includes,
         tuple(problems),
-        tuple(emitter.sites),
+        tuple(emitter.sites.all),
         uses,
         {include.alias: include.version for include in typed.tree.includes},
         growth,

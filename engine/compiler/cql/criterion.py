@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
 from engine.artifacts.libraries import LibraryStore, LibraryText
 from engine.artifacts.models import load_model
 from engine.artifacts.models.differences import family, same_family
@@ -28,6 +28,7 @@ from engine.compiler.cql.runtime import Run
 from engine.compiler.cql.types import ListType
 from engine.compiler.cql.value_sets import ValueSetUse, required_value_sets
 from engine.compiler.dates import Clock, date_filters
+from engine.compiler.origins import Origin, excerpt
 from engine.compiler.requirements import DataRequirement
 
 CRITERION = "criterion of the artifact"
@@ -99,6 +100,20 @@ class CqlCode:
         if span is None or inner.span is None or source is not outer_source:
             return False
         return span.start <= inner.span.start and inner.span.end <= span.end
+
+    def comparison(self, site: int) -> tuple[tuple[Origin, ...], tuple[str, ...]]:
+        """The origins of the operands of a comparison, and their texts as the author wrote them."""
+        _, found = self.loaded.sites[site]
+        return found.origins, tuple(self.excerpt(site, span) for span in found.clauses)
+
+    def excerpt(self, site: int, span: Span | None) -> str:
+        """The author's text of a part of a comparison."""
+        return "" if span is None else excerpt(self.loaded.sites[site][0].text, span)
+
+    def elements(self, site: int, clause: int) -> tuple[str, ...]:
+        """The elements of a row that a clause of a filter reads."""
+        found = self.loaded.sites[site][1].elements if site >= 0 else ()
+        return found[clause] if 0 <= clause < len(found) else ()
 
     def where(self, error: EvaluationError) -> str:
         """The place of an error in words, empty where it is not known."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from engine.algebra.diagnostic import Span
 from engine.compiler.cql.emitter import CqlEmitter, emits
+from engine.compiler.cql.sites import Site
 from engine.compiler.elm import Node
 
 E = CqlEmitter
@@ -81,6 +82,9 @@ def _xor(e: E, node: Node) -> str:
 @emits("Not")
 def _not(e: E, node: Node) -> str:
     (operand,) = node.operands
+    if e.traced and node.attrs.get("guard"):
+        value = e.temp(e.value(operand.operands[0]))
+        return f"(None if {value} is None else True)" if e.nullable(operand.operands[0]) else "True"
     value = e.value(operand)
     if not e.nullable(operand):
         return f"(not {value})"
@@ -126,7 +130,7 @@ def _condition(e: E, node: Node) -> str:
     if not e.traced or not e.nullable(node):
         return e.test(node)
     value = e.temp(e.value(node))
-    site = e.site("if", node.span, [node.span])
+    site = e.sites.add(Site("if", node.span, (node.span,)))
     return f"{value} or ({value} is None and ev.doubt({site}, {e.row}, 0))"
 
 

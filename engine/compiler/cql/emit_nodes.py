@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from engine.algebra import points as p
@@ -268,6 +269,7 @@ def _members(e: E, node: Node) -> str:
     value = e.temp(e.value(node.operands[0]))
     scope = node.attrs["scope"]
     e.names[scope] = value
+    e.sites.bound[scope] = node.operands[0]
     for number, operand in zip(node.attrs.get("bound", ()), node.operands[1:], strict=True):
         e.names[number] = e.temp(e.value(operand))
     shapes = tuple((str(kind), shape(inner, lambda below: _named(e, below))) for kind, inner in node.attrs["options"])
@@ -290,14 +292,19 @@ def _member(e: E, node: Node, value: str) -> str:
     otherwise = node.attrs.get("otherwise")
     compared = node.attrs.get("compared") if e.traced else None
     if otherwise is not None and otherwise.kind != "Null":
+        e.sites.absent.append(node.operands[0])
         with e.block(f"elif {value} is None:"):
             e.emit(f"{out} = {e.value(otherwise)}")
+        e.sites.absent.pop()
     if compared is not None:
         index, other, spans = compared
         with e.block("else:"):
             operands = [e.value(other)]
             operands.insert(index, value)
-            e.emit(f"ev.unknown({e.site('comparison', node.span, spans)}, {', '.join(operands)})")
+            found = [
+                (owner, replace(one, operand=index)) for owner, one in e.sites.origins(node.operands, e.record_type)
+            ]
+            e.tell_unknown(node.span, operands, tuple(spans), found)
     return out
 
 

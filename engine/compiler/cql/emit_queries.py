@@ -8,9 +8,11 @@ from typing import Any
 
 from engine.compiler.cql.emitter import EACH, LOOPS, Body, CqlEmitter, emits
 from engine.compiler.cql.short_ways import ShortWay
+from engine.compiler.cql.sites import Site
 from engine.compiler.cql.types import ListType, Named, Type
 from engine.compiler.elm import Node
 from engine.compiler.module_text import literal
+from engine.compiler.origins import elements_of
 
 E = CqlEmitter
 Clause = dict[str, Any]
@@ -67,15 +69,7 @@ def _collect(e: E, node: Node, out: str) -> None:
     e.emit(f"{out} = []")
     append = e.name("add")
     e.emit(f"{append} = {out}.append")
-    outside = e.loop_depth
-
-    def row(item: str) -> None:
-        e.emit(f"{append}({item})")
-        if e.loop_depth > outside + 1:  # as many rows as the lists have combinations
-            with e.block(f"if len({out}) > MAX_ITEMS:"):
-                e.emit("too_many_items()")
-
-    _rows(e, node, row)
+    _rows(e, node, lambda item: e.emit(f"{append}({item})"))
     if node.attrs["distinct"]:
         e.emit(f"{out} = distinct({out})")
     if node.attrs["sort"] is not None:
@@ -221,7 +215,9 @@ def traced_clauses(
     """Try the relations and the parts of `where` one after the other; report the one that fails or has no answer."""
     parts: list[Clause | Node] = [*relations, *(conjuncts(where) if where is not None else ())]
     spans = [part["condition"].span if isinstance(part, dict) else part.span for part in parts]
-    site = e.site("filter", spans[0] if spans else None, spans)
+    scope = next((scope for scope, name in e.names.items() if rows and name == rows[-1]), -1)
+    elements = [elements_of(part["condition"] if isinstance(part, dict) else part, scope) for part in parts]
+    site = e.sites.add(Site("filter", spans[0] if spans else None, tuple(spans), elements=tuple(elements)))
     conditions = [part for part in parts if isinstance(part, Node)]
     unknown = e.name("u")
     doubtful = any(e.nullable(part) for part in conditions)
@@ -391,8 +387,6 @@ def _aggregate(e: E, node: Node) -> str:
         collected.append(True)
         kept[:] = [scope for scope in scopes if scope in e.names]
         e.emit(f"{rows}.append(Tuple({{{', '.join(f'{i}: {e.names[s]}' for i, s in enumerate(kept))}}}))")
-        with e.block(f"if len({rows}) > MAX_ITEMS:"):
-            e.emit("too_many_items()")
 
     _from(e, attrs, attrs["sources"], {}, collect)
     if not collected:  # no row can be: the text of a row was never written

@@ -7,15 +7,15 @@ a body where a condition is true. What the kinds of nodes turn into stands in `e
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from engine.algebra.diagnostic import Span
 from engine.algebra.operators.registry import TAKE_RANGES
 from engine.compiler.cql.scope import Exported, ExportedFunction
 from engine.compiler.cql.short_ways import ShortWay, texts_of, unless
+from engine.compiler.cql.sites import Site, Sites
 from engine.compiler.cql.type_tests import TypeTest
 from engine.compiler.cql.types import (
     ANY,
@@ -36,6 +36,7 @@ from engine.compiler.cql.types import (
 )
 from engine.compiler.elm import Node
 from engine.compiler.module_text import ModuleText, filled, literal
+from engine.compiler.origins import Origin, is_at_hand
 
 Body = Callable[[str], None]
 
@@ -63,15 +64,6 @@ _LONGEST = 160
 _FAILING = frozenset("SingletonFrom PointFrom Successor Predecessor Message FunctionRef DateTime Date Time".split())
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A place in traced code that reports: a filter with its clauses, a comparison with its operands, a condition."""
-
-    kind: str
-    span: Span | None
-    clauses: tuple[Span | None, ...]
-
-
 class CqlEmitter(ModuleText):
     """Builds the text of the module of one library."""
 
@@ -79,7 +71,7 @@ class CqlEmitter(ModuleText):
         super().__init__()
         self.types = types
         self.traced = traced
-        self.sites: list[Site] = []
+        self.sites = Sites()
         self.rows: list[str] = []
         self.filtered: set[int] = set()
         self.names: dict[int, str] = {}
@@ -162,11 +154,6 @@ class CqlEmitter(ModuleText):
 
     # -- traced code
 
-    def site(self, kind: str, span: Span | None, clauses: Sequence[Span | None]) -> str:
-        """A module-level name for the number of a place that reports to the environment."""
-        self.sites.append(Site(kind, span, tuple(clauses)))
-        return f"SITE{len(self.sites) - 1}"
-
     def is_resource(self, kind: Type) -> bool:
         """Whether values of a type are resources, or may be."""
         if isinstance(kind, ChoiceType):
@@ -246,11 +233,6 @@ class CqlEmitter(ModuleText):
         with super().closure(stem) as name:
             yield name
         self._loops = loops
-
-    @property
-    def loop_depth(self) -> int:
-        """How many Python loops of the function are open."""
-        return self._loops
 
     def loops(self, node: Node) -> int:
         """How many Python loops `each` emits around its body."""
@@ -350,10 +332,27 @@ class CqlEmitter(ModuleText):
         """In traced code a comparison without an answer tells its operands."""
         out = self.name()
         self.emit(f"{out} = {call}")
-        site = self.site("comparison", node.span, [operand.span for operand in node.operands])
+        spans = tuple(operand.span for operand in node.operands)
         with self.block(f"if {out} is None:"):
-            self.emit(f"ev.unknown({site}, {operands[0]}, {operands[1]})")
+            self.tell_unknown(node.span, operands, spans, self.sites.origins(node.operands, self.record_type))
         return out
+
+    def tell_unknown(
+        self,
+        span: Span | None,
+        operands: list[str],
+        spans: tuple[Span | None, ...],
+        found: list[tuple[Node, Origin]],
+    ) -> None:
+        """Tell the environment that a comparison had no answer, its operands and the records that they come from."""
+        site = self.sites.add(Site("comparison", span, spans, tuple(origin for _, origin in found)))
+        owners = [self.value(owner) if is_at_hand(owner) else "None" for owner, _ in found]
+        self.emit(f"ev.unknown({', '.join([site, operands[0], operands[1], *owners])})")
+
+    def record_type(self, node: Node) -> str | None:
+        """The FHIR type of a record, None where it is not one type."""
+        kind = node.result.element if isinstance(node.result, ListType) else node.result
+        return self.fhir_type(kind.name) if isinstance(kind, Named) else None
 
     # -- what is known of a node before it runs
 
@@ -369,6 +368,8 @@ class CqlEmitter(ModuleText):
         kind = node.kind
         if kind in _NEVER_NULL:
             return False
+        if kind == "Not" and node.attrs.get("guard") and self.traced:
+            return self.nullable(node.operands[0].operands[0])
         if kind in ("And", "Or", "Xor", "Implies", "Not", "ConvertInterval", "ToList"):
             return any(self.nullable(o) for o in node.operands)
         if kind == "AliasRef":

@@ -99,8 +99,10 @@ class TimingTranslator(QueryTranslator):
         return self.op(name, [left, moved], span, precision=p.precision, shown=p.relation)
 
     def with_known(self, node: Node, bound: Node, span: Span) -> Node:
-        """A membership that is unknown where the bound is: an interval with null for a bound would reach to the end of time."""
-        known = Node("Not", (self.op("IsNull", [bound], span),), span=span, result=BOOLEAN)
+        """A membership and a test that the bound is not null, without which an interval would reach to the end of time (CQL: "Before and After",
+        "Within"). The author did not ask whether the bound is recorded: where a verdict depends on it, the test is a `guard` and unknown.
+        """
+        known = Node("Not", (self.op("IsNull", [bound], span),), {"guard": True}, span=span, result=BOOLEAN)
         return Node("And", (node, known), span=span, result=BOOLEAN)
 
     def includes(self, p: c.Phrase, left: Node, right: Node, span: Span) -> Node:
