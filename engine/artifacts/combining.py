@@ -24,6 +24,17 @@ def combination_of(resource: Json) -> tuple[str, int | None]:
     return code, int(threshold) if threshold is not None else None
 
 
+def members_other_than_patients(resource: Json) -> str | None:
+    """Group.type where its members are no patients (FHIR: person and animal are Patient resources), else None.
+
+    EBM on FHIR: in its profiles type is filled in because R5 demands it, and is to be ignored.
+    """
+    if resource.get("resourceType") != "Group" or resource.get("type") in (None, "person", "animal"):
+        return None
+    profiles = (resource.get("meta") or {}).get("profile") or ()
+    return None if any(str(profile).startswith(EBM) for profile in profiles) else str(resource["type"])
+
+
 def version_of(resource: Json) -> str:
     """The version of FHIR that an artifact is written in, by the elements that only one version has."""
     keys = {key for item in resource.get("characteristic") or () if isinstance(item, dict) for key in item}

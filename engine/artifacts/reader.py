@@ -18,7 +18,7 @@ from engine.algebra.diagnostic import Diagnostic
 from engine.algebra.reasons import Reason
 from engine.artifacts import values as v
 from engine.artifacts.characteristics import CharacteristicReader, group_expressions
-from engine.artifacts.combining import combination_of, version_of
+from engine.artifacts.combining import combination_of, members_other_than_patients, version_of
 from engine.artifacts.elements import all_resource_types
 from engine.artifacts.libraries import version_key
 from engine.artifacts.positions import position_of
@@ -373,6 +373,10 @@ class _Reader:
             detail = f"{definition.reference} is a {found.resource.get('resourceType')}, which is no set of criteria"
             other = NotComputableDefinition(reason=Reason.NOT_COMPUTABLE, detail=detail)
             return criterion.model_copy(update={"definition": other})
+        if members := members_other_than_patients(found.resource):
+            detail = f"{definition.reference} is a group of type {members}, whose members are no patients"
+            other = NotComputableDefinition(reason=Reason.NOT_COMPUTABLE, detail=detail)
+            return criterion.model_copy(update={"definition": other})
         artifact = self.artifact(found, stack)
         return criterion.model_copy(update={"definition": definition.model_copy(update={"artifact": artifact})})
 
@@ -401,6 +405,11 @@ class _Reader:
         return found
 
     def usable(self, artifact: Artifact, entry: _Entry) -> bool:
+        if members := members_other_than_patients(entry.resource):
+            hint = "patients are in groups of type person (or animal, for veterinary patients)"
+            message = f"the Group is of type {members}: its members are no patients, and it is not screened"
+            self.report("group-type", message, entry, ("type",), hint)
+            return False
         if artifact.criteria:
             return True
         resource = entry.resource

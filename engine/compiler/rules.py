@@ -31,6 +31,7 @@ from engine.compiler.cql.criterion import CqlCode, CqlCriteria
 from engine.compiler.cql.runtime import Run
 from engine.compiler.forms.base import Form, NotComputable, Selection
 from engine.compiler.forms.coded import coded_form, selections_of
+from engine.compiler.forms.exceptions import except_subset_form
 from engine.compiler.forms.grouping import Hierarchy, exact_codes, grouped
 from engine.compiler.forms.timing import Timeline
 from engine.compiler.requirements import DataRequirement
@@ -312,7 +313,16 @@ class _Builder:
 
     def coded(self, rule: Rule, criterion: Criterion) -> None:
         criterion = grouped(criterion, self.hierarchy)
-        form: Form = coded_form(self.model, criterion, Timeline(self.linked, self.study_start))
+        self.formed(rule, coded_form(self.model, criterion, Timeline(self.linked, self.study_start)))
+
+    def exceptions(self, rule: Rule, criteria: tuple[Criterion, ...]) -> None:
+        """Inclusions with exceptions are one criterion: the exclusions are conditions on the records included."""
+        rule.combination, rule.threshold, rule.form = None, None, "except-subset"
+        criteria = tuple(grouped(criterion, self.hierarchy) for criterion in criteria)
+        self.formed(rule, except_subset_form(self.model, criteria, Timeline(self.linked, self.study_start)))
+
+    def formed(self, rule: Rule, form: Form) -> None:
+        """Compile what a form is understood as."""
         rule.notes = tuple(form.notes)
         for code, message in form.warnings:
             rule.diagnostics += (Diagnostic(code, message, "warning", location=rule.location),)
@@ -338,7 +348,11 @@ class _Builder:
         if not definition.members:
             rule.reason, rule.detail = Reason.NEEDS_REVIEW, "the combination has no members"
             return
-        if self.combined(rule, definition.code, definition.threshold):
+        if not self.combined(rule, definition.code, definition.threshold):
+            return
+        if rule.combination == "except-subset":
+            self.exceptions(rule, definition.members)
+        else:
             rule.members = tuple(self.rule(member) for member in definition.members)
 
     def combined(self, rule: Rule, code: str, threshold: int | None) -> bool:
@@ -385,7 +399,10 @@ class _Builder:
             open=self.open,
         )
         builder.collect(other.criteria)
-        rule.members = tuple(builder.rule(criterion) for criterion in other.criteria)
+        if rule.combination == "except-subset":
+            builder.exceptions(rule, other.criteria)
+        else:
+            rule.members = tuple(builder.rule(criterion) for criterion in other.criteria)
         rule.title = rule.title if rule.title != rule.id else other.title or rule.title
         self.open.pop()
 
@@ -427,9 +444,13 @@ def compile_artifact(
     rules: tuple[Rule, ...] = (whole,)
     combination: Combination = "all-of"
     if builder.combined(whole, artifact.combination, artifact.threshold):
-        rules = tuple(builder.rule(criterion) for criterion in artifact.criteria)
         combination = whole.combination or "all-of"
-        builder.diagnostics.extend(whole.diagnostics)
+        if combination == "except-subset":
+            combination = "all-of"
+            builder.exceptions(whole, artifact.criteria)
+        else:
+            rules = tuple(builder.rule(criterion) for criterion in artifact.criteria)
+            builder.diagnostics.extend(whole.diagnostics)
     return RuleSet(
         name,
         title,

@@ -40,13 +40,14 @@ class Selection:
     code_path: str | None = None
 
     @property
+    def condition(self) -> str:
+        """FHIRPath condition on a row of the type: that it passes."""
+        return " and ".join([*([self.code_test] if self.code_test else []), *self.tests])
+
+    @property
     def rows(self) -> str:
         """FHIRPath for the rows that pass."""
-        tests = [self.code_test] if self.code_test else []
-        tests += self.tests
-        if not tests:
-            return self.type
-        return f"{self.type}.where({' and '.join(tests)})"
+        return f"{self.type}.where({self.condition})" if self.condition else self.type
 
     @property
     def records(self) -> str:
