@@ -172,8 +172,8 @@ def _in_band(low: int | None, below: int | None, today: str) -> str:
 
 
 def _band_note(name: str, low: int | None, below: int | None) -> str:
-    upper = f" to {below - 1}" if below is not None else " and older"
-    return f"the age group {name!r} is read as {low or 0}{upper} years"
+    ages = f"{low or 0} years and older" if below is None else f"{low or 0} to {below - 1} years"
+    return f"the age group {name!r} is read as {ages}"
 
 
 def _compared(quantity: QuantityValue, sign: str, today: str) -> str:
