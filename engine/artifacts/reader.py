@@ -373,8 +373,8 @@ class _Reader:
             detail = f"{definition.reference} is a {found.resource.get('resourceType')}, which is no set of criteria"
             other = NotComputableDefinition(reason=Reason.NOT_COMPUTABLE, detail=detail)
             return criterion.model_copy(update={"definition": other})
-        if members := members_other_than_patients(found.resource):
-            detail = f"{definition.reference} is a group of type {members}, whose members are no patients"
+        if kind := members_other_than_patients(found.resource):
+            detail = f"{definition.reference} is a group of type {kind}, whose members are no patients"
             other = NotComputableDefinition(reason=Reason.NOT_COMPUTABLE, detail=detail)
             return criterion.model_copy(update={"definition": other})
         artifact = self.artifact(found, stack)
