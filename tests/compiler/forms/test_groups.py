@@ -140,7 +140,12 @@ def test_how_the_value_is_determined_needs_a_person(tmp_path: Path) -> None:
         (native("determinedByReference", device, item), "Device/analyser"),
         (extended("characteristic-determined-by-expression", "valueExpression", formula, item), "a / b"),
         (native("determinedByExpression", formula, item), "a / b"),
-        (variable({"definitionByTypeAndValue": item | {"type": PSA, "device": device}}), "Device/analyser"),
+        (
+            variable(
+                {"definitionByTypeAndValue": {"type": PSA, "valueQuantity": item["valueQuantity"], "device": device}}
+            ),
+            "Device/analyser",
+        ),
     ):
         assert word in reviewed(definition, tmp_path)
 
@@ -151,7 +156,7 @@ def test_what_else_r4_and_r4b_restrict_needs_a_person(tmp_path: Path) -> None:
     context = [{"code": code, "valueCodeableConcept": {"text": "female"}}]
     for more, word in (
         ({"usageContext": context}, "gender female"),
-        ({"method": [{"text": "by biopsy"}]}, "by biopsy"),
+        ({"method": {"text": "by biopsy"}}, "by biopsy"),
         ({"device": {"reference": "Device/analyser"}}, "Device/analyser"),
     ):
         assert word in reviewed(variable(item | more), tmp_path)
