@@ -11,8 +11,10 @@ from engine.algebra.operators.registry import cql_functions
 from engine.algebra.operators.table import OPERATORS
 from engine.compiler import syntax as s
 from engine.compiler.cql import types as t
+from engine.compiler.cql.helpers import EXTERNAL, FUNCTIONS
+from engine.compiler.cql.helpers import NAMES as HELPER_NAMES
 from engine.compiler.cql.methods import METHODS
-from engine.compiler.cql.scope import ExportedFunction, Scope
+from engine.compiler.cql.scope import HELPERS, ExportedFunction, Scope
 from engine.compiler.cql.timing import TimingTranslator
 from engine.compiler.cql.types import (
     ANY,
@@ -159,12 +161,20 @@ class CallTranslator(TimingTranslator):
         symbols = self.included[library]
         arguments = self.expressions(tree.arguments, scope)
         functions = symbols.functions.get(tree.name, [])
-        if symbols.name == "FHIRHelpers" and len(arguments) == 1:
+        if symbols.name == HELPERS and len(arguments) == 1:
             helped = self.helper(tree.name, arguments[0], tree.span)
             if helped is not None:
                 return helped
+        if symbols.name == HELPERS and tree.name in EXTERNAL and not functions:
+            hint: str | None = (
+                "what it does is left to the system that runs the library, and this engine has no way to supply it"
+            )
+            raise self.fail("external-function", f"FHIRHelpers.{tree.name} has no body", tree.name_span, hint)
+        if symbols.name == HELPERS and tree.name in HELPER_NAMES and not functions:
+            given = ", ".join(str(a.result) for a in arguments)
+            raise self.fail("no-overload", f"FHIRHelpers.{tree.name} cannot take ({given})", tree.span)
         if not functions:
-            hint = self.nearest(tree.name, symbols.functions)
+            hint = self.nearest(tree.name, HELPER_NAMES if symbols.name == HELPERS else symbols.functions)
             message = f"the library {symbols.name} has no function {tree.name!r}"
             raise self.fail("unknown-function", message, tree.name_span, hint)
         found = self.choose(functions, arguments)
@@ -178,17 +188,25 @@ class CallTranslator(TimingTranslator):
         """FHIRHelpers' conversions, which this engine knows by itself."""
         if name == "ToValue":
             return self.to_value(argument, span)
-        if name == "ToInterval":
-            unwrapped = self.types.unwrapped(argument.result)
-            if isinstance(argument.result, t.ChoiceType):
-                options = [self.types.unwrapped(o) for o in argument.result.options]
-                unwrapped = next((o for o in options if isinstance(o, t.IntervalType)), None)
-            target = unwrapped if isinstance(unwrapped, t.IntervalType) else None
-        else:
-            target = _HELPERS.get(name)  # type: ignore[assignment]
-        if target is None or (self.types.conversion(argument.result, target) is None):
-            return None
-        return self.to(argument, target)
+        if name == "ToInterval" and isinstance(argument.result, t.ChoiceType):
+
+            def build(operands: Sequence[Node]) -> Node:
+                found = self.helper(name, operands[0], span)
+                if found is None:
+                    raise self.fail("no-overload", f"{name} cannot take ({operands[0].result})", span)
+                return found
+
+            return self.by_alternative((argument,), 0, build, span)
+        unwrapped = self.types.unwrapped(argument.result) if name == "ToInterval" else _HELPERS.get(name)
+        target = unwrapped if name != "ToInterval" or isinstance(unwrapped, t.IntervalType) else None
+        if target is not None and self.types.conversion(argument.result, target) is not None:
+            return self.to(argument, target)
+        for helper in FUNCTIONS:
+            step = self.types.conversion(argument.result, helper.operand) if helper.name == name else None
+            if step is not None:
+                operand = self.convert(argument, step)
+                return Node("FhirHelper", (operand,), {"helper": helper}, span=span, result=helper.result)
+        return None
 
     def to_value(self, argument: Node, span: Span) -> Node:
         """The System value that a FHIR value stands for, whichever of its types it has; one that stands for none as it is."""

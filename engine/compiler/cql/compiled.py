@@ -23,6 +23,7 @@ from engine.compiler.cql import syntax as c
 from engine.compiler.cql.elm_reader import is_elm, read_elm
 from engine.compiler.cql.emitter import CqlEmitter, identifier
 from engine.compiler.cql.growth import UNKNOWN, Growth, growths_of
+from engine.compiler.cql.helpers import not_used
 from engine.compiler.cql.library import LibraryTranslator, Options, TypedLibrary
 from engine.compiler.cql.models import CqlModel, FhirTypes, ProfiledTypes
 from engine.compiler.cql.parser import parse_library
@@ -240,6 +241,10 @@ class Compiler:
                 code = "circular" if circular else "include"
                 problems.append(Diagnostic(code, str(error), source=source, span=include.span, hint=hint))
                 continue
+            if library is None and self.find is not None:
+                given = self.find(include.name, include.version)
+                note = not_used(given, source, include.span) if given is not None else None
+                problems += [note] if note is not None else []
             if library is not None:
                 found[include.alias] = library
                 if include.version not in (None, library.version):

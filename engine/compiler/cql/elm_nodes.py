@@ -293,6 +293,9 @@ class ElmNodes:
         library = next((i.alias for i in self.typed.tree.includes if i.name.rpartition(".")[2] == HELPERS), HELPERS)
         return {"type": "FunctionRef", "name": name, "libraryName": library, "operand": [operand]}
 
+    def fhir_helper(self, node: Node) -> Json:
+        return self.helper(node.attrs["helper"].name, self.write(node.operands[0]))
+
     def to_system(self, node: Node) -> Json:
         (operand,) = node.operands
         if node.attrs.get("path") == "value":
@@ -482,7 +485,7 @@ _WRITERS: dict[str, Callable[[Any, Node], Json]] = {
     "Current": W.current, "ExpressionRef": W.reference, "ParameterRef": W.reference, "CodeRef": W.reference,
     "ConceptRef": W.reference, "ValueSetRef": W.reference, "CodeSystemRef": W.reference, "FunctionRef": W.function,
     "List": W.list_of, "Interval": W.interval, "Tuple": W.tuple_of, "Instance": W.instance, "FhirInstance": W.instance, "Property": W.property,
-    "ModelProperty": W.model_property, "ToSystem": W.to_system, "As": W.cast, "Is": W.is_of, "Box": W.inner,
+    "ModelProperty": W.model_property, "ToSystem": W.to_system, "FhirHelper": W.fhir_helper, "As": W.cast, "Is": W.is_of, "Box": W.inner,
     "Unbox": W.inner, "CanConvert": W.can_convert, "Members": W.members, "ConvertInterval": W.convert_interval,
     "Case": W.case, "If": W.if_then, "Coalesce": W.coalesce, "InValueSet": W.membership, "AnyInValueSet": W.membership,
     "InCodeSystem": W.membership, "AnyInCodeSystem": W.membership, "Query": W.query, "Retrieve": W.retrieve,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from engine.algebra.element import SYSTEM_TYPE
 from engine.compiler.cql.emit_nodes import guarded
 from engine.compiler.cql.emitter import CqlEmitter, emits
+from engine.compiler.cql.helpers import Helper
 from engine.compiler.cql.models import JsonNames, ModelElement, Target
 from engine.compiler.cql.retrieving import RetrieveSpec, codes_and_context
 from engine.compiler.cql.short_ways import ShortWay, unless
@@ -55,6 +56,13 @@ def _to_system(e: E, node: Node) -> str:
         return value
     call = unless(f"{value} is None", f"to_text({value})")
     return ShortWay(f"({value} if {value}.__class__ is str or {value} is None else to_text({value}))", call)
+
+
+@emits("FhirHelper")
+def _fhir_helper(e: E, node: Node) -> str:
+    (operand,) = node.operands
+    helper: Helper = node.attrs["helper"]
+    return guarded(e, operand, lambda x: f"{helper.function}({x})")
 
 
 @emits("ModelProperty")

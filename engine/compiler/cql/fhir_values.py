@@ -70,10 +70,16 @@ def to_quantity(value: Any) -> Quantity | None:
     value = raw(value)
     if value.__class__ is not dict:
         raise malformed(value, "a Quantity")
+    return None if "comparator" in value else quantity_without_comparator(value)
+
+
+def quantity_without_comparator(value: Any) -> Quantity | None:
+    """A FHIR Quantity whose comparator is left out of account (FHIRHelpers: ToQuantityIgnoringComparator)."""
+    value = raw(value)
     number = value.get("value")
     if number.__class__ is not Decimal:
         number = to_decimal(number)
-    if number is None or "comparator" in value:
+    if number is None:
         return None
     unit, calendar = _unit(value.get("code"), value.get("system"), value.get("unit"))
     return Quantity(number, unit, calendar)
@@ -89,6 +95,27 @@ def _unit(code: Any, system: Any, text: Any) -> tuple[str, bool]:
         return code or text or "1", False
     word = _CALENDAR.get(unit) or (unit if unit in UCUM_OF_CALENDAR else None)
     return (word, True) if word is not None else (unit, False)
+
+
+def quantity_bounds(value: Any) -> Interval | None:
+    """All that a FHIR Quantity with a comparator may be, as an interval (FHIRHelpers: ToInterval); null where it has no value."""
+    value = raw(value)
+    bound = quantity_without_comparator(value)
+    if bound is None:
+        return None
+    comparator = value.get("comparator")
+    low, high = (None if comparator in words else bound for words in (("<", "<="), (">", ">=")))
+    return Interval(low, high, comparator != ">", comparator != "<", "Quantity")
+
+
+def calendar_unit(unit: str) -> str:
+    """The word of the calendar for a UCUM unit of time, other units as they are (FHIRHelpers: ToCalendarUnit)."""
+    return _CALENDAR.get(unit, unit)
+
+
+def reference_to(text: str) -> dict[str, Any]:
+    """A FHIR Reference to a resource (FHIRHelpers: reference)."""
+    return {"reference": text}
 
 
 def to_period(request: Request, value: Any) -> Interval | None:

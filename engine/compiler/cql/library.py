@@ -104,6 +104,7 @@ class LibraryTranslator(Translator):
         self._python: set[str] = set()
         self.unavailable = {include.alias for include in tree.includes} - set(included)
         self._defines: dict[str, c.Define] = {}
+        self._on_bound_codes: set[tuple[str, tuple[Type, ...]]] = set()
         self._functions: dict[int, c.Function] = {}
         self._state: dict[Any, str] = {}
 
@@ -233,10 +234,15 @@ class LibraryTranslator(Translator):
 
     def declare_function(self, tree: c.Function) -> None:
         operands = tuple(self.type_of(operand.type) for operand in tree.operands)
+        bound = any(self.is_bound_code(operand.type) for operand in tree.operands)
         if any(f.operands == operands for f in self.symbols.functions.get(tree.name, ())):
+            if bound or (tree.name, operands) in self._on_bound_codes:
+                raise Abort  # FHIR's ModelInfo has types of their own for them; each is a FHIR.code, and the first function takes all
             shown = ", ".join(map(str, operands))
             raise self.fail("duplicate", f"the function {tree.name}({shown}) is defined twice", tree.name_span)
         returns = self.type_of(tree.returns) if tree.returns is not None else None
+        if bound:
+            self._on_bound_codes.add((tree.name, operands))
         names = tuple(operand.name for operand in tree.operands)
         for operand in tree.operands:
             if names.count(operand.name) > 1:

@@ -108,6 +108,14 @@ class NameTranslator(Builder):
             hint = self.nearest(name, known)
         raise self.fail("unknown-type", f"there is no type {name!r}", span, hint)
 
+    def is_bound_code(self, tree: Expression) -> bool:
+        """Whether a type specifier names codes bound to one value set, which are a FHIR.code here."""
+        return (
+            isinstance(tree, c.NamedType)
+            and tree.names[-1] in BOUND_CODES
+            and tree.names[0] in ("FHIR", tree.names[-1])
+        )
+
     # -- names
 
     def member(self, tree: s.Member, scope: Scope) -> Node:

@@ -425,7 +425,7 @@ NAMES: dict[str, Any] = {
             as_type, box, cast_to, coalesce, component, convert_interval, descendents, distinct, element_of, make_date, make_datetime,
             make_time, fhir_instance, json_of, new_instance, once, sort_rows, unbox, with_point,
             fhir.alternative, fhir.at_path, fhir.choice_of, fhir.has_coding, fhir.raw, fhir.to_code, fhir.to_concept, fhir.to_interval, fhir.to_period,
-            fhir.to_quantity, fhir.to_range, fhir.to_ratio, fhir.to_value, fhir.to_value_set,
+            fhir.calendar_unit, fhir.quantity_bounds, fhir.quantity_without_comparator, fhir.reference_to, fhir.to_quantity, fhir.to_range, fhir.to_ratio, fhir.to_value, fhir.to_value_set,
         )
     },
     "to_text": to_text, "to_boolean": to_boolean, "to_integer": to_integer, "to_decimal": to_decimal, "to_date": to_date,
