@@ -27,7 +27,7 @@ _SHOWN = frozenset(
     "occurrence occurence onset value medication".split()
 )
 _OF_TYPE = {
-    "Patient": frozenset(("identifier",)),
+    "Patient": frozenset(("birthDate", "gender", "identifier")),
     "ImagingStudy": frozenset(
         "identifier uid series modality endpoint accession contained numberOfSeries numberOfInstances".split()
     ),

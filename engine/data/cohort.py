@@ -1,40 +1,38 @@
 """All resources read, brought together by patient: identities, duplicates, deletions, and who a resource is about.
 
-A resource is known by its entry's fullUrl, else by `Type/id`. Two patients of the same id under different servers stay two.
+A resource is known by its entry's fullUrl, else by `Type/id`, within its bundle where that stands for itself (`engine.data.identity`). Two patients of the
+same id under different servers stay two.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.artifacts.models import Model
 from engine.artifacts.references import RESTFUL, root_of
 from engine.data.compartment import Compartment, Origin, SharedResources
+from engine.data.identity import (
+    NO_HOME,
+    address_of,
+    contradiction,
+    entered_in_error,
+    names_no_patient,
+    names_nobody,
+    on_a_server,
+    shared_types,
+    stands_alone,
+    updated,
+    values_below,
+)
+from engine.data.nobodys import Nobodys, origin_of
 from engine.data.problems import Problem
 from engine.data.sources import Loaded, OnProblem, dict_of, dicts_in
 
 Resource = dict[str, Any]
-# Types whose resources may be about a patient or about none, besides those that the model does not relate to Patient.
-SHARED = frozenset(
-    "Organization Practitioner PractitionerRole Location Endpoint Medication Substance HealthcareService Device Library "
-    "ValueSet CodeSystem ConceptMap StructureDefinition SearchParameter Measure PlanDefinition ActivityDefinition "
-    "Questionnaire ResearchStudy EvidenceVariable Group Binary OperationOutcome NamingSystem".split()
-)
-
-
-_CONTAINERS = frozenset(("Patient", "Bundle", "Parameters"))
-
-
-@lru_cache(maxsize=8)
-def shared_types(model: Model) -> frozenset[str]:
-    """The types whose resources need not be about a patient: those that the model does not relate to Patient, and SHARED."""
-    unrelated = {kind for kind in model.resource_types if not model.patient_paths(kind)}
-    return (SHARED | unrelated) - _CONTAINERS
 
 
 @dataclass(slots=True)
@@ -64,8 +62,14 @@ class Cohort:
         self._listed: dict[str, tuple[CohortPatient, str]] = {}
         self._persons: dict[int, list[str]] | None = None
         self._shared_types = shared_types(model)
-        self._nobodys: list[Loaded] = []
-        self._shared: SharedResources | None = None
+        self.nobodys = Nobodys()
+        """What is about no patient; complete once patients were given out."""
+        # the key of the patient by bundle of one patient, and the bundles by patient
+        self._residents: dict[str, str] = {}
+        self._homes: dict[str, list[str]] = {}
+        self._named: dict[int, tuple[Resource, str]] = {}
+        self._namesakes: dict[str, list[str]] = {}
+        self._first: dict[str, Loaded] = {}
 
     # -- taking in
 
@@ -75,61 +79,122 @@ class Cohort:
             self._deleted.add((loaded.deleted or "").partition("?")[0])
             return
         resource = loaded.resource
-        if _entered_in_error(resource):
+        if entered_in_error(resource):
             self._report(loaded, "entered-in-error", "recorded in error; it is disregarded", warning=True)
             return
-        key = self._key(loaded)
+        key = self._settle(loaded)
         if key is None:
             self._anonymous.append(loaded)
             return
         known = self._by_key.get(key)
-        if known is None:
-            self._by_key[key] = loaded
-            return
-        assert known.resource is not None
+        if known is None and resource["resourceType"] == "Patient":
+            self._first[key] = loaded
+        self._by_key[key] = loaded if known is None else self._newer(known, loaded)
+
+    def _settle(self, loaded: Loaded) -> str | None:
+        """The key of a resource; who lives in a bundle of one patient, and what is about nobody there, is noted."""
+        resource = loaded.resource
+        assert resource is not None
+        patient, key = resource["resourceType"] == "Patient", self._key(loaded)
+        if loaded.home == NO_HOME:
+            return key
+        home, alone = _place(loaded), stands_alone(loaded.home)
+        if patient:
+            if alone and key is not None and key == loaded.name:
+                key = self._person(loaded, key, home)
+                if key != loaded.name:
+                    # the resource is held, so that nothing else can have its identity
+                    self._named[id(resource)] = resource, key
+            resident = self._residents[home] = key or f"Patient/{id(resource)}"
+            if alone:
+                self._homes.setdefault(resident, []).append(home)
+        elif alone and resource.get("id") and self._is_nobodys(resource) and not on_a_server(_address(key)):
+            self.nobodys.stands_in(home, loaded)
+        return key
+
+    def _person(self, loaded: Loaded, name: str, home: str) -> str:
+        """The key of a Patient in a bundle that stands for itself: of two that cannot be one person each is known by its own."""
+        assert loaded.resource is not None
+        others = self._namesakes.setdefault(name, [])
+        differ = None
+        for key in others:
+            known = self._by_key[key]
+            assert known.resource is not None
+            differ = contradiction(known.resource, loaded.resource)
+            if differ is None:
+                return key
+        if differ is None:
+            others.append(name)
+            return name
+        message = f"{name} is another person here than in {self._by_key[name].file}: they differ in {differ}, and each stands in a bundle of its own"
+        hint = "they count as two patients; what names the patient outside of these bundles counts for the first"
+        self._report(loaded, "same-id", message, warning=True, hint=hint)
+        others.append(f"{home}#{name}")
+        return others[-1]
+
+    def first_of(self, patient: CohortPatient) -> Loaded:
+        """Where a patient first appears: the first Patient resource, else the first record."""
+        return self._first.get(patient.key) or patient.loaded or patient.resources[0]
+
+    def _newer(self, known: Loaded, loaded: Loaded) -> Loaded:
+        """Which of two with one identity counts; that there are two is reported."""
+        resource = loaded.resource
+        assert resource is not None and known.resource is not None
         if known.resource == resource and resource["resourceType"] in self._shared_types:
-            return  # every bundle brings its own copy of what all patients share
+            return known  # every bundle brings its own copy of what all patients share
+        newest = loaded if updated(resource) > updated(known.resource) else known
+        if self.beyond is not None and self._is_nobodys(resource):
+            return newest  # that is reported where all of these are looked at
         if known.resource == resource:
             self._report(loaded, "duplicate", f"{loaded.name} was read before, the same; it counts once", warning=True)
-            return
-        if _updated(resource) > _updated(known.resource):
-            self._by_key[key] = loaded
-        self._report(
-            loaded,
-            "duplicate",
-            f"{loaded.name} was read before with other content; the one with the newest meta.lastUpdated counts",
-            warning=True,
-        )
+            return known
+        message = f"{loaded.name} was read before with other content; the one with the newest meta.lastUpdated counts"
+        if stands_alone(loaded.home) and self._is_nobodys(resource):
+            message += ", and for the patient of this bundle its own"
+        self._report(loaded, "duplicate", message, warning=True)
+        return newest
 
     def delete(self, names: Iterable[str]) -> None:
         """Take in deletions, as `Type/id`."""
         self._deleted.update(names)
 
     def _key(self, loaded: Loaded) -> str | None:
-        assert loaded.resource is not None
-        name = f"{loaded.resource['resourceType']}/{loaded.resource['id']}" if loaded.resource.get("id") else None
-        url = loaded.full_url
-        if url:
-            match = RESTFUL.fullmatch(url)
-            if match is None or match["root"]:
-                return url.partition("/_history/")[0]
-        return name
+        resource = loaded.resource
+        assert resource is not None
+        kind = resource["resourceType"]
+        key = address_of(loaded.full_url)
+        if key is None and resource.get("id"):
+            key = f"{kind}/{resource['id']}"
+            if stands_alone(loaded.home):
+                if kind == "Patient":
+                    return self._named[id(resource)][1] if id(resource) in self._named else key
+                if not self._is_nobodys(resource):
+                    return f"{_place(loaded)}#{key}"
+        if key is not None and kind in self._shared_types and self.model.patient_paths(kind):
+            return key + _NOBODYS if self._is_nobodys(resource) else key
+        return key
+
+    def _known(self, key: str) -> Loaded | None:
+        """The resource of a key; a Device, say, that is about nobody has another key than one of a patient."""
+        return self._by_key.get(key) or self._by_key.get(key + _NOBODYS)
+
+    def _is_nobodys(self, resource: Resource) -> bool:
+        """Whether a resource is about no patient, as its type allows."""
+        kind = resource["resourceType"]
+        return kind in self._shared_types and names_no_patient(self._about(resource))
+
+    def _about(self, resource: Resource) -> Iterator[Any]:
+        """The values of the elements that may name a patient."""
+        for path in self.model.patient_paths(resource["resourceType"]) or ("subject", "patient"):
+            yield from values_below(resource, path.split("."))
 
     def _report(
         self, loaded: Loaded, code: str, message: str, *, warning: bool = False, hint: str | None = None
     ) -> None:
+        severity: Literal["error", "warning"] = "warning" if warning else "error"
+        where = {"file": loaded.file, "line": loaded.line, "offset": loaded.offset, "entry": loaded.entry}
         self.on_problem(
-            Problem(
-                file=loaded.file,
-                line=loaded.line,
-                offset=loaded.offset,
-                entry=loaded.entry,
-                resource=loaded.name,
-                code=code,
-                severity="warning" if warning else "error",
-                message=message,
-                hint=hint,
-            )
+            Problem(**where, resource=loaded.name, code=code, severity=severity, message=message, hint=hint)
         )
 
     # -- giving out
@@ -159,6 +224,7 @@ class Cohort:
                         self._identifiers.setdefault((identifier.get("system"), value), []).append(key)
                         self._identifiers.setdefault((None, value), []).append(key)
         order = patients
+        places: dict[tuple[str, str], int] = {}
         for place, loaded in enumerate(everything):
             assert loaded.resource is not None
             kind = loaded.resource["resourceType"]
@@ -167,15 +233,22 @@ class Cohort:
                 patient = order.setdefault(key, CohortPatient(key, None, place))
                 patient.loaded, patient.place = loaded, place
                 continue
-            subjects = self._subjects(loaded)
-            if not subjects and kind in self._shared_types:
-                self._nobodys.append(loaded)
-            elif not subjects:
-                self._report(
-                    loaded, "no-patient", f"{loaded.name} is linked to no patient; it is not used", hint=_LINK_HINT
-                )
-            for key in subjects:
-                order.setdefault(key, CohortPatient(key, None, place)).resources.append(loaded)
+            if self._is_nobodys(loaded.resource):
+                self.nobodys.add(loaded, on_a_server(_address(self._key(loaded))))
+                continue
+            for key in self._subjects(loaded) or self._assumed(loaded):
+                held = order.setdefault(key, CohortPatient(key, None, place)).resources
+                only = self._name_for(key, loaded)
+                known = len(held) if only is None else places.setdefault((key, only), len(held))
+                if known == len(held):
+                    held.append(loaded)
+                else:
+                    held[known] = self._newer(held[known], loaded)
+        for patient in order.values():
+            for loaded in patient.resources:
+                if stands_alone(loaded.home) and self._residents.get(_place(loaded)) != patient.key:
+                    message = f"{loaded.name} is about {_short(patient)}, not about the one Patient of its bundle"
+                    self._report(loaded, "other-patient", message, warning=True, hint=_OTHER_HINT)
         names: dict[str, int] = {}
         for patient in order.values():
             names[_short(patient)] = names.get(_short(patient), 0) + 1
@@ -194,15 +267,26 @@ class Cohort:
                 out.append(loaded)
         return out
 
-    def shared(self) -> SharedResources:
-        """The resources that are about no patient, once patients were given out."""
-        if self._shared is None:
-            by_type: dict[str, list[Resource]] = {}
-            for loaded in self._nobodys:
-                assert loaded.resource is not None
-                by_type.setdefault(loaded.resource["resourceType"], []).append(loaded.resource)
-            self._shared = SharedResources(by_type, {id(x.resource): _origin(x) for x in self._nobodys})
-        return self._shared
+    def _name_for(self, patient: str, loaded: Loaded) -> str | None:
+        """The `Type/id` under which a patient has one thing only; None where the resource is known otherwise."""
+        assert loaded.resource is not None
+        if not loaded.resource.get("id") or address_of(loaded.full_url) is not None:
+            return None
+        if stands_alone(loaded.home) and self._residents.get(_place(loaded)) != patient:
+            return None
+        return loaded.name
+
+    def _assumed(self, loaded: Loaded) -> list[str]:
+        """The patient of a resource that names none: that of its bundle, if there is exactly one. Reports it either way."""
+        assert loaded.resource is not None
+        resident = self._residents.get(_place(loaded)) if loaded.home != NO_HOME else None
+        if resident is None or not names_nobody(self._about(loaded.resource)):
+            message = f"{loaded.name} is linked to no patient; it is not used"
+            self._report(loaded, "no-patient", message, hint=_LINK_HINT)
+            return []
+        message = f"{loaded.name} names no patient; it counts as that of the one Patient of its bundle"
+        self._report(loaded, "patient-of-bundle", message, warning=True, hint=_LINK_HINT)
+        return [resident]
 
     def compartment(self, patient: CohortPatient, reference: str) -> Compartment:
         """A patient with the resources about them."""
@@ -211,12 +295,23 @@ class Cohort:
         for loaded in patient.resources:
             assert loaded.resource is not None
             resources.setdefault(loaded.resource["resourceType"], []).append(loaded.resource)
-            origins[id(loaded.resource)] = _origin(loaded)
+            origins[id(loaded.resource)] = origin_of(loaded)
         root = patient.loaded.resource if patient.loaded is not None else None
         if patient.loaded is not None and root is not None:
-            origins[id(root)] = _origin(patient.loaded)
-        shared = self.shared() if self.beyond is None else self.beyond.shared()
-        return Compartment(root, reference, resources, origins, self.find, partial(self.other, holder=root), shared)
+            origins[id(root)] = origin_of(patient.loaded)
+        return Compartment(
+            root, reference, resources, origins, self.find, partial(self.other, holder=root), self._view(patient)
+        )
+
+    def _view(self, patient: CohortPatient) -> SharedResources:
+        """What is about nobody, as a patient sees it."""
+        homes = [home for home in self._homes.get(patient.key, ()) if home in self.nobodys.own]
+        base = self if self.beyond is None else self.beyond
+        if not homes:
+            return base.nobodys.shared
+        own = self.nobodys.of_bundles(homes, self._deleted)
+        self._owner.update((id(loaded.resource), loaded) for loaded in own.values())
+        return base.nobodys.seen_with(own)
 
     def other(self, asked: Resource | str, holder: Resource | None) -> Compartment | None:
         """The compartment of the patient that a Patient, a RelatedPerson, or a reference to one means, as it stands in the data of `holder`.
@@ -253,7 +348,7 @@ class Cohort:
             for key, (patient, _) in self._listed.items():
                 if patient.loaded is None:
                     continue
-                for other in _values(patient.loaded.resource, ["link", "other", "reference"]):
+                for other in values_below(patient.loaded.resource, ["link", "other", "reference"]):
                     found = self._lookup(other, patient.loaded) if isinstance(other, str) else None
                     if found is not None and found.resource is not None:
                         keys = self._persons.setdefault(id(found.resource), [])
@@ -265,14 +360,11 @@ class Cohort:
     def _subjects(self, loaded: Loaded) -> list[str]:
         """Keys of the patients that a resource is about."""
         assert loaded.resource is not None
-        kind = loaded.resource["resourceType"]
-        paths = self.model.patient_paths(kind) or ("subject", "patient")
         out: list[str] = []
-        for path in paths:
-            for reference in _values(loaded.resource, path.split(".")):
-                key = self._patient_key(reference, loaded)
-                if key is not None and key not in out:
-                    out.append(key)
+        for reference in self._about(loaded.resource):
+            key = self._patient_key(reference, loaded)
+            if key is not None and key not in out:
+                out.append(key)
         return out
 
     def _patient_key(self, reference: Any, loaded: Loaded) -> str | None:
@@ -320,18 +412,22 @@ class Cohort:
         bare = reference.partition("/_history/")[0]
         match = RESTFUL.fullmatch(bare)
         if match is None:
-            return self._by_key.get(bare)
+            return self._known(bare)
         if match["root"] is not None:
-            found = self._by_key.get(bare)
+            found = self._known(bare)
             if found is None and match["path"] not in self._aliases:
-                found = self._by_key.get(match["path"])
+                found = self._known(match["path"])
             return found
         root = root_of(loaded.full_url) if loaded is not None else None
         if root is not None:
-            found = self._by_key.get(root + match["path"])
+            found = self._known(root + match["path"])
             if found is not None:
                 return found
-        found = self._by_key.get(match["path"])
+        elif loaded is not None and stands_alone(loaded.home):
+            found = self._at_home(_place(loaded), match["path"])
+            if found is not None:
+                return found
+        found = self._known(match["path"])
         if found is not None and (root is None or match["path"] not in self._aliases):
             return found
         keys = self._aliases.get(match["path"], [])
@@ -343,9 +439,16 @@ class Cohort:
                 keys = [key for key in keys if not key.startswith("http")]
         return self._by_key[keys[0]] if len(keys) == 1 else None
 
+    def _at_home(self, home: str, name: str) -> Loaded | None:
+        """What a `Type/id` means in a bundle that stands for itself, None where the bundle does not hold it."""
+        if name.startswith("Patient/"):
+            found = self._by_key.get(self._residents.get(home, ""))
+            return found if found is not None and found.name == name else None
+        return self.nobodys.own.get(home, {}).get(name) or self._known(f"{home}#{name}")
+
     def named(self, key: str) -> Resource | None:
         """The resource that is known by `Type/id`, or by its whole address; None where there is none or a version is meant."""
-        found = self._by_key.get(key)
+        found = self._known(key)
         return found.resource if found is not None else None
 
     def find(self, reference: str, from_resource: Resource | None) -> Resource | None:
@@ -366,11 +469,19 @@ class Cohort:
         return found.resource
 
 
+_NOBODYS = "#nobody"
+_OTHER_HINT = "it does not count for the Patient of the bundle; mend the reference if it should"
 _LINK_HINT = "a record needs a reference to a Patient in its subject (or patient) element"
 
 
-def _origin(loaded: Loaded) -> Origin:
-    return Origin(loaded.file, loaded.entry, loaded.line, loaded.full_url)
+def _address(key: str | None) -> str:
+    return (key or "").removesuffix(_NOBODYS)
+
+
+def _place(loaded: Loaded) -> str:
+    """The bundle of one patient in which a resource stands."""
+    number = loaded.home // 2
+    return f"{loaded.file}{f'@{loaded.offset}' if loaded.offset else ''}{f'[{number}]' if number else ''}"
 
 
 def _short(patient: CohortPatient) -> str:
@@ -379,37 +490,6 @@ def _short(patient: CohortPatient) -> str:
         return f"Patient/{resource['id']}"
     match = RESTFUL.fullmatch(patient.key)
     return match["path"] if match is not None else patient.key
-
-
-def _values(owner: Any, path: list[str]) -> Iterator[Any]:
-    if owner.__class__ is list:
-        for item in owner:
-            yield from _values(item, path)
-    elif not path:
-        yield owner
-    elif owner.__class__ is dict and path[0] in owner:
-        yield from _values(owner[path[0]], path[1:])
-
-
-def _entered_in_error(resource: Resource) -> bool:
-    if resource.get("status") == "entered-in-error":
-        return True
-    verification = resource.get("verificationStatus")
-    if verification.__class__ is dict:
-        return any(coding.get("code") == "entered-in-error" for coding in dicts_in(verification.get("coding")))
-    return False
-
-
-def _updated(resource: Resource) -> dt.datetime:
-    """meta.lastUpdated as an instant; the beginning of time where it is missing or not valid."""
-    text = dict_of(resource.get("meta")).get("lastUpdated")
-    if isinstance(text, str):
-        try:
-            moment = dt.datetime.fromisoformat(text)
-            return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
-        except ValueError:
-            pass
-    return dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
 def cohort_of(loaded: Iterable[Loaded], model: Model, on_problem: OnProblem) -> Cohort:

@@ -31,9 +31,13 @@ class SharedResources:
     What is looked up among them is remembered for all patients.
     """
 
-    __slots__ = ("_indexes", "_results", "by_type", "origins")
+    __slots__ = ("_base", "_indexes", "_results", "by_type", "origins")
 
-    def __init__(self, by_type: dict[str, list[Resource]], origins: dict[int, Origin]) -> None:
+    def __init__(
+        self, by_type: dict[str, list[Resource]], origins: dict[int, Origin], base: SharedResources | None = None
+    ) -> None:
+        """`base` is what the patients see of whom nothing else is known; its lists that are not replaced are taken over as they are."""
+        self._base = base
         self.by_type = by_type
         self.origins = origins
         self._indexes: dict[tuple[str, str], Index] = {}
@@ -41,10 +45,33 @@ class SharedResources:
 
     def index(self, resource_type: str, path: str) -> Index:
         """Those of a type by the codings at a path. Raises EvaluationError `malformed-data`."""
+        if self._base is not None and self.by_type.get(resource_type) is self._base.by_type.get(resource_type):
+            return self._base.index(resource_type, path)
         found = self._indexes.get((resource_type, path))
         if found is None:
             found = self._indexes[resource_type, path] = _index(self.by_type.get(resource_type, ()), path)
         return found
+
+    def with_own(self, own: dict[str, tuple[Resource, Origin]], known: dict[str, list[Resource]]) -> SharedResources:
+        """The same with some resources, by `Type/id`, in the place of those that are `known` by that name."""
+        by_type, origins = dict(self.by_type), {id(resource): origin for resource, origin in own.values()}
+        for name, (resource, _) in own.items():
+            replaced = {id(one) for one in known.get(name, ())}
+            listed: list[Resource] = []
+            there = False
+            for one in by_type.get(resource["resourceType"], ()):
+                if id(one) not in replaced:
+                    listed.append(one)
+                elif not there:
+                    listed.append(resource)
+                    there = True
+            by_type[resource["resourceType"]] = listed if there else [*listed, resource]
+        return SharedResources(by_type, origins, self)
+
+    def origin(self, resource: Resource) -> Origin | None:
+        """Where one was read."""
+        found = self.origins.get(id(resource))
+        return self._base.origin(resource) if found is None and self._base is not None else found
 
     def remembered(self, asked: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
         """The result of a question that is the same for all patients; `asked` are the objects that it depends on."""
@@ -108,7 +135,7 @@ class Compartment:
     def origin(self, resource: Resource) -> Origin | None:
         """Where a resource was read."""
         found = self.origins.get(id(resource))
-        return self.shared.origins.get(id(resource)) if found is None and self.shared is not None else found
+        return self.shared.origin(resource) if found is None and self.shared is not None else found
 
     def resolver(self, holder: Resource) -> Callable[[str], Resource | None]:
         """What references mean that stand in one resource."""

@@ -9,7 +9,7 @@ from typing import Any
 from engine.artifacts.models import Model, load_model
 from engine.data.cohort import cohort_of
 from engine.data.compartment import Compartment
-from engine.data.sources import Loaded, OnProblem, read_resources
+from engine.data.sources import Loaded, OnProblem, read_resources, unpack
 
 __all__ = ["compartments_of", "read_patients"]
 
@@ -31,9 +31,9 @@ def compartments_of(
     report = on_problem if on_problem is not None else _ignore
     for index, resource in enumerate(resources):
         if resource.get("resourceType") == "Bundle":
-            for position, entry in enumerate(resource.get("entry") or ()):
-                if entry.get("resource"):
-                    from_memory.append(Loaded(entry["resource"], "(memory)", position, None, entry.get("fullUrl")))
+            for loaded in unpack(resource, "(memory)", report, None):
+                loaded.offset = index
+                from_memory.append(loaded)
         else:
             from_memory.append(Loaded(resource, "(memory)", index))
     yield from cohort_of(from_memory, model or load_model("r4"), report).compartments()

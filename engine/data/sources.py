@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import msgspec
 
 from engine.data.export_manifest import MANIFEST, listed_files, noted_problems
 from engine.data.files import Walk, walk
+from engine.data.identity import NO_HOME, home_of
 from engine.data.problems import Problem
 
 Resource = dict[str, Any]
@@ -23,7 +25,10 @@ SUFFIXES = tuple(f"{kind}{packed}" for kind in (".json", ".ndjson", ".jsonl") fo
 
 @dataclass(slots=True)
 class Loaded:
-    """One resource and where it came from: file, bundle entry, line, byte offset of the line; `deleted` is `Type/id` of a resource that a DELETE entry removes."""
+    """One resource and where it came from: file, bundle entry, line, byte offset of the line; `deleted` is `Type/id` of a resource that a DELETE entry removes.
+
+    `home` is the bundle of one patient in which it stands (`engine.data.identity`), `one` the fullUrl and the id of that Patient.
+    """
 
     resource: Resource | None
     file: str
@@ -33,6 +38,8 @@ class Loaded:
     deleted: str | None = None
     offset: int | None = None
     file_number: int = 0
+    home: int = NO_HOME
+    one: tuple[str | None, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -156,15 +163,23 @@ def dicts_in(value: Any) -> list[dict[str, Any]]:
 
 
 def unpack(data: Any, file: str, on_problem: OnProblem, line: int | None) -> Iterator[Loaded]:
+    """The resources of something decoded: bundles, arrays and Parameters opened. What is no resource is a problem."""
+    bundles = count()
     if isinstance(data, list):
         for index, item in enumerate(data):
-            yield from _one(item, file, index, None, on_problem, line)
+            yield from _one(item, file, index, None, on_problem, line, bundles)
         return
-    yield from _one(data, file, None, None, on_problem, line)
+    yield from _one(data, file, None, None, on_problem, line, bundles)
 
 
 def _one(
-    data: Any, file: str, entry: int | None, full_url: str | None, on_problem: OnProblem, line: int | None
+    data: Any,
+    file: str,
+    entry: int | None,
+    full_url: str | None,
+    on_problem: OnProblem,
+    line: int | None,
+    bundles: Iterator[int],
 ) -> Iterator[Loaded]:
     kind = data.get("resourceType") if isinstance(data, dict) else None
     if not isinstance(kind, str):
@@ -172,16 +187,34 @@ def _one(
         on_problem(Problem(file=file, entry=entry, line=line, code="not-a-resource", message=message))
         return
     if kind == "Bundle":
-        yield from _bundle(data, file, on_problem, line)
+        yield from _bundle(data, file, on_problem, line, bundles)
     elif kind == "Parameters":
         for parameter in dicts_in(data.get("parameter")):
             if "resource" in parameter:
-                yield from _one(parameter["resource"], file, None, None, on_problem, line)
+                yield from _one(parameter["resource"], file, None, None, on_problem, line, bundles)
     else:
         yield Loaded(data, file, entry, line, full_url)
 
 
-def _bundle(bundle: Resource, file: str, on_problem: OnProblem, line: int | None) -> Iterator[Loaded]:
+def only_patient(bundle: Resource) -> tuple[str | None, Any] | None:
+    """The fullUrl and the id of the one Patient of a bundle, None where it holds none or several."""
+    found = [
+        (item.get("fullUrl"), item["resource"].get("id"))
+        for item in dicts_in(bundle.get("entry"))
+        if dict_of(item.get("resource")).get("resourceType") == "Patient"
+        and dict_of(item.get("request")).get("method") != "DELETE"
+    ]
+    if len(found) != 1:
+        return None
+    ((full_url, identifier),) = found
+    return full_url if full_url.__class__ is str else None, identifier
+
+
+def _bundle(
+    bundle: Resource, file: str, on_problem: OnProblem, line: int | None, bundles: Iterator[int]
+) -> Iterator[Loaded]:
+    number, one = next(bundles), only_patient(bundle)
+    home = NO_HOME if one is None else home_of(number, bundle.get("type"))
     entries = bundle.get("entry") or []
     if not isinstance(entries, list):
         message = "Bundle.entry must be an array"
@@ -201,7 +234,10 @@ def _bundle(bundle: Resource, file: str, on_problem: OnProblem, line: int | None
         if request.get("method") == "DELETE":
             yield Loaded(None, file, index, line, deleted=str(request.get("url", "")))
         elif "resource" in item:
-            yield from _one(item["resource"], file, index, full_url, on_problem, line)
+            for loaded in _one(item["resource"], file, index, full_url, on_problem, line, bundles):
+                if loaded.home == NO_HOME and loaded.resource is item["resource"]:
+                    loaded.home, loaded.one = home, one
+                yield loaded
         elif not item.get("response"):
             message = "the entry holds no resource"
             on_problem(

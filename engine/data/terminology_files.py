@@ -85,6 +85,8 @@ def load_terminology(paths: Iterable[PathLike]) -> Terminology:
 
 
 def _read(file: Path, found: Terminology) -> None:
+    if file.suffix in (".cql", ".xml"):
+        return  # a library or a data model, which may be given beside
     raw = file.read_bytes()
     if b'"ValueSet"' not in raw and b'"CodeSystem"' not in raw:
         return

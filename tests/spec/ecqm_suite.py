@@ -1,10 +1,15 @@
-"""Runs the published cases of clinical quality measures: every population of every case must have the published count."""
+"""Runs the published cases of clinical quality measures: every population of every case must have the published count.
+
+`ecqm` hands each record to the engine as the patient's, whole. `ecqm-files` goes the way of `eligibility measure`: the measure, its libraries, its value
+sets and each record, a bundle of its own, are files that the program reads.
+"""
 
 from __future__ import annotations
 
 import base64
 import datetime as dt
 import json
+import tempfile
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
@@ -19,11 +24,14 @@ from engine.artifacts.measures import Group, Measure, Population
 from engine.artifacts.models.modelinfo import ModelInfo, read_model_info
 from engine.compiler.cql.compiled import Compiler, Loaded
 from engine.compiler.cql.runtime import Patient, Run
+from engine.data.problems import Problem
 from engine.data.terminology import Terminology
 from engine.evaluation.measures import MeasureEvaluator, MeasureResult
-from engine.runners.measuring import LoadedMeasure, MeasureOptions, run_of
+from engine.runners.measuring import LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, run_of
 from tests.spec.model import Result, Suite, conformance_dir
 
+Resource = dict[str, Any]
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
@@ -114,4 +122,107 @@ def counts(result: MeasureResult) -> dict[str, dict[str, int]]:
     return {group.id: {p.code: p.count for p in group.populations} for group in result.groups}
 
 
-SUITES = (Suite("ecqm", "../ecqm/open", run_ecqm),)
+def run_files(root: Path) -> list[Result]:
+    """Run every case of every measure by way of files."""
+    results = []
+    for path in sorted(p for p in root.iterdir() if (p / "measure.json").is_file()):
+        with tempfile.TemporaryDirectory() as folder:
+            results += measured(path, Path(folder))
+    return results
+
+
+def measured(path: Path, folder: Path) -> list[Result]:
+    """The cases of a measure, written into a folder and read from there."""
+    write_measure(path, folder / "measure.json")
+    write_value_sets(path, folder / "valuesets.json")
+    (folder / "data").mkdir()
+    wanted = {}
+    for number, case in enumerate(cases(path)):
+        (patient,) = [r["id"] for r in case["resources"] if r["resourceType"] == "Patient"]
+        wanted[f"Patient/{patient}"] = case
+        (folder / "data" / f"{number:04}.json").write_bytes(_encode(bundle_of(case["resources"])))
+    models = [p for p in (path.parents[1] / "models").glob("*.xml") if "fhir" not in p.name]
+    loaded = load_measure(
+        folder / "measure.json",
+        libraries=[path / "library", *sorted(models)],
+        valuesets=[folder / "valuesets.json"],
+        allow_missing_valuesets=True,
+    )
+    assert loaded.errors == (), loaded.errors
+    problems: dict[str, list[Problem]] = {}
+    evaluated = evaluate_measure(
+        loaded,
+        [folder / "data"],
+        MeasureOptions(NOW),
+        lambda problem: problems.setdefault(str(problem.file), []).append(problem),
+    )
+    found = {result.patient: counts(result) for result in evaluated}
+    results = []
+    for number, (patient, case) in enumerate(wanted.items()):
+        expected = {group: {code: int(n) for code, n in values.items()} for group, values in case["expected"].items()}
+        file = str(folder / "data" / f"{number:04}.json")
+        told = "; ".join(f"{p.code} {p.resource}" for p in problems.get(file, ()))
+        got = found.get(patient)
+        detail = "" if got == expected else f"expected {expected}; got {got} [{told}]"
+        results.append(Result(f"{path.name}.{case['case']}", path.name, case["name"], not detail, detail))
+    return results
+
+
+def bundle_of(resources: list[Resource]) -> Resource:
+    """A record as a file: a collection of one patient."""
+    return {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in resources]}
+
+
+def write_value_sets(path: Path, file: Path) -> None:
+    """The value sets of a measure as a bundle of expansions."""
+    listed = []
+    for entry in json.loads((path / "valuesets.json").read_text("utf-8"))["valuesets"]:
+        contains = [{"system": system, "code": code} for system, codes in entry["codes"].items() for code in codes]
+        resource = {"resourceType": "ValueSet", "status": "active", "url": entry["url"], "version": entry["version"]}
+        listed.append({**resource, "expansion": {"contains": contains}})
+    file.write_bytes(_encode(bundle_of(listed)))
+
+
+def write_measure(path: Path, file: Path) -> None:
+    """The description of a measure as a Measure resource."""
+    described = json.loads((path / "measure.json").read_text("utf-8"))
+    library = json.loads((path / described["library"]["file"]).read_text("utf-8"))
+    resource = {
+        "resourceType": "Measure",
+        "id": described["id"],
+        "url": described["url"],
+        "status": "active",
+        "library": [f"{library['url']}|{library['version']}"],
+        "effectivePeriod": described["period"],
+        "group": [_group_resource(item) for item in described["groups"]],
+    }
+    file.write_bytes(_encode(resource))
+
+
+def _group_resource(item: dict[str, Any]) -> Resource:
+    populations = []
+    for p in item["populations"]:
+        extensions = [
+            _cqfm("aggregateMethod", valueCode=p.get("aggregateMethod")),
+            _cqfm("criteriaReference", valueString=p.get("criteriaReference")),
+        ]
+        populations.append(
+            {
+                "id": p["id"],
+                "extension": [e for e in extensions if None not in e.values()],
+                "code": {"coding": [{"code": p["code"]}]},
+                "criteria": {"language": p["language"], "expression": p["define"]},
+            }
+        )
+    extensions = [
+        _cqfm("scoring", valueCodeableConcept={"coding": [{"code": item["scoring"]}]}),
+        _cqfm("populationBasis", valueCode=item["basis"]),
+    ]
+    return {"id": item["id"], "extension": extensions, "population": populations}
+
+
+def _cqfm(name: str, **value: Any) -> Resource:
+    return {"url": f"http://hl7.org/fhir/us/cqfmeasures/StructureDefinition/cqfm-{name}", **value}
+
+
+SUITES = (Suite("ecqm", "../ecqm/open", run_ecqm), Suite("ecqm-files", "../ecqm/open", run_files))

@@ -10,7 +10,7 @@ import pytest
 
 import engine
 from engine.artifacts.models import load_model
-from engine.data.cohort import shared_types
+from engine.data.identity import shared_types
 from engine.ui.cli import main
 from tests.unit.ways import HEAD, criteria_of, the_outcomes, write
 

@@ -21,7 +21,7 @@ from engine.artifacts.references import RESTFUL
 from engine.compiler.reading import TypePlan
 from engine.data.bulk.decoding import BAD_JSON, Decoders, FactDecoder, told, whole
 from engine.data.bulk.records import ORPHANS, MemoryShelf, Record, Shelf, key_of, number_of
-from engine.data.cohort import shared_types
+from engine.data.identity import NO_HOME, names_no_patient, names_nobody, shared_types, stands_alone
 from engine.data.problems import Problem
 
 # what a letter of a code may be written as
@@ -130,6 +130,29 @@ class TypeReader:
         return match[1] if match is not None else None
 
 
+@dataclass(frozen=True, slots=True)
+class OnePatient:
+    """The one Patient of a bundle: the group, the home of what stands in the bundle, and the urn that names the Patient there, if one does."""
+
+    group: str
+    home: int
+    urn: str | None = None
+
+    @classmethod
+    def of(
+        cls, full_url: str | None, identifier: Any, home: int, place: tuple[int, int], *, local: bool = False
+    ) -> OnePatient:
+        """That of a Patient with a fullUrl and an id; with `local` its urn stands for it all over the bundle."""
+        known = identifier if identifier.__class__ is str and identifier else None
+        urn = full_url if local and full_url is not None and RESTFUL.fullmatch(full_url) is None else None
+        return cls(known or full_url or unnamed(*place, home), home, urn)
+
+
+def unnamed(file: int, offset: int, home: int) -> str:
+    """The group of a Patient without an id and an address, who is the one of a bundle."""
+    return f"#{file}.{offset}.{home // 2}.one"
+
+
 @dataclass(slots=True)
 class Collected:
     """What one piece of work came to, without its records.
@@ -207,9 +230,9 @@ class Collector:
         entry: int,
         full_url: str | None,
         path: str,
-        patient: tuple[str, str] | None = None,
+        patient: OnePatient | None = None,
     ) -> None:
-        """Take in one resource whose type is known; `patient` is the urn and the id of the one Patient of its bundle."""
+        """Take in one resource whose type is known; `patient` is the one Patient of its bundle."""
         if self.validate and not self._parses(raw, offset, entry, path):
             return
         reader = self.reader(kind)
@@ -264,7 +287,7 @@ class Collector:
         path: str,
         *,
         seen: bool = False,
-        patient: tuple[str, str] | None = None,
+        patient: OnePatient | None = None,
     ) -> None:
         """Keep a resource for the patients that it is about.
 
@@ -289,7 +312,7 @@ class Collector:
         full_url: str | None,
         *,
         seen: bool = False,
-        patient: tuple[str, str] | None = None,
+        patient: OnePatient | None = None,
     ) -> None:
         """As `keep`, of a resource that is decoded."""
         kind = reader.kind
@@ -300,13 +323,17 @@ class Collector:
             identifier = None
         certain = facts.get("status") != "entered-in-error" and facts.get("verificationStatus") is None
         plain = certain and identifier is not None and (full_url is None or _ends_with(full_url, kind, identifier))
-        if reader.shared and not any(facts.get(name) for name in reader.first):
+        home = patient.home if patient is not None else NO_HOME
+        if reader.shared and names_no_patient(self._about(reader, facts)):
             text = bytes(raw)
+            record = Record("", file, offset, entry, kind, identifier, full_url, False, False, False, text, home=home)
             if (full_url, text) not in self._shared:
                 self._shared.add((full_url, text))
-                collected.shared.append(
-                    Record("", file, offset, entry, kind, identifier, full_url, False, False, False, text)
-                )
+                collected.shared.append(record)
+            if patient is not None and stands_alone(home) and identifier is not None:
+                kept_facts = facts if self._decoded else None
+                own = msgspec.structs.replace(record, group=patient.group, facts=kept_facts, own=True)
+                self.shelf.add(own)
             return
         if identifier is not None:
             number = key_of(identifier)
@@ -319,7 +346,9 @@ class Collector:
         local = False
         if kind == "Patient":
             group: Any = identifier if identifier is not None else full_url or f"#{file}.{offset}.{entry}"
-            local = patient is not None and certain
+            if identifier is None and full_url is None and patient is not None:
+                group = patient.group
+            local = patient is not None and patient.urn is not None and certain
             if full_url is not None and not plain and not local:
                 collected.aliases.add((group, group_of({"reference": full_url}) or full_url))
         else:
@@ -328,8 +357,8 @@ class Collector:
             subject = facts.get(first[0]) if len(first) == 1 else None
             if subject.__class__ is dict:
                 reference = subject.get("reference")
-                if patient is not None and reference == patient[0]:
-                    group, plain, local = patient[1], False, certain
+                if patient is not None and reference == patient.urn is not None:
+                    group, plain, local = patient.group, False, certain
                 elif reference.__class__ is str:
                     match = _PLAIN_REFERENCE.fullmatch(reference)
                     group = match[1] if match is not None else None
@@ -337,13 +366,15 @@ class Collector:
             text, kept_facts = b"", facts
         else:
             text, kept_facts = reader.decoder.pack(facts) if compact else bytes(raw), None
-        record = Record(group, file, offset, entry, kind, identifier, full_url, plain, local, compact, text, kept_facts)
+        record = Record(
+            group, file, offset, entry, kind, identifier, full_url, plain, local, compact, text, kept_facts, home
+        )
         if group is not None:
             self.shelf.add(record)
         else:
             self._link(record, facts, patient)
 
-    def _link(self, record: Record, facts: dict[str, Any], patient: tuple[str, str] | None) -> None:
+    def _link(self, record: Record, facts: dict[str, Any], patient: OnePatient | None) -> None:
         """Keep a resource whose patient is not simply named by type and id."""
         groups: dict[str, None] = {}
         unknown: list[dict[str, Any]] = []
@@ -351,8 +382,8 @@ class Collector:
             name, _, rest = path.partition(".")
             for value in values_at(facts.get(name), rest.split(".") if rest else []):
                 group = group_of(value)
-                if group is not None and patient is not None and group == patient[0]:
-                    group = patient[1]
+                if group is not None and patient is not None and group == patient.urn:
+                    group = patient.group
                 if group is not None:
                     groups[group] = None
                     if ":" in group:
@@ -360,9 +391,18 @@ class Collector:
                 elif value.__class__ is dict and value.get("identifier").__class__ is dict:
                     unknown.append(value["identifier"])
         record = msgspec.structs.replace(record, group=ORPHANS, plain=False, local=False)
+        if not groups and not unknown and patient is not None:
+            if names_nobody(self._about(self.reader(record.kind), facts)):
+                groups[patient.group] = None
         for group in groups or (() if unknown else (ORPHANS,)):
             self.shelf.add(msgspec.structs.replace(record, group=group))
         self.collected.pending.extend((record, wanted) for wanted in unknown)
+
+    def _about(self, reader: TypeReader, facts: dict[str, Any]) -> Iterator[Any]:
+        """The values of the elements that may name a patient."""
+        for path in self.decoders.subject_paths(reader.kind):
+            name, _, rest = path.partition(".")
+            yield from values_at(facts.get(name), rest.split(".") if rest else [])
 
     def problem(self, path: str, offset: int, entry: int, code: str, message: str, **more: Any) -> None:
         """Report something that could not be read."""

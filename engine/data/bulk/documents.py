@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 from stringzilla import contains
 
-from engine.artifacts.references import RESTFUL
-from engine.data.bulk.collecting import BEGINNING, ESCAPE, THEN_ID, Collector, Needles, TypeReader
+from engine.data.bulk.collecting import BEGINNING, ESCAPE, THEN_ID, Collector, Needles, OnePatient, TypeReader
 from engine.data.bulk.decoding import BAD_JSON, Head, told, whole
 from engine.data.bulk.scanning import offer_all
 from engine.data.bulk.splitting import TYPE, Split, split
+from engine.data.identity import home_of
 from engine.data.problems import Problem
 
 
@@ -34,11 +34,13 @@ class _Acted(_Entry, gc=False):
 
 class _Bundle(msgspec.Struct, gc=False):
     resourceType: str | None = None
+    type: Any = None
     entry: list[_Entry] | None = None
 
 
 class _Transaction(msgspec.Struct, gc=False):
     resourceType: str | None = None
+    type: Any = None
     entry: list[_Acted] | None = None
 
 
@@ -71,7 +73,11 @@ def read_document(collector: Collector, text: bytes, file: int, path: str) -> No
     except BAD_JSON as error:
         _invalid(collector, text, path, error)
         return
-    if entries is not None and not collector.validate and _entries(collector, entries, escapes, file, path):
+    if (
+        entries is not None
+        and not collector.validate
+        and _entries(collector, entries, bundle.type, escapes, file, path)
+    ):
         return
     try:
         data: Any = whole(text)
@@ -149,7 +155,7 @@ def _pieces(collector: Collector, found: Split, file: int, path: str) -> bool:
     except BAD_JSON:
         return False
     collector.pass_over(passed, seen)
-    patient = _patient(patients)
+    patient = _patient(patients, found.type, file)
     for index, reader, text, full_url, facts in decoded:
         collector.place(reader, *facts, text, file, 0, index, full_url, patient=patient)
     return True
@@ -181,7 +187,9 @@ def _selected(
     return some, ids
 
 
-def _entries(collector: Collector, entries: list[_Entry], escapes: bool, file: int, path: str) -> bool:
+def _entries(
+    collector: Collector, entries: list[_Entry], bundle_type: Any, escapes: bool, file: int, path: str
+) -> bool:
     """Give a collector the entries of a bundle; False, having done nothing, where one is no plain resource and has to be looked at closely.
 
     `escapes` tells whether some character of the bundle may be written as `\\u00..`.
@@ -208,21 +216,19 @@ def _entries(collector: Collector, entries: list[_Entry], escapes: bool, file: i
             except msgspec.ValidationError:
                 identifier = None
             patients.append((entries[index].fullUrl, identifier))
-    patient = _patient(patients)
+    patient = _patient(patients, bundle_type, file)
     for index, reader in out.kept:
         entry = entries[index]
         collector.keep(reader, bytes(entry.resource), file, 0, index, entry.fullUrl, path, patient=patient)
     return True
 
 
-def _patient(patients: list[tuple[str | None, Any]]) -> tuple[str, str] | None:
-    """The urn and the logical id of the one Patient of a bundle, given with fullUrl and id, where it is known by a urn."""
+def _patient(patients: list[tuple[str | None, Any]], bundle_type: Any, file: int) -> OnePatient | None:
+    """The one Patient of a bundle, given with fullUrl and id; None where it holds none or several."""
     if len(patients) != 1:
         return None
     ((full_url, identifier),) = patients
-    if full_url is None or RESTFUL.fullmatch(full_url) is not None:
-        return None
-    return full_url, identifier if identifier.__class__ is str and identifier else full_url
+    return OnePatient.of(full_url, identifier, home_of(0, bundle_type), (file, 0), local=True)
 
 
 def _invalid(collector: Collector, text: bytes, path: str, error: Exception) -> None:

@@ -6,7 +6,9 @@ The usual patient - one Patient resource, every record known by its id and linke
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import heappop, heappush
 from typing import Any
 
 from engine.artifacts.models import Model
@@ -15,6 +17,7 @@ from engine.data.bulk.decoding import BAD_JSON, Decoders, told
 from engine.data.bulk.records import ORPHANS, Position, Record
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment, Origin
+from engine.data.identity import NO_HOME, stands_alone
 from engine.data.problems import Problem
 from engine.data.sources import Loaded
 
@@ -46,11 +49,14 @@ class Grouping:
         self.on_problem = on_problem
         self.deleted = frozenset(text.partition("?")[0] for text in deleted)
         self.shared = Cohort(model, on_problem)
-        self._fill(self.shared, sorted(shared, key=_position))
+        records = sorted(shared, key=_position)
+        names = Counter((record.kind, record.id) for record in records)
+        self._several = frozenset(name for name, number in names.items() if number > 1)
+        self._fill(self.shared, records)
         self.shared.delete(self.deleted)
         for _ in self.shared.patients():
             pass  # they are of no patient
-        self._nobodys = self.shared.shared()
+        self._nobodys = self.shared.nobodys.shared
         self._plain: dict[tuple[str, str], Resource | None] = {}
 
     def patients(
@@ -74,21 +80,39 @@ class Grouping:
             if record.kind == "Patient" and group not in first:
                 first.add(group)
                 places[group] = record.position
+        waiting: list[tuple[Position, int, Compartment]] = []
         for group in sorted(groups, key=places.__getitem__):
+            while waiting and waiting[0][0] < places[group]:
+                place, _, compartment = heappop(waiting)
+                yield place, compartment
             found = groups.pop(group)
             simple = self._simple(found) if group != ORPHANS and joined is None else None
             if simple is not None:
                 yield places[group], simple
-            else:
-                yield from self._any(found, group, joined)
+                continue
+            # a group may hold several patients, who appear at different places
+            for number, (place, compartment) in enumerate(self._any(found, group, joined), len(waiting)):
+                heappush(waiting, (max(place, places[group]), number, compartment))
+        while waiting:
+            place, _, compartment = heappop(waiting)
+            yield place, compartment
 
     def _simple(self, records: list[Record]) -> Compartment | None:
         """A patient that needs no closer look, None for any other."""
+        nobodys = [record for record in records if record.own]
+        if nobodys:
+            # what is about nobody is at hand, but where a patient's own bundle may tell something else of it
+            if not self._several.isdisjoint([(record.kind, record.id) for record in nobodys]):
+                return None
+            records = [record for record in records if not record.own]
+        if not records:
+            return None
         head = records[0]
         local, file, offset = head.local, head.file, head.offset
         names: set[tuple[str, str | None]] = set()
         root: str | bool | None = False
         patient: Record | None = None
+        homes: set[tuple[int, int, int]] = set()
         for record in records:
             kind, full_url = record.kind, record.full_url
             if local:
@@ -102,6 +126,8 @@ class Grouping:
                     if root is not False:
                         return None
                     root = own
+            if record.home != NO_HOME and stands_alone(record.home):
+                homes.add((record.file, record.offset, record.home))
             names.add((kind, record.id or full_url))
             if kind == "Patient":
                 if patient is not None:
@@ -109,6 +135,8 @@ class Grouping:
                 patient = record
         if patient is None or len(names) != len(records):
             return None
+        if homes and homes != {(patient.file, patient.offset, patient.home)}:
+            return None  # some stand in a bundle of another patient, or of another file
         if self.deleted and any(f"{record.kind}/{record.id}" in self.deleted for record in records):
             return None
         resources: dict[str, list[Resource]] = {}
@@ -142,18 +170,11 @@ class Grouping:
         records.sort(key=lambda record: (record.file, record.offset, record.entry))
         self._fill(cohort, records)
         cohort.delete(self.deleted)
-        first: dict[str | None, Position] = {}
-        for record in records:
-            if record.kind == "Patient":
-                first.setdefault(record.id, record.position)
         for patient, reference in cohort.patients():
             if group == ORPHANS or not self._own(patient, group, joined):
                 continue
-            loaded = patient.loaded or patient.resources[0]
+            loaded = cohort.first_of(patient)
             place = (loaded.file_number, loaded.offset or 0, -1 if loaded.entry is None else loaded.entry)
-            if patient.loaded is not None and patient.loaded.resource is not None:
-                identifier = patient.loaded.resource.get("id")
-                place = first.get(identifier if identifier.__class__ is str else None, place)
             yield place, cohort.compartment(patient, reference)
 
     def plain(self, reference: str, root: str | None) -> Resource | None:
@@ -190,7 +211,16 @@ class Grouping:
                 continue
             entry = record.entry if record.entry >= 0 else None
             cohort.add(
-                Loaded(resource, path, entry, None, record.full_url, offset=record.offset, file_number=record.file)
+                Loaded(
+                    resource,
+                    path,
+                    entry,
+                    None,
+                    record.full_url,
+                    offset=record.offset,
+                    file_number=record.file,
+                    home=record.home,
+                )
             )
 
 

@@ -17,7 +17,7 @@ from isal import isal_zlib
 
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
-from engine.data.bulk.collecting import Collected, Collector
+from engine.data.bulk.collecting import Collected, Collector, OnePatient
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.documents import read_document
 from engine.data.bulk.grouping import Grouping
@@ -221,7 +221,7 @@ class _Again(Collector):
     wanted: Mapping[str, set[int]]
 
     def offer(self, kind: str, raw: bytes, file: int, offset: int, entry: int, full_url: str | None, path: str,
-              patient: tuple[str, str] | None = None) -> None:  # fmt: skip
+              patient: OnePatient | None = None) -> None:  # fmt: skip
         reader = self.reader(kind)
         identifier = reader.identifier(raw) if kind in self.wanted else None
         if identifier is not None and number_of(identifier) in self.wanted[kind]:

@@ -17,6 +17,8 @@ import msgspec
 from isal.isal_zlib import crc32
 from stringzilla import hash as hash_of
 
+from engine.data.identity import NO_HOME, address_of, stands_alone
+
 Position = tuple[int, int, int]
 """Number of the file among the input, byte offset of the line (0 in a bundle's file), bundle entry or array item (-1: none)."""
 
@@ -30,7 +32,8 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     `group` is the logical id of the patient it is about (or a urn). `plain` tells that the record needs no closer look to be linked to that patient: it is
     known by its type and id, is not in error, and refers to the patient by type and id. `local` tells the same of an entry that refers to the Patient of its
     own bundle by a urn. `raw` is the text as it was read, or, with `compact`, as `FactDecoder.pack` made it; records that stay in memory are decoded, as
-    `facts`, and have no text.
+    `facts`, and have no text. `home` is the bundle of one patient in which it stands (`engine.data.identity`); `own` tells that it is about nobody, and is
+    kept for the patient of that bundle.
     """
 
     group: str
@@ -45,11 +48,18 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     compact: bool
     raw: bytes
     facts: Any = None
+    home: int = NO_HOME
+    own: bool = False
 
     @property
     def position(self) -> Position:
         """Where it stands in the data."""
         return self.file, self.offset, self.entry
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is another thing than what bears the same id in other bundles."""
+        return stands_alone(self.home) and self.kind != "Patient" and address_of(self.full_url) is None
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 import stringzilla as sz
 
-from engine.data.bulk.collecting import CONTAINERS, Collector, Needles, TypeReader
+from engine.data.bulk.collecting import CONTAINERS, Collector, Needles, OnePatient, TypeReader
 from engine.data.bulk.decoding import BAD_JSON, Head, told, whole
 from engine.data.bulk.records import number_of
 from engine.data.problems import Problem
@@ -203,4 +203,5 @@ def offer_loaded(collector: Collector, loaded: Loaded, file: int, offset: int, p
         collector.collected.deleted.append(loaded.deleted or "")
         return
     kind = loaded.resource["resourceType"]
-    collector.offer(kind, _encode(loaded.resource), file, offset, entry, loaded.full_url, path)
+    patient = None if loaded.one is None else OnePatient.of(*loaded.one, loaded.home, (file, offset))
+    collector.offer(kind, _encode(loaded.resource), file, offset, entry, loaded.full_url, path, patient)

@@ -36,6 +36,8 @@ class Settled:
     def join(self, groups: Iterable[str]) -> None:
         """Have groups looked at together."""
         names = list(dict.fromkeys(self.name(group) for group in groups))
+        # a patient's name, where there is one, for nobody looks at orphans for patients
+        names.sort(key=ORPHANS.__eq__)
         for group in names:
             self.joined[group] = names[0]
 
@@ -65,8 +67,9 @@ class Links:
         self.pending += pending
 
 
-Doubles = dict[tuple[str, str], tuple[list[str], set[Position]]]
-"""Resources (type, id) that occur several times: the groups in which they are kept, and where they stand."""
+Doubles = dict[tuple[str, str], tuple[list[str], set[Position], dict[Position, list[str]]]]
+"""Resources (type, id) that occur several times: the groups in which they are kept, and where they stand; and the groups in which others that bear the same
+id are kept, by the bundle, which stands for itself."""
 Times = Mapping[int, tuple[int, int]]
 """Ids, as numbers, that occur several times: how often kept, and how often in all."""
 
@@ -172,29 +175,37 @@ def doubles_of(times: Mapping[str, Times], kept: Iterable[Record]) -> Doubles:
     for record in kept:
         if record.id is None or record.kind not in times or key_of(record.id) not in times[record.kind]:
             continue
-        groups, places = found.setdefault((record.kind, record.id), ([], set()))
-        if record.group not in groups:
-            groups.append(record.group)
+        if record.own:
+            continue
+        groups, places, apart = found.setdefault((record.kind, record.id), ([], set(), {}))
+        mine = apart.setdefault(_home(record), []) if record.apart else groups
+        if record.group not in mine:
+            mine.append(record.group)
         places.add(record.position)
     return {
-        name: (groups, places)
-        for name, (groups, places) in found.items()
-        if len(groups) > 1 or times[name[0]][key_of(name[1])][1] != len(places)
+        name: (groups, places, apart)
+        for name, (groups, places, apart) in found.items()
+        if len(groups) > 1
+        or any(len(mine) > 1 for mine in apart.values())
+        or times[name[0]][key_of(name[1])][1] != len(places)
     }
 
 
 def add_doubles(doubles: Doubles, more: Doubles) -> None:
     """Add those of other records."""
-    for name, (groups, places) in more.items():
-        known, standing = doubles.setdefault(name, ([], set()))
+    for name, (groups, places, apart) in more.items():
+        known, standing, others = doubles.setdefault(name, ([], set(), {}))
         known.extend(group for group in groups if group not in known)
         standing |= places
+        for home, mine in apart.items():
+            held = others.setdefault(home, [])
+            held.extend(group for group in mine if group not in held)
 
 
 def missing(times: Mapping[str, Times], doubles: Doubles) -> dict[str, set[int]]:
     """Of the resources that occur several times those (by type, ids as numbers) of which not all are kept."""
     out: dict[str, set[int]] = {}
-    for (kind, identifier), (_, places) in doubles.items():
+    for (kind, identifier), (_, places, _) in doubles.items():
         number = key_of(identifier)
         if number in times.get(kind, ()) and times[kind][number][1] > len(places):
             out.setdefault(kind, set()).add(number)
@@ -202,13 +213,34 @@ def missing(times: Mapping[str, Times], doubles: Doubles) -> dict[str, set[int]]
 
 
 def _versions(settled: Settled, doubles: Doubles, again: Iterable[Record]) -> None:
-    """Resources that occur several times, for different patients or in a form that was passed over: only the newest counts."""
-    found_in = {name: list(groups) for name, (groups, _) in doubles.items()}
+    """Resources that occur several times, for different patients or in a form that was passed over: only the newest counts.
+
+    What stands in a bundle that stands for itself is another thing than what bears its id elsewhere, but where both are one patient's.
+    """
+    found: dict[tuple[str, str], list[Record]] = {}
     for record in again:
         name = record.kind, record.id or ""
         if name in doubles and record.position not in doubles[name][1]:
-            found_in[name].append(record.group)
-            settled.extra.append(record)
-    for groups in found_in.values():
-        if len(groups) > 1:
-            settled.join(groups)
+            found.setdefault(name, []).append(record)
+    for name, (kept, _, apart) in doubles.items():
+        more = [record for record in found.get(name, ()) if not record.apart]
+        groups = [*kept, *(record.group for record in more)]
+        of_bundles = {group for mine in apart.values() for group in mine}
+        if kept or not of_bundles.isdisjoint(groups):
+            settled.extra.extend(more)
+            if len(groups) > 1 or not of_bundles.isdisjoint(groups):
+                settled.join(groups)
+        else:
+            groups = []
+        for mine in apart.values():
+            if len(mine) > 1:
+                settled.join(mine)
+        for record in found.get(name, ()):
+            if record.apart and (_home(record) in apart or record.group in of_bundles or record.group in groups):
+                settled.extra.append(record)
+                settled.join((*apart.get(_home(record), ()), record.group))
+
+
+def _home(record: Record) -> Position:
+    """The bundle of one patient in which a record stands."""
+    return record.file, record.offset, record.home

@@ -28,6 +28,7 @@ _HEAD = 4096
 
 class _Head(msgspec.Struct, gc=False):
     resourceType: str | None = None
+    type: Any = None
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -36,6 +37,7 @@ class _Entry(msgspec.Struct, gc=False):
 
 class _Rest(msgspec.Struct, gc=False):
     entry: list[_Entry]
+    type: Any = None
 
 
 _head = msgspec.json.Decoder(_Head).decode
@@ -45,13 +47,23 @@ _text = msgspec.json.Decoder(str).decode
 
 
 class Split:
-    """The entries of a bundle. `starts` are the places in its text where the names of their types begin; `kinds` are the numbers of the entries of each."""
+    """The entries of a bundle. `starts` are the places in its text where the names of their types begin; `kinds` are the numbers of the entries of each.
 
-    __slots__ = ("_before", "_begin", "_first", "_last", "_width", "kinds", "starts", "text")
+    `type` is that of the bundle.
+    """
+
+    __slots__ = ("_before", "_begin", "_first", "_last", "_width", "kinds", "starts", "text", "type")
 
     def __init__(
-        self, text: bytes, starts: list[int], kinds: dict[bytes, list[int]], found: re.Match[bytes], last: bytes
+        self,
+        text: bytes,
+        starts: list[int],
+        kinds: dict[bytes, list[int]],
+        found: re.Match[bytes],
+        last: bytes,
+        bundle_type: Any,
     ) -> None:
+        self.type = bundle_type
         self.starts = starts
         self.kinds = kinds
         self.text = text
@@ -134,4 +146,4 @@ def split(text: bytes) -> Split | None:
         return None
     if head.resourceType != "Bundle" or len(rest.entry) != 1:
         return None
-    return Split(text, starts, kinds, found, bytes(rest.entry[0].resource))
+    return Split(text, starts, kinds, found, bytes(rest.entry[0].resource), rest.type or head.type)
