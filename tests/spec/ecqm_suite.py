@@ -21,6 +21,7 @@ import msgspec
 from engine.algebra.diagnostic import Source
 from engine.artifacts.libraries import LibraryStore
 from engine.artifacts.measures import Group, Measure, Population
+from engine.artifacts.models import load_model
 from engine.artifacts.models.modelinfo import ModelInfo, read_model_info
 from engine.compiler.cql.compiled import Compiler, Loaded
 from engine.compiler.cql.runtime import Patient, Run
@@ -127,19 +128,16 @@ def run_files(root: Path) -> list[Result]:
     results = []
     for path in sorted(p for p in root.iterdir() if (p / "measure.json").is_file()):
         with tempfile.TemporaryDirectory() as folder:
-            results += measured(path, Path(folder))
+            results += measured(path, list(cases(path)), Path(folder))
     return results
 
 
-def measured(path: Path, folder: Path) -> list[Result]:
-    """The cases of a measure, written into a folder and read from there."""
+def measured(path: Path, decks: list[dict[str, Any]], folder: Path) -> list[Result]:
+    """Some cases of a measure, written into a folder and read from there."""
     write_measure(path, folder / "measure.json")
     write_value_sets(path, folder / "valuesets.json")
     (folder / "data").mkdir()
-    wanted = {}
-    for number, case in enumerate(cases(path)):
-        (patient,) = [r["id"] for r in case["resources"] if r["resourceType"] == "Patient"]
-        wanted[f"Patient/{patient}"] = case
+    for number, case in enumerate(decks):
         (folder / "data" / f"{number:04}.json").write_bytes(_encode(bundle_of(case["resources"])))
     models = [p for p in (path.parents[1] / "models").glob("*.xml") if "fhir" not in p.name]
     loaded = load_measure(
@@ -149,23 +147,55 @@ def measured(path: Path, folder: Path) -> list[Result]:
         allow_missing_valuesets=True,
     )
     assert loaded.errors == (), loaded.errors
-    problems: dict[str, list[Problem]] = {}
-    evaluated = evaluate_measure(
-        loaded,
-        [folder / "data"],
-        MeasureOptions(NOW),
-        lambda problem: problems.setdefault(str(problem.file), []).append(problem),
-    )
+    problems: dict[str, list[str]] = {}
+
+    def told(problem: Problem) -> None:
+        problems.setdefault(Path(problem.file or "").stem, []).append(f"{problem.code} {problem.resource}")
+
+    evaluated = evaluate_measure(loaded, [folder / "data"], MeasureOptions(NOW), told)
     found = {result.patient: counts(result) for result in evaluated}
     results = []
-    for number, (patient, case) in enumerate(wanted.items()):
+    for number, case in enumerate(decks):
         expected = {group: {code: int(n) for code, n in values.items()} for group, values in case["expected"].items()}
-        file = str(folder / "data" / f"{number:04}.json")
-        told = "; ".join(f"{p.code} {p.resource}" for p in problems.get(file, ()))
-        got = found.get(patient)
-        detail = "" if got == expected else f"expected {expected}; got {got} [{told}]"
+        got = found.get(f"Patient/{patient_of(case)}")
+        said = "; ".join(problems.get(f"{number:04}", ()))
+        detail = "" if got == expected else f"expected {expected}; got {got} ({said})"
         results.append(Result(f"{path.name}.{case['case']}", path.name, case["name"], not detail, detail))
     return results
+
+
+def patient_of(case: dict[str, Any]) -> str:
+    """The id of the one Patient of a case."""
+    (found,) = [r["id"] for r in case["resources"] if r["resourceType"] == "Patient"]
+    return str(found)
+
+
+def of_others(case: dict[str, Any]) -> list[Resource]:
+    """The references in a case that lead to another patient than its own, each with the name of its record under `record`."""
+    model = load_model("r4")
+    found = []
+    for resource in case["resources"]:
+        for path in model.patient_paths(resource["resourceType"]):
+            reference = resource.get(path)
+            if isinstance(reference, dict) and reference.get("reference") not in (None, f"Patient/{patient_of(case)}"):
+                found.append({"record": f"{resource['resourceType']}/{resource['id']}", "reference": reference})
+    return found
+
+
+def differing(case: dict[str, Any]) -> str:
+    """The records that make a deck differ from what it is published for, in words."""
+    others = sorted({one["record"] for one in of_others(case)})
+    repeated = sorted({f"{r['resourceType']}/{r['id']}" for r in repeats(case)})
+    texts = [f"names another patient than that of the case: {', '.join(others)}"]
+    texts += [f"the id of several records: {', '.join(repeated)}"] if repeated else []
+    return "; ".join(texts)
+
+
+def repeats(case: dict[str, Any]) -> list[Resource]:
+    """The records of a case that bear the id of one before, with other content."""
+    known: dict[tuple[str, str], Resource] = {}
+    resources = case["resources"]
+    return [r for r in resources if known.setdefault((r["resourceType"], r["id"]), r) != r]
 
 
 def bundle_of(resources: list[Resource]) -> Resource:

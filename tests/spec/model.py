@@ -63,12 +63,13 @@ class Report:
 
     @property
     def as_expected(self) -> bool:
-        """Whether exactly the listed gaps fail."""
-        return not (self.unlisted_failures or self.unexpected_passes or self.stale_gaps)
+        """Whether exactly the listed gaps fail; a suite that ran no case is not as expected."""
+        return bool(self.results) and not (self.unlisted_failures or self.unexpected_passes or self.stale_gaps)
 
     def surprises(self) -> list[str]:
         """One line for each thing that does not agree with the list of gaps."""
         return [
+            *(() if self.results else (f"the suite {self.suite} ran no case",)),
             *(
                 f"fails, and is not listed: {r.name}: {r.expression.strip()} -- {r.detail}"
                 for r in self.unlisted_failures
