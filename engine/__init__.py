@@ -75,3 +75,7 @@ def __getattr__(name: str) -> Any:
     if module is None:
         raise AttributeError(f"module 'engine' has no attribute {name!r}")
     return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

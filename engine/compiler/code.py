@@ -22,7 +22,7 @@ from engine.compiler.simplify import by_number, monotone, simplify
 from engine.compiler.spellings import with_spellings
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Code:
     """Compiled FHIRPath over a patient's data: the text, its ELM, and the emitted program.
 
@@ -39,6 +39,10 @@ class Code:
     _function: Callable[..., Any] | None = None
     _reads: dict[str, DataRequirement] | None = None
     _clauses: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        text = " ".join(self.text.split())
+        return f"<Code {text if len(text) <= 80 else text[:77] + '...'}>"
 
     def run(self, environment: Any, patient: Any) -> Any:
         """The bare result; errors are bound to the author's text. Raises EvaluationError."""

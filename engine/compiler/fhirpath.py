@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from engine.algebra.arguments import flag, instance_of, named, text_of
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source
 from engine.algebra.element import STRING_TYPES, Element, to_system, type_of
 from engine.artifacts.models import Model, load_model
@@ -59,7 +60,7 @@ def translate_fhirpath(
     return node, tuple(found)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Expression:
     """A compiled FHIRPath expression."""
 
@@ -71,6 +72,10 @@ class Expression:
     _function: Callable[[Environment, Any], Any]
     _resolves: bool
     _text_type: str | None
+
+    def __repr__(self) -> str:
+        text = " ".join(self.source.text.split())
+        return f"<Expression {text if len(text) <= 80 else text[:77] + '...'}>"
 
     @property
     def python(self) -> str:
@@ -139,8 +144,16 @@ def compile_fhirpath(
 
     `root` names the type of the input; without it the type is taken from the data and paths are not checked. `variables` declares
     environment variables with their types (`{"start": "System.Date"}`). `lenient` lets unknown elements pass as empty;
-    `strict` turns warnings into errors. Raises DiagnosticError.
+    `strict` turns warnings into errors. Raises DiagnosticError, ValueError for an unknown version, and TypeError for values of another type.
     """
+    text_of(text, "text")
+    instance_of(model, (str, Model), "model", "a version of FHIR such as 'r4'")
+    if root is not None:
+        text_of(root, "root")
+    named(variables, "variables", str)
+    flag(lenient, "lenient")
+    flag(strict, "strict")
+    text_of(name, "name")
     loaded = model if isinstance(model, Model) else load_model(model)
     source = Source(name, text)
     node, found = translate_fhirpath(source, loaded, root=root, variables=variables, lenient=lenient, strict=strict)

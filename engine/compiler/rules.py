@@ -71,7 +71,7 @@ class OtherSystems:
     counted: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Rule:
     """One criterion, or a combination of them.
 
@@ -105,6 +105,12 @@ class Rule:
             yield self.presence
         yield from (one.code for one in self.otherwise)
         yield from (cause.code for cause in self.causes)
+
+    def __repr__(self) -> str:
+        kind = "exclusion" if self.exclude else "inclusion"
+        state = f", unknown for everyone: {self.reason}" if self.reason is not None else ""
+        members = f", {self.combination} of {len(self.members)}" if self.combination is not None else ""
+        return f"<Rule {self.id}: {kind}, {self.form}{members}{state}>"
 
     def walk(self) -> Iterator[Rule]:
         """This rule and all below it."""

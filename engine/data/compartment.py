@@ -85,7 +85,7 @@ class SharedResources:
         return known[1]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Compartment:
     """A patient and the resources about them; `shared` are those that are about no patient.
 
@@ -103,6 +103,9 @@ class Compartment:
     others: Callable[[Resource | str], Compartment | None] | None = None
     shared: SharedResources | None = None
     _indexes: dict[tuple[str, str], Index] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Compartment {self.reference}: {sum(map(len, self.resources.values()))} resources>"
 
     @property
     def id(self) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.algebra.arguments import function_of, instance_of, several
 from engine.artifacts.models import Model, load_model
 from engine.data.cohort import cohort_of
 from engine.data.compartment import Compartment
@@ -26,7 +27,24 @@ def read_patients(paths: Iterable[str | Path], *, model: Model, on_problem: OnPr
 def compartments_of(
     resources: Iterable[dict[str, Any]], *, model: Model | None = None, on_problem: OnProblem | None = None
 ) -> Iterator[Compartment]:
-    """Patients of resources already decoded (decimals as Decimal); bundles among them are unpacked."""
+    """Patients of resources already decoded (decimals as Decimal); bundles among them are unpacked.
+
+    Raises TypeError where `resources` are no dictionaries, or one alone.
+    """
+    if isinstance(resources, Mapping):
+        raise TypeError(f"resources: expected a list, found one {resources.get('resourceType', 'mapping')}; write [it]")
+    listed = several(resources, "resources")
+    for index, resource in enumerate(listed):
+        instance_of(resource, dict, f"resources[{index}]", "a resource as a dict")
+    if model is not None:
+        instance_of(model, Model, "model", "what load_model gives")
+    function_of(on_problem, "on_problem")
+    return _in_memory(listed, model, on_problem)
+
+
+def _in_memory(
+    resources: list[dict[str, Any]], model: Model | None, on_problem: OnProblem | None
+) -> Iterator[Compartment]:
     from_memory: list[Loaded] = []
     report = on_problem if on_problem is not None else _ignore
     for index, resource in enumerate(resources):

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from engine.algebra.arguments import flag, path_of, text_of
 from engine.algebra.diagnostic import Diagnostic
 from engine.artifacts.manifests import Manifest, read_manifest
 from engine.data.terminology import Terminology
@@ -29,6 +30,15 @@ class TerminologyOptions:
     cache: PathLike | None = None
     refresh: bool = False
     auth: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("manifest", "cache"):
+            if getattr(self, name) is not None:
+                path_of(getattr(self, name), name)
+        for name in ("server", "auth"):
+            if getattr(self, name) is not None:
+                text_of(getattr(self, name), name)
+        flag(self.refresh, "refresh")
 
     def check(self) -> None:
         """Raises ValueError for options that mean nothing without --terminology-server."""

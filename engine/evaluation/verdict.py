@@ -141,6 +141,12 @@ class CriterionResult(Record):
         description="what CQL answers, which drops rows that cannot be decided, where keeping them changes the answer",
     )
 
+    def __repr__(self) -> str:
+        reason = f", {self.reason}" if self.reason else ""
+        return f"<CriterionResult {self.id}: {self.outcome}{reason} ({self.kind})>"
+
+    __str__ = __repr__
+
 
 class Evaluated(Record):
     """What the verdict depends on besides the data."""
@@ -171,3 +177,9 @@ class Verdict(Record):
         default_factory=list, description="what archives say of the patient's studies, where images are required"
     )
     evaluated: Evaluated
+
+    def __repr__(self) -> str:
+        name = f"{self.artifact}|{self.artifact_version}" if self.artifact_version else self.artifact
+        return f"<Verdict {self.patient}: {self.verdict} by {name}>"
+
+    __str__ = __repr__

@@ -6,10 +6,12 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from engine.algebra.diagnostic import Diagnostic
+from engine.algebra.arguments import PathLike, existing, flag, instance_of, named, one_of, paths_of, several, text_of
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError
 from engine.artifacts.libraries import load_libraries
-from engine.artifacts.models import load_model
+from engine.artifacts.models import Model, load_model
 from engine.artifacts.reader import ArtifactSet, load_artifacts
 from engine.artifacts.records import ParameterValue
 from engine.compiler.cql.criterion import CqlCriteria
@@ -19,12 +21,14 @@ from engine.data.terminology import Terminology
 from engine.data.terminology_check import check_value_sets
 from engine.data.terminology_files import TerminologyOptions, open_terminology
 
-PathLike = str | Path
+__all__ = ["Criteria", "PathLike", "load_criteria", "study_date"]
+
+OnError = Literal["raise", "keep"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Criteria:
-    """Compiled criteria: one rule set an artifact, and everything found on the way."""
+    """Compiled criteria: one rule set an artifact, and everything found on the way. Pickles, so that other processes can screen with them."""
 
     rules: tuple[RuleSet, ...]
     diagnostics: tuple[Diagnostic, ...]
@@ -37,6 +41,13 @@ class Criteria:
     def errors(self) -> tuple[Diagnostic, ...]:
         """The diagnostics that are errors."""
         return tuple(d for d in self.diagnostics if d.severity == "error")
+
+    def __repr__(self) -> str:
+        named = ", ".join(rules.key for rules in self.rules[:3]) + (", ..." if len(self.rules) > 3 else "")
+        count = sum(len(rules.rules) for rules in self.rules)
+        warnings = sum(d.severity == "warning" for d in self.diagnostics)
+        said = f"{count} criteria, {len(self.errors)} errors, {warnings} warnings"
+        return f"<Criteria {named or 'of no artifact'}: {said}, for patients in FHIR {self.fhir_version.upper()}>"
 
 
 def study_date(text: str | None) -> str | None:
@@ -54,13 +65,14 @@ def load_criteria(
     fhir_version: str | None = None,
     variables: Mapping[str, str] | None = None,
     lenient: bool = False,
-    libraries: Iterable[PathLike] = (),
-    valuesets: Iterable[PathLike] = (),
+    libraries: PathLike | Iterable[PathLike] = (),
+    valuesets: PathLike | Iterable[PathLike] = (),
     allow_missing_valuesets: bool = False,
     terminology_options: TerminologyOptions | None = None,
     parameters: Sequence[ParameterValue] = (),
     force_fhir: bool = False,
     study_start: str | None = None,
+    on_error: OnError = "raise",
 ) -> Criteria:
     """Read and compile the eligibility criteria in files, folders and bundles.
 
@@ -71,11 +83,63 @@ def load_criteria(
     `allow_missing_valuesets` a warning. `parameters` are values for parameters of the CQL, from a Parameters resource; they go before
     those of the artifacts. A CQL library for another version of FHIR is an error unless `force_fhir`. `study_start` (an ISO 8601 date) is when the
     study starts, patients enrol and their eligibility is assessed, for criteria that count time from there; by default that is the time of evaluation.
-    Problems are in `diagnostics`; nothing raises but a path that does not exist
-    (FileNotFoundError), an unknown version, or terminology options that mean nothing (ValueError).
+
+    Raises DiagnosticError with all `diagnostics` where there is an error among them; with `on_error="keep"` they are only kept in `Criteria.diagnostics`, and
+    criteria with errors are unknown for everyone. Raises FileNotFoundError for a path that does not exist, ValueError for an empty path, an unknown version or
+    terminology options that mean nothing, and TypeError for values of another type.
     """
-    model = load_model(fhir_version or "r4")
-    start = study_date(study_start)
+    one_of(on_error, "on_error", ("raise", "keep"))
+    if not paths:
+        raise ValueError("load_criteria: name at least one file or folder with criteria")
+    given = [existing(path, "load_criteria") for path in paths]
+    beside = paths_of(libraries, "libraries")
+    sets = paths_of(valuesets, "valuesets")
+    for name, value in (
+        ("lenient", lenient),
+        ("allow_missing_valuesets", allow_missing_valuesets),
+        ("force_fhir", force_fhir),
+    ):
+        flag(value, name)
+    if fhir_version is not None:
+        text_of(fhir_version, "fhir_version")
+    if study_start is not None:
+        text_of(study_start, "study_start")
+    if terminology_options is not None:
+        instance_of(terminology_options, TerminologyOptions, "terminology_options", "TerminologyOptions")
+    for parameter in several(parameters, "parameters"):
+        instance_of(parameter, ParameterValue, "parameters", "values that read_parameters gives")
+    found = _compiled(
+        given,
+        beside,
+        sets,
+        load_model(fhir_version or "r4"),
+        named(variables, "variables", str),
+        lenient,
+        allow_missing_valuesets,
+        terminology_options,
+        tuple(parameters),
+        force_fhir,
+        study_date(study_start),
+    )
+    if on_error == "raise" and found.errors:
+        raise DiagnosticError(sorted(found.diagnostics, key=lambda d: d.severity != "error"))
+    return found
+
+
+def _compiled(
+    paths: Sequence[Path],
+    libraries: Sequence[Path],
+    valuesets: Sequence[Path],
+    model: Model,
+    variables: Mapping[str, str],
+    lenient: bool,
+    allow_missing_valuesets: bool,
+    terminology_options: TerminologyOptions | None,
+    parameters: Sequence[ParameterValue],
+    force_fhir: bool,
+    start: str | None,
+) -> Criteria:
+    """The criteria in some files, with everything found on the way."""
     found = load_artifacts(list(paths))
     store = load_libraries([*paths, *libraries])
     cql = CqlCriteria(store, model.version, parameters, force_fhir)
@@ -103,4 +167,4 @@ def load_criteria(
             diagnostics.extend(rule.diagnostics)
     diagnostics += unknown_names(parameters, cql.known_parameters, "", "error")
     terminology.close()
-    return Criteria(tuple(rules), tuple(diagnostics), model.version, found, terminology, start)
+    return Criteria(tuple(rules), tuple(dict.fromkeys(diagnostics)), model.version, found, terminology, start)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, urlsplit
 
+from engine.algebra.arguments import instance_of, several
 from engine.artifacts.models import Model, load_model
 from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.cql.runtime import Run
@@ -152,8 +153,14 @@ def base_of(address: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 def server_patients(
     server: Server, criteria: Criteria, restriction: tuple[tuple[str, str], ...] = ()
 ) -> ServerPatients:
-    """The patients of a server with what criteria read, for `screen`; `restriction` are search parameters that
-    choose patients.
+    """The patients of a server with what criteria read, for `screen`.
+
+    `restriction` are search parameters that choose patients. Raises TypeError for values of another type.
     """
+    instance_of(server, Server, "server", "a Server")
+    instance_of(criteria, Criteria, "criteria", "what load_criteria gives")
+    for item in several(restriction, "restriction"):
+        if not (isinstance(item, tuple) and len(item) == 2 and all(isinstance(part, str) for part in item)):
+            raise TypeError(f"restriction: expected pairs of texts (name, value), found {item!r:.60}")
     version = criteria.fhir_version
     return ServerPatients(server, load_model(version), search_plan(criteria.rules, version), restriction=restriction)

@@ -11,10 +11,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike as PathOfSystem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from engine.algebra.arguments import PathLike, existing, flag, found, function_of, mapping_of, named, one_of, text_of
 from engine.artifacts.models import load_model
 from engine.compiler.cql.parameters import check_given
 from engine.compiler.membership import NO_CODES, Codes
@@ -22,13 +24,14 @@ from engine.compiler.reading import ReadPlan, reading_plan
 from engine.compiler.rules import RuleSet, cql_codes
 from engine.data.bulk.reading import read_export
 from engine.data.compartment import Compartment
+from engine.data.dicomweb.address import archive_address
 from engine.data.problems import Problem
 from engine.data.reader import read_patients
 from engine.data.versions import check_version, guess_version_of_paths
 from engine.evaluation.evaluator import Absent, Evaluator, Options
 from engine.evaluation.records import published
 from engine.evaluation.verdict import Verdict
-from engine.runners.criteria import Criteria, PathLike
+from engine.runners.criteria import Criteria
 
 Data: TypeAlias = "PathLike | ServerPatients | Compartment"
 TOGETHER_WITH_IMAGES = (
@@ -44,9 +47,12 @@ def evaluation_time(now: str | dt.datetime | None, timezone: str) -> dt.datetime
 
     Raises ValueError for text that is no ISO 8601 date or time, and for an unknown time zone.
     """
+    text_of(timezone, "timezone")
+    if now is not None and not isinstance(now, (str, dt.datetime)):
+        raise TypeError(f"now: expected a datetime or a text in ISO 8601, found {found(now)}")
     try:
         zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"unknown time zone {timezone!r}; write a name such as Europe/Paris or UTC") from None
     if now is None:
         return dt.datetime.now(zone)
@@ -79,17 +85,27 @@ def screen(
     `data` is a path (a bundle, a folder of them, NDJSON, `.gz`), several, the patients of a server, or compartments already read. With `images`,
     images count only where an archive holds them. `on_problem` is told what could not be read.
 
-    Raises FhirVersionError, a ValueError, for files whose beginning tells that they are written in another version of FHIR than the criteria were
+    Raises at once TypeError for criteria, data or options of another type, ValueError for values that mean nothing, and FileNotFoundError for data that is
+    not there. Raises FhirVersionError, a ValueError, for files whose beginning tells that they are written in another version of FHIR than the criteria were
     compiled for, unless `force_fhir`.
     """
-    rules = criteria.rules if isinstance(criteria, Criteria) else tuple(criteria)
+    rules = _rules_of(criteria)
+    data = _data_of(data)
+    one_of(absent, "absent", ("default", "unknown", "not-met"))
+    flag(strict_cql, "strict_cql")
+    flag(force_fhir, "force_fhir")
+    function_of(on_problem, "on_problem")
+    if images is not None and not hasattr(images, "verdicts"):
+        raise TypeError(f"images: expected RequiredImages, found {found(images)}")
+    if value_sets is not None and not hasattr(value_sets, "get"):
+        raise TypeError(f"value_sets: expected a Terminology, or codes by url, found {found(value_sets)}")
     options = Options(
         evaluation_time(now, timezone),
         timezone,
         absent,
-        dicomweb,
-        dict(variables or {}),
-        dict(parameters or {}),
+        None if dicomweb is None else archive_address(text_of(dicomweb, "dicomweb")),
+        named(variables, "variables"),
+        _parameters_of(parameters),
         value_sets if value_sets is not None else criteria.terminology if isinstance(criteria, Criteria) else NO_CODES,
         strict_cql,
     )
@@ -98,9 +114,21 @@ def screen(
     if not force_fhir:
         check_version(_paths(data), version)
     plan = reading_plan(rules, options.value_sets)
+    if images is not None and plan.together:
+        raise ValueError(TOGETHER_WITH_IMAGES)
+    return _verdicts(rules, data, options, version, plan, images, on_problem)
+
+
+def _verdicts(
+    rules: Sequence[RuleSet],
+    data: Data | Iterable[Data],
+    options: Options,
+    version: str,
+    plan: ReadPlan,
+    images: RequiredImages | None,
+    on_problem: Callable[[Problem], None] | None,
+) -> Iterator[Verdict]:
     if images is not None:
-        if plan.together:
-            raise ValueError(TOGETHER_WITH_IMAGES)
         patients = compartments(data, version, on_problem, plan.with_instances())
         for _, verdicts in images.verdicts(rules, options, patients):
             yield from map(published, verdicts)
@@ -109,6 +137,47 @@ def screen(
     for compartment in compartments(data, version, on_problem, plan):
         for evaluator in evaluators:
             yield published(evaluator(compartment))
+
+
+def _rules_of(criteria: object) -> tuple[RuleSet, ...]:
+    """The rule sets of criteria. Raises TypeError for what holds none."""
+    if isinstance(criteria, Criteria):
+        return criteria.rules
+    if isinstance(criteria, (str, Path)):
+        raise TypeError(f"criteria: expected what load_criteria gives, found the path {str(criteria)!r}")
+    if isinstance(criteria, (list, tuple)) and all(isinstance(item, RuleSet) for item in criteria):
+        return tuple(criteria)
+    raise TypeError(f"criteria: expected what load_criteria gives, found {found(criteria)}")
+
+
+def _data_of(data: Any) -> Data | Iterable[Data]:
+    """Data, where it is of a type that is read, and there. Raises TypeError, ValueError, FileNotFoundError."""
+    if isinstance(data, (list, tuple)):
+        return [_datum(item) for item in data]
+    return data if isinstance(data, Iterator) else _datum(data)
+
+
+def _datum(data: Any) -> Data:
+    """One source of patients."""
+    if isinstance(data, Compartment) or hasattr(data, "compartments"):
+        return data  # type: ignore[no-any-return]
+    if isinstance(data, str) and data.lower().startswith(("http://", "https://")):
+        raise ValueError(f"data: {data} is the address of a server; give server_patients(Server({data!r}), criteria)")
+    if isinstance(data, Mapping):
+        kind = data.get("resourceType", "mapping")
+        raise TypeError(f"data: expected a path or patients, found a {kind} as a dict; give compartments_of([it])")
+    if not isinstance(data, (str, PathOfSystem)):
+        raise TypeError(f"data: expected a path, a compartment, or the patients of a server, found {found(data)}")
+    return existing(data, "data")
+
+
+def _parameters_of(parameters: object) -> dict[tuple[str, str], Any]:
+    """Values by library and name. Raises TypeError."""
+    out = mapping_of(parameters, "parameters")
+    for key in out:
+        if not (isinstance(key, tuple) and len(key) == 2 and all(isinstance(part, str) for part in key)):
+            raise TypeError(f"parameters: expected keys (library, name), found {key!r:.60}")
+    return out
 
 
 def _paths(data: Data | Iterable[Data]) -> list[PathLike]:

@@ -6,7 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from engine.data.dicomweb.access import Access, archive_address
+from engine.data.dicomweb.access import Access
+from engine.data.dicomweb.address import archive_address
 from engine.runners.images import Places
 from engine.ui.archive_options import PASSWORD, TOKEN
 

@@ -28,6 +28,7 @@ def check_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status: 0, 1 (warnings, with --strict) or 2 (errors)."""
     criteria = load_criteria(
         *options.criteria,
+        on_error="keep",
         fhir_version=options.fhir,
         libraries=options.libraries,
         valuesets=options.valuesets,

@@ -93,6 +93,7 @@ def export_command(options: argparse.Namespace) -> int:
             version = load_model(options.fhir or server.fhir_version() or "r4").version
             criteria = load_criteria(
                 *options.criteria,
+                on_error="keep",
                 fhir_version=version,
                 libraries=options.libraries,
                 allow_missing_valuesets=True,

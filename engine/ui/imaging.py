@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from engine.data.dicomweb.access import archive_address
+from engine.data.dicomweb.address import archive_address
 from engine.data.dicomweb.client import Client
 from engine.evaluation.verdict import HoldingState
 from engine.output.transfers import FileTransfer, SeriesTransfer, StoreState, TransferState, write_uploads

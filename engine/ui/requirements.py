@@ -74,6 +74,7 @@ def requirements_of(
     """A name for what is in some files, and what it reads in a run. Raises FileNotFoundError, DiagnosticError, ValueError."""
     criteria = load_criteria(
         *paths,
+        on_error="keep",
         fhir_version=version,
         libraries=libraries,
         allow_missing_valuesets=True,

@@ -139,6 +139,7 @@ def _screened(
     """Screen what `data_for` gives for the criteria; returns the exit status."""
     criteria = load_criteria(
         *options.criteria,
+        on_error="keep",
         fhir_version=version,
         libraries=options.libraries,
         valuesets=options.valuesets,

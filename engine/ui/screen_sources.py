@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from engine.artifacts.models import load_model
-from engine.data.dicomweb.access import archive_address
+from engine.data.dicomweb.address import archive_address
 from engine.data.dicomweb.client import Client
 from engine.data.server.client import Server
 from engine.runners.confirming import RequiredImages

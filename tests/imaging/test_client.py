@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.dicomweb.access import Access, archive_address, within
+from engine.data.dicomweb.access import Access, within
+from engine.data.dicomweb.address import archive_address
 from engine.data.dicomweb.client import Client, shown
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
 from engine.data.dicomweb.presence import Held, Need, Presence

@@ -35,7 +35,7 @@ CRITERION = "criterion of the artifact"
 _FHIR_VERSIONS = {"r4": "4.0.1", "r4b": "4.3.0", "r5": "5.0.0"}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class CqlCode:
     """A define over a patient's data. Pickles; functions load on first use in a process.
 
@@ -53,6 +53,9 @@ class CqlCode:
     _loaded: Loaded | None = None
     _reads: dict[str, DataRequirement] | None = None
     _clauses: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<CqlCode {self.define!r} of {self.compiled.name}>"
 
     @property
     def loaded(self) -> Loaded:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from engine.algebra.arguments import existing, flag, function_of, instance_of, number_of, text_of
 from engine.data.retry_after import seconds_to_wait
 from engine.data.server.outcomes import reason_of
 from engine.version import __version__
@@ -136,8 +137,19 @@ class Server:
         timeout: float = 120.0,
         wait: Callable[[float], None] | None = None,
     ) -> None:
-        parts = urlsplit(base)
+        text_of(base, "base")
+        flag(allow_http, "allow_http")
+        instance_of(patience, Patience, "patience", "a Patience")
+        number_of(timeout, "timeout")
+        function_of(wait, "wait")
+        if ca is not None:
+            existing(ca, "ca")
+        if credentials is not None and not hasattr(credentials, "token"):
+            raise TypeError(
+                f"credentials: expected what credentials_of gives, found a value of type {credentials.__class__.__name__}"
+            )
         self.origin = origin_of(base)
+        parts = urlsplit(base)
         if "@" in parts.netloc:
             raise ServerError("credentials do not belong into an address; give them apart from it")
         if parts.query or parts.fragment:

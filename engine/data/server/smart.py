@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from engine.algebra.arguments import text_of
 from engine.data.server.client import Credentials, Server, ServerError, decode, failure, is_loopback, origin_of, shown
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ def credentials_of(text: str) -> Credentials:
     `bearer-env=VARIABLE`, or `client-id=ID,key=FILE` with `kid=`, `scope=` and `token-url=` where needed.
     """
     given: dict[str, str] = {}
-    for part in text.split(","):
+    for part in text_of(text, "credentials").split(","):
         name, equals, value = part.partition("=")
         if name.strip() not in KNOWN or not equals or not value.strip():
             # What was written is not shown: it may be a token.

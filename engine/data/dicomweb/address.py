@@ -1,0 +1,23 @@
+"""The address of an archive as a person gives it."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+
+def archive_address(text: str) -> str:
+    """A DICOMweb base that a person gave, without a slash at its end. Raises ValueError where it is none, or holds a secret."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"no address of an archive: {error}") from None
+    if parts.username is not None or parts.password is not None or "@" in parts.netloc:
+        raise ValueError(
+            "the address of the archive holds credentials; give them with --user and --password-file, or with --token-file"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError(f"{text!r} is no address of an archive; write https://host/dicom-web")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{text!r}: the address of an archive has no query; /studies and the like are put behind it")
+    return text.rstrip("/")
