@@ -115,6 +115,8 @@ def screen_command(options: argparse.Namespace) -> int:
 def _command(options: argparse.Namespace, images: RequiredImages | None) -> int:
     on_server = any(_is_address(item) for item in options.data)
     for path in (*options.criteria, *([] if on_server else options.data), *options.libraries, *options.valuesets):
+        if not str(path).strip():
+            raise ValueError("a path is empty; write . for the current folder")
         if not Path(path).exists():
             raise FileNotFoundError(f"{path} does not exist")
     if on_server:

@@ -88,7 +88,9 @@ class Folder:
         }
         (self.path / "ev.json").write_text(json.dumps(variable))
         given = () if file is None else read_parameters(self.file(file))
-        return load_criteria(self.path / "ev.json", libraries=[self.path / "Trial.cql"], parameters=given)
+        return load_criteria(
+            self.path / "ev.json", libraries=[self.path / "Trial.cql"], parameters=given, on_error="keep"
+        )
 
     def file(self, resource: dict[str, Any]) -> Path:
         path = self.path / "parameters.json"
@@ -282,7 +284,7 @@ def test_a_library_resource_tells_a_default(folder: Folder) -> None:
     folder.criteria()
     (folder.path / "Trial.cql").unlink()
     (folder.path / "library.json").write_text(json.dumps(resource))
-    criteria = load_criteria(folder.path / "ev.json", libraries=[folder.path / "library.json"])
+    criteria = load_criteria(folder.path / "ev.json", libraries=[folder.path / "library.json"], on_error="keep")
     assert folder.verdict(criteria) == "not met"
 
 

@@ -123,7 +123,7 @@ def test_elements_that_are_written_alike_are_no_difference() -> None:
 def test_another_version_than_the_data_is_an_error(
     tmp_path: Path, version: str, resource: dict[str, Any], written: str
 ) -> None:
-    rules = engine.load_criteria(criteria(tmp_path, "Patient.gender = 'male'"), fhir_version=version)
+    rules = engine.load_criteria(criteria(tmp_path, "Patient.gender = 'male'"), fhir_version=version, on_error="keep")
     data = bundle(tmp_path, resource)
     with pytest.raises(FhirVersionError, match=f"the data is FHIR {written}: .*--fhir {written.lower()}"):
         list(engine.screen(rules, data, now=NOW))
@@ -157,7 +157,7 @@ def test_the_command_says_what_tells_the_version(tmp_path: Path, capsys: pytest.
 def test_a_record_of_another_version_leaves_what_reads_it_unknown(
     tmp_path: Path, version: str, expression: str, resource: dict[str, Any], element: str
 ) -> None:
-    rules = engine.load_criteria(criteria(tmp_path, expression, exclude=True), fhir_version=version)
+    rules = engine.load_criteria(criteria(tmp_path, expression, exclude=True), fhir_version=version, on_error="keep")
     assert not rules.errors
     for write in (bundle, lines):
         (verdict,) = engine.screen(rules, write(tmp_path, resource), now=NOW, force_fhir=True)
@@ -168,10 +168,12 @@ def test_a_record_of_another_version_leaves_what_reads_it_unknown(
 
 def test_a_mixture_is_screened_and_each_record_is_told_apart(tmp_path: Path) -> None:
     expression = "MedicationRequest.where(medication.ofType(CodeableConcept).coding.exists(code = 'X')).exists()"
-    rules = engine.load_criteria(criteria(tmp_path, expression), fhir_version="r4")
+    rules = engine.load_criteria(criteria(tmp_path, expression), fhir_version="r4", on_error="keep")
     (verdict,) = engine.screen(rules, bundle(tmp_path, R4_REQUEST, R5_REQUEST), now=NOW)
     assert verdict.criteria[0].reason == "other-fhir-version"
-    rules = engine.load_criteria(criteria(tmp_path, "MedicationRequest.exists(status = 'active')"), fhir_version="r4")
+    rules = engine.load_criteria(
+        criteria(tmp_path, "MedicationRequest.exists(status = 'active')"), fhir_version="r4", on_error="keep"
+    )
     (verdict,) = engine.screen(rules, bundle(tmp_path, R4_REQUEST, R5_REQUEST), now=NOW)
     assert verdict.verdict == "included"  # both versions write a status
 
@@ -199,9 +201,9 @@ def test_a_library_for_another_version_than_the_patients_is_an_error(
 ) -> None:
     path = criteria(tmp_path, "On a drug", "text/cql-identifier")
     (tmp_path / "drugs.cql").write_text(LIBRARY.format(library, library))
-    found = engine.load_criteria(tmp_path, fhir_version=patients)
+    found = engine.load_criteria(tmp_path, fhir_version=patients, on_error="keep")
     assert [d.code for d in found.errors] == ([] if fits else ["fhir-version"])
     if not fits:
         assert f"uses FHIR {library}" in found.errors[0].message and "--force-fhir" in str(found.errors[0].hint)
-        assert not engine.load_criteria(tmp_path, fhir_version=patients, force_fhir=True).errors
+        assert not engine.load_criteria(tmp_path, fhir_version=patients, force_fhir=True, on_error="keep").errors
     assert path.exists()

@@ -355,18 +355,21 @@ def test_a_value_set_in_part_stays_when_the_server_fails(stub: TerminologyStub) 
 def test_criteria_with_a_server(stub: TerminologyStub, tmp_path: Path) -> None:
     folder = criteria_folder(tmp_path)
     options = TerminologyOptions(server=stub.base)
-    lacking = engine.load_criteria(folder, terminology_options=options)
+    lacking = engine.load_criteria(folder, terminology_options=options, on_error="keep")
     assert [d.code for d in lacking.errors] == ["missing-valueset"]
     (told,) = [d for d in lacking.diagnostics if d.code == "terminology-server"]
     assert told.message == f"the terminology server {stub.base} does not know the value set {TOBACCO}"
     stub.add(TOBACCO, ["t"])
-    criteria = engine.load_criteria(folder, terminology_options=options)
+    criteria = engine.load_criteria(folder, terminology_options=options, on_error="keep")
     assert criteria.errors == () and criteria.terminology.server is None
     assert verdict_of(criteria, (SYSTEM, "t"))[0] == "met"
     assert verdict_of(criteria, (SYSTEM, "u"))[0] == "not met"
     save(folder, value_set("tobacco", compose={"include": [concepts("u")]}))
     asked = len(stub.asked)
-    assert verdict_of(engine.load_criteria(folder, terminology_options=options), (SYSTEM, "u"))[0] == "met"
+    assert (
+        verdict_of(engine.load_criteria(folder, terminology_options=options, on_error="keep"), (SYSTEM, "u"))[0]
+        == "met"
+    )
     assert len(stub.asked) == asked
 
 

@@ -70,7 +70,7 @@ WILD: dict[str, tuple[Told, ...]] = {
 
 @pytest.mark.parametrize("file", WILD)
 def test_what_the_author_is_told(file: str) -> None:
-    criteria = load_criteria(shared("evidencevariables", *file.split("/")))
+    criteria = load_criteria(shared("evidencevariables", *file.split("/")), on_error="keep")
     found = []
     for error in criteria.errors:
         marked = None
