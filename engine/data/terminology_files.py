@@ -32,12 +32,12 @@ class TerminologyOptions:
     auth: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("manifest", "cache"):
-            if getattr(self, name) is not None:
-                path_of(getattr(self, name), name)
-        for name in ("server", "auth"):
-            if getattr(self, name) is not None:
-                text_of(getattr(self, name), name)
+        for name, path in (("manifest", self.manifest), ("cache", self.cache)):
+            if path is not None:
+                path_of(path, name)
+        for name, text in (("server", self.server), ("auth", self.auth)):
+            if text is not None:
+                text_of(text, name)
         flag(self.refresh, "refresh")
 
     def check(self) -> None:
