@@ -117,7 +117,7 @@ def to_integer(value: Any) -> int | None:
         return to_integer(value.value)
     if value.__class__ is str and value.lstrip("-").isdigit():
         return int(value)
-    if value.__class__ is Decimal and value == value.to_integral_value():
+    if value.__class__ is Decimal and value.adjusted() < 30 and value == value.to_integral_value():
         return int(value)
     raise malformed(value, "an integer")
 

@@ -10,6 +10,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
 from functools import lru_cache
 
+from engine.algebra.limits import exact, shown
 from engine.algebra.ucum import UnitError, exact_convert, is_arbitrary, parse_unit, product, quotient
 
 _CONTEXT = Context(prec=34)
@@ -39,7 +40,7 @@ class Quantity:
         self.calendar = calendar
 
     def __str__(self) -> str:
-        number = format(self.value, "f")
+        number = shown(self.value)
         if self.calendar:
             return f"{number} {self.unit}{'' if abs(self.value) == 1 else 's'}"
         return f"{number} '{self.unit}'"
@@ -90,7 +91,7 @@ def _convert(a: Quantity, b: Quantity) -> Fraction | None:
     try:
         if a.ucum != b.ucum and (is_arbitrary(a.ucum) or is_arbitrary(b.ucum)):
             return None
-        return exact_convert(Fraction(a.value), a.ucum, b.ucum)
+        return exact_convert(exact(a.value), a.ucum, b.ucum)
     except UnitError:
         return None
 
@@ -98,13 +99,13 @@ def _convert(a: Quantity, b: Quantity) -> Fraction | None:
 def _pair(a: Quantity, b: Quantity) -> tuple[Fraction, Fraction] | None:
     """Values of two quantities in a common unit, None where there is none."""
     if a.unit == b.unit and a.calendar == b.calendar:
-        return Fraction(a.value), Fraction(b.value)
+        return exact(a.value), exact(b.value)
     if a.indefinite and b.indefinite:
-        return Fraction(a.value) * _MONTHS[a.unit], Fraction(b.value) * _MONTHS[b.unit]
+        return exact(a.value) * _MONTHS[a.unit], exact(b.value) * _MONTHS[b.unit]
     if a.indefinite or b.indefinite:
         return None
     found = _convert(a, b)
-    return None if found is None else (found, Fraction(b.value))
+    return None if found is None else (found, exact(b.value))
 
 
 @lru_cache(maxsize=1024)
@@ -131,8 +132,8 @@ def compare(a: Quantity, b: Quantity) -> int | None:
             x, y = a.value, b.value
             return -1 if x < y else 1 if x > y else 0
         if ratio is not None:
-            n, d = a.value.as_integer_ratio()
-            m, e = b.value.as_integer_ratio()
+            n, d = exact(a.value).as_integer_ratio()
+            m, e = exact(b.value).as_integer_ratio()
             left, right = n * ratio[0] * e, m * d * ratio[1]
             return (left > right) - (left < right)
     pair = _pair(a, b)
@@ -157,7 +158,7 @@ def equivalent(a: Quantity, b: Quantity) -> bool:
     if a.indefinite and b.indefinite:
         pair = _pair(a, b)
         return pair is not None and pair[0] == pair[1]
-    if found == Fraction(b.value):
+    if found == exact(b.value):
         return True
     if _finer(a, b) is a:  # compared in the coarser of the two units
         x, y = _decimal(found), b.value
@@ -221,7 +222,7 @@ def _combined(a: Quantity, b: Quantity, divide_by: bool) -> Quantity | None:
     if found is None or (divide_by and b.value == 0):
         return None
     unit, factor = found
-    value = Fraction(a.value) / Fraction(b.value) if divide_by else Fraction(a.value) * Fraction(b.value)
+    value = exact(a.value) / exact(b.value) if divide_by else exact(a.value) * exact(b.value)
     if unit == a.ucum and a.calendar:
         return Quantity(_decimal(value * factor), a.unit, True)
     return Quantity(_decimal(value * factor), unit)

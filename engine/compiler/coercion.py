@@ -66,9 +66,12 @@ class Coercions:
     # -- representation and conversion
 
     def together(self, nodes: list[Node]) -> list[Node]:
-        """Operands made comparable with each other: System values where the type is known, else values with their type."""
+        """Operands made comparable with each other: System values where the type is known, else values with their type.
+
+        A collection keeps its items as they are: those with extensions alone count, and what they are compared with is unknown.
+        """
         if all(node.is_null or is_static(node) for node in nodes):
-            return [self.system(node) for node in nodes]
+            return [self.box(node) if node.many else self.system(node) for node in nodes]
         return [self.box(node) for node in nodes]
 
     def box(self, node: Node) -> Node:

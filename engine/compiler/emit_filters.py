@@ -286,7 +286,7 @@ def _compared(e: E, node: Node, a: str, b: str) -> str:
     if overload.inline is not None:
         call = filled(overload.inline, a, b)
     else:
-        call = f"{e.constant(overload.function, overload.function.__name__ + '_')}({a}, {b})"
+        call = f"{e.overload(overload)}({a}, {b})"
     missing = " or ".join(
         f"{name} is None" for name, operand in zip((a, b), node.operands, strict=True) if e.nullable(operand)
     )

@@ -34,7 +34,8 @@ def _converts(e: E, node: Node) -> str:
     if not e.nullable(source):
         return f"({e.value(converted)} is not None)"
     value = e.temp(e.value(source))
-    return f"(None if {value} is None else {e.value(converted)} is not None)"
+    missing = f"{value} is None" if node.operands[0].kind == "ToSystem" else f"to_system({value}) is None"
+    return f"(None if {missing} else {e.value(converted)} is not None)"
 
 
 @emits_value("Children", "Descendants")

@@ -17,6 +17,20 @@ Body = Callable[[str], None]
 SERIES = "FHIR.ImagingStudy.series"
 
 
+# Steps that give no more items than the data has below one item, and where such a path begins.
+_STEPS = frozenset(
+    "Property Filter ToSystem Box OfType DynamicProperty PrimitiveExtensions Extension ElementId".split()
+)
+_STARTS = frozenset("Retrieve Context Current Resource".split())
+
+
+def _of_the_data(node: Node) -> bool:
+    """Whether the items of a node are a part of one record or of the records of a patient, so that their number has its limit there."""
+    while node.kind in _STEPS:
+        node = node.operands[0]
+    return node.kind in _STARTS
+
+
 class Emitter(ModuleText):
     """Builds the text of one module: functions, constants, and the author's span of every line."""
 
@@ -83,7 +97,15 @@ class Emitter(ModuleText):
         """A list of all items of a node, built with `each`."""
         out = self.name("l")
         self.emit(f"{out} = []")
-        self.each(node, lambda item: self.emit(f"{out}.append({item})"))
+        grows = not _of_the_data(node)
+
+        def body(item: str) -> None:
+            self.emit(f"{out}.append({item})")
+            if grows:
+                with self.block(f"if len({out}) > MAX_ITEMS:"):
+                    self.emit("too_many_items()")
+
+        self.each(node, body)
         return out
 
     def listing(self, node: Node) -> str:

@@ -63,7 +63,7 @@ class FhirPathTranslator(Translator):
             if is_static(one) and not any(o.parameters[0] == system_of(one.type or "") for o in target.of("fhirpath")):
                 return Node("IsStatic", (one,), {"answer": False}, BOOLEAN, span=tree.span), after
             converted = self.apply(target, [one, *arguments], tree.span, tree.name)
-            return Node("Converts", (one, converted), types=BOOLEAN, span=tree.span), after
+            return Node("Converts", (self.system(one), converted), types=BOOLEAN, span=tree.span), after
         known = [*FUNCTIONS, *fhirpath_functions()]
         close = difflib.get_close_matches(tree.name, known, n=2, cutoff=0.6)
         hint = f"did you mean {' or '.join(f'{c}()' for c in close)}?" if close else None
@@ -220,14 +220,12 @@ for _name in ("allTrue", "anyTrue", "allFalse", "anyFalse"):
 
 @function("subsetOf", 1)
 def _subset(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    pair = t.together([source, t.expression(tree.arguments[0], env)])
-    return Node("SubsetOf", (pair[0], pair[1]), types=BOOLEAN)
+    return Node("SubsetOf", (t.box(source), t.box(t.expression(tree.arguments[0], env))), types=BOOLEAN)
 
 
 @function("supersetOf", 1)
 def _superset(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    pair = t.together([source, t.expression(tree.arguments[0], env)])
-    return Node("SubsetOf", (pair[1], pair[0]), types=BOOLEAN)
+    return Node("SubsetOf", (t.box(t.expression(tree.arguments[0], env)), t.box(source)), types=BOOLEAN)
 
 
 @function("count")

@@ -134,7 +134,7 @@ def _numeric(name: str) -> None:
         if systems and None not in systems and not systems & allowed:
             raise t.fail("argument-type", f"{name}() cannot take {describe(source)}", tree.span)
         values = t.together([source])[0]
-        types = values.types
+        types = t.system(source).types if source.type is not None else values.types
         if name == "avg" and types in (INTEGER, ("System.Long",)):
             types = ("System.Decimal",)
         return Node("AggregateNumbers", (values,), {"function": name}, types)

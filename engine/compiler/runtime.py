@@ -34,7 +34,9 @@ from engine.algebra.element import (
     type_of,
     unbox,
 )
+from engine.algebra.limits import MAX_ITEMS, room_for_items, too_many_items
 from engine.algebra.operators import collection, comparison, navigation
+from engine.algebra.operators.lookup import shallow_key
 from engine.algebra.operators.string import join
 from engine.algebra.operators.table import OPERATORS
 from engine.algebra.temporal import Date, DateTime, Time
@@ -167,9 +169,6 @@ def repeat_all(values: list[Any], step: Callable[[Any], list[Any]], seeds: bool)
     return _repeat(values, step, seeds, False)
 
 
-MAX_REPEATED = 1_000_000
-
-
 def _repeat(values: list[Any], step: Callable[[Any], list[Any]], seeds: bool, unique: bool) -> list[Any]:
     seen: dict[Any, list[Any]] = {}
     out: list[Any] = []
@@ -179,7 +178,7 @@ def _repeat(values: list[Any], step: Callable[[Any], list[Any]], seeds: bool, un
             return items
         kept = []
         for item in items:
-            bucket = seen.setdefault(collection.shallow_key(item), [])
+            bucket = seen.setdefault(shallow_key(item), [])
             if not any(item is other or collection.same(item, other) for other in bucket):
                 bucket.append(item)
                 kept.append(item)
@@ -195,8 +194,7 @@ def _repeat(values: list[Any], step: Callable[[Any], list[Any]], seeds: bool, un
         position += 1
         out.extend(found)
         queue.extend(found)
-        if len(out) > MAX_REPEATED:
-            raise EvaluationError("repeat-limit", f"repeat() found more than {MAX_REPEATED} items")
+        room_for_items(len(out), "repeat()")
     return out
 
 
@@ -325,6 +323,8 @@ def new_object(parts: list[tuple[str, list[Any], bool]]) -> dict[str, Any]:
 
 NAMES: dict[str, Any] = {
     "NONE": NONE,
+    "MAX_ITEMS": MAX_ITEMS,
+    "too_many_items": too_many_items,
     "Element": Element,
     "SYSTEM_TYPE": SYSTEM_TYPE,
     "malformed": malformed,
@@ -339,6 +339,7 @@ NAMES: dict[str, Any] = {
     "to_datetime": to_datetime,
     "to_time": to_time,
     "to_quantity": to_quantity,
+    "to_system": to_system,
     "join": join,
     "equal_any": comparison.equal_any,
     "equal_lists": comparison.equal_lists,

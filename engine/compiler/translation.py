@@ -283,8 +283,7 @@ class Translator(Coercions):
         return Node("EqualList", (pair[0], pair[1]), types=BOOLEAN, span=span)
 
     def equivalence(self, left: Node, right: Node, span: Span) -> Node:
-        pair = self.together([left, right])
-        return Node("EquivalentList", (pair[0], pair[1]), types=BOOLEAN, span=span)
+        return Node("EquivalentList", (self.box(left), self.box(right)), types=BOOLEAN, span=span)
 
     def combine(self, kind: str, left: Node, right: Node, span: Span) -> Node:
         if left.types == right.types:

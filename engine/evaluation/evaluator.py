@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.element import to_system
+from engine.algebra.element import Element, to_system
 from engine.algebra.reasons import Reason
 from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.cql.runtime import Run
@@ -411,8 +411,12 @@ def truth(code: AnyCode, value: Any) -> bool | None:
         value = () if value is None else (value,)
     elif not value:
         return False if getattr(code, "records", True) else None
-    plain = {truth for truth in map(to_system, value) if truth is True or truth is False}
-    if plain:
+    plain = {
+        to_system(one)
+        for one in value
+        if one is True or one is False or (one.__class__ is Element and one.type == "boolean")
+    }
+    if plain:  # a Boolean with extensions alone is unknown
         return plain.pop() if len(plain) == 1 else None
     return True if value else None
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from engine.algebra import limits
 from engine.algebra.element import unit_of
 from engine.compiler.requirements import DataRequirement
 from engine.evaluation.records import Evidence
@@ -93,7 +94,7 @@ def text_of(value: Any) -> str:
     """A JSON scalar as text, numbers as written."""
     if value is True or value is False:
         return "true" if value else "false"
-    return format(value, "f") if isinstance(value, Decimal) else str(value)
+    return limits.shown(value) if isinstance(value, Decimal) else str(value)
 
 
 def coding_of(concept: Any) -> tuple[str | None, str | None]:

@@ -24,7 +24,7 @@ from engine.evaluation.cql_patient import CompartmentPatient
 from engine.evaluation.unknowns import NotInTerminology, Records, Unknown
 
 Resource = dict[str, Any]
-DoubtKey = tuple[int, int]
+DoubtKey = tuple[Any, ...]
 CODE_SITE = -1
 _FEW = 4
 
@@ -33,6 +33,7 @@ _FEW = 4
 class Doubt:
     """A row whose condition is unknown: the site, the row, and the clause that could not be decided.
 
+    A row whose code is in question has the `code` that it was found by, and what was `asked` for: of several questions about it, each is a doubt of its own.
     `before` are the comparisons of the run that had no answer; the first `count` of them came before this row was in doubt.
     """
 
@@ -41,6 +42,7 @@ class Doubt:
     clause: int
     code: str | None = None
     why: str | None = None
+    asked: Any = None
     reason: Reason = Reason.MISSING_VALUESET
     before: Sequence[Unknown] = ()
     count: int = 0
@@ -163,9 +165,9 @@ class PatientEnvironment(Environment):
         for system, code in codes:
             for row in coded(resource_type, path, system, code):
                 found[id(row)] = row
-        for _, code in codes:
+        for system, code in codes:
             for row in coded(resource_type, path, None, code):
-                if id(row) not in found and self._doubt(Doubt(CODE_SITE, row, 0, code)):
+                if id(row) not in found and self._doubt(Doubt(CODE_SITE, row, 0, code, asked=system)):
                     found[id(row)] = row
         if len(codes) > 1 and len(found) > 1:
             return [row for row in self.compartment.of_type(resource_type) if id(row) in found]
@@ -223,7 +225,7 @@ class PatientEnvironment(Environment):
         return self._doubt(Doubt(site, row, clause, before=unknowns, count=len(unknowns)))
 
     def _doubt(self, doubt: Doubt) -> bool:
-        key = (doubt.site, id(doubt.row))
+        key = (doubt.site, known_by(doubt.row), doubt.code, doubt.why, doubt.asked)
         self.trace_of_run.doubts.setdefault(key, doubt)
         return self._keep is None or key in self._keep
 
@@ -309,9 +311,9 @@ class CqlPatient(CompartmentPatient):
             self.passed(CODE_SITE, row)
         return rows
 
-    def without_system(self, resource: Any, code: str) -> bool:
-        """A coding without a system that would match: a doubt about the row."""
-        return self._doubt(Doubt(CODE_SITE, resource, 0, code))
+    def without_system(self, resource: Any, code: str, codes: Any) -> bool:
+        """A coding without a system that would match the codes asked for: a doubt about the row."""
+        return self._doubt(Doubt(CODE_SITE, resource, 0, code, asked=str(codes)))
 
     def unsure(self, resource: Any, why: str) -> bool:
         """A code of which the value set does not tell: a doubt about the row."""
@@ -331,3 +333,10 @@ class CqlPatient(CompartmentPatient):
         """A question about code systems without an answer: unknown, and reported where it is asked."""
         self.environment.untold(*values)
         return None
+
+
+def known_by(row: Any) -> Any:
+    """What tells a row from others in every run: an object of the data is the same in all, a value that was read from it is made anew."""
+    if row.__class__ is Element:
+        return known_by(row.value), None if row.sibling is None else id(row.sibling)
+    return id(row) if row.__class__ in (dict, list) else (row.__class__, str(row))

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -84,8 +85,9 @@ class Workers:
         self._start = start
         self._state = state
         self._here: Callable[[Any], Any] | None = None
-        methods = multiprocessing.get_all_start_methods()
-        self._context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+        # a method that the program has set goes before; elsewhere than on Linux, forked processes are not safe
+        chosen = multiprocessing.get_start_method(allow_none=True) or ("fork" if sys.platform == "linux" else "spawn")
+        self._context = multiprocessing.get_context(chosen)
         self._running: dict[Connection, BaseProcess] = {}
 
     def __enter__(self) -> Workers:

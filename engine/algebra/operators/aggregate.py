@@ -6,14 +6,19 @@ from decimal import Context, Decimal
 from functools import reduce
 from typing import Any
 
+from engine.algebra import limits
 from engine.algebra import quantity as q
+from engine.algebra.clinical import Code
 from engine.algebra.operators.arithmetic import in_decimal, in_integer, in_long
+from engine.algebra.operators.comparison import words
 from engine.algebra.operators.equality import equivalent, sign, sort_values
+from engine.algebra.operators.lookup import keyed
 from engine.algebra.operators.registry import operator
 from engine.algebra.points import certain
 from engine.algebra.quantity import Quantity
 
 _WIDE = Context(prec=46)
+_BEYOND = 2**64
 List = list[Any]
 
 
@@ -96,13 +101,23 @@ def _within(value: Any) -> Any:
 @operator("Product", "(List<Integer>) Integer?", cql="Product", section="Aggregate: Product", language="cql")
 def product_of_integers(values: List) -> int | None:
     items = present(values)
-    return in_integer(reduce(lambda a, b: a * b, items)) if items else None
+    return in_integer(_product(items)) if items else None
 
 
 @operator("Product", "(List<Long>) Long?", language="cql")
 def product_of_longs(values: List) -> int | None:
     items = present(values)
-    return in_long(reduce(lambda a, b: a * b, items)) if items else None
+    return in_long(_product(items)) if items else None
+
+
+def _product(items: List) -> Any:
+    """The product of whole numbers, which is computed no further where it can come back into no type."""
+    found = items[0]
+    for item in items[1:]:
+        found = found * item
+        if isinstance(found, int) and abs(found) > _BEYOND:
+            return 0 if 0 in items else found
+    return found
 
 
 @operator("Product", "(List<Decimal>) Decimal?", language="cql")
@@ -168,15 +183,42 @@ def median(values: List) -> Any:
 
 @operator("Mode", "(List<T>) T?", cql="Mode", section="Aggregate: Mode", language="cql")
 def mode(values: List) -> Any:
+    ordered = sort_values(present(values))
+    groups = _by_key(ordered) or _by_pairs(ordered)
+    return max(groups, key=len)[0] if groups else None
+
+
+def _by_key(values: List) -> list[List] | None:
+    """Values in groups of equivalent ones, where equal keys are all that makes two equivalent."""
+    groups: dict[Any, List] = {}
+    kinds = {value.__class__ for value in values}
+    if kinds == {str}:
+        for value in values:
+            groups.setdefault(words(value), []).append(value)
+        return list(groups.values())
+    if len(kinds) != 1 or kinds & {Decimal, Quantity, Code}:  # decimals are equivalent where they round to the same
+        return None
+    for value in values:
+        found = keyed(value)
+        if found is None or not found[2]:
+            return None
+        groups.setdefault(found[1], []).append(value)
+    return list(groups.values())
+
+
+def _by_pairs(values: List) -> list[List]:
     groups: list[List] = []
-    for value in sort_values(present(values)):
+    pairs = 0
+    for value in values:
+        pairs += len(groups)
+        limits.compared(pairs, "Mode")
         for group in groups:
             if equivalent(group[0], value):
                 group.append(value)
                 break
         else:
             groups.append([value])
-    return max(groups, key=len)[0] if groups else None
+    return groups
 
 
 def _variance(numbers: list[Decimal], fewer: int) -> Decimal | None:

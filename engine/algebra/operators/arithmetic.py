@@ -8,6 +8,7 @@ from typing import Any
 from engine.algebra import quantity as q
 from engine.algebra import temporal as t
 from engine.algebra.diagnostic import EvaluationError
+from engine.algebra.limits import text
 from engine.algebra.operators.registry import operator
 from engine.algebra.points import Uncertainty, certain, predecessor, successor
 from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
@@ -71,9 +72,9 @@ def add_decimal_within(a: Any, b: Any) -> Any:
     return in_decimal(_WIDE.add(a, b))
 
 
-@operator("Add", "(String, String) String", inline="({0} + {1})", language="fhirpath")
+@operator("Add", "(String, String) String", language="fhirpath")
 def add_string(a: str, b: str) -> str:
-    return a + b
+    return text(a + b, "+")
 
 
 @operator("Add", "(Quantity, Quantity) Quantity?")
@@ -343,17 +344,17 @@ def abs_quantity(a: Quantity) -> Quantity:
 
 @operator("Ceiling", "(Decimal) Integer?", fhirpath="ceiling", cql="Ceiling", section="Arithmetic: Ceiling")
 def ceiling(a: Decimal) -> int | None:
-    return in_integer(int(a.to_integral_value(ROUND_CEILING)))
+    return in_integer(int(a.to_integral_value(ROUND_CEILING))) if -LIMIT_DECIMAL <= a <= LIMIT_DECIMAL else None
 
 
 @operator("Floor", "(Decimal) Integer?", fhirpath="floor", cql="Floor", section="Arithmetic: Floor")
 def floor(a: Decimal) -> int | None:
-    return in_integer(int(a.to_integral_value(ROUND_FLOOR)))
+    return in_integer(int(a.to_integral_value(ROUND_FLOOR))) if -LIMIT_DECIMAL <= a <= LIMIT_DECIMAL else None
 
 
 @operator("Truncate", "(Decimal) Integer?", fhirpath="truncate", cql="Truncate", section="Arithmetic: Truncate")
 def truncate(a: Decimal) -> int | None:
-    return in_integer(int(a))
+    return in_integer(int(a)) if -LIMIT_DECIMAL <= a <= LIMIT_DECIMAL else None
 
 
 def _rounded(value: Decimal) -> Decimal | None:

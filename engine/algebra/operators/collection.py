@@ -11,15 +11,15 @@ from decimal import Decimal
 from functools import cmp_to_key
 from typing import Any
 
+from engine.algebra import limits
 from engine.algebra import quantity as q
 from engine.algebra import temporal as t
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.element import Element, to_system
 from engine.algebra.operators.comparison import equal_any
+from engine.algebra.operators.lookup import asked, without_repeats
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
-
-_HASHABLE = (str, int, bool)
 
 
 def singleton(values: list[Any]) -> Any:
@@ -49,46 +49,9 @@ def same(a: Any, b: Any) -> bool:
     return equal_any(a, b) is True
 
 
-def simple_key(value: Any) -> Any:
-    """A hashable key that equal simple values share, None for all others."""
-    value = to_system(value)
-    kind = value.__class__
-    if kind is str:
-        return value
-    if kind is int or kind is Decimal:
-        return (value,)
-    if kind is bool:
-        return ("boolean", value)
-    return None
-
-
 def distinct(values: list[Any]) -> list[Any]:
     """The values without repeats, in order of first appearance."""
-    seen: set[Any] = set()
-    out: list[Any] = []
-    others: list[Any] = []
-    for value in values:
-        key = simple_key(value)
-        if key is not None:
-            if key not in seen:
-                seen.add(key)
-                out.append(value)
-        elif not any(same(value, other) for other in others):
-            others.append(value)
-            out.append(value)
-    return out
-
-
-def shallow_key(value: Any) -> Any:
-    """A hashable key that equal values share: their own for System values, the primitives at the top of an object."""
-    key = simple_key(value)
-    if key is not None:
-        return key
-    if value.__class__ is Element:
-        value = value.value
-    if value.__class__ is dict:
-        return tuple(sorted((k, str(v)) for k, v in value.items() if v.__class__ in (str, bool)))
-    return value.__class__.__name__
+    return without_repeats(values, same, "distinct()")
 
 
 def is_distinct(values: list[Any]) -> bool:
@@ -103,28 +66,39 @@ def contains_item(values: list[Any], item: Any) -> bool:
 
 def union(a: list[Any], b: list[Any]) -> list[Any]:
     """Both collections, without repeats."""
+    limits.room_for_items(len(a) + len(b), "union()")
     return distinct(a + b)
 
 
 def intersect(a: list[Any], b: list[Any]) -> list[Any]:
     """Items of `a` that are in `b`, without repeats."""
-    return distinct([value for value in a if contains_item(b, value)])
+    has = asked(b, len(a), same, "intersect()")
+    return distinct([value for value in a if has(value)])
 
 
 def exclude(a: list[Any], b: list[Any]) -> list[Any]:
     """Items of `a` that are not in `b`; order and repeats are kept."""
-    return [value for value in a if not contains_item(b, value)]
+    has = asked(b, len(a), same, "exclude()")
+    return [value for value in a if not has(value)]
 
 
-def subset_of(a: list[Any], b: list[Any]) -> bool:
-    """Whether every item of `a` is in `b`."""
-    return all(contains_item(b, value) for value in a)
+def subset_of(a: list[Any], b: list[Any]) -> bool | None:
+    """Whether every item of `a` is in `b`; None where that may be: a value is missing, or a date is only partly known."""
+    has = asked(b, len(a), equal_any, "subsetOf()")
+    result: bool | None = True
+    for value in a:
+        answer = has(value)
+        if answer is False:
+            return False
+        if answer is None:
+            result = None
+    return result
 
 
 def member(item: list[Any], values: list[Any]) -> bool | None:
-    """`item in values`: None for no item, an error for several."""
+    """`item in values`: None for no item, an error for several; None where it may be."""
     one = singleton(item)
-    return None if one is None else contains_item(values, one)
+    return None if to_system(one) is None else asked(values, 1, equal_any, "in")(one)
 
 
 def booleans(values: list[Any], function: str) -> list[bool]:
@@ -178,6 +152,8 @@ def extreme(values: list[Any], largest: bool) -> Any:
     best = None
     for value in values:
         value = to_system(value)
+        if value is None:
+            return None  # one with extensions alone: it may be the one
         if best is None:
             best = value
         else:
@@ -192,6 +168,8 @@ def total(values: list[Any]) -> Any:
     result: Any = None
     for value in values:
         value = to_system(value)
+        if value is None:
+            return None  # one with extensions alone
         if value.__class__ not in (int, Decimal, Quantity) or value.__class__ is bool:
             raise EvaluationError("not-a-number", f"sum() and avg() take numbers or quantities, but there is {value!r}")
         if result is None:

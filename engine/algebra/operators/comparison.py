@@ -110,10 +110,15 @@ def equal_quantity(a: Any, b: Any) -> bool | None:
 
 
 def equal_any(a: Any, b: Any) -> bool | None:
-    """Equality of two single values of any type; different kinds are unequal, complex values compare child by child."""
+    """Equality of two single values of any type; different kinds are unequal, complex values compare child by child.
+
+    None where one of them is an element with extensions alone.
+    """
     if a is b and a.__class__ is dict:
         return True
     a, b = to_system(a), to_system(b)
+    if a is None or b is None:
+        return None
     kind_a, kind_b = a.__class__, b.__class__
     if kind_a is Element or kind_b is Element:
         a, b = _content(a), _content(b)
@@ -180,7 +185,8 @@ def equal_lists(a: list[Any], b: list[Any]) -> bool | None:
     return result
 
 
-def _words(text: str) -> str:
+def words(text: str) -> str:
+    """What of a text counts for equivalence: not its case and not its white space."""
     return " ".join(text.casefold().split())
 
 
@@ -202,7 +208,7 @@ def equivalent_any(a: Any, b: Any) -> bool:
     if kind_a is bool or kind_b is bool:
         return a is b
     if kind_a is str and kind_b is str:
-        return a == b or _words(a) == _words(b)
+        return a == b or words(a) == words(b)
     if kind_a in (int, Decimal) and kind_b in (int, Decimal):
         return equivalent_decimals(Decimal(a), Decimal(b))
     if isinstance(a, _TEMPORAL) and isinstance(b, _TEMPORAL):

@@ -9,6 +9,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from engine.algebra.limits import written
 from engine.algebra.operators.arithmetic import in_integer, in_long
 from engine.algebra.operators.registry import operator
 from engine.algebra.points import spread
@@ -16,9 +17,9 @@ from engine.algebra.quantity import CALENDAR_WORDS, Quantity, make
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.algebra.ucum import UnitError, parse_unit
 
-_INTEGER = re.compile(r"[+-]?\d+")
-_DECIMAL = re.compile(r"[+-]?\d+(\.\d+)?")
-_QUANTITY = re.compile(r"(?P<number>[+-]?\d+(?:\.\d+)?)\s*(?:'(?P<unit>[^']+)'|(?P<word>[a-zA-Z]+))?")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_QUANTITY = re.compile(r"(?P<number>[+-]?[0-9]+(?:\.[0-9]+)?)\s*(?:'(?P<unit>[^']+)'|(?P<word>[a-zA-Z]+))?")
 _TRUE = frozenset(("true", "t", "yes", "y", "1", "1.0"))
 _FALSE = frozenset(("false", "f", "no", "n", "0", "0.0"))
 
@@ -56,9 +57,20 @@ def integer_of_long(a: int) -> int | None:
     return in_integer(a)
 
 
+def _whole(a: str) -> int | None:
+    """The whole number that a text is; None also for one with more digits than any type holds."""
+    if not _INTEGER.fullmatch(a):
+        return None
+    digits = a.lstrip("+-0") or "0"
+    if len(digits) > 30:
+        return None
+    return -int(digits) if a[0] == "-" else int(digits)
+
+
 @operator("ToInteger", "(String) Integer?")
 def integer_of_string(a: str) -> int | None:
-    return in_integer(int(a)) if _INTEGER.fullmatch(a) else None
+    found = _whole(a)
+    return None if found is None else in_integer(found)
 
 
 @operator(
@@ -76,7 +88,8 @@ def long_of_integer(a: int) -> int:
 
 @operator("ToLong", "(String) Long?")
 def long_of_string(a: str) -> int | None:
-    return in_long(int(a)) if _INTEGER.fullmatch(a) else None
+    found = _whole(a)
+    return None if found is None else in_long(found)
 
 
 @operator(
@@ -110,11 +123,17 @@ def string_of_boolean(a: bool) -> str:
 
 @operator("ToString", "(Integer) String", "(Long) String", "(Decimal) String")
 def string_of_number(a: Any) -> str:
-    return format(a, "f") if isinstance(a, Decimal) else str(a)
+    return written(a) if isinstance(a, Decimal) else str(a)
 
 
-@operator("ToString", "(Date) String", "(Time) String", "(Quantity) String")
+@operator("ToString", "(Date) String", "(Time) String")
 def string_of_value(a: Any) -> str:
+    return str(a)
+
+
+@operator("ToString", "(Quantity) String")
+def string_of_quantity(a: Quantity) -> str:
+    written(a.value)  # a number that is too long is no text
     return str(a)
 
 

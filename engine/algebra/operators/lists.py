@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.algebra import limits
 from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.operators.collection import simple_key
 from engine.algebra.operators.equality import equal, sort_values
+from engine.algebra.operators.lookup import asked, without_repeats
 from engine.algebra.operators.registry import operator
 from engine.algebra.points import certain
 
@@ -22,21 +23,7 @@ def same(a: Any, b: Any) -> bool | None:
 
 def distinct(values: List) -> List:
     """The values without repeats, in order of first appearance; what may be equal stays."""
-    seen: set[Any] = set()
-    others: List = []
-    out: List = []
-    for value in values:
-        key = simple_key(value)
-        if key is not None:
-            if key in seen:
-                continue
-            seen.add(key)
-        elif any(same(value, other) is True for other in others):
-            continue
-        else:
-            others.append(value)
-        out.append(value)
-    return out
+    return without_repeats(values, same, "distinct")
 
 
 def has(values: List, item: Any) -> bool | None:
@@ -97,9 +84,10 @@ def list_properly_contains(values: List | None, item: Any) -> bool | None:
 
 @operator("Includes", "(List<T>, List<T>) Boolean?", section="List: Includes", language="cql")
 def list_includes(a: List, b: List) -> bool | None:
+    found = asked(a, len(b), same, "includes")
     result: bool | None = True
     for item in b:
-        answer = has(a, item)
+        answer = found(item)
         if answer is False:
             return False
         if answer is None:
@@ -124,21 +112,27 @@ def list_properly_included_in(a: List, b: List) -> bool | None:
 
 @operator("Union", "(List<T>, List<T>) List<T>", section="List: Union", nulls="handled", language="cql")
 def list_union(a: List | None, b: List | None) -> List:
+    limits.room_for_items(len(a or ()) + len(b or ()), "union")
     return distinct((a or []) + (b or []))
 
 
 @operator("Intersect", "(List<T>, List<T>) List<T>", section="List: Intersect", language="cql")
 def list_intersect(a: List, b: List) -> List:
-    return distinct([value for value in a if has(b, value) is True])
+    found = asked(b, len(a), same, "intersect")
+    return distinct([value for value in a if found(value) is True])
 
 
 @operator("Except", "(List<T>, List<T>) List<T>?", section="List: Except", nulls="handled", language="cql")
 def list_except(a: List | None, b: List | None) -> List | None:
-    return None if a is None else distinct([value for value in a if has(b or [], value) is not True])
+    if a is None:
+        return None
+    found = asked(b or [], len(a), same, "except")
+    return distinct([value for value in a if found(value) is not True])
 
 
 @operator("Flatten", "(List<List<T>>) List<T>", cql="flatten Flatten", section="List: Flatten", language="cql")
 def flatten(values: list[List | None]) -> List:
+    limits.room_for_items(sum(len(value) for value in values if value.__class__ is list), "flatten")
     return [item for value in values if value is not None for item in (value if value.__class__ is list else [value])]
 
 

@@ -14,6 +14,7 @@ from engine.algebra import quantity as q
 from engine.algebra import temporal as t
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.interval import Interval
+from engine.algebra.limits import exact
 from engine.algebra.operators.registry import operator
 from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
 from engine.algebra.temporal import PRECISIONS
@@ -176,7 +177,7 @@ def _steps(first: Any, last: Any, per: Quantity) -> Iterator[tuple[Any, Any]]:
             return Quantity(number, first.unit, first.calendar)
         return int(number) if isinstance(first, int) and step == 1 else number
 
-    low, high = (int(x / step) * step for x in (low, high))
+    low, high = (int(exact(Decimal(x)) / exact(step)) * step for x in (low, high))
     _check((high - low) // size)
     while low + size - step <= high:
         yield dressed(low), dressed(low + size - step)

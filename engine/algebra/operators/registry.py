@@ -43,6 +43,10 @@ class Overload:
     context: bool
     precise: bool
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its signature, since not every function pickles."""
+        return overload_of, (self.operator, self.parameters, self.language)
+
     @property
     def reference(self) -> OverloadReference:
         """This overload by its signature."""
@@ -65,6 +69,11 @@ class OverloadReference:
     def resolve(self) -> Callable[..., Any]:
         """The function itself."""
         return OPERATORS[self.operator].overload(*self.parameters, language=self.language).function
+
+
+def overload_of(operator: str, parameters: tuple[str, ...], language: Language) -> Overload:
+    """The overload of an operator with a signature. Raises LookupError."""
+    return OPERATORS[operator].overload(*parameters, language=language)
 
 
 @dataclass(slots=True)

@@ -7,9 +7,11 @@ import binascii
 import html
 import json
 import re
-from functools import lru_cache
+from collections.abc import Callable
 
+from engine.algebra import limits
 from engine.algebra.diagnostic import EvaluationError
+from engine.algebra.operators import matching
 from engine.algebra.operators.registry import operator
 
 
@@ -19,15 +21,14 @@ from engine.algebra.operators.registry import operator
     cql="+ & Concatenate",
     section="String: Concatenate",
     language="cql",
-    inline="({0} + {1})",
 )
 def concatenate_strings(a: str, b: str) -> str:
-    return a + b
+    return limits.text(a + b, "Concatenate")
 
 
 @operator("Concatenate", "(String, String) String", fhirpath="&", nulls="handled", language="fhirpath")
 def concatenate(a: str | None, b: str | None) -> str:
-    return (a or "") + (b or "")
+    return limits.text((a or "") + (b or ""), "&")
 
 
 @operator(
@@ -105,12 +106,12 @@ def character_at(text: str, index: int) -> str | None:
 
 @operator("Upper", "(String) String", fhirpath="upper", cql="Upper", section="String: Upper")
 def upper(text: str) -> str:
-    return text.upper()
+    return limits.text(text.upper(), "Upper", len(text))
 
 
 @operator("Lower", "(String) String", fhirpath="lower", cql="Lower", section="String: Lower")
 def lower(text: str) -> str:
-    return text.lower()
+    return limits.text(text.lower(), "Lower", len(text))
 
 
 @operator("Length", "(String) Integer", fhirpath="length", cql="Length", section="String: Length")
@@ -120,34 +121,21 @@ def length(text: str) -> int:
 
 @operator("Replace", "(String, String, String) String", fhirpath="replace", section="FHIRPath: replace")
 def replace(text: str, pattern: str, substitution: str) -> str:
+    more = len(substitution) - len(pattern)
+    if more > 0:
+        limits.room_for(len(text) + text.count(pattern) * more, "replace()", len(text))
     return text.replace(pattern, substitution)
 
 
-@lru_cache(maxsize=512)
-def pattern(regex: str) -> re.Pattern[str]:
-    """A compiled regular expression, single-line mode (FHIRPath: matches). Raises EvaluationError `invalid-regex`."""
-    try:
-        return re.compile(regex, re.DOTALL)
-    except re.error as error:
-        raise EvaluationError("invalid-regex", f"{regex!r} is not a valid regular expression: {error}") from None
-
-
 @operator("Matches", "(String, String) Boolean", cql="Matches", section="String: Matches", language="cql")
-def matches_whole(text: str, regex: str) -> bool:
-    return pattern(regex).fullmatch(text) is not None
-
-
 @operator("Matches", "(String, String) Boolean", fhirpath="matches", section="FHIRPath: matches", language="fhirpath")
 def matches(text: str, regex: str) -> bool:
-    return pattern(regex).search(text) is not None
+    return matching.found(regex, text)
 
 
 @operator("MatchesFull", "(String, String) Boolean", fhirpath="matchesFull", section="FHIRPath: matchesFull")
 def matches_full(text: str, regex: str) -> bool:
-    return pattern(regex).fullmatch(text) is not None
-
-
-_GROUP = re.compile(r"\$(\d+)|\$\{(\w+)\}|\\(\$)?")
+    return matching.found_whole(regex, text)
 
 
 @operator(
@@ -158,18 +146,7 @@ _GROUP = re.compile(r"\$(\d+)|\$\{(\w+)\}|\\(\$)?")
     section="String: ReplaceMatches",
 )
 def replace_matches(text: str, regex: str, substitution: str) -> str:
-    if regex == "":
-        return text
-
-    def group(match: re.Match[str]) -> str:
-        if match.group().startswith("\\"):
-            return match[3] or "\\\\"  # `\$` is the character itself
-        return f"\\g<{match.group(1) or match.group(2)}>"
-
-    try:
-        return pattern(regex).sub(_GROUP.sub(group, substitution), text)
-    except (re.error, IndexError) as error:
-        raise EvaluationError("invalid-regex", f"cannot substitute {substitution!r}: {error}") from None
+    return matching.replaced(regex, text, substitution) if regex else text
 
 
 @operator("Trim", "(String) String", fhirpath="trim", section="FHIRPath: trim")
@@ -179,12 +156,19 @@ def trim(text: str) -> str:
 
 @operator("ToChars", "(String) List<String>", fhirpath="toChars", section="FHIRPath: toChars")
 def to_chars(text: str) -> list[str]:
+    limits.room_for_items(len(text), "toChars()")
     return list(text)
 
 
 @operator("SplitText", "(String, String) List<String>", fhirpath="split", section="FHIRPath: split")
 def split(text: str, separator: str) -> list[str]:
-    return text.split(separator) if separator else list(text)
+    return _parts(text, separator, "split()") if separator else to_chars(text)
+
+
+def _parts(text: str, separator: str, what: str) -> list[str]:
+    if len(text) > limits.MAX_ITEMS:
+        limits.room_for_items(text.count(separator) + 1, what)
+    return text.split(separator)
 
 
 _JSON_ESCAPE = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\[\"\\/bfnrt]")
@@ -201,16 +185,17 @@ def _binary(text: str, decode: str) -> bytes:
         raise EvaluationError("invalid-encoding", f"{text[:40]!r} is not valid {decode}: {error}") from None
 
 
+_ENCODINGS: dict[str, Callable[[bytes], str]] = {
+    "hex": bytes.hex,
+    "base64": lambda data: base64.b64encode(data).decode(),
+    "urlbase64": lambda data: base64.urlsafe_b64encode(data).decode(),
+}
+
+
 @operator("Encode", "(String, String) String?", fhirpath="encode", section="FHIRPath: encode")
 def encode(text: str, form: str) -> str | None:
-    data = text.encode()
-    if form == "hex":
-        return data.hex()
-    if form == "base64":
-        return base64.b64encode(data).decode()
-    if form == "urlbase64":
-        return base64.urlsafe_b64encode(data).decode()
-    return None
+    make = _ENCODINGS.get(form)
+    return None if make is None else limits.text(make(text.encode()), "encode()")
 
 
 @operator("Decode", "(String, String) String?", fhirpath="decode", section="FHIRPath: decode")
@@ -226,18 +211,20 @@ def decode(text: str, form: str) -> str | None:
 @operator("Escape", "(String, String) String?", fhirpath="escape", section="FHIRPath: escape")
 def escape(text: str, form: str) -> str | None:
     if form == "html":
-        return html.escape(text, quote=True).replace("&#x27;", "&#39;")
+        return limits.text(html.escape(text, quote=True).replace("&#x27;", "&#39;"), "escape()", len(text))
     if form == "json":
-        return json.dumps(text, ensure_ascii=False)[1:-1]
+        return limits.text(json.dumps(text, ensure_ascii=False)[1:-1], "escape()", len(text))
     return None
 
 
 @operator("Unescape", "(String, String) String?", fhirpath="unescape", section="FHIRPath: unescape")
 def unescape(text: str, form: str) -> str | None:
     if form == "html":
-        return html.unescape(text)
+        return limits.text(html.unescape(text), "unescape()", len(text))
     if form == "json":
-        return _JSON_ESCAPE.sub(lambda match: str(json.loads(f'"{match.group()}"')), text)
+        return limits.text(
+            _JSON_ESCAPE.sub(lambda match: str(json.loads(f'"{match.group()}"')), text), "unescape()", len(text)
+        )
     return None
 
 
@@ -247,7 +234,7 @@ def unescape(text: str, form: str) -> str | None:
 def split_at(text: str | None, separator: str | None) -> list[str] | None:
     if text is None:
         return None
-    return text.split(separator) if separator else [text]
+    return _parts(text, separator, "Split") if separator else [text]
 
 
 @operator(
@@ -261,7 +248,7 @@ def split_at(text: str | None, separator: str | None) -> list[str] | None:
 def split_on_matches(text: str | None, regex: str | None) -> list[str] | None:
     if text is None:
         return None
-    return [text] if not regex else pattern(regex).split(text)
+    return [text] if not regex else matching.split(regex, text)
 
 
 @operator(
@@ -275,9 +262,11 @@ def split_on_matches(text: str | None, regex: str | None) -> list[str] | None:
 )
 def combine(texts: list[str | None] | None, separator: str | None = None) -> str | None:
     present = [text for text in texts or () if text is not None]
-    return (separator or "").join(present) if present else None
+    return join(present, separator) if present else None
 
 
 def join(values: list[str], separator: str | None = None) -> str:
     """Strings put together with a separator (FHIRPath: join); the empty list gives an empty string."""
-    return (separator or "").join(values)
+    between = separator or ""
+    limits.room_for(sum(map(len, values)) + len(between) * len(values), "a joined text")
+    return between.join(values)

@@ -69,7 +69,15 @@ def _collect(e: E, node: Node, out: str) -> None:
     e.emit(f"{out} = []")
     append = e.name("add")
     e.emit(f"{append} = {out}.append")
-    _rows(e, node, lambda item: e.emit(f"{append}({item})"))
+    outside = e.loop_depth
+
+    def row(item: str) -> None:
+        e.emit(f"{append}({item})")
+        if e.loop_depth > outside + 1:  # as many rows as the lists have combinations
+            with e.block(f"if len({out}) > MAX_ITEMS:"):
+                e.emit("too_many_items()")
+
+    _rows(e, node, row)
     if node.attrs["distinct"]:
         e.emit(f"{out} = distinct({out})")
     if node.attrs["sort"] is not None:
@@ -387,6 +395,8 @@ def _aggregate(e: E, node: Node) -> str:
         collected.append(True)
         kept[:] = [scope for scope in scopes if scope in e.names]
         e.emit(f"{rows}.append(Tuple({{{', '.join(f'{i}: {e.names[s]}' for i, s in enumerate(kept))}}}))")
+        with e.block(f"if len({rows}) > MAX_ITEMS:"):
+            e.emit("too_many_items()")
 
     _from(e, attrs, attrs["sources"], {}, collect)
     if not collected:  # no row can be: the text of a row was never written

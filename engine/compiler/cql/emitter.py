@@ -234,6 +234,11 @@ class CqlEmitter(ModuleText):
             yield name
         self._loops = loops
 
+    @property
+    def loop_depth(self) -> int:
+        """How many Python loops of the function are open."""
+        return self._loops
+
     def loops(self, node: Node) -> int:
         """How many Python loops `each` emits around its body."""
         counter = LOOPS.get(node.kind)

@@ -9,6 +9,7 @@ from typing import Any
 from engine.algebra.clinical import Code, CodeSystem, Concept, Ratio, Tuple, ValueSet
 from engine.algebra.element import Element
 from engine.algebra.interval import Interval
+from engine.algebra.limits import shown
 from engine.algebra.points import Long, Uncertainty
 from engine.algebra.quantity import Quantity
 from engine.algebra.temporal import Date, DateTime, Time
@@ -30,7 +31,7 @@ def text_of(value: Any, indent: int = 0) -> str:
     if kind is Long:
         return f"{int(value)}L"
     if kind is Decimal:
-        text = format(value, "f")
+        text = shown(value)
         return text if "." in text else f"{text}.0"
     if kind in (Date, DateTime):
         return f"@{value}"
@@ -69,7 +70,7 @@ def _several(opened: str, parts: list[str], closed: str, indent: int) -> str:
 
 def _clinical(value: Any) -> str | None:
     if isinstance(value, Quantity):
-        number = format(value.value, "f")
+        number = shown(value.value)
         return f"{number} {value.unit}" if value.calendar else f"{number} {quoted(value.unit)}"
     if isinstance(value, Ratio):
         return f"{text_of(value.numerator)}:{text_of(value.denominator)}"

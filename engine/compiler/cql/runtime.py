@@ -26,6 +26,7 @@ from engine.algebra.element import (
 )
 from engine.algebra.expansion import Expansion
 from engine.algebra.interval import Interval
+from engine.algebra.limits import MAX_ITEMS, too_many_items
 from engine.algebra.operators.datetimes import component, make_date, make_datetime, make_time
 from engine.algebra.operators.equality import sign
 from engine.algebra.operators.lists import distinct
@@ -263,7 +264,7 @@ class Patient(Run):
         """The patient's resources of a type."""
         return self._by_type.get(resource_type, [])
 
-    def without_system(self, resource: Any, code: str) -> bool:
+    def without_system(self, resource: Any, code: str, codes: Any) -> bool:
         """Whether a coding without a system, whose code would match, counts: not for CQL, where its system is another."""
         return False
 
@@ -300,7 +301,7 @@ class Patient(Run):
                     lost = code[1]
                 elif not members.complete and members.has(code) is None:
                     unsure = Code(code[1], code[0])
-        if lost is not None and self.without_system(resource, lost):
+        if lost is not None and self.without_system(resource, lost, codes):
             return True
         if spec.referenced and self._refers(resource, spec, members, codes):
             return True
@@ -418,6 +419,8 @@ NAMES: dict[str, Any] = {
     "certain": p.certain,
     "Long": Long,
     "MISSING": MISSING,
+    "MAX_ITEMS": MAX_ITEMS,
+    "too_many_items": too_many_items,
     "Tuple": Tuple,
     **{
         function.__name__: function

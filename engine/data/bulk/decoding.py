@@ -119,9 +119,11 @@ def whole(raw: bytes) -> Any:
 
 
 def _series(model: Model, **instances: Any) -> dict[str, Any]:
-    """The shape of an imaging study's series."""
+    """The shape of an imaging study's series, with the siblings of its primitives."""
     elements = model.elements("ImagingStudy.series").values()
-    names: dict[str, Any] = {name: Any for element in elements for name, _ in element.json_names}
+    names: dict[str, Any] = {
+        key: Any for element in elements for name, _ in element.json_names for key in (name, f"_{name}")
+    }
     made: Any = _dictionary("Series", {**names, **instances})
     return {"series": list[made]}
 

@@ -1,0 +1,87 @@
+"""The ways that a criterion can go over the same patients: from memory, from a bundle, from NDJSON by plan, and by the workers of a large run."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.artifacts.models import Model, load_model
+from engine.compiler.code import Code
+from engine.compiler.elm import Node
+from engine.compiler.emitter import Emitter
+from engine.compiler.program import Program
+from engine.compiler.reading import reading_plan
+from engine.compiler.rules import Rule, RuleSet
+from engine.data.compartment import Compartment
+from engine.data.reader import compartments_of
+from engine.evaluation.evaluator import Evaluator, Options
+from engine.evaluation.tracing import PatientEnvironment
+from engine.evaluation.verdict import Verdict
+from engine.runners.screening import compartments
+
+NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
+R4: Model = load_model("r4")
+_DECODE = msgspec.json.Decoder(float_hook=Decimal).decode
+# Outcome of a criterion and the reason where it is unknown.
+Told = tuple[str, str | None]
+
+
+class Cohort:
+    """Some patients in each form: in memory, as one bundle, and as one NDJSON file a type."""
+
+    def __init__(self, patients: Iterable[list[dict[str, Any]]], folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.resources: list[list[dict[str, Any]]] = [_DECODE(json.dumps(one)) for one in patients]
+        everything = [resource for one in self.resources for resource in one]
+        self.bundle, self.lines = folder / "bundle.json", folder / "lines"
+        self.lines.mkdir(exist_ok=True)
+        text = msgspec.json.Encoder(decimal_format="number").encode
+        self.bundle.write_bytes(
+            text({"resourceType": "Bundle", "type": "collection", "entry": [{"resource": one} for one in everything]})
+        )
+        for kind in {one["resourceType"] for one in everything}:
+            found = [text(one) for one in everything if one["resourceType"] == kind]
+            (self.lines / f"{kind}.ndjson").write_bytes(b"\n".join(found) + b"\n")
+        self.compartments: list[Compartment] = list(compartments_of(everything))
+
+
+def rule_set(code: Any, name: str = "e") -> RuleSet:
+    """A rule set of one criterion."""
+    return RuleSet(name, name, None, "r4", "all-of", None, (Rule("1", "1", "expression", code=code),))
+
+
+def told(verdict: Verdict) -> Told:
+    (found,) = verdict.criteria
+    return found.outcome, None if found.reason is None else str(found.reason)
+
+
+def from_memory(rules: RuleSet, cohort: Cohort) -> list[Told]:
+    evaluate = Evaluator(rules, Options(NOW))
+    return [told(evaluate(one)) for one in cohort.compartments]
+
+
+def from_files(rules: RuleSet, path: Path) -> list[Told]:
+    """In the order of the patients' names, which have one digit."""
+    evaluate = Evaluator(rules, Options(NOW))
+    found = [evaluate(one) for one in compartments(path, "r4", plan=reading_plan([rules]))]
+    return [told(verdict) for verdict in sorted(found, key=lambda verdict: verdict.patient)]
+
+
+def untraced(node: Node, code: Code) -> Code:
+    """The same criterion without a record of what it looked at."""
+    emitter = Emitter()
+    emitter.function("criterion", "ev, ctx", node)
+    program = Program(
+        code.program.source, "\n".join(emitter.lines) + "\n", tuple(emitter.spans), emitter.constants, "r4"
+    )
+    return Code(code.text, node, program, code.boolean, code.monotone, code.by_number, code.records)
+
+
+def environment(compartment: Compartment) -> PatientEnvironment:
+    return PatientEnvironment(compartment, now=NOW)
