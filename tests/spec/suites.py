@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.spec import cql_suite, ecqm_suite, fhirpath_suite
+from tests.spec import cql_suite, ecqm_suite, fhirpath_suite, verdict_suite
 
-SUITES = (*fhirpath_suite.SUITES, *cql_suite.SUITES, *ecqm_suite.SUITES)
+SUITES = (*fhirpath_suite.SUITES, *cql_suite.SUITES, *verdict_suite.SUITES, *ecqm_suite.SUITES)
