@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.algebra.clinical import ValueSet
+from engine.algebra.element import Element
 from engine.algebra.reasons import Reason
 from engine.compiler.cql.fhir_values import plainly_coded
 from engine.compiler.cql.related import out_of_reach
