@@ -140,7 +140,7 @@ class CqlEmitter(ModuleText):
         found = self.imports.get(key)
         if found is None:
             # no other name of a module begins so; libraries whose names look alike are told apart by a number
-            stem = found = f"of_{_identifier(library)}_{exported.python}"
+            stem = found = f"of_{identifier(library)}_{exported.python}"
             while found in self.imports.values():
                 found = f"{stem}_{len(self.imports)}"
             self.imports[key] = found
@@ -412,10 +412,9 @@ class CqlEmitter(ModuleText):
 
     def certain(self, node: Node) -> bool:
         """Whether the value of a node is never an Uncertainty."""
-        known = self._certain.get(id(node))
-        if known is None:
-            known = self._certain[id(node)] = self._is_certain(node)
-        return known
+        if id(node) not in self._certain:
+            self._certain[id(node)] = self._is_certain(node)
+        return self._certain[id(node)]
 
     def _is_certain(self, node: Node) -> bool:
         if node.kind in _CERTAIN or node.result not in _POINTS:
@@ -453,8 +452,7 @@ class CqlEmitter(ModuleText):
             head = self.test(node)
             if head == "True":
                 body()
-                return
-            if head == "False":
+            if head in ("True", "False"):
                 return
             with self.block(f"if {head}:"):
                 body()
@@ -479,13 +477,12 @@ class CqlEmitter(ModuleText):
         return self.value(node)
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
     """A Python identifier that reads like a name; many names have the same."""
     text = "".join(c if c.isascii() and c.isalnum() else "_" for c in name[:60]).strip("_") or "x"
     return f"_{text}" if text[0].isdigit() or keyword.iskeyword(text) else text
 
 
-identifier = _identifier
 VALUES: dict[str, Callable[[CqlEmitter, Node], str]] = {}
 INLINE: dict[str, Callable[[CqlEmitter, Node, list[str]], str | None]] = {}
 EACH: dict[str, Callable[[CqlEmitter, Node, Body], bool]] = {}
