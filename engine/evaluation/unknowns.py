@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engine.algebra.element import Element, to_decimal, to_system, unit_of
+from engine.algebra.element import SYSTEM_TYPE, Element, to_decimal, to_system, unit_of
 from engine.algebra.interval import Interval
 from engine.algebra.points import Uncertainty
 from engine.algebra.quantity import Quantity
@@ -86,6 +86,10 @@ def why_unknown(unknown: Unknown, code: Compared, records: Records) -> Why:
     for number, value in enumerate((unknown.left, unknown.right)):
         if value is None:
             return _missing(number, unknown, origins, texts, code, records)
+    for value, other in ((unknown.left, unknown.right), (unknown.right, unknown.left)):
+        if value.__class__ is Element and value.value.__class__ is dict and SYSTEM_TYPE.get(value.type) != "Quantity":
+            kind = other.type if other.__class__ is Element and other.value.__class__ is dict else _shown(_plain(other))
+            return Reason.NOT_COMPUTABLE, f"a {value.type} cannot be compared with {kind}"
     left, right = _plain(unknown.left), _plain(unknown.right)
     names = [_label(number, unknown, origins, texts, records, value) for number, value in enumerate((left, right))]
     for number, value in enumerate((left, right)):
