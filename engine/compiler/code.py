@@ -44,12 +44,16 @@ class Code:
         text = " ".join(self.text.split())
         return f"<Code {text if len(text) <= 80 else text[:77] + '...'}>"
 
+    def prepare(self) -> Callable[..., Any]:
+        """Make the program callable, so that no evaluation has to."""
+        self._function = self.program.load()["criterion"]
+        return self._function
+
     def run(self, environment: Any, patient: Any) -> Any:
         """The bare result; errors are bound to the author's text. Raises EvaluationError."""
-        if self._function is None:
-            self._function = self.program.load()["criterion"]
+        function = self._function or self.prepare()
         try:
-            return self._function(environment, patient)
+            return function(environment, patient)
         except Exception as error:
             raise self.program.bind(error) from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from engine.evaluation.imaging import identifiers_of, imaging_link, merge_links
 from engine.evaluation.other_systems import coded_otherwise
 from engine.evaluation.other_version import other_version
 from engine.evaluation.records import CriterionResult, Evaluated, Evidence, ImagingLink, Verdict, changed
+from engine.evaluation.time_limit import SECONDS, TimeLimit
 from engine.evaluation.tracing import Doubt, DoubtKey, PatientEnvironment, Trace
 from engine.evaluation.verdict import Role
 from engine.evaluation.why import why_in_doubt, why_unanswered
@@ -45,7 +47,8 @@ _NEVER: dict[int, int] = {}
 class Options:
     """What a verdict depends on besides rules and data; all of it is recorded in the outputs.
 
-    `now` is an aware datetime. `absent` overrides what the absence of any record means for coded characteristics.
+    `now` is an aware datetime. `absent` overrides what the absence of any record means for coded characteristics. A criterion that takes
+    longer than `criterion_seconds` for a patient is unknown (0: no limit).
     """
 
     now: dt.datetime
@@ -56,6 +59,7 @@ class Options:
     parameters: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     value_sets: Codes = field(default_factory=lambda: NO_CODES)
     strict_cql: bool = False
+    criterion_seconds: float = SECONDS
 
 
 class Outcome:
@@ -95,6 +99,8 @@ class Evaluator:
         self._written_otherwise = {
             id(rule.code): checks_of(rule.code.reads(), rules.model) for rule in rules.walk() if rule.code is not None
         }
+        self.time_limit = TimeLimit(options.criterion_seconds)
+        self.prepared = False
         self.cql = Run(options.now, options.timezone, options.parameters, value_sets=options.value_sets)
         self.evaluated = Evaluated(
             now=options.now.isoformat(),
@@ -106,6 +112,8 @@ class Evaluator:
 
     def __call__(self, compartment: Compartment) -> Verdict:
         """The verdict on one patient. Never raises for data: what goes wrong is a criterion that is unknown."""
+        if not self.prepared:
+            self.prepare()
         environment = PatientEnvironment(
             compartment, now=self.options.now, variables=self.options.variables, run=self.cql
         )
@@ -130,6 +138,14 @@ class Evaluator:
             evaluated=self.evaluated,
         )
 
+    def prepare(self) -> None:
+        """Load what was compiled before the time of any criterion is taken."""
+        for rule in self.rules.walk():
+            for code in (rule.code, rule.presence):
+                with suppress(Exception):  # what is wrong is said where the criterion is evaluated
+                    code and code.prepare()
+        self.prepared = True
+
     def rule(self, rule: Rule, environment: PatientEnvironment) -> Outcome:
         """Truth of one rule, before its `exclude` is applied."""
         if rule.reason is not None:
@@ -146,20 +162,29 @@ class Evaluator:
             return outcome
         assert rule.code is not None
         try:
-            outcome = self.code(rule, rule.code, environment)
+            outcome = self.time_limit.run(self.leaf, rule, rule.code, environment)
+        except EvaluationError as error:
+            where = f"{environment.compartment.reference}: the criterion {rule.id}: {error.message}"
+            return Outcome(None, Reason.ERROR, f"{where} in `{rule.code.text[:80]}` ({error.code})")
+        if rule.beside is not None:
+            self.compare(rule, outcome, environment)
+        return outcome
+
+    def leaf(self, rule: Rule, code: AnyCode, environment: PatientEnvironment) -> Outcome:
+        """Truth of a rule that is one expression."""
+        try:
+            outcome = self.code(rule, code, environment)
         except Exception as error:
             # data of a shape that nobody foresaw: it is about this criterion of this patient, and nothing else
             detail = f"{environment.compartment.reference}: {error.__class__.__name__}: {error}"
             return Outcome(None, Reason.ERROR, f"the evaluation failed unexpectedly: {detail}"[:500])
-        self.version(rule.code, outcome, environment)
+        self.version(code, outcome, environment)
         if outcome.value is False and rule.presence is not None:
             self.absence(rule, outcome, environment)
         elif outcome.value is None and rule.causes:
             self.because(rule, outcome, environment)
         if rule.otherwise and outcome.value is not None:
             self.otherwise(rule, outcome, environment)
-        if rule.beside is not None:
-            self.compare(rule, outcome, environment)
         return outcome
 
     def code(self, rule: Rule, code: AnyCode, environment: PatientEnvironment) -> Outcome:

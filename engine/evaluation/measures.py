@@ -19,6 +19,7 @@ from engine.artifacts.measures import Group, Measure, Population
 from engine.compiler.cql.compiled import Loaded
 from engine.compiler.cql.printing import as_json
 from engine.compiler.cql.runtime import Run
+from engine.evaluation.time_limit import SECONDS, limited
 from engine.evaluation.verdict import Record
 
 IP, DENOMINATOR, NUMERATOR = "initial-population", "denominator", "numerator"
@@ -113,9 +114,11 @@ def apply_hierarchy(members: dict[str, bool], scoring: str) -> dict[str, bool]:
 class MeasureEvaluator:
     """Evaluates one measure; make one and call it for every patient."""
 
-    def __init__(self, measure: Measure, loaded: Loaded) -> None:
+    def __init__(self, measure: Measure, loaded: Loaded, seconds: float = SECONDS) -> None:
+        """A define that takes longer than `seconds` for a patient has no answer (0: no limit)."""
         self.measure = measure
         self.loaded = loaded
+        self.seconds = seconds
 
     def __call__(self, patient: str, environment: Run) -> MeasureResult:
         """The result for one patient. Never raises for data: what fails has no answer, and says why."""
@@ -129,7 +132,8 @@ class MeasureEvaluator:
     def value(self, define: str, environment: Run) -> tuple[Any, str | None]:
         """The value of a define, or None and why there is none."""
         try:
-            return self.loaded.evaluate(define, environment), None
+            what = f"the define {define!r}"
+            return limited(self.seconds, what, self.loaded.evaluate, define, environment), None
         except (EvaluationError, LookupError) as error:
             return None, str(error)
 
@@ -211,7 +215,8 @@ class MeasureEvaluator:
                 continue
             arguments = () if group.basis == "boolean" else (row,)
             try:
-                value = self.loaded.call(population.define, environment, *arguments)
+                what = f"the function {population.define!r}"
+                value = limited(self.seconds, what, self.loaded.call, population.define, environment, *arguments)
             except (EvaluationError, LookupError) as error:
                 problem = str(error)
                 continue

@@ -273,19 +273,20 @@ class PatientEnvironment(Environment):
 
     def _owner(self, holder: Any) -> Resource | None:
         if self._holders is None:
-            self._holders = {}
+            holders: dict[int, Resource] = {}
             for resources in self.compartment.resources.values():
                 for resource in resources:
                     stack: list[Any] = [resource]
                     while stack:
                         value = stack.pop()
                         if value.__class__ is dict:
-                            self._holders[id(value)] = resource
+                            holders[id(value)] = resource
                             if "reference" in value:
-                                self._holders[id(value["reference"])] = resource
+                                holders[id(value["reference"])] = resource
                             stack.extend(value.values())
                         elif value.__class__ is list:
                             stack.extend(value)
+            self._holders = holders  # whole, or not at all
         return self._holders.get(id(holder))
 
 

@@ -85,7 +85,7 @@ class RunRecord(Record):
     now: str = Field(description="the time of evaluation that criteria saw")
     timezone: str
     fhir_version: str
-    options: dict[str, str | bool | int | list[str] | None]
+    options: dict[str, str | bool | int | float | list[str] | None]
     criteria: list[InputFile]
     data: list[InputFile]
     value_sets: list[UsedValueSet] = Field(default_factory=list)

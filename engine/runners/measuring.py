@@ -32,6 +32,7 @@ from engine.data.terminology_check import check_value_sets
 from engine.data.terminology_files import TerminologyOptions, open_terminology
 from engine.evaluation.cql_patient import CompartmentPatient
 from engine.evaluation.measures import MeasureEvaluator, MeasureResult
+from engine.evaluation.time_limit import SECONDS
 from engine.runners.criteria import PathLike
 
 PERIOD = "Measurement Period"
@@ -62,6 +63,7 @@ class MeasureOptions:
     parameters: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     period: tuple[str, str] | None = None
     ignore_profiles: bool = False
+    criterion_seconds: float = SECONDS
 
 
 def load_measure(
@@ -212,7 +214,7 @@ def evaluate_measure(
     fhir_version: str = "r4",
 ) -> Iterator[MeasureResult]:
     """One result a patient of the data, in its order."""
-    evaluator = MeasureEvaluator(loaded.measure, Loaded(loaded.compiled))
+    evaluator = MeasureEvaluator(loaded.measure, Loaded(loaded.compiled), options.criterion_seconds)
     run = run_of(loaded, options)
     report = on_problem if on_problem is not None else (lambda problem: None)
     for compartment in read_patients(data, model=load_model(fhir_version), on_problem=report):

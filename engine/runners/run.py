@@ -28,6 +28,7 @@ from engine.data.problems import Problem
 from engine.data.terminology_check import used_value_sets
 from engine.data.versions import check_version
 from engine.evaluation.evaluator import Absent, Options
+from engine.evaluation.time_limit import SECONDS
 from engine.output.atomic import write_text
 from engine.output.fhir_group import load
 from engine.output.parquet import require_parquet, write_parquet
@@ -75,7 +76,7 @@ class RunOptions:
     `jobs` are processes (0: one a core), `memory` bytes that the run may use (None: a quarter of the machine), `validate` has every line parsed, `resume` goes
     on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size, `parquet` writes tables besides. With
     `images`, images count only where archives hold them. With `force_fhir`, data that is written in another version of FHIR than the criteria were compiled
-    for is screened all the same; else it is an error.
+    for is screened all the same; else it is an error. A criterion that takes longer than `criterion_seconds` for a patient is unknown (0: no limit).
     """
 
     now: str | None = None
@@ -94,6 +95,7 @@ class RunOptions:
     parquet: bool = False
     images: RequiredImages | None = None
     force_fhir: bool = False
+    criterion_seconds: float = SECONDS
 
 
 @dataclass(slots=True)
@@ -433,16 +435,18 @@ def _options(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> Op
         dict(options.parameters),
         criteria.terminology,
         options.strict_cql,
+        options.criterion_seconds,
     )
 
 
-def _recorded(criteria: Criteria, options: RunOptions) -> dict[str, str | bool | int | list[str] | None]:
+def _recorded(criteria: Criteria, options: RunOptions) -> dict[str, str | bool | int | float | list[str] | None]:
     """The options as run.json records them: those that verdicts depend on."""
     return {
         "absent": options.absent,
         **({"study_start": criteria.study_start} if criteria.study_start is not None else {}),
         "dicomweb": options.dicomweb,
         "strict_cql": options.strict_cql,
+        "criterion_seconds": options.criterion_seconds,
         "parameters": list(options.parameter_texts),
         "validate": options.validate,
         "require_images": options.images is not None,

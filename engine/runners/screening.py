@@ -30,6 +30,7 @@ from engine.data.reader import read_patients
 from engine.data.versions import check_version, guess_version_of_paths
 from engine.evaluation.evaluator import Absent, Evaluator, Options
 from engine.evaluation.records import published
+from engine.evaluation.time_limit import SECONDS
 from engine.evaluation.verdict import Verdict
 from engine.runners.criteria import Criteria
 
@@ -76,6 +77,7 @@ def screen(
     parameters: Mapping[tuple[str, str], Any] | None = None,
     value_sets: Codes | None = None,
     strict_cql: bool = False,
+    criterion_seconds: float = SECONDS,
     images: RequiredImages | None = None,
     on_problem: Callable[[Problem], None] | None = None,
     force_fhir: bool = False,
@@ -83,7 +85,7 @@ def screen(
     """Screen patients lazily: one Verdict for each patient and rule set, in the order of the data.
 
     `data` is a path (a bundle, a folder of them, NDJSON, `.gz`), several, the patients of a server, or compartments already read. With `images`,
-    images count only where an archive holds them. `on_problem` is told what could not be read.
+    images count only where an archive holds them. A criterion that takes longer than `criterion_seconds` for a patient is unknown (0: no limit). `on_problem` is told what could not be read.
 
     Raises at once TypeError for criteria, data or options of another type, ValueError for values that mean nothing, and FileNotFoundError for data that is
     not there. Raises FhirVersionError, a ValueError, for files whose beginning tells that they are written in another version of FHIR than the criteria were
@@ -108,6 +110,7 @@ def screen(
         _parameters_of(parameters),
         value_sets if value_sets is not None else criteria.terminology if isinstance(criteria, Criteria) else NO_CODES,
         strict_cql,
+        criterion_seconds,
     )
     check_given((code.compiled for code in cql_codes(rules)), options.parameters)
     version = criteria.fhir_version if isinstance(criteria, Criteria) else rules[0].model if rules else "r4"

@@ -17,10 +17,11 @@ from engine.compiler.cql.library import Options
 from engine.compiler.cql.printing import as_json, text_of
 from engine.data.terminology_files import open_terminology
 from engine.data.versions import guess_version_of_paths
+from engine.evaluation.time_limit import limited
 from engine.runners.screening import evaluation_time
 from engine.ui.cql_repl import converse
 from engine.ui.cql_session import Answer, Session, given_parameters, parameters_of, read_subject
-from engine.ui.options import add_parameter_options, add_time_options
+from engine.ui.options import add_limit_option, add_parameter_options, add_time_options
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
@@ -45,6 +46,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--data", nargs="+", metavar="PATH", help="the record of one patient: a bundle, NDJSON, or resources"
     )
     add_parameter_options(command)
+    add_limit_option(command, "an expression or define")
     add_terminology_options(command, allow_missing=False)
     add_time_options(command)
     command.add_argument("--show", choices=("python",), help="show the Python that it becomes")
@@ -159,6 +161,7 @@ def session_of(options: argparse.Namespace) -> Session:
     terminology = open_terminology(options.valuesets, terminology_options(options))
     _say(terminology.diagnostics)
     session.value_sets = terminology
+    session.seconds = options.criterion_seconds
     return session
 
 
@@ -209,7 +212,7 @@ def _every_define(session: Session, options: argparse.Namespace) -> int:
         if define.private:
             continue
         try:
-            value = loaded.evaluate(define.name, environment)
+            value = limited(options.criterion_seconds, "the define", loaded.evaluate, define.name, environment)
         except EvaluationError as error:
             print(f"{define.name}: {rendered(error)}", file=sys.stderr)
             status = ERRORS

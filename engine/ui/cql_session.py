@@ -28,6 +28,7 @@ from engine.data.reader import read_patients
 from engine.data.terminology import Terminology
 from engine.data.terminology_check import check_value_sets
 from engine.evaluation.cql_patient import CompartmentPatient
+from engine.evaluation.time_limit import SECONDS, limited
 from engine.runners.screening import evaluation_time
 
 EXPRESSION = "the expression"
@@ -68,6 +69,7 @@ class Session:
     messages: list[str] = field(default_factory=list)
     definitions: dict[str, str] = field(default_factory=dict)
     value_sets: Codes = field(default_factory=lambda: NO_CODES)
+    seconds: float = SECONDS
 
     def head(self) -> str:
         """What stands before an expression: the library, or what gives it a patient, and the definitions."""
@@ -102,7 +104,8 @@ class Session:
         found = [*compiled.diagnostics, *self.about_value_sets(compiled, [EXPRESSION])]
         warnings = tuple(moved(d, compiled.source, source, head) for d in found)
         try:
-            value = Loaded(compiled).evaluate(EXPRESSION, self.environment(compiled))
+            loaded, environment = Loaded(compiled), self.environment(compiled)
+            value = limited(self.seconds, "the expression", loaded.evaluate, EXPRESSION, environment)
         except EvaluationError as error:
             if error.source is compiled.source and error.span is not None and error.span.start >= head:
                 error.source, error.define = source, None

@@ -16,8 +16,9 @@ from engine.compiler.elm import to_json
 from engine.compiler.fhirpath import compile_fhirpath
 from engine.data.terminology_files import open_terminology
 from engine.data.versions import version_of
+from engine.evaluation.time_limit import limited
 from engine.runners.screening import evaluation_time
-from engine.ui.options import add_version_option
+from engine.ui.options import add_limit_option, add_version_option
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
@@ -34,6 +35,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--timezone", default="UTC")
     add_terminology_options(command, allow_missing=False)
     add_version_option(command, force=False)
+    add_limit_option(command, "the expression")
     command.set_defaults(run=fhirpath_command)
 
 
@@ -63,7 +65,16 @@ def fhirpath_command(options: argparse.Namespace) -> int:
         moment = evaluation_time(options.now, options.timezone)
         given = options.valuesets or options.terminology_server
         terminology = open_terminology(options.valuesets, terminology_options(options)) if given else None
-        for item in compiled.evaluate(resource, now=moment, timezone=options.timezone, terminology=terminology):
+        found = limited(
+            options.criterion_seconds,
+            "the expression",
+            compiled.evaluate,
+            resource,
+            now=moment,
+            timezone=options.timezone,
+            terminology=terminology,
+        )
+        for item in found:
             print(f"{shown(item.value)}  ({item.type})")
     except DiagnosticError as error:
         print(error, file=sys.stderr)

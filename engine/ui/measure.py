@@ -21,7 +21,7 @@ from engine.output.measure_report import Totals, individual, summary
 from engine.runners.measuring import PERIOD, LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, period_of
 from engine.runners.screening import evaluation_time, version_for
 from engine.ui.cql_session import given_parameters, parameters_of
-from engine.ui.options import add_parameter_options, add_time_options, add_version_option
+from engine.ui.options import add_limit_option, add_parameter_options, add_time_options, add_version_option
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
@@ -45,6 +45,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add_terminology_options(command)
     command.add_argument("--period", metavar="2026 | START/END", help=f'the "{PERIOD}" (default: that of the measure)')
     add_parameter_options(command)
+    add_limit_option(command, "a define", " for one patient, which else has no answer")
     command.add_argument(
         "--ignore-profiles", action="store_true", help="retrieve resources whatever profile they claim"
     )
@@ -100,6 +101,7 @@ def measure_command(options: argparse.Namespace) -> int:
         parameters_of(options.parameter, options.now, options.timezone),
         period_option(options.period),
         options.ignore_profiles,
+        options.criterion_seconds,
     )
     return _evaluate(loaded, options, settings, version)
 

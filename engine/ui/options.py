@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.evaluation.time_limit import SECONDS
 from engine.ui.terminology import add_terminology_options
 
 
@@ -18,6 +19,17 @@ def add_parameter_options(command: Any) -> None:
         default=[],
         metavar="FILE",
         help="a FHIR Parameters resource with values of parameters",
+    )
+
+
+def add_limit_option(command: Any, what: str, where: str = "") -> None:
+    """The option of how long something may take for one patient."""
+    command.add_argument(
+        "--criterion-seconds",
+        type=float,
+        default=SECONDS,
+        metavar="N",
+        help=f"seconds that {what} may take{where} (default: {SECONDS:g}; 0: no limit)",
     )
 
 

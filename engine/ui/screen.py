@@ -21,6 +21,7 @@ from engine.runners.workspace import Workspace
 from engine.ui.archive_options import add_required_images, needless_options
 from engine.ui.options import (
     add_knowledge_options,
+    add_limit_option,
     add_parameter_options,
     add_study_option,
     add_time_options,
@@ -66,6 +67,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     add_required_images(command)
     add_parameter_options(command)
+    add_limit_option(command, "a criterion", " for one patient, which else is unknown")
     command.add_argument(
         "--strict-cql",
         action="store_true",
@@ -180,6 +182,7 @@ def _screened(
         options.parquet,
         images,
         options.force_fhir,
+        options.criterion_seconds,
     )
     if options.out == "-":
         problems = _to_stdout(criteria, data, settings)
@@ -230,6 +233,7 @@ def _to_stdout(criteria: Criteria, data: Sequence[Data], settings: RunOptions) -
         dicomweb=settings.dicomweb,
         parameters=settings.parameters,
         strict_cql=settings.strict_cql,
+        criterion_seconds=settings.criterion_seconds,
         images=settings.images,
         on_problem=on_problem,
         force_fhir=settings.force_fhir,

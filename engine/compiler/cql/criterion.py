@@ -64,6 +64,10 @@ class CqlCode:
             self._loaded = Loaded(self.compiled)
         return self._loaded
 
+    def prepare(self) -> None:
+        """Make the library callable, so that no evaluation has to."""
+        self._loaded = self.loaded
+
     def run(self, environment: Any, patient: Any) -> Any:
         """The value of the define for the patient of an environment. Raises EvaluationError."""
         loaded = self._loaded or self.loaded
