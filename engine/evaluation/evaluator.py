@@ -117,6 +117,7 @@ class Evaluator:
         environment = PatientEnvironment(
             compartment, now=self.options.now, variables=self.options.variables, run=self.cql
         )
+        environment.limited = self.time_limit.runner()
         results = [(rule, self.rule(rule, environment)) for rule in self.rules.rules]
         satisfied = _satisfied(results)
         value = combine(self.rules.combination, self.rules.threshold, satisfied)
@@ -162,13 +163,13 @@ class Evaluator:
             return outcome
         assert rule.code is not None
         try:
-            outcome = self.time_limit.run(self.leaf, rule, rule.code, environment)
+            found: Outcome = environment.limited(self.leaf, rule, rule.code, environment)
         except EvaluationError as error:
             where = f"{environment.compartment.reference}: the criterion {rule.id}: {error.message}"
             return Outcome(None, Reason.ERROR, f"{where} in `{rule.code.text[:80]}` ({error.code})")
         if rule.beside is not None:
-            self.compare(rule, outcome, environment)
-        return outcome
+            self.compare(rule, found, environment)
+        return found
 
     def leaf(self, rule: Rule, code: AnyCode, environment: PatientEnvironment) -> Outcome:
         """Truth of a rule that is one expression."""

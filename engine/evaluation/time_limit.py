@@ -17,7 +17,8 @@ import threading
 import time
 from collections.abc import Callable
 from decimal import getcontext
-from typing import ParamSpec, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from engine.algebra import limits
 from engine.algebra.diagnostic import EvaluationError
@@ -28,6 +29,7 @@ _AGAIN = 1.0  # seconds after which it is raised again where something kept it f
 _IDLE = 2.0  # seconds without an evaluation after which nobody watches any more
 P = ParamSpec("P")
 R = TypeVar("R")
+_restart = limits.restart
 
 
 class Overdue(BaseException):
@@ -37,16 +39,51 @@ class Overdue(BaseException):
 class _Watch:
     """What one thread evaluates: the number of the evaluation, 0 for none."""
 
-    __slots__ = ("again", "count", "fired", "running", "seconds", "seen", "since", "thread")
+    __slots__ = ("again", "count", "fired", "precision", "running", "seconds", "seen", "since", "thread")
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
         self.running = self.count = 0
         self.seconds = 0.0
+        self.precision = getcontext().prec
         self.fired = False
         # of the thread that watches
         self.seen = 0
         self.since = self.again = 0.0
+
+    def run(self, function: Callable[..., R], *arguments: Any) -> R:
+        """What a function gives. Raises EvaluationError `limit-exceeded` where it takes longer than `seconds`, and whatever it raises."""
+        if self.running:
+            return function(*arguments)
+        _restart()
+        self.count = number = self.count + 1
+        failure: BaseException | None = None
+        late = False
+        try:
+            try:
+                self.running = number
+                if not _state.watching:
+                    _start()
+                found = function(*arguments)
+                self.running = 0
+            except Overdue:
+                self.running = 0
+                late = True
+            except BaseException as error:
+                self.running = 0
+                failure = error
+            if self.fired:
+                self.settle()
+        except Overdue:
+            self.running = 0
+            late = True
+            self.settle()
+        if late:
+            getcontext().prec = self.precision
+            limits.exceeded(f"it takes longer than {self.seconds:g} seconds")
+        if failure is not None:
+            raise failure
+        return found
 
     def settle(self) -> None:
         """Take back what was raised and has not arrived."""
@@ -101,47 +138,34 @@ class TimeLimit:
             raise ValueError(f"a limit of time is a number of seconds, 0 for none, not {seconds}")
         self.seconds = float(seconds)
 
-    def run(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        """What a function gives. Raises EvaluationError `limit-exceeded` where it takes longer, and whatever it raises.
+    def runner(self) -> Callable[..., Any]:
+        """What runs functions of this thread within the limit: call it with a function and its operands.
 
-        Inside of another limit that other one counts.
+        It raises EvaluationError `limit-exceeded` where that takes longer, and whatever the function raises. Inside of another limit that
+        other one counts.
         """
-        limits.restart()
         if not self.seconds:
-            return function(*arguments, **named)
+            return _unlimited
         watch = _own()
-        if watch.running:
-            return function(*arguments, **named)
-        precision = getcontext().prec
-        watch.seconds = self.seconds
-        watch.count += 1
-        failure: BaseException | None = None
-        late = False
-        try:
-            try:
-                watch.running = watch.count
-                if not _state.watching:
-                    _start()
-                found = function(*arguments, **named)
-                watch.running = 0
-            except Overdue:
-                watch.running = 0
-                late = True
-            except BaseException as error:
-                watch.running = 0
-                failure = error
-            if watch.fired:
-                watch.settle()
-        except Overdue:
-            watch.running = 0
-            late = True
-            watch.settle()
-        if late:
-            getcontext().prec = precision
-            limits.exceeded(f"it takes longer than {self.seconds:g} seconds")
-        if failure is not None:
-            raise failure
+        if not watch.running:
+            watch.seconds = self.seconds
+            watch.precision = getcontext().prec
+        return watch.run
+
+    def run(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """What a function gives, within the limit."""
+        found: R = self.runner()(
+            partial(function, *arguments, **named) if named else function, *(() if named else arguments)
+        )
         return found
+
+
+def _unlimited(function: Callable[..., R], *arguments: Any) -> R:
+    _restart()
+    return function(*arguments)
+
+
+NO_LIMIT = TimeLimit(0)
 
 
 def _start() -> None:

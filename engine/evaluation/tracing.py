@@ -7,7 +7,7 @@ comparison that had no answer. Doubts can be resolved either way, so that a crit
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from engine.compiler.membership import coded
 from engine.compiler.runtime import Environment
 from engine.data.compartment import Compartment, Origin
 from engine.evaluation.cql_patient import CompartmentPatient
+from engine.evaluation.time_limit import NO_LIMIT
 from engine.evaluation.unknowns import NotInTerminology, Records, Unknown
 
 Resource = dict[str, Any]
@@ -94,6 +95,7 @@ class PatientEnvironment(Environment):
         self._untold: tuple[Any, str] = (None, "")
         self._others: dict[Any, Compartment | None] = {}
         self._cql: CqlPatient | None = None
+        self.limited: Callable[..., Any] = NO_LIMIT.runner()
         self._looked_through: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[Resource]] = {}
 
     def begin(self, keep: frozenset[DoubtKey] | None = frozenset()) -> Trace:
