@@ -344,16 +344,15 @@ class Cohort:
     def _linked(self) -> dict[int, list[str]]:
         """Keys of the patients by the resource, a RelatedPerson, that their `link.other` names."""
         if self._persons is None:
-            persons: dict[int, list[str]] = {}
+            persons: dict[int, dict[str, None]] = {}
             for key, (patient, _) in self._listed.items():
                 if patient.loaded is None:
                     continue
                 for other in values_below(patient.loaded.resource, ["link", "other", "reference"]):
                     found = self._lookup(other, patient.loaded) if isinstance(other, str) else None
                     if found is not None and found.resource is not None:
-                        keys = persons.setdefault(id(found.resource), [])
-                        keys.extend([key] if key not in keys else [])
-            self._persons = persons  # whole, or not at all
+                        persons.setdefault(id(found.resource), {})[key] = None
+            self._persons = {resource: list(keys) for resource, keys in persons.items()}
         return self._persons
 
     # -- references

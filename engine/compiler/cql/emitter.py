@@ -80,7 +80,7 @@ class CqlEmitter(ModuleText):
         self.imports: dict[tuple[str, str], str] = {}
         self._prologue: list[tuple[str, Span | None]] = []
         self._at_request: dict[str, str] = {}
-        self._loops = 0
+        self.loop_depth = 0
         self._nullable: dict[tuple[int, int], bool] = {}
         self._certain: dict[int, bool] = {}
 
@@ -90,7 +90,7 @@ class CqlEmitter(ModuleText):
         """A module-level function whose value is that of a node."""
         self._span = span
         start = len(self.lines)
-        self._prologue, self._at_request, self._loops = [], {}, 0
+        self._prologue, self._at_request, self.loop_depth = [], {}, 0
         with self.block(f"def {name}({parameters}):"):
             self.emit(literal(title))
             mark = len(self.lines)
@@ -222,22 +222,17 @@ class CqlEmitter(ModuleText):
     def loop(self, values: str) -> Iterator[str]:
         """A loop over a Python expression; gives the name of the item."""
         item = self.name("x")
-        self._loops += 1
+        self.loop_depth += 1
         with self.block(f"for {item} in {values}:"):
             yield item
-        self._loops -= 1
+        self.loop_depth -= 1
 
     @contextmanager
     def closure(self, stem: str = "f") -> Iterator[str]:
-        loops, self._loops = self._loops, 0
+        loops, self.loop_depth = self.loop_depth, 0
         with super().closure(stem) as name:
             yield name
-        self._loops = loops
-
-    @property
-    def loop_depth(self) -> int:
-        """How many Python loops of the function are open."""
-        return self._loops
+        self.loop_depth = loops
 
     def loops(self, node: Node) -> int:
         """How many Python loops `each` emits around its body."""
@@ -253,7 +248,7 @@ class CqlEmitter(ModuleText):
         """
         run = each if each is not None else lambda body: self.each(node, body)
         depth = 0 if self.traced else self.loops(node)  # traced code looks at every row: all that match are evidence
-        if depth <= 1 and self._loops < 12:
+        if depth <= 1 and self.loop_depth < 12:
             out = self.name()
             self.emit(f"{out} = {start}")
 
