@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from engine.algebra.diagnostic import Diagnostic, Source
+from engine.artifacts.mistaken_files import mistaken
 from engine.artifacts.models.modelinfo import ModelInfo, read_model_info
 from engine.artifacts.parameters import library_defaults
 from engine.artifacts.positions import position_of
@@ -70,10 +71,14 @@ class LibraryStore:
 
     def add_file(self, path: Path) -> None:
         """One file by its suffix; a JSON file may be any resource or bundle, and counts for the libraries in it."""
+        raw = b""
         try:
-            text = path.read_text("utf-8-sig")
+            raw = path.read_bytes()
+            text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
         except (UnicodeDecodeError, OSError) as error:
-            self.diagnostics.append(Diagnostic("unreadable", f"cannot be read: {error}", location=str(path)))
+            # the reader of the artifacts tells of a file that is none
+            if path.suffix in (".cql", ".json", ".xml") and mistaken(raw, path.name) is None:
+                self.diagnostics.append(Diagnostic("unreadable", f"cannot be read: {error}", location=str(path)))
             return
         if path.suffix == ".cql":
             self.add_text(Source(str(path), text))

@@ -21,6 +21,7 @@ from engine.artifacts.characteristics import CharacteristicReader, group_express
 from engine.artifacts.combining import combination_of, members_other_than_patients, version_of
 from engine.artifacts.elements import all_resource_types
 from engine.artifacts.libraries import version_key
+from engine.artifacts.mistaken_files import are_patients, mistaken
 from engine.artifacts.positions import position_of
 from engine.artifacts.records import (
     Artifact,
@@ -112,16 +113,25 @@ class _Reader:
 
     def read_file(self, path: Path, *, given: bool) -> None:
         self.files.append(str(path))
+        raw = b""
         try:
             raw = path.read_bytes()
             text = raw.decode("utf-8-sig")
         except (UnicodeDecodeError, OSError) as error:
-            self.report("unreadable", f"cannot be read as text in UTF-8: {error}", None, file=str(path))
+            other = mistaken(raw, path.name)
+            if other is not None:
+                self.report("not-json", other[0], None, hint=other[1], file=str(path))
+            else:
+                self.report("unreadable", f"cannot be read as text in UTF-8: {error}", None, file=str(path))
             return
         try:
             data = msgspec.json.Decoder(float_hook=Decimal).decode(text)
         except (msgspec.DecodeError, ValueError, ArithmeticError) as error:
-            self.report("invalid-json", json_problem(error, text), None, file=str(path))
+            other = mistaken(raw, path.name)
+            code, message, hint = (
+                ("invalid-json", json_problem(error, text), None) if other is None else ("not-json", *other)
+            )
+            self.report(code, message, None, hint=hint, file=str(path))
             return
         except RecursionError:
             self.report("invalid-json", "the JSON is nested too deeply", None, file=str(path))
@@ -132,6 +142,8 @@ class _Reader:
             kind = data.get("resourceType") if isinstance(data, dict) else None
             if kind not in ("Library", "ValueSet", "CodeSystem", "Measure", "Parameters"):
                 hint = "criteria stand in EvidenceVariable, Group or ResearchStudy resources, or bundles of them"
+                if are_patients(data):
+                    hint = f"it holds patients: give it with --data, and the criteria first; {hint}"
                 self.report(
                     "no-criteria",
                     f"no criteria in this file (it holds {kind or 'no resource'})",

@@ -34,6 +34,7 @@ from engine.compiler.forms.coded import coded_form, selections_of
 from engine.compiler.forms.exceptions import except_subset_form
 from engine.compiler.forms.grouping import Hierarchy, exact_codes, grouped
 from engine.compiler.forms.timing import Timeline
+from engine.compiler.languages import language_advice
 from engine.compiler.requirements import DataRequirement
 
 __all__ = ["Cause", "Code", "Rule", "RuleSet", "compile_artifact", "compile_code", "cql_codes"]
@@ -73,7 +74,7 @@ class OtherSystems:
 
 @dataclass(slots=True, repr=False)
 class Rule:
-    """One criterion, or a combination of them.
+    """One criterion, or a combination of them. `asked` are resource type, system and code of what a coded form asks for.
 
     Exactly one of these holds: `code` is set; `combination` with `members` is set; `reason` tells why neither is.
     """
@@ -86,6 +87,7 @@ class Rule:
     code: Code | CqlCode | None = None
     presence: Code | None = None
     otherwise: tuple[OtherSystems, ...] = ()
+    asked: tuple[tuple[str, str, str], ...] = ()
     measurement: bool = False
     absent: str = "there is no record of this kind at all"
     causes: tuple[Cause, ...] = ()
@@ -270,18 +272,34 @@ class _Builder:
         text = expression.text or ""
         if language in CQL_LANGUAGES:
             self.in_cql(rule, expression)
+            self.other_language(rule, language, text)
             return
         if language not in FHIRPATH_LANGUAGES:
-            shown = language or "no language"
-            rule.reason, rule.detail = (
-                Reason.NOT_COMPUTABLE,
-                f"an expression in {shown} cannot be computed: {text[:80]}",
+            shown = f"the language {language!r}" if language else "no language"
+            rule.reason = Reason.NOT_COMPUTABLE
+            rule.detail = f"an expression in {shown} cannot be computed: {text[:80]}"
+            rule.diagnostics += (
+                Diagnostic(
+                    "unknown-language",
+                    f"an expression in {shown} cannot be computed",
+                    "warning",
+                    location=rule.location,
+                    hint=language_advice(language, text),
+                ),
             )
             return
         if not text.strip():
             rule.reason, rule.detail = Reason.NOT_COMPUTABLE, "the expression has no text"
             return
         self.compile(rule, text)
+        self.other_language(rule, language, text)
+
+    def other_language(self, rule: Rule, language: str, text: str) -> None:
+        """Say that an expression that does not compile seems to be in another language."""
+        advice = language_advice(language, text) if rule.code is None else None
+        if advice is not None:
+            message = f"the expression does not compile as {language}"
+            rule.diagnostics += (Diagnostic("other-language", message, "error", location=rule.location, hint=advice),)
 
     def in_cql(self, rule: Rule, expression: ExpressionSource) -> None:
         """CQL: a define of a library, or an expression."""
@@ -329,7 +347,7 @@ class _Builder:
 
     def formed(self, rule: Rule, form: Form) -> None:
         """Compile what a form is understood as."""
-        rule.notes = tuple(form.notes)
+        rule.notes, rule.asked = tuple(form.notes), tuple(form.asked)
         for code, message in form.warnings:
             rule.diagnostics += (Diagnostic(code, message, "warning", location=rule.location),)
         if form.text is None:

@@ -18,6 +18,7 @@ from engine.algebra.operators.table import OPERATORS
 from engine.algebra.quantity import CALENDAR_WORDS, make
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.algebra.ucum import UnitError, alias, parse_unit
+from engine.algebra.ucum.suggestions import suggest_unit
 from engine.compiler import syntax as s
 from engine.compiler.coercion import ABSTRACT_RESOURCES, BOOLEAN, STRING, Abort, Coercions
 from engine.compiler.elm import ANY, Node
@@ -138,7 +139,9 @@ class Translator(Coercions):
                     self.report("unit-alias", message, tree.span, f"write '{meant}'", warning=True)
                     unit = meant
                 else:
-                    self.report("unknown-unit", str(error), tree.span, "units stand as UCUM codes", warning=True)
+                    near = suggest_unit(unit)
+                    hint = f"did you mean '{near}'?" if near is not None else "units stand as UCUM codes"
+                    self.report("unknown-unit", str(error), tree.span, hint, warning=True)
         value = make(Decimal(tree.number), unit, tree.calendar)
         return Node("Literal", attrs={"value": value}, types=("System.Quantity",), span=tree.span)
 

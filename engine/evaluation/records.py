@@ -63,9 +63,24 @@ def changed(record: R, **changes: Any) -> R:
     return copy(record, **changes)  # type: ignore[no-any-return]
 
 
+# What some readers of lines take for the end of one (U+2028, U+2029, U+0085), which JSON lets stand in a text as it is.
+_ENDS_OF_LINES = (("\u2028", "\\u2028"), ("\u2029", "\\u2029"), ("\u0085", "\\u0085"))
+
+
+def in_one_line(text: str) -> str:
+    """JSON text without characters that some readers take for the end of a line."""
+    for mark, escaped in _ENDS_OF_LINES:
+        if mark in text:
+            text = text.replace(mark, escaped)
+    return text
+
+
 def lines_of_verdicts(records: Sequence[Verdict]) -> bytes:
     """Verdicts as lines of verdicts.ndjson."""
-    return _encode_lines(records)
+    lines = _encode_lines(records)
+    if b"\xe2\x80" in lines or b"\xc2\x85" in lines:
+        return in_one_line(lines.decode("utf-8")).encode("utf-8")
+    return lines
 
 
 def published(record: Verdict) -> models.Verdict:
@@ -81,6 +96,7 @@ __all__ = [
     "PatientIdentifier",
     "Series",
     "Verdict",
+    "in_one_line",
     "changed",
     "lines_of_verdicts",
     "published",

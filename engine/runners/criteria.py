@@ -16,6 +16,7 @@ from engine.artifacts.reader import ArtifactSet, load_artifacts
 from engine.artifacts.records import ParameterValue
 from engine.compiler.cql.criterion import CqlCriteria
 from engine.compiler.cql.parameters import unknown_names
+from engine.compiler.criteria_warnings import criteria_warnings
 from engine.compiler.rules import RuleSet, compile_artifact
 from engine.data.terminology import Terminology
 from engine.data.terminology_check import check_value_sets
@@ -58,6 +59,15 @@ def study_date(text: str | None) -> str | None:
         return dt.date.fromisoformat(text).isoformat()
     except ValueError:
         raise ValueError(f"{text!r} is no date of the study's start; write 2026-03-01") from None
+
+
+def warnings_of(criteria: Criteria) -> list[Diagnostic]:
+    """What `eligibility check` says besides `diagnostics`: criteria that are unknown for everyone, that nobody can meet, or that mean something else than was meant."""
+    artifacts = [artifact for artifact in criteria.artifacts.roots if artifact.criteria]
+    found: list[Diagnostic] = []
+    for rules, artifact in zip(criteria.rules, artifacts, strict=True):
+        found += criteria_warnings(rules, artifact, criteria.terminology)
+    return found
 
 
 def load_criteria(

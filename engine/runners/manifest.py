@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
+from engine.evaluation.records import in_one_line
 from engine.output.atomic import AtomicFile
 from engine.output.checks import NAME as ARCHIVE
 from engine.output.checks import read_holdings
@@ -64,9 +65,11 @@ def manifest(run: Path, out: Path, *, everything: bool = False, held: bool = Fal
                 rows.writerows([[safe(cell) for cell in row] for row in rows_of(study)])
                 _count(study, result, studies_list, series_list, written)
                 for resource in imaging_selections(study) if r5 else ():
-                    resources.write(json.dumps(resource, ensure_ascii=False) + "\n")
+                    resources.write(in_one_line(json.dumps(resource, ensure_ascii=False)) + "\n")
             if chosen and not r5:
-                resources.write(json.dumps(reference_list(patient, chosen, TITLE), ensure_ascii=False) + "\n")
+                resources.write(
+                    in_one_line(json.dumps(reference_list(patient, chosen, TITLE), ensure_ascii=False)) + "\n"
+                )
     return result
 
 

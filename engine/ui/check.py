@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from engine.algebra.diagnostic import Diagnostic
 from engine.compiler.requirements import DataRequirement
 from engine.compiler.rules import Rule, RuleSet
-from engine.runners.criteria import Criteria, load_criteria
+from engine.data.versions import check_version
+from engine.runners.coverage import Coverage, coverage
+from engine.runners.criteria import Criteria, load_criteria, warnings_of
+from engine.runners.screening import version_for
 from engine.ui.options import add_knowledge_options, add_study_option, add_version_option
 from engine.ui.terminology import terminology_options
+
+SHOWN = 240  # characters of an expression
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -18,7 +28,17 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("criteria", nargs="+", metavar="PATH")
     add_knowledge_options(command)
     add_study_option(command)
-    command.add_argument("--strict", action="store_true", help="exit with 1 where there are warnings")
+    command.add_argument(
+        "--data",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="count the patients that have a record of each kind and code that the criteria ask for",
+    )
+    command.add_argument("--verbose", action="store_true", help="show expressions whole, however long they are")
+    command.add_argument(
+        "--strict", action="store_true", help="take warnings as errors: exit with 1 where there are any"
+    )
     command.add_argument("--json", action="store_true", help="as JSON")
     add_version_option(command)
     command.set_defaults(run=check_command)
@@ -26,10 +46,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def check_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status: 0, 1 (warnings, with --strict) or 2 (errors)."""
+    for path in options.data:
+        if not Path(path).exists():
+            raise FileNotFoundError(f"{path} does not exist")
     criteria = load_criteria(
         *options.criteria,
         on_error="keep",
-        fhir_version=options.fhir,
+        fhir_version=version_for(options.data, options.fhir) if options.data else options.fhir,
         libraries=options.libraries,
         valuesets=options.valuesets,
         allow_missing_valuesets=options.allow_missing_valuesets,
@@ -37,15 +60,25 @@ def check_command(options: argparse.Namespace) -> int:
         force_fhir=options.force_fhir,
         study_start=options.study_start,
     )
+    found = [*criteria.diagnostics, *warnings_of(criteria)]
+    counted = None
+    if options.data:
+        if not options.force_fhir:
+            check_version(options.data, criteria.fhir_version)
+        counted = coverage(criteria, options.data, lambda problem: print(f"problem: {problem}", file=sys.stderr))
+        found += counted.warnings()
+    found = [replace(d, severity="error") if options.strict and d.severity == "warning" else d for d in found]
+    errors = sum(d.severity == "error" for d in found)
     if options.json:
-        print(json.dumps(report(criteria), indent=2, ensure_ascii=False))
+        print(json.dumps(report(criteria, found, counted), indent=2, ensure_ascii=False))
     else:
         for rules in criteria.rules:
-            _show(rules)
-        for diagnostic in criteria.diagnostics:
+            _show(rules, options.verbose)
+        if counted is not None:
+            _show_coverage(counted)
+        for diagnostic in found:
             print(diagnostic.render())
-        errors = len(criteria.errors)
-        warnings = sum(d.severity == "warning" for d in criteria.diagnostics)
+        warnings = sum(d.severity == "warning" for d in found)
         computable = sum(_leaf(rule) and rule.code is not None for rules in criteria.rules for rule in rules.walk())
         leaves = sum(_leaf(rule) for rules in criteria.rules for rule in rules.walk())
         print(
@@ -54,40 +87,58 @@ def check_command(options: argparse.Namespace) -> int:
         )
     if criteria.errors:
         return 2
-    return 1 if options.strict and any(d.severity == "warning" for d in criteria.diagnostics) else 0
+    return 1 if errors else 0
+
+
+def _show_coverage(counted: Coverage) -> None:
+    """How many patients have a record of each kind, and of each code."""
+    print(f"{counted.patients} patients in the data, of whom have a record")
+    for kind in sorted({*counted.kinds, *(asked.type for asked in counted.asked)}):
+        print(f"  {counted.types[kind]:>9}  {kind}")
+        for asked in sorted((one for one in counted.asked if one.type == kind), key=lambda one: one.name):
+            print(f"  {counted.codes[asked]:>9}    with {asked.name}")
+    print()
 
 
 def _leaf(rule: Rule) -> bool:
     return rule.combination is None
 
 
-def _show(rules: RuleSet) -> None:
+def _show(rules: RuleSet, verbose: bool) -> None:
     version = f"|{rules.version}" if rules.version else ""
     print(f"{rules.kind} {rules.artifact}{version}")
     print(
         f"  {rules.title} -- {rules.combination}{_threshold(rules.threshold)}, patients in FHIR {rules.model.upper()}"
     )
     for rule in rules.rules:
-        _show_rule(rule, "  ")
+        _show_rule(rule, "  ", verbose)
     print()
 
 
-def _show_rule(rule: Rule, indent: str) -> None:
+def shortened(text: str, verbose: bool = False) -> str:
+    """An expression in one line, and no longer than a reader can take in."""
+    bare = " ".join(text.split())
+    if verbose or len(bare) <= SHOWN:
+        return text if verbose else bare
+    return f"{bare[: SHOWN - 60]} ... ({len(text)} characters; --verbose shows them all)"
+
+
+def _show_rule(rule: Rule, indent: str, verbose: bool) -> None:
     kind = "exclusion" if rule.exclude else "inclusion"
     print(f"{indent}{rule.id}  {rule.title}  [{kind}, {rule.form}]")
     inner = indent + "    "
     if rule.reason is not None:
-        print(f"{inner}unknown for everyone: {rule.reason}: {rule.detail}")
+        print(f"{inner}unknown for everyone: {rule.reason}: {shortened(str(rule.detail), verbose)}")
     elif rule.combination is not None:
         print(f"{inner}{rule.combination}{_threshold(rule.threshold)} of {len(rule.members)}:")
         for member in rule.members:
-            _show_rule(member, inner)
+            _show_rule(member, inner, verbose)
     elif rule.code is not None:
-        print(f"{inner}{rule.code.text}")
+        print(f"{inner}{shortened(rule.code.text, verbose)}")
         for note in rule.notes:
             print(f"{inner}note: {note}")
         for found in rule.code.reads().values():
-            print(f"{inner}reads {reads(found)}")
+            print(f"{inner}reads {shortened(reads(found), verbose)}")
 
 
 def _threshold(threshold: int | None) -> str:
@@ -108,8 +159,23 @@ def reads(found: DataRequirement) -> str:
     return text
 
 
-def report(criteria: Criteria) -> dict[str, Any]:
+def report(criteria: Criteria, found: Sequence[Diagnostic], counted: Coverage | None = None) -> dict[str, Any]:
     """Everything that `check` says, as JSON."""
+    out = _report(criteria, found)
+    if counted is not None:
+        out["data"] = {
+            "patients": counted.patients,
+            "types": {kind: counted.types[kind] for kind in sorted(counted.kinds)},
+            "codes": [
+                {"type": asked.type, "system": asked.system, "code": asked.code, "patients": counted.codes[asked]}
+                for asked in counted.asked
+            ],
+            "systems": {kind: dict(seen.most_common()) for kind, seen in sorted(counted.systems.items())},
+        }
+    return out
+
+
+def _report(criteria: Criteria, found: Sequence[Diagnostic]) -> dict[str, Any]:
     return {
         "artifacts": [
             {
@@ -130,7 +196,7 @@ def report(criteria: Criteria) -> dict[str, Any]:
                 "span": [d.span.start, d.span.end] if d.span else None,
                 "hint": d.hint,
             }
-            for d in criteria.diagnostics
+            for d in found
         ],
     }
 

@@ -61,7 +61,7 @@ class Form:
 
     `measurement` marks coded measurements: without any record (`presence`), they are unknown and not false. `causes` tell why the
     criterion is unknown for a patient; `notes` tell readers how it was understood; `otherwise` are records of other code systems, `exact` the
-    codes that match only themselves although they may include others.
+    codes that match only themselves although they may include others, `asked` the codes (resource type, system, code).
     """
 
     name: str
@@ -76,6 +76,7 @@ class Form:
     notes: list[str] = field(default_factory=list)
     otherwise: list[CodedOtherwise] = field(default_factory=list)
     exact: list[str] = field(default_factory=list)
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,12 @@ def _of_records(model: Model, criterion: Criterion, timeline: Timeline, form: Fo
     form.text = definition_text(model, criterion, selections, timeline)
     form.otherwise = coded_otherwise(model, criterion, selections)
     form.exact = exact_only(chosen.concept for chosen in selections if chosen.concept is not None)
+    form.asked = [
+        (chosen.type, coding.system or "", coding.code)
+        for chosen in selections
+        for coding in (chosen.concept.codings if chosen.concept is not None else ())
+        if coding.code
+    ]
     form.measurement = all(chosen.type == "Observation" for chosen in selections)
     form.presence = " or ".join(f"{row}.exists()" for row in records)
     if form.measurement and any(at_once(constraint) and study_event(constraint) for constraint in criterion.timing):
