@@ -224,5 +224,5 @@ def test_the_option_is_known_to_check(tmp_path: Path, capsys: pytest.CaptureFixt
     path = str(tmp_path / "definition.json")
     assert main(["check", path]) == 0
     assert "is the time of evaluation" in capsys.readouterr().out
-    assert main(["check", path, "--study-start", "2025-01-01"]) == 0
+    assert main(["check", path, "--study-start", "2025-01-01", "--verbose"]) == 0
     assert "@2025-01-01" in capsys.readouterr().out
