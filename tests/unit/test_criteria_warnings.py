@@ -47,7 +47,7 @@ def said(folder: Path, characteristic: dict[str, Any], *given: dict[str, Any]) -
     for number, resource in enumerate(given):
         (folder / f"given-{number}.json").write_text(json.dumps(resource))
     criteria = engine.load_criteria(
-        path, valuesets=[folder / f"given-{n}.json" for n in range(len(given))], fhir_version="r4"
+        path, valuesets=[folder / f"given-{n}.json" for n in range(len(given))], fhir_version="r4", on_error="keep"
     )
     found = [*criteria.diagnostics, *warnings_of(criteria)]
     for one in found:
