@@ -222,10 +222,12 @@ class PatientEnvironment(Environment):
         """A series of an imaging study satisfied a filter."""
         self.trace_of_run.series.add(id(row))
 
-    def doubt(self, site: int, row: Any, clause: int) -> bool:
-        """A row's condition is unknown; answers whether this run keeps it."""
+    def doubt(self, site: int, row: Any, clause: int, items: tuple[Any, ...] = ()) -> bool:
+        """A row's condition is unknown; answers whether this run keeps it. `items` are what else the condition is about."""
         unknowns = self.trace_of_run.unknowns
-        return self._doubt(Doubt(site, row, clause, before=unknowns, count=len(unknowns)))
+        return self._doubt(
+            Doubt(site, row, clause, asked=tuple(map(known_by, items)), before=unknowns, count=len(unknowns))
+        )
 
     def _doubt(self, doubt: Doubt) -> bool:
         key = (doubt.site, known_by(doubt.row), doubt.code, doubt.why, doubt.asked)

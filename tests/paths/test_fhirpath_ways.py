@@ -39,7 +39,7 @@ def odd_cohorts(tmp_path_factory: pytest.TempPathFactory) -> list[Cohort]:
     return [Cohort(patients(seed, PATIENTS, odd=True), folder / str(seed)) for seed in range(100, 104)]
 
 
-def seeds(first: int, count: int, share: float = 0.3) -> Iterator[int]:
+def seeds(first: int, count: int, share: float) -> Iterator[int]:
     """The seeds of the suite, or of as many seconds as there are to spend, of which this test has a share."""
     seconds = float(os.environ.get("FUZZ_SECONDS", "0")) * share
     if not seconds:
@@ -61,7 +61,7 @@ def compiled(text: str) -> Code | None:
 
 def test_the_interpreter_and_every_shelf_agree(cohorts: list[Cohort]) -> None:
     seen: Counter[str] = Counter()
-    for seed in seeds(0, CRITERIA):
+    for seed in seeds(0, CRITERIA, 0.25):
         text, cohort = expression(seed), cohorts[seed % len(cohorts)]
         code = compiled(text)
         if code is None:
@@ -147,7 +147,7 @@ AS_CONDITION = (
 def test_a_criterion_inside_of_others(cohorts: list[Cohort]) -> None:
     """Words that mean the same have the same outcome. As a condition of a row, unknown may only turn into unknown, and so may answers with doubts."""
     compared = 0
-    for seed in seeds(30_000, CRITERIA // 3, 0.2):
+    for seed in seeds(30_000, CRITERIA // 3, 0.15):
         text, cohort = expression(seed), cohorts[seed % len(cohorts)]
         code = compiled(text)
         if code is None or not code.boolean or "%v" in text or "defineVariable" in text:

@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
+from engine.algebra.diagnostic import Source
+from engine.artifacts.libraries import LibraryStore
+from engine.artifacts.records import ExpressionSource
+from engine.compiler.code import compile_code
+from engine.compiler.cql.criterion import CqlCriteria
 from engine.data.reader import compartments_of
+from engine.evaluation.evaluator import Evaluator, Options
 from engine.runners.criteria import load_criteria
 from engine.runners.screening import screen
+from tests.paths.ways import NOW, R4, rule_set
 
 PATIENT: dict[str, Any] = {"resourceType": "Patient", "id": "p"}
 CONTACT = {**PATIENT, "contact": [{"name": {"family": "Weiss", "given": ["Ada"]}}]}
@@ -163,3 +170,55 @@ def test_each_code_that_is_asked_for_is_a_question_of_its_own(tmp_path: Path) ->
     one, other = (f"Observation.exists(code.coding.exists(system = 's' and code = '{code}'))" for code in "ab")
     assert outcomes(tmp_path, f"{one} and ({other}).not()", PATIENT, row) == {"unknown"}
     assert outcomes(tmp_path, f"{one} or ({one}).not()", PATIENT, row) == {"met"}
+
+
+CQL_HEAD = """using FHIR version '4.0.1'
+include FHIRHelpers version '4.0.1'
+codesystem "LOINC": 'http://loinc.org'
+code "psa": '2857-1' from "LOINC"
+context Patient
+"""
+
+
+def cql_outcome(expression: str, *resources: dict[str, Any]) -> str:
+    store = LibraryStore()
+    library = store.add_text(Source("L", f"library L\n{CQL_HEAD}define X: {expression}\n"))
+    source = ExpressionSource(language="text/cql-identifier", text="X", libraries=(library.name or "",))
+    rules = rule_set(CqlCriteria(store).code(source, "x")[0])
+    (found,) = (Evaluator(rules, Options(NOW))(one) for one in compartments_of(resources))
+    return found.criteria[0].outcome
+
+
+TWO_NAMES = {**PATIENT, "name": [{"use": "usual"}, {"use": "official"}]}
+EARLY, LATE = (
+    {**OBSERVATION, "id": name, "effectiveDateTime": date} for name, date in (("a", "2020-01-01"), ("b", "2024-01-01"))
+)
+UNDATED = {"resourceType": "Condition", "id": "c", "subject": {"reference": "Patient/p"}, "code": {"text": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        # each of two elements of one resource may turn out another way
+        ("Count(Patient.name N where N.family = 'A') = 1", "unknown"),
+        ("Count(Patient.name N where N.family = 'A') < 3", "met"),
+        # one row is tried beside two others: it may be before one and not before the other
+        ("Count([Observation] O with [Condition] C such that (C.onset as FHIR.dateTime) < (O.effective as FHIR.dateTime)) = 1", "unknown"),
+        # neither extreme is the one that holds
+        ("Interval[1, 1] contains Count(Patient.name N where N.family = 'A')", "unknown"),
+        ("({true} contains exists (Patient.name N where N.family = 'A')) and not exists (Patient.name N where N.given is null and N.use = N.family)", "unknown"),
+    ],
+)  # fmt: skip
+def test_each_row_in_doubt_may_turn_out_another_way(expression: str, expected: str) -> None:
+    assert cql_outcome(expression, TWO_NAMES, EARLY, LATE, UNDATED) == expected
+
+
+def test_a_single_boolean_that_a_row_in_doubt_gives_may_be_false(tmp_path: Path) -> None:
+    """Without the row there is no answer, with it the answer is false: that moves another way than a row that makes something exist."""
+    patient = {**PATIENT, "active": False}
+    expression = "Patient.where(gender = 'male').active or Observation.exists(status = 'final').not()"
+    assert outcomes(tmp_path, expression, patient, OBSERVATION) == {"unknown"}
+    code, _ = compile_code(
+        "Patient.where(gender = 'male').active or Observation.exists(status = 'final')", R4, name="x"
+    )
+    assert not code.monotone

@@ -24,7 +24,7 @@ assert translate_fhirpath and compiled  # both load all handlers
 OPERATORS_ONLY = {"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"}
 # Kinds of CQL that may look at their operands as a whole, and that no analysis knows to do less.
 CAUTIOUS = set(
-    "And CanConvert CodeRef CodeSystemRef ConceptRef ConvertInterval Current Date DateTime DateTimeComponentFrom Descendents Equivalent FhirInstance "
+    "And CanConvert CodeRef CodeSystemRef ConceptRef ConvertInterval Current Date DateTime DateTimeComponentFrom Descendents Equivalent FhirHelper FhirInstance "
     "Implies Instance Interval Literal MaxValue Message MinValue Not Now Null OperandRef Or ParameterRef Property Time TimeOfDay ToSystem Today ValueSetRef Xor".split()
 )
 

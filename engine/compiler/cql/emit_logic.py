@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.algebra.diagnostic import Span
+from engine.compiler.cql.emit_doubts import asked_about
 from engine.compiler.cql.emitter import CqlEmitter, emits
 from engine.compiler.cql.sites import Site
 from engine.compiler.elm import Node
@@ -131,7 +132,7 @@ def _condition(e: E, node: Node) -> str:
         return e.test(node)
     value = e.temp(e.value(node))
     site = e.sites.add(Site("if", node.span, (node.span,)))
-    return f"{value} or ({value} is None and ev.doubt({site}, {e.row}, 0))"
+    return f"{value} or ({value} is None and ev.doubt({site}, {e.row}, 0{asked_about(e, [node])}))"
 
 
 def _chain(e: E, out: str, pairs: Sequence[tuple[Node, Node]], otherwise: Node, condition: str) -> None:

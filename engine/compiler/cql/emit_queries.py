@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+from engine.compiler.cql.emit_doubts import asked_about
 from engine.compiler.cql.emitter import EACH, LOOPS, Body, CqlEmitter, emits
 from engine.compiler.cql.short_ways import ShortWay
 from engine.compiler.cql.sites import Site
@@ -248,7 +249,8 @@ def traced_clauses(
                 with e.block(f"if {value} is None:"):
                     e.emit(f"{unknown} = {index}")
         if doubtful:
-            blocks.enter_context(e.block(f"if {unknown} < 0 or ev.doubt({site}, {e.row}, {unknown}):"))
+            on = asked_about(e, conditions)
+            blocks.enter_context(e.block(f"if {unknown} < 0 or ev.doubt({site}, {e.row}, {unknown}{on}):"))
         for row in rows:
             e.emit(f"ev.passed({site}, {row})")
         body()
