@@ -304,6 +304,11 @@ def _reported(e: E, node: Node, call: Callable[[str, str], str]) -> str:
         inner = operand.operands[0] if quantity else operand
         written = quantity and inner.kind in ("Current", "Property", "Reference")
         shown.append((inner, name) if written else (None, name))
+    if any(inner is not None for inner, _ in shown):
+        # a quantity of the data may be a bound, which has no value but may decide
+        with e.block(f"if {out} is None:"):
+            names = [e.value(inner) if inner is not None else name for inner, name in shown]
+            e.emit(f"{out} = ev.bounded({literal(node.kind)}, {', '.join(names)})")
     report_unknown(e, node, out, shown)
     return out
 

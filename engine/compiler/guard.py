@@ -22,7 +22,7 @@ OF_VALUES = frozenset(("append", "calendar", "get", "high", "high_closed", "low"
 # What emitted code asks of the environment that it is handed.
 OF_THE_ENVIRONMENT = frozenset(
     "at bare doubt failed member_of message now parameter passed recorded related resolve retrieve run series subject subsumes "
-    "time_of_day today trace unknown value_set variables".split()
+    "time_of_day today trace unknown value_set variables bounded".split()
 )
 ATTRIBUTES = frozenset((*COMPONENTS, *SYSTEM_ELEMENTS, *OF_VALUES, *OF_THE_ENVIRONMENT))
 # Python's own functions and classes that emitted code uses.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.algebra.bounds import compare_bounds
 from engine.algebra.clinical import ValueSet
 from engine.algebra.element import Element
 from engine.algebra.reasons import Reason
@@ -233,6 +234,10 @@ class PatientEnvironment(Environment):
         key = (doubt.site, known_by(doubt.row), doubt.code, doubt.why, doubt.asked)
         self.trace_of_run.doubts.setdefault(key, doubt)
         return self._keep is None or key in self._keep
+
+    def bounded(self, kind: str, left: Any, right: Any) -> bool | None:
+        """A comparison of quantities of which one may be only a bound; None where it cannot be told."""
+        return compare_bounds(kind, left, right)
 
     def unknown(self, site: int, left: Any, right: Any, *owners: Any) -> None:
         """A comparison, or a question of terminology, had no answer; `owners` are the records that its operands come from."""
