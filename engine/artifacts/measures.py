@@ -22,13 +22,31 @@ class Population(Record):
     define: str
     aggregate: str | None = None
     reference: str | None = None
+    refused: str | None = None
+    """Why the population cannot be evaluated."""
+
+
+class StratifierComponent(Record):
+    """One value of a stratifier: its define, or a function of the episode; `code` is a CodeableConcept."""
+
+    id: str
+    define: str
+    code: Json | None = None
 
 
 class Stratifier(Record):
-    """A stratifier: the defines of its components."""
+    """A stratifier, with one part, or with the components that it has. `applies_to` are the codes of the populations that it is about (none: all)."""
 
     id: str
-    defines: tuple[str, ...]
+    parts: tuple[StratifierComponent, ...]
+    components: bool = False
+    code: Json | None = None
+    applies_to: tuple[str, ...] = ()
+
+    @property
+    def defines(self) -> tuple[str, ...]:
+        """The defines of its parts."""
+        return tuple(part.define for part in self.parts)
 
 
 class Group(Record):
@@ -42,10 +60,12 @@ class Group(Record):
 
 
 class Supplemental(Record):
-    """A define whose value is reported beside the populations."""
+    """A define whose value is reported beside the populations; `usage` tells supplemental data and risk adjustment factors, `code` is a CodeableConcept."""
 
     id: str
     define: str
+    usage: tuple[str, ...] = ()
+    code: Json | None = None
 
 
 class Measure(Record):
@@ -61,6 +81,8 @@ class Measure(Record):
     groups: tuple[Group, ...] = ()
     supplemental: tuple[Supplemental, ...] = ()
     parameters: tuple[ParameterValue, ...] = ()
+    improvement: Json | None = None
+    """What is better, more or less: a CodeableConcept."""
 
     @property
     def key(self) -> str:
@@ -88,7 +110,12 @@ def read_measure(resource: Json, place: str) -> tuple[Measure, tuple[Diagnostic,
         define = _define(item.get("criteria"), f"{place} supplementalData[{number - 1}]", found)
         if define is not None:
             supplemental.append(
-                Supplemental(id=str(item.get("id") or _code(item.get("code")) or define), define=define)
+                Supplemental(
+                    id=str(item.get("id") or _code(item.get("code")) or define),
+                    define=define,
+                    usage=tuple(code for usage in item.get("usage") or () if (code := _code(usage)) is not None),
+                    code=_concept(item.get("code")),
+                )
             )
     measure = Measure(
         url=resource.get("url"),
@@ -101,6 +128,7 @@ def read_measure(resource: Json, place: str) -> tuple[Measure, tuple[Diagnostic,
         groups=tuple(groups),
         supplemental=tuple(supplemental),
         parameters=_parameters(resource, place, found),
+        improvement=_improvement(resource),
     )
     return measure, tuple(found)
 
@@ -136,13 +164,11 @@ def _group(
                 or entry.get("inputPopulationId"),
             )
         )
-    stratifiers = []
-    for index, entry in enumerate(item.get("stratifier") or (), 1):
-        parts = [entry] if entry.get("criteria") else entry.get("component") or ()
-        defines = [_define(part.get("criteria"), f"{where}.stratifier[{index - 1}]", found) for part in parts]
-        known = tuple(define for define in defines if define is not None)
-        if known:
-            stratifiers.append(Stratifier(id=str(entry.get("id") or f"stratifier-{index}"), defines=known))
+    stratifiers = [
+        stratifier
+        for index, entry in enumerate(item.get("stratifier") or (), 1)
+        if (stratifier := _stratifier(entry, index, f"{where}.stratifier[{index - 1}]", found)) is not None
+    ]
     own = _extension(item, "scoring", "valueCodeableConcept") or _code(item.get("scoring")) or scoring or "proportion"
     kind = _extension(item, "populationBasis", "valueCode") or item.get("basis") or basis or "boolean"
     if own == "proportion":
@@ -158,6 +184,52 @@ def _group(
         populations=tuple(_referring(populations, own, where, found)),
         stratifiers=tuple(stratifiers),
     )
+
+
+def _stratifier(entry: Json, number: int, place: str, found: list[Diagnostic]) -> Stratifier | None:
+    components = not entry.get("criteria")
+    parts = []
+    for index, part in enumerate((entry.get("component") or ()) if components else [entry], 1):
+        define = _define(part.get("criteria"), f"{place}.component[{index - 1}]" if components else place, found)
+        if define is not None:
+            own = str(part.get("id") or part.get("linkId") or define)
+            parts.append(StratifierComponent(id=own, define=define, code=_concept(part.get("code"))))
+    if not parts:
+        return None
+    applies = [
+        code
+        for extension in entry.get("extension") or ()
+        if str(extension.get("url", "")).endswith("cqfm-appliesTo")
+        and (code := _code(extension.get("valueCodeableConcept"))) is not None
+    ]
+    return Stratifier(
+        id=str(entry.get("id") or entry.get("linkId") or f"stratifier-{number}"),
+        parts=tuple(parts),
+        components=components,
+        code=_concept(entry.get("code")),
+        applies_to=tuple(applies),
+    )
+
+
+def _improvement(resource: Json) -> Json | None:
+    """The improvement notation of a measure, or the one that all of its groups have."""
+    own = _concept(resource.get("improvementNotation"))
+    if own is not None:
+        return own
+    of_groups = []
+    for item in resource.get("group") or ():
+        named = [
+            extension.get("valueCodeableConcept")
+            for extension in item.get("extension") or ()
+            if str(extension.get("url", "")).endswith("cqfm-improvementNotation")
+        ]
+        of_groups.append(_concept(item.get("improvementNotation") or (named[0] if named else None)))
+    return of_groups[0] if of_groups and all(one == of_groups[0] for one in of_groups) else None
+
+
+def _concept(value: Any) -> Json | None:
+    """A CodeableConcept that says something."""
+    return value if isinstance(value, dict) and (value.get("coding") or value.get("text")) else None
 
 
 def _referring(populations: list[Population], scoring: str, place: str, found: list[Diagnostic]) -> list[Population]:

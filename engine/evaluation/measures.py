@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import Field
 
 from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.quantity import Quantity
-from engine.artifacts.measures import Group, Measure, Population
+from engine.algebra.element import unit_of
+from engine.algebra.quantity import CALENDAR_WORDS, Quantity
+from engine.artifacts.measures import Group, Measure, Population, Stratifier
 from engine.compiler.cql.compiled import Loaded
 from engine.compiler.cql.printing import as_json
 from engine.compiler.cql.runtime import Run
@@ -50,11 +51,13 @@ class ObservationResult(Record):
 
 
 class StratumResult(Record):
-    """The value of a stratifier, for the patient or for an episode, and the populations there."""
+    """The value of a stratifier (a list of those of its components), for the patient or for episodes, and the populations and observations there."""
 
     id: str
     value: Any
     populations: dict[str, int]
+    observations: dict[str, list[Any]] = Field(default_factory=dict)
+    unknown: str | None = Field(None, description="why the stratifier has no value")
 
 
 class GroupResult(Record):
@@ -139,19 +142,27 @@ class MeasureEvaluator:
 
     def group(self, group: Group, environment: Run) -> GroupResult:
         populations = [p for p in group.populations if p.code != OBSERVATION]
-        values = {p.id: self.value(p.define, environment) for p in populations}
+        values = {
+            p.id: self.value(p.define, environment) if p.refused is None else (None, p.refused) for p in populations
+        }
         if group.basis == "boolean":
             found = self.boolean(group, populations, values)
         else:
             found = self.episodes(group, populations, values)
         result = GroupResult(id=group.id, populations=[found[p.id][0] for p in populations])
         rows = {p.id: found[p.id][1] for p in populations}
+        observed: dict[str, list[tuple[str, Any]]] = {}
         for population in group.populations:
             if population.code == OBSERVATION:
-                result.observations.append(self.observation(group, population, rows, environment))
+                observed[population.id], problem = self.observation(group, population, rows, environment)
+                values_of = [value for _, value in observed[population.id]]
+                result.observations.append(
+                    ObservationResult(
+                        id=population.id, aggregate=population.aggregate, values=values_of, unknown=problem
+                    )
+                )
         for stratifier in group.stratifiers:
-            parts = [self.value(define, environment) for define in stratifier.defines]
-            result.strata.extend(_strata(stratifier.id, parts, populations, rows))
+            result.strata.extend(self.strata(group, stratifier, rows, observed, environment))
         return result
 
     def boolean(
@@ -199,8 +210,10 @@ class MeasureEvaluator:
 
     def observation(
         self, group: Group, population: Population, rows: dict[str, list[Any]], environment: Run
-    ) -> ObservationResult:
-        """The observation of each episode, or of the patient, in the population that it refers to."""
+    ) -> tuple[list[tuple[str, Any]], str | None]:
+        """The observation of each episode, or of the patient, in the population that it refers to; and why there is none of some."""
+        if population.refused is not None:
+            return [], population.refused
         source = population.reference
         if source not in rows:
             code = MEASURE_POPULATION if group.scoring == "continuous-variable" else NUMERATOR
@@ -208,7 +221,7 @@ class MeasureEvaluator:
         excluded = {EXCLUSION: DENOMINATOR, NUMERATOR_EXCLUSION: NUMERATOR, MEASURE_EXCLUSION: MEASURE_POPULATION}
         own = next((p.code for p in group.populations if p.id == source), "")
         out = [episode_key(r) for p in group.populations if excluded.get(p.code) == own for r in rows.get(p.id, ())]
-        values: list[Any] = []
+        values: list[tuple[str, Any]] = []
         problem: str | None = None
         for row in rows.get(source or "", ()):
             if episode_key(row) in out:
@@ -220,8 +233,66 @@ class MeasureEvaluator:
             except (EvaluationError, LookupError) as error:
                 problem = str(error)
                 continue
-            values.append(as_json(value.value if isinstance(value, Quantity) else value))
-        return ObservationResult(id=population.id, aggregate=population.aggregate, values=values, unknown=problem)
+            values.append((episode_key(row), as_json(value)))
+        return values, problem
+
+    def strata(
+        self,
+        group: Group,
+        stratifier: Stratifier,
+        rows: dict[str, list[Any]],
+        observed: dict[str, list[tuple[str, Any]]],
+        environment: Run,
+    ) -> list[StratumResult]:
+        """The strata of a stratifier in which the patient, or some of the episodes, are.
+
+        A define that lists episodes tells of each whether it is among them; a function tells its value for each; any other is one value of the patient.
+        """
+        parts = [self.part(group, part.define, environment) for part in stratifier.parts]
+        if not any(callable(part) for part in parts):
+            keys: dict[str, Any] = {"": None}
+        else:
+            keys = {episode_key(row): row for found in rows.values() for row in found}
+        members: dict[str, tuple[Any, str | None, list[str]]] = {}
+        for key, row in keys.items():
+            found = [part(row) if callable(part) else part for part in parts]
+            problem = next((why for _, why in found if why is not None), None)
+            values = [value for value, _ in found]
+            value = None if problem is not None else values if stratifier.components else values[0]
+            members.setdefault(canonical([value, problem]), (value, problem, []))[2].append(key)
+        strata = []
+        for value, problem, inside in members.values():
+            counts = {name: len(found) for name, found in rows.items()}
+            seen = {name: [v for _, v in found] for name, found in observed.items()}
+            if inside != [""]:
+                among = set(inside)
+                counts = {name: sum(episode_key(r) in among for r in found) for name, found in rows.items()}
+                seen = {name: [v for key, v in found if key in among] for name, found in observed.items()}
+            strata.append(
+                StratumResult(id=stratifier.id, value=value, populations=counts, observations=seen, unknown=problem)
+            )
+        return strata
+
+    def part(self, group: Group, define: str, environment: Run) -> Any:
+        """The value of a part of a stratifier, and why there is none; for episodes a function that gives both for each."""
+        if define in self.loaded.compiled.defines:
+            value, problem = self.value(define, environment)
+            if problem is None and isinstance(value, list) and group.basis != "boolean":
+                chosen = {episode_key(row) for row in value if row is not None}
+                return lambda row: (episode_key(row) in chosen, None)
+            if isinstance(value, list) and len(value) > 1:
+                return None, f"{define!r} lists {len(value)} values for a patient, who is in one stratum"
+            if isinstance(value, list):
+                value = value[0] if value else None
+            return as_json(value), problem
+
+        def of_episode(row: Any) -> tuple[Any, str | None]:
+            try:
+                return as_json(self.loaded.call(define, environment, row)), None
+            except (EvaluationError, LookupError) as error:
+                return None, str(error)
+
+        return of_episode
 
 
 def _by_code(populations: list[Population], test: Callable[[Population], bool]) -> dict[str, bool]:
@@ -232,21 +303,9 @@ def _by_code(populations: list[Population], test: Callable[[Population], bool]) 
     return found
 
 
-def _strata(
-    name: str, parts: list[tuple[Any, str | None]], populations: list[Population], rows: dict[str, list[Any]]
-) -> list[StratumResult]:
-    """Strata of the patient; a stratifier that lists episodes makes one stratum of those and one of the others."""
-    if len(parts) == 1 and isinstance(parts[0][0], list):
-        chosen = {episode_key(row) for row in parts[0][0] if row is not None}
-        strata = []
-        for value in (True, False):
-            counts = {p.id: sum((episode_key(r) in chosen) is value for r in rows[p.id]) for p in populations}
-            if any(counts.values()):
-                strata.append(StratumResult(id=name, value=value, populations=counts))
-        return strata
-    values = [as_json(value) if problem is None else {"unknown": problem} for value, problem in parts]
-    counts = {p.id: len(rows[p.id]) for p in populations}
-    return [StratumResult(id=name, value=values[0] if len(values) == 1 else values, populations=counts)]
+def canonical(value: Any) -> str:
+    """A value as JSON text that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def episode_key(row: Any) -> str:
@@ -257,13 +316,21 @@ def episode_key(row: Any) -> str:
 
 
 def aggregate(method: str | None, values: list[Any]) -> Any:
-    """Observations of all patients as one number (FHIR: aggregateMethod); None where there are none, or no numbers."""
-    numbers = [Decimal(str(value)) for value in values if isinstance(value, (int, float)) and value is not True]
+    """Observations of all patients as one number, or a quantity in the unit of the first (FHIR: aggregateMethod); nulls do not count.
+
+    None where there are none, where some are no numbers, and for quantities that have no common unit (CR 3.14: an observation is an Integer, a Decimal
+    or a Quantity).
+    """
+    known = [value for value in values if value is not None]
     kind = (method or "").lower()
     if kind == "count":
-        return len(values)
-    if not numbers:
+        return len(known)
+    quantities = [_quantity(value) for value in known]
+    if not quantities or None in quantities:
         return None
+    first = quantities[0]
+    assert first is not None
+    numbers = [one.to_unit(first.unit) if first.unit != one.unit else one for one in quantities if one is not None]
     computed: dict[str, Callable[[list[Decimal]], Any]] = {
         "sum": sum,
         "average": lambda found: sum(found) / len(found),
@@ -272,11 +339,34 @@ def aggregate(method: str | None, values: list[Any]) -> Any:
         "maximum": max,
     }
     method_of = computed.get(kind)
-    return None if method_of is None else as_json(Decimal(method_of(numbers)))
+    if method_of is None or None in numbers:
+        return None
+    found = as_json(Decimal(method_of([one.value for one in numbers if one is not None])))
+    return found if not any(isinstance(value, dict) for value in known) else {"value": found, "unit": first.unit}
+
+
+def _quantity(value: Any) -> Quantity | None:
+    """A number or a quantity of an observation, as JSON has it; None for anything else."""
+    if isinstance(value, dict) and _number(value.get("value")) is not None and not value.get("comparator"):
+        unit, _ = unit_of(value)
+        word = str(value.get("unit"))
+        calendar = value.get("code") is None and word in CALENDAR_WORDS
+        number = _number(value["value"])
+        if number is None or unit is None and not calendar:
+            return None
+        return Quantity(number, CALENDAR_WORDS[word], True) if calendar else Quantity(number, unit or "1")
+    number = _number(value)
+    return None if number is None else Quantity(number)
+
+
+def _number(value: Any) -> Decimal | None:
+    return Decimal(str(value)) if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) else None
 
 
 def score(group: Group, totals: dict[str, int], observations: dict[str, Any]) -> Any:
-    """The score of a group over all patients: a proportion, or an aggregate; None where it is not defined."""
+    """The score of a group over all patients: a proportion, or an aggregate; None where it is not defined, or a population was refused."""
+    if any(p.refused is not None for p in group.populations):
+        return None
     if group.scoring == "proportion":
         below = totals.get(DENOMINATOR, 0) - totals.get(EXCLUSION, 0) - totals.get(EXCEPTION, 0)
         above = totals.get(NUMERATOR, 0) - totals.get(NUMERATOR_EXCLUSION, 0)
@@ -288,5 +378,18 @@ def score(group: Group, totals: dict[str, int], observations: dict[str, Any]) ->
         refs = {p.reference: observations.get(p.id) for p in group.populations if p.code == OBSERVATION}
         top = refs.get(parts.get(NUMERATOR), totals.get(NUMERATOR, 0) - totals.get(NUMERATOR_EXCLUSION, 0))
         bottom = refs.get(parts.get(DENOMINATOR), totals.get(DENOMINATOR, 0) - totals.get(EXCLUSION, 0))
-        return as_json(Decimal(str(top)) / Decimal(str(bottom))) if top is not None and bottom else None
+        return _ratio(top, bottom)
+    return None
+
+
+def _ratio(top: Any, bottom: Any) -> Any:
+    """A ratio of two aggregates: a number where both are numbers or of one kind of quantity, None where it is not defined."""
+    above, below = _quantity(top), _quantity(bottom)
+    if above is None or below is None or not below.value:
+        return None
+    same = above if above.unit == below.unit else above.to_unit(below.unit)
+    if same is not None:
+        return as_json(same.value / below.value)
+    if below.unit == "1" and not below.calendar:
+        return {"value": as_json(above.value / below.value), "unit": above.unit}
     return None

@@ -2,13 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from engine.artifacts.measures import Group, Measure
-from engine.evaluation.measures import OBSERVATION, GroupResult, MeasureResult, aggregate, score
+from engine.artifacts.measures import Group, Measure, Stratifier, Supplemental
+from engine.evaluation.measures import (
+    OBSERVATION,
+    GroupResult,
+    MeasureResult,
+    StratumResult,
+    aggregate,
+    canonical,
+    score,
+)
+from engine.output.measure_values import concept_of, observed_value, quantity_of, stratum_value
 
 Json = dict[str, Any]
 _POPULATIONS = "http://terminology.hl7.org/CodeSystem/measure-population"
+_USAGE = "http://terminology.hl7.org/CodeSystem/measure-data-usage"
+_SUPPLEMENTAL = "http://hl7.org/fhir/5.0/StructureDefinition/extension-MeasureReport.supplementalDataElement.reference"
+
+
+@dataclass(slots=True)
+class Stratum:
+    """A stratum over all patients: its value, and the counts and observations there."""
+
+    value: Any
+    unknown: str | None
+    counts: dict[str, int] = field(default_factory=dict)
+    observations: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(self, found: StratumResult) -> None:
+        """Add that of a patient."""
+        for name, count in found.populations.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+        for name, values in found.observations.items():
+            self.observations.setdefault(name, []).extend(values)
+
+
+Strata = dict[str, dict[str, Stratum]]
+"""Strata by stratifier and value."""
+
+
+def strata_of(results: Iterable[StratumResult], into: Strata | None = None) -> Strata:
+    """Strata of some patients, brought together."""
+    strata: Strata = {} if into is None else into
+    for found in results:
+        listed = strata.setdefault(found.id, {})
+        key = canonical([found.value, found.unknown])
+        if key not in listed:
+            listed[key] = Stratum(found.value, found.unknown)
+        listed[key].add(found)
+    return strata
 
 
 class Totals:
@@ -20,7 +67,8 @@ class Totals:
         self.counts: dict[str, dict[str, int]] = {g.id: {p.id: 0 for p in g.populations} for g in measure.groups}
         self.unknown: dict[str, dict[str, int]] = {g.id: {} for g in measure.groups}
         self.observations: dict[str, dict[str, list[Any]]] = {g.id: {} for g in measure.groups}
-        self.strata: dict[str, dict[tuple[str, str], dict[str, int]]] = {g.id: {} for g in measure.groups}
+        self.strata: dict[str, Strata] = {g.id: {} for g in measure.groups}
+        self.supplemental: dict[str, dict[str, tuple[Any, int]]] = {item.id: {} for item in measure.supplemental}
 
     def add(self, result: MeasureResult) -> None:
         """Count one patient."""
@@ -33,43 +81,64 @@ class Totals:
                     unknown[population.id] = unknown.get(population.id, 0) + 1
             for observation in group.observations:
                 self.observations[group.id].setdefault(observation.id, []).extend(observation.values)
-            for stratum in group.strata:
-                counts = self.strata[group.id].setdefault((stratum.id, str(stratum.value)), {})
-                for name, count in stratum.populations.items():
-                    counts[name] = counts.get(name, 0) + count
+            strata_of(group.strata, self.strata[group.id])
+        for name, value in result.supplemental.items():
+            for one in map(_without_identity, _values(value)):
+                known = self.supplemental[name].get(canonical(one), (one, 0))
+                self.supplemental[name][canonical(one)] = one, known[1] + 1
 
     def aggregates(self, group: Group) -> dict[str, Any]:
         """The observations of a group, each as one number."""
-        return {
-            p.id: aggregate(p.aggregate, self.observations[group.id].get(p.id, []))
-            for p in group.populations
-            if p.code == OBSERVATION
-        }
+        return _aggregates(group, self.observations[group.id])
 
     def score(self, group: Group) -> Any:
         """The score of a group."""
-        totals: dict[str, int] = {}
-        for p in group.populations:
-            totals[p.code] = totals.get(p.code, 0) + self.counts[group.id][p.id]
-        return score(group, totals, self.aggregates(group))
+        return _score(group, self.counts[group.id], self.observations[group.id])
+
+
+def _aggregates(group: Group, observations: Mapping[str, list[Any]]) -> dict[str, Any]:
+    return {
+        p.id: aggregate(p.aggregate, observations.get(p.id, [])) for p in group.populations if p.code == OBSERVATION
+    }
+
+
+def _score(group: Group, counts: Mapping[str, int], observations: Mapping[str, list[Any]]) -> Any:
+    totals: dict[str, int] = {}
+    for p in group.populations:
+        totals[p.code] = totals.get(p.code, 0) + counts.get(p.id, 0)
+    return score(group, totals, _aggregates(group, observations))
 
 
 def individual(measure: Measure, result: MeasureResult, period: tuple[str, str], date: str, version: str) -> Json:
     """The MeasureReport of one patient."""
     report = _report(measure, "individual", period, date)
     report["subject"] = {"reference": result.patient}
-    report["group"] = [
-        _group(group, {p.id: p.count for p in found.populations}, _observed(group, found), None, found, version)
-        for group, found in zip(measure.groups, result.groups, strict=True)
-    ]
+    report["group"] = []
+    for group, found in zip(measure.groups, result.groups, strict=True):
+        counts = {p.id: p.count for p in found.populations}
+        entry = _group(group, counts, _observed(group, found), None, found, version)
+        _add_strata(entry, group, strata_of(found.strata), version)
+        report["group"].append(entry)
     outcome = [
         {"severity": "warning", "code": "incomplete", "diagnostics": f"{group.id} {p.code}: {p.unknown}"}
         for group in result.groups
         for p in group.populations
         if p.unknown is not None
     ]
+    outcome += [
+        {"severity": "warning", "code": "incomplete", "diagnostics": f"{name}: {value['unknown']}"}
+        for name, value in result.supplemental.items()
+        if isinstance(value, dict) and value.keys() == {"unknown"}
+    ]
     if outcome:
         report["contained"] = [{"resourceType": "OperationOutcome", "id": "unknown", "issue": outcome}]
+    items = [
+        (item, one, None)
+        for item in measure.supplemental
+        if item.id in result.supplemental
+        for one in _values(result.supplemental[item.id])
+    ]
+    _add_supplemental(report, items, version)
     episodes = sorted({e for g in result.groups for p in g.populations for e in p.episodes if "/" in e})
     if episodes:
         report["evaluatedResource"] = [{"reference": reference} for reference in episodes]
@@ -82,22 +151,71 @@ def summary(measure: Measure, totals: Totals, period: tuple[str, str], date: str
     report["group"] = []
     for group in measure.groups:
         entry = _group(group, totals.counts[group.id], totals.aggregates(group), totals.score(group), None, version)
-        strata = totals.strata[group.id]
-        if strata:
-            entry["stratifier"] = _stratifiers(group, strata, version)
+        _add_strata(entry, group, totals.strata[group.id], version)
         report["group"].append(entry)
+    refused = [(group, p) for group in measure.groups for p in group.populations if p.refused is not None]
+    if refused:
+        issues = [
+            {"severity": "error", "code": "not-found", "diagnostics": f"{group.id} {p.code}: {p.refused}"}
+            for group, p in refused
+        ]
+        report["contained"] = [{"resourceType": "OperationOutcome", "id": "refused", "issue": issues}]
+    items = [(item, *found) for item in measure.supplemental for found in totals.supplemental[item.id].values()]
+    _add_supplemental(report, items, version)
     return report
 
 
+def _without_identity(value: Any) -> Any:
+    """A value as a summary counts it: of a resource its type, so that a summary names nobody's records."""
+    return value["resourceType"] if isinstance(value, dict) and "resourceType" in value else value
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """The values of supplemental data, a list opened; none where it has none."""
+    for one in value if isinstance(value, list) else [value]:
+        if one is not None and not (isinstance(one, dict) and one.keys() == {"unknown"}):
+            yield one
+
+
+def _add_supplemental(report: Json, items: Iterable[tuple[Supplemental, Any, int | None]], version: str) -> None:
+    """Supplemental data as contained Observations: the value of a patient, or how many have a value; a resource of a patient is referred to."""
+    references: list[Json] = []
+    for item, value, count in items:
+        if count is None and isinstance(value, dict) and "resourceType" in value and value.get("id"):
+            references.append({"reference": f"{value['resourceType']}/{value['id']}"})
+            continue
+        name = hashlib.sha256(canonical([item.id, value]).encode()).hexdigest()[:16]
+        usage = [{"coding": [{"system": _USAGE, "code": code}]} for code in item.usage or ("supplemental-data",)]
+        observation: Json = {
+            "resourceType": "Observation",
+            "id": f"sde-{name}",
+            "status": "final",
+            "category": usage,
+            "code": item.code or {"text": item.id},
+        }
+        if count is None:
+            observation |= observed_value(value)
+        else:
+            observation["component"] = [{"code": concept_of(value), "valueInteger": count}]
+        report.setdefault("contained", []).append(observation)
+        references.append({"reference": f"#sde-{name}"})
+    unique = list({one["reference"]: one for one in references}.values())
+    if unique and version == "r5":
+        report["supplementalData"] = unique
+    elif unique:
+        report["extension"] = [{"url": _SUPPLEMENTAL, "valueReference": one} for one in unique]
+
+
 def _report(measure: Measure, kind: str, period: tuple[str, str], date: str) -> Json:
-    canonical = measure.url or f"Measure/{measure.id}"
+    url = measure.url or f"Measure/{measure.id}"
     return {
         "resourceType": "MeasureReport",
         "status": "complete",
         "type": kind,
-        "measure": f"{canonical}|{measure.version}" if measure.version else canonical,
+        "measure": f"{url}|{measure.version}" if measure.version else url,
         "date": date,
         "period": {"start": period[0], "end": period[1]},
+        **({"improvementNotation": measure.improvement} if measure.improvement is not None else {}),
     }
 
 
@@ -119,30 +237,58 @@ def _group(
         if p.code != OBSERVATION:
             item["count"] = counts[p.id]
         elif found is not None:
-            item["count"] = sum(len(o.values) for o in found.observations if o.id == p.id)
+            item["count"] = sum(v is not None for o in found.observations if o.id == p.id for v in o.values)
         populations.append(item)
     entry["population"] = populations
-    if result is not None:
-        entry["measureScore" if version != "r5" else "measureScoreQuantity"] = {"value": result}
-    elif found is not None and len(observed) == 1:
-        value = next(iter(observed.values()))
-        if isinstance(value, (int, float)):
-            entry["measureScore" if version != "r5" else "measureScoreQuantity"] = {"value": value}
+    value = next(iter(observed.values())) if result is None and found is not None and len(observed) == 1 else result
+    _add_score(entry, value, version)
     return entry
 
 
-def _stratifiers(group: Group, strata: dict[tuple[str, str], dict[str, int]], version: str) -> list[Json]:
-    found: dict[str, list[Json]] = {}
-    for (name, value), counts in strata.items():
-        populations = [
-            {"code": {"coding": [{"system": _POPULATIONS, "code": p.code}]}, "count": counts.get(p.id, 0)}
-            for p in group.populations
-            if p.code != OBSERVATION
+def _add_score(entry: Json, value: Any, version: str) -> None:
+    """The score of a group or a stratum, where there is one."""
+    quantity = quantity_of(value)
+    if quantity is not None:
+        entry["measureScore" if version != "r5" else "measureScoreQuantity"] = quantity
+
+
+def _add_strata(entry: Json, group: Group, strata: Strata, version: str) -> None:
+    """The stratifiers of a group with the strata that are known."""
+    listed = []
+    for stratifier in group.stratifiers:
+        found = [_stratum(group, stratifier, one, version) for one in strata.get(stratifier.id, {}).values()]
+        if found:
+            code = stratifier.code or {"text": stratifier.id}
+            item = {"id": stratifier.id, "code": code if version == "r5" else [code], "stratum": found}
+            listed.append({**item, "linkId": stratifier.id} if version == "r5" else item)
+    if listed:
+        entry["stratifier"] = listed
+
+
+def _stratum(group: Group, stratifier: Stratifier, found: Stratum, version: str) -> Json:
+    item: Json = {}
+    if not stratifier.components:
+        item |= stratum_value(found.value, found.unknown, version)
+    else:
+        values = found.value if isinstance(found.value, list) else [None] * len(stratifier.parts)
+        item["component"] = [
+            {
+                **({"linkId": part.id} if version == "r5" else {}),
+                "code": part.code or {"text": part.id},
+                **stratum_value(value, found.unknown, version),
+            }
+            for part, value in zip(stratifier.parts, values, strict=True)
         ]
-        key = "value" if version != "r5" else "valueCodeableConcept"
-        found.setdefault(name, []).append({key: {"text": value}, "population": populations})
-    return [{"id": name, "code": _coded(name, version), "stratum": items} for name, items in found.items()]
-
-
-def _coded(name: str, version: str) -> Any:
-    return {"text": name} if version == "r5" else [{"text": name}]
+    item["population"] = [
+        {
+            **({"linkId": p.id} if version == "r5" else {}),
+            "id": p.id,
+            "code": {"coding": [{"system": _POPULATIONS, "code": p.code}]},
+            "count": found.counts.get(p.id, 0),
+        }
+        for p in group.populations
+        if p.code != OBSERVATION and (not stratifier.applies_to or p.code in stratifier.applies_to)
+    ]
+    if not stratifier.applies_to:
+        _add_score(item, _score(group, found.counts, found.observations), version)
+    return item

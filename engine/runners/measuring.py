@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from engine.algebra.diagnostic import Diagnostic
+from engine.algebra.diagnostic import Diagnostic, EvaluationError
 from engine.algebra.interval import Interval
 from engine.algebra.temporal import DateTime
 from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
@@ -31,7 +32,7 @@ from engine.data.terminology import Terminology
 from engine.data.terminology_check import check_value_sets
 from engine.data.terminology_files import TerminologyOptions, open_terminology
 from engine.evaluation.cql_patient import CompartmentPatient
-from engine.evaluation.measures import MeasureEvaluator, MeasureResult
+from engine.evaluation.measures import OBSERVATION, MeasureEvaluator, MeasureResult
 from engine.evaluation.time_limit import SECONDS
 from engine.runners.criteria import PathLike
 
@@ -47,11 +48,13 @@ class LoadedMeasure:
     terminology: Terminology
     diagnostics: tuple[Diagnostic, ...] = ()
     parameters: BoundParameters = NO_PARAMETERS
+    refused: tuple[Diagnostic, ...] = ()
+    """Why populations, stratifiers and supplemental data are not evaluated; they are among the diagnostics. The others are evaluated."""
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
-        """The diagnostics that are errors."""
-        return tuple(d for d in self.diagnostics if d.severity == "error")
+        """The diagnostics that are errors of the whole measure."""
+        return tuple(d for d in self.diagnostics if d.severity == "error" and d not in self.refused)
 
 
 @dataclass(slots=True)
@@ -91,7 +94,10 @@ def load_measure(
         measure = screening_log(compiled)
     terminology = open_terminology([*valuesets, *libraries, file.parent], terminology_options)
     diagnostics = [*found, *store.diagnostics, *terminology.diagnostics, *compiled.diagnostics]
-    diagnostics += _unknown_defines(measure, compiled, str(file))
+    measure, refused = without_refused(measure, compiled, str(file))
+    diagnostics += refused
+    if not any(p.refused is None for group in measure.groups for p in group.populations):
+        refused = ()  # there is nothing to evaluate
     bound = bind_parameters(
         compiled,
         (*parameters, *measure.parameters, *defaults_of(compiled, store)),
@@ -105,7 +111,7 @@ def load_measure(
         required_value_sets(compiled, compiled.defines), terminology, allow_missing_valuesets
     )
     terminology.close()
-    return LoadedMeasure(measure, compiled, terminology, tuple(diagnostics), bound)
+    return LoadedMeasure(measure, compiled, terminology, tuple(diagnostics), bound, refused)
 
 
 def _measure(file: Path) -> tuple[Measure | None, tuple[Diagnostic, ...]]:
@@ -156,33 +162,107 @@ def screening_log(compiled: Compiled) -> Measure:
     return Measure(id=compiled.name, version=compiled.version, title=compiled.name, groups=tuple(groups))
 
 
-def _unknown_defines(measure: Measure, compiled: Compiled, place: str) -> Iterator[Diagnostic]:
-    known = {*compiled.defines, *compiled.symbols.functions}
-    names = [p.define for g in measure.groups for p in g.populations]
-    names += [d for g in measure.groups for s in g.stratifiers for d in s.defines]
-    names += [s.define for s in measure.supplemental]
-    for name in dict.fromkeys(names):
-        if name not in known:
-            message = f"the library {compiled.name} defines no {name!r}, which the measure names"
-            yield Diagnostic("unknown-name", message, location=place)
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a name in a measure may be: a define, a function of so many operands (None: no function)."""
+
+    define: bool = True
+    operands: int | None = None
+
+    @property
+    def words(self) -> str:
+        """The same in words."""
+        functions = {0: ["a function without operands"], 1: ["a function of the episode"]}
+        kinds = ["a define"] if self.define else []
+        return " or ".join(kinds if self.operands is None else [*kinds, *functions[self.operands]])
+
+
+def without_refused(measure: Measure, compiled: Compiled, place: str) -> tuple[Measure, tuple[Diagnostic, ...]]:
+    """A measure whose populations that cannot be evaluated are marked, without its stratifiers and supplemental data of that kind; and why."""
+    found: list[Diagnostic] = []
+
+    def refuse(name: str, what: str, wanted: _Wanted) -> str | None:
+        message, hint = _refusal(name, wanted, compiled)
+        if message is not None:
+            found.append(Diagnostic("unknown-name", message, location=f"{place} {what}", hint=hint))
+        return message
+
+    groups = []
+    for group in measure.groups:
+        episodes = group.basis != "boolean"
+        observation, stratum = (_Wanted(False, 1), _Wanted(True, 1)) if episodes else (_Wanted(True, 0), _Wanted())
+        populations = []
+        for p in group.populations:
+            why = refuse(p.define, f"{group.id}.{p.id}", observation if p.code == OBSERVATION else _Wanted())
+            populations.append(p if why is None else p.model_copy(update={"refused": why}))
+        stratifiers = [
+            stratifier
+            for stratifier in group.stratifiers
+            if [refuse(d, f"{group.id}.{stratifier.id}", stratum) for d in stratifier.defines].count(None)
+            == len(stratifier.parts)
+        ]
+        update = {"populations": tuple(populations), "stratifiers": tuple(stratifiers)}
+        groups.append(group.model_copy(update=update))
+    supplemental = tuple(item for item in measure.supplemental if refuse(item.define, item.id, _Wanted()) is None)
+    return measure.model_copy(update={"groups": tuple(groups), "supplemental": supplemental}), tuple(found)
+
+
+def _refusal(name: str, wanted: _Wanted, compiled: Compiled) -> tuple[str | None, str | None]:
+    """Why a name that a measure gives cannot be evaluated, with a hint; None where it can be."""
+    functions = compiled.symbols.functions.get(name, ())
+    defined = name in compiled.defines
+    if wanted.define and defined or any(len(f.operands) == wanted.operands for f in functions):
+        return None, None
+    if defined or functions:
+        kind = (
+            "a define" if defined else f"a function of {' or '.join(str(len(f.operands)) for f in functions)} operands"
+        )
+        return f"{name!r} is {kind} of the library {compiled.name}; {wanted.words} is needed here", None
+    known = [*compiled.defines, *compiled.symbols.functions]
+    near = [one for one in known if one.lower() == name.lower()] or get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else None
+    return f"the library {compiled.name} defines no {name!r}, which the measure names", hint
 
 
 def period_of(loaded: LoadedMeasure, options: MeasureOptions) -> tuple[str, str] | None:
-    """The measurement period: as given by dates or as a parameter, else the measure's effective period."""
+    """The measurement period: as given by dates or as a parameter, else the measure's effective period, else the default of the library."""
     values = {**loaded.parameters.values, **options.parameters}
     given = [value for (_, name), value in reversed(values.items()) if name == PERIOD and isinstance(value, Interval)]
     if options.period is None and given and given[0].low is not None and given[0].high is not None:
         return str(given[0].low), str(given[0].high)
     if options.period is not None:
         return options.period
-    measure = loaded.measure
+    effective = _effective(loaded.measure)
+    if effective is not None:
+        return effective
+    default = _default_period(loaded, options)
+    return None if default is None else (str(default.low), str(default.high))
+
+
+def _effective(measure: Measure) -> tuple[str, str] | None:
     return (measure.start, measure.end) if measure.start and measure.end else None
+
+
+def _default_period(loaded: LoadedMeasure, options: MeasureOptions) -> Interval | None:
+    """The default that a library has for the measurement period, its own before those of the libraries that it includes."""
+    run = Run(options.now, options.timezone, options.parameters)
+    for library in loaded.compiled.closure():
+        exported = library.parameters.get(PERIOD)
+        if exported is None:
+            continue
+        try:
+            value = Loaded(loaded.compiled).parameter(library.key, exported.python, run)
+        except EvaluationError:
+            continue  # it has none
+        if isinstance(value, Interval) and value.low is not None and value.high is not None:
+            return value
+    return None
 
 
 def run_of(loaded: LoadedMeasure, options: MeasureOptions, value_sets: Codes | None = None) -> Run:
     """The environment that all patients share. Raises ValueError for a parameter that no library has."""
     parameters = dict(options.parameters)
-    period = period_of(loaded, options)
+    period = options.period or _effective(loaded.measure)
     check_given([loaded.compiled], parameters)
     known = {name for library in loaded.compiled.closure() for name in library.parameters}
     told = any(name == PERIOD for _, name in (*parameters, *loaded.parameters.values))

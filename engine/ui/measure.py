@@ -24,7 +24,7 @@ from engine.ui.cql_session import given_parameters, parameters_of
 from engine.ui.options import add_limit_option, add_parameter_options, add_time_options, add_version_option
 from engine.ui.terminology import add_terminology_options, terminology_options
 
-OK, ERRORS = 0, 2
+OK, REFUSED, ERRORS = 0, 1, 2
 _YEAR, _DAYS = re.compile(r"\d{4}"), re.compile(r"(\d{4}-\d\d-\d\d\S*)/(\d{4}-\d\d-\d\d\S*)")
 
 
@@ -136,6 +136,9 @@ def _evaluate(loaded: LoadedMeasure, options: argparse.Namespace, settings: Meas
             print(f"written to {options.out}")
     for problem in problems[:5]:
         print(f"problem: {problem}", file=sys.stderr)
+    if loaded.refused:
+        print(f"{len(loaded.refused)} parts of the measure were not evaluated, as said above", file=sys.stderr)
+        return REFUSED
     return OK
 
 

@@ -219,11 +219,30 @@ def test_a_library_alone_is_a_screening_log(folder: Path, capsys: pytest.Capture
     }
 
 
-def test_what_a_measure_names_must_be_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wrong = json.loads(json.dumps(MEASURE).replace('"Seen"', '"Sean"'))
+def test_a_population_without_a_define_is_refused_and_the_others_are_evaluated(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = json.loads(json.dumps(MEASURE).replace('"expression": "Seen"', '"expression": "seen"'))
+    (folder / "measure.json").write_text(json.dumps(wrong))
+    arguments = ["measure", str(folder / "measure.json"), "--data", str(folder / "data"), "--out", str(folder / "out")]
+    assert main([*arguments, "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert (
+        "patients.numerator-1: error[unknown-name]: the library Visits defines no 'seen', which the measure names"
+        in said
+    )
+    assert "did you mean 'Seen'?" in said
+    summary = json.loads((folder / "out" / "summary.json").read_text("utf-8"))
+    first, second = summary["group"]
+    assert [p["count"] for p in first["population"]] == [1, 1, 0, 0] and "measureScore" not in first
+    assert second["measureScore"] == {"value": 3}
+    assert summary["contained"][0]["issue"][0]["diagnostics"].startswith("patients numerator: the library Visits")
+
+
+def test_a_measure_of_which_nothing_can_be_evaluated_is_an_error(folder: Path) -> None:
+    wrong = {**MEASURE, "group": [{"id": "g", "population": [population("initial-population", "Nowhere")]}]}
     (folder / "measure.json").write_text(json.dumps(wrong))
     assert main(["measure", str(folder / "measure.json"), "--data", str(folder / "data"), "--out", "-"]) == 2
-    assert "the library Visits defines no 'Sean', which the measure names" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -264,6 +283,14 @@ def test_the_hierarchy_of_populations(scoring: str, members: str, wanted: str) -
         ("median", [5, 1, 3], 3),
         ("count", [1, 1], 2),
         ("minimum", [], None),
+        ("count", [1, None, 2], 2),
+        ("sum", [1, None, 2], 3),
+        ("sum", ["x", 2], None),
+        ("sum", [{"value": 90, "unit": "min"}, {"value": 1, "unit": "h"}], {"value": 150, "unit": "min"}),
+        ("average", [{"value": 1, "unit": "mg"}, {"value": 2, "unit": "mg"}], {"value": 1.5, "unit": "mg"}),
+        ("maximum", [{"value": 2, "unit": "mg"}, {"value": 1, "unit": "g"}], {"value": 1000, "unit": "mg"}),
+        ("sum", [{"value": 1, "unit": "mg"}, {"value": 1, "unit": "h"}], None),
+        ("sum", [{"value": 1, "unit": "mg"}, 2], None),
     ],
 )
 def test_aggregates(method: str, values: list[Any], wanted: Any) -> None:
