@@ -288,7 +288,8 @@ class MeasureEvaluator:
 
         def of_episode(row: Any) -> tuple[Any, str | None]:
             try:
-                return as_json(self.loaded.call(define, environment, row)), None
+                what = f"the function {define!r}"
+                return as_json(limited(self.seconds, what, self.loaded.call, define, environment, row)), None
             except (EvaluationError, LookupError) as error:
                 return None, str(error)
 
