@@ -14,12 +14,16 @@ from engine.evaluation.verdict import Verdict
 FIXED = ("patient", "artifact", "version", "verdict", "deciding", "reasons", "studies")
 
 # What makes a cell one that has to stand in quotes, besides a comma.
+_FORMULA = re.compile(r"(?:^|(?<=[;\r\n]))(?=[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20])")
 _QUOTED = re.compile(r'["\r\n]')
 
 
 def safe(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula: an apostrophe is put before `=`, `+`, `-`, `@`, tab and return."""
-    return "'" + text if text[:1] in "=+-@\t\r" and text else text
+    """A cell that no spreadsheet takes for a formula: an apostrophe is put before `=`, `+`, `-`, `@` of any width, tab and return.
+
+    They begin a cell also behind a semicolon or the end of a line, where the spreadsheet takes a semicolon for the end of a cell.
+    """
+    return _FORMULA.sub("'", text)
 
 
 def row_of(cells: list[str]) -> str:

@@ -14,6 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
+from engine.ui.visible import visible_output
 from engine.version import __version__
 
 OK, ERRORS, INTERRUPTED = 0, 2, 130
@@ -45,6 +46,11 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status (the console script exits with it)."""
+    with visible_output():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser(next((text for text in given if not text.startswith("-")), "")).parse_args(given)
     try:

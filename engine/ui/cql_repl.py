@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -13,6 +14,7 @@ from engine.compiler.cql.methods import METHODS
 from engine.compiler.cql.printing import text_of
 from engine.compiler.cql.words import KEYWORDS
 from engine.ui.cql_session import Session
+from engine.ui.visible import plain
 
 HELP = """\
 an expression        its value and type          define Name: ...     kept; may be defined again
@@ -95,7 +97,10 @@ def _prompted(session: Session, **terminal: Any) -> Iterator[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import FuzzyCompleter, WordCompleter
     from prompt_toolkit.history import FileHistory
+    from prompt_toolkit.output import create_output
 
+    if "output" not in terminal:
+        terminal["output"] = create_output(plain(sys.stdout))
     file = history_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     prompt: Any = PromptSession(history=FileHistory(str(file)), **terminal)

@@ -19,6 +19,7 @@ from engine.ui.cql_session import given_parameters
 from engine.ui.date_options import add_date_options, run_told
 from engine.ui.server_access import server_of
 from engine.ui.server_options import add_server_options
+from engine.ui.visible import plain
 
 OK, PROBLEMS, ERRORS, INTERRUPTED = 0, 1, 2, 130
 
@@ -198,7 +199,7 @@ class _Shown:
         text = f"{done} of {files} files, {received / 1e6:,.1f} MB received"
         if self.terminal:
             self._line = True
-            print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+            print(f"\r{text}\x1b[K", end="", file=plain(sys.stderr), flush=True)
         else:
             print(text, file=sys.stderr)
 

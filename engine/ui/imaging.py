@@ -25,6 +25,7 @@ from engine.runners.thumbnails import KINDS, thumbnails
 from engine.runners.verify import VerifyResult, verify
 from engine.ui.archive import access_of, places_of
 from engine.ui.archive_options import add_archive_options
+from engine.ui.visible import plain
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -236,6 +237,6 @@ def progress(options: argparse.Namespace, what: str) -> Any:
         return None
 
     def show(count: int) -> None:
-        print(f"\r{count:,} {what}", end="", file=sys.stderr, flush=True)
+        print(f"\r{count:,} {what}", end="", file=plain(sys.stderr), flush=True)
 
     return show

@@ -168,4 +168,4 @@ def show(loaded: LoadedMeasure, totals: Totals) -> None:
                 str(unknown or ""),
                 f"{value:.4g}" if first and isinstance(value, (int, float)) else "",
             )
-    Console().print(table)
+    Console(color_system=None, markup=False, highlight=False, emoji=False).print(table)

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TextIO
 
+from engine.ui.visible import plain
+
 STEPS = {"read": "reading", "judge": "judging", "write": "writing"}
 TERMINAL, LOG = 0.2, 30.0
 
@@ -14,7 +16,7 @@ class ProgressLine:
     """Told the step, how much is done and of how much, it writes to `stream` every so often."""
 
     def __init__(self, stream: TextIO | None = None, *, shown: bool = True) -> None:
-        self._stream = stream if stream is not None else sys.stderr
+        self._stream = plain(stream if stream is not None else sys.stderr)  # amounts and words of ours alone
         self._terminal = self._stream.isatty()
         self._shown = shown
         self._step = ""

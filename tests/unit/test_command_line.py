@@ -173,7 +173,7 @@ def test_each_command_has_its_options(name: str, capsys: pytest.CaptureFixture[s
 def test_a_command_loads_only_what_it_needs() -> None:
     program = "import sys; from engine.ui.cli import parser; parser(''); print(*sorted(m for m in sys.modules if m.startswith('engine.')))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ["engine.ui", "engine.ui.cli", "engine.version"]
+    assert found.stdout.split() == ["engine.ui", "engine.ui.cli", "engine.ui.visible", "engine.version"]
 
 
 def test_rows_of_the_summary_are_those_of_the_csv_module(tmp_path: Path) -> None:
