@@ -86,10 +86,16 @@ def why_unknown(unknown: Unknown, code: Compared, records: Records) -> Why:
     for number, value in enumerate((unknown.left, unknown.right)):
         if value is None:
             return _missing(number, unknown, origins, texts, code, records)
-    for value, other in ((unknown.left, unknown.right), (unknown.right, unknown.left)):
-        if value.__class__ is Element and value.value.__class__ is dict and SYSTEM_TYPE.get(value.type) != "Quantity":
-            kind = other.type if other.__class__ is Element and other.value.__class__ is dict else _shown(_plain(other))
-            return Reason.NOT_COMPUTABLE, f"a {value.type} cannot be compared with {kind}"
+    for number, (value, other) in enumerate(((unknown.left, unknown.right), (unknown.right, unknown.left))):
+        if _is_no_quantity(value):
+            name = _owner_name(number, unknown, origins, records)
+            of = f" of {name}" if name is not None else ""
+            shown = (
+                f"a {other.type}"
+                if _is_no_quantity(other)
+                else _label(1 - number, unknown, origins, texts, records, _plain(other))
+            )
+            return Reason.NOT_COMPUTABLE, f"the {value.type}{of} cannot be compared with {shown}"
     left, right = _plain(unknown.left), _plain(unknown.right)
     names = [_label(number, unknown, origins, texts, records, value) for number, value in enumerate((left, right))]
     for number, value in enumerate((left, right)):
@@ -104,6 +110,11 @@ def why_unknown(unknown: Unknown, code: Compared, records: Records) -> Why:
     if {left.__class__, right.__class__} & {dict, Quantity}:
         return Reason.UNIT_NOT_COMPARABLE, f"{names[0]} and {names[1]} have no common unit"
     return Reason.NOT_COMPUTABLE, f"{names[0]} and {names[1]} cannot be compared"
+
+
+def _is_no_quantity(value: Any) -> bool:
+    """Whether a value is an element of FHIR with parts that is no quantity, such as a Timing."""
+    return value.__class__ is Element and value.value.__class__ is dict and SYSTEM_TYPE.get(value.type) != "Quantity"
 
 
 def lacking(row: Any, elements: Sequence[str], records: Records) -> Why | None:

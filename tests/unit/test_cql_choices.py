@@ -194,6 +194,36 @@ def test_sums_keep_each_alternative() -> None:
     assert [str(x) for x in found] == ["2024-01-31T", "70 days", "None"]
 
 
+def test_a_sort_by_what_may_be_a_period_is_warned_of() -> None:
+    text = HEAD + "define X: First([Observation] O sort by effective).id.value\n"
+    compiled_library = Compiler().compile(Source("sorted.cql", text))
+    (found,) = compiled_library.diagnostics
+    assert (found.severity, found.code) == ("warning", "not-sortable")
+    assert found.message == "the values may be FHIR.Period, which has no order: this fails where one is"
+    loaded = Loaded(compiled_library)
+    moments = [PATIENT, record("later"), record("moment")]
+    assert loaded.evaluate("X", Patient(Run(NOW), PATIENT, moments)) == "moment"
+    with pytest.raises(EvaluationError):
+        loaded.evaluate("X", Patient(Run(NOW), PATIENT, [*moments, record("period")]))
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("({ Tuple { n: { 1 } }, Tuple { n: { 1.5 } } }) B return all First(B.n)", "[Decimal('1'), Decimal('1.5')]"),
+        ("({ Tuple { n: { 1 } }, Tuple { n: { 'a' } } }) B return all B.n", "[[1], ['a']]"),
+        ("Count({ 'a', true, 'x' as Choice<String, Quantity> })", "3"),
+        (
+            "({ 'a', true, 3 'mg' as Choice<String, Quantity> }) X where X is Quantity return all (X as Quantity).value",
+            "[Decimal('3')]",
+        ),
+    ],
+)
+def test_lists_of_several_types(expression: str, expected: str) -> None:
+    loaded = Loaded(Compiler().compile(Source("lists.cql", f"define X: {expression}\n")))
+    assert str(loaded.evaluate("X", Run(NOW))) == expected
+
+
 def outcome(folder: Path, condition: str, name: str) -> tuple[str, str | None]:
     """Outcome and detail of a criterion that asks for an Observation, over a file with one of them."""
     (folder / "Choices.cql").write_text(f"{HEAD}define X: exists ([Observation] O where {condition})\n")
@@ -223,4 +253,6 @@ def test_screening_tells_what_the_value_tells(tmp_path: Path, phrase: str, right
 def test_an_unknown_says_what_the_value_is(tmp_path: Path) -> None:
     found, detail = outcome(tmp_path, "O.effective before @2024-06-01", "timing")
     assert found == "unknown"
-    assert detail is not None and detail.endswith("cannot be decided: a Timing cannot be compared with 2024-06-01")
+    assert detail is not None and detail.endswith(
+        ": the Timing of Observation/timing cannot be compared with 2024-06-01"
+    )

@@ -168,6 +168,12 @@ class QueryTranslator(NameTranslator):
         kind = self.types.unwrapped(kind) or kind
         if isinstance(kind, (ListType, TupleType, t.IntervalType)) or kind in (t.CODE, t.CONCEPT, t.RATIO):
             raise self.fail("not-sortable", f"values of {kind} have no order", span, "sort by an element: sort by ...")
+        for option in kind.options if isinstance(kind, ChoiceType) else ():
+            if isinstance(self.types.unwrapped(option), t.IntervalType):
+                message = f"the values may be {option}, which has no order: this fails where one is"
+                self.report(
+                    "not-sortable", message, span, "sort by the start of an interval, or by one type", warning=True
+                )
 
     # -- retrieves
 

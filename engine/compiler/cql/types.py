@@ -435,6 +435,8 @@ class TypeSystem:
                 return False
             fitting = has_any(source) and any(self._widens(source, option) for option in target.options)
             return fitting or self.is_subtype(ChoiceType((source,)), target)
+        if isinstance(source, ChoiceType):
+            return self.is_subtype(source, target)  # a choice that is only reached in part is not what all values are
         step = self.conversion(source, target)
         return step is not None and not _lossy(step)
 
