@@ -17,7 +17,7 @@ help:
 	@echo 'make servers      install a real FHIR server for the tests that talk to one (they are skipped without it)'
 	@echo 'make check        the inner loop: format, lint, strict types, fast tests'
 	@echo 'make conformance  the official suites of FHIRPath and CQL, and the measures, one line each'
-	@echo 'make fuzz         the parsers and the compiler on ten minutes of nonsense'
+	@echo 'make fuzz         the parsers and the compiler on ten minutes of nonsense, and all ways of random criteria for ten more'
 	@echo 'make docs         write docs/operators.md again'
 	@echo 'make bench        how long compiled expressions, libraries, the import and the screening of a cohort take, beside others'
 	@echo 'make clean        remove .venv and everything generated'
@@ -65,8 +65,11 @@ bench: $(VENV)/.installed-test
 	$(PY) -m tests.benchmarks.screening
 	$(PY) -m tests.benchmarks.dicomweb
 
+# Seconds that all ways of criteria are compared for; FUZZ_SEED chooses other criteria.
+FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.installed-test
 	FUZZ_EXAMPLES=12000 $(PY) -m pytest -q tests/unit/test_cql_fuzz.py
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest -q tests/paths/test_fhirpath_ways.py tests/paths/test_cql_ways.py
 
 docs: $(VENV)/.installed-test
 	$(PY) -m tests.spec.operator_table

@@ -140,7 +140,6 @@ AS_CONDITION = (
     "Patient.where({0}).count() = 1",
     "Patient.where(({0}).not()).empty()",
     "Patient.select(iif({0}, 'yes', 'no')).first() = 'yes'",
-    "(Patient.where({0}) | Patient.where({0})).exists()",
 )
 
 
