@@ -69,6 +69,8 @@ def _fhir_helper(e: E, node: Node) -> str:
 def _model_property(e: E, node: Node) -> str:
     (source,) = node.operands
     element: ModelElement = node.attrs["element"]
+    if element.name in ("id", "extension") and _is_primitive(source):
+        return _of_primitive(e, source, element)
     if not element.targets:
         return guarded(e, source, lambda x: _plain(e, x, element.json))
     if len(element.targets) == 1:
@@ -84,6 +86,28 @@ def _model_property(e: E, node: Node) -> str:
             e.emit(f"{out} = {_targeted(e, source, element, kind, target)}")
     del e.preset[id(source)]
     return out
+
+
+def _is_primitive(node: Node) -> bool:
+    """Whether a node is an element of a FHIR object that is a primitive, whose JSON is no object."""
+    if node.kind != "ModelProperty" or isinstance(node.result, ListType):
+        return False
+    return all(kind[:1].islower() for _, kind in node.attrs["element"].json)
+
+
+def _of_primitive(e: E, primitive: Node, element: ModelElement) -> str:
+    """What JSON writes of a primitive beside it (`status`, `_status`): its extensions, or its id."""
+    (owner,) = primitive.operands
+    calls = []
+    for name, _ in primitive.attrs["element"].json:
+        path = e.constant(((f"_{name}", ()), (element.name, ())))
+        calls.append(e.temp(guarded(e, owner, _at(path))))
+    found = e.temp(" or ".join(calls))
+    return f"({found} or None)" if element.many else f"(None if not {found} else {found}[0])"
+
+
+def _at(path: str) -> Callable[[str], str]:
+    return lambda owner: f"at_path({owner}, {path})"
 
 
 def _plain(e: E, owner: str, names: JsonNames) -> str:

@@ -303,7 +303,24 @@ def value_test(value: Value, offset: Concept | None) -> str:
     raise NotComputable(f"a value of kind {value.kind} cannot be compared with an observation", Reason.NEEDS_REVIEW)
 
 
+# Limits of normal that stand in the place of a unit (`2 UNL`): a number of times the limit.
+_LIMITS = {
+    "unl": "UNL",
+    "uln": "UNL",
+    "xuln": "UNL",
+    "xunl": "UNL",
+    "lnl": "LNL",
+    "lln": "LNL",
+    "xlln": "LNL",
+    "xlnl": "LNL",
+}
+
+
 def _quantity_test(quantity: QuantityValue, sign: str, offset: Concept | None) -> str:
+    unit = (quantity.code or quantity.unit or "").lower().replace(" ", "").replace("\u00d7", "x").strip("[]{}*")
+    if unit in _LIMITS and offset is None:
+        offset = Concept(text=_LIMITS[unit])
+        quantity = quantity.model_copy(update={"code": None, "unit": None, "system": None})
     literal = quantity_literal(quantity)
     if offset is not None:
         limit = _limit(offset)
