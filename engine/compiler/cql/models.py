@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from engine.algebra.diagnostic import Diagnostic, DiagnosticError
 from engine.artifacts.models import Model
-from engine.artifacts.models.modelinfo import ClassInfo, ModelInfo, TypeTuple
+from engine.artifacts.models.modelinfo import ClassInfo, ModelInfo, TypeTuple, parent_class
 from engine.compiler.cql import types as t
 from engine.compiler.cql.primary_codes import PRIMARY_CODES
 from engine.compiler.cql.types import ANY, ChoiceType, IntervalType, ListType, Named, Type
@@ -142,7 +143,11 @@ class ProfiledTypes:
 
     def base(self, name: str) -> Type | None:
         found = self.info.classes.get(name)
-        return None if found is None or found.base is None else self._type(found.base)
+        if found is None or found.base is None:
+            return None
+        base = self._type(found.base)
+        known = (self.namespace, "System", "FHIR")  # a model that is not at hand, or that derives from this one, tells nothing
+        return base if not isinstance(base, Named) or base.name.partition(".")[0] in known else ANY
 
     def _type(self, told: TypeTuple) -> Type:
         kind, *rest = told
@@ -154,7 +159,7 @@ class ProfiledTypes:
             return t.choice(*(self._type(x) for x in rest))  # type: ignore[arg-type]
         name = str(rest[0])
         if name.startswith("System."):
-            return t.SYSTEM_TYPES.get(name.removeprefix("System."), Named(name))
+            return t.SYSTEM_TYPES.get(name.removeprefix("System."), ANY)
         namespace, _, short = name.partition(".")
         if namespace == self.info.name and short not in self.info.classes:
             return ANY  # named, but not defined: only the value tells
@@ -166,9 +171,7 @@ class ProfiledTypes:
         while found is not None:
             if element in found.elements:
                 return found
-            if found.base is None or found.base[0] != "named":
-                return None
-            found = self.info.classes.get(str(found.base[1]).partition(".")[2])
+            found = parent_class(self.info.name, found, self.info.classes)
         return None
 
     def element(self, name: str, element: str) -> ModelElement | None:
@@ -189,7 +192,11 @@ class ProfiledTypes:
             names, many = tuple(definition.json_names), definition.many
         else:
             names, many = ((element, "Element"),), isinstance(kind, ListType)
-        targets = self._targets(kind, told.target) if told.target else ()
+        try:
+            targets = self._targets(kind, told.target) if told.target else ()
+        except ValueError as error:
+            place = f"ModelInfo {self.info.name}, element {owner.name}.{element}"
+            raise DiagnosticError([Diagnostic("model-info", str(error), location=place)]) from None
         return ModelElement(element, kind, names, many, targets)
 
     def _targets(self, kind: Type, text: str) -> tuple[tuple[Type, Target], ...]:
@@ -197,7 +204,10 @@ class ProfiledTypes:
             found = []
             for part in text.split(";"):
                 name, _, rest = part.partition(":")
-                found.append((t.SYSTEM_TYPES[name.removeprefix("System.")], parse_target(rest)))
+                system = t.SYSTEM_TYPES.get(name.removeprefix("System."))
+                if system is None:
+                    raise ValueError(f"the target {text!r} is not understood: there is no type {name!r}")
+                found.append((system, parse_target(rest)))
             return tuple(found)
         return ((kind, parse_target(text)),)
 
@@ -206,9 +216,7 @@ class ProfiledTypes:
         found = self.info.classes.get(name)
         while found is not None:
             names += found.elements
-            if found.base is None or found.base[0] != "named":
-                break
-            found = self.info.classes.get(str(found.base[1]).partition(".")[2])
+            found = parent_class(self.info.name, found, self.info.classes)
         return names
 
     def type_names(self) -> list[str]:
@@ -229,6 +237,7 @@ class ProfiledTypes:
     def fhir_type(self, name: str) -> str | None:
         """The FHIR type, or the path of a backbone element, that values of a class have."""
         if name not in self._fhir_types:
+            self._fhir_types[name] = None  # for a name that is asked for while it is looked up
             self._fhir_types[name] = self._fhir_type(name)
         return self._fhir_types[name]
 
@@ -243,7 +252,7 @@ class ProfiledTypes:
         if "." in name:
             owner, _, last = name.rpartition(".")
             outer = self.fhir_type(owner)
-            inner = self.fhir.element(outer, last[0].lower() + last[1:]) if outer is not None else None
+            inner = self.fhir.element(outer, last[:1].lower() + last[1:]) if outer is not None else None
             if inner is not None and inner.types:
                 return inner.types[0]
         if found.base is not None and found.base[0] == "named":
@@ -258,6 +267,8 @@ class ProfiledTypes:
         return Retrievable(fhir_type, found.identifier, found.code_path)
 
 
+# The functions of FHIRHelpers that a target may name.
+HELPER_FUNCTIONS = frozenset("ToCode ToConcept ToInterval ToQuantity ToRatio ToValue ToValueSet".split())
 _CALL = re.compile(r"FHIRHelpers\.(\w+)\((.*)\)$")
 _STEP = re.compile(r"\.?([\w-]+)(?:\[x\])?(?:\[([^\]]*)\])?")
 _CONDITION = re.compile(r"([\w.]+)='([^']*)'")
@@ -270,6 +281,10 @@ def parse_target(text: str) -> Target:
     match = _CALL.match(inner)
     if match:
         function, inner = match.group(1), match.group(2)
+        if function not in HELPER_FUNCTIONS:
+            raise ValueError(
+                f"the target {text!r} is not understood: FHIRHelpers has no function {function!r} for data"
+            )
     if inner in ("%value", "%value.value"):
         return Target(function or ("value" if inner.endswith(".value") else None), True)
     if not inner.startswith("%parent."):
