@@ -123,7 +123,7 @@ class _Parser(Cursor):
         return tuple(names), first.span.to(end.span)
 
     def name_token(self, what: str) -> Token:
-        if self.token.kind in ("name", "delimited"):
+        if self.token.kind in ("name", "delimited") and self.token.value:
             return self.advance()
         hint = None
         if self.token.kind == "quoted":

@@ -63,6 +63,10 @@ def read_model_info(text: str | bytes) -> ModelInfo:
         raise ValueError(f"this is no ModelInfo file: {error}") from None
     if _local(root) != "modelInfo" or not root.get("name"):
         raise ValueError("this is no ModelInfo file: its root is not a modelInfo with a name")
+    if "." in root.attrib["name"]:
+        raise ValueError(
+            f"the name {root.attrib['name']!r} of this ModelInfo has a dot: it could not stand before a type's"
+        )
     classes: dict[str, ClassInfo] = {}
     for entry in root:
         if _local(entry) != "typeInfo" or not entry.get("name"):

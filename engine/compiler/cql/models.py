@@ -146,7 +146,11 @@ class ProfiledTypes:
         if found is None or found.base is None:
             return None
         base = self._type(found.base)
-        known = (self.namespace, "System", "FHIR")  # a model that is not at hand, or that derives from this one, tells nothing
+        known = (
+            self.namespace,
+            "System",
+            "FHIR",
+        )  # a model that is not at hand, or that derives from this one, tells nothing
         return base if not isinstance(base, Named) or base.name.partition(".")[0] in known else ANY
 
     def _type(self, told: TypeTuple) -> Type:
