@@ -12,6 +12,7 @@ from engine.artifacts.models import Model
 from engine.compiler.cql.runtime import Run
 from engine.compiler.cql.value_sets import ValueSetUse
 from engine.compiler.dates import Clock
+from engine.compiler.depth import deep_recursion
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Emitter
 from engine.compiler.fhirpath import translate_fhirpath
@@ -142,9 +143,10 @@ def compile_code(
     node, found = translate_fhirpath(
         source, model, root="Patient", variables=variables, lenient=lenient, patient_data=True
     )
-    node = with_spellings(simplify(node)) if spelt else simplify(node)
     emitter = Emitter(traced=True)
-    emitter.function("criterion", "ev, ctx", node)
+    with deep_recursion():
+        node = with_spellings(simplify(node)) if spelt else simplify(node)
+        emitter.function("criterion", "ev, ctx", node)
     program = Program(
         source,
         "\n".join(emitter.lines) + "\n",
@@ -154,7 +156,10 @@ def compile_code(
         emitter.sites,
     )
     boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
-    return Code(text, node, program, boolean, monotone(node), by_number(node), _gives_records(node)), found
+    with deep_recursion():
+        code = Code(text, node, program, boolean, monotone(node), by_number(node), _gives_records(node))
+    code.prepare()  # what Python cannot run is found out here, not where patients are looked at
+    return code, found
 
 
 def _gives_records(node: Node) -> bool:

@@ -34,6 +34,24 @@ class Node:
     span: Span | None = None
     result: Any = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles without recursion, however deep the operands are: a list of nodes, each behind its operands."""
+        rows: list[tuple[Any, ...]] = []
+        numbers: dict[int, int] = {}
+        stack: list[tuple[Node, bool]] = [(self, False)]
+        while stack:
+            node, ready = stack.pop()
+            if id(node) in numbers:
+                continue
+            if not ready:
+                stack.append((node, True))
+                stack.extend((operand, False) for operand in node.operands)
+                continue
+            operands = tuple(numbers[id(operand)] for operand in node.operands)
+            numbers[id(node)] = len(rows)
+            rows.append((node.kind, operands, node.attrs, node.types, node.many, node.span, node.result))
+        return _joined, (rows,)
+
     @property
     def type(self) -> str | None:
         """The one static type, or None where there are several, any, or none."""
@@ -56,6 +74,14 @@ class Node:
     def children(self) -> tuple[Node, ...]:
         """All nodes right below this one."""
         return self.operands + tuple(self.attrs.get("_children", ()))
+
+
+def _joined(rows: list[tuple[Any, ...]]) -> Node:
+    """The last of some nodes, each with the numbers of its operands among those before it."""
+    nodes: list[Node] = []
+    for kind, operands, *rest in rows:
+        nodes.append(Node(kind, tuple(nodes[number] for number in operands), *rest))
+    return nodes[-1]
 
 
 def to_json(node: Node) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from engine.algebra.element import STRING_TYPES, Element, to_system, type_of
 from engine.artifacts.models import Model, load_model
 from engine.compiler import emit_filters, emit_nodes, emit_utilities, fhirpath_utilities
 from engine.compiler.coercion import Abort
+from engine.compiler.depth import deep_recursion
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Emitter
 from engine.compiler.fhirpath_functions import FhirPathTranslator
@@ -49,11 +50,10 @@ def translate_fhirpath(
         source, model, root=root, variables=variables or {}, lenient=lenient, patient_data=patient_data
     )
     try:
-        node: Node | None = translator.translate(tree)
+        with deep_recursion():
+            node: Node | None = translator.translate(tree)
     except Abort:
         node = None
-    except RecursionError:
-        raise DiagnosticError([Diagnostic("too-deep", "the expression is nested too deeply", source=source)]) from None
     found = translator.diagnostics
     if node is None or any(d.severity == "error" for d in found) or (strict and found):
         raise DiagnosticError(sorted(found, key=lambda d: d.severity))
@@ -158,7 +158,8 @@ def compile_fhirpath(
     source = Source(name, text)
     node, found = translate_fhirpath(source, loaded, root=root, variables=variables, lenient=lenient, strict=strict)
     emitter = Emitter()
-    emitter.function("expression", "ev, ctx", node)
+    with deep_recursion():
+        emitter.function("expression", "ev, ctx", node)
     program = Program(source, "\n".join(emitter.lines) + "\n", tuple(emitter.spans), emitter.constants, loaded.version)
     resolves = any(below.kind == "Resolve" for below in node.walk())
     namespace, _, short = (node.type or "").partition(".")

@@ -12,6 +12,7 @@ from engine.algebra.diagnostic import DiagnosticError, Source, Span
 from engine.algebra.quantity import CALENDAR_WORDS
 from engine.compiler import syntax as s
 from engine.compiler.cursor import Cursor, Stop
+from engine.compiler.depth import deep_recursion
 from engine.compiler.lexer import Token, tokenize
 
 # Binding power of the binary operators, loosest first.
@@ -46,6 +47,7 @@ _WORD_OPERATORS = frozenset(word for word in PRECEDENCE if word.isalpha())
 _KEYWORDS = frozenset(("and", "or", "xor", "implies", "div", "mod", *CALENDAR_WORDS))
 
 MAX_DEPTH = 200
+_SHORTER = "many alternatives are a value set, which memberOf asks; parts of an expression are criteria of their own"
 
 
 def parse(source: Source) -> s.Expression:
@@ -56,13 +58,30 @@ def parse(source: Source) -> s.Expression:
     tokens, problems = tokenize(source)
     parser = _Parser(source, tokens)
     try:
-        tree = parser.whole_expression()
+        with deep_recursion():
+            tree = parser.whole_expression()
+        if depth_of(tree) > MAX_DEPTH:
+            raise parser.stop(
+                "syntax-depth", f"this has more than {MAX_DEPTH} parts in each other", tree.span, _SHORTER
+            )
     except Stop:
         tree = None
     problems = sorted(problems + parser.problems, key=lambda d: d.span.start if d.span else 0)
     if problems or tree is None:
         raise DiagnosticError(problems)
     return tree
+
+
+def depth_of(tree: s.Expression) -> int:
+    """How many expressions stand in each other: operands, inputs of functions and elements, and arguments."""
+    deepest, stack = 0, [(tree, 1)]
+    while stack:
+        found, depth = stack.pop()
+        deepest = max(deepest, depth)
+        for value in structs.astuple(found):
+            parts = value if isinstance(value, tuple) else (value,)
+            stack.extend((part, depth + 1) for part in parts if isinstance(part, s.Expression))
+    return deepest
 
 
 class _Parser(Cursor):

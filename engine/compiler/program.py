@@ -16,6 +16,7 @@ from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationErr
 from engine.algebra.operators.registry import OverloadReference
 from engine.artifacts.models import load_model
 from engine.compiler.guard import ForeignCode, Place, place_and_check, run
+from engine.compiler.nesting import flattened
 from engine.compiler.runtime import NAMES
 
 
@@ -101,7 +102,10 @@ def positioned(
     try:
         tree = ast.parse(text)
         place_and_check(tree, places, known)
-        return compile(tree, filename, "exec")
+        try:
+            return compile(tree, filename, "exec")
+        except SyntaxError:
+            return compile(flattened(tree), filename, "exec")
     except ForeignCode as error:
         raise foreign_code(error, source) from None
     except (SyntaxError, RecursionError, MemoryError) as error:

@@ -30,7 +30,6 @@ from engine.compiler.cql.words import KEYWORDS
 from engine.compiler.fhirpath import compile_fhirpath
 from engine.compiler.lexer import tokenize
 from engine.compiler.rules import compile_artifact, compile_code
-from engine.compiler.runtime import Environment
 from tests.compiler import wide
 
 # What evaluated payloads leave behind in the current folder; nothing may.
@@ -98,11 +97,17 @@ def evaluated(compiled: Compiled) -> int:
     run = Run(wide.NOW)
     environment = Patient(run, wide.PATIENT, [wide.PATIENT, *wide.RESOURCES])
     for name in compiled.defines:
-        try:
-            loaded.evaluate(name, environment)
-        except EvaluationError as error:
-            assert error.code and str(error)
+        value_of(loaded, name, environment)
     return len(compiled.defines)
+
+
+def value_of(loaded: Loaded, name: str, environment: Run) -> str:
+    """The value of a define as a text, or its error of evaluation; any other error is raised."""
+    try:
+        return repr(loaded.evaluate(name, environment))
+    except EvaluationError as error:
+        assert error.code and str(error)
+        return f"error {error.code}"
 
 
 def quoted(payload: str) -> str:
@@ -356,7 +361,6 @@ __all__ = [
     "PAYLOADS",
     "RUNS",
     "SENTINEL",
-    "Environment",
     "Mutant",
     "Outcome",
     "evaluated",

@@ -6,10 +6,8 @@ includes, into functions.
 
 from __future__ import annotations
 
-import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import getcontext
 from typing import Any
@@ -34,11 +32,11 @@ from engine.compiler.cql.sites import Site
 from engine.compiler.cql.type_tests import TypeTest
 from engine.compiler.cql.types import ANY, Type
 from engine.compiler.cql.uses import Uses, uses_of
+from engine.compiler.depth import deep_recursion
 from engine.compiler.module_text import literal
 from engine.compiler.program import file_name, offset_of, position_of, positioned, run_module
 
 _REGISTERED = (emit_fhir, emit_logic, emit_membership, emit_nodes, emit_queries)
-_DEPTH = 20_000
 PRECISION = 46
 
 
@@ -139,17 +137,6 @@ class Compiled:
     def __reduce__(self) -> tuple[Any, ...]:
         names = [name for name in self.__dataclass_fields__ if name != "code"]
         return Compiled, tuple(getattr(self, name) for name in names)
-
-
-@contextmanager
-def deep_recursion() -> Iterator[None]:
-    """Room for the recursion of a compiler over nested expressions."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, _DEPTH))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
 
 
 class Compiler:
