@@ -17,7 +17,8 @@ help:
 	@echo 'make servers      install a real FHIR server for the tests that talk to one (they are skipped without it)'
 	@echo 'make check        the inner loop: format, lint, strict types, fast tests'
 	@echo 'make conformance  the official suites of FHIRPath and CQL, and the measures, one line each'
-	@echo 'make fuzz         the parsers and the compiler on ten minutes of nonsense, and all ways of random criteria for ten more'
+	@echo 'make fuzz         the parsers and the compiler on ten minutes of nonsense, 75,000 definitions of strangers,'
+	@echo '                  and all ways of random criteria for ten more minutes'
 	@echo 'make docs         write docs/operators.md again'
 	@echo 'make bench        how long compiled expressions, libraries, the import and the screening of a cohort take, beside others'
 	@echo 'make clean        remove .venv and everything generated'
@@ -69,6 +70,7 @@ bench: $(VENV)/.installed-test
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.installed-test
 	FUZZ_EXAMPLES=12000 $(PY) -m pytest -q tests/unit/test_cql_fuzz.py
+	FUZZ_EXAMPLES=75000 FHIR_ELIGIBILITY_CACHE=off $(PY) -m pytest -q -rP tests/compiler/test_hostile_definitions.py
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest -q tests/paths/test_fhirpath_ways.py tests/paths/test_cql_ways.py
 
 docs: $(VENV)/.installed-test
