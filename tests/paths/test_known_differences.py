@@ -222,3 +222,11 @@ def test_a_single_boolean_that_a_row_in_doubt_gives_may_be_false(tmp_path: Path)
         "Patient.where(gender = 'male').active or Observation.exists(status = 'final')", R4, name="x"
     )
     assert not code.monotone
+
+
+def test_the_names_of_a_condition_end_with_it() -> None:
+    """A condition without an answer that holds a query of its own, of which there is no row."""
+    inner = "First([Observation: \"psa\"] O where O.status is null and O.value is null).status = 'final'"
+    assert cql_outcome(f"if {inner} then true else false", PATIENT) == "unknown"
+    assert cql_outcome(f"exists ([Condition] C where {inner})", PATIENT, UNDATED) == "unknown"
+    assert cql_outcome(f"exists ([Condition] C where {inner} and C.id = 'x')", PATIENT, UNDATED) == "not met"

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from engine.compiler.cql.emitter import CqlEmitter
 from engine.compiler.elm import Node
 
 E = CqlEmitter
+_NAMES = frozenset(("AliasRef", "OperandRef"))
 
 
 def asked_about(e: E, conditions: Sequence[Node]) -> str:
     """A last argument of `ev.doubt`: all that conditions are about besides the resource at hand, since each combination may turn out another way."""
-    scopes = {x.attrs["scope"] for c in conditions for x in c.walk() if x.kind in ("AliasRef", "OperandRef")}
+    nodes = [below for condition in conditions for below in condition.walk()]
+    inside = {scope for below in nodes for scope in _bound(below)}
+    scopes = {below.attrs["scope"] for below in nodes if below.kind in _NAMES} - inside
     names = sorted({e.names[scope] for scope in scopes if scope in e.names} - {e.row})
     return f", ({', '.join(names)},)" if names else ""
+
+
+def _bound(node: Node) -> Iterator[int]:
+    """The scopes that a node opens: what their names mean ends with it."""
+    if node.kind == "Query":
+        for part in (*node.attrs["sources"], *node.attrs["relations"]):
+            yield part["scope"]
+    elif node.kind not in _NAMES and "scope" in node.attrs:
+        yield node.attrs["scope"]
