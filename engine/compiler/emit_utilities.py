@@ -31,11 +31,16 @@ def _is(e: E, node: Node) -> str:
 @emits_value("Converts")
 def _converts(e: E, node: Node) -> str:
     source, converted = node.operands
-    if not e.nullable(source):
-        return f"({e.value(converted)} is not None)"
     value = e.temp(e.value(source))
-    missing = f"{value} is None" if node.operands[0].kind == "ToSystem" else f"to_system({value}) is None"
-    return f"(None if {missing} else {e.value(converted)} is not None)"
+    if converted.kind == "Dynamic":
+        operands = ", ".join(e.temp(e.value(operand)) for operand in converted.operands)
+        answer = f"convertible({literal(converted.attrs['operator'])}, {operands})"
+    else:
+        answer = f"{e.value(converted)} is not None"
+    if not e.nullable(source):
+        return f"({answer})"
+    missing = f"{value} is None" if source.kind == "ToSystem" else f"to_system({value}) is None"
+    return f"(None if {missing} else {answer})"
 
 
 @emits_value("Children", "Descendants")

@@ -245,6 +245,16 @@ def dispatch(name: str, *operands: Any) -> Any:
     return overload.function(*converted)
 
 
+def convertible(name: str, *operands: Any) -> bool:
+    """Whether a conversion has a value (FHIRPath: convertsToInteger ...): not where it does not take the type."""
+    try:
+        return dispatch(name, *operands) is not None
+    except EvaluationError as error:
+        if error.code == "no-overload":
+            return False
+        raise
+
+
 def _widen(value: Any, kind: str | None, parameter: str) -> Any:
     if kind in ("Integer", "Long") and parameter == "Decimal":
         return to_decimal(value)
@@ -377,6 +387,7 @@ NAMES: dict[str, Any] = {
             children_all,
             coded,
             conforms_to,
+            convertible,
             dispatch,
             get_value,
             has_single_value,

@@ -230,3 +230,11 @@ def test_the_names_of_a_condition_end_with_it() -> None:
     assert cql_outcome(f"if {inner} then true else false", PATIENT) == "unknown"
     assert cql_outcome(f"exists ([Condition] C where {inner})", PATIENT, UNDATED) == "unknown"
     assert cql_outcome(f"exists ([Condition] C where {inner} and C.id = 'x')", PATIENT, UNDATED) == "not met"
+
+
+def test_a_value_of_a_type_that_is_not_converted_is_not_convertible(tmp_path: Path) -> None:
+    onset = {**UNDATED, "onsetPeriod": {"start": "2024"}}
+    assert outcomes(tmp_path, "Condition.onset.first().convertsToInteger()", PATIENT, onset) == {"not met"}
+    assert outcomes(
+        tmp_path, "Condition.onset.first().convertsToInteger()", PATIENT, {**UNDATED, "onsetString": "7"}
+    ) == {"met"}
