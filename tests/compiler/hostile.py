@@ -29,7 +29,9 @@ from engine.compiler.cql.runtime import Patient, Run
 from engine.compiler.cql.words import KEYWORDS
 from engine.compiler.fhirpath import compile_fhirpath
 from engine.compiler.lexer import tokenize
-from engine.compiler.rules import compile_artifact, compile_code
+from engine.compiler.rules import RuleSet, compile_artifact, compile_code
+from engine.data.reader import compartments_of
+from engine.evaluation.evaluator import Evaluator, Options
 from tests.compiler import wide
 
 # What evaluated payloads leave behind in the current folder; nothing may.
@@ -328,16 +330,25 @@ def artifact_mutant(chance: random.Random) -> Mutant:
         store = LibraryStore()
         store.add_text(Source("Common.cql", wide.INCLUDED["Common"]))
         found = read_artifacts([data])
-        kinds = {"compiled"}
+        kinds, judged = {"compiled"}, 0
         for artifact in found.roots:
             rules = compile_artifact(artifact, fhir_version="r4", cql=CqlCriteria(store, "r4"))
             for rule in rules.walk():
                 kinds.add("foreign" if any(d.code == "foreign-code" for d in rule.diagnostics) else "compiled")
                 for diagnostic in rule.diagnostics:
                     assert diagnostic.render()
-        return Outcome("foreign" if "foreign" in kinds else "compiled")
+            judged += judge(rules) if evaluate else 0
+        return Outcome("foreign" if "foreign" in kinds else "compiled", judged)
 
     return Mutant(f"EvidenceVariable, {'.'.join(map(str, way))} was {old[:80]!r}, is {payload[:200]!r}", run)
+
+
+def judge(rules: RuleSet) -> int:
+    """Judge a patient by the criteria of an artifact, which never raises; the number of patients."""
+    evaluator = Evaluator(rules, Options(wide.NOW))
+    verdicts = [evaluator(patient) for patient in compartments_of([wide.PATIENT, *wide.RESOURCES])]
+    assert verdicts and all(verdict.verdict in ("included", "excluded", "undetermined") for verdict in verdicts)
+    return len(verdicts)
 
 
 KINDS: dict[str, Callable[[random.Random], Mutant]] = {
