@@ -211,7 +211,9 @@ def _fhirpath(code: Code, types: dict[str, _Type], model: Model) -> None:
         if followed:
             found.elements.add("contained")
         found.whole = found.whole or requirement.whole
-        found.instances = found.instances or any(path.startswith("series") for path in requirement.looked_at)
+        found.instances = found.instances or any(
+            path == "series" or path.startswith("series.instance") for path in requirement.looked_at
+        )
 
 
 def _instances(path: str, types: dict[str, _Type]) -> None:

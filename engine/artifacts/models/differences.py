@@ -88,15 +88,23 @@ def differences(model: Model, resource_type: str, paths: Iterable[str]) -> tuple
 
 def written_as(resource: dict[str, Any], version: str) -> str | None:
     """The element (or `resourceType`) that only the family of a version has, or writes so; None where the resource has none."""
-    kind = str(resource.get("resourceType"))
-    other = load_model(_OTHER[_FAMILY[load_model(version).version]][0])
-    if load_model(version).has_type(kind) and not other.has_type(kind):
+    checks = _checks(version, str(resource.get("resourceType")))
+    if checks is None:
         return "resourceType"
-    for check in differences(other, kind, _paths(other.version, kind)):
+    for check in checks:
         found = check.found(resource)
         if found is not None:
             return found
     return None
+
+
+@lru_cache(maxsize=256)
+def _checks(version: str, resource_type: str) -> tuple[Difference, ...] | None:
+    """What gives resources of a type away as written in the family of a version; None where only that family has the type."""
+    other = load_model(_OTHER[_FAMILY[load_model(version).version]][0])
+    if load_model(version).has_type(resource_type) and not other.has_type(resource_type):
+        return None
+    return differences(other, resource_type, _paths(other.version, resource_type))
 
 
 @lru_cache(maxsize=256)
