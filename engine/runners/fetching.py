@@ -16,6 +16,7 @@ from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.cql.runtime import Run
 from engine.compiler.requirements import DataRequirement
 from engine.compiler.rules import Code, RuleSet
+from engine.data.identity import shared_types
 from engine.data.server.client import Server, ServerError
 from engine.data.server.patients import SearchPlan, ServerPatients
 from engine.output.date_filters import date_search
@@ -130,7 +131,22 @@ def search_plan(rules: Iterable[RuleSet], version: str) -> SearchPlan:
             parameter, _, value = filters[0].partition("?")[2].partition("=")
             if len(value) <= LONGEST_FILTER:
                 narrowed[name] = (parameter, value)
-    return SearchPlan(types, narrowed, followed_types(listed, model))
+    shared = sorted(kind for kind in _retrieved(listed) & shared_types(model) if not model.patient_paths(kind))
+    return SearchPlan(types, narrowed, followed_types(listed, model), tuple(shared))
+
+
+def _retrieved(rules: Iterable[RuleSet]) -> set[str]:
+    """The types that rules retrieve themselves."""
+    out: set[str] = set()
+    for rule_set in rules:
+        for rule in rule_set.walk():
+            for code in (rule.code, rule.presence):
+                if isinstance(code, CqlCode):
+                    for _, uses in code.compiled.reached([code.define]):
+                        out |= {r.spec.resource_type for r in uses.retrievals}
+                elif isinstance(code, Code):
+                    out |= {str(node.attrs["dataType"]) for node in code.node.walk() if node.kind == "Retrieve"}
+    return out
 
 
 def base_of(address: str) -> tuple[str, tuple[tuple[str, str], ...]]:

@@ -166,6 +166,24 @@ def test_references_are_followed(stub: Stub) -> None:
     assert stub.seen("/fhir/Practitioner") == [] and problems == []
 
 
+def test_what_is_about_nobody_is_fetched_once_for_all_patients(stub: Stub, tmp_path: Path) -> None:
+    (tmp_path / "Q.cql").write_text(
+        "library Q\nusing FHIR version '4.0.1'\ncontext Patient\ndefine \"Wards\": Count([Location]) = 2\n", "utf-8"
+    )
+    expression = {"language": "text/cql-identifier", "expression": "Wards", "reference": "Q"}
+    artifact = {"resourceType": "EvidenceVariable", "status": "active"}
+    (tmp_path / "ev.json").write_text(
+        json.dumps({**artifact, "characteristic": [{"definitionExpression": expression}]})
+    )
+    criteria = engine.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Q.cql"])
+    plan = search_plan(criteria.rules, "r4")
+    assert plan.shared == ("Location",)
+    FhirStub(stub, [*(patient(f"p{n}") for n in range(5)), *({"resourceType": "Location", "id": x} for x in "ab")])
+    patients = ServerPatients(server_at(stub), load_model("r4"), plan, page=2, batch=2)
+    assert [v.verdict for v in engine.screen(criteria, patients, now="2026-06-01")] == ["included"] * 5
+    assert len(stub.seen("/fhir/Location")) == 1
+
+
 def test_patients_that_others_name_are_not_given_out(stub: Stub) -> None:
     shared = about("Observation", "o", "p0")
     family = {"resourceType": "Appointment", "id": "a", "participant": []}

@@ -38,12 +38,13 @@ _NAMED |= {"agent.who": "agent", "entity.what": "entity"}
 class SearchPlan:
     """What to search for. `narrowed` holds (parameter, value) by type: enough for the criteria, but no must.
 
-    `follow` are the types whose references are followed, None for every type.
+    `follow` are the types whose references are followed, None for every type. `shared` are types about no patient that are fetched whole, for every patient.
     """
 
     types: tuple[str, ...]
     narrowed: dict[str, tuple[str, str]] = field(default_factory=dict)
     follow: frozenset[str] | None = frozenset()
+    shared: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class ServerPatients:
         self._plain: set[str] = set()
         self._referenced: dict[str, Found | None] = {}
         self._warned: set[str] = set()
+        self._shared: list[Found] | None = None
 
     @property
     def name(self) -> str:
@@ -189,12 +191,26 @@ class ServerPatients:
                     hint="screen again when the server answers; an export does not depend on its search",
                 )
             )
+        found.extend(item for item in self._of_nobody(on_problem) if _name(item) not in have)
         found.extend(self._followed(found, pool, on_problem))
         wanted = {identifier for identifier in ids if identifier not in failed}
         for compartment in cohort_of(map(self._loaded, found), self.model, on_problem).compartments():
             if compartment.patient is not None and compartment.patient["id"] in wanted:
                 compartment.others = None  # only a page of the patients is at hand
                 yield compartment
+
+    def _of_nobody(self, on_problem: OnProblem) -> list[Found]:
+        """What is about no patient, fetched once. Raises SearchError: without it no patient could be screened."""
+        if self._shared is None:
+            answer = Answer()
+            self._shared = [
+                item
+                for kind in self.plan.shared
+                for item in every_page(self.server, kind, [("_count", "200")], answer)
+                if item.resource["resourceType"] == kind
+            ]
+            self._say(answer.warnings, on_problem)
+        return self._shared
 
     def _loaded(self, item: Found) -> Loaded:
         """A resource as the readers of files give it; a server that leaves out fullUrl means its own address."""
