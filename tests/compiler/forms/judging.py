@@ -51,7 +51,7 @@ def loaded(definition: Json, folder: Path, version: str = "r4", **options: Any) 
     """Criteria of a definition that stands in a file."""
     path = folder / "definition.json"
     path.write_text(json.dumps(definition), encoding="utf-8")
-    return engine.load_criteria(path, fhir_version=version, **options)
+    return engine.load_criteria(path, fhir_version=version, **{"on_error": "keep", **options})
 
 
 def verdict_on(
