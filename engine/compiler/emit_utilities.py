@@ -37,10 +37,9 @@ def _converts(e: E, node: Node) -> str:
         answer = f"convertible({literal(converted.attrs['operator'])}, {operands})"
     else:
         answer = f"{e.value(converted)} is not None"
-    if not e.nullable(source):
-        return f"({answer})"
-    missing = f"{value} is None" if source.kind == "ToSystem" else f"to_system({value}) is None"
-    return f"(None if {missing} else {answer})"
+    if source.type is not None and source.type.startswith("System."):
+        return f"(None if {value} is None else {answer})" if e.nullable(source) else f"({answer})"
+    return f"(None if to_system({value}) is None else {answer})"  # an item may have extensions alone
 
 
 @emits_value("Children", "Descendants")

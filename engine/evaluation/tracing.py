@@ -37,6 +37,7 @@ class Doubt:
     """A row whose condition is unknown: the site, the row, and the clause that could not be decided.
 
     A row whose code is in question has the `code` that it was found by, and what was `asked` for: of several questions about it, each is a doubt of its own.
+    `items` are what the condition is about, where that is not the row alone: it may turn out another way for each combination of them.
     `before` are the comparisons of the run that had no answer; the first `count` of them came before this row was in doubt.
     """
 
@@ -46,6 +47,7 @@ class Doubt:
     code: str | None = None
     why: str | None = None
     asked: Any = None
+    items: tuple[Any, ...] | None = None
     reason: Reason = Reason.MISSING_VALUESET
     before: Sequence[Unknown] = ()
     count: int = 0
@@ -223,15 +225,14 @@ class PatientEnvironment(Environment):
         """A series of an imaging study satisfied a filter."""
         self.trace_of_run.series.add(id(row))
 
-    def doubt(self, site: int, row: Any, clause: int, items: tuple[Any, ...] = ()) -> bool:
-        """A row's condition is unknown; answers whether this run keeps it. `items` are what else the condition is about."""
+    def doubt(self, site: int, row: Any, clause: int, items: tuple[Any, ...] | None = None) -> bool:
+        """A row's condition is unknown; answers whether this run keeps it. `items` are what the condition is about, where that is not the row alone."""
         unknowns = self.trace_of_run.unknowns
-        return self._doubt(
-            Doubt(site, row, clause, asked=tuple(map(known_by, items)), before=unknowns, count=len(unknowns))
-        )
+        return self._doubt(Doubt(site, row, clause, items=items, before=unknowns, count=len(unknowns)))
 
     def _doubt(self, doubt: Doubt) -> bool:
-        key = (doubt.site, known_by(doubt.row), doubt.code, doubt.why, doubt.asked)
+        about = known_by(doubt.row) if doubt.items is None else tuple(map(known_by, doubt.items))
+        key = (doubt.site, about, doubt.code, doubt.why, doubt.asked)
         self.trace_of_run.doubts.setdefault(key, doubt)
         return self._keep is None or key in self._keep
 

@@ -238,3 +238,17 @@ def test_a_value_of_a_type_that_is_not_converted_is_not_convertible(tmp_path: Pa
     assert outcomes(
         tmp_path, "Condition.onset.first().convertsToInteger()", PATIENT, {**UNDATED, "onsetString": "7"}
     ) == {"met"}
+
+
+def test_a_condition_that_is_about_no_row_is_one_question(tmp_path: Path) -> None:
+    """Of many rows all are kept or none: that is not too much to try."""
+    rows = [{**OBSERVATION, "id": f"o{number}"} for number in range(9)]
+    expression = "Count([Observation] O where Patient.gender = 'male')"
+    assert cql_outcome(f"{expression} = 9", PATIENT, *rows) == "unknown"
+    assert cql_outcome(f"{expression} in Interval[1, 8]", PATIENT, *rows) == "not met"
+
+
+def test_items_with_extensions_alone_are_not_said_to_be_unconvertible(tmp_path: Path) -> None:
+    contact = {"name": {"_use": {"extension": [{"url": "http://x", "valueCode": "unknown"}]}}}
+    expression = "Patient.contact.aggregate($total | $this.name, {}).use.exists($this.convertsToInteger())"
+    assert outcomes(tmp_path, expression, {**PATIENT, "contact": [contact]}) == {"unknown"}

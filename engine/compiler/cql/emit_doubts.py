@@ -12,12 +12,14 @@ _NAMES = frozenset(("AliasRef", "OperandRef"))
 
 
 def asked_about(e: E, conditions: Sequence[Node]) -> str:
-    """A last argument of `ev.doubt`: all that conditions are about besides the resource at hand, since each combination may turn out another way."""
+    """A last argument of `ev.doubt`: all that conditions are about, since each combination may turn out another way; none for the row at hand alone."""
     nodes = [below for condition in conditions for below in condition.walk()]
     inside = {scope for below in nodes for scope in _bound(below)}
     scopes = {below.attrs["scope"] for below in nodes if below.kind in _NAMES} - inside
-    names = sorted({e.names[scope] for scope in scopes if scope in e.names} - {e.row})
-    return f", ({', '.join(names)},)" if names else ""
+    names = sorted({e.names[scope] for scope in scopes if scope in e.names})
+    if names == [e.row]:
+        return ""
+    return f", ({', '.join(names)},)" if names else ", ()"
 
 
 def _bound(node: Node) -> Iterator[int]:
