@@ -42,7 +42,9 @@ class Shape:
         for item in value if self.many else (value,):
             if (item.__class__ is dict) is (self.names is None):
                 return False
-            if self.names is not None and not all(key.lstrip("_") in self.names for key in item):
+            if self.names is None or self.names.issuperset(item):
+                continue
+            if not all(key.lstrip("_") in self.names for key in item):
                 return False
         return True
 
@@ -62,7 +64,11 @@ class Difference:
     other_shape: Shape | None = None
 
     def found(self, resource: dict[str, Any]) -> str | None:
-        """The JSON name of the element that gives the other family away, None where none does."""
+        """The JSON name of the element that gives the other family away, None where none does, or where one is written as in the own family."""
+        if not self.owner and self.own_shape is None:
+            if self.other.isdisjoint(resource) or not self.own.isdisjoint(resource):
+                return None
+            return min(self.other & resource.keys())
         for holder in _holders(resource, self.owner):
             if self.own_shape is None:
                 if not self.other.isdisjoint(holder) and self.own.isdisjoint(holder):
@@ -71,7 +77,11 @@ class Difference:
             assert self.other_shape is not None
             for name in self.own:
                 value = holder.get(name)
-                if value is not None and not self.own_shape.fits(value) and self.other_shape.fits(value):
+                if value is None:
+                    continue
+                if self.own_shape.fits(value):
+                    return None
+                if self.other_shape.fits(value):
                     return ".".join((*self.owner, name))
         return None
 
