@@ -28,6 +28,7 @@ class Code:
     """Compiled FHIRPath over a patient's data: the text, its ELM, and the emitted program.
 
     `boolean` tells that it answers true or false, `records` that it gives resources: of these, none is an answer.
+    `sentences` say of clauses, by their text, what a record does not tell where they have no answer.
     """
 
     text: str
@@ -37,6 +38,7 @@ class Code:
     monotone: bool
     by_number: bool = False
     records: bool = False
+    sentences: dict[str, str] = field(default_factory=dict)
     _function: Callable[..., Any] | None = None
     _reads: dict[str, DataRequirement] | None = None
     _clauses: dict[tuple[int, int], str] = field(default_factory=dict)

@@ -354,6 +354,8 @@ class _Builder:
             rule.reason, rule.detail = form.reason, form.detail
             return
         self.compile(rule, form.text, spelt=True)
+        if isinstance(rule.code, Code):
+            rule.code.sentences = {" ".join(test.split()): sentence for test, sentence in form.sentences.items()}
         rule.measurement, rule.absent = form.measurement, form.absent
         if form.presence is not None and rule.code is not None:
             rule.presence = self.spelt(rule, form.presence)

@@ -23,6 +23,9 @@ def why_in_doubt(code: AnyCode, doubt: Doubt, environment: PatientEnvironment) -
         return Reason.UNRESOLVED_REFERENCE, sentence
     if doubt.site == CODE_SITE:
         return Reason.MISSING_VALUE, f"{row} has the code {doubt.code} without a code system"
+    known = code.sentences.get(clause) if isinstance(code, Code) else None
+    if known is not None:
+        return Reason.MISSING_VALUE, f"{row}: {known}"
     reason, sentence = _why_undecided(code, doubt, environment)
     return reason, f"{row}: `{clause}` cannot be decided: {sentence}"
 

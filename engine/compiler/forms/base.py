@@ -31,6 +31,7 @@ class Selection:
     """Rows of one resource type: `tests` are FHIRPath conditions on a row, joined by `and`.
 
     `code_test` says which rows are of this kind at all, whatever their status and value: those with `concept` at `code_path`.
+    `sentences` say of tests, by their text, what a record does not tell where the test has no answer.
     """
 
     type: str
@@ -38,6 +39,7 @@ class Selection:
     code_test: str | None = None
     concept: Concept | None = None
     code_path: str | None = None
+    sentences: dict[str, str] = field(default_factory=dict)
 
     @property
     def condition(self) -> str:
@@ -61,7 +63,8 @@ class Form:
 
     `measurement` marks coded measurements: without any record (`presence`), they are unknown and not false. `causes` tell why the
     criterion is unknown for a patient; `notes` tell readers how it was understood; `otherwise` are records of other code systems, `exact` the
-    codes that match only themselves although they may include others, `asked` the codes (resource type, system, code).
+    codes that match only themselves although they may include others, `asked` the codes (resource type, system, code), `sentences` what a record does not
+    tell where a test, by its text, has no answer.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Form:
     otherwise: list[CodedOtherwise] = field(default_factory=list)
     exact: list[str] = field(default_factory=list)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    sentences: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

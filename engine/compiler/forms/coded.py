@@ -16,7 +16,6 @@ from engine.artifacts.records import (
     QuantityValue,
     RangeValue,
     TypeAndValueDefinition,
-    Value,
 )
 from engine.compiler.forms.base import (
     Form,
@@ -25,7 +24,6 @@ from engine.compiler.forms.base import (
     calendar_duration,
     comparator,
     concept_condition,
-    has_unit,
     label,
     quantity_literal,
     quoted,
@@ -52,6 +50,7 @@ from engine.compiler.forms.patient import (
 )
 from engine.compiler.forms.statuses import content_tests
 from engine.compiler.forms.timing import Timeline, at_once, date_test, duration_test, study_day, study_event, time_test
+from engine.compiler.forms.values import undecided_value, value_test
 
 
 def coded_form(model: Model, criterion: Criterion, timeline: Timeline) -> Form:
@@ -89,6 +88,7 @@ def _of_records(model: Model, criterion: Criterion, timeline: Timeline, form: Fo
         for coding in (chosen.concept.codings if chosen.concept is not None else ())
         if coding.code
     ]
+    form.sentences = {test: sentence for chosen in selections for test, sentence in chosen.sentences.items()}
     form.measurement = all(chosen.type == "Observation" for chosen in selections)
     form.presence = " or ".join(f"{row}.exists()" for row in records)
     if form.measurement and any(at_once(constraint) and study_event(constraint) for constraint in criterion.timing):
@@ -177,6 +177,8 @@ def patient_test(model: Model, criterion: Criterion, timeline: Timeline) -> Pati
         concept = definition.concept
     elif isinstance(definition, TypeAndValueDefinition):
         kind, value = kind_of_type(definition.type)[0], definition.value
+        if kind in ("age", "gender"):
+            _without_restriction(definition)
         if kind in ("value", "condition") and value is not None:
             concept = value.concept
     if kind not in ("age", "gender"):
@@ -189,6 +191,16 @@ def patient_test(model: Model, criterion: Criterion, timeline: Timeline) -> Pati
         return found
     day = _only_now(criterion, timeline)
     return age_test(value, day) if kind == "age" else PatientTest(gender_test(value))
+
+
+def _without_restriction(definition: TypeAndValueDefinition) -> None:
+    """A property of the patient is recorded without a method, a device and limits of normal. Raises NotComputable."""
+    _without_method(definition)
+    for name, what in (("device", definition.device), ("offset", definition.offset)):
+        if what is not None:
+            raise NotComputable(
+                f"the {name} restricts {label(definition.type)!r}, which a person has to check", Reason.NEEDS_REVIEW
+            )
 
 
 def _only_now(criterion: Criterion, timeline: Timeline) -> str:
@@ -266,11 +278,17 @@ def _observations(model: Model, definition: TypeAndValueDefinition) -> list[Sele
     if value is None:
         return [chosen]
     chosen.tests.append(value_test(value, definition.offset))
+    sentence = undecided_value(value, definition.offset)
+    if sentence is not None:
+        chosen.sentences[chosen.tests[-1]] = sentence
+    if definition.offset is not None:
+        return [chosen]
     coded = f"code.coding.exists({concept_condition(definition.type)})"
     component = Selection("Observation", list(chosen.tests[:-1]), f"component.exists({coded})")
-    component.tests.append(f"component.exists({coded} and ({value_test(value, definition.offset)}))")
-    if definition.offset is not None or value.kind not in ("quantity", "range"):
-        return [chosen]
+    test = value_test(value, None, in_component=True)
+    component.tests.append(f"component.exists({coded} and ({test}))")
+    if sentence is not None:
+        component.sentences.update({test: sentence, f"({test})": sentence})
     return [chosen, component]
 
 
@@ -279,71 +297,6 @@ def _any_of(concepts: tuple[Concept, ...]) -> Concept:
     for concept in concepts:
         concept_condition(concept)
     return Concept(codings=tuple(coding for concept in concepts for coding in concept.codings))
-
-
-def value_test(value: Value, offset: Concept | None) -> str:
-    """FHIRPath condition on an Observation or component: that its value satisfies a value. Raises NotComputable."""
-    if value.quantity is not None:
-        return _quantity_test(value.quantity, comparator(value.quantity), offset)
-    if value.range is not None:
-        parts = []
-        if value.range.low is not None:
-            parts.append(_quantity_test(value.range.low, ">=", offset))
-        if value.range.high is not None:
-            parts.append(_quantity_test(value.range.high, "<=", offset))
-        if not parts:
-            raise NotComputable("the range has no limits")
-        return " and ".join(parts)
-    if offset is not None:
-        raise NotComputable("an offset from the limits of normal needs a quantity or a range")
-    if value.concept is not None:
-        return f"value.ofType(CodeableConcept).coding.exists({concept_condition(value.concept)})"
-    if value.boolean is not None:
-        return f"value.ofType(boolean) = {'true' if value.boolean else 'false'}"
-    raise NotComputable(f"a value of kind {value.kind} cannot be compared with an observation", Reason.NEEDS_REVIEW)
-
-
-# Limits of normal that stand in the place of a unit (`2 UNL`): a number of times the limit.
-_LIMITS = {
-    "unl": "UNL",
-    "uln": "UNL",
-    "xuln": "UNL",
-    "xunl": "UNL",
-    "lnl": "LNL",
-    "lln": "LNL",
-    "xlln": "LNL",
-    "xlnl": "LNL",
-}
-
-
-def _quantity_test(quantity: QuantityValue, sign: str, offset: Concept | None) -> str:
-    unit = (quantity.code or quantity.unit or "").lower().replace(" ", "").replace("\u00d7", "x").strip("[]{}*")
-    if unit in _LIMITS and offset is None:
-        offset = Concept(text=_LIMITS[unit])
-        quantity = quantity.model_copy(update={"code": None, "unit": None, "system": None})
-    literal = quantity_literal(quantity)
-    if offset is not None:
-        limit = _limit(offset)
-        if quantity.value == 0:
-            return f"value.ofType(Quantity) {sign} {limit}"
-        if not has_unit(quantity):
-            # a bare number counts multiples of the limit itself
-            return f"value.ofType(Quantity) {sign} {limit} * {literal}"
-        return f"(value.ofType(Quantity) - {limit}) {sign} {literal}"
-    if has_unit(quantity):
-        return f"value.ofType(Quantity) {sign} {literal}"
-    return f"(value.ofType(Quantity).value | value.ofType(integer)).first() {sign} {literal}"
-
-
-def _limit(offset: Concept) -> str:
-    codes = {coding.code for coding in offset.codings} | {offset.text}
-    if "UNL" in codes:
-        return "referenceRange.high.first()"
-    if "LNL" in codes:
-        return "referenceRange.low.first()"
-    raise NotComputable(
-        f"the offset {label(offset)!r} is neither the upper nor the lower limit of normal", Reason.NEEDS_REVIEW
-    )
 
 
 # -- data requirement

@@ -65,6 +65,7 @@ def _fill(form: Form, model: Model, criteria: Sequence[Criterion], timeline: Tim
     form.measurement = bool(records) and all(row.type == "Observation" for row in records)
     form.presence = " or ".join(f"{row.records}.exists()" for row in records) or None
     selected = [*records, *(row for found in excepted if not isinstance(found, str) for row in found)]
+    form.sentences = {test: sentence for row in records for test, sentence in row.sentences.items()}
     form.exact = exact_only(row.concept for row in selected if row.concept is not None)
 
 

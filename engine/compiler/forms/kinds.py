@@ -12,7 +12,7 @@ from engine.artifacts.models import Model
 from engine.artifacts.records import Coding, Concept
 from engine.compiler.forms.base import Selection, concept_condition, in_concept
 from engine.compiler.forms.grouping import kinds_of_coding
-from engine.compiler.forms.statuses import AFFIRMED, DEVICE_STATUS, content_tests
+from engine.compiler.forms.statuses import AFFIRMED, DEVICE_STATUS, NOT_OPEN, content_tests
 
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
@@ -235,6 +235,9 @@ def kinds_of_concept(concept: Concept) -> tuple[str, ...]:
     return tuple(found) or _ANY_KINDS
 
 
+_UNDECIDED_CONTENT = "no status of it tells whether that is or was the case"
+
+
 def selection(
     model: Model,
     resource_type: str,
@@ -254,7 +257,9 @@ def selection(
     if concept is not None:
         chosen.code_test = code_test(model, resource_type, rule, concept, maybe_elsewhere)
     if only_counting:
-        chosen.tests.extend((*rule.tests, *content_tests(model, resource_type)))
+        tests = content_tests(model, resource_type)
+        chosen.tests.extend((*rule.tests, *tests))
+        chosen.sentences.update((test, _UNDECIDED_CONTENT) for test in tests)
     return chosen
 
 
@@ -328,4 +333,5 @@ def concept_selections(model: Model, concept: Concept, kinds: tuple[str, ...]) -
     for chosen in found:
         if chosen.type == "Observation":
             chosen.tests.append(AFFIRMED)
+            chosen.sentences[NOT_OPEN] = "its value does not tell whether it affirms what it is coded as"
     return found

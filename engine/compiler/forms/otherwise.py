@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.artifacts.models import Model
-from engine.artifacts.records import Concept, Criterion, TypeAndValueDefinition
-from engine.compiler.forms.base import CodedOtherwise, Selection, in_concept, quoted
+from engine.artifacts.records import Concept, Criterion, TypeAndValueDefinition, Value
+from engine.compiler.forms.base import CodedOtherwise, Selection, quoted
+from engine.compiler.forms.values import CODED, value_test
 
 # JSON names on the way to the code that a record of each type is about; types that are missing here are known by other elements too.
 _CODES = {
@@ -59,11 +60,11 @@ def _values(selections: list[Selection], concept: Concept) -> list[CodedOtherwis
     """Observations of the criterion's code whose value is a code of other systems."""
     systems = _systems(concept)
     found = []
-    test = in_concept("value.ofType(CodeableConcept)", concept)
+    test = value_test(Value(kind="concept", concept=concept), None)
     for chosen in selections:
         if systems is None or chosen.type != "Observation" or test not in chosen.tests:
             continue
-        value = "value.ofType(CodeableConcept)"
+        value = CODED
         tests = [one for one in chosen.tests if one != test]
         tests += [f"{value}.exists()", f"{value}.coding.exists({_of(systems)}).not()"]
         rows = Selection("Observation", tests, chosen.code_test).rows

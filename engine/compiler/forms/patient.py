@@ -123,9 +123,11 @@ def gender_test(value: Value | None) -> str:
 
 
 def _gender_is(gender: str) -> str:
-    """Data that records the gender as unknown does not tell whether it is another one."""
+    """Data that records the gender as unknown, or by a word that FHIR does not have, does not tell whether it is another one."""
     test = f"Patient.gender = {quoted(gender)}"
-    return test if gender == "unknown" else f"({test} or (Patient.gender = 'unknown' and {{}}))"
+    if gender == "unknown":
+        return test
+    return f"({test} or ((Patient.gender = 'male' or Patient.gender = 'female' or Patient.gender = 'other').not() and {{}}))"
 
 
 def age_test(value: Value | None, today: str = "today()") -> PatientTest:

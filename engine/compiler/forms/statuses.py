@@ -126,18 +126,20 @@ _NEGATIVE_CODING = (
     f"{_among('system', (_YES_NO, _EXPANDED_YES_NO))} and code = 'N' or "
     f"system = '{_INTERPRETATION}' and {_among('code', ('NEG', 'ND'))}"
 )
-_UNKNOWN_CODING = (
+UNKNOWN_CODING = (
     f"{_among('code', _UNKNOWN_CODES)} or {_among('system', ABSENT_REASONS)} or "
     f"{_among('system', (_EXPANDED_YES_NO, _INTERPRETATION))} and {_among('code', ('UNK', 'NASK', 'ASKU', 'NA', 'NAV', 'IND', 'E'))}"
 )
+
 _DENIED = (
     "value.ofType(boolean).exists($this = false) or "
     f"value.ofType(CodeableConcept).coding.exists({_NEGATIVE_CODING}) or "
     f"{_TEXT}.exists({_among('$this.lower()', _NEGATIVE_WORDS)})"
 )
 _OPEN = (
-    f"dataAbsentReason.exists() or value.ofType(CodeableConcept).coding.exists({_UNKNOWN_CODING}) or "
+    f"dataAbsentReason.exists() or value.ofType(CodeableConcept).coding.exists({UNKNOWN_CODING}) or "
     f"{_TEXT}.exists(({_among('$this.lower()', _AFFIRMING_WORDS)}).not())"
 )
 # An Observation that is coded as the thing itself affirms it, unless its value says no, or leaves it open.
-AFFIRMED = f"({_DENIED}).not() and (({_OPEN}).not() or {{}})"
+NOT_OPEN = f"(({_OPEN}).not() or {{}})"
+AFFIRMED = f"({_DENIED}).not() and {NOT_OPEN}"
