@@ -25,7 +25,7 @@ from engine.data.compartment import Compartment
 from engine.evaluation.evidence import evidence_of, patient_evidence
 from engine.evaluation.imaging import identifiers_of, imaging_link, merge_links
 from engine.evaluation.other_systems import coded_otherwise
-from engine.evaluation.other_version import other_version
+from engine.evaluation.other_version import other_version, version_checks
 from engine.evaluation.records import CriterionResult, Evaluated, Evidence, ImagingLink, Verdict, changed
 from engine.evaluation.time_limit import SECONDS, TimeLimit
 from engine.evaluation.tracing import Doubt, DoubtKey, PatientEnvironment, Trace
@@ -97,7 +97,9 @@ class Evaluator:
         self.rules = rules
         self.options = options
         self._written_otherwise = {
-            id(rule.code): checks_of(rule.code.reads(), rules.model) for rule in rules.walk() if rule.code is not None
+            id(rule.code): version_checks(checks_of(rule.code.reads(), rules.model))
+            for rule in rules.walk()
+            if rule.code is not None
         }
         self.time_limit = TimeLimit(options.criterion_seconds)
         self.prepared = False

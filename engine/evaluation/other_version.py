@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from engine.artifacts.models.differences import family
+from engine.artifacts.models.differences import Difference, family
 from engine.compiler.other_version import Checks
 from engine.data.compartment import Compartment
 
 
-def other_version(checks: Checks, compartment: Compartment, version: str) -> str | None:
-    """The first resource of a patient that another version of FHIR wrote, in words; None where there is none."""
+@dataclass(frozen=True, slots=True)
+class VersionChecks:
+    """What to look for on the resources of one type: only one that has some of `names` can be found by a check in `named`."""
+
+    names: frozenset[str]
+    named: tuple[Difference, ...]
+    others: tuple[Difference, ...]
+
+
+def version_checks(checks: Checks) -> dict[str, VersionChecks]:
+    """The checks of a criterion, put in order for many patients."""
+    out = {}
     for name, listed in checks.items():
+        named = tuple(check for check in listed if not check.owner and check.own_shape is None)
+        names = frozenset[str]().union(*(check.other for check in named))
+        out[name] = VersionChecks(names, named, tuple(check for check in listed if check not in named))
+    return out
+
+
+def other_version(checks: Mapping[str, VersionChecks], compartment: Compartment, version: str) -> str | None:
+    """The first resource of a patient that another version of FHIR wrote, in words; None where there is none."""
+    for name, found in checks.items():
         for resource in compartment.of_type(name):
-            for check in listed:
+            for check in found.others if found.names.isdisjoint(resource) else (*found.named, *found.others):
                 element = check.found(resource)
                 if element is not None:
                     return _sentence(resource, element, version)

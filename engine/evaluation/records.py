@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from pydantic import BaseModel
+from stringzilla import contains
 
 from engine.evaluation import verdict as models
 
@@ -65,6 +66,7 @@ def changed(record: R, **changes: Any) -> R:
 
 # What some readers of lines take for the end of one (U+2028, U+2029, U+0085), which JSON lets stand in a text as it is.
 _ENDS_OF_LINES = (("\u2028", "\\u2028"), ("\u2029", "\\u2029"), ("\u0085", "\\u0085"))
+_MARKS = tuple(mark.encode() for mark, _ in _ENDS_OF_LINES)
 
 
 def in_one_line(text: str) -> str:
@@ -78,7 +80,7 @@ def in_one_line(text: str) -> str:
 def lines_of_verdicts(records: Sequence[Verdict]) -> bytes:
     """Verdicts as lines of verdicts.ndjson."""
     lines = _encode_lines(records)
-    if b"\xe2\x80" in lines or b"\xc2\x85" in lines:
+    if any(contains(lines, mark) for mark in _MARKS):
         return in_one_line(lines.decode("utf-8")).encode("utf-8")
     return lines
 
