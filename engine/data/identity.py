@@ -40,6 +40,12 @@ def stands_alone(home: int) -> bool:
     return home != NO_HOME and home % 2 == 1
 
 
+def id_of(resource: Resource) -> str | None:
+    """The id of a resource; None where it has none, or something else than a text stands in its place."""
+    found = resource.get("id")
+    return found if found.__class__ is str and found else None
+
+
 def address_of(full_url: str | None) -> str | None:
     """The address that an entry's fullUrl gives a resource, of whatever version; None where it gives none."""
     if not full_url:

@@ -6,17 +6,17 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from engine.data.export_manifest import MANIFEST, listed_files, noted_problems
 from engine.data.files import Walk, walk
-from engine.data.identity import NO_HOME, home_of
+from engine.data.identity import NO_HOME, home_of, id_of
+from engine.data.json_text import BAD_JSON, check_encoding, hint_for, named_in, told, whole
 from engine.data.problems import Problem
+from engine.data.resource_types import CODE as UNKNOWN_TYPE
+from engine.data.resource_types import unknown_type
 
 Resource = dict[str, Any]
 OnProblem = Callable[[Problem], None]
@@ -96,7 +96,6 @@ def _present(listed: list[Path], on_problem: OnProblem) -> Iterator[Path]:
 
 def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[Loaded]:
     """All resources in the files that paths name, in order. What cannot be read is a problem, and the rest goes on."""
-    decoder = msgspec.json.Decoder(float_hook=Decimal)
     for path in data_files(paths, on_problem):
         try:
             raw = path.read_bytes()
@@ -109,21 +108,18 @@ def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterat
             raw = raw[3:]
         name = path.name.lower().removesuffix(".gz")
         if name.endswith((".ndjson", ".jsonl")):
-            yield from _lines(raw, str(path), decoder, on_problem)
+            yield from _lines(raw, str(path), on_problem)
         else:
-            yield from _document(raw, str(path), decoder, on_problem)
+            yield from _document(raw, str(path), on_problem)
 
 
-def _decode(raw: bytes, decoder: msgspec.json.Decoder[Any]) -> tuple[Any, str | None]:
-    try:
-        return decoder.decode(raw), None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return None, str(error)
-    except RecursionError:
-        return None, "nested too deeply"
+def _decode(raw: bytes) -> Any:
+    """What a text holds. Raises BAD_JSON."""
+    check_encoding(raw)
+    return whole(raw)
 
 
-def _lines(raw: bytes, file: str, decoder: msgspec.json.Decoder[Any], on_problem: OnProblem) -> Iterator[Loaded]:
+def _lines(raw: bytes, file: str, on_problem: OnProblem) -> Iterator[Loaded]:
     offset = -1
     size = 0
     for number, line in enumerate(raw.split(b"\n"), start=1):
@@ -132,24 +128,30 @@ def _lines(raw: bytes, file: str, decoder: msgspec.json.Decoder[Any], on_problem
         line = line.strip()
         if not line:
             continue
-        data, why = _decode(line, decoder)
-        if why is not None:
-            on_problem(
-                Problem(file=file, line=number, offset=offset, code="invalid-json", message=f"not valid JSON: {why}")
-            )
+        try:
+            data = _decode(line)
+        except BAD_JSON as error:
+            where, what = {"line": number, "offset": offset}, {"message": told(error), "hint": hint_for(error)}
+            on_problem(Problem(file=file, **where, code="invalid-json", **what, **named_in(line)))
             continue
         for loaded in unpack(data, file, on_problem, number):
             loaded.line, loaded.offset = number, offset
             yield loaded
 
 
-def _document(raw: bytes, file: str, decoder: msgspec.json.Decoder[Any], on_problem: OnProblem) -> Iterator[Loaded]:
-    data, why = _decode(raw, decoder)
-    if why is not None:
-        hint = "if this is NDJSON, name the file .ndjson" if b"}\n{" in raw[:1_000_000] else None
-        on_problem(Problem(file=file, code="invalid-json", message=f"not valid JSON: {why}", hint=hint))
+def _document(raw: bytes, file: str, on_problem: OnProblem) -> Iterator[Loaded]:
+    try:
+        data = _decode(raw)
+    except BAD_JSON as error:
+        on_problem(invalid_document(raw, file, error))
         return
     yield from unpack(data, file, on_problem, None)
+
+
+def invalid_document(text: bytes, file: str, error: Exception) -> Problem:
+    """The problem of a file that is not the one JSON document that it should be."""
+    hint = "if this is NDJSON, name the file .ndjson" if b"}\n{" in text[:1_000_000] else hint_for(error)
+    return Problem(file=file, code="invalid-json", message=told(error), hint=hint, **named_in(text))
 
 
 def dict_of(value: Any) -> dict[str, Any]:
@@ -192,8 +194,25 @@ def _one(
         for parameter in dicts_in(data.get("parameter")):
             if "resource" in parameter:
                 yield from _one(parameter["resource"], file, None, None, on_problem, line, bundles)
+    elif (unknown := unknown_type(kind)) is not None:
+        message, hint = unknown
+        named = _named(kind, data)
+        on_problem(Problem(file=file, entry=entry, line=line, code=UNKNOWN_TYPE, message=message, hint=hint, **named))
     else:
         yield Loaded(data, file, entry, line, full_url)
+
+
+def _named(kind: str, resource: Resource) -> dict[str, str]:
+    """What a resource of an unknown type is called, and whom it is about, as fields of a Problem."""
+    found: dict[str, str] = {}
+    identifier = id_of(resource)
+    if identifier is not None and len(kind) <= 64:
+        found["resource"] = f"{kind}/{identifier}"
+    for name in ("subject", "patient"):
+        reference = dict_of(resource.get(name)).get("reference")
+        if reference.__class__ is str:
+            found["patient"] = reference
+    return found
 
 
 def only_patient(bundle: Resource) -> tuple[str | None, Any] | None:

@@ -9,11 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from engine.artifacts.models.differences import family, written_as
-from engine.data.bulk.decoding import whole
 from engine.data.bulk.reading import UNREADABLE, is_lines, open_file
+from engine.data.json_text import BAD_JSON, whole
 from engine.data.sources import Loaded, data_files, dict_of, unpack
 
 FILES, LOOKED_AT, SAMPLE = 200, 200, 1 << 18
@@ -104,6 +102,6 @@ def _beginning(path: Path) -> Iterator[Loaded]:
 def _resources(text: bytes, path: str) -> Iterator[Loaded]:
     try:
         data = whole(text.removeprefix(b"\xef\xbb\xbf"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except BAD_JSON:
         return
     yield from unpack(data, path, lambda problem: None, None)

@@ -38,7 +38,6 @@ FAST_PATHS: dict[str, tuple[str, ...]] = {
     "engine.compiler.reading:_certified": (FHIRPATH, RUNS, "tests/unit/test_exports.py"),
     "engine.data.bulk.collecting:Needles": (FHIRPATH, CQL, RUNS, "tests/unit/test_scanning.py"),
     "engine.data.bulk.scanning:LineScanner.uniform": (FHIRPATH, RUNS, "tests/unit/test_scanning.py"),
-    "engine.data.bulk.splitting:Split": (FHIRPATH, CQL, "tests/unit/test_splitting.py"),
     "engine.data.bulk.instances:gather": (FHIRPATH, RUNS, "tests/imaging/test_manifest.py"),
     # dates and numbers
     "engine.algebra.temporal.values:compare": ("tests/unit/test_short_ways.py",),

@@ -86,16 +86,16 @@ def folder(tmp_path: Path) -> Path:
 # -- lines
 
 
-def test_only_what_matters_is_parsed(tmp_path: Path, folder: Path) -> None:
-    broken = b'{"resourceType":"Condition","id":"c1","code":{'  # nobody looks into it
+def test_only_what_matters_is_kept_and_what_does_not_is_whole(tmp_path: Path, folder: Path) -> None:
+    broken = b'{"resourceType":"Condition","id":"c1","code":{'  # of a type that nobody reads
     (folder / "Condition.ndjson").write_bytes(broken + b"\n" + lines({"resourceType": "Condition", "id": "c2"}))
     (folder / "Observation.ndjson").write_bytes(lines(observation("o1"), observation("o2", code="718-7")))
     (folder / "Patient.ndjson").write_bytes(lines(patient("a")))
     read = Read(criteria_of(tmp_path), folder)
     assert read.observations() == ["o1"]
-    assert read.problems == []
+    assert [(p.code, p.line, p.offset, p.resource) for p in read.problems] == [("invalid-json", 1, 0, "Condition/c1")]
     assert read.collected.used == {"Observation": 1, "Patient": 1}
-    assert read.collected.passed == {"Condition": 2, "Observation": 1}
+    assert read.collected.passed == {"Condition": 1, "Observation": 1}
     assert read.collected.lines == 5
     whole = Read(criteria_of(tmp_path), folder, validate=True)
     assert [(p.code, p.line, p.offset) for p in whole.problems] == [("invalid-json", 1, 0)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from array import array
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,10 +18,13 @@ from stringzilla import contains
 
 from engine.artifacts.references import RESTFUL
 from engine.compiler.reading import TypePlan
-from engine.data.bulk.decoding import BAD_JSON, Decoders, FactDecoder, told, whole
+from engine.data.bulk.decoding import Decoders, FactDecoder
 from engine.data.bulk.records import ORPHANS, MemoryShelf, Record, Shelf, key_of, number_of
 from engine.data.identity import NO_HOME, names_no_patient, names_nobody, shared_types, stands_alone
+from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, named_in, told
 from engine.data.problems import Problem
+from engine.data.resource_types import CODE as UNKNOWN_TYPE
+from engine.data.resource_types import unknown_type
 
 # what a letter of a code may be written as
 ESCAPE = b"\\u00"
@@ -73,35 +75,18 @@ class Needles:
                     return True
         return self.codes is not None and not self.codes.isdisjoint(_CODES.findall(text))
 
-    def among(self, text: bytes, starts: list[int]) -> set[int]:
-        """Which of the stretches of a text that begin at `starts` may matter; it is known to have no ESCAPE."""
-        found: set[int] = set()
-        for needle in (*self.texts, *self.escapes[1:]):
-            at = sz.find(text, needle, starts[0])
-            while at >= 0:
-                # one hit makes the whole stretch matter
-                index = bisect_right(starts, at)
-                found.add(index - 1)
-                at = sz.find(text, needle, starts[index]) if index < len(starts) else -1
-        if self.codes is not None:
-            codes = self.codes
-            for match in _CODES.finditer(text, starts[0]):
-                if match[1] in codes:
-                    found.add(bisect_right(starts, match.start()) - 1)
-        return found
-
-    def starts(self, buffer: bytearray, end: int) -> Iterator[int]:
-        """Places in a buffer where something stands for which a line may matter, in no order."""
+    def starts(self, lines: bytes) -> Iterator[int]:
+        """Places in a text of lines where something stands for which a line may matter, in no order."""
         for needle in (*self.texts, *self.escapes):
-            at = sz.find(buffer, needle, 0, end)
+            at = sz.find(lines, needle, 0)
             while at >= 0:
                 yield at
                 # one hit makes the whole line matter
-                line_end = buffer.find(b"\n", at, end)
-                at = sz.find(buffer, needle, line_end, end) if line_end >= 0 else -1
+                line_end = lines.find(b"\n", at)
+                at = sz.find(lines, needle, line_end) if line_end >= 0 else -1
         if self.codes is not None:
             codes = self.codes
-            for match in _CODES.finditer(memoryview(buffer)[:end]):
+            for match in _CODES.finditer(lines):
                 if match[1] in codes:
                     yield match.start()
 
@@ -121,6 +106,8 @@ class TypeReader:
     """Whether resources of the type need not be about a patient."""
     container: bool
     """Whether resources of the type hold others; they are opened."""
+    known: bool
+    """Whether some version of FHIR has the type."""
     id_at: int
     """Where the id stands as a rule, counted from the name of the type."""
 
@@ -212,11 +199,12 @@ class Collector:
                 unread=plan is None and kind not in CONTAINERS,
                 # of what all patients share every version must be at hand
                 needles=Needles.of(plan) if plan is not None and not shared else None,
-                beginning=re.compile(BEGINNING % kind.encode() + ID),
+                beginning=re.compile(BEGINNING % re.escape(kind.encode("utf-8", "replace")) + ID),
                 decoder=self.decoders.of(kind),
                 first=tuple(dict.fromkeys(path.partition(".")[0] for path in self.decoders.subject_paths(kind))),
                 shared=shared,
                 container=kind in CONTAINERS,
+                known=unknown_type(kind) is None,
                 id_at=len(kind) + len(THEN_ID),
             )
         return found
@@ -232,26 +220,23 @@ class Collector:
         path: str,
         patient: OnePatient | None = None,
     ) -> None:
-        """Take in one resource whose type is known; `patient` is the one Patient of its bundle."""
-        if self.validate and not self._parses(raw, offset, entry, path):
-            return
+        """Take in one resource whose type is named; `patient` is the one Patient of its bundle. What is passed over was proved to be whole."""
         reader = self.reader(kind)
-        if reader.unread or reader.container:
-            self.collected.passed[kind] += 1
-            return
-        if reader.needles is not None and not reader.needles.found(raw) and self._see(reader, raw):
-            self.collected.passed[kind] += 1
-            return
-        self.keep(reader, raw, file, offset, entry, full_url, path, patient=patient)
-
-    def _parses(self, raw: bytes, offset: int, entry: int, path: str) -> bool:
-        """Parse a resource only to see whether it can be."""
+        readable = reader.known and not reader.unread and not reader.container
+        needed = readable and (reader.needles is None or reader.needles.found(raw))
         try:
-            whole(raw)
+            check_encoding(raw)
+            if self.validate or not needed:
+                check_whole(raw)
         except BAD_JSON as error:
-            self.problem(path, offset, entry, "invalid-json", told(error))
-            return False
-        return True
+            self.invalid(raw, path, offset, entry, error)
+            return
+        if not reader.known:
+            self.unknown_type(reader, raw, path, offset, entry)
+        elif needed or (readable and not self._see(reader, raw)):
+            self.keep(reader, raw, file, offset, entry, full_url, path, patient=patient)
+        else:
+            self.collected.passed[kind] += 1
 
     def pass_over(self, numbers: Mapping[str, int], seen: Iterable[tuple[str, Iterable[bytes]]]) -> None:
         """Note how many resources of some types were passed over, and the ids of those that were looked at."""
@@ -296,11 +281,11 @@ class Collector:
         try:
             facts, compact = reader.decoder.packed(raw)
         except BAD_JSON as error:
-            self.problem(path, offset, entry, "invalid-json", told(error))
+            self.invalid(raw, path, offset, entry, error)
             return
-        self.place(reader, facts, compact, raw, file, offset, entry, full_url, seen=seen, patient=patient)
+        self._place(reader, facts, compact, raw, file, offset, entry, full_url, seen=seen, patient=patient)
 
-    def place(
+    def _place(
         self,
         reader: TypeReader,
         facts: dict[str, Any],
@@ -319,7 +304,7 @@ class Collector:
         collected = self.collected
         collected.used[kind] += 1
         identifier = facts.get("id")
-        if identifier.__class__ is not str:
+        if identifier.__class__ is not str or not identifier:
             identifier = None
         certain = facts.get("status") != "entered-in-error" and facts.get("verificationStatus") is None
         plain = certain and identifier is not None and (full_url is None or _ends_with(full_url, kind, identifier))
@@ -403,6 +388,18 @@ class Collector:
         for path in self.decoders.subject_paths(reader.kind):
             name, _, rest = path.partition(".")
             yield from values_at(facts.get(name), rest.split(".") if rest else [])
+
+    def invalid(self, text: bytes | memoryview, path: str, offset: int, entry: int, error: Exception) -> None:
+        """Report a text that is not whole, with what it still tells of its resource."""
+        named = named_in(bytes(text))
+        self.problem(path, offset, entry, "invalid-json", told(error), hint=hint_for(error), **named)
+
+    def unknown_type(self, reader: TypeReader, text: bytes, path: str, offset: int, entry: int) -> None:
+        """Report a resource of a type that no version of FHIR has."""
+        found = unknown_type(reader.kind)
+        if found is not None:
+            message, hint = found
+            self.problem(path, offset, entry, UNKNOWN_TYPE, message, hint=hint, **named_in(text))
 
     def problem(self, path: str, offset: int, entry: int, code: str, message: str, **more: Any) -> None:
         """Report something that could not be read."""

@@ -1,4 +1,4 @@
-"""Decoders that read no more of a resource than a plan asks for; the result is plain dictionaries, numbers as Decimal.
+"""Decoders that read no more of a resource than a plan asks for; the result is plain dictionaries, numbers as `engine.data.json_text` reads them.
 
 A resource that does not have the shape expected is decoded whole, so that what is wrong with it shows where it matters and nowhere else; so is one
 without an id, which all of its elements may be needed to tell from another.
@@ -7,7 +7,6 @@ without an id, which all of its elements may be needed to tell from another.
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any, TypedDict
 
 import msgspec
@@ -16,9 +15,10 @@ from engine.artifacts.models import Model
 from engine.compiler.reading import ReadPlan, TypePlan
 from engine.data.bulk.instances import UIDS, Instance, gather
 from engine.data.bulk.records import Record
+from engine.data.identity import id_of
+from engine.data.json_text import number, whole
 
 Resource = dict[str, Any]
-_WHOLE = msgspec.json.Decoder(float_hook=Decimal)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -27,14 +27,6 @@ class Head(msgspec.Struct, gc=False):
 
     resourceType: str | None = None
     id: str | None = None
-
-
-BAD_JSON: tuple[type[Exception], ...] = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-def told(error: Exception) -> str:
-    """What is wrong with a text that is no JSON."""
-    return f"not valid JSON: {error or 'nested too deeply'}"
 
 
 class Decoders:
@@ -76,10 +68,10 @@ class FactDecoder:
 
     def __init__(self, kind: str, plan: TypePlan | None, model: Model) -> None:
         self.lazy = plan is not None and plan.lazy
-        self._decode: Callable[[bytes | memoryview], Resource] = _WHOLE.decode
+        self._decode: Callable[[bytes | memoryview], Resource] = whole
         self.pack: Callable[[Resource], bytes] = _encode
         """A resource that was decoded as JSON text again, for `unpack`."""
-        self.unpack: Callable[[bytes], Resource] = _WHOLE.decode
+        self.unpack: Callable[[bytes], Resource] = whole
         """What was packed. Raises BAD_JSON."""
         if plan is not None and plan.elements is not None:
             shape: dict[str, Any] = dict.fromkeys(sorted(plan.elements), Any)
@@ -92,9 +84,9 @@ class FactDecoder:
         try:
             found = self._decode(raw)
         except msgspec.ValidationError:
-            return _WHOLE.decode(raw)  # type: ignore[no-any-return]
-        if found.get("id") is None:
-            return _WHOLE.decode(raw)  # type: ignore[no-any-return]
+            return whole(raw)  # type: ignore[no-any-return]
+        if id_of(found) is None:
+            return whole(raw)  # type: ignore[no-any-return]
         if self.lazy:
             gather(found)
         return found
@@ -106,16 +98,11 @@ class FactDecoder:
         try:
             found = self._decode(raw)
         except msgspec.ValidationError:
-            return _WHOLE.decode(raw), False
-        if found.get("id") is None:
-            return _WHOLE.decode(raw), False
+            return whole(raw), False
+        if id_of(found) is None:
+            return whole(raw), False
         gather(found)
         return found, True
-
-
-def whole(raw: bytes) -> Any:
-    """JSON, all of it, numbers as Decimal. Raises BAD_JSON."""
-    return _WHOLE.decode(raw)
 
 
 def _series(model: Model, **instances: Any) -> dict[str, Any]:
@@ -129,7 +116,7 @@ def _series(model: Model, **instances: Any) -> dict[str, Any]:
 
 
 def _decoder(kind: str, shape: dict[str, Any]) -> Callable[..., Any]:
-    return msgspec.json.Decoder(_dictionary(kind, shape), float_hook=Decimal).decode
+    return msgspec.json.Decoder(_dictionary(kind, shape), float_hook=number).decode
 
 
 def _dictionary(name: str, shape: dict[str, Any]) -> Any:

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 from stringzilla import contains
 
-from engine.data.bulk.collecting import BEGINNING, ESCAPE, THEN_ID, Collector, Needles, OnePatient, TypeReader
-from engine.data.bulk.decoding import BAD_JSON, Head, told, whole
+from engine.data.bulk.collecting import BEGINNING, ESCAPE, THEN_ID, Collector, OnePatient, TypeReader
+from engine.data.bulk.decoding import Head
 from engine.data.bulk.scanning import offer_all
-from engine.data.bulk.splitting import TYPE, Split, split
 from engine.data.identity import home_of
-from engine.data.problems import Problem
+from engine.data.json_text import BAD_JSON, check_encoding, whole
+from engine.data.sources import invalid_document
 
 
 class _Request(msgspec.Struct, gc=False):
@@ -59,19 +59,18 @@ def read_document(collector: Collector, text: bytes, file: int, path: str) -> No
         text = text[3:]
     escapes = contains(text, ESCAPE)
     deletes = escapes or contains(text, b"DELETE")
-    if not deletes and not collector.validate:
-        found = split(text)
-        if found is not None and _pieces(collector, found, file, path):
-            return
     entries: list[_Entry] | None = None
+    bundle: Any = None
     try:
-        bundle: Any = (_transaction if deletes else _bundle).decode(text)
+        check_encoding(text)
+        # decoding the bundle proves that all of the text is whole, entries that are not looked at among it
+        bundle = (_transaction if deletes else _bundle).decode(text)
         removes = deletes and any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ())
         entries = bundle.entry if bundle.resourceType == "Bundle" and not removes else None
     except msgspec.ValidationError:
         pass  # no bundle of the usual shape: it is decoded whole below
     except BAD_JSON as error:
-        _invalid(collector, text, path, error)
+        collector.collected.problems.append(invalid_document(text, path, error))
         return
     if (
         entries is not None
@@ -82,7 +81,7 @@ def read_document(collector: Collector, text: bytes, file: int, path: str) -> No
     try:
         data: Any = whole(text)
     except BAD_JSON as error:
-        _invalid(collector, text, path, error)
+        collector.collected.problems.append(invalid_document(text, path, error))
         return
     offer_all(collector, data, file, 0, path)
 
@@ -114,79 +113,6 @@ class _Sorted:
         self.kept.append((number, reader))
 
 
-def _pieces(collector: Collector, found: Split, file: int, path: str) -> bool:
-    """Give a collector the entries of a bundle that was split; False, having done nothing, where one has to be looked at closely."""
-    kept: list[tuple[int, TypeReader]] = []
-    passed: dict[str, int] = {}
-    seen: list[tuple[str, list[bytes]]] = []
-    for name, numbers in found.kinds.items():
-        reader = collector.known(name)
-        if reader is None:
-            if _NAME.fullmatch(name) is None:
-                return False
-            reader = collector.named(name)
-        if reader.unread:
-            passed[reader.kind] = len(numbers)
-        elif reader.container:
-            return False
-        elif reader.needles is None:
-            kept.extend([(index, reader) for index in numbers])
-        else:
-            some, others = _selected(found, name, numbers, reader, reader.needles)
-            kept.extend([(index, reader) for index in some])
-            if others:
-                passed[reader.kind] = len(others)
-                seen.append((reader.kind, others))
-    kept.sort(key=_index)
-    decoded: list[tuple[int, TypeReader, bytes, str, tuple[dict[str, Any], bool]]] = []
-    patients: list[tuple[str | None, Any]] = []
-    try:
-        for index, reader in kept:
-            text = found.resource(index)
-            try:
-                facts = reader.decoder.packed(text)
-            except BAD_JSON:
-                text = found.exactly(index)
-                facts = reader.decoder.packed(text)
-            full_url = found.full_url(index)
-            decoded.append((index, reader, text, full_url, facts))
-            if reader.kind == "Patient":
-                patients.append((full_url, facts[0].get("id")))
-    except BAD_JSON:
-        return False
-    collector.pass_over(passed, seen)
-    patient = _patient(patients, found.type, file)
-    for index, reader, text, full_url, facts in decoded:
-        collector.place(reader, *facts, text, file, 0, index, full_url, patient=patient)
-    return True
-
-
-def _selected(
-    found: Split, name: bytes, numbers: list[int], reader: TypeReader, needles: Needles
-) -> tuple[list[int], list[bytes]]:
-    """Of the entries of a type, the numbers of those that may matter, and the ids of the others."""
-    text, starts = found.text, found.starts
-    mattering = needles.among(text, starts)
-    some: list[int] = []
-    ids: list[bytes] = []
-    beginning = name + THEN_ID
-    width = len(beginning)
-    for index in numbers:
-        if index not in mattering:
-            at = starts[index]
-            identifier: bytes | None = None
-            if text.startswith(beginning, at):
-                at += width
-                identifier = text[at : text.find(b'"', at)]
-            if not identifier or b"\\" in identifier:
-                identifier = reader.identifier(TYPE + found.piece(index))
-            if identifier is not None:
-                ids.append(identifier)
-                continue
-        some.append(index)
-    return some, ids
-
-
 def _entries(
     collector: Collector, entries: list[_Entry], bundle_type: Any, escapes: bool, file: int, path: str
 ) -> bool:
@@ -201,6 +127,8 @@ def _entries(
         if match is None:
             return False
         reader = collector.named(match[1])
+        if not reader.known:
+            return False
         if reader.unread:
             out.passed[reader.kind] += 1
         elif reader.container:
@@ -229,8 +157,3 @@ def _patient(patients: list[tuple[str | None, Any]], bundle_type: Any, file: int
         return None
     ((full_url, identifier),) = patients
     return OnePatient.of(full_url, identifier, home_of(0, bundle_type), (file, 0), local=True)
-
-
-def _invalid(collector: Collector, text: bytes, path: str, error: Exception) -> None:
-    hint = "if this is NDJSON, name the file .ndjson" if b"}\n{" in text[:1_000_000] else None
-    collector.collected.problems.append(Problem(file=path, code="invalid-json", message=told(error), hint=hint))

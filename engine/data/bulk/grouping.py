@@ -13,11 +13,12 @@ from typing import Any
 
 from engine.artifacts.models import Model
 from engine.artifacts.references import RESTFUL, root_of
-from engine.data.bulk.decoding import BAD_JSON, Decoders, told
+from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.records import ORPHANS, Position, Record
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment, Origin
 from engine.data.identity import NO_HOME, stands_alone
+from engine.data.json_text import BAD_JSON, told
 from engine.data.problems import Problem
 from engine.data.sources import Loaded
 

@@ -13,8 +13,9 @@ import msgspec
 import stringzilla as sz
 
 from engine.data.bulk.collecting import CONTAINERS, Collector, Needles, OnePatient, TypeReader
-from engine.data.bulk.decoding import BAD_JSON, Head, told, whole
+from engine.data.bulk.decoding import Head
 from engine.data.bulk.records import number_of
+from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole, named_in, whole
 from engine.data.problems import Problem
 from engine.data.sources import Loaded, unpack
 
@@ -81,7 +82,7 @@ class LineScanner:
         """Read a block whose lines all begin alike, the first as it was matched; False, having done nothing, where they do not."""
         collector = self.collector
         reader = collector.named(match[1])
-        if collector.validate or reader.container:
+        if collector.validate or reader.container or not reader.known:
             return False
         beginning: bytes | bytearray = match[0]
         if reader.needles is not None:
@@ -89,54 +90,52 @@ class LineScanner:
             if first is None:
                 return False
             beginning = buffer[: first.start(1)]
-        lines = sz.count(buffer, b"\n", 0, end)
-        if sz.count(buffer, b"\n" + beginning, 0, end) != lines - 1:
+        with memoryview(buffer) as view:
+            text = bytes(view[:end])
+        lines = sz.count(text, b"\n")
+        if sz.count(text, b"\n" + beginning) != lines - 1:
             return False
-        if reader.unread:
+        if reader.needles is None and not reader.unread:
+            if not is_utf_8(text):
+                return False
+            self.every(text, base, reader)
+        elif not lines_are_whole(text, lines):
+            return False
+        elif reader.unread:
             collector.collected.passed[reader.kind] += lines
-        elif reader.needles is None:
-            self.every(buffer, end, base, reader)
-        elif not self.some(buffer, end, base, reader, reader.needles, beginning, lines):
+        elif reader.needles is not None and not self.some(text, base, reader, reader.needles, beginning, lines):
             return False
         collector.collected.lines += lines
         return True
 
-    def every(self, buffer: bytearray, end: int, base: int, reader: TypeReader) -> None:
+    def every(self, text: bytes, base: int, reader: TypeReader) -> None:
         """Keep all lines of a block."""
         keep, file, path = self.collector.keep, self.file, self.path
-        start = 0
-        with memoryview(buffer) as view:
+        start, end = 0, len(text)
+        with memoryview(text) as view:
             while start < end:
-                stop = buffer.find(b"\n", start, end)
+                stop = text.find(b"\n", start)
                 keep(reader, view[start:stop], file, base + start, -1, None, path)
                 start = stop + 1
 
     def some(
-        self,
-        buffer: bytearray,
-        end: int,
-        base: int,
-        reader: TypeReader,
-        needles: Needles,
-        beginning: bytes | bytearray,
-        lines: int,
+        self, text: bytes, base: int, reader: TypeReader, needles: Needles, beginning: bytes | bytearray, lines: int
     ) -> bool:
         """Keep the lines of a block that may matter, and note the ids of all, which follow the beginning; False, having done nothing, for odd ids."""
-        with memoryview(buffer) as view:
-            pieces = bytes(view[len(beginning) : end]).split(b"\n" + beginning)
+        pieces = text[len(beginning) :].split(b"\n" + beginning)
         try:
             ids = [piece[: piece.index(b'"')] for piece in pieces]
         except ValueError:
             return False
         if b"" in ids or b"\\" in b"".join(ids):
             return False
-        starts = {buffer.rfind(b"\n", 0, at) + 1 for at in needles.starts(buffer, end)}
+        starts = {text.rfind(b"\n", 0, at) + 1 for at in needles.starts(text)}
         collector = self.collector
         collector.collected.passed[reader.kind] += lines - len(starts)
         collector.seen_ids(reader.kind).extend(map(number_of, ids))
-        with memoryview(buffer) as view:
+        with memoryview(text) as view:
             for start in sorted(starts):
-                line = view[start : buffer.find(b"\n", start, end)]
+                line = view[start : text.find(b"\n", start)]
                 collector.keep(reader, line, self.file, base + start, -1, None, self.path, seen=True)
         return True
 
@@ -151,29 +150,27 @@ class LineScanner:
             collector.collected.blank += 1
             return
         match = _BEGINNING.match(text)
-        kind: str | None = match[1].decode() if match is not None else None
-        if kind is None:
-            kind = self.kind_of(text, offset)
-            if kind is None:
-                return
+        kind = match[1].decode() if match is not None else self.kind_of(text, offset)
         if kind in CONTAINERS:
             self.several(text, offset)
-        else:
+        elif kind is not None:
             collector.offer(kind, text, self.file, offset, -1, None, self.path)
 
     def kind_of(self, text: bytes, offset: int) -> str | None:
-        """The type of a resource that does not begin with it; None, and reported, where the line is no resource."""
+        """The type of a resource that does not begin with it; None where the line is no resource, which is reported, or holds several."""
+        collector = self.collector
         try:
+            check_encoding(text)
             kind = _head.decode(text).resourceType
         except msgspec.ValidationError:
             self.several(text, offset)
             return None
         except BAD_JSON as error:
-            self.collector.problem(self.path, offset, -1, "invalid-json", told(error))
+            collector.invalid(text, self.path, offset, -1, error)
             return None
         if kind is None:
             message = "not a FHIR resource: resourceType is missing"
-            self.collector.problem(self.path, offset, -1, "not-a-resource", message)
+            collector.problem(self.path, offset, -1, "not-a-resource", message, **named_in(text))
         return kind
 
     def several(self, text: bytes, offset: int) -> None:
@@ -181,7 +178,7 @@ class LineScanner:
         try:
             data: Any = whole(text)
         except BAD_JSON as error:
-            self.collector.problem(self.path, offset, -1, "invalid-json", told(error))
+            self.collector.invalid(text, self.path, offset, -1, error)
             return
         offer_all(self.collector, data, self.file, offset, self.path)
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from engine.data.bulk.decoding import BAD_JSON, Decoders
+from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.records import ORPHANS, Position, Record, key_of
+from engine.data.json_text import BAD_JSON
 from engine.data.sources import dicts_in
 
 Identifier = tuple[str | None, str]

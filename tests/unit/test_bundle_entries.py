@@ -1,4 +1,4 @@
-"""Bundles split by their text: whatever is split has the entries that parsing it gives, and what the text cannot tell is parsed."""
+"""Entries of a bundle sorted by their text come to what parsing all of them comes to."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan, TypePlan
 from engine.data.bulk import documents
-from engine.data.bulk.collecting import ESCAPE, Collector
-from engine.data.bulk.decoding import BAD_JSON, Decoders
+from engine.data.bulk.collecting import Collector
+from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.documents import read_document
 from engine.data.bulk.records import MemoryShelf
-from engine.data.bulk.splitting import split
 
 PLAN = ReadPlan(
     "r4",
@@ -55,70 +54,19 @@ def text_of(value: Any, indent: int | None = None) -> bytes:
     ).encode()
 
 
-def entries_of(text: bytes) -> list[tuple[str, Any]] | None:
-    """What splitting finds, None where it does not split."""
-    found = split(text)
-    if found is None:
-        return None
-    out = []
-    names = dict(sorted((index, name) for name, numbers in found.kinds.items() for index in numbers))
-    assert list(names) == list(range(len(found.starts)))
-    for index, name in names.items():
-        resource = json.loads(found.exactly(index) if index < len(names) - 1 else found.resource(index))
-        assert name.decode() == resource["resourceType"] or b"\\" in name
-        assert found.piece(index).startswith(text_of(resource["resourceType"])[1:])
-        out.append((found.full_url(index), resource))
-    return out
-
-
-@pytest.mark.parametrize("indent", [None, 1, 4])
-@pytest.mark.parametrize("more", [{}, {"search": {"mode": "match"}}, {"request": {"method": "POST", "url": "Patient"}}])
-def test_usual_bundles_are_split(indent: int | None, more: dict[str, Any]) -> None:
-    listed = [entry(PATIENT, **more), entry(OTHER, 'urn:uuid:"x"', **more), entry(PSA, "http://s.example/é", **more)]
-    found = entries_of(text_of(bundle(*listed, total=3), indent))
-    assert found == [(one["fullUrl"], one["resource"]) for one in listed]
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        bundle(entry(PATIENT), {"resource": PSA}),
-        bundle(entry(PATIENT), {"resource": PSA, "fullUrl": "urn:x"}),
-        bundle(entry(PATIENT), {"fullUrl": "urn:x"}, entry(PSA)),
-        bundle(entry(PATIENT), entry({"id": "o", "resourceType": "Observation"})),
-        bundle(entry(PATIENT), entry({"resourceType": "Basic", "code": {"text": "resource"}})),
-        bundle(entry(PARAMETERS), entry(PSA)),
-        bundle(entry(PATIENT), {"response": {"status": "201"}}, entry(PSA)),
-        bundle(),
-        {"resourceType": "Bundle", "link": [{"entry": [entry(PATIENT)]}]},
-        {"resourceType": "Patient", "entry": [entry(PATIENT)]},
-        [bundle(entry(PATIENT))],
-        PATIENT,
-    ],
-)
-def test_what_the_text_does_not_tell_is_not_split(value: Any) -> None:
-    assert split(text_of(value)) is None
-
-
-def test_a_text_cut_short_is_not_split() -> None:
-    text = text_of(bundle(entry(PATIENT), entry(OTHER), entry(PSA)))
-    for end in range(len(text)):
-        assert split(text[:end]) is None
-
-
 class Read:
-    """What a document comes to; without `splitting` by parsing alone."""
+    """What a document comes to; without `sorting` by parsing all of its entries."""
 
-    def __init__(self, text: bytes, monkeypatch: pytest.MonkeyPatch, *, splitting: bool) -> None:
-        with monkeypatch.context() as patch:
-            if not splitting:
-                patch.setattr(documents, "split", lambda text: None)
+    def __init__(self, text: bytes, *, sorting: bool) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            if not sorting:
+                patch.setattr(documents, "_entries", lambda *_: False)
             shelf = MemoryShelf()
             collector = Collector(Decoders(PLAN, load_model("r4")), shelf, decoded=True)
             read_document(collector, text, 0, "x.json")
         got = collector.collected
-        self.records = [(r.kind, r.id, r.group, r.entry, r.full_url, r.plain, r.local, r.facts) for r in shelf.records]
-        self.counts = dict(got.used), dict(got.passed), {kind: sorted(ids) for kind, ids in got.seen.items()}
+        self.records = [(r.kind, r.id, r.entry, r.full_url, r.facts) for r in shelf.records]
+        self.counts = +got.used, +got.passed, {kind: sorted(ids) for kind, ids in got.seen.items()}
         self.problems = [(p.code, p.entry) for p in got.problems]
 
 
@@ -141,17 +89,17 @@ class Read:
     ],
 )
 @pytest.mark.parametrize("indent", [None, 2])
-def test_both_ways_come_to_the_same(value: Any, indent: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_ways_come_to_the_same(value: Any, indent: int | None) -> None:
     text = text_of(value, indent)
-    by_text, parsed = (Read(text, monkeypatch, splitting=splitting) for splitting in (True, False))
+    by_text, parsed = (Read(text, sorting=sorting) for sorting in (True, False))
     assert by_text.records == parsed.records
     assert by_text.counts == parsed.counts
     assert by_text.problems == parsed.problems
 
 
-def test_an_error_in_what_is_read_is_an_error_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_what_is_read_is_an_error_of_the_file() -> None:
     text = text_of(bundle(entry(PATIENT), entry(PSA), entry(OTHER))).replace(b'"coding":[', b'"coding":[,')
-    by_text, parsed = (Read(text, monkeypatch, splitting=splitting) for splitting in (True, False))
+    by_text, parsed = (Read(text, sorting=sorting) for sorting in (True, False))
     assert by_text.problems == parsed.problems == [("invalid-json", None)]
     assert by_text.records == parsed.records == []
 
@@ -194,7 +142,7 @@ ENTRIES = st.one_of(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(
     st.builds(
         lambda entries, more: bundle(*entries, **more),
@@ -202,17 +150,9 @@ ENTRIES = st.one_of(
         st.dictionaries(WORDS, VALUES, max_size=2),
     )
 )
-def test_whatever_is_split_is_what_parsing_gives(value: dict[str, Any]) -> None:
+def test_whatever_is_sorted_is_what_parsing_gives(value: dict[str, Any]) -> None:
     text = text_of(value)
-    assert ESCAPE not in text
-    try:
-        found = entries_of(text)
-    except BAD_JSON:
-        return  # the reader parses it whole then
-    nested = (
-        any(one["resource"]["resourceType"] in ("Bundle", "Parameters") for one in value["entry"] if "fullUrl" in one)
-        if found
-        else False
-    )
-    if found is not None and not nested:
-        assert found == [(one["fullUrl"], one["resource"]) for one in value["entry"]]
+    by_text, parsed = (Read(text, sorting=sorting) for sorting in (True, False))
+    assert by_text.records == parsed.records
+    assert by_text.counts == parsed.counts
+    assert by_text.problems == parsed.problems

@@ -1,0 +1,121 @@
+"""From bytes to JSON values, in one place: what counts as whole, well-formed text (RFC 8259), and how numbers are read.
+
+A text that is passed over unparsed could hide what is asked for, if it is damaged: it may only be passed over after it was proved to be whole.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import stringzilla as sz
+
+BAD_JSON: tuple[type[Exception], ...] = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading raises where a text is no JSON, or not in UTF-8."""
+LARGEST_EXPONENT, MOST_DIGITS = 1000, 400
+"""What a decimal may be; FHIR's own rule of thumb is 18 significant digits, CQL's limit 28 digits before and 8 behind the point."""
+_SHOWN = 40
+_NUMBER = re.compile(r"-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?")
+
+_lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
+_raw = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+def number(text: str) -> Decimal | str:
+    """A JSON number with a point or an exponent; one that is out of all bounds stays a text, which no decimal is, so that it is an error where it is read."""
+    if len(text) < _SHOWN and "e" not in text and "E" not in text:
+        return Decimal(text)
+    match = _NUMBER.fullmatch(text)
+    exponent = (match[3] or "0").lstrip("+-").lstrip("0") if match is not None else ""
+    if match is None or len(text) > MOST_DIGITS or len(exponent) > 4 or int(exponent or "0") > LARGEST_EXPONENT:
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return Decimal(text)
+
+
+_decoder = msgspec.json.Decoder(float_hook=number)
+
+
+def whole(text: bytes | memoryview) -> Any:
+    """JSON, all of it, numbers as `number` reads them. Raises BAD_JSON."""
+    return _decoder.decode(text)
+
+
+def told(error: Exception) -> str:
+    """What is wrong with a text that is no JSON."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"not valid JSON: byte {error.start} is not UTF-8 (0x{error.object[error.start]:02X})"
+    return f"not valid JSON: {error or 'nested too deeply'}"
+
+
+def hint_for(error: Exception) -> str | None:
+    """What to do about a text that is no JSON, where that is known."""
+    if isinstance(error, UnicodeDecodeError) or "utf-8" in str(error):
+        return "FHIR's JSON is UTF-8; where this was written in another encoding (such as Latin-1), convert the file"
+    return None
+
+
+def check_encoding(text: bytes) -> None:
+    """Raises UnicodeDecodeError where a text is not UTF-8: decoders do not look into strings that nothing reads."""
+    if not text.isascii():
+        text.decode()
+
+
+def is_utf_8(text: bytes) -> bool:
+    """Whether a text is UTF-8."""
+    try:
+        check_encoding(text)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def check_whole(text: bytes) -> None:
+    """Nothing where a text is one JSON value and nothing else. Raises BAD_JSON."""
+    _raw(text)
+
+
+def lines_are_whole(text: bytes, lines: int) -> bool:
+    """Whether each line of a text, all of which begin with a brace and end with a line feed, is one JSON object in UTF-8, and nothing else.
+
+    Where a line ends in a brace and the next begins with one, no value can go on over both. So each line holds at least one value, and as many values as
+    lines are one each.
+    """
+    if sz.count(text, b"}\n") != lines and sz.count(text, b"}\n") + sz.count(text, b"}\r\n") != lines:
+        return False
+    try:
+        check_encoding(text)
+        return len(_lines(text)) == lines
+    except BAD_JSON:
+        return False
+
+
+_RESOURCE = re.compile(rb'"resourceType"\s*:\s*"([A-Za-z]{1,64})"')
+_ID = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9\-._]{1,128})"')
+_PATIENTS = re.compile(rb'"resourceType"\s*:\s*"Patient"\s*,\s*"id"\s*:\s*"([A-Za-z0-9\-._]{1,128})"')
+_ABOUT = re.compile(rb'"(?:subject|patient)"\s*:\s*\{\s*"reference"\s*:\s*"([^"\\\x00-\x1f]{1,256})"')
+
+
+def named_in(text: bytes) -> dict[str, str]:
+    """What a text that is no JSON still tells of the resource that it was, as fields of a Problem: `resource` and `patient`, each as `Type/id`.
+
+    Of a bundle, the patient is the one whose Patient it holds. The first of each in the text counts: what a resource contains may come before its own, so that this names the record for people and proves nothing.
+    """
+    found: dict[str, str] = {}
+    kind = _RESOURCE.search(text)
+    if kind is None:
+        return found
+    identifier = _ID.search(text, kind.end(), kind.end() + 400)
+    name = kind[1].decode()
+    if name == "Bundle":
+        several = {match[1] for match in _PATIENTS.finditer(text)}
+        return {"patient": f"Patient/{several.pop().decode()}"} if len(several) == 1 else found
+    if identifier is not None:
+        found["resource"] = f"{name}/{identifier[1].decode()}"
+        if name == "Patient":
+            found["patient"] = found["resource"]
+    about = _ABOUT.search(text, kind.end())
+    if about is not None and name != "Patient":
+        found["patient"] = about[1].decode("utf-8", "replace")
+    return found
