@@ -21,7 +21,7 @@ from engine.algebra.temporal import Date, DateTime, Time
 from engine.artifacts.models import Model
 from engine.compiler import syntax as s
 
-MOST = 7
+MOST = 6
 TEMPORAL = (Date, DateTime, Time)
 
 
