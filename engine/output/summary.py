@@ -14,6 +14,7 @@ from engine.evaluation.verdict import Verdict
 FIXED = ("patient", "artifact", "version", "verdict", "deciding", "reasons", "studies")
 
 # What makes a cell one that has to stand in quotes, besides a comma.
+_SIGNS = ("", *"=+-@\t\r\uff1d\uff0b\uff0d\uff20")
 _FORMULA = re.compile(r"(?:^|(?<=[;\r\n]))(?=[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20])")
 _QUOTED = re.compile(r'["\r\n]')
 
@@ -23,7 +24,9 @@ def safe(text: str) -> str:
 
     They begin a cell also behind a semicolon or the end of a line, where the spreadsheet takes a semicolon for the end of a cell.
     """
-    return _FORMULA.sub("'", text)
+    if text[:1] in _SIGNS or ";" in text or "\n" in text or "\r" in text:
+        return _FORMULA.sub("'", text)
+    return text
 
 
 def row_of(cells: list[str]) -> str:
