@@ -215,6 +215,9 @@ def _restrictions(item: Json) -> tuple[str, ...]:
         found.append(f"it has to be determined by the method {name or '(empty)'}, which a person has to check")
     if item.get("device") is not None:
         found.append(_by_device(v.reference(item["device"])))
+    measure = item.get("groupMeasure") or item.get("participantEffectiveGroupMeasure")
+    if measure is not None:
+        found.append(f"it is the {measure} of a group, which no record of one patient tells")
     return tuple(found)
 
 

@@ -17,11 +17,20 @@ def combination_of(resource: Json) -> tuple[str, int | None]:
     for extension in (*(resource.get("extension") or ()), *(resource.get("modifierExtension") or ())):
         name = str(extension.get("url", "")).removeprefix(EBM)
         if name == "combination-method":
-            code = code or extension.get("valueCode") or (extension.get("valueCodeableConcept") or {}).get("text")
+            code = code or extension.get("valueCode") or _coded(extension) or "(empty)"
         elif name == "combination-threshold":
             threshold = threshold or extension.get("valuePositiveInt") or extension.get("valueInteger")
     code = _COMBINATIONS.get(str(code), str(code)) if code else "all-of"
     return code, int(threshold) if threshold is not None else None
+
+
+def _coded(extension: Json) -> str | None:
+    """The code of a combination that is written as a CodeableConcept, else its text."""
+    concept = extension.get("valueCodeableConcept")
+    if not isinstance(concept, dict):
+        return None
+    codes = [item.get("code") for item in concept.get("coding") or () if isinstance(item, dict)]
+    return next(filter(None, [*codes, concept.get("text")]), None)
 
 
 def members_other_than_patients(resource: Json) -> str | None:

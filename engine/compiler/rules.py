@@ -30,7 +30,7 @@ from engine.compiler.code import Code, compile_code
 from engine.compiler.cql.criterion import CqlCode, CqlCriteria
 from engine.compiler.cql.runtime import Run
 from engine.compiler.forms.base import Form, NotComputable, Selection
-from engine.compiler.forms.coded import coded_form, selections_of
+from engine.compiler.forms.coded import add_constraints, coded_form, selections_of
 from engine.compiler.forms.exceptions import except_subset_form
 from engine.compiler.forms.grouping import Hierarchy, exact_codes, grouped
 from engine.compiler.forms.timing import Timeline
@@ -196,8 +196,15 @@ class _Builder:
             return None
         if isinstance(criterion.definition, NotComputableDefinition):
             return criterion.definition.detail
+        if criterion.review or criterion.instances is not None or criterion.also is not None:
+            return "not every record of it counts: it says more than which records it speaks of"
+        if any(when.event is not None and when.event.id for when in criterion.timing):
+            return "its own time is counted from another characteristic"
         try:
-            return selections_of(self.model, grouped(criterion, self.hierarchy))
+            grouped_criterion = grouped(criterion, self.hierarchy)
+            selections = selections_of(self.model, grouped_criterion)
+            add_constraints(self.model, grouped_criterion, selections, Timeline(self.linked, self.study_start))
+            return selections
         except NotComputable as problem:
             return problem.detail
 
@@ -233,6 +240,8 @@ class _Builder:
             definition, (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)
         ):
             self.untimed(rule, criterion)
+        elif not isinstance(definition, (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)):
+            self.uncounted(rule, criterion)
         if criterion.review and rule.reason is None:
             self.needs_review(rule, "; ".join(criterion.review))
         return rule
@@ -248,6 +257,14 @@ class _Builder:
             origin = criterion.timing[0].origin
             form = f"a characteristic of form {rule.form}"
             self.needs_review(rule, f"{origin} on {form}: which date it bounds is not defined")
+
+    def uncounted(self, rule: Rule, criterion: Criterion) -> None:
+        """A number of instances or a duration of something that names no records: nobody can tell what is counted, so say so."""
+        for name, wanted in (("instances", criterion.instances), ("duration", criterion.duration)):
+            if wanted is not None and rule.reason is None:
+                self.needs_review(
+                    rule, f"{name} on a characteristic of form {rule.form}: what is counted is not defined"
+                )
 
     def beside(self, rule: Rule, expression: ExpressionSource) -> None:
         """R5: an expression beside another definition means the same; it is preferred, the other is kept to compare."""

@@ -49,7 +49,16 @@ from engine.compiler.forms.patient import (
     is_dead,
 )
 from engine.compiler.forms.statuses import content_tests
-from engine.compiler.forms.timing import Timeline, at_once, date_test, duration_test, study_day, study_event, time_test
+from engine.compiler.forms.timing import (
+    Span,
+    Timeline,
+    at_once,
+    date_test,
+    duration_test,
+    study_day,
+    study_event,
+    time_test,
+)
 from engine.compiler.forms.values import undecided_value, value_test
 
 
@@ -149,6 +158,8 @@ def add_constraints(model: Model, criterion: Criterion, selections: list[Selecti
     for chosen in selections:
         for constraint in criterion.timing:
             chosen.tests.append(time_test(model, chosen.type, constraint, timeline))
+            if chosen.tests[-1] == "{}":
+                chosen.sentences["{}"] = f"a {chosen.type} has no date that could be compared"
         if criterion.duration is not None:
             chosen.tests.append(duration_test(model, chosen.type, criterion.duration))
 
@@ -220,7 +231,9 @@ def _died(model: Model, criterion: Criterion, timeline: Timeline) -> PatientTest
     """Death in a window of time: Patient.deceased as a date."""
     if criterion.instances or criterion.duration:
         raise NotComputable("death has no instances and no duration", Reason.NEEDS_REVIEW)
-    tests = [date_test(model, DEATH_DATE, DEATH_DATE, constraint, timeline) for constraint in criterion.timing]
+    tests = [
+        date_test(model, Span(DEATH_DATE), Span(DEATH_DATE), constraint, timeline) for constraint in criterion.timing
+    ]
     return PatientTest(until_known(" and ".join([f"({DEAD})", *tests]), timeline))
 
 

@@ -147,15 +147,18 @@ _UNRESOLVED = {
     MEDICATION_R5: "medication.reference.exists() and medication.reference.resolve().ofType(Medication).empty() and {}",
 }
 _EFFECTIVE = ("effective.ofType(dateTime)", "effective.ofType(Period).start")
+_MEASURED = ("effective.ofType(dateTime)", "effective.ofType(instant)", "effective.ofType(Period).start")
+# The day of its recording stands for the onset where no onset is told in any way.
+_RECORDED = "where(onset.empty()).recordedDate"
 _R4 = {
-    "Observation": ResourceKind("code", _EFFECTIVE),
-    "Condition": ResourceKind("code", ("onset.ofType(dateTime)", "onset.ofType(Period).start", "recordedDate")),
+    "Observation": ResourceKind("code", _MEASURED),
+    "Condition": ResourceKind("code", ("onset.ofType(dateTime)", "onset.ofType(Period).start", _RECORDED)),
     "Procedure": ResourceKind("code", ("performed.ofType(dateTime)", "performed.ofType(Period).start")),
     "MedicationRequest": ResourceKind(MEDICATION_R4, ("authoredOn",)),
     "MedicationAdministration": ResourceKind(MEDICATION_R4, _EFFECTIVE),
     "MedicationStatement": ResourceKind(MEDICATION_R4, _EFFECTIVE),
     "MedicationDispense": ResourceKind(MEDICATION_R4, ("whenHandedOver", "whenPrepared")),
-    "AllergyIntolerance": ResourceKind("code", ("onset.ofType(dateTime)", "recordedDate")),
+    "AllergyIntolerance": ResourceKind("code", ("onset.ofType(dateTime)", "onset.ofType(Period).start", _RECORDED)),
     "Immunization": ResourceKind("vaccineCode", ("occurrence.ofType(dateTime)",)),
     "Encounter": ResourceKind("type", ("period.start",)),
     "EpisodeOfCare": ResourceKind("type", ("period.start",)),

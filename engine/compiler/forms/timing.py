@@ -9,8 +9,9 @@ time of evaluation, or the date that is given for them. Any other event that a p
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine.algebra.reasons import Reason
 from engine.artifacts.models import Model
@@ -87,6 +88,73 @@ def first_of(paths: tuple[str, ...], prefix: str = "") -> str:
     return full[0] if len(full) == 1 else f"({' | '.join(full)}).first()"
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When something was, as FHIRPath: `start` is its moment, or its first one; `period` is the Period that it may be recorded by.
+
+    A Period without an end goes on (FHIR: "Period"), unless `ended` holds: then its end is not known.
+    """
+
+    start: str
+    period: str | None = None
+    ended: str | None = None
+    by_day: bool = False
+
+    def until(self, sign: str, point: str) -> str:
+        """That it was before a point in time (`<`, `<=`): that it had begun."""
+        return f"{self._of(self.start)} {sign} {point}"
+
+    def since(self, sign: str, point: str) -> str:
+        """That it was after a point in time (`>`, `>=`): that it had not ended."""
+        moment = f"{self._of(self.start)} {sign} {point}"
+        if self.period is None:
+            return moment
+        end = f"{self.period}.end"
+        going = f" or (({self.ended}).not() and {'today()' if self.by_day else 'now()'} {sign} {point})"
+        without_end = f"{self._of(f'{self.period}.start')} {sign} {point}{going if self.ended else ''} or {{}}"
+        lasted = f"iif({end}.exists(), {self._of(end)} {sign} {point}, {without_end})"
+        return f"iif({self.period}.exists(), {lasted}, {moment})"
+
+    def on(self, day: str) -> str:
+        """That it was on a day."""
+        if self.period is None:
+            return f"{self.start}.toDate() = {day}"
+        days = replace(self, by_day=True)
+        return f"{days.until('<=', day)} and {days.since('>=', day)}"
+
+    def _of(self, date: str) -> str:
+        return f"{date}.toDate()" if self.by_day else date
+
+
+# Periods that rows are recorded by, and a test that they have ended although no end is recorded; None: they have.
+_PERIODS = {
+    "Observation": ("{row}effective.ofType(Period)", None),
+    "Procedure": ("{row}{performed}.ofType(Period)", "({row}status = 'in-progress').not()"),
+    "MedicationStatement": ("{row}effective.ofType(Period)", "{row}status in ('completed' | 'stopped')"),
+    "MedicationAdministration": ("{row}{administered}.ofType(Period)", "{row}status in ('completed' | 'stopped')"),
+    "Encounter": ("{row}{period}", "{row}status in ('finished' | 'completed' | 'discharged')"),
+    "EpisodeOfCare": ("{row}period", "{row}status = 'finished'"),
+    "DeviceUseStatement": ("{row}timing.ofType(Period)", "{row}status = 'completed'"),
+    "DeviceUsage": ("{row}timing.ofType(Period)", "{row}status = 'completed'"),
+}
+
+
+def span_of(model: Model, row_type: str, prefix: str = "") -> Span:
+    """When a row of a type that has dates was."""
+    start = first_of(date_paths(model, row_type), prefix)
+    if row_type not in _PERIODS:
+        return Span(start)
+    new = model.version == "r5"
+    names = {
+        "row": prefix,
+        "period": "actualPeriod" if new else "period",
+        "administered": "occurence" if new else "effective",
+        "performed": "occurrence" if new else "performed",
+    }
+    period, ended = _PERIODS[row_type]
+    return Span(start, period.format(**names), ended.format(**names) if ended is not None else None)
+
+
 def study_event(constraint: TimeConstraint) -> str | None:
     """Name of the event of the study that a constraint is relative to, None for any other event."""
     event = constraint.event
@@ -108,13 +176,14 @@ def time_test(model: Model, row_type: str, constraint: TimeConstraint, timeline:
     dates = date_paths(model, row_type)
     if not dates:
         return "{}"
-    return date_test(model, first_of(dates), first_of(dates, "%row."), constraint, timeline, row_type)
+    spans = span_of(model, row_type), span_of(model, row_type, "%row.")
+    return date_test(model, *spans, constraint, timeline, row_type)
 
 
 def date_test(
-    model: Model, date: str, outer: str, constraint: TimeConstraint, timeline: Timeline, row_type: str = ""
+    model: Model, date: Span, outer: Span, constraint: TimeConstraint, timeline: Timeline, row_type: str = ""
 ) -> str:
-    """FHIRPath condition that a date satisfies the constraint; `outer` is the same date seen from within rows of an event."""
+    """FHIRPath condition that something was when the constraint says; `outer` is its time seen from within rows of an event."""
     if constraint.period is not None:
         return _in_period(date, constraint)
     name = study_event(constraint)
@@ -176,7 +245,7 @@ def _event_rows(model: Model, constraint: TimeConstraint, timeline: Timeline) ->
 
 
 def _from_study(
-    model: Model, date: str, row_type: str, name: str, constraint: TimeConstraint, timeline: Timeline
+    model: Model, date: Span, row_type: str, name: str, constraint: TimeConstraint, timeline: Timeline
 ) -> str:
     """A window around an event of the study, by days where its limits are days or longer."""
     by_day = all(_of_days(limit) for limit in _limits(constraint))
@@ -187,7 +256,7 @@ def _from_study(
     if at_once(constraint):
         return _holds_at(model, row_type, date, event)
     _check_future(name, event, constraint, timeline)
-    return _window(f"{date}.toDate()" if by_day else date, event, constraint)
+    return _window(replace(date, by_day=by_day), event, constraint)
 
 
 def _limits(constraint: TimeConstraint) -> list[QuantityValue]:
@@ -246,7 +315,7 @@ def _last(constraint: TimeConstraint) -> tuple[QuantityValue | None, bool]:
 # When a state holds: its start, its end, and a test that it has ended although no end is recorded.
 _STATES = {
     "Condition": (
-        "(onset.ofType(dateTime) | onset.ofType(Period).start | recordedDate).first()",
+        "(onset.ofType(dateTime) | onset.ofType(Period).start | where(onset.empty()).recordedDate).first()",
         "(abatement.ofType(dateTime) | abatement.ofType(Period).end).first()",
         "abatement.exists() or clinicalStatus.coding.exists(code in ('inactive' | 'resolved' | 'remission'))",
     ),
@@ -267,6 +336,22 @@ _STATES = {
         "status in ('completed' | 'stopped')",
     ),
     "MedicationRequest": ("authoredOn", "{{}}", "status in ('completed' | 'stopped' | 'ended')"),
+    "MedicationDispense": ("(whenHandedOver | whenPrepared).first()", "{{}}", "true"),
+    "AllergyIntolerance": (
+        "(onset.ofType(dateTime) | onset.ofType(Period).start | where(onset.empty()).recordedDate).first()",
+        "{{}}",
+        "clinicalStatus.coding.exists(code in ('inactive' | 'resolved'))",
+    ),
+    "DeviceUseStatement": (
+        "(timing.ofType(dateTime) | timing.ofType(Period).start).first()",
+        "timing.ofType(Period).end",
+        "status = 'completed'",
+    ),
+    "DeviceUsage": (
+        "(timing.ofType(dateTime) | timing.ofType(Period).start).first()",
+        "timing.ofType(Period).end",
+        "status = 'completed'",
+    ),
 }
 
 
@@ -277,10 +362,12 @@ def _state(model: Model, row_type: str) -> tuple[str, str, str]:
     return start, end, ended
 
 
-def _holds_at(model: Model, row_type: str, date: str, day: str) -> str:
-    """That a row holds on a day: a state that began by then and has not ended, an event of that day."""
+def _holds_at(model: Model, row_type: str, date: Span, day: str) -> str:
+    """That a row holds on a day: a state that began by then and has not ended, an event of that day; what runs in the family always does."""
+    if row_type == "FamilyMemberHistory":
+        return "true"
     if row_type not in _STATES:
-        return f"{date}.toDate() = {day}"
+        return date.on(day)
     start, end, ended = _state(model, row_type)
     if end == "{}":
         return f"{start}.toDate() <= {day} and (({ended}).not() or {{}})"
@@ -300,14 +387,14 @@ def study_day(constraint: TimeConstraint, timeline: Timeline) -> str | None:
 # -- windows
 
 
-def _window(date: str, event: str, constraint: TimeConstraint) -> str:
+def _window(date: Span, event: str, constraint: TimeConstraint) -> str:
     if constraint.range is not None:
         low, high = constraint.range.low, constraint.range.high
         parts = []
         if low is not None:
-            parts.append(f"{date} >= {shifted(event, low)}")
+            parts.append(date.since(">=", shifted(event, low)))
         if high is not None:
-            parts.append(f"{date} <= {shifted(event, high)}")
+            parts.append(date.until("<=", shifted(event, high)))
         if not parts:
             raise NotComputable(f"{constraint.origin}: the range has no limits")
         return " and ".join(parts)
@@ -316,40 +403,54 @@ def _window(date: str, event: str, constraint: TimeConstraint) -> str:
     raise NotComputable(f"{constraint.origin} gives neither a quantity nor a range", Reason.NEEDS_REVIEW)
 
 
-def _at(date: str, event: str, quantity: QuantityValue) -> str:
+def _at(date: Span, event: str, quantity: QuantityValue) -> str:
     """A quantity is one point in time; with a comparator it is one side of it."""
-    point = shifted(event, quantity)
-    if quantity.comparator in ("<", "<=", ">", ">="):
-        if quantity.value == 0:
-            return f"{date} {quantity.comparator} {event}"
-        # an offset counts from the event: less than a year after it, or later than a year before it, lies between the two
+    point, sign = shifted(event, quantity), quantity.comparator
+    if sign in ("<", "<="):
+        # an offset counts from the event: less than a year after it lies between the two
+        after = quantity.value is not None and quantity.value > 0
+        return f"{date.since('>=', event)} and {date.until(sign, point)}" if after else date.until(sign, point)
+    if sign in (">", ">="):
+        # ... and so does later than a year before it
         before = quantity.value is not None and quantity.value < 0
-        if quantity.comparator in ("<", "<=") and not before:
-            return f"{date} >= {event} and {date} {quantity.comparator} {point}"
-        if quantity.comparator in (">", ">=") and before:
-            return f"{date} {quantity.comparator} {point} and {date} <= {event}"
-        return f"{date} {quantity.comparator} {point}"
-    return f"{date}.toDate() = {point}.toDate()"
+        return f"{date.since(sign, point)} and {date.until('<=', event)}" if before else date.since(sign, point)
+    return date.on(f"{point}.toDate()")
 
 
-def _in_period(date: str, constraint: TimeConstraint) -> str:
+def _in_period(date: Span, constraint: TimeConstraint) -> str:
+    """Within a Period, both of whose bounds belong to it with all that they match: an end of `2026-02` is its last day."""
     period = constraint.period
     assert period is not None
     parts = []
-    if period.start:
-        parts.append(f"{date} >= @{period.start}")
-    if period.end:
-        parts.append(f"{date} <= @{period.end}")
+    for sign, bound in ((">=", period.start), ("<=", period.end)):
+        if not bound:
+            continue
+        days = replace(date, by_day="T" not in bound)
+        point = f"@{whole_day(bound, last=sign == '<=')}"
+        parts.append(days.since(sign, point) if sign == ">=" else days.until(sign, point))
     if not parts:
         raise NotComputable(f"{constraint.origin}: the period has neither start nor end")
     return " and ".join(parts)
+
+
+def whole_day(bound: str, *, last: bool) -> str:
+    """The first or the last day of a date that is known to the year or the month; any other as it is."""
+    numbers = bound.split("-")
+    if "T" in bound or len(numbers) > 2 or not all(number.isdigit() for number in numbers):
+        return bound
+    year = int(numbers[0])
+    month = int(numbers[1]) if len(numbers) == 2 else (12 if last else 1)
+    if not (1 <= year and 1 <= month <= 12):
+        return bound
+    day = monthrange(year, month)[1] if last else 1
+    return f"{year:04}-{month:02}-{day:02}"
 
 
 def duration_test(model: Model, row_type: str, duration: QuantityValue | RangeValue) -> str:
     """FHIRPath condition on a row: that it lasted (or has lasted until now) as long as a duration says. Raises NotComputable."""
     if row_type == "Observation":
         start, end = "effective.ofType(Period).start", "effective.ofType(Period).end"
-    elif row_type in _STATES and row_type != "MedicationRequest":
+    elif row_type in _STATES and row_type not in ("MedicationRequest", "MedicationDispense"):
         start, end, ended = _state(model, row_type)
         end = f"({end} | iif({ended}, {{}}, now())).first()"
     else:
