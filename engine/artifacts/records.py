@@ -180,6 +180,7 @@ class DataRequirementDefinition(Record):
 
     form: Literal["data-requirement"] = "data-requirement"
     type: str
+    restrictions: tuple[str, ...] = ()
     code_filters: tuple[CodeFilter, ...] = ()
     date_filters: tuple[DateFilter, ...] = ()
 

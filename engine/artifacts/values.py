@@ -206,5 +206,22 @@ def data_requirement(data: Json) -> DataRequirementDefinition:
             )
         )
     return DataRequirementDefinition(
-        type=str(data.get("type", "")), code_filters=tuple(codes), date_filters=tuple(dates)
+        type=str(data.get("type", "")),
+        restrictions=_restrictions(data),
+        code_filters=tuple(codes),
+        date_filters=tuple(dates),
     )
+
+
+def _restrictions(data: Json) -> tuple[str, ...]:
+    """What else a DataRequirement asks for than codes and dates, in words: a profile, a subject that is no patient, filters on values."""
+    own = f"http://hl7.org/fhir/StructureDefinition/{data.get('type')}"
+    found = [f"the profile {one}" for one in data.get("profile") or () if str(one).partition("|")[0] != own]
+    subject = data.get("subjectCodeableConcept")
+    if isinstance(subject, dict) and "Patient" not in [one.code for one in concept(subject).codings]:
+        found.append("another subject than the patient")
+    if "subjectReference" in data:
+        found.append("a subject of its own")
+    if data.get("valueFilter"):
+        found.append("a filter on values")
+    return tuple(found)

@@ -30,7 +30,7 @@ from engine.compiler.code import Code, compile_code
 from engine.compiler.cql.criterion import CqlCode, CqlCriteria
 from engine.compiler.cql.runtime import Run
 from engine.compiler.forms.base import Form, NotComputable, Selection
-from engine.compiler.forms.coded import add_constraints, coded_form, selections_of
+from engine.compiler.forms.coded import coded_form, timed_selections
 from engine.compiler.forms.exceptions import except_subset_form
 from engine.compiler.forms.grouping import Hierarchy, exact_codes, grouped
 from engine.compiler.forms.timing import Timeline
@@ -196,15 +196,10 @@ class _Builder:
             return None
         if isinstance(criterion.definition, NotComputableDefinition):
             return criterion.definition.detail
-        if criterion.review or criterion.instances is not None or criterion.also is not None:
-            return "not every record of it counts: it says more than which records it speaks of"
-        if any(when.event is not None and when.event.id for when in criterion.timing):
-            return "its own time is counted from another characteristic"
         try:
-            grouped_criterion = grouped(criterion, self.hierarchy)
-            selections = selections_of(self.model, grouped_criterion)
-            add_constraints(self.model, grouped_criterion, selections, Timeline(self.linked, self.study_start))
-            return selections
+            return timed_selections(
+                self.model, grouped(criterion, self.hierarchy), Timeline(self.linked, self.study_start)
+            )
         except NotComputable as problem:
             return problem.detail
 

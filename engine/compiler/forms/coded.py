@@ -21,13 +21,12 @@ from engine.compiler.forms.base import (
     Form,
     NotComputable,
     Selection,
-    calendar_duration,
     comparator,
     concept_condition,
     label,
     quantity_literal,
-    quoted,
 )
+from engine.compiler.forms.data_requirement import data_requirement
 from engine.compiler.forms.grouping import exact_only
 from engine.compiler.forms.kinds import (
     concept_selections,
@@ -48,9 +47,8 @@ from engine.compiler.forms.patient import (
     gender_test,
     is_dead,
 )
-from engine.compiler.forms.statuses import content_tests
+from engine.compiler.forms.spans import Span
 from engine.compiler.forms.timing import (
-    Span,
     Timeline,
     at_once,
     date_test,
@@ -124,7 +122,7 @@ def selections_of(model: Model, criterion: Criterion) -> list[Selection]:
     elif isinstance(definition, TypeAndValueDefinition):
         found = _type_and_value(model, definition)
     elif isinstance(definition, DataRequirementDefinition):
-        found = [_data_requirement(model, definition)]
+        found = [data_requirement(model, definition)]
     else:
         raise NotComputable(f"a definition of form {definition.form} names no resources")
     if not found:
@@ -162,6 +160,17 @@ def add_constraints(model: Model, criterion: Criterion, selections: list[Selecti
                 chosen.sentences["{}"] = f"a {chosen.type} has no date that could be compared"
         if criterion.duration is not None:
             chosen.tests.append(duration_test(model, chosen.type, criterion.duration))
+
+
+def timed_selections(model: Model, criterion: Criterion, timeline: Timeline) -> list[Selection]:
+    """Records that are an event: those of a characteristic at the time that it gives itself. Raises NotComputable."""
+    if criterion.review or criterion.instances is not None or criterion.also is not None:
+        raise NotComputable("not every record of it counts: it says more than which records it speaks of")
+    if any(when.event is not None and when.event.id for when in criterion.timing):
+        raise NotComputable("its own time is counted from another characteristic")
+    selections = selections_of(model, criterion)
+    add_constraints(model, criterion, selections, timeline)
+    return selections
 
 
 def _number_test(number: str, wanted: QuantityValue | RangeValue) -> str:
@@ -310,53 +319,3 @@ def _any_of(concepts: tuple[Concept, ...]) -> Concept:
     for concept in concepts:
         concept_condition(concept)
     return Concept(codings=tuple(coding for concept in concepts for coding in concept.codings))
-
-
-# -- data requirement
-
-
-def _data_requirement(model: Model, definition: DataRequirementDefinition) -> Selection:
-    name = definition.type
-    if name not in model.resource_types:
-        raise NotComputable(f"{name!r} is no resource type of FHIR {model.version.upper()}")
-    rule = resource_kind(model, name)
-    chosen = Selection(name, [*(rule.tests if rule is not None else ()), *content_tests(model, name)])
-    for code_filter in definition.code_filters:
-        path = code_filter.path or code_filter.search_param
-        if path is None or not (code_filter.codes or code_filter.value_set):
-            raise NotComputable("a code filter without a path or codes")
-        element = model.element(name, path)
-        if element is None:
-            raise NotComputable(f"{name} has no element {path!r}")
-        test = f"{path}.ofType(CodeableConcept)" if element.choice and "CodeableConcept" in element.types else path
-        ways = []
-        if code_filter.value_set:
-            member = f"memberOf({quoted(code_filter.value_set)})"
-            ways.append(f"{test}.exists({member})" if element.many else f"{test}.{member}")
-        if code_filter.codes:
-            condition = concept_condition(Concept(codings=code_filter.codes, text=None))
-            if "CodeableConcept" in element.types:
-                ways.append(f"{test}.coding.exists({condition})")
-            elif "Coding" in element.types:
-                ways.append(f"{path}.exists({condition})")
-            else:
-                codes = " | ".join(quoted(coding.code or "") for coding in code_filter.codes)
-                ways.append(f"{path} in ({codes})")
-        chosen.tests.append(ways[0] if len(ways) == 1 else f"({' or '.join(ways)})")
-    for date_filter in definition.date_filters:
-        path = date_filter.path or date_filter.search_param
-        if path is None:
-            raise NotComputable("a date filter without a path")
-        element = model.element(name, path)
-        if element is None:
-            raise NotComputable(f"{name} has no element {path!r}")
-        date = f"{path}.ofType(dateTime)" if element.choice else path
-        if date_filter.start:
-            chosen.tests.append(f"{date} >= @{date_filter.start}")
-        if date_filter.end:
-            chosen.tests.append(f"{date} <= @{date_filter.end}")
-        if date_filter.duration is not None:
-            moved = calendar_duration(date_filter.duration)
-            if moved is not None:
-                chosen.tests.append(f"{date} >= now() - {moved[1]} and {date} <= now()")
-    return chosen

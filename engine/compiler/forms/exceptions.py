@@ -21,7 +21,7 @@ from engine.artifacts.records import (
 from engine.compiler.forms.base import Form, NotComputable, Selection
 from engine.compiler.forms.coded import add_constraints, patient_test, selections_of, until_known
 from engine.compiler.forms.grouping import exact_only
-from engine.compiler.forms.otherwise import coded_otherwise
+from engine.compiler.forms.otherwise import coded_otherwise, of_systems, systems_of
 from engine.compiler.forms.timing import Timeline
 
 _CODED = (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)
@@ -99,7 +99,16 @@ def _without(row: Selection, excepted: list[list[Selection] | str]) -> Selection
     for found in excepted:
         if isinstance(found, str):
             continue
-        same = [f"({one.condition or 'true'})" for one in found if one.type == row.type]
+        same = [f"({_excepting(one)})" for one in found if one.type == row.type]
         if same:
             tests.append(f"({' or '.join(same)}).not()")
     return replace(row, tests=tests)
+
+
+def _excepting(row: Selection) -> str:
+    """The condition of an exception, unknown for a record that has no code of the systems that the exception asks for."""
+    systems = systems_of(row.concept) if row.concept is not None else None
+    if systems is None or row.code_path is None or row.code_test is None:
+        return row.condition or "true"
+    lacking = f"{row.code_path}.coding.exists({of_systems(systems)}).not() and {{}}"
+    return " and ".join([f"({row.code_test} or ({lacking}))", *row.tests])

@@ -17,6 +17,7 @@ from engine.artifacts.records import (
     Coding,
     Concept,
     Criterion,
+    DataRequirementDefinition,
     TypeAndValueDefinition,
     Value,
 )
@@ -80,6 +81,12 @@ def grouped(criterion: Criterion, hierarchy: Hierarchy | None) -> Criterion:
         update["value"] = _value(definition.value, hierarchy)
         update["methods"] = tuple(_concept(method, hierarchy) for method in definition.methods)
         changes["definition"] = definition.model_copy(update=update)
+    elif isinstance(definition, DataRequirementDefinition):
+        filters = tuple(
+            one.model_copy(update={"codes": tuple(_coding(coding, hierarchy) for coding in one.codes)})
+            for one in definition.code_filters
+        )
+        changes["definition"] = definition.model_copy(update={"code_filters": filters})
     if criterion.timing:
         changes["timing"] = tuple(
             constraint.model_copy(update={"event": _value(constraint.event, hierarchy)})

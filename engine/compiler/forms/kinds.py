@@ -224,6 +224,11 @@ def resource_kind(model: Model, resource_type: str) -> ResourceKind | None:
     return _R4.get(resource_type) or _R5_CHANGES.get(resource_type)
 
 
+def drug_path(model: Model) -> str:
+    """FHIRPath from a record of a drug to its code, by a concept or by a reference."""
+    return MEDICATION_R5 if model.version == "r5" else MEDICATION_R4
+
+
 def types_of_kind(model: Model, kind: str) -> list[str]:
     """Resource types of a kind that a version of FHIR has."""
     return [name for name in _TYPES_OF_KIND.get(kind, ()) if resource_kind(model, name) is not None]
@@ -255,7 +260,8 @@ def selection(
     kinds, and nothing says that it is of this one.
     """
     rule = resource_kind(model, resource_type)
-    assert rule is not None
+    if rule is None:
+        return Selection(resource_type, list(content_tests(model, resource_type)))
     chosen = Selection(resource_type, concept=concept, code_path=rule.code)
     if concept is not None:
         chosen.code_test = code_test(model, resource_type, rule, concept, maybe_elsewhere)

@@ -42,13 +42,13 @@ def coded_otherwise(model: Model, criterion: Criterion, selections: list[Selecti
 
 
 def _records(model: Model, chosen: Selection, concept: Concept) -> CodedOtherwise | None:
-    systems = _systems(concept)
+    systems = systems_of(concept)
     if systems is None or chosen.code_path is None:
         return None
     path: tuple[str, ...] = _CODES[chosen.type]
     if model.version == "r5" and chosen.type.startswith("Medication"):
         path = ("medication", "concept")
-    of_system = f"{chosen.code_path}.coding.exists({_of(systems)})"
+    of_system = f"{chosen.code_path}.coding.exists({of_systems(systems)})"
     tests = [f"{of_system}.not()", *chosen.tests]
     if chosen.type.startswith("Medication"):
         tests.insert(0, f"{chosen.code_path}.exists()")
@@ -58,7 +58,7 @@ def _records(model: Model, chosen: Selection, concept: Concept) -> CodedOtherwis
 
 def _values(selections: list[Selection], concept: Concept) -> list[CodedOtherwise]:
     """Observations of the criterion's code whose value is a code of other systems."""
-    systems = _systems(concept)
+    systems = systems_of(concept)
     found = []
     test = value_test(Value(kind="concept", concept=concept), None)
     for chosen in selections:
@@ -66,13 +66,13 @@ def _values(selections: list[Selection], concept: Concept) -> list[CodedOtherwis
             continue
         value = CODED
         tests = [one for one in chosen.tests if one != test]
-        tests += [f"{value}.exists()", f"{value}.coding.exists({_of(systems)}).not()"]
+        tests += [f"{value}.exists()", f"{value}.coding.exists({of_systems(systems)}).not()"]
         rows = Selection("Observation", tests, chosen.code_test).rows
         found.append(CodedOtherwise(rows, ("valueCodeableConcept",), systems))
     return found
 
 
-def _systems(concept: Concept) -> tuple[str, ...] | None:
+def systems_of(concept: Concept) -> tuple[str, ...] | None:
     """The code systems of a concept, None where one of its codings has none."""
     codings = [coding for coding in concept.codings if coding.code]
     if not codings or any(coding.system is None for coding in codings):
@@ -80,6 +80,6 @@ def _systems(concept: Concept) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(str(coding.system) for coding in codings))
 
 
-def _of(systems: tuple[str, ...]) -> str:
+def of_systems(systems: tuple[str, ...]) -> str:
     """FHIRPath on a Coding: that it is of one of some code systems."""
     return " or ".join(f"system = {quoted(system)}" for system in systems)
