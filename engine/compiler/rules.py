@@ -231,12 +231,8 @@ class _Builder:
                 assert_never(definition)
         if criterion.also is not None and not isinstance(definition, ExpressionDefinition):
             self.beside(rule, criterion.also)
-        if criterion.timing and not isinstance(
-            definition, (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)
-        ):
-            self.untimed(rule, criterion)
-        elif not isinstance(definition, (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)):
-            self.uncounted(rule, criterion)
+        if not isinstance(definition, (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)):
+            self.of_no_records(rule, criterion)
         if criterion.review and rule.reason is None:
             self.needs_review(rule, "; ".join(criterion.review))
         return rule
@@ -246,20 +242,14 @@ class _Builder:
         rule.code, rule.combination, rule.members, rule.beside = None, None, (), None
         rule.reason, rule.detail = Reason.NEEDS_REVIEW, detail
 
-    def untimed(self, rule: Rule, criterion: Criterion) -> None:
-        """A time constraint on something that has no date of its own: nobody can tell, so say so."""
-        if rule.reason is None:
-            origin = criterion.timing[0].origin
-            form = f"a characteristic of form {rule.form}"
-            self.needs_review(rule, f"{origin} on {form}: which date it bounds is not defined")
-
-    def uncounted(self, rule: Rule, criterion: Criterion) -> None:
-        """A number of instances or a duration of something that names no records: nobody can tell what is counted, so say so."""
+    def of_no_records(self, rule: Rule, criterion: Criterion) -> None:
+        """A time, a number or a duration of something that names no records of its own: nobody can tell what is meant, so say so."""
+        form = f"on a characteristic of form {rule.form}"
+        if criterion.timing and rule.reason is None:
+            self.needs_review(rule, f"{criterion.timing[0].origin} {form}: which date it bounds is not defined")
         for name, wanted in (("instances", criterion.instances), ("duration", criterion.duration)):
             if wanted is not None and rule.reason is None:
-                self.needs_review(
-                    rule, f"{name} on a characteristic of form {rule.form}: what is counted is not defined"
-                )
+                self.needs_review(rule, f"{name} {form}: what is counted is not defined")
 
     def beside(self, rule: Rule, expression: ExpressionSource) -> None:
         """R5: an expression beside another definition means the same; it is preferred, the other is kept to compare."""
