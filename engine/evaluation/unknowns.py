@@ -183,6 +183,10 @@ def _at_hand(origin: Origin, owner: Any, text: str, records: Records) -> Why | N
         return Reason.MISSING_VALUE, f"{records.name(owner)} has no `{origin.path}`"
     if origin.computed:
         return None
+    bound = next((value for value in values if value.__class__ is dict and value.get("comparator")), None)
+    if bound is not None:
+        shown = f"{bound['comparator']} {_shown(bound)}"
+        return Reason.NOT_COMPUTABLE, f"`{origin.path}` of {records.name(owner)} is only a bound: {shown}"
     return Reason.MISSING_VALUE, f"`{origin.path}` of {records.name(owner)} has no value that can be compared"
 
 

@@ -83,6 +83,7 @@ TIED = without(BIOPSY, performedDateTime="2025-06")
         ("text/fhirpath", "Observation.where(value.ofType(Quantity) >= 3 'ng/mL').exists()", (without(PSA, "valueQuantity"),), Reason.MISSING_VALUE, "Observation/o has no `value`"),
         ("text/cql", "exists ([Observation] O where O.value >= 3 'ng/mL')", (without(PSA, "valueQuantity"),), Reason.MISSING_VALUE, "Observation/o has no `value`"),
         ("text/cql", "First([Observation] O).value >= 3 'ng/mL'", (without(PSA, "valueQuantity"),), Reason.MISSING_VALUE, "Observation/o has no `value`"),
+        ("text/cql", "exists ([Observation] O where O.value >= 3 'ng/mL')", (without(PSA, valueQuantity={"value": 5, "comparator": "<", "code": "ng/mL", "system": "http://unitsofmeasure.org"}),), Reason.NOT_COMPUTABLE, "`value` of Observation/o is only a bound: < 5 ng/mL"),
         ("text/cql", "First([Observation] O).value >= 3 'ng/mL'", (), Reason.NO_DATA, "there is no Observation for `First([Observation] O).value`"),
         ("text/fhirpath", "Observation.where(value.ofType(Quantity) >= 3 'ng/mL').exists()", (without(PSA, valueQuantity={"value": 4}),), Reason.MISSING_UNIT, "the quantity 4 of Observation/o has no unit"),
         ("text/fhirpath", "Observation.where(value.ofType(Quantity) >= 3 'ng/mL').exists()", (without(PSA, valueQuantity={"unit": "ng/mL"}),), Reason.MISSING_VALUE, "the quantity of Observation/o has no value"),
