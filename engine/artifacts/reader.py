@@ -266,9 +266,13 @@ class _Reader:
                     return _Entry(resource, home.file, home.text, path, home, findings=inside)
             return None
         bare = reference.partition("/_history/")[0]
-        for key in (reference, bare, bare.partition("|")[0]):
-            if key in self.index:
-                return self.index[key]
+        if bare in self.index:
+            return self.index[bare]
+        url, _, version = bare.partition("|")
+        if version and url in self.index:
+            # a reference with a version means that version (FHIR: canonical references), or the release that begins so
+            given = str(self.index[url].resource.get("version") or "")
+            return self.index[url] if given.startswith(f"{version}.") else None
         parts = bare.split("/")
         return self.index.get("/".join(parts[-2:])) if len(parts) > 2 else None
 

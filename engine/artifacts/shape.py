@@ -155,7 +155,7 @@ def _matters(kind: str, found: Finding, version: str) -> bool:
         return False
     if found.code == "null-value" and len(found.path) == 1 and top in ALWAYS:
         return False
-    if top == "contained" or top in ALWAYS or top in DECISIVE.get(kind, ()):
+    if found.code == "unknown-modifier" or top == "contained" or top in ALWAYS or top in DECISIVE.get(kind, ()):
         return True
     if found.code != "unknown-element" or len(found.path) > 1:
         return False
@@ -191,6 +191,13 @@ class _Check:
             self.report("wrong-type", f"expected a resource, found {shown(data)}", path)
             return {}
         if kind in CHECKED:
+            if data.get("implicitRules") is not None:
+                self.report(
+                    "unknown-modifier",
+                    f"the rules {shown(data['implicitRules'])} are not known, and what follows them may mean something else",
+                    (*path, "implicitRules"),
+                    "a person has to read it",
+                )
             return self.object(data, kind, path, resource=True)
         if kind not in self.known.resource_types and kind not in all_resource_types():
             near = difflib.get_close_matches(kind, self.known.resource_types, n=1) if self.hints else []

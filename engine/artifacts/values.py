@@ -177,6 +177,8 @@ def value_of(data: Json, prefix: str = "value", around: Surroundings = NOWHERE) 
         if kind == "Period":
             return Value(kind="period", period=period(content))
         return Value(kind="other")
+    if any(key.startswith(f"_{prefix}") and key[len(prefix) + 1 :][:1].isupper() for key in data):
+        return Value(kind="other")  # only extensions, such as data-absent-reason: there is a value, and nobody knows it
     return None
 
 

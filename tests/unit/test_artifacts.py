@@ -90,7 +90,8 @@ def test_no_truth_value(characteristic: dict[str, Any], reason: str, tmp_path: P
     + [
         (
             {"definitionByTypeAndValue": {"type": concept("263495000"), "valueCodeableConcept": concept("248152002")}},
-            "(Patient.gender = 'female' or (Patient.gender = 'unknown' and {}))",
+            "(Patient.gender = 'female' or ((Patient.gender = 'male' or Patient.gender = 'female' or "
+            "Patient.gender = 'other').not() and {}))",
         ),
         (
             {"definitionByTypeAndValue": {"type": concept("64572001"), "valueCodeableConcept": concept("44054006")}},
@@ -109,7 +110,9 @@ def test_no_truth_value(characteristic: dict[str, Any], reason: str, tmp_path: P
             },
             f"Observation.where(code.coding.exists(system = '{LOINC}' and code = '2160-0') and "
             "(status in ('final' | 'amended' | 'corrected') or ((status in ('registered' | 'preliminary' | 'cancelled' | 'entered-in-error')).not() and {})) and "
-            "value.ofType(Quantity) <= referenceRange.high.first() * 1.5).exists()",
+            "value.ofType(Quantity) <= iif(referenceRange.where(type.coding.empty() or "
+            "type.coding.exists(code = 'normal')).high.count() = 1, referenceRange.where(type.coding.empty() or "
+            "type.coding.exists(code = 'normal')).high.first(), {}) * 1.5).exists()",
         ),
     ],
 )
