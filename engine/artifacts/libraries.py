@@ -221,6 +221,11 @@ def header(text: str) -> tuple[str | None, str | None]:
     return name, found.group(2)
 
 
+def is_version(asked: str, given: object) -> bool:
+    """Whether a version is the one that a canonical reference asks for, or a release of it (`1.0.2` of `1.0`)."""
+    return isinstance(given, str) and (given == asked or given.startswith(f"{asked}."))
+
+
 def version_key(version: str | None) -> tuple[Any, ...]:
     """Versions in order: numbers as numbers, none before all."""
     if version is None:

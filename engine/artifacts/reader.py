@@ -20,7 +20,7 @@ from engine.artifacts import values as v
 from engine.artifacts.characteristics import CharacteristicReader, group_expressions
 from engine.artifacts.combining import combination_of, members_other_than_patients, version_of
 from engine.artifacts.elements import all_resource_types
-from engine.artifacts.libraries import version_key
+from engine.artifacts.libraries import is_version, version_key
 from engine.artifacts.mistaken_files import are_patients, mistaken
 from engine.artifacts.positions import position_of
 from engine.artifacts.records import (
@@ -266,13 +266,10 @@ class _Reader:
                     return _Entry(resource, home.file, home.text, path, home, findings=inside)
             return None
         bare = reference.partition("/_history/")[0]
-        if bare in self.index:
-            return self.index[bare]
         url, _, version = bare.partition("|")
-        if version and url in self.index:
-            # a reference with a version means that version (FHIR: canonical references), or the release that begins so
-            given = str(self.index[url].resource.get("version") or "")
-            return self.index[url] if given.startswith(f"{version}.") else None
+        found = self.index.get(bare) or self.index.get(url)
+        if found is not None:
+            return found if bare in self.index or is_version(version, found.resource.get("version")) else None
         parts = bare.split("/")
         return self.index.get("/".join(parts[-2:])) if len(parts) > 2 else None
 
