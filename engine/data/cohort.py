@@ -20,17 +20,20 @@ from engine.data.identity import (
     address_of,
     contradiction,
     entered_in_error,
+    id_of,
     names_no_patient,
     names_nobody,
     on_a_server,
+    pair_of,
     shared_types,
     stands_alone,
     updated,
     values_below,
 )
+from engine.data.names import Identifiers, UnnamedPatients
 from engine.data.nobodys import Nobodys, origin_of
 from engine.data.problems import Problem
-from engine.data.sources import Loaded, OnProblem, dict_of, dicts_in
+from engine.data.sources import Loaded, OnProblem, dict_of
 
 Resource = dict[str, Any]
 
@@ -58,7 +61,8 @@ class Cohort:
         self._deleted: set[str] = set()
         self._aliases: dict[str, list[str]] = {}
         self._owner: dict[int, Loaded] = {}
-        self._identifiers: dict[tuple[str | None, str], list[str]] = {}
+        self._identifiers = Identifiers()
+        self._unnamed = UnnamedPatients(on_problem)
         self._listed: dict[str, tuple[CohortPatient, str]] = {}
         self._persons: dict[int, list[str]] | None = None
         self._shared_types = shared_types(model)
@@ -100,15 +104,16 @@ class Cohort:
             return key
         home, alone = _place(loaded), stands_alone(loaded.home)
         if patient:
-            if alone and key is not None and key == loaded.name:
+            if alone and key == loaded.name:
                 key = self._person(loaded, key, home)
                 if key != loaded.name:
                     # the resource is held, so that nothing else can have its identity
                     self._named[id(resource)] = resource, key
-            resident = self._residents[home] = key or f"Patient/{id(resource)}"
+            assert key is not None
+            self._residents[home] = key
             if alone:
-                self._homes.setdefault(resident, []).append(home)
-        elif alone and resource.get("id") and self._is_nobodys(resource) and not on_a_server(_address(key)):
+                self._homes.setdefault(key, []).append(home)
+        elif alone and id_of(resource) and self._is_nobodys(resource) and not on_a_server(_address(key)):
             self.nobodys.stands_in(home, loaded)
         return key
 
@@ -163,8 +168,11 @@ class Cohort:
         assert resource is not None
         kind = resource["resourceType"]
         key = address_of(loaded.full_url)
-        if key is None and resource.get("id"):
-            key = f"{kind}/{resource['id']}"
+        identifier = id_of(resource)
+        if key is None and identifier is None and kind == "Patient":
+            return self._unnamed.key(loaded)
+        if key is None and identifier is not None:
+            key = f"{kind}/{identifier}"
             if stands_alone(loaded.home):
                 if kind == "Patient":
                     return self._named[id(resource)][1] if id(resource) in self._named else key
@@ -212,24 +220,19 @@ class Cohort:
             assert loaded.resource is not None
             self._owner[id(loaded.resource)] = loaded
             key = self._key(loaded)
-            if key is not None:
-                name = f"{loaded.resource['resourceType']}/{loaded.resource.get('id')}"
-                if key != name:
-                    self._aliases.setdefault(name, []).append(key)
+            if key is not None and id_of(loaded.resource) is not None and key != loaded.name:
+                self._aliases.setdefault(loaded.name, []).append(key)
             if loaded.resource["resourceType"] == "Patient":
-                key = key or f"Patient/{id(loaded.resource)}"
-                for identifier in dicts_in(loaded.resource.get("identifier")):
-                    value = identifier.get("value")
-                    if value.__class__ is str:
-                        self._identifiers.setdefault((identifier.get("system"), value), []).append(key)
-                        self._identifiers.setdefault((None, value), []).append(key)
+                assert key is not None
+                self._identifiers.add(loaded.resource, key)
         order = patients
         places: dict[tuple[str, str], int] = {}
         for place, loaded in enumerate(everything):
             assert loaded.resource is not None
             kind = loaded.resource["resourceType"]
             if kind == "Patient":
-                key = self._key(loaded) or f"Patient/{id(loaded.resource)}"
+                key = self._key(loaded)
+                assert key is not None
                 patient = order.setdefault(key, CohortPatient(key, None, place))
                 patient.loaded, patient.place = loaded, place
                 continue
@@ -270,7 +273,7 @@ class Cohort:
     def _name_for(self, patient: str, loaded: Loaded) -> str | None:
         """The `Type/id` under which a patient has one thing only; None where the resource is known otherwise."""
         assert loaded.resource is not None
-        if not loaded.resource.get("id") or address_of(loaded.full_url) is not None:
+        if id_of(loaded.resource) is None or address_of(loaded.full_url) is not None:
             return None
         if stands_alone(loaded.home) and self._residents.get(_place(loaded)) != patient:
             return None
@@ -388,24 +391,14 @@ class Cohort:
                 root = root_of(loaded.full_url)
                 return f"{root}{bare}" if root else bare
             return bare
-        identifier = reference.get("identifier")
-        if isinstance(identifier, dict) and isinstance(identifier.get("value"), str):
-            return self._by_identifier(identifier, loaded)
-        return None
+        identifier = pair_of(reference.get("identifier"))
+        return None if identifier is None else self._by_identifier(identifier, loaded)
 
-    def _by_identifier(self, identifier: dict[str, Any], loaded: Loaded) -> str | None:
-        system, value = identifier.get("system"), identifier["value"]
-        found = list(dict.fromkeys(self._identifiers.get((system, value), [])))
-        if system is not None and len(found) == 1:
-            return found[0]
-        if system is None:
-            message = f"the subject is given by the identifier {value!r} without a system; it is not linked"
-        elif found:
-            message = f"the identifier {system}|{value} belongs to {len(found)} patients; it is not linked"
-        else:
-            message = f"no patient has the identifier {system}|{value}; it is not linked"
-        self._report(loaded, "subject-by-identifier", message, warning=True)
-        return None
+    def _by_identifier(self, identifier: tuple[str | None, str], loaded: Loaded) -> str | None:
+        key, message = self._identifiers.key(identifier)
+        if message is not None:
+            self._report(loaded, "subject-by-identifier", message, warning=True)
+        return key
 
     def _lookup(self, reference: str, loaded: Loaded | None) -> Loaded | None:
         """The resource that a reference means, whatever version it names; unique aliases are followed."""
@@ -486,7 +479,7 @@ def _place(loaded: Loaded) -> str:
 
 def _short(patient: CohortPatient) -> str:
     resource = patient.loaded.resource if patient.loaded is not None else None
-    if resource is not None and resource.get("id"):
+    if resource is not None and id_of(resource):
         return f"Patient/{resource['id']}"
     match = RESTFUL.fullmatch(patient.key)
     return match["path"] if match is not None else patient.key

@@ -46,9 +46,17 @@ def id_of(resource: Resource) -> str | None:
     return found if found.__class__ is str and found else None
 
 
+def pair_of(identifier: Any) -> tuple[str | None, str] | None:
+    """System and value of an identifier; None where it has no value, or something else than texts stands in their place."""
+    if identifier.__class__ is not dict:
+        return None
+    system, value = identifier.get("system"), identifier.get("value")
+    return (system, value) if isinstance(value, str) and (system is None or isinstance(system, str)) else None
+
+
 def address_of(full_url: str | None) -> str | None:
-    """The address that an entry's fullUrl gives a resource, of whatever version; None where it gives none."""
-    if not full_url:
+    """The address that an entry's fullUrl gives a resource, of whatever version; None where it gives none, or is no absolute URI."""
+    if not full_url or ":" not in full_url:
         return None
     match = RESTFUL.fullmatch(full_url)
     return full_url.partition("/_history/")[0] if match is None or match["root"] else None

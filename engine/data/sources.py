@@ -46,7 +46,7 @@ class Loaded:
         """`Type/id`, for messages."""
         if self.resource is None:
             return self.deleted or ""
-        kind, identifier = self.resource.get("resourceType"), self.resource.get("id")
+        kind, identifier = self.resource.get("resourceType"), id_of(self.resource)
         return f"{kind}/{identifier}" if identifier else str(kind)
 
 
@@ -215,6 +215,20 @@ def _named(kind: str, resource: Resource) -> dict[str, str]:
     return found
 
 
+BUNDLE_MEMBERS = frozenset(
+    "resourceType id meta implicitRules language identifier type timestamp total link entry signature issues".split()
+) | frozenset("_id _implicitRules _language _type _timestamp _total".split())
+ENTRY_MEMBERS = frozenset(
+    "id extension modifierExtension link fullUrl _fullUrl resource search request response".split()
+)
+
+
+def _unknown_members(value: Resource, known: frozenset[str]) -> str | None:
+    """The members of an object that it should not have, for a message; None where there are none."""
+    odd = [name[:40] for name in value if name not in known]
+    return ", ".join(map(repr, odd[:3])) if odd else None
+
+
 def only_patient(bundle: Resource) -> tuple[str | None, Any] | None:
     """The fullUrl and the id of the one Patient of a bundle, None where it holds none or several."""
     found = [
@@ -234,6 +248,11 @@ def _bundle(
 ) -> Iterator[Loaded]:
     number, one = next(bundles), only_patient(bundle)
     home = NO_HOME if one is None else home_of(number, bundle.get("type"))
+    odd = _unknown_members(bundle, BUNDLE_MEMBERS)
+    if odd is not None:
+        message = f"a Bundle has no element {odd}; what stands there is not read"
+        problem = Problem(file=file, line=line, code="malformed-bundle", message=message)
+        on_problem(problem if "entry" not in bundle else problem.model_copy(update={"severity": "warning"}))
     entries = bundle.get("entry") or []
     if not isinstance(entries, list):
         message = "Bundle.entry must be an array"
@@ -244,6 +263,11 @@ def _bundle(
             message = "a bundle entry must be an object"
             on_problem(Problem(file=file, line=line, entry=index, code="malformed-bundle", message=message))
             continue
+        odd = _unknown_members(item, ENTRY_MEMBERS)
+        if odd is not None:
+            message = f"an entry of a Bundle has no element {odd}; what stands there is not read"
+            where = {"line": line, "entry": index, "severity": "warning"}
+            on_problem(Problem(file=file, **where, code="malformed-bundle", message=message))
         request, full_url = dict_of(item.get("request")), item.get("fullUrl")
         if full_url is not None and not isinstance(full_url, str):
             message = "fullUrl must be a text; the entry is read without it"

@@ -43,7 +43,8 @@ def version_of(resource: dict[str, Any]) -> str | None:
 
 def _told(resource: dict[str, Any]) -> tuple[str, str] | None:
     """The version of a resource, and what gives it away."""
-    for profile in dict_of(resource.get("meta")).get("profile") or ():
+    profiles = dict_of(resource.get("meta")).get("profile")
+    for profile in profiles if profiles.__class__ is list else ():
         for ending, version in (("|5.0", "r5"), ("|4.3", "r4b"), ("|4.0", "r4")):
             if ending in str(profile):
                 return version, f"its profile {profile}"

@@ -104,11 +104,21 @@ def coding_of(concept: Any) -> tuple[str | None, str | None]:
     if concept.__class__ is not dict:
         return None, None
     concept = concept.get("concept", concept)
-    for coding in concept.get("coding") or ():
+    if concept.__class__ is not dict:
+        return None, None
+    codings = concept.get("coding")
+    for coding in codings if codings.__class__ is list else ():
+        if coding.__class__ is not dict:
+            continue
         system, code = coding.get("system"), coding.get("code")
         if code is not None:
             return (f"{system}|{code}" if system else str(code)), coding.get("display") or concept.get("text")
     return None, concept.get("text")
+
+
+def _written(value: Any) -> str | None:
+    """What stands in the place of a text, as text."""
+    return value if value is None or value.__class__ is str else str(value)
 
 
 def reference_to(resource: dict[str, Any]) -> str:
@@ -131,11 +141,11 @@ def evidence_of(resource: dict[str, Any], role: Role, failed: str | None, file: 
     return Evidence(
         resource=reference_to(resource),
         role=role,
-        value=value,
-        unit=unit,
+        value=_written(value),
+        unit=_written(unit),
         date=_date(resource, shown.dates),
         code=code,
-        display=display,
+        display=_written(display),
         failed=failed,
         note=note,
         file=file,

@@ -70,7 +70,7 @@ def imaging_link(
     uid, remark = study_uid(study)
     if remark:
         warnings.append(remark)
-    status = study.get("status")
+    status = _text(study, "status", warnings)
     if status in _STATUS_NOTES:
         warnings.append(_STATUS_NOTES[status])
     offered = status not in NOT_LINKED
@@ -98,7 +98,7 @@ def imaging_link(
         series=series if offered else [],
         series_count=_count(study.get("numberOfSeries")),
         instance_count=_count(study.get("numberOfInstances")),
-        started=study.get("started"),
+        started=_text(study, "started", warnings),
         modality=modalities,
         accession=accession_of(study),
         status=status,
@@ -342,6 +342,15 @@ def identifiers_of(patient: Resource | None) -> list[PatientIdentifier]:
     ]
 
 
+def _text(study: dict[str, Any], name: str, warnings: list[str]) -> str | None:
+    """A text of a study; a value of another type is none, which is warned of."""
+    value = study.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    warnings.append(f"the {name} of the study is no text; it is not used")
+    return None
+
+
 def _count(value: Any) -> int | None:
     return value if value.__class__ is int and value >= 0 else None
 
@@ -378,13 +387,13 @@ def _codes(value: Any) -> list[str]:
     if not isinstance(value, dict):
         return []
     if "coding" in value:
-        return [coding["code"] for coding in value["coding"] if "code" in coding]
-    return [value["code"]] if "code" in value else []
+        codes = [coding.get("code") for coding in _list(value["coding"]) if coding.__class__ is dict]
+    else:
+        codes = [value.get("code")]
+    return [code for code in codes if isinstance(code, str)]
 
 
 def _code(value: Any) -> str | None:
-    if value.__class__ is dict and "coding" not in value:
-        return value.get("code")
     codes = _codes(value)
     return codes[0] if codes else None
 

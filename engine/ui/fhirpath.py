@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import msgspec
 from engine.algebra.diagnostic import DiagnosticError, EvaluationError
 from engine.compiler.elm import to_json
 from engine.compiler.fhirpath import compile_fhirpath
+from engine.data.json_text import number
 from engine.data.terminology_files import open_terminology
 from engine.data.versions import version_of
 from engine.evaluation.time_limit import limited
@@ -45,7 +45,7 @@ def fhirpath_command(options: argparse.Namespace) -> int:
     if options.file:
         raw = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
         try:
-            resource = msgspec.json.Decoder(float_hook=Decimal).decode(raw)
+            resource = msgspec.json.Decoder(float_hook=number).decode(raw)
         except msgspec.DecodeError as error:
             raise ValueError(f"{options.file}: not valid JSON: {error}") from None
     root = resource.get("resourceType") if isinstance(resource, dict) else None

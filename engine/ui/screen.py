@@ -84,7 +84,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--resume", action="store_true", help="go on with a run into the same folder that was stopped")
     command.add_argument(
-        "--validate", action="store_true", help="parse every line, also those that no criterion can need"
+        "--validate",
+        action="store_true",
+        help="check every line by itself (lines are proved to be whole without it, too)",
     )
     command.add_argument(
         "--hash-data", action="store_true", help="record the SHA-256 of data files, however large they are"

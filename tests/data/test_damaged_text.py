@@ -12,17 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import engine
 from engine.artifacts.elements import all_resource_types
-from engine.artifacts.models import load_model
 from engine.data.json_text import lines_are_whole, named_in
-from engine.data.problems import Problem
-from engine.data.reader import read_patients
-from engine.runners import run as running
-from engine.runners.criteria import Criteria
-from engine.runners.run import RunOptions, run
+from tests.data.every_way import criteria, screened
 
-NOW = "2026-06-01"
 LOST = {"invalid-json", "not-a-resource", "unknown-resource-type"}
 PATIENTS = 60
 EXPRESSIONS = (
@@ -136,47 +129,6 @@ def is_whole(line: bytes) -> bool:
     return isinstance(found, dict) and found.get("resourceType") in all_resource_types()
 
 
-def criteria(folder: Path) -> Criteria:
-    folder.mkdir()
-    listed = [
-        {"linkId": f"c{number}", "definitionExpression": {"language": "text/fhirpath", "expression": text}}
-        for number, text in enumerate(EXPRESSIONS)
-    ]
-    artifact = {"resourceType": "EvidenceVariable", "id": "ev", "status": "active", "characteristic": listed}
-    (folder / "ev.json").write_text(json.dumps(artifact), "utf-8")
-    return engine.load_criteria(folder / "ev.json")
-
-
-Outcomes = dict[str, tuple[str, ...]]
-
-
-def outcomes(verdicts: Any) -> Outcomes:
-    return {v.patient: (v.verdict, *(c.outcome for c in v.criteria)) for v in verdicts}
-
-
-def screened(rules: Criteria, data: Path, out: Path) -> Iterator[tuple[str, Outcomes, list[Problem]]]:
-    """Outcomes and problems by each way of reading."""
-    problems: list[Problem] = []
-    compartments = list(read_patients([data], model=load_model("r4"), on_problem=problems.append))
-    yield "memory", outcomes(engine.screen(rules, compartments, now=NOW)), problems
-    for name, small, options in (
-        ("by plan", running.SMALL, {}),
-        ("one process", 0, {"jobs": 1}),
-        ("two processes", 0, {"jobs": 2, "memory": 1 << 20}),
-    ):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(running, "SMALL", small)
-            folder = out / name.replace(" ", "-")
-            run(rules, [], [data], folder, RunOptions(now=NOW, **options))  # type: ignore[arg-type]
-        lines = (folder / "verdicts.ndjson").read_text("utf-8").splitlines()
-        listed = (folder / "problems.ndjson").read_text("utf-8").splitlines()
-        yield (
-            name,
-            outcomes(engine.Verdict.model_validate_json(line) for line in lines),
-            [Problem.model_validate_json(line) for line in listed],
-        )
-
-
 def write(files: dict[str, list[Line]], folder: Path) -> Path:
     folder.mkdir()
     for name, lines in files.items():
@@ -188,7 +140,7 @@ def write(files: dict[str, list[Line]], folder: Path) -> Path:
 @pytest.mark.parametrize("seed", range(4))
 def test_every_line_that_is_not_whole_is_a_problem_on_every_way(tmp_path: Path, seed: int, mixed: bool) -> None:
     chance = random.Random(seed)
-    rules, files = criteria(tmp_path / "criteria"), export()
+    rules, files = criteria(tmp_path / "criteria", *EXPRESSIONS), export()
     if mixed:
         everything = [line for lines in files.values() for line in lines]
         chance.shuffle(everything)
@@ -217,6 +169,56 @@ def test_every_line_that_is_not_whole_is_a_problem_on_every_way(tmp_path: Path, 
         for number in set(range(PATIENTS)) - touched:
             name = f"Patient/p{number}"
             assert found[name] == expected[name], way
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_damaged_bundle_is_a_problem_of_its_own_file_on_every_way(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    rules = criteria(tmp_path / "criteria", *EXPRESSIONS)
+    bundles: dict[str, bytes] = {}
+    for number in range(120):
+        entries = [
+            {"fullUrl": f"http://s.example/{one['resourceType']}/{one['id']}", "resource": one}
+            for one in resources(number, random.Random(number))
+        ]
+        bundle = {"resourceType": "Bundle", "type": "collection", "entry": entries}
+        bundles[f"{number}.json"] = json.dumps(bundle, separators=(",", ":"), ensure_ascii=False).encode()
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, text in bundles.items():
+        (data / name).write_bytes(text)
+    expected = next(screened(rules, data, tmp_path))[1]
+    kinds = [kind for kind in DAMAGE if kind not in ("line within", "tabulator")]
+    damaged = chance.sample(range(120), 80)
+    for number in damaged:
+        text = bundles[f"{number}.json"]
+        kind = chance.choice([*kinds, *["flipped bit"] * 20])
+        (data / f"{number}.json").write_bytes(DAMAGE[kind](text, chance))
+    lost = {str(path) for path in data.iterdir() if value_of(path.read_bytes()) is None}
+    odd = {
+        str(path)
+        for path in data.iterdir()
+        if (found := value_of(path.read_bytes())) is not None and not is_usual(found)
+    }
+    assert len(lost) > 15
+    for way, found, problems in screened(rules, data, tmp_path):
+        assert {p.file for p in problems if p.code == "invalid-json"} == lost, way
+        assert odd <= {p.file for p in problems}, way
+        for number in set(range(120)) - set(damaged):
+            assert found[f"Patient/p{number}"] == expected[f"Patient/p{number}"], way
+
+
+def is_usual(value: Any) -> bool:
+    """Whether a value is a bundle with known members, entries among them, whose resources have known types."""
+    return (
+        isinstance(value, dict)
+        and value.get("resourceType") == "Bundle"
+        and value.keys() == {"resourceType", "type", "entry"}
+        and all(
+            one.keys() == {"fullUrl", "resource"} and one["resource"].get("resourceType") in all_resource_types()
+            for one in value["entry"]
+        )
+    )
 
 
 BEGINNING = b'{"resourceType":"Claim","id":"a"'

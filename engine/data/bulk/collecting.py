@@ -20,7 +20,7 @@ from engine.artifacts.references import RESTFUL
 from engine.compiler.reading import TypePlan
 from engine.data.bulk.decoding import Decoders, FactDecoder
 from engine.data.bulk.records import ORPHANS, MemoryShelf, Record, Shelf, key_of, number_of
-from engine.data.identity import NO_HOME, names_no_patient, names_nobody, shared_types, stands_alone
+from engine.data.identity import NO_HOME, names_no_patient, names_nobody, pair_of, shared_types, stands_alone
 from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, named_in, told
 from engine.data.problems import Problem
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
@@ -303,6 +303,8 @@ class Collector:
         kind = reader.kind
         collected = self.collected
         collected.used[kind] += 1
+        if full_url is not None and ":" not in full_url:
+            full_url = None  # no absolute URI, so it tells nothing apart
         identifier = facts.get("id")
         if identifier.__class__ is not str or not identifier:
             identifier = None
@@ -373,7 +375,7 @@ class Collector:
                     groups[group] = None
                     if ":" in group:
                         self.collected.urns.add(group)
-                elif value.__class__ is dict and value.get("identifier").__class__ is dict:
+                elif value.__class__ is dict and pair_of(value.get("identifier")) is not None:
                     unknown.append(value["identifier"])
         record = msgspec.structs.replace(record, group=ORPHANS, plain=False, local=False)
         if not groups and not unknown and patient is not None:

@@ -16,7 +16,7 @@ from engine.data.bulk.decoding import Head
 from engine.data.bulk.scanning import offer_all
 from engine.data.identity import home_of
 from engine.data.json_text import BAD_JSON, check_encoding, whole
-from engine.data.sources import invalid_document
+from engine.data.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, invalid_document
 
 
 class _Request(msgspec.Struct, gc=False):
@@ -26,26 +26,29 @@ class _Request(msgspec.Struct, gc=False):
 class _Entry(msgspec.Struct, gc=False):
     resource: msgspec.Raw = msgspec.Raw(b"")
     fullUrl: str | None = None
-
-
-class _Acted(_Entry, gc=False):
     request: _Request | None = None
 
 
-class _Bundle(msgspec.Struct, gc=False):
-    resourceType: str | None = None
-    type: Any = None
-    entry: list[_Entry] | None = None
+_ABSENT = msgspec.Raw(b"")
 
 
-class _Transaction(msgspec.Struct, gc=False):
-    resourceType: str | None = None
-    type: Any = None
-    entry: list[_Acted] | None = None
+def _bundle_of(entry: type) -> type:
+    """A bundle with such entries, and no member besides those that the standard has: a misspelt name could hide all that it holds."""
+    others = [(name, msgspec.Raw, _ABSENT) for name in sorted(BUNDLE_MEMBERS - {"resourceType", "type", "entry"})]
+    fields = [("resourceType", str | None, None), ("type", Any, None), ("entry", list[entry] | None, None)]  # type: ignore[valid-type]
+    return msgspec.defstruct("Bundle", [*fields, *others], gc=False, forbid_unknown_fields=True)
 
 
-_bundle = msgspec.json.Decoder(_Bundle)
-_transaction = msgspec.json.Decoder(_Transaction)
+def _entry_of(request: Any, absent: Any) -> type:
+    others = [
+        (name, msgspec.Raw, _ABSENT) for name in sorted(ENTRY_MEMBERS - {"resource", "fullUrl", "request", "_fullUrl"})
+    ]
+    fields = [("resource", msgspec.Raw, _ABSENT), ("fullUrl", str | None, None), ("request", request, absent)]
+    return msgspec.defstruct("Entry", [*fields, *others], gc=False, forbid_unknown_fields=True)
+
+
+_bundle: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_bundle_of(_entry_of(msgspec.Raw, _ABSENT)))
+_transaction: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_bundle_of(_entry_of(_Request | None, None)))
 _head = msgspec.json.Decoder(Head)
 _KIND = re.compile(BEGINNING % b"([A-Za-z]+)")
 _NAME = re.compile(rb"[A-Za-z]+")

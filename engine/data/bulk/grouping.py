@@ -87,16 +87,31 @@ class Grouping:
                 place, _, compartment = heappop(waiting)
                 yield place, compartment
             found = groups.pop(group)
-            simple = self._simple(found) if group != ORPHANS and joined is None else None
+            try:
+                simple = self._simple(found) if group != ORPHANS and joined is None else None
+                several = [] if simple is not None else list(self._any(found, group, joined))
+            except (OSError, MemoryError):
+                raise
+            except Exception as error:
+                # an error of this program, which shall not cost anybody else the verdict
+                self._lost(group, found[0], error)
+                continue
             if simple is not None:
                 yield places[group], simple
                 continue
             # a group may hold several patients, who appear at different places
-            for number, (place, compartment) in enumerate(self._any(found, group, joined), len(waiting)):
+            for number, (place, compartment) in enumerate(several, len(waiting)):
                 heappush(waiting, (max(place, places[group]), number, compartment))
         while waiting:
             place, _, compartment = heappop(waiting)
             yield place, compartment
+
+    def _lost(self, group: str, record: Record, error: Exception) -> None:
+        """Report that a patient could not be put together."""
+        message = f"the records of this patient could not be put together, and there is no verdict: {error!r:.300}"
+        self.on_problem(
+            Problem(file=self.paths[record.file], patient=f"Patient/{group}", code="not-read", message=message)
+        )
 
     def _simple(self, records: list[Record]) -> Compartment | None:
         """A patient that needs no closer look, None for any other."""

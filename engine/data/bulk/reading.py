@@ -178,6 +178,10 @@ def read_piece(piece: Piece, collector: Collector) -> None:
         except UNREADABLE as error:
             message = f"cannot be read: {error or error.__class__.__name__}"
             collector.collected.problems.append(Problem(file=stretch.path, code="unreadable", message=message))
+        except Exception as error:
+            # an error of this program, which shall not cost what is in other files
+            message = f"reading stopped unexpectedly, and what follows in this file is not used: {error!r:.300}"
+            collector.collected.problems.append(Problem(file=stretch.path, code="not-read", message=message))
 
 
 def _whole_file(path: str) -> bytes:

@@ -15,6 +15,7 @@ import msgspec
 
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.records import ORPHANS, Position, Record, key_of
+from engine.data.identity import pair_of
 from engine.data.json_text import BAD_JSON
 from engine.data.sources import dicts_in
 
@@ -102,7 +103,7 @@ def _names(
     decoders: Decoders,
 ) -> None:
     """Patients named by a urn of another file, or by an identifier."""
-    wanted = {(item.get("system"), str(item.get("value"))) for _, item in pending}
+    wanted = set(filter(None, (pair_of(item) for _, item in pending)))
     values = {value for _, value in wanted}
     holders: dict[Identifier, list[Record]] = {}
     for record in kept():
@@ -117,12 +118,13 @@ def _names(
         except BAD_JSON:
             continue
         for identifier in dicts_in(patient.get("identifier")):
-            value = identifier.get("value")
-            if value.__class__ is str and value in values:
-                holders.setdefault((identifier.get("system"), identifier["value"]), []).append(record)
+            pair = pair_of(identifier)
+            if pair is not None and pair[1] in values:
+                holders.setdefault(pair, []).append(record)
     shown: set[Position] = set()
     for record, item in pending:
-        found = holders.get((item.get("system"), str(item.get("value"))), [])
+        pair = pair_of(item)
+        found = holders.get(pair, []) if pair is not None else []
         groups = dict.fromkeys(one.group for one in found)
         if item.get("system") is not None and len(groups) == 1:
             group = next(iter(groups))

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine.algebra.arguments import existing, flag, function_of, instance_of, number_of, text_of
+from engine.data.json_text import number
 from engine.data.retry_after import seconds_to_wait
 from engine.data.server.outcomes import reason_of
 from engine.version import __version__
@@ -114,7 +114,7 @@ def is_loopback(host: str) -> bool:
 def decode(body: bytes, what: str) -> Any:
     """JSON with decimals kept as written. Raises ServerError."""
     try:
-        return msgspec.json.Decoder(float_hook=Decimal).decode(body)
+        return msgspec.json.Decoder(float_hook=number).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ServerError(f"{what}: the answer is not valid JSON: {error}") from None
 

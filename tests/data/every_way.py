@@ -1,0 +1,63 @@
+"""Data screened by every way of reading, with the problems of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import engine
+from engine.artifacts.models import load_model
+from engine.data.problems import Problem
+from engine.data.reader import read_patients
+from engine.runners import run as running
+from engine.runners.criteria import Criteria
+from engine.runners.run import RunOptions, run
+
+NOW = "2026-06-01"
+
+
+def criteria(folder: Path, *expressions: str) -> Criteria:
+    """Criteria with one characteristic a FHIRPath expression."""
+    folder.mkdir()
+    listed = [
+        {"linkId": f"c{number}", "definitionExpression": {"language": "text/fhirpath", "expression": text}}
+        for number, text in enumerate(expressions)
+    ]
+    artifact = {"resourceType": "EvidenceVariable", "id": "ev", "status": "active", "characteristic": listed}
+    (folder / "ev.json").write_text(json.dumps(artifact), "utf-8")
+    return engine.load_criteria(folder / "ev.json")
+
+
+Outcomes = dict[str, tuple[str, ...]]
+"""The verdict and the outcome of each criterion by patient."""
+
+
+def outcomes(verdicts: Any) -> Outcomes:
+    return {v.patient: (v.verdict, *(c.outcome for c in v.criteria)) for v in verdicts}
+
+
+def screened(rules: Criteria, data: Path, out: Path) -> Iterator[tuple[str, Outcomes, list[Problem]]]:
+    """Outcomes and problems by each way of reading: from memory, from files by plan, by one process and by two with little memory."""
+    problems: list[Problem] = []
+    compartments = list(read_patients([data], model=load_model("r4"), on_problem=problems.append))
+    yield "memory", outcomes(engine.screen(rules, compartments, now=NOW)), problems
+    for name, small, options in (
+        ("by plan", running.SMALL, {}),
+        ("one process", 0, {"jobs": 1}),
+        ("two processes", 0, {"jobs": 2, "memory": 1 << 20}),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(running, "SMALL", small)
+            folder = out / name.replace(" ", "-")
+            run(rules, [], [data], folder, RunOptions(now=NOW, **options))  # type: ignore[arg-type]
+        lines = (folder / "verdicts.ndjson").read_text("utf-8").splitlines()
+        listed = (folder / "problems.ndjson").read_text("utf-8").splitlines()
+        yield (
+            name,
+            outcomes(engine.Verdict.model_validate_json(line) for line in lines),
+            [Problem.model_validate_json(line) for line in listed],
+        )
