@@ -14,18 +14,26 @@ class FoundFile(NamedTuple):
     path: str
     bytes: int
     changed: int | None
+    denied: str | None = None
+    """Of a folder that may not be read: why."""
 
 
-def walk(folder: str) -> Iterator[FoundFile]:
-    """The files of a folder and of those in it, in the order of their names; links to folders are not followed, and what may not be read is left out."""
+def walk(folder: str, above: frozenset[str] = frozenset()) -> Iterator[FoundFile]:
+    """The files of a folder and of those in it, in the order of their names; a folder that may not be read is given itself, as `denied`.
+
+    Links to folders are followed, but not to one that the walk is in already: `above` are the true paths of these.
+    """
     try:
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
-    except PermissionError:
+    except OSError as error:
+        yield FoundFile(folder, 0, None, error.strerror or str(error))
         return
+    here = above | {os.path.realpath(folder)}
     for entry in listed:
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk(entry.path)
+        if entry.is_dir():
+            if not entry.is_symlink() or os.path.realpath(entry.path) not in here:
+                yield from walk(entry.path, here)
         elif entry.is_file():
             yield found_file(entry.path)
 
@@ -63,7 +71,7 @@ def files_of(paths: Iterable[str | Path], walk: Walk = walk) -> list[FoundFile]:
     for path in paths:
         text = str(path)
         if os.path.isdir(text):
-            out.extend(walk(text))
+            out.extend(found for found in walk(text) if found.denied is None)
         else:
             out.append(found_file(text))
     return out

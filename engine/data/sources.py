@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from engine.data.export_manifest import MANIFEST, listed_files, noted_problems
 from engine.data.files import Walk, walk
 from engine.data.identity import NO_HOME, home_of, id_of
 from engine.data.json_text import BAD_JSON, check_encoding, hint_for, named_in, told, whole
+from engine.data.opening import (
+    MOST_DOCUMENT,
+    MOST_LINE,
+    PACKED,
+    UNREADABLE,
+    document_in,
+    lines_in,
+    open_file,
+    without_packing,
+)
 from engine.data.problems import Problem
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
 from engine.data.resource_types import unknown_type
 
 Resource = dict[str, Any]
 OnProblem = Callable[[Problem], None]
-SUFFIXES = tuple(f"{kind}{packed}" for kind in (".json", ".ndjson", ".jsonl") for packed in ("", ".gz", ".zst"))
+SUFFIXES = tuple(f"{kind}{packed}" for kind in (".json", ".ndjson", ".jsonl") for packed in ("", *PACKED))
 
 
 @dataclass(slots=True)
@@ -70,7 +78,11 @@ def data_file_names(paths: Iterable[str | Path], on_problem: OnProblem, walk: Wa
         if path.is_dir():
             some = False
             for found in walk(str(path)):
-                if found.path.lower().endswith(SUFFIXES):
+                if found.denied is not None:
+                    some = True
+                    message = f"this folder cannot be read: {found.denied}; what is in it is not used"
+                    on_problem(Problem(file=found.path, code="unreadable", message=message))
+                elif found.path.lower().endswith(SUFFIXES):
                     some = True
                     yield found.path
             if not some:
@@ -97,20 +109,33 @@ def _present(listed: list[Path], on_problem: OnProblem) -> Iterator[Path]:
 def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[Loaded]:
     """All resources in the files that paths name, in order. What cannot be read is a problem, and the rest goes on."""
     for path in data_files(paths, on_problem):
+        lines = without_packing(path.name.lower()).endswith((".ndjson", ".jsonl"))
         try:
-            raw = path.read_bytes()
-            if path.name.lower().endswith(".gz"):
-                raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            on_problem(Problem(file=str(path), code="unreadable", message=f"cannot be read: {error}"))
+            with open_file(str(path)) as stream:
+                if lines:
+                    yield from _lines(stream, str(path), on_problem)
+                    continue
+                raw = document_in(stream)
+        except UNREADABLE as error:
+            message = f"cannot be read: {error or error.__class__.__name__}"
+            on_problem(Problem(file=str(path), code="unreadable", message=message))
             continue
-        if raw.startswith(b"\xef\xbb\xbf"):
-            raw = raw[3:]
-        name = path.name.lower().removesuffix(".gz")
-        if name.endswith((".ndjson", ".jsonl")):
-            yield from _lines(raw, str(path), on_problem)
+        if raw is None:
+            on_problem(too_long_document(str(path)))
         else:
-            yield from _document(raw, str(path), on_problem)
+            yield from _document(raw.removeprefix(b"\xef\xbb\xbf"), str(path), on_problem)
+
+
+def too_long_document(file: str) -> Problem:
+    """The problem of a file that is one JSON document larger than is read."""
+    message = f"one JSON document of more than {MOST_DOCUMENT >> 30} GB, which is not read"
+    return Problem(file=file, code="too-large", message=message, hint="write it as NDJSON, one resource a line")
+
+
+def too_long_line(file: str, offset: int, line: int | None = None) -> Problem:
+    """The problem of a line that is longer than is read."""
+    message = f"the line has more than {MOST_LINE >> 20} MB; it is not read"
+    return Problem(file=file, line=line, offset=offset, code="too-large", message=message)
 
 
 def _decode(raw: bytes) -> Any:
@@ -119,13 +144,12 @@ def _decode(raw: bytes) -> Any:
     return whole(raw)
 
 
-def _lines(raw: bytes, file: str, on_problem: OnProblem) -> Iterator[Loaded]:
-    offset = -1
-    size = 0
-    for number, line in enumerate(raw.split(b"\n"), start=1):
-        offset += size + 1
-        size = len(line)
-        line = line.strip()
+def _lines(stream: BinaryIO, file: str, on_problem: OnProblem) -> Iterator[Loaded]:
+    for number, (offset, text) in enumerate(lines_in(stream), start=1):
+        if text is None:
+            on_problem(too_long_line(file, offset, number))
+            continue
+        line = (text.removeprefix(b"\xef\xbb\xbf") if offset == 0 else text).strip()
         if not line:
             continue
         try:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.models.differences import family, written_as
-from engine.data.bulk.reading import UNREADABLE, is_lines, open_file
+from engine.data.bulk.reading import is_lines
 from engine.data.json_text import BAD_JSON, whole
+from engine.data.opening import UNREADABLE, document_in, open_file
 from engine.data.sources import Loaded, data_files, dict_of, unpack
 
 FILES, LOOKED_AT, SAMPLE = 200, 200, 1 << 18
@@ -91,7 +92,7 @@ def _beginning(path: Path) -> Iterator[Loaded]:
     try:
         with open_file(str(path)) as stream:
             if not is_lines(str(path)):
-                yield from _resources(stream.read(), str(path))
+                yield from _resources(document_in(stream) or b"", str(path))
                 return
             lines = stream.read(SAMPLE).split(b"\n")
     except UNREADABLE:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import re
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 BUFFER = 1 << 20
+# what mkstemp makes of a name
+_LEFT = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a run that was killed left of its outputs; what some process still writes stays."""
+    for path in folder.glob(".*.part"):
+        if _LEFT.fullmatch(path.name) is None:
+            continue
+        with contextlib.suppress(OSError), path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 class AtomicFile:
@@ -21,6 +36,9 @@ class AtomicFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         self.part = Path(name)
+        # held until it is closed, also by the end of the process: `sweep` leaves it alone
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         binary = "b" in mode
         self.stream: IO[str] | IO[bytes] = os.fdopen(
             handle, mode, BUFFER, encoding=None if binary else "utf-8", newline=None if binary else ""

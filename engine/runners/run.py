@@ -20,16 +20,17 @@ from engine.compiler.cql.parameters import used_parameters
 from engine.compiler.reading import ReadPlan, reading_plan
 from engine.compiler.rules import RuleSet, cql_codes
 from engine.data.bulk.line_numbers import with_lines
-from engine.data.bulk.reading import PACKED, ExportReader, files_to_read, pieces_of
+from engine.data.bulk.reading import ExportReader, files_to_read, pieces_of
 from engine.data.bulk.records import number_of
 from engine.data.compartment import Compartment
 from engine.data.files import FoundFile, Walks, files_of, found_file
+from engine.data.opening import PACKED
 from engine.data.problems import Problem
 from engine.data.terminology_check import used_value_sets
 from engine.data.versions import check_version
 from engine.evaluation.evaluator import Absent, Options
 from engine.evaluation.time_limit import SECONDS
-from engine.output.atomic import write_text
+from engine.output.atomic import sweep, write_text
 from engine.output.fhir_group import load
 from engine.output.parquet import require_parquet, write_parquet
 from engine.output.run_record import (
@@ -178,6 +179,7 @@ def _run(
     if options.parquet:
         require_parquet()
     out.mkdir(parents=True, exist_ok=True)
+    sweep(out)
     walks = Walks()
     found = files_of(_paths(data), walks)
     with ExitStack() as running:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from engine.data.bulk.reading import UNREADABLE, is_lines, open_file
+from engine.data.bulk.reading import is_lines
+from engine.data.opening import UNREADABLE, open_file
 from engine.data.problems import Problem
 
 

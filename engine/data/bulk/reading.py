@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import heapq
-import io
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import zstandard
-from isal import isal_zlib
+from typing import BinaryIO
 
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
@@ -26,11 +22,19 @@ from engine.data.bulk.scanning import LineScanner
 from engine.data.bulk.settling import Links, Settled, doubles_of, missing, settle, twice
 from engine.data.compartment import Compartment
 from engine.data.files import Walk, found_file, walk
+from engine.data.opening import (
+    MOST_DOCUMENT,
+    UNREADABLE,
+    document_in,
+    is_packed,
+    open_file,
+    packing_of,
+    without_packing,
+)
 from engine.data.problems import Problem
-from engine.data.sources import data_file_names
+from engine.data.sources import data_file_names, too_long_document
 
 LINES = (".ndjson", ".jsonl")
-PACKED = (".gz", ".zst")
 PIECE = 64 << 20
 OnProblem = Callable[[Problem], None]
 
@@ -83,7 +87,7 @@ def pieces_of(files: Sequence[str], size: int = PIECE, lengths: Mapping[str, int
 
     for number, path in enumerate(files):
         length = known[path] if path in known else found_file(path).bytes
-        if is_lines(path) and not path.lower().endswith(PACKED) and length > size:
+        if is_lines(path) and length > size and not _is_packed(path):
             close()
             for start in range(0, length, size):
                 end = min(start + size, length)
@@ -97,72 +101,16 @@ def pieces_of(files: Sequence[str], size: int = PIECE, lengths: Mapping[str, int
     return out
 
 
+def _is_packed(path: str) -> bool:
+    try:
+        return packing_of(path) is not None
+    except OSError:
+        return True  # reading it whole tells why
+
+
 def is_lines(path: str) -> bool:
     """Whether a file holds one resource a line, by its name."""
-    name = path.lower()
-    for suffix in PACKED:
-        name = name.removesuffix(suffix)
-    return name.endswith(LINES)
-
-
-def open_file(path: str) -> BinaryIO:
-    """A file as bytes, unpacked. Raises OSError."""
-    name = path.lower()
-    stream: Any = io.FileIO(path, "rb")
-    if name.endswith(".gz"):
-        stream = Unpacked(stream, lambda: isal_zlib.decompressobj(wbits=31))
-    elif name.endswith(".zst"):
-        stream = Unpacked(stream, lambda: zstandard.ZstdDecompressor().decompressobj())
-    opened: BinaryIO = stream
-    return opened
-
-
-class Unpacked(io.RawIOBase):
-    """A packed file (gzip members, zstd frames) unpacked; of one that is cut short all that can be had comes before the EOFError.
-
-    `start` makes what unpacks one member.
-    """
-
-    def __init__(self, stream: io.FileIO, start: Callable[[], Any]) -> None:
-        self._stream = stream
-        self._start = start
-        self._unpack: Any = None
-        self._ready = b""
-        self._end = False
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def readinto(self, into: Any) -> int:
-        """Fill a buffer; 0 at the end. Raises EOFError, isal_zlib.error, zstandard.ZstdError."""
-        while not self._ready and not self._end:
-            self._more()
-        count = min(len(into), len(self._ready))
-        into[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
-
-    def _more(self) -> None:
-        packed = self._unpack.unused_data if self._unpack is not None and self._unpack.eof else b""
-        packed = packed or self._stream.read(1 << 18) or b""
-        if not packed:
-            self._end = True
-            if self._unpack is not None and not self._unpack.eof:
-                raise EOFError("the packed file is cut short")
-            return
-        if self._unpack is None or self._unpack.eof:
-            self._unpack = self._start()
-        self._ready = self._unpack.decompress(packed)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
-        super().close()
-
-
-_BAD_GZIP: Any = isal_zlib.error
-UNREADABLE: tuple[type[BaseException], ...] = (OSError, EOFError, _BAD_GZIP, zstandard.ZstdError)
+    return without_packing(path.lower()).endswith(LINES)
 
 
 def read_piece(piece: Piece, collector: Collector) -> None:
@@ -170,7 +118,11 @@ def read_piece(piece: Piece, collector: Collector) -> None:
     for stretch in piece.stretches:
         try:
             if not is_lines(stretch.path):
-                read_document(collector, _whole_file(stretch.path), stretch.file, stretch.path)
+                text = _whole_file(stretch.path)
+                if text is None:
+                    collector.collected.problems.append(too_long_document(stretch.path))
+                else:
+                    read_document(collector, text, stretch.file, stretch.path)
                 continue
             with open_file(stretch.path) as stream:
                 start = _line_start(stream, stretch.start)
@@ -184,24 +136,19 @@ def read_piece(piece: Piece, collector: Collector) -> None:
             collector.collected.problems.append(Problem(file=stretch.path, code="not-read", message=message))
 
 
-def _whole_file(path: str) -> bytes:
-    """All of a file, unpacked. Raises UNREADABLE."""
-    if path.lower().endswith(PACKED):
-        with open_file(path) as stream:
-            return stream.read()
+def _whole_file(path: str) -> bytes | None:
+    """All of a file, unpacked; None where it is longer than MOST_DOCUMENT. Raises UNREADABLE."""
     # one of thousands of small ones
     handle = os.open(path, os.O_RDONLY)
     try:
         size = os.fstat(handle).st_size
-        text = os.read(handle, size + 1)
-        if len(text) == size:
-            return text
-        parts = [text]
-        while part := os.read(handle, 1 << 20):
-            parts.append(part)
-        return b"".join(parts)
+        text = os.read(handle, min(size, MOST_DOCUMENT) + 1)
     finally:
         os.close(handle)
+    if len(text) == size and not is_packed(text):
+        return text
+    with open_file(path) as stream:
+        return document_in(stream)
 
 
 def _line_start(stream: BinaryIO, start: int) -> int:

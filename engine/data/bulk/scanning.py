@@ -16,8 +16,9 @@ from engine.data.bulk.collecting import CONTAINERS, Collector, Needles, OnePatie
 from engine.data.bulk.decoding import Head
 from engine.data.bulk.records import number_of
 from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole, named_in, whole
+from engine.data.opening import MOST_LINE
 from engine.data.problems import Problem
-from engine.data.sources import Loaded, unpack
+from engine.data.sources import Loaded, too_long_line, unpack
 
 BLOCK = 1 << 20
 _BEGINNING = re.compile(rb'\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
@@ -41,13 +42,24 @@ class LineScanner:
         held = 0
         base = offset
         while True:
+            if held > MOST_LINE:
+                self.collector.collected.problems.append(too_long_line(self.path, base))
+                self.collector.collected.lines += 1
+                found = after_line(stream, base + held)
+                if found is None or (end is not None and found[0] >= end):
+                    return
+                base, rest = found
+                held = len(rest)
+                buffer[:held] = rest
             if held == len(buffer):
                 buffer.extend(bytes(len(buffer)))
             with memoryview(buffer) as view:
                 got = stream.readinto(view[held:])  # type: ignore[attr-defined]
             if not got:
-                if held:
-                    self.line(bytes(buffer[:held]), base)
+                for text in re.findall(rb"[^\n]*\n|[^\n]+", bytes(buffer[:held])):
+                    if end is None or base < end:
+                        self.line(text.removesuffix(b"\n"), base)
+                    base += len(text)
                 return
             filled = held + got
             # whole lines only, and no line that begins at or after `end`
@@ -181,6 +193,16 @@ class LineScanner:
             self.collector.invalid(text, self.path, offset, -1, error)
             return
         offer_all(self.collector, data, self.file, offset, self.path)
+
+
+def after_line(stream: BinaryIO, offset: int) -> tuple[int, bytes] | None:
+    """Where the next line begins, in a stream that stands at an offset within a line, and what was read of it; None at the end of the file."""
+    while chunk := stream.read(BLOCK):
+        found = chunk.find(b"\n")
+        if found >= 0:
+            return offset + found + 1, chunk[found + 1 :]
+        offset += len(chunk)
+    return None
 
 
 def offer_all(collector: Collector, data: Any, file: int, offset: int, path: str) -> None:
