@@ -19,6 +19,15 @@ LARGEST_EXPONENT, MOST_DIGITS = 1000, 400
 _SHOWN = 40
 _NUMBER = re.compile(r"-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?")
 
+_MARKS = (
+    (b"\xff\xfe\0\0", "UTF-32"),
+    (b"\0\0\xfe\xff", "UTF-32"),
+    (b"{\0\0\0", "UTF-32"),
+    (b"\0\0\0{", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+    *((text, "UTF-16") for text in (b"{\0", b"\0{", b"[\0", b"\0[")),
+)
 _lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
 _raw = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -60,6 +69,14 @@ def check_encoding(text: bytes) -> None:
     """Raises UnicodeDecodeError where a text is not UTF-8: decoders do not look into strings that nothing reads."""
     if not text.isascii():
         text.decode()
+
+
+def wide_encoding(beginning: bytes) -> str | None:
+    """UTF-16 or UTF-32 by how a file of JSON begins, with or without a byte order mark; None for anything else."""
+    for mark, name in _MARKS:
+        if beginning.startswith(mark):
+            return name
+    return None
 
 
 def is_utf_8(text: bytes) -> bool:

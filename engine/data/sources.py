@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from engine.data.export_manifest import MANIFEST, listed_files, noted_problems
 from engine.data.files import Walk, walk
 from engine.data.identity import NO_HOME, home_of, id_of
-from engine.data.json_text import BAD_JSON, check_encoding, hint_for, named_in, told, whole
+from engine.data.json_text import BAD_JSON, check_encoding, hint_for, named_in, told, whole, wide_encoding
 from engine.data.opening import (
     MOST_DOCUMENT,
     MOST_LINE,
@@ -126,6 +126,16 @@ def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterat
             yield from _document(raw.removeprefix(b"\xef\xbb\xbf"), str(path), on_problem)
 
 
+def wide_text(file: str, beginning: bytes) -> Problem | None:
+    """The problem of a file in an encoding that no JSON of FHIR has, by how it begins; None for any other file."""
+    name = wide_encoding(beginning)
+    if name is None:
+        return None
+    message = f"not valid JSON: the file is {name}, and FHIR's JSON is UTF-8; nothing of it is used"
+    hint = f"convert it (iconv -f {name} -t UTF-8), or have it written as UTF-8"
+    return Problem(file=file, code="invalid-json", message=message, hint=hint)
+
+
 def too_long_document(file: str) -> Problem:
     """The problem of a file that is one JSON document larger than is read."""
     message = f"one JSON document of more than {MOST_DOCUMENT >> 30} GB, which is not read"
@@ -146,6 +156,10 @@ def _decode(raw: bytes) -> Any:
 
 def _lines(stream: BinaryIO, file: str, on_problem: OnProblem) -> Iterator[Loaded]:
     for number, (offset, text) in enumerate(lines_in(stream), start=1):
+        wide = wide_text(file, (text or b"")[:4]) if offset == 0 else None
+        if wide is not None:
+            on_problem(wide)
+            return
         if text is None:
             on_problem(too_long_line(file, offset, number))
             continue
@@ -174,6 +188,9 @@ def _document(raw: bytes, file: str, on_problem: OnProblem) -> Iterator[Loaded]:
 
 def invalid_document(text: bytes, file: str, error: Exception) -> Problem:
     """The problem of a file that is not the one JSON document that it should be."""
+    wide = wide_text(file, text[:4])
+    if wide is not None:
+        return wide
     hint = "if this is NDJSON, name the file .ndjson" if b"}\n{" in text[:1_000_000] else hint_for(error)
     return Problem(file=file, code="invalid-json", message=told(error), hint=hint, **named_in(text))
 

@@ -204,3 +204,17 @@ def test_what_a_killed_run_left_of_its_outputs_is_removed(tmp_path: Path) -> Non
     again.write_text("p1", "utf-8")
     list(screened(criteria(tmp_path / "criteria", "Condition.exists()"), data, tmp_path))
     assert not again.exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("name", ["all.ndjson", "one.json"])
+def test_another_encoding_is_told_once_by_its_name(tmp_path: Path, encoding: str, name: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / name).write_bytes((LINES if name == "all.ndjson" else LINES.splitlines()[0]).decode().encode(encoding))
+    (data / "other.ndjson").write_bytes(b"\xef\xbb\xbf" + LINES)
+    rules = criteria(tmp_path / "criteria", "Condition.exists()")
+    for way, found, problems in screened(rules, data, tmp_path):
+        assert len(found) == 50, way
+        told = [(p.code, Path(p.file or "").name, encoding[:6].upper() in p.message) for p in problems]
+        assert told == [("invalid-json", name, True)], way
