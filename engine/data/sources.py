@@ -126,8 +126,14 @@ def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterat
             yield from _document(raw.removeprefix(b"\xef\xbb\xbf"), str(path), on_problem)
 
 
-def wide_text(file: str, beginning: bytes) -> Problem | None:
-    """The problem of a file in an encoding that no JSON of FHIR has, by how it begins; None for any other file."""
+def other_text(file: str, beginning: bytes) -> Problem | None:
+    """The problem of a file that is known, by how it begins, to be no JSON at all or in another encoding; None for any other file."""
+    if beginning.startswith(b"version https://git-lfs"):
+        message = "not valid JSON: this is a pointer of Git LFS, not the file itself"
+        return Problem(file=file, code="invalid-json", message=message, hint="fetch the file: git lfs pull")
+    if beginning[:20].lstrip().lower().startswith((b"<html", b"<!doctype html")):
+        message = "not valid JSON: this is a web page, such as the error page of a server"
+        return Problem(file=file, code="invalid-json", message=message, hint="fetch the file again")
     name = wide_encoding(beginning)
     if name is None:
         return None
@@ -156,9 +162,9 @@ def _decode(raw: bytes) -> Any:
 
 def _lines(stream: BinaryIO, file: str, on_problem: OnProblem) -> Iterator[Loaded]:
     for number, (offset, text) in enumerate(lines_in(stream), start=1):
-        wide = wide_text(file, (text or b"")[:4]) if offset == 0 else None
-        if wide is not None:
-            on_problem(wide)
+        other = other_text(file, (text or b"")[:64]) if offset == 0 else None
+        if other is not None:
+            on_problem(other)
             return
         if text is None:
             on_problem(too_long_line(file, offset, number))
@@ -188,9 +194,9 @@ def _document(raw: bytes, file: str, on_problem: OnProblem) -> Iterator[Loaded]:
 
 def invalid_document(text: bytes, file: str, error: Exception) -> Problem:
     """The problem of a file that is not the one JSON document that it should be."""
-    wide = wide_text(file, text[:4])
-    if wide is not None:
-        return wide
+    other = other_text(file, text[:64])
+    if other is not None:
+        return other
     hint = "if this is NDJSON, name the file .ndjson" if b"}\n{" in text[:1_000_000] else hint_for(error)
     return Problem(file=file, code="invalid-json", message=told(error), hint=hint, **named_in(text))
 

@@ -103,7 +103,7 @@ DAMAGE: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "wrong case": lambda line, chance: line.replace(b'"resourceType":"', b'"resourceType":"x', 1).replace(b'"xC', b'"c'),
     "misspelt type": lambda line, chance: flip(line[17:28], chance).join((line[:17], line[28:])),
     "misspelt element": lambda line, chance: line.replace(b'"resourceType"', b'"resourcetype"', 1),
-    "another text": lambda line, chance: b"<html><body>502 Bad Gateway</body></html>",
+    "another text": lambda line, chance: b"502 Bad Gateway",
     "UTF-16": lambda line, chance: line.decode().encode("utf-16-le"),
     "bad escape": over(b"\\x"),
 }  # fmt: skip

@@ -218,3 +218,23 @@ def test_another_encoding_is_told_once_by_its_name(tmp_path: Path, encoding: str
         assert len(found) == 50, way
         told = [(p.code, Path(p.file or "").name, encoding[:6].upper() in p.message) for p in problems]
         assert told == [("invalid-json", name, True)], way
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 100\n", "Git LFS"),
+        ("\n<!DOCTYPE html>\n<html>\n<body>502</body>\n</html>\n", "web page"),
+        ("<html>\n<body>502</body>\n</html>\n", "web page"),
+    ],
+)
+@pytest.mark.parametrize("name", ["Patient.ndjson", "one.json"])
+def test_what_is_no_json_at_all_is_told_once(tmp_path: Path, text: str, expected: str, name: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / name).write_text(text if name == "one.json" else text.lstrip(), "utf-8")
+    (data / "other.ndjson").write_bytes(LINES)
+    rules = criteria(tmp_path / "criteria", "Condition.exists()")
+    for way, found, problems in screened(rules, data, tmp_path):
+        assert len(found) == 50, way
+        assert [(p.code, expected in p.message) for p in problems] == [("invalid-json", True)], way

@@ -18,7 +18,7 @@ from engine.data.bulk.records import number_of
 from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole, named_in, whole
 from engine.data.opening import MOST_LINE
 from engine.data.problems import Problem
-from engine.data.sources import Loaded, too_long_line, unpack, wide_text
+from engine.data.sources import Loaded, other_text, too_long_line, unpack
 
 BLOCK = 1 << 20
 _BEGINNING = re.compile(rb'\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
@@ -62,9 +62,9 @@ class LineScanner:
                     base += len(text)
                 return
             filled = held + got
-            wide = wide_text(self.path, bytes(buffer[:4])) if base == 0 and held == 0 else None
-            if wide is not None:
-                self.collector.collected.problems.append(wide)
+            other = other_text(self.path, bytes(buffer[: min(filled, 64)])) if base == 0 and held == 0 else None
+            if other is not None:
+                self.collector.collected.problems.append(other)
                 return
             # whole lines only, and no line that begins at or after `end`
             last = buffer.rfind(b"\n", 0, filled) + 1
