@@ -17,6 +17,13 @@ from engine.algebra.limits import MATCH_SECONDS, MAX_ITEMS, MAX_PATTERN, MAX_TEX
 from engine.algebra.limits import text as made_text
 
 _QUANTIFIER = engine.compile(r"\{(\d+)(,(\d*))?\}")
+# What opens a group, up to its name or its flags; an escape of more than two characters.
+_HEAD = engine.compile(r"\((?:\?(?:#[^)]*|(?:P[=>]|&|\(|P?<)?[-+\w]*)|\*\w*)?")
+_LONG_ESCAPE = engine.compile(r"\\(?:x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{2,3}|[gkL]<[^>]*>?)")
+# The library makes a table for each text that a pattern looks for, in a time that grows with the third power of its length and that no limit
+# ends: after so many characters a condition that always holds, in one way only, ends the text.
+_LONGEST_TEXT = 200
+_END_OF_TEXT = "(?!(?!))"
 _SET_OPERATORS = ("&&", "--", "||", "~~")
 _REFERENCE = engine.compile(r"\$(?:(?P<number>\d+)|\{(?P<name>\w+)\})|\\\$")
 _AROUND = engine.compile(r"\(\?<?[=!]|\\K")
@@ -36,6 +43,7 @@ class _Reader:
         self.sizes = [0]  # of the groups that are open
         self.size = 0
         self.last = 0  # size of what a quantifier would repeat
+        self.run = 0  # characters and classes since a text was ended
 
     def read(self) -> str:
         while self.at < len(self.text):
@@ -58,13 +66,19 @@ class _Reader:
             )
 
     def _step(self, character: str) -> None:
+        if self.run >= _LONGEST_TEXT and character not in ")*+?{|=!:<>":
+            self.out.append(_END_OF_TEXT)
+            self.run = 0
+        self.run += 1
         if character == "\\":
             self._escape()
         elif character == "[":
             self._class()
         elif character == "(":
-            self._put(1, size=0)
-            self.sizes.append(1)
+            found = _HEAD.match(self.text, self.at)
+            head = found[0] if found else "("
+            self._put(len(head), size=0)
+            self.sizes += [1, 1] if head.startswith("(?(") else [1]
         elif character == ")" and len(self.sizes) > 1:
             inside = self.sizes.pop()
             self.sizes[-1] += inside
@@ -94,7 +108,10 @@ class _Reader:
         elif following == "Q":
             end = self.text.find(r"\E", self.at + 2)
             literal = self.text[self.at + 2 : end if end >= 0 else len(self.text)]
-            self._put(len(literal) + (4 if end >= 0 else 2), engine.escape(literal, special_only=True), len(literal))
+            parts = [literal[at : at + _LONGEST_TEXT] for at in range(0, len(literal), _LONGEST_TEXT)]
+            written = _END_OF_TEXT.join([engine.escape(part, special_only=True) for part in parts])
+            self._put(len(literal) + (4 if end >= 0 else 2), written, len(literal))
+            self.run += len(parts[-1]) if parts else 0
         elif following == "x" and self.text[self.at + 2 : self.at + 3] == "{":
             end = self.text.find("}", self.at)
             self._put(end + 1 - self.at, self._character(self.text[self.at + 3 : end]))
@@ -102,7 +119,8 @@ class _Reader:
             end = self.text.find("}", self.at)
             self._put((end if end >= 0 else self.at + 1) + 1 - self.at)
         else:
-            self._put(2)
+            long = _LONG_ESCAPE.match(self.text, self.at)
+            self._put(len(long[0]) if long else 2)
 
     def _character(self, digits: str) -> str:
         try:

@@ -6,10 +6,9 @@ from engine.algebra.diagnostic import Span
 from engine.compiler import syntax as s
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.phrases import PhraseParser
+from engine.compiler.cql.tokens import MAX_DEPTH
 from engine.compiler.cql.words import COMPONENTS, PLURALS, PRECISIONS
 from engine.compiler.syntax import Expression
-
-MAX_DEPTH = 150
 
 # Binding power of `expression` operators, loosest first.
 IMPLIES, OR, AND, MEMBERSHIP, EQUALITY, TIMING, INEQUALITY, SET, BETWEEN, PREFIX, TYPE, TEST = range(1, 13)
@@ -40,8 +39,6 @@ _FROM = ("singleton", "point")
 
 class ExpressionParser(PhraseParser):
     """Expressions; see `queries` and `selectors` for what stands in them."""
-
-    depth = 0
 
     def expression(self, level: int = 0) -> Expression:
         """An expression whose operators bind at least as tightly as `level`."""

@@ -66,6 +66,12 @@ class NameTranslator(Builder):
 
     def type_of(self, tree: Expression) -> Type:
         """The type that a type specifier names."""
+        try:
+            return self._type_of(tree)
+        except t.TypeTooLarge as error:
+            raise self.fail("type-size", f"this is too large: {error}", tree.span, t.SMALLER) from None
+
+    def _type_of(self, tree: Expression) -> Type:
         if isinstance(tree, c.ListOf):
             return ListType(self.type_of(tree.element))
         if isinstance(tree, c.IntervalOf):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from engine.algebra.diagnostic import Span
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.words import FUNCTION_WORDS, KEYWORD_IDENTIFIERS, KEYWORDS
@@ -10,12 +13,25 @@ from engine.compiler.lexer import Token
 from engine.compiler.syntax import Expression
 
 NAMES = ("name", "quoted", "delimited")
+MAX_DEPTH = 150
 
 
 class TokenParser(Cursor):
     """A cursor that knows the words of CQL."""
 
     whole = "text"
+    depth = 0
+
+    @contextmanager
+    def deeper(self, what: str) -> Iterator[None]:
+        """One level further in. Raises Stop after reporting `syntax-depth` where that is too deep."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self.stop("syntax-depth", f"{what} is nested more than {MAX_DEPTH} levels deep", self.token.span)
+        try:
+            yield
+        finally:
+            self.depth -= 1
 
     def word(self, *texts: str) -> bool:
         """Whether the token at hand is one of these bare words."""
@@ -84,6 +100,11 @@ class TokenParser(Cursor):
         return self.is_referential(self.token) or self.word("List", "Interval", "Tuple", "Choice", "Code", "Concept")
 
     def type_specifier(self) -> Expression:
+        """A type. Raises Stop, also for one that is nested too deeply."""
+        with self.deeper("the type"):
+            return self.type_start()
+
+    def type_start(self) -> Expression:
         first = self.token
         following = self.peek()
         generic = following.kind == "operator" and following.text == "<"

@@ -6,11 +6,44 @@ A type is named (`System.Integer`, `FHIR.Patient`), or a list, interval, choice 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
 from engine.algebra.element import SYSTEM_TYPE
+
+MAX_PARTS = 10_000
+"""How many types one type may be made of, itself included: each of a definition's types can hold that of another twice."""
+MAX_LEVELS = 200
+"""How deeply types may stand in each other."""
+SMALLER = "give only the elements that are needed, or an element in place of a tuple in a tuple"
+
+
+class TypeTooLarge(Exception):
+    """A type of more parts or levels than a type may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A type made of others. Raises TypeTooLarge where it is made of too many."""
+
+    parts: int = field(init=False, repr=False, compare=False)
+    levels: int = field(init=False, repr=False, compare=False)
+
+    def measure(self, inside: Iterable[Any]) -> None:
+        """Count the types that this one is made of, in a time that does not depend on how large they are."""
+        parts, levels = 1, 1
+        for kind in inside:
+            measured = isinstance(kind, _Measured)
+            parts += kind.parts if measured else 1
+            levels = max(levels, kind.levels + 1 if measured else 1)
+        if parts > MAX_PARTS:
+            raise TypeTooLarge(f"its type is made of more than {MAX_PARTS:,} types")
+        if levels > MAX_LEVELS:
+            raise TypeTooLarge(f"its type is nested more than {MAX_LEVELS} levels deep")
+        object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "levels", levels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,40 +57,52 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class ListType:
+class ListType(_Measured):
     """`List<element>`."""
 
     element: Type
+
+    def __post_init__(self) -> None:
+        self.measure((self.element,))
 
     def __str__(self) -> str:
         return f"List<{self.element}>"
 
 
 @dataclass(frozen=True, slots=True)
-class IntervalType:
+class IntervalType(_Measured):
     """`Interval<point>`."""
 
     point: Type
+
+    def __post_init__(self) -> None:
+        self.measure((self.point,))
 
     def __str__(self) -> str:
         return f"Interval<{self.point}>"
 
 
 @dataclass(frozen=True, slots=True)
-class ChoiceType:
+class ChoiceType(_Measured):
     """`Choice<A, B>`; options are never choices themselves."""
 
     options: tuple[Type, ...]
+
+    def __post_init__(self) -> None:
+        self.measure(self.options)
 
     def __str__(self) -> str:
         return f"Choice<{', '.join(map(str, self.options))}>"
 
 
 @dataclass(frozen=True, slots=True)
-class TupleType:
+class TupleType(_Measured):
     """`Tuple { name T }`, elements in the author's order."""
 
     elements: tuple[tuple[str, Type], ...]
+
+    def __post_init__(self) -> None:
+        self.measure([kind for _, kind in self.elements])
 
     def __str__(self) -> str:
         return f"Tuple {{ {', '.join(f'{name} {kind}' for name, kind in self.elements)} }}"
