@@ -89,7 +89,7 @@ def load_terminology(paths: Iterable[PathLike]) -> Terminology:
         for file in _files(paths):
             try:
                 _read(file, found)
-            except (msgspec.DecodeError, OSError) as error:
+            except (msgspec.DecodeError, OSError, RecursionError) as error:
                 found.diagnostics.append(Diagnostic("invalid-json", f"cannot be read: {error}", location=str(file)))
     return found
 

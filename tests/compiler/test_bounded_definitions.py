@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from engine.algebra.operators import matching
 from engine.compiler.cql import types as t
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
 from engine.compiler.cql.runtime import Run
+from engine.data.terminology_files import load_terminology
 
 
 def library(first: str, following: str, count: int, last: str = "true") -> str:
@@ -151,3 +153,10 @@ def test_names_and_comments_of_any_length_stay_whole() -> None:
     assert matching.replaced(f"(?<{name}>a)(?#{'c' * 900})b", "ab", f"${{{name}}}") == "a"
     assert matching.found_whole(f"{'x' * 198}(?P<{name}>a)(?P={name})(?({name})b|c)", "x" * 198 + "aab")
     assert matching.found_whole(f"{'x' * 198}(?P<{name}>a)\\g<{name}>", "x" * 198 + "aa")
+
+
+def test_value_sets_that_are_nested_too_deeply_are_a_problem_of_their_file(tmp_path: Path) -> None:
+    text = '{"resourceType":"ValueSet","url":"x","expansion":{"contains":'
+    (tmp_path / "deep.json").write_text(text + '[{"contains":' * 3_000 + "[]" + "}]" * 3_000 + "}}")
+    found = load_terminology([tmp_path])
+    assert [(one.code, one.location) for one in found.diagnostics] == [("invalid-json", str(tmp_path / "deep.json"))]

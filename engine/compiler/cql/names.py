@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -64,12 +66,18 @@ class NameTranslator(Builder):
 
     # -- types
 
+    @contextmanager
+    def sized(self, span: Span) -> Iterator[None]:
+        """Reports `type-size` where a type that is made inside is too large, and raises Abort."""
+        try:
+            yield
+        except t.TypeTooLarge as error:
+            raise self.fail("type-size", f"this is too large: {error}", span, t.SMALLER) from None
+
     def type_of(self, tree: Expression) -> Type:
         """The type that a type specifier names."""
-        try:
+        with self.sized(tree.span):
             return self._type_of(tree)
-        except t.TypeTooLarge as error:
-            raise self.fail("type-size", f"this is too large: {error}", tree.span, t.SMALLER) from None
 
     def _type_of(self, tree: Expression) -> Type:
         if isinstance(tree, c.ListOf):

@@ -51,12 +51,9 @@ class Translator(CallTranslator):
         handler = _HANDLERS.get(tree.__class__)
         if handler is None:
             raise self.fail("unsupported", f"{tree.__class__.__name__} cannot stand here", tree.span)
-        try:
+        with self.sized(tree.span):
             node = handler(self, tree, scope)
-        except t.TypeTooLarge as error:
-            raise self.fail("type-size", f"this is too large: {error}", tree.span, t.SMALLER) from None
-        if node.span is None:
-            node.span = tree.span
+        node.span = tree.span if node.span is None else node.span
         return node
 
     def expressions(self, trees: tuple[Expression, ...], scope: Scope) -> list[Node]:
