@@ -48,8 +48,9 @@ demo: $(VENV)/.installed
 	@cat build/demo/summary.csv
 endif
 
+# A worker a core; tests of one file stay together, because some share a server.
 test: $(VENV)/.installed-test
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --dist loadfile
 
 servers: .venv-servers/.installed
 
