@@ -19,6 +19,7 @@ from engine.algebra.reasons import Reason
 from engine.artifacts import values as v
 from engine.artifacts.characteristics import CharacteristicReader, group_expressions
 from engine.artifacts.combining import combination_of, members_other_than_patients, version_of
+from engine.artifacts.costs import DEEPEST, Referred, deeper_than
 from engine.artifacts.elements import all_resource_types
 from engine.artifacts.libraries import is_version, version_key
 from engine.artifacts.mistaken_files import are_patients, mistaken
@@ -30,7 +31,6 @@ from engine.artifacts.records import (
     CombinationDefinition,
     Criterion,
     Location,
-    NotComputableDefinition,
 )
 from engine.artifacts.shape import (
     CHECKED,
@@ -82,6 +82,7 @@ class _Reader:
     copies: set[int] = field(default_factory=set)
     doubled: set[int] = field(default_factory=set)
     _cache: dict[int, Artifact] = field(default_factory=dict)
+    _referred: Referred = field(default_factory=Referred)
 
     # -- reading
 
@@ -163,6 +164,10 @@ class _Reader:
         kind = data.get("resourceType")
         if kind == "Bundle":
             self.bundle(data, file, text, path)
+            return
+        if kind in CRITERIA_TYPES and deeper_than(data, DEEPEST):
+            message = f"the {kind} is nested more than {DEEPEST} levels deep; it is not read"
+            self.report("too-deep", message, None, hint="refer to parts of it as criteria of their own", file=file)
             return
         found = checked(data)
         entry = _Entry(found.resource, file, text, path, None, full_url, found.findings)
@@ -275,6 +280,8 @@ class _Reader:
 
     def artifact(self, entry: _Entry, stack: tuple[int, ...] = ()) -> Artifact:
         key = id(entry.resource)
+        if not stack:
+            self._referred = Referred()
         if key in self._cache:
             return self._cache[key]
         resource = entry.resource
@@ -349,6 +356,9 @@ class _Reader:
         location = self.locate(entry, ("definition",))
         return (Criterion(id="1", title=target, definition=ArtifactDefinition(reference=target), location=location),)
 
+    def fault(self, criterion: Criterion, code: str, message: str) -> None:
+        self.diagnostics.append(Diagnostic(code, message, "error", location=str(criterion.location)))
+
     def resolved(self, criterion: Criterion, entry: _Entry, stack: tuple[int, ...]) -> Criterion:
         definition = criterion.definition
         if isinstance(definition, CombinationDefinition):
@@ -358,38 +368,27 @@ class _Reader:
             return criterion
         found = self.find(definition.reference, entry) if definition.reference else None
         if found is None:
-            self.diagnostics.append(
-                Diagnostic(
-                    "unresolved-reference",
-                    f"{definition.reference or 'a reference without a target'} is not among the given artifacts",
-                    "warning",
-                    location=str(criterion.location),
-                    hint="give the file or folder that holds it as well",
-                )
-            )
+            what = definition.reference or "a reference without a target"
+            hint, at = "give the file or folder that holds it as well", str(criterion.location)
+            message = f"{what} is not among the given artifacts"
+            self.diagnostics.append(Diagnostic("unresolved-reference", message, "warning", location=at, hint=hint))
             return criterion
         if id(found.resource) in stack:
-            self.diagnostics.append(
-                Diagnostic(
-                    "cyclic-reference",
-                    f"{definition.reference} leads back to itself",
-                    "error",
-                    location=str(criterion.location),
-                )
-            )
-            cyclic = NotComputableDefinition(
-                reason=Reason.UNRESOLVED_REFERENCE, detail=f"{definition.reference} leads back to itself"
-            )
-            return criterion.model_copy(update={"definition": cyclic})
+            detail = f"{definition.reference} leads back to itself"
+            self.fault(criterion, "cyclic-reference", detail)
+            return criterion.not_computable(Reason.UNRESOLVED_REFERENCE, detail)
         self.referenced.add(id(found.resource))
         if found.resource.get("resourceType") not in ("EvidenceVariable", "Group"):
             detail = f"{definition.reference} is a {found.resource.get('resourceType')}, which is no set of criteria"
-            other = NotComputableDefinition(reason=Reason.NOT_COMPUTABLE, detail=detail)
-            return criterion.model_copy(update={"definition": other})
+            return criterion.not_computable(Reason.NOT_COMPUTABLE, detail)
         if kind := members_other_than_patients(found.resource):
             detail = f"{definition.reference} is a group of type {kind}, whose members are no patients"
-            other = NotComputableDefinition(reason=Reason.NOT_COMPUTABLE, detail=detail)
-            return criterion.model_copy(update={"definition": other})
+            return criterion.not_computable(Reason.NOT_COMPUTABLE, detail)
+        many = self._referred.too_many(len(stack))
+        if many is not None:
+            if many.first:
+                self.fault(criterion, "too-many-references", many.detail)
+            return criterion.not_computable(Reason.NOT_COMPUTABLE, many.detail)
         artifact = self.artifact(found, stack)
         return criterion.model_copy(update={"definition": definition.model_copy(update={"artifact": artifact})})
 

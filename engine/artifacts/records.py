@@ -248,6 +248,10 @@ class Criterion(Record):
     review: tuple[str, ...] = ()
     location: Location = Location()
 
+    def not_computable(self, reason: Reason, detail: str) -> Criterion:
+        """The same criterion, with the reason why it has no truth value in the place of its definition."""
+        return self.model_copy(update={"definition": NotComputableDefinition(reason=reason, detail=detail)})
+
 
 class Artifact(Record):
     """One EvidenceVariable or Group with its criteria."""

@@ -47,6 +47,8 @@ _WORD_OPERATORS = frozenset(word for word in PRECEDENCE if word.isalpha())
 _KEYWORDS = frozenset(("and", "or", "xor", "implies", "div", "mod", *CALENDAR_WORDS))
 
 MAX_DEPTH = 200
+# a chain of operators or calls (`a | b | c`) is deep without being nested by its author
+MAX_CHAIN = 1000
 _SHORTER = "many alternatives are a value set, which memberOf asks; parts of an expression are criteria of their own"
 
 
@@ -60,9 +62,9 @@ def parse(source: Source) -> s.Expression:
     try:
         with deep_recursion():
             tree = parser.whole_expression()
-        if depth_of(tree) > MAX_DEPTH:
+        if depth_of(tree) > MAX_CHAIN:
             raise parser.stop(
-                "syntax-depth", f"this has more than {MAX_DEPTH} parts in each other", tree.span, _SHORTER
+                "syntax-depth", f"this has more than {MAX_CHAIN} parts in each other", tree.span, _SHORTER
             )
     except Stop:
         tree = None

@@ -40,6 +40,21 @@ def test_a_path_of_many_repeating_steps_has_its_values(steps: int) -> None:
     assert compile_fhirpath(f"{path}.value.first()", root="Patient").evaluate(patient)[0].value == "a"
 
 
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (" or ".join(["active"] * 900), 1),
+        ("name" + ".union(name)" * 300, 1),
+        (" | ".join(f"'{number}'" for number in range(600)), 600),
+        ("active" + ".not()" * 400, 1),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else None,
+)
+def test_a_long_chain_has_its_value(text: str, count: int) -> None:
+    patient = {"resourceType": "Patient", "id": "p", "active": True, "name": [{"family": "x"}]}
+    assert len(compile_fhirpath(text, root="Patient").evaluate(patient)) == count
+
+
 @pytest.mark.parametrize("depth", [5, 20, 25, 45])
 def test_select_in_select_has_its_values(depth: int) -> None:
     text = nested(depth - 1, "extension.select(", "extension.value", ")")
@@ -76,11 +91,11 @@ def test_a_query_in_a_query_has_its_values(depth: int) -> None:
         nested(10_000, "(", "1", ")"),
         nested(150, "iif(true, ", "1", ", 2)"),
         nested(200, "iif(true, ", "1", ", 2)"),
-        "name" + ".union(name)" * 200,
+        "name" + ".union(name)" * 2000,
         nested(3000, "name.union(", "name", ")"),
         "extension" + ".extension" * 150,
         "extension" + ".extension" * 5000,
-        " or ".join(["active"] * 1000),
+        " or ".join(["active"] * 5000),
         "-" * 1000 + "1",
         "active" + ".not()" * 2000,
     ],
