@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from engine.algebra.clinical import ValueSet
@@ -118,11 +118,13 @@ class Code:
         """As `reads`, with the dates that a run asks for."""
         return requirements(self.node, "Patient", Clock(run.today, run.now, lambda key: None))
 
-    def __getstate__(self) -> tuple[Any, ...]:
-        return self.text, self.node, self.program, self.boolean, self.monotone, self.by_number, self.records
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is made from it when it is first used (the fields that begin with `_`)."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if not one.name.startswith("_")}
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.text, self.node, self.program, self.boolean, self.monotone, self.by_number, self.records = state
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
         self._function = None
         self._reads = None
         self._clauses = {}
