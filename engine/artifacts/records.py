@@ -46,10 +46,11 @@ class Coding(Record):
 
 
 class Concept(Record):
-    """A CodeableConcept: codings that mean the same, and text."""
+    """A CodeableConcept: codings that mean the same, a value set of which any code will do (extension codeOptions), and text."""
 
     codings: tuple[Coding, ...] = ()
     text: str | None = None
+    value_set: str | None = None
 
 
 class QuantityValue(Record):

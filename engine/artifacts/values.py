@@ -25,6 +25,9 @@ from engine.artifacts.records import (
 Json = dict[str, Any]
 CQF_LIBRARY = "http://hl7.org/fhir/StructureDefinition/cqf-library"
 
+# FHIR extension "codeOptions": a value set that says which codes an element may have.
+CODE_OPTIONS = "http://hl7.org/fhir/StructureDefinition/codeOptions"
+
 
 def coding(data: Any) -> Coding:
     """A Coding."""
@@ -37,7 +40,19 @@ def coding(data: Any) -> Coding:
 def concept(data: Any) -> Concept:
     """A CodeableConcept."""
     data = data if isinstance(data, dict) else {}
-    return Concept(codings=tuple(coding(item) for item in data.get("coding") or ()), text=data.get("text"))
+    options = next((item for item in _extensions(data) if item.get("url") == CODE_OPTIONS), {})
+    value_set = options.get("valueCanonical") or options.get("valueUri")
+    return Concept(
+        codings=tuple(coding(item) for item in data.get("coding") or ()),
+        text=data.get("text"),
+        value_set=value_set if isinstance(value_set, str) else None,
+    )
+
+
+def _extensions(data: Json) -> list[Json]:
+    """The extensions of an object."""
+    found = data.get("extension")
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def quantity(data: Any) -> QuantityValue:

@@ -110,7 +110,12 @@ def _value(value: Value | None, hierarchy: Hierarchy | None) -> Value | None:
 
 
 def _concept(concept: Concept, hierarchy: Hierarchy | None) -> Concept:
-    return concept.model_copy(update={"codings": tuple(_coding(coding, hierarchy) for coding in concept.codings)})
+    codings = tuple(_coding(coding, hierarchy) for coding in concept.codings)
+    if concept.value_set is not None:
+        # any code of the value set, whatever its system (extension codeOptions)
+        member = f"memberOf({quoted(concept.value_set)})"
+        codings += (GroupedCoding(system=None, code=concept.value_set, display=concept.text, condition=member),)
+    return concept.model_copy(update={"codings": codings, "value_set": None})
 
 
 def _coding(coding: Coding, hierarchy: Hierarchy | None) -> Coding:
