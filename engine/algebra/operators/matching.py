@@ -124,7 +124,7 @@ class _Reader:
 
     def _character(self, digits: str) -> str:
         try:
-            return engine.escape(chr(int(digits, 16)))
+            return str(engine.escape(chr(int(digits, 16))))
         except (ValueError, OverflowError):
             raise _invalid(self.text, f"\\x{{{digits}}} is no character") from None
 
