@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """The criterion needs a value set that was not given."""
     OTHER_CODE_SYSTEM = "other-code-system"
     """Records of the kind are there, but their codes are of other code systems than those that the criterion asks for."""
+    DATA_INCOMPLETE = "data-incomplete"
+    """Records of a type that the criterion reads are missing from the data or damaged, and more of them could change the answer."""
     OTHER_FHIR_VERSION = "other-fhir-version"
     """A record is written in another version of FHIR than the data is read as."""
     IMAGES_UNCONFIRMED = "images-unconfirmed"
