@@ -16,10 +16,11 @@ from engine.compiler.depth import deep_recursion
 from engine.compiler.elm import Node
 from engine.compiler.emitter import Emitter
 from engine.compiler.fhirpath import translate_fhirpath
+from engine.compiler.growth import Growths, fhirpath_growths, settled_by_extremes
 from engine.compiler.origins import Origin, excerpt
 from engine.compiler.program import Program
 from engine.compiler.requirements import DataRequirement, requirements
-from engine.compiler.simplify import by_number, monotone, simplify
+from engine.compiler.simplify import by_number, simplify
 from engine.compiler.spellings import with_spellings
 
 
@@ -27,7 +28,8 @@ from engine.compiler.spellings import with_spellings
 class Code:
     """Compiled FHIRPath over a patient's data: the text, its ELM, and the emitted program.
 
-    `boolean` tells that it answers true or false, `records` that it gives resources: of these, none is an answer.
+    `boolean` tells that it answers true or false, `records` that it gives resources: of these, none is an answer. `growths` tell how the answer moves
+    (`engine.compiler.growth`).
     `sentences` say of clauses, by their text, what a record does not tell where they have no answer.
     """
 
@@ -35,7 +37,7 @@ class Code:
     node: Node
     program: Program
     boolean: bool
-    monotone: bool
+    growths: Growths
     by_number: bool = False
     records: bool = False
     sentences: dict[str, str] = field(default_factory=dict)
@@ -46,6 +48,11 @@ class Code:
     def __repr__(self) -> str:
         text = " ".join(self.text.split())
         return f"<Code {text if len(text) <= 80 else text[:77] + '...'}>"
+
+    @property
+    def monotone(self) -> bool:
+        """Whether keeping more of the rows in doubt moves the answer one way only."""
+        return settled_by_extremes(self.growths)
 
     def prepare(self) -> Callable[..., Any]:
         """Make the program callable, so that no evaluation has to."""
@@ -161,7 +168,9 @@ def compile_code(
     )
     boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
     with deep_recursion():
-        code = Code(text, node, program, boolean, monotone(node), by_number(node), _gives_records(node))
+        code = Code(
+            text, node, program, boolean, fhirpath_growths(node, boolean), by_number(node), _gives_records(node)
+        )
     code.prepare()  # what Python cannot run is found out here, not where patients are looked at
     return code, found
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from engine.compiler.elm import Node
 from engine.compiler.emit_filters import conjuncts
+from engine.compiler.growth import in_doubt
 
 Code = tuple[str, str]
 
@@ -160,19 +161,7 @@ def mark_bare(node: Node, filtered: bool = False) -> Node:
     return node
 
 
-# Kinds whose items grow with those of their operands, and those whose truth rises: from false over null to true.
-_GROWING = frozenset(
-    "Filter ForEach Property DynamicProperty OfType Box ToSystem Union Combine Distinct Resolve PrimitiveExtensions Extension Children Descendants".split()
-)
-_RISING = frozenset(("Exists", "And", "Or"))
-
-
 _COMPARISONS = frozenset(("Equal", "NotEqual", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"))
-
-
-def monotone(node: Node) -> bool:
-    """Whether keeping more rows of the filters in a criterion moves its answer one way only: it gains items, or its truth rises."""
-    return _moves(node)[1]
 
 
 def by_number(node: Node) -> bool:
@@ -185,35 +174,3 @@ def by_number(node: Node) -> bool:
         return False
     (filtered,) = counts[0].operands
     return filtered.kind == "Filter" and not any(in_doubt(operand) for operand in filtered.operands)
-
-
-def in_doubt(node: Node) -> bool:
-    """Whether rows can be in doubt below a node."""
-    return _moves(node)[0]
-
-
-def _moves(node: Node) -> tuple[bool, bool]:
-    """Whether rows can be in doubt below a node, and whether it moves one way in them."""
-    below = [_moves(operand) for operand in node.operands]
-    depends = any(doubtful for doubtful, _ in below)
-    source = node.kind in ("Filter", "All", "If") or (node.kind == "Retrieve" and "codes" in node.attrs)
-    one_way = all(moves for _, moves in below) and node.kind not in ("All", "If")
-    if depends and one_way:
-        one_way = _keeps_the_way(node, below)
-    return depends or source, one_way
-
-
-def _keeps_the_way(node: Node, below: list[tuple[bool, bool]]) -> bool:
-    """Whether a node moves as its operands do: items with items, truth with truth. A single Boolean that is an item may be false."""
-    kind, operands = node.kind, node.operands
-    doubtful = [operand for operand, (depends, _) in zip(operands, below, strict=True) if depends]
-    if kind == "Let":  # a variable whose own value has no rows in doubt: its source may have
-        return not below[1][0]
-    if kind == "Exists":
-        return all(operand.kind not in _RISING for operand in doubtful)
-    if kind in ("And", "Or"):
-        return all(operand.kind in _RISING for operand in doubtful)
-    if kind == "Filter":
-        source, condition = operands
-        return (not below[0][0] or source.kind not in _RISING) and (not below[1][0] or condition.kind in _RISING)
-    return kind in _GROWING and all(operand.kind not in _RISING for operand in doubtful)

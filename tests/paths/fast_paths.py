@@ -29,9 +29,9 @@ FAST_PATHS: dict[str, tuple[str, ...]] = {
     "engine.compiler.cql.fhir_values:plainly_coded": (CQL, "tests/paths/test_fast_paths.py", "tests/unit/test_short_ways_cql.py"),
     "engine.evaluation.tracing:PatientEnvironment._plainly": (FHIRPATH, "tests/paths/test_fast_paths.py"),
     # which worlds are tried
-    "engine.compiler.simplify:monotone": (FHIRPATH, "tests/paths/test_known_differences.py"),
+    "engine.compiler.growth:fhirpath_growths": (FHIRPATH, "tests/paths/test_known_differences.py"),
     "engine.compiler.simplify:by_number": (FHIRPATH,),
-    "engine.compiler.cql.growth:GrowthFinder": (CQL, "tests/unit/test_doubts.py", "tests/paths/test_known_differences.py"),
+    "engine.compiler.growth:GrowthFinder": (CQL, "tests/unit/test_doubts.py", "tests/paths/test_known_differences.py"),
     # what is read of files
     "engine.compiler.requirements:requirements": (FHIRPATH, "tests/paths/test_node_kinds.py"),
     "engine.compiler.cql.uses:uses_of": (CQL, "tests/paths/test_node_kinds.py"),

@@ -15,9 +15,9 @@ from engine.compiler.cql import emitter as cql_emitter
 from engine.compiler.elm import ANY, Node
 from engine.compiler.emitter import EACH, VALUES, Emitter
 from engine.compiler.fhirpath import translate_fhirpath
+from engine.compiler.growth import fhirpath_growths, settled_by_extremes
 from engine.compiler.node_kinds import KINDS, Missing
 from engine.compiler.requirements import requirements
-from engine.compiler.simplify import monotone
 
 assert translate_fhirpath and compiled  # both load all handlers
 # Kinds that are always a registered operator on single values: what is known of them stands with their overloads.
@@ -49,9 +49,9 @@ def test_an_unknown_kind_gets_the_cautious_answer() -> None:
     assert found.whole and found.paths == {"status"}
     assert Emitter().nullable(odd) and Emitter().nullable(Node("SomethingNew"))
     doubtful = Node("Filter", (rows, Node("Null")), {"scope": 1}, rows.types, True)
-    assert monotone(Node("Exists", (doubtful,))) and not monotone(
-        Node("Exists", (Node("SomethingNew", (doubtful,), many=True),))
-    )
+    cautious = Node("Exists", (Node("SomethingNew", (doubtful,), many=True),))
+    assert settled_by_extremes(fhirpath_growths(Node("Exists", (doubtful,))))
+    assert not settled_by_extremes(fhirpath_growths(cautious))
 
 
 class Sealed:

@@ -80,7 +80,7 @@ def untraced(node: Node, code: Code) -> Code:
     program = Program(
         code.program.source, "\n".join(emitter.lines) + "\n", tuple(emitter.spans), emitter.constants, "r4"
     )
-    return Code(code.text, node, program, code.boolean, code.monotone, code.by_number, code.records)
+    return Code(code.text, node, program, code.boolean, code.growths, code.by_number, code.records)
 
 
 def environment(compartment: Compartment) -> PatientEnvironment:

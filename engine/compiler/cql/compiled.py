@@ -20,7 +20,6 @@ from engine.compiler.cql import emit_fhir, emit_logic, emit_membership, emit_nod
 from engine.compiler.cql import syntax as c
 from engine.compiler.cql.elm_reader import is_elm, read_elm
 from engine.compiler.cql.emitter import CqlEmitter, identifier
-from engine.compiler.cql.growth import UNKNOWN, Growth, growths_of
 from engine.compiler.cql.helpers import not_used
 from engine.compiler.cql.library import LibraryTranslator, Options, TypedLibrary
 from engine.compiler.cql.models import CqlModel, FhirTypes, ProfiledTypes
@@ -33,6 +32,7 @@ from engine.compiler.cql.type_tests import TypeTest
 from engine.compiler.cql.types import ANY, Type
 from engine.compiler.cql.uses import Uses, uses_of
 from engine.compiler.depth import deep_recursion
+from engine.compiler.growth import UNKNOWN, Growths, growths_of
 from engine.compiler.module_text import literal
 from engine.compiler.program import file_name, offset_of, position_of, positioned, run_module
 
@@ -88,7 +88,7 @@ class Compiled:
     sites: tuple[Site, ...] = ()
     uses: dict[str, Uses] = field(default_factory=dict)
     wanted: dict[str, str | None] = field(default_factory=dict)
-    growth: dict[str, Growth] = field(default_factory=dict)
+    growths: dict[str, Growths] = field(default_factory=dict)
     fhir: str | None = None
     code: types.CodeType | None = field(default=None, repr=False)
 
@@ -306,7 +306,7 @@ def emit_library(
     }
     nodes = {d.exported.python: d.node for d in (*typed.parameters, *typed.defines) if d.node is not None}
     nodes |= {f.exported.python: f.node for f in typed.functions}
-    growth = growths_of(nodes, symbols.key, lambda owner, name: _growth(includes, owner, name), emitter.nullable)
+    growths = growths_of(nodes, symbols.key, lambda owner, name: _growths(includes, owner, name), emitter.nullable)
     uses |= {f.exported.python: uses_of(f.exported.name, f.node, typed.types) for f in typed.functions}
     definitions = {
         d.exported.name: Definition(
@@ -330,16 +330,16 @@ def emit_library(
         tuple(emitter.sites.all),
         uses,
         {include.alias: include.version for include in typed.tree.includes},
-        growth,
+        growths,
         next((model.fhir.version for model in typed.types.models.values()), None),
     )
 
 
-def _growth(includes: dict[str, Compiled], owner: str, python: str) -> Growth:
+def _growths(includes: dict[str, Compiled], owner: str, python: str) -> Growths:
     for library in includes.values():
         for below in library.closure():
             if below.key == owner:
-                return below.growth.get(python, UNKNOWN)
+                return below.growths.get(python, UNKNOWN)
     return UNKNOWN
 
 

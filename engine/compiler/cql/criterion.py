@@ -21,13 +21,13 @@ from engine.compiler import syntax as s
 from engine.compiler.cql import types as t
 from engine.compiler.cql.cache import caching_compiler
 from engine.compiler.cql.compiled import Compiled, Loaded
-from engine.compiler.cql.growth import CONSTANT, FALLS, GROWS, UNKNOWN
 from engine.compiler.cql.parameters import GivenParameter, bind_parameters, unknown_names
 from engine.compiler.cql.parser import parse_expression
 from engine.compiler.cql.runtime import Run
 from engine.compiler.cql.types import ListType
 from engine.compiler.cql.value_sets import ValueSetUse, required_value_sets
 from engine.compiler.dates import Clock, date_filters
+from engine.compiler.growth import UNKNOWN, Growths, mixed, settled_by_extremes
 from engine.compiler.origins import Origin, excerpt
 from engine.compiler.requirements import DataRequirement
 
@@ -46,7 +46,7 @@ class CqlCode:
     define: str
     compiled: Compiled
     boolean: bool
-    monotone: bool = False
+    growths: Growths = field(default_factory=lambda: UNKNOWN)
     by_number: bool = False
     parameters: dict[tuple[str, str], Any] = field(default_factory=dict)
     given: tuple[GivenParameter, ...] = ()
@@ -56,6 +56,11 @@ class CqlCode:
 
     def __repr__(self) -> str:
         return f"<CqlCode {self.define!r} of {self.compiled.name}>"
+
+    @property
+    def monotone(self) -> bool:
+        """Whether keeping more of the rows in doubt moves the answer one way only."""
+        return settled_by_extremes(self.growths)
 
     @property
     def loaded(self) -> Loaded:
@@ -79,7 +84,7 @@ class CqlCode:
             self.define,
             self.compiled,
             self.boolean,
-            self.monotone,
+            self.growths,
             self.by_number,
             self.parameters,
             self.given,
@@ -394,10 +399,9 @@ class CqlCriteria:
                 message = f"the expression gives {kind}, not true or false; the criterion counts as met where there is a value, and is unknown where there is none"
             hint = "write exists (...), or a comparison"
             found.append(Diagnostic("not-boolean", message, "warning", location=place, hint=hint))
-        growth = compiled.growth.get(compiled.defines[name].python, UNKNOWN)[0]
+        growths = compiled.growths.get(compiled.defines[name].python, UNKNOWN)
         listed = isinstance(kind, ListType) and kind.element not in (t.BOOLEAN, t.Named("FHIR.boolean"))
-        settled = growth in (CONSTANT, GROWS, FALLS) and (boolean or listed)
-        return CqlCode(text, name, compiled, boolean, settled)
+        return CqlCode(text, name, compiled, boolean, growths if boolean or listed else mixed((growths,)))
 
 
 def mentions(library: LibraryText, define: str) -> bool:
