@@ -28,7 +28,7 @@ from engine.ui.options import (
     add_version_option,
 )
 from engine.ui.progress import ProgressLine
-from engine.ui.server_options import add_server_options
+from engine.ui.server_options import add_search_options, add_server_options
 from engine.ui.terminology import terminology_options
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="patients: bundles, NDJSON, folders of them, .gz or .zst; or a FHIR server (https://...), for small cohorts",
     )
     add_server_options(command, "data-")
+    add_search_options(command)
     command.add_argument(
         "--out", required=True, metavar="DIR", help="output folder; - writes verdicts to standard output only"
     )
@@ -126,8 +127,8 @@ def _command(options: argparse.Namespace, images: RequiredImages | None) -> int:
     if on_server:
         with import_module(SOURCES).patients_on_server(options) as (version, patients):
             return _screened(options, version, patients, images)
-    if options.server_auth or options.server_ca:
-        raise ValueError("--data-auth and --data-ca are for data on a server; --data names files")
+    if options.server_auth or options.server_ca or options.rewrite_next_links:
+        raise ValueError("--data-auth, --data-ca and --rewrite-next-links are for data on a server; --data names files")
     return _screened(options, version_for(options.data, options.fhir), lambda criteria: options.data, images)
 
 

@@ -39,7 +39,7 @@ def patients_on_server(options: argparse.Namespace) -> Iterator[tuple[str, Calla
             "--data is either one server, or files and folders: patients of several sources are not joined"
         )
     base, restriction = base_of(options.data[0])
-    with server_of(base, options) as server:
+    with server_of(base, options, rewrite_next_links=options.rewrite_next_links) as server:
         version = load_model(options.fhir or server.fhir_version() or "r4").version
         yield version, partial(_patients, server, restriction)
 

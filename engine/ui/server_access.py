@@ -8,9 +8,15 @@ from engine.data.server.client import Server
 from engine.data.server.smart import credentials_of
 
 
-def server_of(base: str, options: argparse.Namespace) -> Server:
+def server_of(base: str, options: argparse.Namespace, *, rewrite_next_links: bool = False) -> Server:
     """The server at an address, with the credentials of the options. Raises ServerError, ValueError,
     FileNotFoundError.
     """
     credentials = credentials_of(options.server_auth) if options.server_auth else None
-    return Server(base, credentials=credentials, ca=options.server_ca, allow_http=options.server_allow_http)
+    return Server(
+        base,
+        credentials=credentials,
+        ca=options.server_ca,
+        allow_http=options.server_allow_http,
+        rewrite_next_links=rewrite_next_links,
+    )

@@ -25,3 +25,12 @@ def add_server_options(command: argparse.ArgumentParser, prefix: str = "") -> No
         dest="server_allow_http",
         help="send credentials over plain http too (without this, to this machine only)",
     )
+
+
+def add_search_options(command: argparse.ArgumentParser) -> None:
+    """Add what is for searches alone: --rewrite-next-links."""
+    command.add_argument(
+        "--rewrite-next-links",
+        action="store_true",
+        help="ask for next pages at the address that was given, whatever host the server names (a server behind a proxy)",
+    )

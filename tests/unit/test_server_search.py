@@ -75,10 +75,15 @@ def test_patients_page_by_page(stub: Stub) -> None:
     FhirStub(stub, COHORT)
     assert screened(stub) == (WHOLE, [])
     patients = stub.seen("/fhir/Patient")
-    assert [r.value("_count") for r in patients] == ["2", None, None, None]  # three pages, and the probe for `_id=a,b`
-    assert {r.value("patient") for r in stub.seen("/fhir/Observation") if r.value("_count")} == {"p0,p1", "p2,p3", "p4"}
+    assert [r.value("_count") for r in patients] == ["2", None, None]
+    asked = [r.value("patient") for r in stub.seen("/fhir/Observation") if r.value("_count")]
+    assert asked == ["p0,p1", "p1,p0", "p2,p3", "p4"]  # in two orders first: that proves that lists are read as such
     assert all(r.headers["prefer"] == "handling=strict" for r in patients)
-    assert {r.value("code") for r in stub.seen("/fhir/Procedure")} == {f"{SCT}|2"}
+    assert [r.value("code") for r in stub.seen("/fhir/Procedure") if r.value("_count")] == [
+        None,
+        None,
+        *[f"{SCT}|2"] * 3,
+    ]
 
 
 def test_memory_is_bounded_by_a_page(stub: Stub) -> None:
@@ -86,7 +91,7 @@ def test_memory_is_bounded_by_a_page(stub: Stub) -> None:
     patients = ServerPatients(server_at(stub), load_model("r4"), PLAN, page=2, batch=2)
     first = next(patients.compartments(lambda problem: None))
     assert first.others is None  # another patient may be on another page
-    assert {r.value("patient") for r in stub.seen("/fhir/Procedure")} == {"p0,p1"}
+    assert {r.value("patient") for r in stub.seen("/fhir/Procedure")} == {"p0,p1", "p1,p0"}
 
 
 def test_a_parameter_for_codes_that_is_not_known_only_widens(stub: Stub) -> None:
@@ -122,7 +127,7 @@ def test_results_about_others_are_not_believed(stub: Stub) -> None:
     stub.on("/fhir/Observation", everything)
     found, problems = screened(stub)
     assert found == {} and len(problems) == 5
-    assert "Observation/o2-0 is about none of the patients that were asked for" in problems[0].message
+    assert "Observation/o1-0 is about none of the patients that were asked for" in problems[0].message
 
 
 def test_the_parameter_subject_where_patient_is_not_known(stub: Stub) -> None:
@@ -145,7 +150,8 @@ def test_a_server_without_alternatives_is_asked_one_by_one(stub: Stub) -> None:
     Single(stub, COHORT)
     found, problems = screened(stub)
     assert found == WHOLE
-    assert [(p.code, p.severity) for p in problems] == [("search-one-by-one", "warning")]
+    assert [(p.code, p.severity) for p in problems] == [("search-one-by-one", "warning")] * 2
+    assert "Observation?patient= does not take several patients at once" in problems[0].message
 
 
 def test_references_are_followed(stub: Stub) -> None:
@@ -281,14 +287,15 @@ def test_a_broken_page_of_a_patient_s_data(stub: Stub) -> None:
 
 
 def test_patients_that_do_not_come(stub: Stub) -> None:
-    """Fewer patients than counted are a problem; pages that break off stop the run."""
+    """Fewer patients than counted, or pages that break off, are a problem; those before are screened."""
     FhirStub(stub, COHORT)
     stub.on("/fhir/Patient", lambda request: page(stub, ["p0"], None, total=2))
     found, problems = screened(stub)
     assert list(found) == ["p0"] and [p.code for p in problems] == ["patients-missing"]
     stub.on("/fhir/Patient", page(stub, ["p0"], f"{stub.base}/gone"))
-    with pytest.raises(ServerError, match="page 2"):
-        screened(stub)
+    found, problems = screened(stub)
+    assert list(found) == ["p0"] and [(p.code, p.severity) for p in problems] == [("patients-missing", "error")]
+    assert "broke off after 1" in problems[0].message and "page 2 of" in problems[0].message
 
 
 def test_401_stops_the_run(stub: Stub) -> None:

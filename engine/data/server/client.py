@@ -122,8 +122,9 @@ def decode(body: bytes, what: str) -> Any:
 class Server:
     """A FHIR server at its base address. Threads may share it; close it, or use it in a `with`.
 
-    `ca` is a PEM file with certificate authorities to trust beside the system's. Raises ServerError for a bad address
-    and where httpx is not installed.
+    `ca` is a PEM file with certificate authorities to trust beside the system's. `rewrite_next_links` asks for next pages at this address
+    whatever host the server names, where their path is at or below that of the base. Raises ServerError for a bad address and where httpx
+    is not installed.
     """
 
     def __init__(
@@ -133,12 +134,14 @@ class Server:
         credentials: Credentials | None = None,
         ca: str | None = None,
         allow_http: bool = False,
+        rewrite_next_links: bool = False,
         patience: Patience = Patience(),
         timeout: float = 120.0,
         wait: Callable[[float], None] | None = None,
     ) -> None:
         text_of(base, "base")
         flag(allow_http, "allow_http")
+        flag(rewrite_next_links, "rewrite_next_links")
         instance_of(patience, Patience, "patience", "a Patience")
         number_of(timeout, "timeout")
         function_of(wait, "wait")
@@ -157,6 +160,7 @@ class Server:
         self.base = base.rstrip("/")
         self.credentials = credentials
         self.allow_http = allow_http
+        self.rewrite_next_links = rewrite_next_links
         self.patience = patience
         self.stopping = threading.Event()
         self._wait = wait

@@ -12,6 +12,8 @@ MOST = 300
 FATAL = frozenset(("error", "fatal"))
 # Issue types (http://hl7.org/fhir/issue-type) of failures that pass: the same request may succeed later.
 TRANSIENT = frozenset(("transient", "lock-error", "no-store", "timeout", "incomplete", "throttled"))
+# Issue types of answers that do not hold all there is, even where the issue is only a warning.
+PARTIAL = TRANSIENT | {"suppressed", "too-costly", "exception"}
 
 
 def issues_of(outcome: Any) -> list[dict[str, Any]]:
@@ -32,6 +34,11 @@ def issue_text(issue: dict[str, Any]) -> str:
 def is_failure(outcome: Any) -> bool:
     """Whether an OperationOutcome tells of an error, not only of warnings."""
     return any(issue.get("severity") in FATAL for issue in issues_of(outcome))
+
+
+def leaves_out(outcome: Any) -> bool:
+    """Whether a warning of an OperationOutcome says that the answer does not hold all there is."""
+    return any(issue.get("severity") == "warning" and issue.get("code") in PARTIAL for issue in issues_of(outcome))
 
 
 def is_transient(outcome: Any) -> bool:

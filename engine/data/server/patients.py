@@ -11,27 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import count, islice
-from typing import Any
+from itertools import count
 from urllib.parse import urlencode
 
 from engine.artifacts.models import Model
-from engine.artifacts.references import RESTFUL, root_of
+from engine.artifacts.references import root_of
 from engine.data.cohort import cohort_of
 from engine.data.compartment import Compartment
 from engine.data.problems import Problem
+from engine.data.server.about import AboutPatients, Batch, moved
 from engine.data.server.client import Server, ServerError, shown
+from engine.data.server.referred import Referred
 from engine.data.server.search import Answer, Found, Incomplete, SearchError, every_page, search
 from engine.data.sources import Loaded, OnProblem
 
 PAGE, BATCH, THREADS = 50, 20, 4
-IDS = 50  # referenced resources asked for at once
-DEPTH = 5  # how far references are followed from a patient's own resources
-REMEMBERED = 20_000  # referenced resources kept from page to page
-# Search parameters that find what an element path links to a patient, where they are not called like the path's last
-# step.
-_NAMED = {"deliverTo": "subject", "candidate": "subject", "for": "subject", "member.entity": "member"}
-_NAMED |= {"agent.who": "agent", "entity.what": "entity"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +39,6 @@ class SearchPlan:
     narrowed: dict[str, tuple[str, str]] = field(default_factory=dict)
     follow: frozenset[str] | None = frozenset()
     shared: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one search found: resources, or why it failed."""
-
-    type: str
-    patients: list[str]
-    found: list[Found] = field(default_factory=list)
-    error: ServerError | None = None
-    warnings: list[str] = field(default_factory=list)
 
 
 class ServerPatients:
@@ -81,9 +64,8 @@ class ServerPatients:
         self.threads = threads
         # What the server calls itself, in its fullUrls, may be another address than the one that it is reached at.
         self._roots = {f"{server.base}/"}
-        self._choice: dict[str, str] = {}
-        self._plain: set[str] = set()
-        self._referenced: dict[str, Found | None] = {}
+        self._about = AboutPatients(server, model, plan.types, plan.narrowed)
+        self._referred = Referred(server, model.resource_types, plan.follow, self._roots)
         self._warned: set[str] = set()
         self._shared: list[Found] | None = None
 
@@ -94,11 +76,23 @@ class ServerPatients:
         return f"{base}/Patient?{urlencode(self.restriction)}" if self.restriction else base
 
     def compartments(self, on_problem: OnProblem) -> Iterator[Compartment]:
-        """Patients in the server's order. Raises ServerError where the patients themselves cannot be listed."""
+        """Patients in the server's order. Raises ServerError where the patients cannot be listed at all.
+
+        Where the list of patients, or access to the server, breaks off later, whoever was not reached is told of in one problem.
+        """
+        screened = 0
         with ThreadPoolExecutor(self.threads, thread_name_prefix="search") as pool:
             try:
                 for patients in self._pages(on_problem):
-                    yield from self._screenable(patients, pool, on_problem)
+                    try:
+                        found = self._screenable(patients, pool, on_problem)
+                    except ServerError as error:
+                        if not screened:
+                            raise
+                        self._broken_off(screened, error, on_problem)
+                        return
+                    screened += len(patients)
+                    yield from found
             except KeyboardInterrupt:
                 self.server.stopping.set()  # searches under way do not try again
                 raise
@@ -111,26 +105,69 @@ class ServerPatients:
         answer = Answer()
         parameters = [*self.restriction, ("_count", str(self.page))]
         pages = search(self.server, "Patient", parameters, answer=answer)
+        listed: set[str] = set()
         for number in count():
             try:
                 page = next(pages, None)
             except Incomplete as error:
                 on_problem(Problem(file=self.server.url("Patient"), code="patients-missing", message=str(error)))
+                break
+            except ServerError as error:
+                if not number:
+                    raise
+                self._broken_off(len(listed), error, on_problem)
                 return
             if page is None:
-                return
+                break
             patients = [item for item in page if item.match and item.resource["resourceType"] == "Patient"]
             if number == 0:
                 self._check_restriction(answer)
-                if self.batch > 1 and len(patients) > 1 and not self._takes_alternatives(patients[:2]):
-                    message = (
-                        "the server's search does not take several ids at once; its patients are asked about one by one"
-                    )
-                    self._warn("search-one-by-one", message, on_problem)
-                    self.batch = 1
             self._say(answer.warnings, on_problem)
+            if answer.moved is not None:
+                self._warn(*moved(answer.moved), on_problem)
+            listed.update(str(item.resource["id"]) for item in patients)
             for start in range(0, len(patients), self.page):
                 yield patients[start : start + self.page]
+        yield from self._alone(listed, on_problem)
+
+    def _broken_off(self, so_far: int, error: ServerError, on_problem: OnProblem) -> None:
+        """Tell of the patients that were not reached."""
+        gone = " (the credentials were accepted before; they have probably expired)" if error.status == 401 else ""
+        on_problem(
+            Problem(
+                file=self.server.url("Patient"),
+                code="patients-missing",
+                message=f"the list of patients broke off after {so_far}; whoever comes after them is not screened: {error}{gone}",
+                hint="screen again when the server answers; an export does not depend on its search",
+            )
+        )
+
+    def _alone(self, listed: set[str], on_problem: OnProblem) -> Iterator[list[Found]]:
+        """Patients that were asked for by id and not found in a list of ids, one by one; who is not there is told."""
+        others = tuple(pair for pair in self.restriction if pair[0] != "_id")
+        named = [value.split(",") for name, value in self.restriction if name == "_id"]
+        if len(named) != 1 or (others and len(named[0]) == 1):
+            return
+        absent = []
+        for identifier in dict.fromkeys(named[0]):
+            if identifier in listed:
+                continue
+            found = (
+                every_page(self.server, "Patient", [*others, ("_id", identifier)], Answer())
+                if len(named[0]) > 1
+                else []
+            )
+            patients = [item for item in found if item.resource["resourceType"] == "Patient"][:1]
+            if patients:
+                message = "the server's search by Patient?_id= does not take several ids at once; they are asked for one by one"
+                self._warn("search-one-by-one", message, on_problem)
+                yield patients
+            elif not others:
+                absent.append(identifier)
+        if absent:
+            shown_ids = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
+            message = f"{len(absent)} of the patients that were asked for by _id are not on the server: {shown_ids}"
+            on_problem(Problem(file=self.server.url("Patient"), code="patients-missing", message=message))
 
     def _check_restriction(self, answer: Answer) -> None:
         asked = {name.partition(":")[0].partition(".")[0] for name, _ in self.restriction}
@@ -142,74 +179,60 @@ class ServerPatients:
                     f"{self.name}: the server left out {lost} and would give all patients; nothing is screened"
                 )
 
-    def _takes_alternatives(self, patients: list[Found]) -> bool:
-        """Whether `_id=a,b` finds both: a server that reads a comma as part of a value would find nothing, and not
-        say so.
-        """
-        ids = {str(item.resource["id"]) for item in patients}
-        try:
-            found = every_page(self.server, "Patient", [("_id", ",".join(sorted(ids)))], Answer())
-        except SearchError:
-            return False
-        return ids <= {str(item.resource["id"]) for item in found}
-
     # -- what is about them
 
-    def _screenable(
-        self, patients: list[Found], pool: ThreadPoolExecutor, on_problem: OnProblem
-    ) -> Iterator[Compartment]:
+    def _screenable(self, patients: list[Found], pool: ThreadPoolExecutor, on_problem: OnProblem) -> list[Compartment]:
         ids = [str(item.resource["id"]) for item in patients]
         jobs = [
-            _Batch(kind, ids[start : start + self.batch])
+            Batch(kind, ids[start : start + self.batch])
             for kind in self.plan.types
             for start in range(0, len(ids), self.batch)
         ]
-        done = list(pool.map(self._about, jobs))
-        failed: dict[str, _Batch] = {}
+        done = list(pool.map(self._about.fill, jobs))
+        failed: dict[str, tuple[str, ServerError]] = {}
         found = [*patients]
-        have = {_name(item) for item in patients}
+        have = {item.name for item in patients}
         self._roots.update(root for item in patients if (root := root_of(item.full_url)) is not None)
         for job in done:
             self._say(job.warnings, on_problem)
-            if job.error is None:
-                # A resource about several patients is found with each of them.
-                new = {name: item for item in job.found if (name := _name(item)) not in have}
-                have.update(new)
-                found.extend(new.values())
-                continue
-            if job.error.status in (401, 403):
-                raise job.error
-            for patient in job.patients:
-                failed.setdefault(patient, job)
-        for patient, job in failed.items():
+            for code, message in job.notes:
+                self._warn(code, message, on_problem)
+            # A resource about several patients is found with each of them.
+            new = {item.name: item for item in job.found if item.name not in have}
+            have.update(new)
+            found.extend(new.values())
+            for patient, error in job.failed.items():
+                failed.setdefault(patient, (job.type, error))
+        for patient, (kind, error) in failed.items():
             on_problem(
                 Problem(
-                    file=self.server.url(job.type),
+                    file=self.server.url(kind),
                     resource=f"Patient/{patient}",
                     code="not-fetched",
-                    message=f"the {job.type} of the patient could not be fetched; the patient is not screened: {job.error}",
+                    message=f"the {kind} of the patient could not be fetched; the patient is not screened: {error}",
                     hint="screen again when the server answers; an export does not depend on its search",
                 )
             )
-        found.extend(item for item in self._of_nobody(on_problem) if _name(item) not in have)
-        found.extend(self._followed(found, pool, on_problem))
+        found.extend(item for item in self._of_nobody(on_problem) if item.name not in have)
+        found.extend(self._referred.of(found, pool, on_problem))
         wanted = {identifier for identifier in ids if identifier not in failed}
+        out = []
         for compartment in cohort_of(map(self._loaded, found), self.model, on_problem).compartments():
             if compartment.patient is not None and compartment.patient["id"] in wanted:
                 compartment.others = None  # only a page of the patients is at hand
-                yield compartment
+                out.append(compartment)
+        return out
 
     def _of_nobody(self, on_problem: OnProblem) -> list[Found]:
         """What is about no patient, fetched once. Raises SearchError: without it no patient could be screened."""
         if self._shared is None:
-            answer = Answer()
-            self._shared = [
-                item
-                for kind in self.plan.shared
-                for item in every_page(self.server, kind, [("_count", "200")], answer)
-                if item.resource["resourceType"] == kind
-            ]
-            self._say(answer.warnings, on_problem)
+            shared: list[Found] = []
+            for kind in self.plan.shared:
+                answer = Answer()
+                found = every_page(self.server, kind, [("_count", "200")], answer)
+                shared.extend(item for item in found if item.resource["resourceType"] == kind)
+                self._say(answer.warnings, on_problem)
+            self._shared = shared
         return self._shared
 
     def _loaded(self, item: Found) -> Loaded:
@@ -217,175 +240,13 @@ class ServerPatients:
         where = self.server.url(str(item.resource["resourceType"]))
         return Loaded(item.resource, where, full_url=item.full_url or f"{where}/{item.resource['id']}")
 
-    def _about(self, job: _Batch) -> _Batch:
-        """Fill a batch. Whichever parameter a server knows is kept for the type."""
-        known = self._choice.get(job.type)
-        for name in [known] if known is not None else self._candidates(job.type):
-            try:
-                job.found = self._search(job, name)
-            except ServerError as error:
-                job.error = error
-                if not isinstance(error, SearchError) or error.status is None or error.status >= 500:
-                    return job
-            else:
-                job.error = None
-                self._choice.setdefault(job.type, name)
-                return job
-        return job
-
-    def _candidates(self, resource_type: str) -> list[str]:
-        names = ["patient"]
-        for path in self.model.patient_paths(resource_type) or ("subject", "patient"):
-            name = _NAMED.get(path) or _hyphenated(path.rpartition(".")[2])
-            if name not in names:
-                names.append(name)
-        return names
-
-    def _search(self, job: _Batch, name: str) -> list[Found]:
-        values = ",".join(job.patients if name == "patient" else [f"Patient/{p}" for p in job.patients])
-        base = [(name, values), ("_count", "200")]
-        narrowed = self.plan.narrowed.get(job.type)
-        if narrowed is not None and job.type not in self._plain:
-            try:
-                return self._checked(job, name, [narrowed, *base])
-            except SearchError as error:
-                if error.status is None or error.status >= 500:
-                    raise
-                # The narrowing is not needed; what is left over is not looked at.
-                found = self._checked(job, name, base)
-                self._plain.add(job.type)
-                return found
-        return self._checked(job, name, base)
-
-    def _checked(self, job: _Batch, name: str, parameters: list[tuple[str, str]]) -> list[Found]:
-        """The resources about the patients. Raises SearchError where the server did not look for these patients."""
-        answer = Answer()
-        found = every_page(self.server, job.type, parameters, answer)
-        where = self.server.url(job.type)
-        if answer.used is not None and name not in answer.used:
-            raise SearchError(f"{where}: the server left out the parameter {name}", 400)
-        asked = {f"Patient/{patient}" for patient in job.patients}
-        for item in found:
-            if item.match and item.resource["resourceType"] == job.type:
-                paths = self.model.patient_paths(job.type) or ("subject", "patient")
-                about = [r for path in paths for r in _references(item.resource, path.split("."))]
-                if not any(_local(reference) in asked for reference in about):
-                    text = f"{job.type}/{item.resource['id']} is about none of the patients that were asked for"
-                    raise SearchError(f"{where}: {text}; the server did not use the parameter {name}", 400)
-        job.warnings.extend(answer.warnings)
-        return found
-
-    # -- what those refer to
-
-    def _followed(self, found: list[Found], pool: ThreadPoolExecutor, on_problem: OnProblem) -> list[Found]:
-        if self.plan.follow is not None and not self.plan.follow:
-            return []
-        have = {_name(item) for item in found}
-        out: list[Found] = []
-        new: Iterable[Found] = found
-        for _ in range(DEPTH):
-            wanted = [name for name in self._wanted(new) if name not in have]
-            if not wanted:
-                break
-            unknown: dict[str, list[str]] = {}
-            for name in wanted:
-                if name not in self._referenced:
-                    kind, _, identifier = name.partition("/")
-                    unknown.setdefault(kind, []).append(identifier)
-            asked = [
-                (kind, ids[start : start + (IDS if self.batch > 1 else 1)])
-                for kind, ids in unknown.items()
-                for start in range(0, len(ids), IDS if self.batch > 1 else 1)
-            ]
-            for problem in pool.map(lambda pair: self._by_id(*pair), asked):
-                if problem is not None:
-                    on_problem(problem)
-            new = [item for name in wanted if (item := self._referenced.get(name)) is not None]
-            have.update(wanted)
-            out.extend(new)
-        for name in list(islice(self._referenced, max(0, len(self._referenced) - REMEMBERED))):
-            del self._referenced[name]
-        return out
-
-    def _wanted(self, found: Iterable[Found]) -> list[str]:
-        names: dict[str, None] = {}
-        for item in found:
-            for text in _all_references(item.resource):
-                local = self._on_server(text)
-                if local is not None and local.partition("/")[0] != "Patient":
-                    if self.plan.follow is None or local.partition("/")[0] in self.plan.follow:
-                        names[local] = None
-        return list(names)
-
-    def _on_server(self, reference: str) -> str | None:
-        """`Type/id` of a reference to this server, None for one that leads elsewhere."""
-        match = RESTFUL.fullmatch(reference.partition("/_history/")[0])
-        if match is None or match["path"].partition("/")[0] not in self.model.resource_types:
-            return None
-        root = match["root"]
-        return str(match["path"]) if root is None or root in self._roots else None
-
-    def _by_id(self, kind: str, ids: list[str]) -> Problem | None:
-        try:
-            found = every_page(self.server, kind, [("_id", ",".join(ids)), ("_count", str(IDS))], Answer())
-        except ServerError as error:
-            message = f"{len(ids)} {kind} that records refer to could not be fetched: {error}"
-            return Problem(file=self.server.url(kind), code="not-fetched", severity="warning", message=message)
-        wanted = set(ids)
-        by_id = {str(item.resource["id"]): item for item in found if item.resource["resourceType"] == kind}
-        for identifier in wanted:
-            self._referenced[f"{kind}/{identifier}"] = by_id.get(identifier)
-        return None
-
     # -- saying
 
-    def _say(self, warnings: list[str], on_problem: OnProblem) -> None:
+    def _say(self, warnings: Iterable[str], on_problem: OnProblem) -> None:
         for text in warnings:
             self._warn("server-warning", f"the server says: {text}", on_problem)
-        warnings.clear()
 
     def _warn(self, code: str, message: str, on_problem: OnProblem) -> None:
         if message not in self._warned:
             self._warned.add(message)
             on_problem(Problem(file=self.name, code=code, severity="warning", message=message))
-
-
-def _name(item: Found) -> str:
-    return f"{item.resource['resourceType']}/{item.resource['id']}"
-
-
-def _hyphenated(name: str) -> str:
-    return "".join(f"-{c.lower()}" if c.isupper() else c for c in name)
-
-
-def _local(reference: str) -> str:
-    """`Patient/id` of a reference, whatever server it names."""
-    match = RESTFUL.fullmatch(reference.partition("/_history/")[0])
-    return str(match["path"]) if match is not None else reference
-
-
-def _references(owner: Any, path: list[str]) -> Iterator[str]:
-    """The literal references at a path."""
-    if isinstance(owner, list):
-        for item in owner:
-            yield from _references(item, path)
-    elif isinstance(owner, dict):
-        if path:
-            yield from _references(owner.get(path[0]), path[1:])
-        elif isinstance(owner.get("reference"), str):
-            yield owner["reference"]
-
-
-def _all_references(value: Any) -> Iterator[str]:
-    """Every literal reference in a resource."""
-    if isinstance(value, dict):
-        text = value.get("reference")
-        if isinstance(text, str):
-            yield text
-        for item in value.values():
-            if isinstance(item, (dict, list)):
-                yield from _all_references(item)
-    elif isinstance(value, list):
-        for item in value:
-            if isinstance(item, (dict, list)):
-                yield from _all_references(item)

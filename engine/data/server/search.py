@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from engine.data.server.client import FHIR_JSON, Parameters, Server, ServerError, decode, failure, shown
-from engine.data.server.outcomes import is_failure, issue_text, issues_of
+from engine.data.server.outcomes import is_failure, issue_text, issues_of, leaves_out
+from engine.data.server.pages import OtherServer, link_of, next_page, own_names
 
 PAGES = 100_000
+EMPTY_PAGES = 100
+"""Pages one after the other that hold nothing, although each names a next one."""
 LARGEST_SEARCH = 2 << 30
 """Bytes of all pages of one search; more than that is a case for an export."""
 STRICT = {"Accept": FHIR_JSON, "Prefer": "handling=strict"}
@@ -37,30 +40,48 @@ class Found:
     full_url: str | None
     match: bool
 
+    @property
+    def name(self) -> str:
+        """`Type/id`."""
+        return f"{self.resource['resourceType']}/{self.resource['id']}"
+
 
 @dataclass(slots=True)
 class Answer:
-    """The first page's own account: how many match in all, and which parameters were used (None: it does not say)."""
+    """The server's own account: how many match in all, and which parameters were used (None: it does not say).
+
+    The total is that of the last page that names one: servers give estimates before. `used` is what the first page says. `names` are
+    the base addresses by which the server calls itself, `moved` is the first next link that was asked for at the given address in place of
+    the one that the server wrote.
+    """
 
     total: int | None = None
     used: frozenset[str] | None = None
     warnings: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    moved: str | None = None
+
+    def begin(self) -> None:
+        """Forget what an earlier attempt said."""
+        self.total = self.used = None
+        self.warnings.clear()
 
 
 def search(
     server: Server, resource_type: str, parameters: Parameters, *, answer: Answer | None = None
 ) -> Iterator[list[Found]]:
-    """The pages of a search. `answer` is filled in with the first one.
+    """The pages of a search. `answer` is filled in as they come.
 
     Raises SearchError where the server refuses or the pages cannot all be had, ServerError where it cannot be reached.
     """
     account = answer if answer is not None else Answer()
+    account.begin()
     url = server.url(resource_type)
     what = f"{shown(url)} by {' and '.join(name for name, _ in parameters) or 'nothing'}"
     response = server.request("GET", url, parameters=parameters, headers=STRICT)
     known: set[str] = set()
     pages: set[str] = set()
-    matches = size = 0
+    matches = size = empty = 0
     first = True
     while True:
         size += len(response.content)
@@ -73,28 +94,33 @@ def search(
             kind = ServerError if first and found.status in (401, 403) else SearchError
             raise kind(str(found), found.status)
         bundle = _bundle(decode(response.content, what), what)
-        if first:
-            _account(bundle, account)
+        _account(bundle, account, first)
+        account.names |= own_names(bundle, resource_type)
         page = _entries(bundle, what, account)
-        fresh = [item for item in page if _name(item) not in known]
+        fresh = []
+        for item in page:
+            if item.name not in known:
+                known.add(item.name)
+                fresh.append(item)
         if page and not fresh:
             raise SearchError(f"{what}: page {len(pages) + 1} holds only what earlier pages held; the pages do not end")
-        known.update(_name(item) for item in fresh)
         matches += sum(item.match for item in fresh)
         yield fresh
-        following = _next(bundle, str(response.url))
+        try:
+            following = next_page(server, bundle, str(response.url), account.names)
+        except OtherServer as error:
+            raise SearchError(f"{what}: {error}") from None
         if following is None:
             break
-        if not server.same_origin(following):
-            raise SearchError(
-                f"{what}: the next page is said to be on another server ({shown(following)}); "
-                "use the address that the server calls its own"
-            )
-        if following in pages or len(pages) >= PAGES:
+        empty = 0 if page else empty + 1
+        account.moved = account.moved or following.written
+        if following.url in pages or len(pages) >= PAGES:
             raise SearchError(f"{what}: the pages lead in a circle")
-        pages.add(following)
+        if empty >= EMPTY_PAGES:
+            raise SearchError(f"{what}: {empty} pages one after the other hold nothing; the pages do not end")
+        pages.add(following.url)
         first = False
-        response = server.request("GET", following, headers=STRICT)
+        response = server.request("GET", following.url, headers=STRICT)
     if account.total is not None and matches < account.total:
         raise Incomplete(f"{what}: the server counts {account.total}, but its pages hold {matches}")
 
@@ -115,7 +141,7 @@ def count_of(server: Server, resource_type: str, query: str, until: str) -> int 
     except ServerError:
         return None
     account = Answer()
-    _account(bundle, account)
+    _account(bundle, account, True)
     asked = {part.partition(":")[0] for part, _ in parameters if part != "_summary"}
     if account.used is None or not asked <= account.used:
         return None
@@ -129,7 +155,6 @@ def every_page(server: Server, resource_type: str, parameters: Parameters, answe
     except SearchError as error:
         if error.status is not None:
             raise
-    answer.warnings.clear()
     return [item for page in search(server, resource_type, parameters, answer=answer) for item in page]
 
 
@@ -141,10 +166,13 @@ def _bundle(decoded: Any, what: str) -> Resource:
     raise SearchError(f"{what}: the answer is no Bundle; is this the base address of a FHIR server?")
 
 
-def _account(bundle: Resource, account: Answer) -> None:
+def _account(bundle: Resource, account: Answer, first: bool) -> None:
     total = bundle.get("total")
-    account.total = total if isinstance(total, int) else None
-    link = _link(bundle, "self")
+    if total.__class__ is int:
+        account.total = total
+    if not first:
+        return
+    link = link_of(bundle, "self")
     query = urlsplit(link).query if link is not None else ""
     # A self link without any query says nothing about what was used.
     used = frozenset(name.partition(":")[0] for name, _ in parse_qsl(query, keep_blank_values=True))
@@ -166,6 +194,8 @@ def _entries(bundle: Resource, what: str, account: Answer) -> list[Found]:
             texts = [issue_text(issue) for issue in issues_of(resource)]
             if is_failure(resource):
                 raise SearchError(f"{what}: {'; '.join(texts[:3])}")
+            if leaves_out(resource):
+                raise Incomplete(f"{what}: the answer is not whole: {'; '.join(texts[:3])}")
             account.warnings.extend(
                 issue_text(issue) for issue in issues_of(resource) if issue.get("severity") == "warning"
             )
@@ -175,21 +205,3 @@ def _entries(bundle: Resource, what: str, account: Answer) -> list[Found]:
         full_url = entry.get("fullUrl")
         out.append(Found(resource, full_url if isinstance(full_url, str) else None, mode != "include"))
     return out
-
-
-def _name(item: Found) -> str:
-    resource = item.resource
-    return f"{resource['resourceType']}/{resource['id']}"
-
-
-def _link(bundle: Resource, relation: str) -> str | None:
-    links = bundle.get("link")
-    for link in links if isinstance(links, list) else ():
-        if isinstance(link, dict) and link.get("relation") == relation and isinstance(link.get("url"), str):
-            return str(link["url"])
-    return None
-
-
-def _next(bundle: Resource, here: str) -> str | None:
-    link = _link(bundle, "next")
-    return urljoin(here, link) if link else None
