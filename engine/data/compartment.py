@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from engine.algebra.diagnostic import EvaluationError
+from engine.data.gaps import WHOLE, Gaps
 
 Resource = dict[str, Any]
 _REMEMBERED = 512
@@ -92,7 +93,7 @@ class Compartment:
     `patient` is None where the Patient resource is not among the data and the patient is known by reference only;
     `reference` names the patient either way (`Patient/123`, `urn:uuid:...`). `others` gives the compartment of another patient, by their
     Patient, a RelatedPerson that is linked to it, or a reference to one (None where they are not among the data); it is None where data
-    is read one patient at a time.
+    is read one patient at a time. `gaps` tell of which types records may be missing.
     """
 
     patient: Resource | None
@@ -102,6 +103,7 @@ class Compartment:
     find: Callable[[str, Resource | None], Resource | None] | None = None
     others: Callable[[Resource | str], Compartment | None] | None = None
     shared: SharedResources | None = None
+    gaps: Gaps = WHOLE
     _indexes: dict[tuple[str, str], Index] = field(default_factory=dict)
 
     def __repr__(self) -> str:

@@ -14,7 +14,6 @@ from itertools import combinations
 from typing import Any, Literal
 
 from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.element import Element, to_system
 from engine.algebra.reasons import Reason
 from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.cql.runtime import Run
@@ -24,11 +23,13 @@ from engine.compiler.rules import Code, Rule, RuleSet
 from engine.data.compartment import Compartment
 from engine.evaluation.evidence import evidence_of, patient_evidence
 from engine.evaluation.imaging import identifiers_of, imaging_link, merge_links
+from engine.evaluation.incomplete import NO_PATIENT, open_gaps, why_open
 from engine.evaluation.other_systems import coded_otherwise
 from engine.evaluation.other_version import other_version, version_checks
 from engine.evaluation.records import CriterionResult, Evaluated, Evidence, ImagingLink, Verdict, changed
 from engine.evaluation.time_limit import SECONDS, TimeLimit
 from engine.evaluation.tracing import Doubt, DoubtKey, PatientEnvironment, Trace
+from engine.evaluation.truth import combine, truth
 from engine.evaluation.verdict import Role
 from engine.evaluation.why import why_in_doubt, why_unanswered
 from engine.version import __version__
@@ -138,6 +139,7 @@ class Evaluator:
             criteria=[_result(rule, outcome) for rule, outcome in results],
             imaging=merge_links(images) if images else [],
             identifiers=[x for one in environment.shown_patients() for x in identifiers_of(one)] if images else [],
+            incomplete=list(dict.fromkeys(gap.type for gap in environment.hanging)) or None,
             evaluated=self.evaluated,
         )
 
@@ -182,12 +184,15 @@ class Evaluator:
             detail = f"{environment.compartment.reference}: {error.__class__.__name__}: {error}"
             return Outcome(None, Reason.ERROR, f"the evaluation failed unexpectedly: {detail}"[:500])
         self.version(code, outcome, environment)
+        value = outcome.value
         if outcome.value is False and rule.presence is not None:
             self.absence(rule, outcome, environment)
         elif outcome.value is None and rule.causes:
             self.because(rule, outcome, environment)
         if rule.otherwise and outcome.value is not None:
             self.otherwise(rule, outcome, environment)
+        if environment.compartment.gaps or environment.compartment.patient is None:
+            self.incomplete(code, value, outcome, environment)
         return outcome
 
     def code(self, rule: Rule, code: AnyCode, environment: PatientEnvironment) -> Outcome:
@@ -272,6 +277,17 @@ class Evaluator:
         doubt = next(d for key, d in doubts.items() if key in keep)
         outcome.value = None
         outcome.reason, outcome.detail = why_in_doubt(code, doubt, environment)
+
+    def incomplete(self, code: AnyCode, value: bool | None, outcome: Outcome, environment: PatientEnvironment) -> None:
+        """An answer (`value`) that records which may be missing could change is unknown; where there is none for lack of records, these are why."""
+        found = list(open_gaps(value, code.growths, environment.compartment))
+        environment.hanging.extend(found)
+        gap = next((gap for gap in found if not gap.tolerated), None)
+        if gap is not None and (
+            outcome.value is not None or (outcome.reason is Reason.NO_DATA and gap is not NO_PATIENT)
+        ):
+            outcome.value = None
+            outcome.reason, outcome.detail = why_open(gap)
 
     def version(self, code: AnyCode, outcome: Outcome, environment: PatientEnvironment) -> None:
         """A record of another version of FHIR, read as this one, lacks what it holds: nothing can be told from it."""
@@ -423,49 +439,6 @@ def _choices(keys: list[DoubtKey]) -> list[frozenset[DoubtKey]]:
     else:
         out.extend(everything - {key} for key in keys)
     return out
-
-
-def truth(code: AnyCode, value: Any) -> bool | None:
-    """A result as the truth of a criterion (FHIRPath: "Singleton Evaluation of Collections").
-
-    Where a Boolean is expected, one Boolean is its value, any other value is true, and nothing is unknown. Several values are true,
-    unless they are Booleans that differ. A list of records that is empty is false: it tells that there is none.
-    """
-    if value is True or value is False or value is None and code.boolean:
-        return value
-    if code.boolean:
-        return to_system(value)  # type: ignore[no-any-return]
-    if value.__class__ is not list:
-        value = () if value is None else (value,)
-    elif not value:
-        return False if getattr(code, "records", True) else None
-    plain = {
-        to_system(one)
-        for one in value
-        if one is True or one is False or (one.__class__ is Element and one.type == "boolean")
-    }
-    if plain:  # a Boolean with extensions alone is unknown
-        return plain.pop() if len(plain) == 1 else None
-    return True if value else None
-
-
-def combine(kind: str, threshold: int | None, values: Sequence[bool | None]) -> bool | None:
-    """Kleene logic over criteria: `all-of`, `any-of`, `at-least`, `at-most`, `except-subset`.
-
-    Unknown members leave a range of possible counts; the answer is known only where the whole range agrees.
-    Raises ValueError for any other kind: compiled rules have none.
-    """
-    met = values.count(True)
-    possible = met + values.count(None)
-    if kind in ("all-of", "except-subset"):
-        return False if possible < len(values) else True if met == len(values) else None
-    if kind == "any-of":
-        return True if met else None if possible else False
-    if threshold is None or kind not in ("at-least", "at-most"):
-        raise ValueError(f"a combination of kind {kind!r} (threshold {threshold}) has no truth value")
-    if kind == "at-least":
-        return True if met >= threshold else None if possible >= threshold else False
-    return True if possible <= threshold else None if met <= threshold else False
 
 
 def _satisfied(results: Sequence[tuple[Rule, Outcome]]) -> list[bool | None]:

@@ -22,6 +22,7 @@ from engine.compiler.cql.runtime import Run
 from engine.compiler.membership import coded
 from engine.compiler.runtime import Environment
 from engine.data.compartment import Compartment, Origin
+from engine.data.gaps import Gap
 from engine.evaluation.cql_patient import CompartmentPatient
 from engine.evaluation.time_limit import NO_LIMIT
 from engine.evaluation.unknowns import NotInTerminology, Records, Unknown
@@ -92,6 +93,7 @@ class PatientEnvironment(Environment):
         # what was gathered of this patient's resources for the verdict, by `id()`
         self.shown: dict[int, Any] = {}
         self.links: dict[Any, Any] = {}
+        self.hanging: list[Gap] = []
         self.trace_of_run = Trace()
         self._keep: frozenset[DoubtKey] | None = frozenset()
         self._holders: dict[int, Resource] | None = None

@@ -176,6 +176,10 @@ class Verdict(Record):
     holdings: list[Holding] = Field(
         default_factory=list, description="what archives say of the patient's studies, where images are required"
     )
+    incomplete: list[str] | None = Field(
+        None,
+        description="resource types whose records may be missing from the data, where an answer rests on their absence (`*`: any type)",
+    )
     evaluated: Evaluated
 
     def __repr__(self) -> str:
