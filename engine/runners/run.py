@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -46,6 +45,7 @@ from engine.runners.bulk import BulkRun, Counts, Progress, in_place
 from engine.runners.collector import relaxed
 from engine.runners.criteria import Criteria, PathLike
 from engine.runners.judging import Judge, Judged
+from engine.runners.machine import cores, machine_memory
 from engine.runners.outputs import Outputs
 from engine.runners.screening import (
     TOGETHER_WITH_IMAGES,
@@ -342,7 +342,7 @@ def _large(
     running: ExitStack,
 ) -> _Source:
     """Files of any size, by way of a workspace."""
-    jobs = options.jobs or os.cpu_count() or 1
+    jobs = options.jobs or cores()
     # what the processes take themselves is not there for the data
     memory = max(memory - OWN * (jobs + 1 if jobs > 1 else 1), memory // 4)
     problems: list[Problem] = []
@@ -417,14 +417,6 @@ def _fingerprint(
 
 def _digest(items: Iterable[Any]) -> str:
     return hashlib.sha256("\n".join(map(repr, items)).encode()).hexdigest()
-
-
-def machine_memory() -> int:
-    """Memory of the machine, in bytes."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return 8 << 30
 
 
 def _options(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> Options:

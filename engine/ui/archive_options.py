@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from engine.ui.argument_types import ADDRESS, number, whole_number
+
 PASSWORD, TOKEN = "DICOMWEB_PASSWORD", "DICOMWEB_TOKEN"
 
 
@@ -14,13 +16,18 @@ def add_archive_options(command: argparse.ArgumentParser, *, endpoints: bool = T
     group = command.add_argument_group("the archive")
     if endpoints:
         group.add_argument(
-            "--dicomweb", metavar="URL", help="DICOMweb base of the archive to ask where the data names none"
+            "--dicomweb",
+            type=ADDRESS,
+            metavar="URL",
+            help="DICOMweb base of the archive to ask where the data names none",
         )
         group.add_argument(
             "--ignore-endpoints", action="store_true", help="ask --dicomweb even where the data names another archive"
         )
     else:
-        group.add_argument("--dicomweb", metavar="URL", required=True, help="DICOMweb base of the archive")
+        group.add_argument(
+            "--dicomweb", type=ADDRESS, metavar="URL", required=True, help="DICOMweb base of the archive"
+        )
     connection_options(group)
 
 
@@ -39,9 +46,10 @@ def add_required_images(command: argparse.ArgumentParser) -> None:
 def needless_options(options: argparse.Namespace) -> None:
     """Refuse options of the connection where no archive is asked, so that nobody believes it was. Raises ValueError."""
     names = (
-        "ignore_endpoints user password_file token_file credentials_for allow_http ca client_cert client_key".split()
-    )
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
+        "ignore_endpoints user password_file token_file credentials_for allow_http ca client_cert client_key timeout "
+        "retries concurrency"
+    ).split()
+    given = [f"--{name.replace('_', '-')}" for name in names if name in options.given]
     if given:
         raise ValueError(f"{', '.join(given)}: only with --require-images is an archive asked")
 
@@ -57,6 +65,7 @@ def connection_options(group: Any) -> None:
         "--credentials-for",
         action="append",
         default=[],
+        type=ADDRESS,
         metavar="URL",
         help="send the credentials to this archive too; they go to --dicomweb and to no other that only the data names",
     )
@@ -71,28 +80,15 @@ def connection_options(group: Any) -> None:
     group.add_argument("--client-cert", type=Path, metavar="FILE", help="our certificate (PEM)")
     group.add_argument("--client-key", type=Path, metavar="FILE", help="its key, where it is a file of its own")
     group.add_argument(
-        "--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="wait for an answer (default: 60)"
+        "--timeout",
+        type=number(0, "a number of seconds above 0", above=True, most=86400),
+        default=60.0,
+        metavar="SECONDS",
+        help="wait for an answer (default: 60)",
     )
-    group.add_argument("--retries", type=_count, default=3, metavar="N", help="tries after the first (default: 3)")
-    group.add_argument("--concurrency", type=_some, default=4, metavar="N", help="requests at once (default: 4)")
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 86400:
-        raise argparse.ArgumentTypeError("a number of seconds above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 20:
-        raise argparse.ArgumentTypeError("a number from 0 to 20")
-    return value
-
-
-def _some(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 64:
-        raise argparse.ArgumentTypeError("a number from 1 to 64")
-    return value
+    group.add_argument(
+        "--retries", type=whole_number(0, 20), default=3, metavar="N", help="tries after the first (default: 3)"
+    )
+    group.add_argument(
+        "--concurrency", type=whole_number(1, 64), default=4, metavar="N", help="requests at once (default: 4)"
+    )

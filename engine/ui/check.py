@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic
@@ -17,38 +16,55 @@ from engine.data.versions import check_version
 from engine.runners.coverage import Coverage, coverage
 from engine.runners.criteria import Criteria, load_criteria, warnings_of
 from engine.runners.screening import version_for
-from engine.ui.options import add_knowledge_options, add_study_option, add_version_option
-from engine.ui.terminology import terminology_options
+from engine.ui.argument_types import PATH
+from engine.ui.command_parser import STATUSES_OF_TEXT, CommandParser
+from engine.ui.options import add_config_options, add_libraries_option, add_study_option, add_version_option
+from engine.ui.paths import check_exist
+from engine.ui.terminology import add_terminology_options, terminology_options
 
 SHOWN = 240  # characters of an expression
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
+def add_options(command: CommandParser) -> None:
     """What the command is told."""
-    command.add_argument("criteria", nargs="+", metavar="PATH")
-    add_knowledge_options(command)
-    add_study_option(command)
     command.add_argument(
+        "criteria",
+        nargs="+",
+        type=PATH,
+        metavar="CRITERIA",
+        help="files, folders or bundles with EvidenceVariable, Group or ResearchStudy",
+    )
+    group = command.add_argument_group("patients, and what criteria name")
+    group.add_argument(
         "--data",
         nargs="+",
         default=[],
+        type=PATH,
         metavar="PATH",
         help="count the patients that have a record of each kind and code that the criteria ask for",
     )
-    command.add_argument("--verbose", action="store_true", help="show expressions whole, however long they are")
-    command.add_argument(
-        "--strict", action="store_true", help="take warnings as errors: exit with 1 where there are any"
+    add_version_option(group)
+    add_study_option(group)
+    add_libraries_option(group)
+    add_terminology_options(command)
+    group = command.add_argument_group("what is shown")
+    group.add_argument("--verbose", action="store_true", help="show expressions whole, however long they are")
+    group.add_argument("--json", action="store_true", help="as JSON")
+    group.add_argument("--strict", action="store_true", help="take warnings as errors: exit with 1 where there are any")
+    add_config_options(command)
+    command.describe(
+        "eligibility check criteria/flute/mr",
+        "eligibility check criteria/flute/mr --data criteria/flute/cohort",
+        "eligibility check trials --libraries cql --valuesets valuesets --strict --json",
+        page="verdicts.md",
+        statuses=STATUSES_OF_TEXT,
     )
-    command.add_argument("--json", action="store_true", help="as JSON")
-    add_version_option(command)
     command.set_defaults(run=check_command)
 
 
 def check_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status: 0, 1 (warnings, with --strict) or 2 (errors)."""
-    for path in options.data:
-        if not Path(path).exists():
-            raise FileNotFoundError(f"{path} does not exist")
+    check_exist(*options.criteria, *options.data)
     criteria = load_criteria(
         *options.criteria,
         on_error="keep",

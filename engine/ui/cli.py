@@ -1,12 +1,12 @@
 """The command line: `eligibility screen | export | check | fhirpath | cql | compile | measure | requirements | imaging | schema`.
 
-Exit statuses: 0 done; 1 done, with warnings under --strict or with problems under --fail-on-problems; 2 the criteria have errors or
-the command cannot be carried out; 130 interrupted.
+`engine/ui/statuses.py` lists the exit statuses.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import gc
 import sys
 from collections.abc import Sequence
@@ -14,10 +14,13 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
+from engine.ui.command_parser import CommandParser, where_to_read
+from engine.ui.statuses import Status
 from engine.ui.visible import visible_output
 from engine.version import __version__
 
-OK, ERRORS, INTERRUPTED = 0, 2, 130
+# Loaded where a command runs.
+LOGS, CONFIG_FILE = "engine.ui.logs", "engine.ui.config_file"
 
 
 class Command(NamedTuple):
@@ -34,7 +37,9 @@ COMMANDS = {
     "check": Command("engine.ui.check", "say how criteria were understood, what they read, and what is wrong"),
     "fhirpath": Command("engine.ui.fhirpath", "evaluate one FHIRPath expression on a JSON file"),
     "compile": Command(
-        "engine.ui.cql", "compile a CQL library: what it defines, and all that is wrong with it", "add_compile_options"
+        "engine.ui.cql",
+        "compile CQL libraries: what they define, and all that is wrong with them",
+        "add_compile_options",
     ),
     "cql": Command("engine.ui.cql", "evaluate CQL: one expression, the defines of a library, or a conversation"),
     "measure": Command("engine.ui.measure", "evaluate a measure: populations of every patient, and a summary"),
@@ -42,27 +47,69 @@ COMMANDS = {
     "imaging": Command("engine.ui.imaging", "the images behind verdicts: are they held, fetch, show, list, upload"),
     "schema": Command("engine.ui.schema", "print the JSON Schema of an output"),
 }
+BEGIN = """\
+to begin:
+  eligibility check  CRITERIA                                # how was each criterion understood, and what is wrong with it?
+  eligibility screen CRITERIA --data PATIENTS --out results  # who is included, who is not, and why
+  eligibility COMMAND --help                                 # the options of a command, with examples"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status (the console script exits with it)."""
     with visible_output():
-        return _run(arguments)
+        try:
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+        except SystemExit as ended:  # argparse ends so, after help and where an option is wrong
+            return ended.code if isinstance(ended.code, int) else Status.OK
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser(next((text for text in given if not text.startswith("-")), "")).parse_args(given)
+def _run(given: list[str]) -> int:
+    name = next((text for text in given if not text.startswith("-")), "")
+    if not given:
+        print(parser("").format_help(), end="", file=sys.stderr)
+        return Status.FAILED
+    if name and name not in COMMANDS and not given[0].startswith("-"):
+        print(f"eligibility: there is no command {name!r}{_meant(name)}", file=sys.stderr)
+        return Status.FAILED
+    options = parser(name).parse_args(given)
+    if vars(options).get("write_config"):
+        return _write_config(options)
+    logs = import_module(LOGS)
+    try:
+        with logs.logging_as(options):
+            return _command(options, logs)
+    except OSError as error:
+        print(f"eligibility: {error}", file=sys.stderr)
+        return Status.FAILED
+
+
+def _command(options: argparse.Namespace, logs: ModuleType) -> int:
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
-        print("interrupted; nothing was left half written", file=sys.stderr)
-        return INTERRUPTED
+        logs.say_error("interrupted; nothing was left half written")
+        return Status.INTERRUPTED
     except BrokenPipeError:
-        return OK
+        return Status.OK
     except (FileNotFoundError, ValueError, OSError) as error:
+        logs.say_error(f"eligibility: {error}")
+        return Status.FAILED
+
+
+def _write_config(options: argparse.Namespace) -> int:
+    try:
+        own: CommandParser = options.parser
+        print(import_module(CONFIG_FILE).write_config(own.prog, own.sections(), options), end="")
+    except ValueError as error:
         print(f"eligibility: {error}", file=sys.stderr)
-        return ERRORS
+        return Status.FAILED
+    return Status.OK
+
+
+def _meant(name: str) -> str:
+    near = difflib.get_close_matches(name.lower(), list(COMMANDS), n=1, cutoff=0.6)
+    meant = f"; did you mean `eligibility {near[0]}`?" if near else f"; there are {', '.join(COMMANDS)}"
+    return f"{meant} `eligibility --help` tells what each is for"
 
 
 def console() -> int:
@@ -72,18 +119,23 @@ def console() -> int:
     return status
 
 
-def parser(chosen: str | None = None) -> argparse.ArgumentParser:
+def parser(chosen: str | None = None) -> CommandParser:
     """The parser of the command line: with the options of one command, or of all."""
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         prog="eligibility", description="Screens patients against eligibility criteria published in FHIR."
     )
     top.add_argument("--version", action="version", version=f"eligibility {__version__}")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    top.epilog = f"{BEGIN}\n\n{where_to_read(None)}"
+    commands = top.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for name, command in COMMANDS.items():
-        options = commands.add_parser(name, help=command.help)
+        options = commands.add_parser(name, help=command.help, description=_sentence(command.help))
         if chosen is None or chosen == name:
             getattr(_loaded(command.module), command.options)(options)
     return top
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _loaded(module: str) -> ModuleType:

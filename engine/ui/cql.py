@@ -19,54 +19,89 @@ from engine.data.terminology_files import open_terminology
 from engine.data.versions import guess_version_of_paths
 from engine.evaluation.time_limit import limited
 from engine.runners.screening import evaluation_time
+from engine.ui.argument_types import PATH
+from engine.ui.command_parser import STATUSES_OF_TEXT, CommandParser
 from engine.ui.cql_repl import converse
 from engine.ui.cql_session import Answer, Session, given_parameters, parameters_of, read_subject
-from engine.ui.options import add_limit_option, add_parameter_options, add_time_options
+from engine.ui.options import (
+    add_config_options,
+    add_libraries_option,
+    add_limit_option,
+    add_parameter_options,
+    add_time_options,
+)
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
 
 
-def add_compile_options(command: argparse.ArgumentParser) -> None:
+def add_compile_options(command: CommandParser) -> None:
     """What `eligibility compile` is told."""
-    command.add_argument("library", help="a .cql file, a FHIR Library with CQL, or ELM JSON")
     command.add_argument(
+        "library", type=PATH, metavar="LIBRARY", help="a .cql file, a FHIR Library with CQL, or ELM JSON"
+    )
+    group = command.add_argument_group("what is shown and written")
+    group.add_argument(
         "--elm", nargs="?", const="-", metavar="FILE", help="write it as ELM JSON (- for standard output)"
     )
-    command.add_argument("--show", choices=("python",), help="show the Python that it becomes")
+    group.add_argument("--show", choices=("python",), help="show the Python that it becomes")
     _reading(command)
+    add_config_options(command)
+    command.describe(
+        "eligibility compile criteria/flute/cql/FluteCriteria.cql",
+        "eligibility compile library.cql --libraries common --elm library.json",
+        "eligibility compile library.cql --show python",
+        statuses=STATUSES_OF_TEXT,
+        page="operators.md",
+    )
     command.set_defaults(run=compile_command)
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
+def add_options(command: CommandParser) -> None:
     """What `eligibility cql` is told."""
-    command.add_argument("expression", nargs="?", help="without it: every define of --library, else a conversation")
-    command.add_argument("--library", metavar="FILE", help="a library whose definitions the expression may name")
     command.add_argument(
-        "--data", nargs="+", metavar="PATH", help="the record of one patient: a bundle, NDJSON, or resources"
+        "expression",
+        nargs="?",
+        metavar="EXPRESSION",
+        help="without it: a conversation on a terminal, else every define of --library",
     )
-    add_parameter_options(command)
-    add_limit_option(command, "an expression or define")
+    group = command.add_argument_group("what the expression is about")
+    group.add_argument(
+        "--library", type=PATH, metavar="FILE", help="a library whose definitions the expression may name"
+    )
+    group.add_argument(
+        "--data",
+        nargs="+",
+        type=PATH,
+        metavar="PATH",
+        help="the record of one patient: a bundle, NDJSON, or resources",
+    )
+    group.add_argument("--patient", metavar="ID", help="the patient, where the data holds several")
+    group.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patient (default: from the data)")
+    add_parameter_options(group)
+    add_time_options(group)
+    add_limit_option(group, "an expression or define")
     add_terminology_options(command, allow_missing=False)
-    add_time_options(command)
-    command.add_argument("--show", choices=("python",), help="show the Python that it becomes")
-    command.add_argument("--json", action="store_true", help="values as JSON")
-    command.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patient (default: from the data)")
-    command.add_argument("--patient", metavar="ID", help="the patient, where the data holds several")
     _reading(command)
+    group = command.add_argument_group("what is shown")
+    group.add_argument("--show", choices=("python",), help="show the Python that it becomes")
+    group.add_argument("--json", action="store_true", help="values as JSON")
+    add_config_options(command)
+    command.describe(
+        'eligibility cql "AgeInYears() >= 18" --data criteria/flute/cohort/example-01.json',
+        "eligibility cql --library criteria/flute/cql/FluteCriteria.cql --data criteria/flute/cohort/example-01.json",
+        "eligibility cql",
+        statuses=STATUSES_OF_TEXT,
+        page="operators.md",
+    )
     command.set_defaults(run=cql_command)
 
 
-def _reading(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--libraries",
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="files and folders with the libraries that are included",
-    )
-    command.add_argument("--list-demotion", action="store_true", help="let a list stand for its one element")
-    command.add_argument("--list-promotion", action="store_true", help="let an element stand for a list of it")
+def _reading(command: CommandParser) -> None:
+    group = command.add_argument_group("how CQL is read")
+    add_libraries_option(group, "files and folders with the libraries that are included")
+    group.add_argument("--list-demotion", action="store_true", help="let a list stand for its one element")
+    group.add_argument("--list-promotion", action="store_true", help="let an element stand for a list of it")
 
 
 def read_library(path: str, more: Iterable[str]) -> tuple[LibraryText, LibraryStore]:

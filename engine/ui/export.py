@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import sys
 import time
+from logging import ERROR, WARNING
 from pathlib import Path
 
 from engine.artifacts.models import load_model
@@ -15,78 +15,85 @@ from engine.data.server.export import FORMATS, ExportRequest, Level
 from engine.runners.criteria import load_criteria
 from engine.runners.export import CONNECTIONS, Cancelled, ExportProgress, ExportResult, run_export
 from engine.runners.fetching import export_parameters
+from engine.ui.argument_types import ADDRESS, INSTANT, PATH, whole_number
+from engine.ui.command_parser import CommandParser
 from engine.ui.cql_session import given_parameters
 from engine.ui.date_options import add_date_options, run_told
+from engine.ui.logs import add_log_options, on_terminal, say, say_diagnostics, say_error
+from engine.ui.options import MINUTES, add_config_options, add_libraries_option
+from engine.ui.paths import check_exist
+from engine.ui.progress import LOG, TERMINAL
 from engine.ui.server_access import server_of
 from engine.ui.server_options import add_server_options
+from engine.ui.statuses import Status
 from engine.ui.visible import plain
 
-OK, PROBLEMS, ERRORS, INTERRUPTED = 0, 1, 2, 130
 
-
-def add_options(command: argparse.ArgumentParser) -> None:
+def add_options(command: CommandParser) -> None:
     """What the command is told."""
-    command.add_argument("server", metavar="FHIR-SERVER-URL", help="base address of the server, https://host/fhir")
-    command.add_argument("--out", required=True, metavar="DIR", help="folder of its own for the export")
-    level = command.add_mutually_exclusive_group()
+    command.add_argument(
+        "server", type=ADDRESS, metavar="FHIR-SERVER-URL", help="base address of the server, https://host/fhir"
+    )
+    group = command.add_argument_group("who is exported, and where to")
+    group.add_argument("--out", required=True, type=PATH, metavar="DIR", help="folder of its own for the export")
+    level = group.add_mutually_exclusive_group()
     level.add_argument("--group", metavar="ID", help="export the patients of a Group (default: the whole system)")
     level.add_argument("--patients", action="store_true", help="export all patients with what belongs to them")
-    command.add_argument(
+    group.add_argument(
+        "--since", type=INSTANT, metavar="TIME", help="only what was changed since then, ISO 8601 with its zone"
+    )
+    group = command.add_argument_group("what is exported")
+    group.add_argument(
         "--criteria",
         nargs="+",
         default=[],
+        type=PATH,
         metavar="PATH",
         help="export only what these criteria read (_type, _typeFilter)",
     )
-    command.add_argument(
-        "--libraries",
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="CQL libraries and data models (ModelInfo) of the criteria",
-    )
-    command.add_argument(
-        "--type", action="append", default=[], metavar="TYPES", help="resource types to export as well"
-    )
-    command.add_argument(
+    add_libraries_option(group, "CQL libraries and data models (ModelInfo) of the criteria")
+    group.add_argument("--type", action="append", default=[], metavar="TYPES", help="resource types to export as well")
+    group.add_argument(
         "--type-filter", action="append", default=[], metavar="SEARCH", help="a filter, such as Observation?code=..."
     )
-    command.add_argument(
+    group.add_argument(
         "--value-set-filters",
         action="store_true",
         help="narrow by value set too, by the server's own copies of them (default: such types are exported whole)",
     )
-    add_date_options(command)
-    command.add_argument(
+    group.add_argument(
         "--no-type-filter", action="store_true", help="export the types whole, for servers that get _typeFilter wrong"
     )
-    command.add_argument("--since", metavar="TIME", help="only what was changed since then, ISO 8601")
-    command.add_argument(
+    group.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patients (default: what the server says)")
+    add_date_options(command.add_argument_group("dates that criteria ask for"))
+    add_server_options(command.add_argument_group("the server"))
+    group = command.add_argument_group("the download")
+    group.add_argument(
         "--output-format", default=FORMATS[0], choices=FORMATS, help=f"_outputFormat (default: {FORMATS[0]})"
     )
-    command.add_argument(
+    group.add_argument(
         "--connections",
-        type=int,
+        type=whole_number(1, 64),
         default=CONNECTIONS,
         metavar="N",
         help=f"downloads at a time (default: {CONNECTIONS})",
     )
-    command.add_argument("--max-wait", type=float, metavar="MINUTES", help="how long to wait for the server to prepare")
-    command.add_argument("--restart", action="store_true", help="give up what an earlier run has begun in DIR")
-    command.add_argument("--quiet", action="store_true", help="print nothing but problems and errors")
-    command.add_argument(
-        "--fhir", metavar="VERSION", help="FHIR version of the patients (default: what the server says)"
+    group.add_argument("--max-wait", type=MINUTES, metavar="MINUTES", help="how long to wait for the server to prepare")
+    group.add_argument("--restart", action="store_true", help="give up what an earlier run has begun in DIR")
+    add_log_options(command, "print nothing but problems and errors")
+    add_config_options(command)
+    command.describe(
+        "eligibility export https://server/fhir --out export --auth bearer-env=TOKEN",
+        "eligibility export https://server/fhir --group 17 --criteria criteria/flute/mr --out export",
+        "eligibility export --config nightly.toml --since 2026-03-01T00:00:00Z",
+        page="fetching.md",
     )
-    add_server_options(command)
     command.set_defaults(run=export_command)
 
 
 def export_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    if options.connections < 1:
-        raise ValueError("--connections must be 1 or more")
-    if options.since is not None:
-        _check_instant(options.since)
+    check_exist(*options.criteria, *options.libraries)
     with server_of(options.server, options) as server:
         types, filters = list(options.type), list(options.type_filter)
         types = [name for text in types for name in text.split(",") if name]
@@ -101,11 +108,10 @@ def export_command(options: argparse.Namespace) -> int:
                 parameters=given_parameters(options.parameters),
                 study_start=options.study_start,
             )
-            for diagnostic in criteria.errors:
-                print(diagnostic.render(), file=sys.stderr)
+            say_diagnostics(criteria.errors)
             if not criteria.rules:
-                print("eligibility: there are no criteria that say what to export", file=sys.stderr)
-                return ERRORS
+                say_error("eligibility: there are no criteria that say what to export")
+                return Status.FAILED
             run = run_told(options)
             check_given((code.compiled for code in cql_codes(criteria.rules)), run.parameters)
             found, narrowing, any_type = export_parameters(
@@ -117,10 +123,7 @@ def export_command(options: argparse.Namespace) -> int:
             types += found
             filters += narrowing
             if any_type:
-                print(
-                    "eligibility: the criteria follow references to resources of any type; add those types with --type",
-                    file=sys.stderr,
-                )
+                say("the criteria follow references to resources of any type; add those types with --type", WARNING)
         level: Level = "group" if options.group else "patient" if options.patients else "system"
         request = ExportRequest(
             level,
@@ -130,7 +133,7 @@ def export_command(options: argparse.Namespace) -> int:
             options.since,
             options.output_format,
         )
-        shown = _Shown(options.quiet)
+        shown = _Shown(on_terminal(options))
         try:
             result = run_export(
                 server,
@@ -143,15 +146,26 @@ def export_command(options: argparse.Namespace) -> int:
             )
         except Cancelled as stopped:
             shown.end()
-            print(stopped, file=sys.stderr)
-            return INTERRUPTED
+            say_error(str(stopped))
+            return Status.INTERRUPTED
         finally:
             shown.end()
     for problem in result.problems:
-        print(f"problem: {problem}", file=sys.stderr)
+        say(f"problem: {problem}", ERROR, step="data")
     if not options.quiet:
         print(summary(result, options.out))
-    return PROBLEMS if result.problems else OK
+    status = Status.INCOMPLETE if result.problems else Status.OK
+    say(
+        f"exported {result.files:,} files; {len(result.problems):,} problems; exit status {int(status)}",
+        step="done",
+        log_only=True,
+        status=int(status),
+        files=result.files,
+        bytes=result.bytes,
+        problems=len(result.problems),
+        resources=dict(sorted(result.resources.items())),
+    )
+    return status
 
 
 def summary(result: ExportResult, out: str) -> str:
@@ -164,44 +178,30 @@ def summary(result: ExportResult, out: str) -> str:
     return "\n".join(lines)
 
 
-def _check_instant(text: str) -> None:
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"--since {text!r} is no point in time; write 2026-03-01T00:00:00Z") from None
-    if moment.tzinfo is None or "T" not in text:
-        raise ValueError(f"--since {text!r} must be whole and have a time zone, as 2026-03-01T00:00:00Z")
-
-
 class _Shown:
     """What is said while the export runs: sentences as lines; downloads as one line that is rewritten on a terminal,
     else now and then.
     """
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.terminal = sys.stderr.isatty()
+    def __init__(self, terminal: bool) -> None:
+        self.terminal = terminal
         self._line = False
-        self._last = (time.monotonic(), 0)
+        self._shown = self._logged = time.monotonic()
 
     def say(self, text: str) -> None:
-        if not self.quiet:
-            self.end()
-            print(text, file=sys.stderr)
+        self.end()
+        say(text, step="downloading")
 
     def step(self, done: int, files: int, received: int) -> None:
         now = time.monotonic()
-        when, before = self._last
-        every = 0.2 if self.terminal else 30.0
-        if self.quiet or (now - when < every and not (self.terminal and done != before)):
-            return
-        self._last = (now, done)
         text = f"{done} of {files} files, {received / 1e6:,.1f} MB received"
-        if self.terminal:
-            self._line = True
+        if self.terminal and (now - self._shown >= TERMINAL or done == files):
+            self._shown, self._line = now, True
             print(f"\r{text}\x1b[K", end="", file=plain(sys.stderr), flush=True)
-        else:
-            print(text, file=sys.stderr)
+        if now - self._logged >= LOG:
+            self._logged = now
+            facts = {"files": done, "files_total": files, "bytes": received}
+            say(text, step="downloading", log_only=self.terminal, **facts)
 
     def end(self) -> None:
         if self._line:

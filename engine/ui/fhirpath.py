@@ -18,24 +18,33 @@ from engine.data.terminology_files import open_terminology
 from engine.data.versions import version_of
 from engine.evaluation.time_limit import limited
 from engine.runners.screening import evaluation_time
-from engine.ui.options import add_limit_option, add_version_option
+from engine.ui.argument_types import PATH
+from engine.ui.command_parser import STATUSES_OF_TEXT, CommandParser
+from engine.ui.options import add_limit_option, add_time_options, add_version_option
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 OK, ERRORS = 0, 2
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
+def add_options(command: CommandParser) -> None:
     """What the command is told."""
-    command.add_argument("expression")
-    command.add_argument("file", nargs="?", help="a resource as JSON (- for standard input)")
-    command.add_argument("--show", choices=("elm", "python"), help="show what it compiles to")
-    command.add_argument("--lenient", action="store_true", help="let unknown elements pass as empty")
-    command.add_argument("--strict", action="store_true", help="take warnings as errors")
-    command.add_argument("--now", metavar="TIME")
-    command.add_argument("--timezone", default="UTC")
+    command.add_argument("expression", metavar="EXPRESSION", help="in FHIRPath, on the resource")
+    command.add_argument("file", nargs="?", type=PATH, metavar="FILE", help="a resource as JSON (- for standard input)")
+    group = command.add_argument_group("how it is evaluated")
+    add_version_option(group, force=False)
+    add_time_options(group)
+    add_limit_option(group, "the expression")
+    group.add_argument("--lenient", action="store_true", help="let unknown elements pass as empty")
+    group.add_argument("--strict", action="store_true", help="take warnings as errors")
+    group.add_argument("--show", choices=("elm", "python"), help="show what it compiles to")
     add_terminology_options(command, allow_missing=False)
-    add_version_option(command, force=False)
-    add_limit_option(command, "the expression")
+    command.describe(
+        "eligibility fhirpath \"name.where(use = 'official').given\" patient.json",
+        "eligibility fhirpath \"5 'mg' < 1 'g'\"",
+        "curl https://server/fhir/Patient/1 | eligibility fhirpath birthDate -",
+        statuses=STATUSES_OF_TEXT,
+        page="operators.md",
+    )
     command.set_defaults(run=fhirpath_command)
 
 

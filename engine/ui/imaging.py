@@ -25,12 +25,27 @@ from engine.runners.thumbnails import KINDS, thumbnails
 from engine.runners.verify import VerifyResult, verify
 from engine.ui.archive import access_of, places_of
 from engine.ui.archive_options import add_archive_options
+from engine.ui.argument_types import whole_number
+from engine.ui.command_parser import CommandParser, where_to_read
+from engine.ui.logs import add_log_options, on_terminal
+from engine.ui.options import add_config_options
 from engine.ui.visible import plain
 
+PAGE = "imaging.md"
+STATUSES_OF_IMAGES = """\
+exit statuses:
+  0    done
+  1    done, but something was not reached, not whole or not taken (with --strict also: not all is present)
+  2    could not be carried out
+  130  interrupted"""
 
-def add_options(command: argparse.ArgumentParser) -> None:
+
+def add_options(command: CommandParser) -> None:
     """The verbs of the command, and what each is told."""
-    verbs = command.add_subparsers(required=True, metavar="VERB")
+    verbs = command.add_subparsers(required=True, metavar="VERB", title="verbs")
+    command.epilog = (
+        f"`eligibility imaging VERB --help` tells the options of a verb, with examples.\n\n{where_to_read(PAGE)}"
+    )
     _verify(verbs)
     _fetch(verbs)
     _thumbnails(verbs)
@@ -38,33 +53,45 @@ def add_options(command: argparse.ArgumentParser) -> None:
     _store(verbs)
 
 
-def _run_argument(command: argparse.ArgumentParser) -> None:
+def _run_argument(command: CommandParser) -> None:
     command.add_argument("screened", type=Path, metavar="RUN", help="the folder that `eligibility screen --out` wrote")
 
 
 def _verify(verbs: Any) -> None:
-    command = verbs.add_parser("verify", help="ask archives whether they hold the images of a run (QIDO-RS)")
+    command: CommandParser = verbs.add_parser(
+        "verify", help="ask archives whether they hold the images of a run (QIDO-RS)"
+    )
     _run_argument(command)
     add_archive_options(command)
-    command.add_argument("--afresh", action="store_true", help="ask for everything, whatever is known from before")
-    command.add_argument("--strict", action="store_true", help="exit with 1 where not all studies are present")
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    group = command.add_argument_group("what is asked")
+    group.add_argument("--afresh", action="store_true", help="ask for everything, whatever is known from before")
+    group.add_argument("--strict", action="store_true", help="exit with 1 where not all studies are present")
+    add_log_options(command)
+    add_config_options(command)
+    command.describe(
+        "eligibility imaging verify results --dicomweb https://archive/dicom-web",
+        "eligibility imaging verify results --dicomweb https://archive/dicom-web --user me --password-file secret --strict",
+        page=PAGE,
+        statuses=STATUSES_OF_IMAGES,
+    )
     command.set_defaults(run=run_verify)
 
 
-def _choice(command: argparse.ArgumentParser) -> None:
-    """Which images, and where to."""
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write into")
-    command.add_argument(
+def _choice(command: CommandParser) -> Any:
+    """Which images, and where to; returns the group of these options."""
+    group = command.add_argument_group("which images, and where to")
+    group.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write into")
+    group.add_argument(
         "--all",
         action="store_true",
         help="all images that verdicts name, not only those that met criteria of the included",
     )
+    return group
 
 
-def _series_choice(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--modality", nargs="+", default=[], metavar="CODE", help="series of these modalities only")
-    command.add_argument(
+def _series_choice(group: Any) -> None:
+    group.add_argument("--modality", nargs="+", default=[], metavar="CODE", help="series of these modalities only")
+    group.add_argument(
         "--description",
         nargs="+",
         default=[],
@@ -74,51 +101,77 @@ def _series_choice(command: argparse.ArgumentParser) -> None:
 
 
 def _fetch(verbs: Any) -> None:
-    command = verbs.add_parser("fetch", help="download the images of included patients (WADO-RS); resumes")
+    command: CommandParser = verbs.add_parser(
+        "fetch", help="download the images of included patients (WADO-RS); resumes"
+    )
     _run_argument(command)
-    _choice(command)
-    _series_choice(command)
+    _series_choice(_choice(command))
     add_archive_options(command)
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_log_options(command)
+    add_config_options(command)
+    command.describe(
+        "eligibility imaging fetch results --dicomweb https://archive/dicom-web --out images --modality MR",
+        page=PAGE,
+        statuses=STATUSES_OF_IMAGES,
+    )
     command.set_defaults(run=run_fetch)
 
 
 def _thumbnails(verbs: Any) -> None:
-    command = verbs.add_parser("thumbnails", help="a picture of each series of included patients, and a page with all")
+    command: CommandParser = verbs.add_parser(
+        "thumbnails", help="a picture of each series of included patients, and a page with all"
+    )
     _run_argument(command)
-    _choice(command)
-    _series_choice(command)
-    command.add_argument("--format", choices=tuple(KINDS), default="png", help="of the pictures (default: png)")
-    command.add_argument("--size", type=pixels, metavar="PIXELS", help="at most so many pixels a side")
+    group = _choice(command)
+    _series_choice(group)
+    group.add_argument("--format", choices=tuple(KINDS), default="png", help="of the pictures (default: png)")
+    group.add_argument("--size", type=PIXELS, metavar="PIXELS", help="at most so many pixels a side")
     add_archive_options(command)
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_log_options(command)
+    add_config_options(command)
+    command.describe(
+        "eligibility imaging thumbnails results --dicomweb https://archive/dicom-web --out pictures --size 256",
+        page=PAGE,
+        statuses=STATUSES_OF_IMAGES,
+    )
     command.set_defaults(run=run_thumbnails)
 
 
 def _manifest(verbs: Any) -> None:
-    command = verbs.add_parser("manifest", help="the UIDs as CSV, as lists for download tools, and as FHIR resources")
+    command: CommandParser = verbs.add_parser(
+        "manifest", help="the UIDs as CSV, as lists for download tools, and as FHIR resources"
+    )
     _run_argument(command)
-    _choice(command)
-    command.add_argument("--held", action="store_true", help="only studies that `imaging verify` found present")
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    _choice(command).add_argument(
+        "--held", action="store_true", help="only studies that `imaging verify` found present"
+    )
+    add_log_options(command)
+    add_config_options(command)
+    command.describe(
+        "eligibility imaging manifest results --out manifest --held",
+        page=PAGE,
+        statuses=STATUSES_OF_IMAGES,
+    )
     command.set_defaults(run=run_manifest)
 
 
 def _store(verbs: Any) -> None:
-    command = verbs.add_parser("store", help="upload DICOM files (STOW-RS), and say what became of each")
+    command: CommandParser = verbs.add_parser("store", help="upload DICOM files (STOW-RS), and say what became of each")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="DICOM files, or folders of them")
-    command.add_argument("--out", type=Path, metavar="DIR", help="write store.ndjson and store.csv into this folder")
+    group = command.add_argument_group("what is written")
+    group.add_argument("--out", type=Path, metavar="DIR", help="write store.ndjson and store.csv into this folder")
     add_archive_options(command, endpoints=False)
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_log_options(command)
+    add_config_options(command)
+    command.describe(
+        "eligibility imaging store studies --dicomweb http://localhost:8042/dicom-web --out uploads",
+        page=PAGE,
+        statuses=STATUSES_OF_IMAGES,
+    )
     command.set_defaults(run=run_store)
 
 
-def pixels(text: str) -> int:
-    """A number of pixels, for argparse."""
-    value = int(text)
-    if not 8 <= value <= 8192:
-        raise argparse.ArgumentTypeError("a number from 8 to 8192")
-    return value
+PIXELS = whole_number(8, 8192)
 
 
 def run_verify(options: argparse.Namespace) -> int:
@@ -233,7 +286,7 @@ def verify_table(result: VerifyResult, seconds: float, concurrency: int) -> str:
 
 def progress(options: argparse.Namespace, what: str) -> Any:
     """A function that shows a count on the terminal, None where there is none."""
-    if options.quiet or not sys.stderr.isatty():
+    if not on_terminal(options):
         return None
 
     def show(count: int) -> None:

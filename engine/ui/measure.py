@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from contextlib import ExitStack
+from logging import WARNING
 from pathlib import Path
 from typing import IO
 
@@ -20,58 +21,85 @@ from engine.output.lines import line_of
 from engine.output.measure_report import Totals, individual, summary
 from engine.runners.measuring import PERIOD, LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, period_of
 from engine.runners.screening import evaluation_time, version_for
+from engine.ui.argument_types import PATH, ArgumentType, Expected
+from engine.ui.command_parser import CommandParser
 from engine.ui.cql_session import given_parameters, parameters_of
-from engine.ui.options import add_limit_option, add_parameter_options, add_time_options, add_version_option
+from engine.ui.logs import add_log_options, say, say_diagnostics, say_error, say_problem
+from engine.ui.options import (
+    add_config_options,
+    add_libraries_option,
+    add_limit_option,
+    add_parameter_options,
+    add_time_options,
+    add_version_option,
+)
+from engine.ui.paths import check_exist
+from engine.ui.statuses import Status, worst
 from engine.ui.terminology import add_terminology_options, terminology_options
+from engine.ui.thresholds import add_threshold_options, exceeded
 
-OK, REFUSED, ERRORS = 0, 1, 2
 _YEAR, _DAYS = re.compile(r"\d{4}"), re.compile(r"(\d{4}-\d\d-\d\d\S*)/(\d{4}-\d\d-\d\d\S*)")
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
+def add_options(command: CommandParser) -> None:
     """What the command is told."""
     command.add_argument(
-        "measure", help="a Measure, a bundle with one, or a CQL library (every Boolean define is counted)"
+        "measure",
+        type=PATH,
+        metavar="MEASURE",
+        help="a Measure, a bundle with one, or a CQL library (every Boolean define is counted)",
     )
-    command.add_argument(
-        "--data", nargs="+", required=True, metavar="PATH", help="patients: bundles, NDJSON, folders, .gz"
+    group = command.add_argument_group("what goes in and out")
+    group.add_argument(
+        "--data", nargs="+", required=True, type=PATH, metavar="PATH", help="patients: bundles, NDJSON, folders, .gz"
     )
-    command.add_argument(
-        "--out", required=True, metavar="DIR", help="output folder; - prints results to standard output only"
+    group.add_argument(
+        "--out",
+        required=True,
+        type=PATH,
+        metavar="DIR",
+        help="output folder; - prints results to standard output only",
     )
-    command.add_argument(
-        "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"
+    add_version_option(group)
+    group = command.add_argument_group("how patients are evaluated")
+    group.add_argument(
+        "--period", type=PERIOD_TYPE, metavar="YEAR|START/END", help=f'the "{PERIOD}" (default: that of the measure)'
     )
+    add_time_options(group)
+    group.add_argument("--ignore-profiles", action="store_true", help="retrieve resources whatever profile they claim")
+    add_limit_option(group, "a define", " for one patient, which else has no answer")
+    group = command.add_argument_group("what CQL names")
+    add_libraries_option(group)
+    add_parameter_options(group)
     add_terminology_options(command)
-    command.add_argument("--period", metavar="2026 | START/END", help=f'the "{PERIOD}" (default: that of the measure)')
-    add_parameter_options(command)
-    add_limit_option(command, "a define", " for one patient, which else has no answer")
-    command.add_argument(
-        "--ignore-profiles", action="store_true", help="retrieve resources whatever profile they claim"
+    add_threshold_options(command.add_argument_group("what the exit status tells"), undetermined=False)
+    add_log_options(command)
+    add_config_options(command)
+    command.describe(
+        "eligibility measure criteria/flute/cql/FluteCriteria.cql --data criteria/flute/cohort --out results",
+        "eligibility measure measure.json --libraries cql --valuesets valuesets --data export --period 2026 --out results",
+        "eligibility measure measure.json --data export --period 2026-01-01/2026-06-30 --out - > results.ndjson",
+        page="verdicts.md",
     )
-    add_time_options(command)
-    add_version_option(command)
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
     command.set_defaults(run=measure_command)
 
 
-def period_option(text: str | None) -> tuple[str, str] | None:
+def period_option(text: str) -> tuple[str, str]:
     """`2026`, or two dates with a slash between them. Raises ValueError."""
-    if text is None:
-        return None
     if _YEAR.fullmatch(text):
         return f"{text}-01-01", f"{text}-12-31"
     match = _DAYS.fullmatch(text)
     if match is None:
-        raise ValueError(f"--period {text}: write a year, or two dates such as 2026-01-01/2026-12-31")
+        raise Expected(f"{text!r} is no period; write a year, or two dates such as 2026-01-01/2026-12-31")
     return match[1], match[2]
+
+
+PERIOD_TYPE = ArgumentType(period_option, "a year, or two dates such as 2026-01-01/2026-12-31", (str, int), "/".join)
 
 
 def measure_command(options: argparse.Namespace) -> int:
     """`eligibility measure`"""
-    for path in (*options.data, *options.libraries):
-        if not Path(path).exists():
-            raise FileNotFoundError(f"{path} does not exist")
+    check_exist(options.measure, *options.data, *options.libraries)
     version = version_for(options.data, options.fhir)
     if options.fhir and not options.force_fhir:
         check_version(options.data, version)
@@ -87,19 +115,17 @@ def measure_command(options: argparse.Namespace) -> int:
             force_fhir=options.force_fhir,
         )
     except DiagnosticError as error:
-        print(error, file=sys.stderr)
-        return ERRORS
-    for diagnostic in loaded.diagnostics:
-        if diagnostic.severity == "error" or not options.quiet:
-            print(diagnostic.render(), file=sys.stderr)
+        say_diagnostics(error.diagnostics)
+        return Status.FAILED
+    say_diagnostics(loaded.diagnostics)
     if loaded.errors:
-        return ERRORS
+        return Status.FAILED
     moment = evaluation_time(options.now, options.timezone)
     settings = MeasureOptions(
         moment,
         options.timezone,
         parameters_of(options.parameter, options.now, options.timezone),
-        period_option(options.period),
+        options.period,
         options.ignore_profiles,
         options.criterion_seconds,
     )
@@ -135,11 +161,25 @@ def _evaluate(loaded: LoadedMeasure, options: argparse.Namespace, settings: Meas
             show(loaded, totals)
             print(f"written to {options.out}")
     for problem in problems[:5]:
-        print(f"problem: {problem}", file=sys.stderr)
+        say_problem(problem)
+    found = []
     if loaded.refused:
-        print(f"{len(loaded.refused)} parts of the measure were not evaluated, as said above", file=sys.stderr)
-        return REFUSED
-    return OK
+        say(f"{len(loaded.refused)} parts of the measure were not evaluated, as said above", WARNING, step="done")
+        found.append(Status.INCOMPLETE)
+    errors = sum(problem.severity == "error" for problem in problems)
+    for sentence in exceeded(options, totals.patients, errors, ()):
+        say_error(f"eligibility: {sentence}")
+        found.append(Status.THRESHOLD_EXCEEDED)
+    status = worst(found)
+    say(
+        f"evaluated {totals.patients:,} patients; {len(problems):,} problems; exit status {int(status)}",
+        step="done",
+        log_only=True,
+        status=int(status),
+        patients=totals.patients,
+        problems=len(problems),
+    )
+    return status
 
 
 def show(loaded: LoadedMeasure, totals: Totals) -> None:

@@ -1,11 +1,14 @@
-"""Options that several commands have: the values of CQL parameters, the clock, what criteria name, the FHIR version."""
+"""Options that several commands have: the values of CQL parameters, the clock, what criteria name, the FHIR version, the file of options."""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import Any
 
 from engine.evaluation.time_limit import SECONDS
-from engine.ui.terminology import add_terminology_options
+from engine.ui.argument_types import MOMENT, PATH, ZONE, number
+from engine.ui.argument_types import SECONDS as SECONDS_TYPE
 
 
 def add_parameter_options(command: Any) -> None:
@@ -17,6 +20,7 @@ def add_parameter_options(command: Any) -> None:
         "--parameters",
         action="append",
         default=[],
+        type=PATH,
         metavar="FILE",
         help="a FHIR Parameters resource with values of parameters",
     )
@@ -26,7 +30,7 @@ def add_limit_option(command: Any, what: str, where: str = "") -> None:
     """The option of how long something may take for one patient."""
     command.add_argument(
         "--criterion-seconds",
-        type=float,
+        type=SECONDS_TYPE,
         default=SECONDS,
         metavar="N",
         help=f"seconds that {what} may take{where} (default: {SECONDS:g}; 0: no limit)",
@@ -35,22 +39,24 @@ def add_limit_option(command: Any, what: str, where: str = "") -> None:
 
 def add_time_options(command: Any, now: str = "time of evaluation, ISO 8601 (default: the clock)") -> None:
     """`--now` and `--timezone`."""
-    command.add_argument("--now", metavar="TIME", help=now)
-    command.add_argument("--timezone", default="UTC", help="time zone of the evaluation (default: UTC)")
-
-
-def add_knowledge_options(command: Any) -> None:
-    """Where criteria in CQL find what they name."""
+    command.add_argument("--now", type=MOMENT, metavar="TIME", help=now)
     command.add_argument(
-        "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"
+        "--timezone", type=ZONE, default="UTC", metavar="ZONE", help="time zone of the evaluation (default: UTC)"
     )
-    add_terminology_options(command)
+
+
+def add_libraries_option(
+    command: Any, what: str = "CQL libraries and data models (ModelInfo): files and folders"
+) -> None:
+    """`--libraries`."""
+    command.add_argument("--libraries", nargs="+", default=[], type=PATH, metavar="PATH", help=what)
 
 
 def add_study_option(command: Any) -> None:
     """`--study-start`."""
     command.add_argument(
         "--study-start",
+        type=MOMENT,
         metavar="DATE",
         help="when the study starts and patients enrol, for criteria that count time from there (default: the time of evaluation)",
     )
@@ -68,3 +74,19 @@ def add_version_option(command: Any, force: bool = True) -> None:
         action="store_true",
         help="go on although the data, or a CQL library, is written in another version of FHIR",
     )
+
+
+def add_config_options(command: argparse.ArgumentParser) -> None:
+    """`--config` and `--write-config`."""
+    group = command.add_argument_group("options from a file")
+    group.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML with options of this command; those given here win"
+    )
+    group.add_argument(
+        "--write-config",
+        action="store_true",
+        help="print such a file, with all options, what they are for, and their values; then end",
+    )
+
+
+MINUTES = number(0, "a number of minutes above 0", above=True)

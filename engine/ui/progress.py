@@ -1,4 +1,4 @@
-"""How far a run is: one line on a terminal, now and then a line in a log; amounts, rate, and how long it will take."""
+"""How far a run is: one line on a terminal, now and then a record of the log; amounts, rate, and how long it will take."""
 
 from __future__ import annotations
 
@@ -6,41 +6,42 @@ import sys
 import time
 from typing import TextIO
 
+from engine.ui.logs import Step, say
 from engine.ui.visible import plain
 
-STEPS = {"read": "reading", "judge": "judging", "write": "writing"}
+STEPS: dict[str, Step] = {"read": "reading", "judge": "judging", "write": "writing"}
 TERMINAL, LOG = 0.2, 30.0
 
 
 class ProgressLine:
-    """Told the step, how much is done and of how much, it writes to `stream` every so often."""
+    """Takes in the step, how much is done and of how much; writes a line to a terminal (`shown`) and records to the log every so often."""
 
     def __init__(self, stream: TextIO | None = None, *, shown: bool = True) -> None:
         self._stream = plain(stream if stream is not None else sys.stderr)  # amounts and words of ours alone
-        self._terminal = self._stream.isatty()
-        self._shown = shown
+        self._terminal = shown and self._stream.isatty()
         self._step = ""
-        self._since = self._last = time.monotonic()
+        self._since = self._last = self._logged = time.monotonic()
         self._before = 0
         self._written = False
 
     def __call__(self, step: str, done: int, total: int) -> None:
         """Take in how far the run is; bytes where it reads, patients otherwise."""
-        if not self._shown:
-            return
         now = time.monotonic()
         if step != self._step:
             self._step, self._since, self._before = step, now, done
-        if now - self._last < (TERMINAL if self._terminal else LOG):
-            return
-        self._last = now
-        text = self.text(step, done, total, now - self._since)
-        if self._terminal:
-            self._stream.write(f"\r\x1b[K{text}")
+            self._log(step, done, total, f"{STEPS[step]} begins", log_only=True)
+        if self._terminal and now - self._last >= TERMINAL:
+            self._last = now
+            self._stream.write(f"\r\x1b[K{self.text(step, done, total, now - self._since)}")
+            self._stream.flush()
             self._written = True
-        else:
-            self._stream.write(f"eligibility: {text}\n")
-        self._stream.flush()
+        if now - self._logged >= LOG:
+            self._logged = now
+            self._log(step, done, total, self.text(step, done, total, now - self._since), log_only=self._terminal)
+
+    def _log(self, step: str, done: int, total: int, text: str, *, log_only: bool) -> None:
+        counts = {"bytes": done, "bytes_total": total} if step == "read" else {"patients": done}
+        say(text, step=STEPS[step], log_only=log_only, **counts)
 
     def text(self, step: str, done: int, total: int, seconds: float) -> str:
         """One line; the rate is that of this step since it began."""

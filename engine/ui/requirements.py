@@ -19,21 +19,33 @@ from engine.compiler.rules import cql_codes
 from engine.output.requirements import module_definition, type_filters, type_parameter
 from engine.runners.criteria import load_criteria
 from engine.runners.measuring import MeasureOptions, load_measure, run_of
+from engine.ui.argument_types import PATH
+from engine.ui.command_parser import STATUSES_OF_TEXT, CommandParser
 from engine.ui.cql_session import given_parameters
 from engine.ui.date_options import add_date_options, run_told
+from engine.ui.options import add_config_options, add_libraries_option
 
 OK, ERRORS = 0, 2
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
+def add_options(command: CommandParser) -> None:
     """What the command is told."""
-    command.add_argument("criteria", nargs="+", metavar="PATH", help="criteria, a Measure, or a CQL library")
     command.add_argument(
-        "--libraries", nargs="+", default=[], metavar="PATH", help="CQL libraries and data models (ModelInfo)"
+        "criteria", nargs="+", type=PATH, metavar="CRITERIA", help="criteria, a Measure, or a CQL library"
     )
-    command.add_argument("--bulk", action="store_true", help="print _type and _typeFilter of a bulk export instead")
-    add_date_options(command)
-    command.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patients (default: r4)")
+    group = command.add_argument_group("what is shown")
+    group.add_argument("--bulk", action="store_true", help="print _type and _typeFilter of a bulk export instead")
+    group = command.add_argument_group("what criteria read")
+    group.add_argument("--fhir", metavar="VERSION", help="FHIR version of the patients (default: r4)")
+    add_libraries_option(group)
+    add_date_options(group)
+    add_config_options(command)
+    command.describe(
+        "eligibility requirements criteria/flute/mr",
+        "eligibility requirements criteria/flute/cql/mr --libraries criteria/flute/cql --bulk",
+        statuses=STATUSES_OF_TEXT,
+        page="fetching.md",
+    )
     command.set_defaults(run=requirements_command)
 
 

@@ -6,11 +6,22 @@ import argparse
 import json
 
 from engine.output.schema import SCHEMAS, json_schema
+from engine.ui.command_parser import STATUSES_OF_TEXT, CommandParser
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
+def add_options(command: CommandParser) -> None:
     """What the command is told."""
-    command.add_argument("name", nargs="?", default="verdict", choices=tuple(SCHEMAS))
+    command.add_argument(
+        "name",
+        nargs="?",
+        default="verdict",
+        choices=tuple(SCHEMAS),
+        metavar="NAME",
+        help=f"the output: {', '.join(SCHEMAS)} (default: verdict)",
+    )
+    command.describe(
+        "eligibility schema", "eligibility schema run > run.schema.json", statuses=STATUSES_OF_TEXT, page="verdicts.md"
+    )
     command.set_defaults(run=schema_command)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import Any
+
+from engine.ui.argument_types import PATH
 
 AUTH_HELP = (
     "credentials: bearer-env=VARIABLE (a token in an environment variable), or client-id=ID,key=FILE for SMART backend "
@@ -10,11 +12,12 @@ AUTH_HELP = (
 )
 
 
-def add_server_options(command: argparse.ArgumentParser, prefix: str = "") -> None:
+def add_server_options(command: Any, prefix: str = "") -> None:
     """Add --auth, --ca and --allow-http, with a prefix (`data-`) where a command has several servers."""
     command.add_argument(f"--{prefix}auth", metavar="SPEC", dest="server_auth", help=AUTH_HELP)
     command.add_argument(
         f"--{prefix}ca",
+        type=PATH,
         metavar="FILE",
         dest="server_ca",
         help="certificate authorities to trust beside the system's, PEM",
@@ -27,7 +30,7 @@ def add_server_options(command: argparse.ArgumentParser, prefix: str = "") -> No
     )
 
 
-def add_search_options(command: argparse.ArgumentParser) -> None:
+def add_search_options(command: Any) -> None:
     """Add what is for searches alone: --rewrite-next-links."""
     command.add_argument(
         "--rewrite-next-links",

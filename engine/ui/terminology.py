@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from engine.data.terminology_files import TerminologyOptions
+from engine.ui.argument_types import ADDRESS, PATH
+from engine.ui.paths import check_exist
 
 
 def add_terminology_options(command: argparse.ArgumentParser, allow_missing: bool = True) -> None:
     """Add the options to a command; `allow_missing` says whether there is something to go on with where value sets are missing."""
     group = command.add_argument_group("terminology")
-    group.add_argument("--valuesets", nargs="+", default=[], metavar="PATH", help="value sets and code systems")
+    group.add_argument(
+        "--valuesets", nargs="+", default=[], type=PATH, metavar="PATH", help="value sets and code systems"
+    )
     group.add_argument(
         "--manifest",
+        type=PATH,
         metavar="FILE",
         help="versions of value sets and code systems to use: a Library (asset collection) or Parameters",
     )
     group.add_argument(
-        "--terminology-server", metavar="URL", help="FHIR server that expands value sets which the files do not hold"
+        "--terminology-server",
+        type=ADDRESS,
+        metavar="URL",
+        help="FHIR server that expands value sets which the files do not hold",
     )
-    group.add_argument("--terminology-cache", metavar="DIR", help="folder that keeps what the server expanded")
+    group.add_argument(
+        "--terminology-cache", type=PATH, metavar="DIR", help="folder that keeps what the server expanded"
+    )
     group.add_argument(
         "--refresh-terminology", action="store_true", help="ask the server anew for what the folder keeps"
     )
@@ -39,9 +48,7 @@ def add_terminology_options(command: argparse.ArgumentParser, allow_missing: boo
 
 def terminology_options(options: argparse.Namespace) -> TerminologyOptions:
     """The options as given. Raises FileNotFoundError for a path that does not exist, ValueError for options that contradict each other."""
-    for path in (*options.valuesets, *([options.manifest] if options.manifest else ())):
-        if not Path(path).exists():
-            raise FileNotFoundError(f"{path} does not exist")
+    check_exist(*options.valuesets, *([options.manifest] if options.manifest else ()))
     found = TerminologyOptions(
         options.manifest,
         options.terminology_server,

@@ -25,6 +25,9 @@ OPTIONAL = frozenset(
 LATE = frozenset(
     (
         ("engine.data.terminology_files", "engine.data.terminology_server"),
+        ("engine.ui.cli", "engine.ui.config_file"),
+        ("engine.ui.cli", "engine.ui.logs"),
+        ("engine.ui.command_parser", "engine.ui.config_file"),
         ("engine.ui.screen", "engine.ui.cql_session"),
         ("engine.ui.screen", "engine.ui.screen_sources"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import sys
@@ -13,6 +14,7 @@ import pytest
 from engine.output.summary import safe
 from engine.ui.cli import COMMANDS, main
 from engine.ui.export import _Shown
+from engine.ui.logs import logging_as
 from engine.ui.progress import ProgressLine
 from engine.ui.visible import VisibleStream, plain, visible, visible_output
 
@@ -91,10 +93,7 @@ def test_no_command_prints_what_steers_the_terminal(
     for arguments in [RUNS["screen"][0], *RUNS[command]] if command == "imaging" else RUNS[command]:
         given = [text.replace("C/", f"{criteria}/") if text.startswith("C/") else text for text in arguments]
         given = [places.get(text, str(tmp_path / text) if text[:1] == "O" else text) for text in given]
-        try:
-            main(given)
-        except SystemExit:  # argparse ends where an argument is wrong
-            pass
+        main(given)
         shown = capsys.readouterr()
         assert "Traceback" not in shown.err
         printed += shown.out + shown.err
@@ -118,7 +117,7 @@ def test_all_else_is_as_it_was() -> None:
 
 
 def test_what_a_server_says_of_its_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with visible_output():
+    with visible_output(), logging_as(argparse.Namespace()):
         _Shown(False).say("50% \x1b]0;owned\x07\x1b[2J done")
     assert capsys.readouterr().err == "50% \\u001b]0;owned\\u0007\\u001b[2J done\n"
 

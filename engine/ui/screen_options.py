@@ -1,0 +1,118 @@
+"""The options of `eligibility screen`, in the order in which one needs them."""
+
+from __future__ import annotations
+
+from engine.ui.archive_options import add_required_images
+from engine.ui.argument_types import ADDRESS, JOBS, MEMORY, PATH, PATH_OR_ADDRESS
+from engine.ui.command_parser import CommandParser
+from engine.ui.logs import add_log_options
+from engine.ui.options import (
+    add_config_options,
+    add_libraries_option,
+    add_limit_option,
+    add_parameter_options,
+    add_study_option,
+    add_time_options,
+    add_version_option,
+)
+from engine.ui.server_options import add_search_options, add_server_options
+from engine.ui.terminology import add_terminology_options
+from engine.ui.thresholds import add_threshold_options
+
+
+def add_screen_options(command: CommandParser) -> None:
+    """What the command is told."""
+    command.add_argument(
+        "criteria",
+        nargs="+",
+        type=PATH,
+        metavar="CRITERIA",
+        help="files, folders or bundles with EvidenceVariable, Group or ResearchStudy",
+    )
+    group = command.add_argument_group("what goes in and out")
+    group.add_argument(
+        "--data",
+        nargs="+",
+        required=True,
+        type=PATH_OR_ADDRESS,
+        metavar="PATH",
+        help="patients: bundles, NDJSON, folders of them, .gz or .zst; or a FHIR server (https://...), for small cohorts",
+    )
+    group.add_argument(
+        "--out",
+        required=True,
+        type=PATH,
+        metavar="DIR",
+        help="output folder; - writes verdicts to standard output only",
+    )
+    group.add_argument(
+        "--parquet", action="store_true", help="write verdicts, criteria, evidence and images as Parquet too"
+    )
+    add_version_option(group)
+    _judging(command)
+    group = command.add_argument_group("what criteria in CQL name")
+    add_libraries_option(group)
+    add_parameter_options(group)
+    add_terminology_options(command)
+    _large_data(command)
+    group = command.add_argument_group("data on a FHIR server")
+    add_server_options(group, "data-")
+    add_search_options(group)
+    add_required_images(command)
+    group = command.add_argument_group("what the exit status tells")
+    group.add_argument("--strict", action="store_true", help="exit with 1 where criteria have warnings")
+    group.add_argument("--fail-on-problems", action="store_true", help="exit with 1 where data could not be read")
+    add_threshold_options(group)
+    add_log_options(command)
+    add_config_options(command)
+    command.describe(
+        "eligibility screen criteria/flute/mr --data criteria/flute/cohort --out results",
+        "eligibility screen trial.json --libraries cql --valuesets valuesets --data export --out results --memory 4GB",
+        "eligibility screen trial.json --data https://server/fhir --data-auth bearer-env=TOKEN --out results",
+        "eligibility screen --config nightly.toml --log-format json --max-undetermined 10% --min-patients 1000",
+        page="verdicts.md",
+    )
+
+
+def _judging(command: CommandParser) -> None:
+    group = command.add_argument_group("how patients are judged")
+    add_time_options(group)
+    add_study_option(group)
+    group.add_argument(
+        "--absent",
+        choices=("default", "unknown", "not-met"),
+        default="default",
+        help="what it means that there is no record at all, for coded criteria (default: measurements unknown, the rest not met)",
+    )
+    group.add_argument(
+        "--strict-cql",
+        action="store_true",
+        help="give CQL's own answer where rows that cannot be decided would change it",
+    )
+    add_limit_option(group, "a criterion", " for one patient, which else is unknown")
+    group.add_argument(
+        "--dicomweb",
+        type=ADDRESS,
+        metavar="URL",
+        help="DICOMweb base to link images to where the data names no archive",
+    )
+
+
+def _large_data(command: CommandParser) -> None:
+    group = command.add_argument_group("large data")
+    group.add_argument("--jobs", type=JOBS, metavar="N", help="processes for large data (default: one a core)")
+    group.add_argument(
+        "--memory",
+        type=MEMORY,
+        metavar="SIZE",
+        help="memory that large data may take, such as 800MB (default: a quarter of the machine)",
+    )
+    group.add_argument("--resume", action="store_true", help="go on with a run into the same folder that was stopped")
+    group.add_argument(
+        "--validate",
+        action="store_true",
+        help="check every line by itself (lines are proved to be whole without it, too)",
+    )
+    group.add_argument(
+        "--hash-data", action="store_true", help="record the SHA-256 of data files, however large they are"
+    )
