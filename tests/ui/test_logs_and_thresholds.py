@@ -15,7 +15,7 @@ import pytest
 
 from engine.ui import progress as progress_module
 from engine.ui.cli import main
-from engine.ui.logs import STEPS, JsonFormat, TextFormat, say
+from engine.ui.logs import STEPS, JsonFormat, TextFormat
 from engine.ui.progress import ProgressLine
 
 FLUTE = Path(__file__).parents[2] / "criteria" / "flute"
