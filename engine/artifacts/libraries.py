@@ -19,6 +19,7 @@ import msgspec
 from engine.algebra.diagnostic import Diagnostic, Source
 from engine.artifacts.mistaken_files import mistaken
 from engine.artifacts.models.modelinfo import ModelInfo, read_model_info
+from engine.artifacts.own_outputs import Below
 from engine.artifacts.parameters import library_defaults
 from engine.artifacts.positions import position_of
 from engine.artifacts.records import ParameterValue
@@ -62,7 +63,9 @@ class LibraryStore:
         """A file, or every `.cql`, `.json` and ModelInfo `.xml` file below a folder. Raises FileNotFoundError."""
         path = Path(path)
         if path.is_dir():
-            for file in sorted(p for p in path.rglob("*") if p.suffix in (".cql", ".json", ".xml") and p.is_file()):
+            below = Below(path, (".cql", ".json", ".xml"))
+            self.diagnostics += below.diagnostics
+            for file in below.files:
                 self.add_file(file)
         elif path.is_file():
             self.add_file(path)

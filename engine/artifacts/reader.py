@@ -23,6 +23,7 @@ from engine.artifacts.costs import DEEPEST, Referred, deeper_than
 from engine.artifacts.elements import all_resource_types
 from engine.artifacts.libraries import is_version, version_key
 from engine.artifacts.mistaken_files import are_patients, mistaken
+from engine.artifacts.own_outputs import Below
 from engine.artifacts.positions import position_of
 from engine.artifacts.records import (
     Artifact,
@@ -32,15 +33,7 @@ from engine.artifacts.records import (
     Criterion,
     Location,
 )
-from engine.artifacts.shape import (
-    CHECKED,
-    Finding,
-    checked,
-    json_problem,
-    near_names,
-    pointer,
-    shown,
-)
+from engine.artifacts.shape import CHECKED, Finding, checked, json_problem, near_names, pointer, shown
 from engine.artifacts.unknown import told_apart, without_misshapen
 
 __all__ = ["ArtifactSet", "load_artifacts", "read_artifacts"]
@@ -481,10 +474,11 @@ def load_artifacts(paths: Iterable[str | Path]) -> ArtifactSet:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
         if path.is_dir():
-            files = sorted(path.rglob("*.json"))
-            for file in files:
+            below = Below(path, (".json",))
+            reader.diagnostics += below.diagnostics
+            for file in below.files:
                 reader.read_file(file, given=False)
-            if not files:
+            if not below.files:
                 reader.report("no-criteria", "no JSON file in this folder", None, file=str(path))
         else:
             reader.read_file(path, given=True)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.artifacts.own_outputs import MARKER, OWN, own_names
+
 
 class FoundFile(NamedTuple):
     """A file: its path, its size in bytes, and when it was changed, in nanoseconds (None: the system tells nothing of it)."""
@@ -16,11 +18,14 @@ class FoundFile(NamedTuple):
     changed: int | None
     denied: str | None = None
     """Of a folder that may not be read: why."""
+    outputs: bool = False
+    """Of a folder in which outputs of this program were passed over."""
 
 
 def walk(folder: str, above: frozenset[str] = frozenset()) -> Iterator[FoundFile]:
     """The files of a folder and of those in it, in the order of their names; a folder that may not be read is given itself, as `denied`.
 
+    What the program wrote itself into a folder is not given; the folder is, as one of `outputs`, before the files in it.
     Links to folders are followed, but not to one that the walk is in already: `above` are the true paths of these.
     """
     try:
@@ -30,6 +35,12 @@ def walk(folder: str, above: frozenset[str] = frozenset()) -> Iterator[FoundFile
         yield FoundFile(folder, 0, None, error.strerror or str(error))
         return
     here = above | {os.path.realpath(folder)}
+    names = {entry.name for entry in listed}
+    if not OWN.isdisjoint(names):
+        own = own_names(folder) if MARKER in names else OWN
+        if any(entry.name in own - OWN and entry.is_file() for entry in listed):
+            yield FoundFile(folder, 0, None, outputs=True)
+        listed = [entry for entry in listed if entry.name not in own]
     for entry in listed:
         if entry.is_dir():
             if not entry.is_symlink() or os.path.realpath(entry.path) not in here:
@@ -71,7 +82,7 @@ def files_of(paths: Iterable[str | Path], walk: Walk = walk) -> list[FoundFile]:
     for path in paths:
         text = str(path)
         if os.path.isdir(text):
-            out.extend(found for found in walk(text) if found.denied is None)
+            out.extend(found for found in walk(text) if found.denied is None and not found.outputs)
         else:
             out.append(found_file(text))
     return out

@@ -8,6 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from engine.artifacts.own_outputs import CODE as OWN_OUTPUTS
+from engine.artifacts.own_outputs import MESSAGE as OUTPUTS_PASSED_OVER
 from engine.data.export_manifest import MANIFEST, listed_files, noted_problems
 from engine.data.files import Walk, walk
 from engine.data.identity import NO_HOME, home_of, id_of
@@ -82,6 +84,10 @@ def data_file_names(paths: Iterable[str | Path], on_problem: OnProblem, walk: Wa
                     some = True
                     message = f"this folder cannot be read: {found.denied}; what is in it is not used"
                     on_problem(Problem(file=found.path, code="unreadable", message=message))
+                elif found.outputs:
+                    on_problem(
+                        Problem(file=found.path, code=OWN_OUTPUTS, severity="warning", message=OUTPUTS_PASSED_OVER)
+                    )
                 elif found.path.lower().endswith(SUFFIXES):
                     some = True
                     yield found.path

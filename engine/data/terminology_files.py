@@ -15,6 +15,7 @@ import msgspec
 from engine.algebra.arguments import flag, path_of, text_of
 from engine.algebra.diagnostic import Diagnostic
 from engine.artifacts.manifests import Manifest, read_manifest
+from engine.artifacts.own_outputs import Below
 from engine.data.terminology import Terminology
 
 PathLike = str | Path
@@ -125,7 +126,7 @@ def _files(paths: Iterable[PathLike]) -> Iterator[Path]:
     for given in paths:
         path = Path(given)
         if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.suffix in (".json", ".ndjson") and p.is_file())
+            files = Below(path, (".json", ".ndjson")).files
         elif path.is_file():
             files = [path]
         else:

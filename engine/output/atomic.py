@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import re
-import tempfile
+import secrets
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 BUFFER = 1 << 20
-# what mkstemp makes of a name
-_LEFT = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a run that was killed left of its outputs; what some process still writes stays."""
-    for path in folder.glob(".*.part"):
-        if _LEFT.fullmatch(path.name) is None:
-            continue
-        with contextlib.suppress(OSError), path.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
 
 
 class AtomicFile:
@@ -31,17 +16,12 @@ class AtomicFile:
 
     def __init__(self, path: Path, mode: str = "w") -> None:
         self.path = path
-        self.part: Path
+        self.part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         """What is written until then."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        self.part = Path(name)
-        # held until it is closed, also by the end of the process: `sweep` leaves it alone
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         binary = "b" in mode
-        self.stream: IO[str] | IO[bytes] = os.fdopen(
-            handle, mode, BUFFER, encoding=None if binary else "utf-8", newline=None if binary else ""
+        self.stream: IO[str] | IO[bytes] = self.part.open(
+            mode.replace("w", "x"), BUFFER, encoding=None if binary else "utf-8", newline=None if binary else ""
         )
 
     def commit(self) -> None:
@@ -49,7 +29,6 @@ class AtomicFile:
         self.stream.flush()
         os.fsync(self.stream.fileno())
         self.stream.close()
-        self.part.chmod(0o644)
         os.replace(self.part, self.path)
 
     def discard(self) -> None:

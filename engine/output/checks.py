@@ -15,13 +15,17 @@ from typing import IO
 from pydantic import ValidationError
 
 from engine.evaluation.verdict import Holding
-from engine.output.atomic import AtomicFile
+from engine.output.folder import About, OutputFolder
 from engine.output.lines import line_of
 from engine.output.summary import safe
 
 NAME = "archive.ndjson"
 TABLE = "archive.csv"
 JOURNAL = "archive.journal.ndjson"
+EARLIER = "archive.earlier.ndjson"
+"""The answers of a check of an earlier run in the same folder, which may be used again."""
+COMMAND = "imaging verify"
+ABOUT_IMAGES = About(COMMAND, {NAME: EARLIER})
 COLUMNS = (
     "patient",
     "resource",
@@ -114,14 +118,13 @@ def read_holdings(path: Path) -> Iterator[Holding]:
             yield holding
 
 
-def write_holdings(folder: Path, holdings: Iterable[Holding]) -> None:
-    """Write both files, each whole or not at all."""
-    with AtomicFile(folder / NAME, "wb") as lines, AtomicFile(folder / TABLE) as table:
-        rows = csv.writer(table.stream, lineterminator="\r\n")  # type: ignore[arg-type]
-        rows.writerow(COLUMNS)
-        for holding in holdings:
-            lines.stream.write(line_of(holding).encode("utf-8"))  # type: ignore[arg-type]
-            rows.writerow(map(safe, row_of(holding)))
+def write_holdings(folder: OutputFolder, holdings: Iterable[Holding]) -> None:
+    """Write both files."""
+    lines, rows = folder.stage(NAME).stream, csv.writer(folder.stage(TABLE, "w").stream, lineterminator="\r\n")
+    rows.writerow(COLUMNS)
+    for holding in holdings:
+        lines.write(line_of(holding).encode("utf-8"))
+        rows.writerow(map(safe, row_of(holding)))
 
 
 def row_of(holding: Holding) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from engine.output.atomic import AtomicFile
+from engine.output.folder import OutputFolder
 
 ROWS = 50_000
 Row = dict[str, Any]
@@ -43,8 +43,8 @@ def require_parquet() -> None:
         raise ValueError("--parquet needs pyarrow: pip install 'fhir-eligibility[parquet]'") from None
 
 
-def write_parquet(verdicts: Path, out: Path) -> None:
-    """Write the tables of a verdicts.ndjson into a folder, each whole or not at all. Raises OSError."""
+def write_parquet(verdicts: Path, folder: OutputFolder) -> None:
+    """Write the tables of a verdicts.ndjson into a folder. Raises OSError."""
     import pyarrow
     import pyarrow.parquet
 
@@ -55,7 +55,7 @@ def write_parquet(verdicts: Path, out: Path) -> None:
                 (column, pyarrow.list_(pyarrow.string()) if column in LISTS else pyarrow.string()) for column in columns
             ]
             schema = pyarrow.schema(kinds)
-            stream = files.enter_context(AtomicFile(out / f"{name}.parquet", "wb")).stream
+            stream = folder.stage(f"{name}.parquet").stream
             writer = files.enter_context(pyarrow.parquet.ParquetWriter(stream, schema, compression="zstd"))
             tables[name] = (schema, writer)
         held: dict[str, list[Row]] = {name: [] for name in TABLES}

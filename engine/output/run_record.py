@@ -23,6 +23,7 @@ class ArtifactCounts(Record):
     """One artifact of a run: its verdicts, and how many patients each criterion was the first to remove."""
 
     artifact: str
+    name: str = Field("", description="what files about it are named by: included-NAME.json")
     title: str
     version: str | None
     included: int

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from engine.data.dicomweb.failure import Cause
 from engine.evaluation.verdict import Record
-from engine.output.atomic import AtomicFile
+from engine.output.folder import OutputFolder
 from engine.output.lines import line_of
 from engine.output.summary import safe
 
@@ -88,26 +88,27 @@ class FileTransfer(Record):
     detail: str | None = None
 
 
-def write_transfers(folder: Path, name: str, records: Iterable[SeriesTransfer]) -> Iterator[SeriesTransfer]:
-    """Write records as they pass to `name`.ndjson and `name`.csv, each whole or not at all."""
-    columns = list(SeriesTransfer.model_fields)
-    yield from _written(folder / f"{name}.ndjson", folder / f"{name}.csv", columns, records)
+def write_transfers(folder: OutputFolder, name: str, records: Iterable[SeriesTransfer]) -> Iterator[SeriesTransfer]:
+    """Write records as they pass to `name`.ndjson and `name`.csv."""
+    yield from _written(folder, name, list(SeriesTransfer.model_fields), records)
 
 
-def write_uploads(folder: Path, records: Iterable[FileTransfer]) -> Iterator[FileTransfer]:
-    """Write records as they pass to store.ndjson and store.csv, each whole or not at all."""
-    yield from _written(folder / "store.ndjson", folder / "store.csv", list(FileTransfer.model_fields), records)
+def write_uploads(out: Path, records: Iterable[FileTransfer], *, shared: bool = False) -> Iterator[FileTransfer]:
+    """Write records as they pass to store.ndjson and store.csv in a folder; `shared` lets others than their owner read them, as the umask says."""
+    with OutputFolder(out, "imaging store", shared=shared) as folder:
+        yield from _written(folder, "store", list(FileTransfer.model_fields), records)
+        folder.publish()
 
 
-def _written(lines_path: Path, table_path: Path, columns: list[str], records: Iterable[T]) -> Iterator[T]:
-    with AtomicFile(lines_path) as lines, AtomicFile(table_path) as table:
-        rows = csv.writer(table.stream, lineterminator="\r\n")  # type: ignore[arg-type]
-        rows.writerow(columns)
-        for record in records:
-            lines.stream.write(line_of(record))  # type: ignore[call-overload]
-            values = record.model_dump(mode="json")
-            rows.writerow([safe(_cell(values[column])) for column in columns])
-            yield record
+def _written(folder: OutputFolder, name: str, columns: list[str], records: Iterable[T]) -> Iterator[T]:
+    lines = folder.stage(f"{name}.ndjson", "w").stream
+    rows = csv.writer(folder.stage(f"{name}.csv", "w").stream, lineterminator="\r\n")
+    rows.writerow(columns)
+    for record in records:
+        lines.write(line_of(record))
+        values = record.model_dump(mode="json")
+        rows.writerow([safe(_cell(values[column])) for column in columns])
+        yield record
 
 
 def _cell(value: object) -> str:

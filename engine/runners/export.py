@@ -23,6 +23,7 @@ from engine.data.server.client import Server, ServerError, Stopped
 from engine.data.server.download import Links, Written, count_lines, download, existing
 from engine.data.server.export import ExportRequest, Manifest, cancel, poll, start
 from engine.data.server.folder import (
+    STATE,
     ExportState,
     clear,
     file_names,
@@ -34,6 +35,7 @@ from engine.data.server.folder import (
 )
 from engine.data.server.outcomes import FATAL, issue_text, issues_of
 from engine.data.server.search import count_of
+from engine.output.folder import locked_folder
 
 CONNECTIONS = 4
 
@@ -73,16 +75,33 @@ def run_export(
     restart: bool = False,
     longest: float | None = None,
     progress: ExportProgress | None = None,
+    shared: bool = False,
 ) -> ExportResult:
-    """Export into a folder. Raises ServerError, OSError, and Cancelled where the run is interrupted.
+    """Export into a folder; `shared` lets others than their owner read the files, as the umask says.
 
+    Raises ServerError, OSError, FolderInUse (a ValueError) where another run writes into the folder, and Cancelled where the run is interrupted.
     Interrupted while the server prepares, the export is cancelled there; interrupted later, what was received stays,
     and the same call goes on with it.
     """
     tell = progress or ExportProgress()
+    found = foreign_files(out)
+    if found and not (out / STATE).exists() and not restart:
+        raise _not_empty(out, found)
+    with locked_folder(out, "export", shared=shared):
+        return _export(server, request, out, connections, restart, longest, tell)
+
+
+def _export(
+    server: Server,
+    request: ExportRequest,
+    out: Path,
+    connections: int,
+    restart: bool,
+    longest: float | None,
+    tell: ExportProgress,
+) -> ExportResult:
     state = _state(server, request, out, restart)
     result = ExportResult(resumed=state is not None)
-    out.mkdir(parents=True, exist_ok=True)
     if state is None:
         status_url = start(server, request)
         state = new_state(server.base, request, status_url)
@@ -141,11 +160,15 @@ def _state(server: Server, request: ExportRequest, out: Path, restart: bool) -> 
     if state is None:
         found = foreign_files(out)
         if found:
-            raise ServerError(f"{out} is not empty ({', '.join(found[:3])}); an export needs a folder of its own")
+            raise _not_empty(out, found)
         return None
     if not state.matches(server.base, request):
         raise ServerError(f"{out} holds another export; name another folder, or replace it with --restart")
     return state
+
+
+def _not_empty(out: Path, found: list[str]) -> ServerError:
+    return ServerError(f"{out} is not empty ({', '.join(found[:3])}); an export needs a folder of its own")
 
 
 def _cancelled(server: Server, state: ExportState) -> bool:

@@ -16,6 +16,7 @@ from engine.data.dicomweb.client import Client
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
 from engine.data.dicomweb.qido import HeldSeries, find_instances, find_series
 from engine.data.dicomweb.wado import FileUids, Retrieved, retrieve
+from engine.output.folder import OutputFolder
 from engine.output.transfers import SeriesTransfer, TransferState, write_transfers
 from engine.runners.bounded import in_order
 from engine.runners.images import Places, StudyImages, run_folder, studies_of
@@ -79,11 +80,13 @@ class WantedSeries:
 
 @dataclass(slots=True)
 class FetchOptions:
-    """What to transfer: of included patients what met their criteria, or with `everything` all that verdicts name."""
+    """What to transfer: of included patients what met their criteria, or with `everything` all that verdicts name. `shared` lets others than their owner read the
+    files, as the umask says."""
 
     places: Places = field(default_factory=Places)
     series: SeriesFilter = field(default_factory=SeriesFilter)
     everything: bool = False
+    shared: bool = False
 
 
 def patient_folder(reference: str) -> str:
@@ -105,12 +108,14 @@ def fetch(run: Path, out: Path, client: Client, options: FetchOptions) -> Iterat
     def work(study: StudyImages) -> list[SeriesTransfer]:
         return transfer_study(client, study, options.series, lambda wanted: fetch_series(client, wanted, out))
 
-    yield from transferred(run, out, client, options, work, NAME)
+    with OutputFolder(out, "imaging fetch", shared=options.shared) as folder:
+        yield from transferred(run, folder, client, options, work, NAME)
+        folder.publish()
 
 
 def transferred(
     run: Path,
-    out: Path,
+    folder: OutputFolder,
     client: Client,
     options: FetchOptions,
     work: Callable[[StudyImages], list[SeriesTransfer]],
@@ -120,7 +125,7 @@ def transferred(
     client.go_on()
     studies = studies_of(run, options.places, included=not options.everything)
     found = in_order(work, studies, client.access.concurrency, client.stop)
-    yield from write_transfers(out, name, (record for records in found for record in records))
+    yield from write_transfers(folder, name, (record for records in found for record in records))
 
 
 def transfer_study(

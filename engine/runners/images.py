@@ -10,9 +10,11 @@ from pathlib import Path
 import msgspec
 from pydantic import ValidationError
 
+from engine.artifacts.own_outputs import PLAN
 from engine.data.dicomweb.uids import valid_uid
 from engine.evaluation.holdings import Expected, expected_of
 from engine.evaluation.verdict import ImagingLink, Verdict
+from engine.output.folder import OutputFolder
 
 VERDICTS = "verdicts.ndjson"
 
@@ -36,6 +38,9 @@ class StudyImages:
 def run_folder(run: Path) -> Path:
     """The folder of a run, given as the folder or as its verdicts.ndjson. Raises FileNotFoundError."""
     folder = run if run.is_dir() else run.parent
+    if (folder / PLAN).exists():
+        with OutputFolder(folder, "imaging"):
+            pass  # what a run that was killed had finished appears
     if not (folder / VERDICTS).is_file():
         raise FileNotFoundError(f"{run} holds no {VERDICTS}: give the folder that `eligibility screen --out` wrote")
     return folder

@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from engine.evaluation.records import in_one_line
-from engine.output.atomic import AtomicFile
 from engine.output.checks import NAME as ARCHIVE
 from engine.output.checks import read_holdings
+from engine.output.folder import OutputFolder
 from engine.output.manifest import COLUMNS, ManifestStudy, imaging_selections, reference_list, rows_of
 from engine.output.summary import safe
 from engine.runners.images import Places, fhir_version_of, run_folder, studies_of
@@ -34,21 +33,24 @@ class ManifestResult:
     left_out: int = 0
 
 
-def manifest(run: Path, out: Path, *, everything: bool = False, held: bool = False) -> ManifestResult:
+def manifest(
+    run: Path, out: Path, *, everything: bool = False, held: bool = False, shared: bool = False
+) -> ManifestResult:
     """Write images.csv, studies.txt, series.txt, and imaging-selections.ndjson (R5) or lists.ndjson (R4, R4B) into `out`.
 
     Of included patients what met their criteria, with `everything` all that verdicts name. `held` leaves out what `imaging verify` did not
-    find present. Raises FileNotFoundError and ValueError for a folder that is no run, or where `held` is asked for before verifying.
+    find present, `shared` lets others than their owner read the files, as the umask says. Raises FileNotFoundError and ValueError for a folder that is no run, or
+    where `held` is asked for before verifying.
     """
     folder = run_folder(run)
     states = _states(folder, held)
     r5 = fhir_version_of(folder) == "r5"
     result = ManifestResult()
-    with ExitStack() as files:
+    with OutputFolder(out, "imaging manifest", shared=shared) as outputs:
 
         def open_file(name: str) -> IO[str]:
-            stream: Any = files.enter_context(AtomicFile(out / name)).stream
-            return stream  # type: ignore[no-any-return]
+            stream: IO[str] = outputs.stage(name, "w").stream
+            return stream
 
         rows = csv.writer(open_file("images.csv"), lineterminator="\r\n")
         rows.writerow(COLUMNS)
@@ -70,6 +72,7 @@ def manifest(run: Path, out: Path, *, everything: bool = False, held: bool = Fal
                 resources.write(
                     in_one_line(json.dumps(reference_list(patient, chosen, TITLE), ensure_ascii=False)) + "\n"
                 )
+        outputs.publish()
     return result
 
 

@@ -29,8 +29,9 @@ from engine.data.terminology_check import used_value_sets
 from engine.data.versions import check_version
 from engine.evaluation.evaluator import Absent, Options
 from engine.evaluation.time_limit import SECONDS
-from engine.output.atomic import sweep, write_text
+from engine.output.checks import ABOUT_IMAGES
 from engine.output.fhir_group import load
+from engine.output.folder import RUN, OutputFolder
 from engine.output.parquet import require_parquet, write_parquet
 from engine.output.run_record import (
     ArtifactCounts,
@@ -75,7 +76,8 @@ class RunOptions:
     """Options of a run; see `screen` for what they mean.
 
     `jobs` are processes (0: one a core), `memory` bytes that the run may use (None: a quarter of the machine), `validate` has every line parsed, `resume` goes
-    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size, `parquet` writes tables besides. With
+    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size, `parquet` writes tables besides, `shared` has outputs readable by
+    others than their owner, as the umask says. With
     `images`, images count only where archives hold them. With `force_fhir`, data that is written in another version of FHIR than the criteria were compiled
     for is screened all the same; else it is an error. A criterion that takes longer than `criterion_seconds` for a patient is unknown (0: no limit).
     """
@@ -97,6 +99,7 @@ class RunOptions:
     images: RequiredImages | None = None
     force_fhir: bool = False
     criterion_seconds: float = SECONDS
+    shared: bool = False
 
 
 @dataclass(slots=True)
@@ -115,7 +118,6 @@ class _Source:
     problems: Callable[[], Iterable[Problem]]
     counts: Callable[[], Counts | None]
     moment: dt.datetime
-    done: Callable[[], None] = lambda: None
 
     @classmethod
     def of(
@@ -159,37 +161,36 @@ def run(
     `criteria_paths` are all files and folders that the criteria were made from: artifacts, libraries, value sets, parameters.
 
     `progress` is told how far the run is. Raises OSError where a folder cannot be read or written, ValueError where there is nothing to resume or what was
-    begun is another run, or the data is of another version of FHIR, WorkerLost where processes are killed again and again.
+    begun is another run, or the data is of another version of FHIR, FolderInUse (a ValueError) where another run writes into the folder, WorkerLost where
+    processes are killed again and again.
     """
-    with relaxed():
-        return _run(criteria, criteria_paths, data, out, options, progress)
+    if not options.force_fhir:
+        check_version(_paths(data), criteria.fhir_version)
+    if options.parquet:
+        require_parquet()
+    with relaxed(), OutputFolder(out, "screen", shared=options.shared) as folder:
+        return _run(criteria, criteria_paths, data, folder, options, progress)
 
 
 def _run(
     criteria: Criteria,
     criteria_paths: Sequence[PathLike],
     data: Sequence[Data],
-    out: Path,
+    folder: OutputFolder,
     options: RunOptions,
     progress: Progress | None,
 ) -> RunResult:
     started = dt.datetime.now(dt.UTC)
-    if not options.force_fhir:
-        check_version(_paths(data), criteria.fhir_version)
-    if options.parquet:
-        require_parquet()
-    out.mkdir(parents=True, exist_ok=True)
-    sweep(out)
     walks = Walks()
     found = files_of(_paths(data), walks)
     with ExitStack() as running:
-        source = _source(criteria, criteria_paths, data, found, walks, out, options, progress, running)
+        source = _source(criteria, criteria_paths, data, found, walks, folder.path, options, progress, running)
         header = Judge(criteria.rules, _options(criteria, options, source.moment)).header
-        with Outputs(out, criteria.rules, header, criteria.fhir_version, source.moment.isoformat()) as outputs:
-            tally = source.write(outputs, progress)
-            problems = outputs.write_problems(source.problems())
+        outputs = Outputs(folder, criteria.rules, header, criteria.fhir_version, source.moment.isoformat())
+        tally = source.write(outputs, progress)
+        problems = outputs.write_problems(source.problems())
     if options.parquet:
-        write_parquet(out / "verdicts.ndjson", out)
+        write_parquet(outputs.verdicts(), folder)
     counts = source.counts()
     record = RunRecord(
         engine=__version__,
@@ -216,10 +217,11 @@ def _run(
         ),
         patients=tally.patients,
         problems=problems,
-        artifacts=[_counts(tally, rules) for rules in criteria.rules],
+        artifacts=[_counts(tally, rules, name) for rules, name in zip(criteria.rules, outputs.names, strict=True)],
     )
-    write_text(out / "run.json", record.model_dump_json(indent=2) + "\n")
-    source.done()
+    folder.write_text(RUN, record.model_dump_json(indent=2) + "\n")
+    folder.publish(about=ABOUT_IMAGES)
+    Workspace(folder.path).remove()
     return RunResult(record, tally)
 
 
@@ -390,7 +392,6 @@ def _large(
         lambda: with_lines(bulk.problems(unreadable)),
         lambda: bulk.counts,
         moment,
-        workspace.remove,
     )
 
 
@@ -457,10 +458,11 @@ def _parameters(criteria: Criteria, options: RunOptions) -> list[UsedParameter]:
     return [UsedParameter(**asdict(given)) for given in found]
 
 
-def _counts(tally: Tally, rules: RuleSet) -> ArtifactCounts:
+def _counts(tally: Tally, rules: RuleSet, name: str) -> ArtifactCounts:
     verdicts, removed = tally.verdicts[rules.key], tally.removed[rules.key]
     return ArtifactCounts(
         artifact=rules.artifact,
+        name=name,
         title=rules.title,
         version=rules.version,
         included=verdicts["included"],

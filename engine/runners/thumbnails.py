@@ -12,7 +12,8 @@ from engine.data.dicomweb.client import Client
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
 from engine.data.dicomweb.qido import find_instances
 from engine.data.dicomweb.wado import rendered
-from engine.output.atomic import AtomicFile, write_text
+from engine.output.atomic import AtomicFile
+from engine.output.folder import OutputFolder
 from engine.output.gallery import gallery
 from engine.output.transfers import SeriesTransfer, TransferState
 from engine.runners.fetch import FetchOptions, WantedSeries, patient_folder, transfer_study, transferred
@@ -35,11 +36,13 @@ def thumbnails(
         return transfer_study(client, study, options.series, lambda wanted: picture(client, wanted, out, kind, size))
 
     shown: list[SeriesTransfer] = []
-    for record in transferred(run, out, client, options, work, NAME):
-        if record.folder is not None and record.state == TransferState.COMPLETE:
-            shown.append(record)
-        yield record
-    write_text(out / "index.html", gallery(shown))
+    with OutputFolder(out, "imaging thumbnails", shared=options.shared) as folder:
+        for record in transferred(run, folder, client, options, work, NAME):
+            if record.folder is not None and record.state == TransferState.COMPLETE:
+                shown.append(record)
+            yield record
+        folder.write_text("index.html", gallery(shown))
+        folder.publish()
 
 
 def picture(client: Client, wanted: WantedSeries, out: Path, kind: str, size: int | None) -> SeriesTransfer:

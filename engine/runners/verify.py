@@ -15,7 +15,8 @@ from pathlib import Path
 from engine.data.dicomweb.client import Client
 from engine.evaluation.holdings import Expected
 from engine.evaluation.verdict import Holding
-from engine.output.checks import JOURNAL, NAME, Journal, read_holdings, write_holdings
+from engine.output.checks import COMMAND, EARLIER, JOURNAL, NAME, Journal, read_holdings, write_holdings
+from engine.output.folder import OutputFolder
 from engine.runners.asking import Asker, Clock, utc_now
 from engine.runners.bounded import batched
 from engine.runners.images import Places, run_folder, studies_of
@@ -46,15 +47,18 @@ def verify(
     afresh: bool = False,
     progress: Callable[[int], None] | None = None,
     clock: Clock = utc_now,
+    shared: bool = False,
 ) -> VerifyResult:
     """Write archive.ndjson and archive.csv into the folder of a run.
 
-    `afresh` asks for everything. Raises FileNotFoundError and ValueError for a folder that is no run; what archives do wrong is in the result.
+    `afresh` asks for everything; `shared` lets others than their owner read the files, as the umask says. Raises FileNotFoundError and ValueError for a folder that
+    is no run, or that another run writes into; what archives do wrong is in the result.
     """
     folder = run_folder(run)
     result = VerifyResult()
     before = client.requests
-    with Journal(folder / JOURNAL) as journal:
+    with OutputFolder(folder, COMMAND, shared=shared) as outputs, Journal(folder / JOURNAL) as journal:
+        outputs.own(JOURNAL)
         _take_over(folder, journal, afresh, clock())
         asker = Asker(client, clock)
         waiting = _unanswered(run, places, journal)
@@ -63,7 +67,8 @@ def verify(
             result.asked += sum(holding.state != "unidentified" for holding in holdings)
             if progress is not None:
                 progress(result.asked)
-        write_holdings(folder, _in_order(run, places, journal, result))
+        write_holdings(outputs, _in_order(run, places, journal, result))
+        outputs.publish()
         journal.remove()
     result.requests = client.requests - before
     return result
@@ -76,8 +81,8 @@ def _take_over(folder: Path, journal: Journal, afresh: bool, now: dt.datetime) -
         interrupted = True
         if holding.question is not None and (afresh or not _counts(holding, now, unfinished=True)):
             journal.forget(holding.question)
-    path = folder / NAME
-    if afresh or not path.is_file():
+    path = next((path for name in (NAME, EARLIER) if (path := folder / name).is_file()), None)
+    if afresh or path is None:
         return
     unfinished = interrupted or any(holding.state == "unreachable" for holding in read_holdings(path))
     kept = (

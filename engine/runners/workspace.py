@@ -1,7 +1,7 @@
 """The folder in which a large run keeps what it has done: pieces of the input that are read, buckets of patients that are judged.
 
-A file there is whole as soon as it has its name, so that a run that was killed goes on where it was; after a crash of the machine a file may still have
-lost bytes, so a run that goes on checks sizes and sums first. Everything is data: nothing in the folder is run.
+A file there is whole as soon as it has its name, so that a run that was killed goes on where it was; after a crash of the machine, or on a bad disk, a file may still
+have lost or changed bytes, so every file is known by a sum: what is damaged is done again. Everything is data: nothing in the folder is run.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 import msgspec
 from isal.isal_zlib import crc32
 
+from engine.artifacts.own_outputs import WORK
 from engine.data.bulk.collecting import Collected
 from engine.data.bulk.records import Record, Shelf, SummedFile, read_section, section_size
 from engine.data.problems import Problem
 from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter
 from engine.runners.problem_runs import ProblemShelf, in_order, run_path
 
-NAME = ".work"
+HEAD = Struct("<4sHIQ")
+"""What a file begins with: what it is, the version of its form, CRC-32 (from the version on) and length of what follows."""
+MAGIC, VERSION = b"FEWS", 1
 
 
 class State(msgspec.Struct):
@@ -115,6 +119,10 @@ class BucketDone(msgspec.Struct, gc=False):
 _encode = msgspec.msgpack.Encoder().encode
 
 
+def _head(version: int, data: bytes | memoryview) -> bytes:
+    return HEAD.pack(MAGIC, version, crc32(data, version), len(data))
+
+
 def sum_of(path: Path) -> tuple[int, int]:
     """Size and CRC-32 of a file. Raises OSError."""
     size = total = 0
@@ -129,7 +137,7 @@ class Workspace:
     """Reads and writes the folder. All methods raise OSError where it cannot be read or written."""
 
     def __init__(self, out: Path) -> None:
-        self.folder = out / NAME
+        self.folder = out / WORK
 
     def exists(self) -> bool:
         """Whether a run was begun here and is not finished."""
@@ -142,7 +150,7 @@ class Workspace:
         self._write("state", _encode(state))
 
     def state(self) -> State:
-        """What the run is about. Raises ValueError where the file is not one of ours."""
+        """What the run is about. Raises ValueError where the file is damaged, or of another version of the program."""
         found: State = self._read("state", State)
         return found
 
@@ -153,6 +161,7 @@ class Workspace:
 
     def _write(self, name: str, data: bytes) -> None:
         with self._whole(name) as out:
+            out.write(_head(VERSION, data))
             out.write(data)
 
     @contextlib.contextmanager
@@ -168,10 +177,18 @@ class Workspace:
                 part.unlink(missing_ok=True)
 
     def _read(self, name: str, kind: Any) -> Any:
+        path = self.folder / name
+        text = path.read_bytes()
+        data = memoryview(text)[HEAD.size :]
+        version = int.from_bytes(text[4:6], "little")
+        if text[: HEAD.size] != _head(version, data):
+            raise ValueError(f"{path} is damaged; run again without --resume")
+        if version != VERSION:
+            raise ValueError(f"{path} is of another version of the program; run again without --resume")
         try:
-            return msgspec.msgpack.decode((self.folder / name).read_bytes(), type=kind)
+            return msgspec.msgpack.decode(data, type=kind)
         except msgspec.DecodeError as error:
-            raise ValueError(f"{self.folder / name} is damaged ({error}); run again without --resume") from None
+            raise ValueError(f"{path} is damaged ({error}); run again without --resume") from None
 
     def check(self, pieces: int, buckets: int) -> None:
         """Drop what is not whole: files that lost bytes when the machine went down. Done before a run goes on."""

@@ -20,7 +20,7 @@ from engine.ui.command_parser import CommandParser
 from engine.ui.cql_session import given_parameters
 from engine.ui.date_options import add_date_options, run_told
 from engine.ui.logs import add_log_options, on_terminal, say, say_diagnostics, say_error
-from engine.ui.options import MINUTES, add_config_options, add_libraries_option
+from engine.ui.options import MINUTES, add_config_options, add_libraries_option, add_sharing_option
 from engine.ui.paths import check_exist
 from engine.ui.progress import LOG, TERMINAL
 from engine.ui.server_access import server_of
@@ -36,6 +36,7 @@ def add_options(command: CommandParser) -> None:
     )
     group = command.add_argument_group("who is exported, and where to")
     group.add_argument("--out", required=True, type=PATH, metavar="DIR", help="folder of its own for the export")
+    add_sharing_option(group)
     level = group.add_mutually_exclusive_group()
     level.add_argument("--group", metavar="ID", help="export the patients of a Group (default: the whole system)")
     level.add_argument("--patients", action="store_true", help="export all patients with what belongs to them")
@@ -143,6 +144,7 @@ def export_command(options: argparse.Namespace) -> int:
                 restart=options.restart,
                 longest=options.max_wait * 60 if options.max_wait is not None else None,
                 progress=ExportProgress(shown.say, shown.step),
+                shared=options.shared_outputs,
             )
         except Cancelled as stopped:
             shown.end()

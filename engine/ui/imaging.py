@@ -28,7 +28,7 @@ from engine.ui.archive_options import add_archive_options
 from engine.ui.argument_types import whole_number
 from engine.ui.command_parser import CommandParser, where_to_read
 from engine.ui.logs import add_log_options, on_terminal
-from engine.ui.options import add_config_options
+from engine.ui.options import add_config_options, add_sharing_option
 from engine.ui.visible import plain
 
 PAGE = "imaging.md"
@@ -66,6 +66,7 @@ def _verify(verbs: Any) -> None:
     group = command.add_argument_group("what is asked")
     group.add_argument("--afresh", action="store_true", help="ask for everything, whatever is known from before")
     group.add_argument("--strict", action="store_true", help="exit with 1 where not all studies are present")
+    add_sharing_option(group)
     add_log_options(command)
     add_config_options(command)
     command.describe(
@@ -86,6 +87,7 @@ def _choice(command: CommandParser) -> Any:
         action="store_true",
         help="all images that verdicts name, not only those that met criteria of the included",
     )
+    add_sharing_option(group)
     return group
 
 
@@ -160,6 +162,7 @@ def _store(verbs: Any) -> None:
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="DICOM files, or folders of them")
     group = command.add_argument_group("what is written")
     group.add_argument("--out", type=Path, metavar="DIR", help="write store.ndjson and store.csv into this folder")
+    add_sharing_option(group)
     add_archive_options(command, endpoints=False)
     add_log_options(command)
     add_config_options(command)
@@ -179,7 +182,9 @@ def run_verify(options: argparse.Namespace) -> int:
     places, access = places_of(options), access_of(options)
     begun = time.monotonic()
     with Client(access) as client:
-        result = verify(options.screened, client, places, afresh=options.afresh, progress=progress(options, "studies"))
+        told = progress(options, "studies")
+        shared = options.shared_outputs
+        result = verify(options.screened, client, places, afresh=options.afresh, progress=told, shared=shared)
     if not options.quiet:
         print(verify_table(result, time.monotonic() - begun, access.concurrency))
         print(
@@ -210,7 +215,7 @@ def run_thumbnails(options: argparse.Namespace) -> int:
 
 def _fetch_options(options: argparse.Namespace) -> FetchOptions:
     series = SeriesFilter(tuple(options.modality), tuple(options.description))
-    return FetchOptions(places_of(options), series, options.all)
+    return FetchOptions(places_of(options), series, options.all, options.shared_outputs)
 
 
 def _told(options: argparse.Namespace, records: Iterable[SeriesTransfer], what: str) -> int:
@@ -236,7 +241,8 @@ def _told(options: argparse.Namespace, records: Iterable[SeriesTransfer], what: 
 
 def run_manifest(options: argparse.Namespace) -> int:
     """`eligibility imaging manifest`"""
-    result = manifest(options.screened, options.out, everything=options.all, held=options.held)
+    shared = options.shared_outputs
+    result = manifest(options.screened, options.out, everything=options.all, held=options.held, shared=shared)
     if not options.quiet:
         print(f"{result.studies:,} studies, {result.series:,} series, {result.instances:,} instances")
         if result.unidentified:
@@ -254,7 +260,7 @@ def run_store(options: argparse.Namespace) -> int:
     with Client(access_of(options)) as client:
         records: Iterable[FileTransfer] = store_files(options.paths, client, base)
         if options.out is not None:
-            records = write_uploads(options.out, records)
+            records = write_uploads(options.out, records, shared=options.shared_outputs)
         for record in records:
             states[record.state] += 1
             if record.state != StoreState.STORED and not options.quiet:

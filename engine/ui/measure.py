@@ -16,7 +16,7 @@ from engine.algebra.diagnostic import DiagnosticError
 from engine.data.problems import Problem
 from engine.data.versions import check_version
 from engine.evaluation.measures import OBSERVATION
-from engine.output.atomic import AtomicFile, write_text
+from engine.output.folder import OutputFolder
 from engine.output.lines import line_of
 from engine.output.measure_report import Totals, individual, summary
 from engine.runners.measuring import PERIOD, LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, period_of
@@ -30,6 +30,7 @@ from engine.ui.options import (
     add_libraries_option,
     add_limit_option,
     add_parameter_options,
+    add_sharing_option,
     add_time_options,
     add_version_option,
 )
@@ -60,6 +61,7 @@ def add_options(command: CommandParser) -> None:
         metavar="DIR",
         help="output folder; - prints results to standard output only",
     )
+    add_sharing_option(group)
     add_version_option(group)
     group = command.add_argument_group("how patients are evaluated")
     group.add_argument(
@@ -141,25 +143,24 @@ def _evaluate(loaded: LoadedMeasure, options: argparse.Namespace, settings: Meas
     with ExitStack() as files:
         reports: IO[str] | None = None
         results: IO[str] = sys.stdout
+        folder: OutputFolder | None = None
         if options.out != "-":
-            folder = Path(options.out)
-            folder.mkdir(parents=True, exist_ok=True)
-            results = files.enter_context(AtomicFile(folder / "results.ndjson")).stream  # type: ignore[assignment]
-            reports = files.enter_context(AtomicFile(folder / "reports.ndjson")).stream  # type: ignore[assignment]
+            folder = files.enter_context(OutputFolder(Path(options.out), "measure", shared=options.shared_outputs))
+            results, reports = folder.stage("results.ndjson", "w").stream, folder.stage("reports.ndjson", "w").stream
         for result in evaluate_measure(loaded, options.data, settings, problems.append, version):
             totals.add(result)
             results.write(line_of(result))
             if reports is not None:
                 report = individual(loaded.measure, result, period, date, version)
                 reports.write(json.dumps(report, ensure_ascii=False, default=str) + "\n")
-    if options.out != "-":
-        folder = Path(options.out)
-        text = json.dumps(summary(loaded.measure, totals, period, date, version), indent=2, ensure_ascii=False)
-        write_text(folder / "summary.json", text + "\n")
-        write_text(folder / "problems.ndjson", "".join(line_of(problem) for problem in problems))
-        if not options.quiet:
-            show(loaded, totals)
-            print(f"written to {options.out}")
+        if folder is not None:
+            text = json.dumps(summary(loaded.measure, totals, period, date, version), indent=2, ensure_ascii=False)
+            folder.write_text("summary.json", text + "\n")
+            folder.write_text("problems.ndjson", "".join(line_of(problem) for problem in problems))
+            folder.publish()
+    if options.out != "-" and not options.quiet:
+        show(loaded, totals)
+        print(f"written to {options.out}")
     for problem in problems[:5]:
         say_problem(problem)
     found = []

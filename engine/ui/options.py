@@ -52,6 +52,15 @@ def add_libraries_option(
     command.add_argument("--libraries", nargs="+", default=[], type=PATH, metavar="PATH", help=what)
 
 
+def add_sharing_option(command: Any) -> None:
+    """`--shared-outputs`."""
+    command.add_argument(
+        "--shared-outputs",
+        action="store_true",
+        help="let others read the outputs, as far as the umask allows (default: only their owner; they hold patients' data)",
+    )
+
+
 def add_study_option(command: Any) -> None:
     """`--study-start`."""
     command.add_argument(

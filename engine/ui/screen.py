@@ -122,6 +122,7 @@ def _screened(
         images,
         options.force_fhir,
         options.criterion_seconds,
+        options.shared_outputs,
     )
     if options.out == "-":
         patients, problems, judged = _to_stdout(criteria, data, settings)

@@ -11,6 +11,7 @@ from engine.ui.options import (
     add_libraries_option,
     add_limit_option,
     add_parameter_options,
+    add_sharing_option,
     add_study_option,
     add_time_options,
     add_version_option,
@@ -48,6 +49,7 @@ def add_screen_options(command: CommandParser) -> None:
     group.add_argument(
         "--parquet", action="store_true", help="write verdicts, criteria, evidence and images as Parquet too"
     )
+    add_sharing_option(group)
     add_version_option(group)
     _judging(command)
     group = command.add_argument_group("what criteria in CQL name")

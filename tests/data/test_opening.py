@@ -19,7 +19,6 @@ from engine.data import opening, sources
 from engine.data.bulk import reading, scanning
 from engine.data.files import walk
 from engine.data.opening import document_in, lines_in, open_file
-from engine.output.atomic import AtomicFile, sweep
 from tests.data.every_way import criteria, screened
 
 LINES = b"".join(
@@ -180,30 +179,6 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "data" / "a" / "up").symlink_to(tmp_path / "data", target_is_directory=True)
     found = [Path(one.path).relative_to(tmp_path) for one in walk(str(tmp_path / "data"))]
     assert found == [Path("data/linked/all.ndjson")]
-
-
-def test_what_a_killed_run_left_of_its_outputs_is_removed(tmp_path: Path) -> None:
-    left = tmp_path / ".verdicts.ndjson.a1b2c3_d.part"
-    left.write_text("{}", "utf-8")
-    for name in (".mine.part", "verdicts.part", ".x.ABCDEFGH.part"):
-        (tmp_path / name).write_text("kept", "utf-8")
-    with AtomicFile(tmp_path / "summary.csv") as file:
-        sweep(tmp_path)
-        assert file.part.exists(), "another run writes it"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        ".mine.part",
-        ".x.ABCDEFGH.part",
-        "summary.csv",
-        "verdicts.part",
-    ]
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "all.ndjson").write_bytes(LINES)
-    (tmp_path / "by-plan").mkdir()
-    again = tmp_path / "by-plan" / ".summary.csv.abcdefgh.part"
-    again.write_text("p1", "utf-8")
-    list(screened(criteria(tmp_path / "criteria", "Condition.exists()"), data, tmp_path))
-    assert not again.exists()
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])

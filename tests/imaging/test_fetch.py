@@ -42,7 +42,7 @@ def download(run: Path, out: Path, url: str, *, chosen: SeriesFilter = ALL, **ac
 
 def files_below(out: Path) -> list[Path]:
     """Every file that is there, hidden ones included, besides the reports."""
-    return sorted(p for p in out.rglob("*") if p.is_file() and not p.name.startswith("fetch."))
+    return sorted(p for p in out.rglob("*") if p.is_file() and not p.name.startswith(("fetch.", ".eligibility-")))
 
 
 def test_the_images_of_included_patients(

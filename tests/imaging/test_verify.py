@@ -21,6 +21,7 @@ from engine.ui.cli import main
 from tests.imaging.conftest import lines_of, link_of
 from tests.imaging.orthanc import PASSWORD, USER, Orthanc
 from tests.imaging.stub import Reply
+from tests.outputs import visible
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +48,7 @@ def test_all_present(run: Path, orthanc: Orthanc) -> None:
     assert found["example-01"].asked == "2026-06-01T12:00:00+00:00"
     rows = list(csv.DictReader((run / "archive.csv").open(newline="")))
     assert [row["state"] for row in rows] == ["present"] * 12
-    assert sorted(p.name for p in run.iterdir()) == ["archive.csv", "archive.ndjson", "verdicts.ndjson"]
+    assert visible(run) == ["archive.csv", "archive.ndjson", "verdicts.ndjson"]
 
 
 def test_what_is_missing_is_named(run: Path, orthanc: Orthanc, files: dict[str, list[Path]]) -> None:

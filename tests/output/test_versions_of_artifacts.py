@@ -11,6 +11,7 @@ import pytest
 
 import engine
 from engine.ui.cli import main
+from tests.outputs import groups
 
 URL = "http://example.org/EvidenceVariable/trial"
 DIABETES = {"coding": [{"system": "http://snomed.info/sct", "code": "44054006"}]}
@@ -62,13 +63,13 @@ def test_outputs_have_a_version(folder: Path) -> None:
     record = json.loads((out / "run.json").read_text())
     counts = [(x["artifact"], x["version"], x["included"], x["excluded"], x["removed"]) for x in record["artifacts"]]
     assert counts == [(URL, "1", 1, 1, {"diabetes": 1}), (URL, "2", 1, 1, {"diabetes": 1})]
-    groups = [json.loads((out / f"included-{number}.json").read_text()) for number in (1, 2)]
-    assert [[member["entity"]["reference"] for member in group["member"]] for group in groups] == [
+    found = groups(out)
+    assert [[member["entity"]["reference"] for member in group["member"]] for group in found] == [
         ["Patient/ill"],
         ["Patient/well"],
     ]
-    assert [group["name"] for group in groups] == ["Included: Trial (1)", "Included: Trial (2)"]
-    assert [group["extension"][1]["valueUri"] for group in groups] == [f"{URL}|1", f"{URL}|2"]
+    assert [group["name"] for group in found] == ["Included: Trial (1)", "Included: Trial (2)"]
+    assert [group["extension"][1]["valueUri"] for group in found] == [f"{URL}|1", f"{URL}|2"]
 
 
 def test_the_table_tells_versions_apart(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,11 +17,11 @@ from engine.algebra.operators import OPERATORS
 from engine.artifacts.models import load_model
 from engine.compiler.rules import compile_code
 from tests.benchmarks.cohorts import Options, write
+from tests.outputs import by_patient
 from tests.spec.model import ROOT
 
 FLUTE = ROOT / "criteria" / "flute"
 NOW = "2026-06-01"
-OUTPUTS = ("verdicts.ndjson", "summary.csv", "included.json", "problems.ndjson")
 
 
 def verdicts(criteria: engine.Criteria) -> list[str]:
@@ -110,7 +110,7 @@ def test_the_command_with_two_spawned_workers_writes_the_same_files(folder: str,
         words += ["--data", tmp_path / "data", "--out", out, "--now", NOW, "--jobs", jobs, "--memory", "1MB", "--quiet"]
         done = subprocess.run(list(map(str, words)), cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert (done.returncode, done.stderr) == (0, "")
-        found[f"{method}-{jobs}"] = {name: (out / name).read_bytes() for name in OUTPUTS}
+        found[f"{method}-{jobs}"] = by_patient(out)
     first, *others = found.values()
     assert first["verdicts.ndjson"].count(b"\n") == 60
     assert all(other == first for other in others)

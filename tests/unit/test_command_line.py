@@ -17,6 +17,7 @@ from engine.output.atomic import AtomicFile
 from engine.output.run_record import RunRecord
 from engine.output.summary import row_of, safe
 from engine.ui.cli import COMMANDS, main, parser
+from tests.outputs import groups, visible
 
 FLUTE = Path(__file__).parents[2] / "criteria" / "flute"
 COHORT = FLUTE / "cohort"
@@ -26,8 +27,8 @@ def test_screen_writes_everything(tmp_path: Path, capsys: pytest.CaptureFixture[
     out = tmp_path / "out"
     arguments = ["screen", str(FLUTE / "mr"), "--data", str(COHORT), "--out", str(out), "--now", "2026-06-01"]
     assert main(arguments) == 0
-    assert sorted(p.name for p in out.iterdir()) == [
-        "included.json",
+    assert visible(out) == [
+        "included-flute-mr-1.0.0-5913ecca.json",
         "problems.ndjson",
         "run.json",
         "summary.csv",
@@ -36,7 +37,7 @@ def test_screen_writes_everything(tmp_path: Path, capsys: pytest.CaptureFixture[
     verdicts = [Verdict.model_validate_json(line) for line in (out / "verdicts.ndjson").read_text().splitlines()]
     counts = {kind: sum(v.verdict == kind for v in verdicts) for kind in ("included", "excluded", "undetermined")}
     assert counts == {"included": 4, "excluded": 5, "undetermined": 3}
-    group = json.loads((out / "included.json").read_text())
+    (group,) = groups(out)
     members = [member["entity"]["reference"] for member in group["member"]]
     assert members == [v.patient for v in verdicts if v.verdict == "included"]
     rows = list(csv.DictReader((out / "summary.csv").open(newline="")))

@@ -33,10 +33,10 @@ from engine.runners.workers import WorkerLost, Workers
 from engine.runners.workspace import State, Workspace
 from tests.benchmarks.cohorts import Options as CohortOptions
 from tests.benchmarks.cohorts import write
+from tests.outputs import by_patient
 from tests.spec.model import ROOT
 
 FLUTE = ROOT / "criteria" / "flute" / "mr"
-OUTPUTS = ("verdicts.ndjson", "summary.csv", "problems.ndjson", "included.json")
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +56,10 @@ def criteria() -> Criteria:
     return engine.load_criteria(FLUTE)
 
 
-def outputs(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in OUTPUTS}
-
-
 def screened(criteria: Criteria, cohort: Path, out: Path, **options: Any) -> dict[str, bytes]:
     run(criteria, [FLUTE], [cohort], out, RunOptions(now="2026-06-01", **options))
     assert not Workspace(out).folder.exists()
-    return outputs(out)
+    return by_patient(out)
 
 
 @pytest.fixture
@@ -132,7 +128,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert subprocess.run(command, cwd=ROOT, timeout=300).returncode == 0
-    assert outputs(tmp_path) == expected
+    assert by_patient(tmp_path) == expected
 
 
 def test_each_step_can_be_resumed_from(
@@ -158,7 +154,7 @@ def test_each_step_can_be_resumed_from(
             continue
         break
     assert 1 < allowed < 199
-    assert outputs(tmp_path) == expected
+    assert by_patient(tmp_path) == expected
 
 
 def test_only_the_same_run_is_resumed(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
+import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -204,8 +204,8 @@ class _Incoming:
 
     def begin(self) -> None:
         self._discard()
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=self.folder)
-        self._path, self._stream, self._size = Path(name), os.fdopen(handle, "wb"), 0
+        self._path, self._size = self.folder / f".{secrets.token_hex(8)}.part", 0
+        self._stream = self._path.open("xb")
 
     def write(self, chunk: bytes) -> None:
         if self._stream is not None:
@@ -224,7 +224,6 @@ class _Incoming:
         name = self.check(self._path)
         target = self.folder / f"{name}.dcm"
         if name is not None and not target.exists():
-            self._path.chmod(0o644)
             os.replace(self._path, target)
             self.found.files.append(name)
             self.found.size += self._size

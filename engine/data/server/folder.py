@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from engine.data.export_manifest import EXTENSION, MANIFEST
+from engine.artifacts.own_outputs import LOCK
+from engine.data.export_manifest import EXTENSION, MANIFEST, read_manifest
 from engine.data.server.client import ServerError, shown
 from engine.data.server.export import SECTIONS, ExportRequest, Manifest
 
@@ -111,20 +112,29 @@ def write_manifest(
         **sections,
         "extension": {EXTENSION: {"server": shown(base), **_plain(request.as_json()), "problems": problems}},
     }
-    _replace(folder / MANIFEST, json.dumps(record, indent=2, ensure_ascii=False) + "\n", 0o644)
+    _replace(folder / MANIFEST, json.dumps(record, indent=2, ensure_ascii=False) + "\n", 0o666)
 
 
 def clear(folder: Path, state: ExportState | None) -> None:
     """Remove what an export has written into a folder, and nothing else."""
+    if not (folder / STATE).exists():
+        return
     names = list(state.names or ()) if state is not None else []
     ends = (".ndjson", ".ndjson.gz", ".part", ".part-of")
-    for name in [f"{stem}{end}" for stem in names for end in ends] + [MANIFEST, STATE]:
+    ours = [MANIFEST] if state is not None or EXTENSION in _extensions(folder / MANIFEST) else []
+    for name in [f"{stem}{end}" for stem in names for end in ends] + [*ours, STATE]:
         (folder / name).unlink(missing_ok=True)
+
+
+def _extensions(manifest: Path) -> dict[str, Any]:
+    """The extensions of a manifest; none where it cannot be read."""
+    found = (read_manifest(manifest) or {}).get("extension")
+    return found if isinstance(found, dict) else {}
 
 
 def foreign_files(folder: Path) -> list[str]:
     """What stands in a folder without belonging to an export."""
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return sorted(path.name for path in folder.iterdir() if path.name != LOCK) if folder.is_dir() else []
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
