@@ -12,6 +12,15 @@ def visible(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
+def seen(folder: Path) -> dict[Path, tuple[int, int, int, bytes]]:
+    """All files below a folder, with what would show that somebody changed them."""
+    return {
+        path: (told.st_ino, told.st_mtime_ns, told.st_mode, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file() and (told := path.stat())
+    }
+
+
 def group_files(folder: Path) -> list[Path]:
     """The Groups of included patients, one a trial."""
     return sorted(folder.glob("included-*.json"))

@@ -18,7 +18,7 @@ from engine.artifacts.own_outputs import LOCK, MARKER, NEW, PLAN, recorded_outpu
 from engine.output import folder as folders
 from engine.output.folder import About, OutputFolder, owner_only
 from engine.output.lock import FolderInUse
-from tests.outputs import visible
+from tests.outputs import seen, visible
 from tests.spec.model import ROOT
 
 
@@ -149,10 +149,10 @@ def test_a_second_run_is_told_who_is_at_work_and_touches_nothing(tmp_path: Path)
     write(tmp_path, FIRST)
     with OutputFolder(tmp_path, "screen") as folder:
         folder.write_text("a.txt", "new")
-        before = {path: path.stat() for path in tmp_path.rglob("*")}
+        before = seen(tmp_path)
         with pytest.raises(FolderInUse) as told, OutputFolder(tmp_path, "measure"):
             pass
-        assert {path: path.stat() for path in tmp_path.rglob("*")} == before
+        assert seen(tmp_path) == before
         text = str(told.value)
         assert (
             f"{tmp_path} is in use: `eligibility screen` (process {os.getpid()} on {socket.gethostname()}, since 20"

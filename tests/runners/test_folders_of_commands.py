@@ -18,7 +18,7 @@ from engine.artifacts.own_outputs import MARKER
 from engine.output.folder import OutputFolder
 from engine.output.trial_names import trial_names
 from engine.ui.cli import main
-from tests.outputs import by_patient, group_files, visible
+from tests.outputs import by_patient, group_files, seen, visible
 from tests.spec.model import ROOT
 
 NOW = ("--now", "2026-06-01")
@@ -231,13 +231,13 @@ def test_a_second_run_says_so_and_changes_nothing(
     assert screen(place, out) == 0
     (place / "m.cql").write_text("library M version '1'\nusing FHIR version '4.0.1'\ncontext Patient\ndefine X: true")
     with OutputFolder(out, "screen"):
-        before = {path: (path.stat(), path.read_bytes()) for path in out.rglob("*")}
+        before = seen(out)
         if command == "measure":
             status = main(["measure", str(place / "m.cql"), "--data", str(place / "data"), "--out", str(out)])
         else:
             status = screen(place, out, *command.split()[1:])
         assert status == 2
-        assert {path: (path.stat(), path.read_bytes()) for path in out.rglob("*")} == before
+        assert seen(out) == before
     told = capsys.readouterr().err
     assert f"eligibility: {out} is in use: `eligibility screen` (process {os.getpid()} on " in told
     assert "--resume" not in told
