@@ -75,6 +75,8 @@ def type_parameter(found: dict[str, DataRequirement]) -> str:
 def type_filters(found: dict[str, DataRequirement], *, dates: bool = False) -> list[str]:
     """The `_typeFilter`s of a bulk export; a type that is read whole, or whose element no search finds, has none.
 
+    They name codes without their code systems: data writes the address of a code system in several ways, or leaves it out, and such records count,
+    or leave a criterion unknown.
     With `dates` they narrow by date too. That loses what has no date in the element: criteria are unknown because of such a record.
     """
     out = []
@@ -85,7 +87,7 @@ def type_filters(found: dict[str, DataRequirement], *, dates: bool = False) -> l
         filters: list[str | None] = []
         if not requirement.unfiltered:
             for (path, within), listed in _alike(requirement).items():
-                codes = ",".join(_token(s, c) for s, c in listed)
+                codes = ",".join(dict.fromkeys(_escaped(code) for _, code in listed))
                 filters.append(_query(key, path, f"={codes}", within))
             for path, url in sorted(requirement.value_sets):
                 filters.append(_query(key, path, f":in={url}", requirement.dates.get((path, url), ())))
@@ -103,10 +105,9 @@ def _query(resource_type: str, path: str, value: str, dates: tuple[DateFilter, .
     return None if parameter is None else f"{resource_type}?{parameter}{value}{'&' if search else ''}{search}"
 
 
-def _token(system: str, code: str) -> str:
+def _escaped(code: str) -> str:
     """A code as a search value; what has a meaning in searches is escaped (FHIR: "Escaping Search Parameters")."""
-    system, code = (re.sub(r"([\\\\,$|])", r"\\\1", text) for text in (system, code))
-    return f"{system}|{code}" if system else code
+    return re.sub(r"([\\,$|])", r"\\\1", code)
 
 
 def _parameter(resource_type: str, path: str) -> str | None:

@@ -260,3 +260,71 @@ def test_verdicts_are_those_of_the_files(stub: Stub, tmp_path: Path, way: str) -
     assert [of_files[f"Patient/p{n}"] for n in range(6)] == [
         "included" if n in (1, 2, 5) else "excluded" for n in range(6)
     ]
+
+
+CODED = {
+    "resourceType": "EvidenceVariable",
+    "status": "active",
+    "url": "http://example.org/biopsy",
+    "characteristic": [
+        {
+            "linkId": "biopsy",
+            "definitionByTypeAndValue": {
+                "type": {"coding": [{"system": SCT, "code": "71388002"}]},
+                "valueCodeableConcept": {"coding": [{"system": SCT, "code": "86273004"}]},
+            },
+        }
+    ],
+}
+WITH_CQL = """library Biopsy
+using FHIR version '4.0.1'
+codesystem "SCT": 'http://snomed.info/sct'
+code "Biopsy": '86273004' from "SCT"
+context Patient
+define "Found": exists [Procedure: "Biopsy"]
+"""
+
+
+class Strict(FhirStub):
+    """Finds by `system|code` only what has just that code system, as the standard says."""
+
+    def matches(self, resource: Resource, name: str, values: list[str]) -> bool:
+        if name != "code":
+            return super().matches(resource, name, values)
+        return any(
+            (c.get("system") == value.partition("|")[0] if "|" in value else True)
+            and c["code"] == value.rpartition("|")[2]
+            for value in values
+            for c in resource["code"]["coding"]
+        )
+
+
+@pytest.mark.parametrize("form", ["coded", "cql"])
+def test_other_spellings_of_a_code_system_are_not_lost_by_narrowing(stub: Stub, tmp_path: Path, form: str) -> None:
+    """The address of a code system by its OID, over https, or left out: what the server is asked for brings all of them."""
+    cohort = patients(5)
+    for n, system in enumerate((SCT, "urn:oid:2.16.840.1.113883.6.96", "https://snomed.info/sct/", None)):
+        record = about("Procedure", f"x{n}", n, "86273004")
+        record["performedDateTime"] = "2026-01-01"
+        record["code"] = {"coding": [{"code": "86273004", **({"system": system} if system else {})}]}
+        cohort.append(record)
+    (tmp_path / "data.ndjson").write_text("".join(json.dumps(r) + "\n" for r in cohort))
+    artifact = CODED
+    if form == "cql":
+        (tmp_path / "Biopsy.cql").write_text(WITH_CQL)
+        expression = {"language": "text/cql-identifier", "expression": "Found", "reference": "Biopsy"}
+        artifact = {**CODED, "characteristic": [{"definitionExpression": expression}]}
+    (tmp_path / "ev.json").write_text(json.dumps(artifact))
+    criteria = engine.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Biopsy.cql"] if form == "cql" else [])
+    assert criteria.errors == ()
+    Strict(stub, cohort)
+    of_files = {v.patient: v.verdict for v in engine.screen(criteria, tmp_path / "data.ndjson", now="2026-06-01")}
+    with engine.Server(stub.base) as server:
+        source = engine.server_patients(server, criteria)
+        assert source.plan.narrowed == {"Procedure": ("code", "86273004")} or form == "coded"
+        of_server = {v.patient: v.verdict for v in engine.screen(criteria, source, now="2026-06-01")}
+    assert of_server == of_files and of_files["Patient/p0"] == "included"
+    if form == "coded":
+        assert [of_files[f"Patient/p{n}"] for n in range(5)] == [*["included"] * 3, "undetermined", "excluded"]
+    else:
+        assert of_files["Patient/p3"] == "undetermined"

@@ -165,10 +165,10 @@ define B: [Observation: "Other"] O where O.status = 'final'
         ("1-1", None),
         ("2857-1", [{"path": "effective", "valuePeriod": {"start": "2025-01-01"}}]),
     ]
-    assert filters(tmp_path, defines, capsys) == ["Observation?code=http://loinc.org|1-1,http://loinc.org|2857-1"]
+    assert filters(tmp_path, defines, capsys) == ["Observation?code=1-1,2857-1"]
     assert filters(tmp_path, defines, capsys, "--date-filters") == [
-        "Observation?code=http://loinc.org|1-1",
-        "Observation?code=http://loinc.org|2857-1&date=ge2024-12-31",
+        "Observation?code=1-1",
+        "Observation?code=2857-1&date=ge2024-12-31",
     ]
     both = defines + 'define C: [Observation: "PSA"]'
     assert "dateFilter" not in json.dumps(requirements(tmp_path, both, capsys))
@@ -297,7 +297,7 @@ define X:
     variable = {"resourceType": "EvidenceVariable", "status": "active", "characteristic": [criterion]}
     (tmp_path / "ev.json").write_text(json.dumps(variable))
     rules = load_criteria(tmp_path, allow_missing_valuesets=True).rules
-    codes = [f"Observation?code=http://loinc.org|{code}" for code in ("1-1", "2857-1")]
+    codes = [f"Observation?code={code}" for code in ("1-1", "2857-1")]
     assert export_parameters(rules, "r4")[1] == tuple(codes)
     since = "date=ge2024-12-31"
     expected = [f"Encounter?{since}&date=le2026-01-01", *(f"{code}&{since}" for code in codes)]
@@ -305,6 +305,4 @@ define X:
     assert sorted(narrowed) == sorted([*expected, f"Condition?onset-{since}"])
     trusting = export_parameters(rules, "r4", value_sets=True, dates=Run())[1]
     assert sorted(trusting) == sorted([*expected, f"Condition?code:in=http://v&onset-{since}"])
-    assert search_plan(rules, "r4").narrowed == {
-        "Observation": ("code", "http://loinc.org|1-1,http://loinc.org|2857-1")
-    }
+    assert search_plan(rules, "r4").narrowed == {"Observation": ("code", "1-1,2857-1")}
