@@ -170,7 +170,7 @@ def test_codes_narrow_where_they_are_proved_to(stub: Stub) -> None:
 
 
 def test_one_patient_that_cannot_be_asked_about(stub: Stub) -> None:
-    """Where patients are asked about one by one, only whoever cannot be is not screened."""
+    """Where patients are asked about one by one, only whoever cannot be lacks records."""
     fhir = Bent(stub, [*patients(4), *(about("Procedure", f"x{n}", n, "2") for n in range(4))], None)
 
     def broken(request: Request) -> Reply:
@@ -182,7 +182,7 @@ def test_one_patient_that_cannot_be_asked_about(stub: Stub) -> None:
 
     stub.on("/fhir/Procedure", broken)
     found, problems = contents(stub, SearchPlan(("Procedure",)))
-    assert found == {f"p{n}": [f"x{n}"] for n in (0, 1, 3)}
+    assert found == {f"p{n}": [f"x{n}"] if n != 2 else [] for n in range(4)}
     told = [(p.code, p.resource) for p in problems]
     assert told == [("search-one-by-one", None), ("not-fetched", "Patient/p2")]
 
@@ -242,6 +242,69 @@ EXISTS = {
         }
     ],
 }
+
+
+PRESENT_OR_ABSENT = """library Found
+using FHIR version '4.0.1'
+context Patient
+define "Some": exists [Procedure]
+define "None": not exists [Procedure]
+"""
+
+
+@pytest.mark.parametrize("status", [500, 410])
+def test_records_that_could_not_be_fetched_are_not_absent(stub: Stub, tmp_path: Path, status: int) -> None:
+    """What came shows that there are some; that there are none, or no more, nobody can tell."""
+    (tmp_path / "Found.cql").write_text(PRESENT_OR_ABSENT)
+    expressions = [{"language": "text/cql-identifier", "expression": n, "reference": "Found"} for n in ("Some", "None")]
+    characteristics = [{"linkId": e["expression"], "definitionExpression": e} for e in expressions]
+    (tmp_path / "ev.json").write_text(json.dumps({**EXISTS, "characteristic": characteristics}))
+    criteria = engine.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Found.cql"])
+    records = [about("Procedure", f"x{n}-{i}", n, "1") for n in (0, 1) for i in range(3)]
+    fhir = Bent(stub, [*patients(4), *records], lambda values: values)
+    fhir.page = 2
+
+    def broken(request: Request) -> Reply:
+        whose = request.value("patient") or ""
+        if request.value("_offset") == "2" and whose == "p1" or whose == "p3":
+            return Reply(status, outcome("processing", "the page is gone"))
+        return Reply(400) if "," in whose else fhir.search(request)
+
+    stub.on("/fhir/Procedure", broken)
+    problems: list[Problem] = []
+    patience = Patience(attempts=1)
+    with Server(stub.base, patience=patience) as server:
+        source = engine.server_patients(server, criteria)
+        found = {
+            v.patient: {c.id: (c.outcome, c.reason) for c in v.criteria}
+            for v in engine.screen(criteria, source, now="2026-06-01", on_problem=problems.append)
+        }
+    incomplete = ("unknown", "data-incomplete")
+    assert found == {
+        "Patient/p0": {"Some": ("met", None), "None": ("not met", None)},
+        "Patient/p1": {"Some": ("met", None), "None": ("not met", None)},
+        "Patient/p2": {"Some": ("not met", None), "None": ("met", None)},
+        "Patient/p3": {"Some": incomplete, "None": incomplete},
+    }
+    errors = [(p.code, p.patient) for p in problems if p.severity == "error"]
+    assert errors == [("not-fetched", "Patient/p1"), ("not-fetched", "Patient/p3")]
+
+
+def test_what_is_about_nobody_and_could_not_be_fetched(stub: Stub, tmp_path: Path) -> None:
+    """The patients are screened, and what rests on these records is unknown."""
+    library = PRESENT_OR_ABSENT.replace("[Procedure]", "[Location]")
+    (tmp_path / "Found.cql").write_text(library)
+    expression = {"language": "text/cql-identifier", "expression": "Some", "reference": "Found"}
+    (tmp_path / "ev.json").write_text(json.dumps({**EXISTS, "characteristic": [{"definitionExpression": expression}]}))
+    criteria = engine.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Found.cql"])
+    FhirStub(stub, patients(3))
+    stub.on("/fhir/Location", Reply(500, outcome("exception", "down")))
+    problems: list[Problem] = []
+    with Server(stub.base, patience=Patience(attempts=1)) as server:
+        source = engine.server_patients(server, criteria)
+        verdicts = list(engine.screen(criteria, source, now="2026-06-01", on_problem=problems.append))
+    assert [(v.verdict, v.criteria[0].reason) for v in verdicts] == [("undetermined", "data-incomplete")] * 3
+    assert [(p.code, p.severity) for p in problems] == [("not-fetched", "error")]
 
 
 @pytest.mark.parametrize("way", WAYS)

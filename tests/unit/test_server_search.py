@@ -64,6 +64,17 @@ def screened(
     return found, problems
 
 
+def with_gaps(stub: Stub, plan: SearchPlan = PLAN) -> tuple[dict[str, dict[str, list[str]]], list[Problem]]:
+    """By patient: the types that may lack records, with what is there all the same; and the problems."""
+    problems: list[Problem] = []
+    patients = ServerPatients(server_at(stub), load_model("r4"), plan, page=2, batch=2)
+    found = {}
+    for compartment in patients.compartments(problems.append):
+        there = contents(compartment)
+        found[compartment.id] = {gap.type: there.get(gap.type, []) for gap in compartment.gaps}
+    return found, problems
+
+
 def contents(compartment: Compartment) -> dict[str, list[str]]:
     return {kind: sorted(str(r["id"]) for r in rows) for kind, rows in compartment.resources.items()}
 
@@ -105,12 +116,13 @@ def test_a_parameter_for_codes_that_is_not_known_only_widens(stub: Stub) -> None
 
 @pytest.mark.parametrize("lenient", [False, True])
 def test_a_server_that_finds_nothing_by_patient(stub: Stub, lenient: bool) -> None:
-    """Neither too little nor too much: no patient is screened, and each is named."""
+    """Neither too little nor too much: nothing is known of these types, and each patient is named."""
     fhir = FhirStub(stub, COHORT, lenient=lenient)
     fhir.knows.discard("patient")
-    found, problems = screened(stub)
-    assert found == {}
-    assert [p.resource for p in problems] == [f"Patient/p{n}" for n in range(5)]
+    found, problems = with_gaps(stub)
+    assert found == {f"p{n}": {"Observation": [], "Procedure": []} for n in range(5)}
+    assert sorted(p.resource or "" for p in problems) == sorted(f"Patient/p{n}" for n in range(5) for _ in "OP")
+    assert {p.severity for p in problems} == {"error"}
     assert {p.code for p in problems} == {"not-fetched"}
     words = "left out the parameter subject" if lenient else "unknown parameter subject"
     assert all(words in p.message for p in problems)
@@ -125,8 +137,8 @@ def test_results_about_others_are_not_believed(stub: Stub) -> None:
         return searchset(found, self_link=f"{stub.base}/Observation?patient=x&subject=x")
 
     stub.on("/fhir/Observation", everything)
-    found, problems = screened(stub)
-    assert found == {} and len(problems) == 5
+    found, problems = with_gaps(stub)
+    assert found == {f"p{n}": {"Observation": []} for n in range(5)} and len(problems) == 5
     assert "Observation/o1-0 is about none of the patients that were asked for" in problems[0].message
 
 
@@ -270,7 +282,7 @@ def test_errors_among_the_results(stub: Stub) -> None:
 
 
 def test_a_broken_page_of_a_patient_s_data(stub: Stub) -> None:
-    """The patients of that batch are named and not screened; the others are."""
+    """The patients of that batch are named; what came before is kept, and known to be incomplete."""
     fhir = FhirStub(stub, COHORT)
 
     def sometimes(request: Request) -> Reply:
@@ -279,10 +291,11 @@ def test_a_broken_page_of_a_patient_s_data(stub: Stub) -> None:
         return fhir.search(request)
 
     stub.on("/fhir/Observation", sometimes)
-    found, problems = screened(stub)
-    assert found == {name: rows for name, rows in WHOLE.items() if name in ("p0", "p1", "p4")}
+    assert screened(stub)[0]["p2"] == {"Observation": ["o2-0", "o2-1"], "Procedure": ["x2"]}
+    found, problems = with_gaps(stub)
+    assert found == {"p0": {}, "p1": {}, "p2": {"Observation": ["o2-0", "o2-1"]}, "p3": {"Observation": []}, "p4": {}}
     assert [(p.resource, p.code) for p in problems] == [("Patient/p2", "not-fetched"), ("Patient/p3", "not-fetched")]
-    assert "the Observation of the patient could not be fetched" in problems[0].message
+    assert "the Observation of the patient could not be fetched whole" in problems[0].message
     assert "index broken" in problems[0].message
 
 
@@ -409,7 +422,7 @@ def test_options_that_do_not_fit(arguments: list[str], message: str, capsys: pyt
         (["--since", "2026-03"], "is no point in time"),
         (["--since", "2026-03-01T00:00:00"], "must be whole and have a time zone"),
         (["--group", "a b"], "is no id of a Group"),
-        (["--connections", "0"], "--connections must be 1 or more"),
+        (["--connections", "0"], "--connections: expected a whole number from 1 to 64"),
     ],
 )
 def test_export_options_that_do_not_fit(

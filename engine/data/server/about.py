@@ -33,6 +33,7 @@ Narrowing = tuple[str, str]
 class Batch:
     """Some patients, by id, and a type: what is about them, and for whom it could not be had whole, and why.
 
+    `partial` are records, by name, that came before a search failed.
     `warnings` are words of the server, `notes` pairs of a code and a sentence about how it was asked.
     """
 
@@ -40,6 +41,7 @@ class Batch:
     patients: list[str]
     found: list[Found] = field(default_factory=list)
     failed: dict[str, ServerError] = field(default_factory=dict)
+    partial: dict[str, Found] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
@@ -224,11 +226,17 @@ class AboutPatients:
         value = ",".join(_escaped(p if name == "patient" else f"Patient/{p}") for p in patients)
         parameters = [*([narrowing] if narrowing is not None else []), (name, value), COUNT]
         answer = Answer()
-        found = every_page(self.server, job.type, parameters, answer)
+        asked = {f"Patient/{patient}" for patient in patients}
+        came: list[Found] = []
+        try:
+            found = every_page(self.server, job.type, parameters, answer, came)
+        except ServerError:
+            about = (i for i in came if _of_type(i, job.type) and not asked.isdisjoint(self._patients_of(i)))
+            job.partial.update((item.name, item) for item in about)
+            raise
         where = self.server.url(job.type)
         if answer.used is not None and name not in answer.used:
             raise SearchError(f"{where}: the server left out the parameter {name}", 400)
-        asked = {f"Patient/{patient}" for patient in patients}
         for item in found:
             if _of_type(item, job.type) and asked.isdisjoint(self._patients_of(item)):
                 text = f"{item.name} is about none of the patients that were asked for"

@@ -2,8 +2,8 @@
 
 For every page of patients one search a type and batch of patients (`GET /Observation?patient=1,2,...`), then one a
 type for what these refer to (`GET /Endpoint?_id=...`). Which types, narrowed by which codes, and which references are
-followed is given (`SearchPlan`). A patient whose data cannot be had whole is a problem and gets no verdict. Memory is
-bounded by a page of patients.
+followed is given (`SearchPlan`). Where the records of a type cannot be had whole, that is a problem, and a gap in the
+data of the patient. Memory is bounded by a page of patients.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from engine.artifacts.models import Model
 from engine.artifacts.references import root_of
 from engine.data.cohort import cohort_of
 from engine.data.compartment import Compartment
+from engine.data.gaps import Gap
 from engine.data.problems import Problem
-from engine.data.server.about import AboutPatients, Batch, moved
+from engine.data.server.about import DENIED, AboutPatients, Batch, moved
 from engine.data.server.client import Server, ServerError, shown
 from engine.data.server.referred import Referred
 from engine.data.server.search import Answer, Found, Incomplete, SearchError, every_page, search
 from engine.data.sources import Loaded, OnProblem
 
 PAGE, BATCH, THREADS = 50, 20, 4
+AGAIN_LATER = "screen again when the server answers; an export does not depend on its search"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class ServerPatients:
         self._referred = Referred(server, model.resource_types, plan.follow, self._roots)
         self._warned: set[str] = set()
         self._shared: list[Found] | None = None
+        self._shared_gaps: list[Gap] = []
 
     @property
     def name(self) -> str:
@@ -138,7 +141,7 @@ class ServerPatients:
                 file=self.server.url("Patient"),
                 code="patients-missing",
                 message=f"the list of patients broke off after {so_far}; whoever comes after them is not screened: {error}{gone}",
-                hint="screen again when the server answers; an export does not depend on its search",
+                hint=AGAIN_LATER,
             )
         )
 
@@ -189,7 +192,7 @@ class ServerPatients:
             for start in range(0, len(ids), self.batch)
         ]
         done = list(pool.map(self._about.fill, jobs))
-        failed: dict[str, tuple[str, ServerError]] = {}
+        gaps: dict[str, list[Gap]] = {identifier: [] for identifier in ids}
         found = [*patients]
         have = {item.name for item in patients}
         self._roots.update(root for item in patients if (root := root_of(item.full_url)) is not None)
@@ -198,39 +201,51 @@ class ServerPatients:
             for code, message in job.notes:
                 self._warn(code, message, on_problem)
             # A resource about several patients is found with each of them.
-            new = {item.name: item for item in job.found if item.name not in have}
+            new = {item.name: item for item in (*job.found, *job.partial.values()) if item.name not in have}
             have.update(new)
             found.extend(new.values())
             for patient, error in job.failed.items():
-                failed.setdefault(patient, (job.type, error))
-        for patient, (kind, error) in failed.items():
-            on_problem(
-                Problem(
-                    file=self.server.url(kind),
-                    resource=f"Patient/{patient}",
-                    code="not-fetched",
-                    message=f"the {kind} of the patient could not be fetched; the patient is not screened: {error}",
-                    hint="screen again when the server answers; an export does not depend on its search",
-                )
-            )
+                gaps[patient].append(Gap(job.type, f"not fetched whole from the server: {error}"))
+                self._not_fetched(job.type, error, on_problem, f"Patient/{patient}")
         found.extend(item for item in self._of_nobody(on_problem) if item.name not in have)
         found.extend(self._referred.of(found, pool, on_problem))
-        wanted = {identifier for identifier in ids if identifier not in failed}
+        everyones = [*self._shared_gaps, *self._referred.gaps.values()]
         out = []
         for compartment in cohort_of(map(self._loaded, found), self.model, on_problem).compartments():
-            if compartment.patient is not None and compartment.patient["id"] in wanted:
+            if compartment.patient is not None and compartment.patient["id"] in gaps:
                 compartment.others = None  # only a page of the patients is at hand
+                compartment.gaps = (*compartment.gaps, *gaps[compartment.patient["id"]], *everyones)
                 out.append(compartment)
         return out
 
+    def _not_fetched(self, kind: str, error: ServerError, on_problem: OnProblem, patient: str | None = None) -> None:
+        whose = "" if patient is None else " of the patient"
+        on_problem(
+            Problem(
+                file=self.server.url(kind),
+                resource=patient,
+                patient=patient,
+                code="not-fetched",
+                message=f"the {kind}{whose} could not be fetched whole; criteria whose answer rests on it are unknown: {error}",
+                hint=AGAIN_LATER,
+            )
+        )
+
     def _of_nobody(self, on_problem: OnProblem) -> list[Found]:
-        """What is about no patient, fetched once. Raises SearchError: without it no patient could be screened."""
+        """What is about no patient, fetched once. Raises ServerError where the server does not accept the credentials."""
         if self._shared is None:
             shared: list[Found] = []
             for kind in self.plan.shared:
                 answer = Answer()
-                found = every_page(self.server, kind, [("_count", "200")], answer)
-                shared.extend(item for item in found if item.resource["resourceType"] == kind)
+                came: list[Found] = []
+                try:
+                    every_page(self.server, kind, [("_count", "200")], answer, came)
+                except ServerError as error:
+                    if error.status in DENIED:
+                        raise
+                    self._shared_gaps.append(Gap(kind, f"not fetched whole from the server: {error}"))
+                    self._not_fetched(kind, error, on_problem)
+                shared.extend(item for item in came if item.resource["resourceType"] == kind)
                 self._say(answer.warnings, on_problem)
             self._shared = shared
         return self._shared

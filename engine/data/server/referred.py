@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from engine.artifacts.references import RESTFUL
+from engine.data.gaps import Gap
 from engine.data.problems import Problem
 from engine.data.server.client import Server, ServerError
 from engine.data.server.search import Answer, Found, SearchError, every_page
@@ -20,13 +21,17 @@ REMEMBERED = 20_000  # referenced resources kept from page to page
 
 
 class Referred:
-    """Follows references to resources of the server. `follow` are their types, None for every type; `roots` the addresses of the server."""
+    """Follows references to resources of the server. `follow` are their types, None for every type; `roots` the addresses of the server.
+
+    `gaps` are the types of which some could not be fetched, and why.
+    """
 
     def __init__(self, server: Server, types: frozenset[str], follow: frozenset[str] | None, roots: set[str]) -> None:
         self.server = server
         self.types = types
         self.follow = follow
         self.roots = roots
+        self.gaps: dict[str, Gap] = {}
         self._known: dict[str, Found | None] = {}
         # Whether `_id=1,2` finds both, by type; not there while nothing tells.
         self._lists: dict[str, bool] = {}
@@ -51,9 +56,10 @@ class Referred:
             asked = [
                 (kind, ids[start : start + IDS]) for kind, ids in unknown.items() for start in range(0, len(ids), IDS)
             ]
-            for problem in pool.map(lambda pair: self._by_id(*pair), asked):
+            for (kind, _), problem in zip(asked, pool.map(lambda pair: self._by_id(*pair), asked), strict=True):
                 if problem is not None:
                     on_problem(problem)
+                    self.gaps[kind] = Gap(kind, problem.message, others=True)
             new = [item for name in wanted if (item := self._known.get(name)) is not None]
             have.update(wanted)
             out.extend(new)

@@ -148,14 +148,25 @@ def count_of(server: Server, resource_type: str, query: str, until: str) -> int 
     return account.total
 
 
-def every_page(server: Server, resource_type: str, parameters: Parameters, answer: Answer) -> list[Found]:
-    """All that a search finds; tried twice where its pages are not complete, because data may change between pages."""
-    try:
-        return [item for page in search(server, resource_type, parameters, answer=answer) for item in page]
-    except SearchError as error:
-        if error.status is not None:
-            raise
-    return [item for page in search(server, resource_type, parameters, answer=answer) for item in page]
+def every_page(
+    server: Server, resource_type: str, parameters: Parameters, answer: Answer, came: list[Found] | None = None
+) -> list[Found]:
+    """All that a search finds; tried twice where its pages are not complete, because data may change between pages.
+
+    `came` gets what came all the same where an error is raised.
+    """
+    found = came if came is not None else []
+    for attempt in (1, 2):
+        found.clear()
+        try:
+            for page in search(server, resource_type, parameters, answer=answer):
+                found.extend(page)
+        except SearchError as error:
+            if error.status is not None or attempt == 2:
+                raise
+        else:
+            break
+    return found
 
 
 def _bundle(decoded: Any, what: str) -> Resource:
