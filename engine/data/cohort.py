@@ -6,7 +6,7 @@ same id under different servers stay two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from typing import Any, Literal
 from engine.algebra.diagnostic import EvaluationError
 from engine.artifacts.models import Model
 from engine.artifacts.references import RESTFUL, root_of
+from engine.data.addresses import NOBODYS, Addresses, bundle_of
 from engine.data.compartment import Compartment, Origin, SharedResources
 from engine.data.identity import (
     NO_HOME,
@@ -21,19 +22,20 @@ from engine.data.identity import (
     contradiction,
     entered_in_error,
     id_of,
-    names_no_patient,
-    names_nobody,
     on_a_server,
-    pair_of,
     shared_types,
     stands_alone,
     updated,
     values_below,
+    with_text_as_id,
 )
-from engine.data.names import Identifiers, UnnamedPatients
+from engine.data.linking import Linking, Links
+from engine.data.names import UnnamedPatients
 from engine.data.nobodys import Nobodys, origin_of
+from engine.data.oddities import Oddities, odd_ids
 from engine.data.problems import Problem
 from engine.data.sources import Loaded, OnProblem, dict_of
+from engine.data.subjects import Asked, Names, names_no_patient, names_of
 
 Resource = dict[str, Any]
 
@@ -51,26 +53,31 @@ class CohortPatient:
 class Cohort:
     """Everything read, by patient. `add` what was read, then iterate over `compartments`."""
 
-    def __init__(self, model: Model, on_problem: OnProblem, beyond: Cohort | None = None) -> None:
-        """`beyond` holds what references may lead to besides: resources of no patient."""
+    def __init__(
+        self, model: Model, on_problem: OnProblem, beyond: Cohort | None = None, oddities: Oddities | None = None
+    ) -> None:
+        """`beyond` holds what references may lead to besides: resources of no patient. Odd spellings are counted in `oddities`, if given."""
         self.model = model
         self.beyond = beyond
         self.on_problem = on_problem
         self._by_key: dict[str, Loaded] = {}
+        # the key of the patient by bundle of one patient, and the bundles by patient
+        self._residents: dict[str, str] = {}
+        self._homes: dict[str, list[str]] = {}
         self._anonymous: list[Loaded] = []
         self._deleted: set[str] = set()
-        self._aliases: dict[str, list[str]] = {}
         self._owner: dict[int, Loaded] = {}
-        self._identifiers = Identifiers()
+        self._names = Names()
+        self.mine: Callable[[Asked], bool] | None = None
+        """Whose references are looked at where only some of the patients are at hand; what others mean is not known here."""
+        self._oddities = oddities
         self._unnamed = UnnamedPatients(on_problem)
         self._listed: dict[str, tuple[CohortPatient, str]] = {}
         self._persons: dict[int, list[str]] | None = None
         self._shared_types = shared_types(model)
         self.nobodys = Nobodys()
         """What is about no patient; complete once patients were given out."""
-        # the key of the patient by bundle of one patient, and the bundles by patient
-        self._residents: dict[str, str] = {}
-        self._homes: dict[str, list[str]] = {}
+        self._addresses = Addresses(self._by_key, self._residents, self.nobodys)
         self._named: dict[int, tuple[Resource, str]] = {}
         self._namesakes: dict[str, list[str]] = {}
         self._first: dict[str, Loaded] = {}
@@ -82,7 +89,9 @@ class Cohort:
         if loaded.resource is None:
             self._deleted.add((loaded.deleted or "").partition("?")[0])
             return
-        resource = loaded.resource
+        resource = with_text_as_id(loaded.resource)
+        if resource is not loaded.resource:
+            loaded.odd_id, loaded.resource = loaded.resource["id"], resource
         if entered_in_error(resource):
             self._report(loaded, "entered-in-error", "recorded in error; it is disregarded", warning=True)
             return
@@ -102,7 +111,7 @@ class Cohort:
         patient, key = resource["resourceType"] == "Patient", self._key(loaded)
         if loaded.home == NO_HOME:
             return key
-        home, alone = _place(loaded), stands_alone(loaded.home)
+        home, alone = bundle_of(loaded), stands_alone(loaded.home)
         if patient:
             if alone and key == loaded.name:
                 key = self._person(loaded, key, home)
@@ -177,14 +186,10 @@ class Cohort:
                 if kind == "Patient":
                     return self._named[id(resource)][1] if id(resource) in self._named else key
                 if not self._is_nobodys(resource):
-                    return f"{_place(loaded)}#{key}"
+                    return f"{bundle_of(loaded)}#{key}"
         if key is not None and kind in self._shared_types and self.model.patient_paths(kind):
-            return key + _NOBODYS if self._is_nobodys(resource) else key
+            return key + NOBODYS if self._is_nobodys(resource) else key
         return key
-
-    def _known(self, key: str) -> Loaded | None:
-        """The resource of a key; a Device, say, that is about nobody has another key than one of a patient."""
-        return self._by_key.get(key) or self._by_key.get(key + _NOBODYS)
 
     def _is_nobodys(self, resource: Resource) -> bool:
         """Whether a resource is about no patient, as its type allows."""
@@ -207,10 +212,26 @@ class Cohort:
 
     # -- giving out
 
-    def compartments(self) -> Iterator[Compartment]:
-        """Patients with their resources, in the order of the Patient resources (a patient without one: of the first record)."""
+    def compartments(self, *, whole: bool = True) -> Iterator[Compartment]:
+        """Patients with their resources, in the order of the Patient resources (a patient without one: of the first record).
+
+        Without `whole` there may be Patient resources besides those at hand.
+        """
         for patient, reference in self.patients():
+            if whole:
+                self.report_undescribed(patient, reference)
             yield self.compartment(patient, reference)
+
+    def report_undescribed(self, patient: CohortPatient, reference: str) -> None:
+        """Report a patient whom no Patient resource describes, if it is one."""
+        if patient.loaded is None:
+            first = patient.resources[0]
+            where = {"file": first.file, "line": first.line, "offset": first.offset, "entry": first.entry}
+            message = f"{reference} is known by references only, such as that of {first.name}: no Patient resource describes this patient"
+            names = {"resource": reference, "patient": reference}
+            self.on_problem(
+                Problem(**where, **names, code="patient-not-described", message=message, hint=_MISSING_HINT)
+            )
 
     def patients(self) -> Iterator[tuple[CohortPatient, str]]:
         """Patients and how each is named, in order."""
@@ -221,25 +242,27 @@ class Cohort:
             self._owner[id(loaded.resource)] = loaded
             key = self._key(loaded)
             if key is not None and id_of(loaded.resource) is not None and key != loaded.name:
-                self._aliases.setdefault(loaded.name, []).append(key)
+                self._addresses.add_alias(loaded.name, key)
             if loaded.resource["resourceType"] == "Patient":
                 assert key is not None
-                self._identifiers.add(loaded.resource, key)
+                self._describe(loaded, key)
         order = patients
         places: dict[tuple[str, str], int] = {}
+        records: list[tuple[int, Loaded, Iterator[Any]]] = []
         for place, loaded in enumerate(everything):
             assert loaded.resource is not None
-            kind = loaded.resource["resourceType"]
-            if kind == "Patient":
+            if loaded.resource["resourceType"] == "Patient":
                 key = self._key(loaded)
                 assert key is not None
                 patient = order.setdefault(key, CohortPatient(key, None, place))
                 patient.loaded, patient.place = loaded, place
-                continue
-            if self._is_nobodys(loaded.resource):
+            elif self._is_nobodys(loaded.resource):
                 self.nobodys.add(loaded, on_a_server(_address(self._key(loaded))))
-                continue
-            for key in self._subjects(loaded) or self._assumed(loaded):
+            else:
+                records.append((place, loaded, self._about(loaded.resource)))
+        linking = Linking(self._addresses, self._key, self._names, self._oddities, self.mine)
+        for place, loaded, links in linking.links(records, list(order)):
+            for key in self._patients_of(loaded, links):
                 held = order.setdefault(key, CohortPatient(key, None, place)).resources
                 only = self._name_for(key, loaded)
                 known = len(held) if only is None else places.setdefault((key, only), len(held))
@@ -249,7 +272,7 @@ class Cohort:
                     held[known] = self._newer(held[known], loaded)
         for patient in order.values():
             for loaded in patient.resources:
-                if stands_alone(loaded.home) and self._residents.get(_place(loaded)) != patient.key:
+                if stands_alone(loaded.home) and self._residents.get(bundle_of(loaded)) != patient.key:
                     message = f"{loaded.name} is about {_short(patient)}, not about the one Patient of its bundle"
                     self._report(loaded, "other-patient", message, warning=True, hint=_OTHER_HINT)
         names: dict[str, int] = {}
@@ -258,6 +281,9 @@ class Cohort:
         for patient in sorted(order.values(), key=lambda patient: patient.place):
             short = _short(patient)
             self._listed[patient.key] = patient, short if names[short] == 1 else patient.key
+        if self._oddities is not None:
+            for problem in self._oddities.problems():
+                self.on_problem(problem)
         yield from self._listed.values()
 
     def _surviving(self) -> list[Loaded]:
@@ -275,15 +301,35 @@ class Cohort:
         assert loaded.resource is not None
         if id_of(loaded.resource) is None or address_of(loaded.full_url) is not None:
             return None
-        if stands_alone(loaded.home) and self._residents.get(_place(loaded)) != patient:
+        if stands_alone(loaded.home) and self._residents.get(bundle_of(loaded)) != patient:
             return None
         return loaded.name
 
-    def _assumed(self, loaded: Loaded) -> list[str]:
-        """The patient of a resource that names none: that of its bundle, if there is exactly one. Reports it either way."""
+    def _describe(self, loaded: Loaded, key: str) -> None:
+        """Note by which names a Patient is known, and what is odd about the id."""
         assert loaded.resource is not None
-        resident = self._residents.get(_place(loaded)) if loaded.home != NO_HOME else None
-        if resident is None or not names_nobody(self._about(loaded.resource)):
+        for name, last in names_of(loaded.resource, loaded.full_url):
+            self._names.add(name, key, last)
+        identifier = id_of(loaded.resource)
+        if identifier is None:
+            return
+        self._addresses.add_spelling(identifier)
+        if self._oddities is not None:
+            where = (loaded.offset or 0, -1 if loaded.entry is None else loaded.entry, loaded.line)
+            for odd in odd_ids(identifier if loaded.odd_id is None else loaded.odd_id):
+                self._oddities.add(odd, loaded.file, loaded.name, f"{identifier!r:.200}", *where)
+
+    def _patients_of(self, loaded: Loaded, links: Links) -> list[str]:
+        """The patients of a resource: those that it names; of one that names nothing, that of its bundle, if there is exactly one. What is wrong is reported."""
+        assert loaded.resource is not None
+        for asked, why in links.wrong:
+            if not links.keys or asked.certain:
+                message = f"{loaded.name} is about {asked.shown}, and {why}: that links it to nobody"
+                self._report(loaded, "no-patient", message, hint=_LINK_HINT)
+        if links.keys or links.names_somebody:
+            return links.keys
+        resident = self._residents.get(bundle_of(loaded)) if loaded.home != NO_HOME else None
+        if resident is None or links.elsewhere:
             message = f"{loaded.name} is linked to no patient; it is not used"
             self._report(loaded, "no-patient", message, hint=_LINK_HINT)
             return []
@@ -327,7 +373,7 @@ class Cohort:
         if not isinstance(asked, str):
             found = self._owner.get(id(asked))
             asked = f"{asked.get('resourceType')}/{asked.get('id')}"
-        found = found or self._lookup(asked, home)
+        found = found or self._addresses.lookup(asked, home)
         if found is None or found.resource is None:
             bare = asked.partition("/_history/")[0]
             root = root_of(home.full_url) if home is not None else None
@@ -352,7 +398,7 @@ class Cohort:
                 if patient.loaded is None:
                     continue
                 for other in values_below(patient.loaded.resource, ["link", "other", "reference"]):
-                    found = self._lookup(other, patient.loaded) if isinstance(other, str) else None
+                    found = self._addresses.lookup(other, patient.loaded) if isinstance(other, str) else None
                     if found is not None and found.resource is not None:
                         persons.setdefault(id(found.resource), {})[key] = None
             self._persons = {resource: list(keys) for resource, keys in persons.items()}
@@ -360,96 +406,17 @@ class Cohort:
 
     # -- references
 
-    def _subjects(self, loaded: Loaded) -> list[str]:
-        """Keys of the patients that a resource is about."""
-        assert loaded.resource is not None
-        out: list[str] = []
-        for reference in self._about(loaded.resource):
-            key = self._patient_key(reference, loaded)
-            if key is not None and key not in out:
-                out.append(key)
-        return out
-
-    def _patient_key(self, reference: Any, loaded: Loaded) -> str | None:
-        if reference.__class__ is not dict:
-            return None
-        text = reference.get("reference")
-        if isinstance(text, str):
-            found = self._lookup(text, loaded)
-            if found is not None:
-                assert found.resource is not None
-                if found.resource["resourceType"] != "Patient":
-                    return None
-                return self._key(found)
-            bare = text.partition("/_history/")[0]
-            match = RESTFUL.fullmatch(bare)
-            if match is not None and not match["path"].startswith("Patient/"):
-                return None
-            if text.startswith("#"):
-                return None
-            if match is not None and match["root"] is None:
-                root = root_of(loaded.full_url)
-                return f"{root}{bare}" if root else bare
-            return bare
-        identifier = pair_of(reference.get("identifier"))
-        return None if identifier is None else self._by_identifier(identifier, loaded)
-
-    def _by_identifier(self, identifier: tuple[str | None, str], loaded: Loaded) -> str | None:
-        key, message = self._identifiers.key(identifier)
-        if message is not None:
-            self._report(loaded, "subject-by-identifier", message, warning=True)
-        return key
-
-    def _lookup(self, reference: str, loaded: Loaded | None) -> Loaded | None:
-        """The resource that a reference means, whatever version it names; unique aliases are followed."""
-        bare = reference.partition("/_history/")[0]
-        match = RESTFUL.fullmatch(bare)
-        if match is None:
-            return self._known(bare)
-        if match["root"] is not None:
-            found = self._known(bare)
-            if found is None and match["path"] not in self._aliases:
-                found = self._known(match["path"])
-            return found
-        root = root_of(loaded.full_url) if loaded is not None else None
-        if root is not None:
-            found = self._known(root + match["path"])
-            if found is not None:
-                return found
-        elif loaded is not None and stands_alone(loaded.home):
-            found = self._at_home(_place(loaded), match["path"])
-            if found is not None:
-                return found
-        found = self._known(match["path"])
-        if found is not None and (root is None or match["path"] not in self._aliases):
-            return found
-        keys = self._aliases.get(match["path"], [])
-        if root is None and loaded is not None:
-            same = [key for key in keys if self._by_key[key].file == loaded.file]
-            keys = same or keys
-            if loaded.full_url is not None:
-                # an entry without a RESTful fullUrl: only its own bundle's other such entries are meant
-                keys = [key for key in keys if not key.startswith("http")]
-        return self._by_key[keys[0]] if len(keys) == 1 else None
-
-    def _at_home(self, home: str, name: str) -> Loaded | None:
-        """What a `Type/id` means in a bundle that stands for itself, None where the bundle does not hold it."""
-        if name.startswith("Patient/"):
-            found = self._by_key.get(self._residents.get(home, ""))
-            return found if found is not None and found.name == name else None
-        return self.nobodys.own.get(home, {}).get(name) or self._known(f"{home}#{name}")
-
     def named(self, key: str) -> Resource | None:
         """The resource that is known by `Type/id`, or by its whole address; None where there is none or a version is meant."""
-        found = self._known(key)
+        found = self._addresses.known(key)
         return found.resource if found is not None else None
 
     def find(self, reference: str, from_resource: Resource | None) -> Resource | None:
         """Resolve a reference as it stands in a resource; a version that is named must be the one at hand."""
         loaded = self._owner.get(id(from_resource)) if from_resource is not None else None
-        found = self._lookup(reference, loaded)
+        found = self._addresses.lookup(reference, loaded)
         if found is None and self.beyond is not None:
-            found = self.beyond._lookup(reference, loaded)
+            found = self.beyond._addresses.lookup(reference, loaded)
         if found is None or found.resource is None:
             return None
         match = RESTFUL.fullmatch(reference)
@@ -462,19 +429,13 @@ class Cohort:
         return found.resource
 
 
-_NOBODYS = "#nobody"
+_MISSING_HINT = "what criteria ask of the Patient is not known; give the Patient resource, or mend the references"
 _OTHER_HINT = "it does not count for the Patient of the bundle; mend the reference if it should"
 _LINK_HINT = "a record needs a reference to a Patient in its subject (or patient) element"
 
 
 def _address(key: str | None) -> str:
-    return (key or "").removesuffix(_NOBODYS)
-
-
-def _place(loaded: Loaded) -> str:
-    """The bundle of one patient in which a resource stands."""
-    number = loaded.home // 2
-    return f"{loaded.file}{f'@{loaded.offset}' if loaded.offset else ''}{f'[{number}]' if number else ''}"
+    return (key or "").removesuffix(NOBODYS)
 
 
 def _short(patient: CohortPatient) -> str:
@@ -482,12 +443,16 @@ def _short(patient: CohortPatient) -> str:
     if resource is not None and id_of(resource):
         return f"Patient/{resource['id']}"
     match = RESTFUL.fullmatch(patient.key)
-    return match["path"] if match is not None else patient.key
+    if match is not None:
+        return match["path"]
+    # a urn as it is written
+    written = patient.loaded.full_url if patient.loaded is not None else None
+    return written if written is not None and address_of(written) == patient.key else patient.key
 
 
 def cohort_of(loaded: Iterable[Loaded], model: Model, on_problem: OnProblem) -> Cohort:
     """A cohort of everything read."""
-    cohort = Cohort(model, on_problem)
+    cohort = Cohort(model, on_problem, oddities=Oddities())
     for item in loaded:
         cohort.add(item)
     return cohort

@@ -7,12 +7,12 @@ another thing than what bears the same id elsewhere.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 from engine.artifacts.models import Model
-from engine.artifacts.references import RESTFUL
+from engine.artifacts.references import RESTFUL, urn_of
 
 Resource = dict[str, Any]
 ALONE = frozenset(("collection", "document", "message", "transaction"))
@@ -40,24 +40,40 @@ def stands_alone(home: int) -> bool:
     return home != NO_HOME and home % 2 == 1
 
 
+def text_of_id(value: Any) -> str | None:
+    """What stands in the place of an id as a text: a number that careless writers put there is one, too; None where it is no id."""
+    if value.__class__ is str:
+        return value or None
+    return str(value) if value.__class__ is int else None
+
+
 def id_of(resource: Resource) -> str | None:
-    """The id of a resource; None where it has none, or something else than a text stands in its place."""
-    found = resource.get("id")
-    return found if found.__class__ is str and found else None
+    """The id of a resource; None where it has none."""
+    return text_of_id(resource.get("id"))
+
+
+def with_text_as_id(resource: Any) -> Any:
+    """A resource whose id is a text; the same where it is one, or no id stands there."""
+    if resource.__class__ is dict and resource.get("id").__class__ is int:
+        return {**resource, "id": str(resource["id"])}
+    return resource
 
 
 def pair_of(identifier: Any) -> tuple[str | None, str] | None:
     """System and value of an identifier; None where it has no value, or something else than texts stands in their place."""
     if identifier.__class__ is not dict:
         return None
-    system, value = identifier.get("system"), identifier.get("value")
-    return (system, value) if isinstance(value, str) and (system is None or isinstance(system, str)) else None
+    system, value = identifier.get("system"), text_of_id(identifier.get("value"))
+    return (system or None, value) if value is not None and (system is None or isinstance(system, str)) else None
 
 
 def address_of(full_url: str | None) -> str | None:
     """The address that an entry's fullUrl gives a resource, of whatever version; None where it gives none, or is no absolute URI."""
     if not full_url or ":" not in full_url:
         return None
+    urn = urn_of(full_url)
+    if urn is not None:
+        return urn
     match = RESTFUL.fullmatch(full_url)
     return full_url.partition("/_history/")[0] if match is None or match["root"] else None
 
@@ -65,26 +81,6 @@ def address_of(full_url: str | None) -> str | None:
 def on_a_server(key: str) -> bool:
     """Whether a resource is known by its address on a server."""
     return key.startswith("http") and RESTFUL.fullmatch(key) is not None
-
-
-def names_nobody(values: Iterable[Any]) -> bool:
-    """Whether none of the values of elements for a patient refers to anything, by reference or identifier."""
-    return not any(value.__class__ is dict and (value.get("reference") or value.get("identifier")) for value in values)
-
-
-def names_no_patient(values: Iterable[Any]) -> bool:
-    """Whether none of the values of elements that may name a patient does: they refer to nothing, or to resources of other types."""
-    for value in values:
-        if value.__class__ is not dict:
-            continue
-        text = value.get("reference")
-        if text.__class__ is str and text:
-            match = RESTFUL.fullmatch(text.partition("/_history/")[0])
-            if not text.startswith("#") and (match is None or match["path"].startswith("Patient/")):
-                return False
-        elif value.get("identifier").__class__ is dict:
-            return False
-    return True
 
 
 def contradiction(one: Resource, other: Resource) -> str | None:

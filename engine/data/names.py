@@ -1,4 +1,4 @@
-"""Patients known otherwise than by an id: by identifiers that records name, and, where nothing names one, by the place in the data."""
+"""Patients whom nothing names: they are known by their place in the data."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 
-from engine.data.identity import pair_of
 from engine.data.problems import Problem
-from engine.data.sources import Loaded, dicts_in
+from engine.data.sources import Loaded
 
 Resource = dict[str, Any]
 CODE = "patient-without-id"
@@ -42,29 +41,3 @@ class UnnamedPatients:
         message = f"the Patient {has}; it is called {key}"
         self._on_problem(Problem(**where, resource=key, code=CODE, severity="warning", message=message, hint=_HINT))
         return key
-
-
-class Identifiers:
-    """Which patients have which identifiers."""
-
-    def __init__(self) -> None:
-        self._keys: dict[tuple[str | None, str], list[str]] = {}
-
-    def add(self, patient: Resource, key: str) -> None:
-        """Take in the identifiers of a Patient."""
-        for pair in map(pair_of, dicts_in(patient.get("identifier"))):
-            if pair is not None:
-                self._keys.setdefault(pair, []).append(key)
-                self._keys.setdefault((None, pair[1]), []).append(key)
-
-    def key(self, identifier: tuple[str | None, str]) -> tuple[str | None, str | None]:
-        """The key of the one patient with an identifier; or none, and why."""
-        system, value = identifier
-        found = list(dict.fromkeys(self._keys.get(identifier, [])))
-        if system is not None and len(found) == 1:
-            return found[0], None
-        if system is None:
-            return None, f"the subject is given by the identifier {value!r} without a system; it is not linked"
-        if found:
-            return None, f"the identifier {system}|{value} belongs to {len(found)} patients; it is not linked"
-        return None, f"no patient has the identifier {system}|{value}; it is not linked"

@@ -50,6 +50,8 @@ class Loaded:
     file_number: int = 0
     home: int = NO_HOME
     one: tuple[str | None, Any] | None = None
+    odd_id: Any = None
+    """What stands in the place of the id, where it is no text."""
 
     @property
     def name(self) -> str:

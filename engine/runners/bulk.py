@@ -21,6 +21,7 @@ from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.reading import Piece, read_again, read_piece
 from engine.data.bulk.records import Record, Shelf, turn_of
 from engine.data.bulk.settling import Doubles, Links, add_doubles, doubles_of, missing, settle, twice
+from engine.data.oddities import Oddities
 from engine.data.problems import Problem
 from engine.evaluation.evaluator import Options
 from engine.output.fhir_group import VALIDATED, member_of
@@ -282,6 +283,8 @@ class BulkRun:
         self.counts = Counts()
         self.outcomes: list[Outcome] = []
         """What patients come to, bucket by bucket."""
+        self.odd = Oddities()
+        """What is spelled otherwise than FHIR has it."""
         self.lengths: list[int] = []
         """How long the texts of all patients are, by output."""
         self._progress = progress or (lambda step, done, total: None)
@@ -332,6 +335,7 @@ class BulkRun:
 
     def problems(self, listed: ProblemShelf) -> Iterator[Problem]:
         """All problems in the order of the data, each once; `listed` are those of the list of files."""
+        listed.extend(self.odd.problems(self.job.files))
         return self.job.workspace.problems(listed, len(self.job.pieces), self._buckets)
 
     def _settle(self) -> None:
@@ -345,6 +349,7 @@ class BulkRun:
         for piece in job.pieces:
             one = workspace.piece(piece.number)
             self.counts.add(one)
+            self.odd.extend(one.odd)
             if settled:
                 continue
             links.add(one.aliases, one.urns, one.pending)

@@ -22,6 +22,7 @@ from isal.isal_zlib import crc32
 from engine.artifacts.own_outputs import WORK
 from engine.data.bulk.collecting import Collected
 from engine.data.bulk.records import Record, Shelf, SummedFile, read_section, section_size
+from engine.data.oddities import Oddity
 from engine.data.problems import Problem
 from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter
 from engine.runners.problem_runs import ProblemShelf, in_order, run_path
@@ -62,10 +63,11 @@ class PieceDone(msgspec.Struct, gc=False):
     deleted: list[str]
     kept: dict[str, Stretch]
     seen: dict[str, Stretch]
-    pending: list[tuple[Record, dict[str, Any]]]
+    pending: list[tuple[Record, str]]
     urns: list[str]
     aliases: list[tuple[str, str]]
     shared: list[Record]
+    odd: list[Oddity]
 
 
 class _Table(msgspec.Struct, gc=False):
@@ -267,6 +269,7 @@ class Workspace:
             urns=sorted(collected.urns),
             aliases=sorted(collected.aliases),
             shared=collected.shared,
+            odd=list(collected.odd),
         )
         self._write(f"piece-{number}", _encode(done))
 

@@ -183,7 +183,11 @@ def test_what_is_about_another_patient_is_told(tmp_path: Path, monkeypatch: pyte
         "Patient/b": ["met", "met"],
         "Patient/stranger": ["met", "not met"],
     }
-    expected = {("other-patient", "Observation/o"), ("other-patient", "Observation/p")}
+    expected = {
+        ("other-patient", "Observation/o"),
+        ("other-patient", "Observation/p"),
+        ("patient-not-described", "Patient/stranger"),
+    }
     assert problems_of(criteria, data) == dict.fromkeys(("memory", "plan", "whole"), expected)
 
 

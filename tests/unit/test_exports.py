@@ -279,7 +279,7 @@ def test_patients_named_by_urn_and_by_identifier(tmp_path: Path, folder: Path) -
     assert read.observations() == ["o1", "o2", "o3", "o5"]
     assert list(read.patients) == ["a"]
     assert {(p.code, p.resource) for p in read.problems} == {
-        ("subject-by-identifier", "Observation/o4"),
+        ("odd-reference", "Observation/o2"),
         ("no-patient", "Observation/o4"),
         ("no-patient", "Observation/o6"),
     }

@@ -120,7 +120,7 @@ def test_subject_by_identifier(tmp_path: Path, reader: str) -> None:
     patients = {c.id: c for c in found}
     assert [s["id"] for s in patients["p1"].of_type("ImagingStudy")] == ["is1"]
     assert patients["p2"].of_type("ImagingStudy") == []
-    assert ("subject-by-identifier", "ImagingStudy/is2") in {(p.code, p.resource) for p in problems}
+    assert ("no-patient", "ImagingStudy/is2") in {(p.code, p.resource) for p in problems}
 
 
 @pytest.mark.parametrize("as_file", [False, True])

@@ -16,19 +16,22 @@ import msgspec
 import stringzilla as sz
 from stringzilla import contains
 
-from engine.artifacts.references import RESTFUL
+from engine.artifacts.references import RESTFUL, plain_id, urn_of
 from engine.compiler.reading import TypePlan
 from engine.data.bulk.decoding import Decoders, FactDecoder
 from engine.data.bulk.records import ORPHANS, MemoryShelf, Record, Shelf, key_of, number_of
-from engine.data.identity import NO_HOME, names_no_patient, names_nobody, pair_of, shared_types, stands_alone
+from engine.data.identity import NO_HOME, address_of, shared_types, stands_alone, text_of_id
 from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, named_in, told
+from engine.data.oddities import Oddities, odd_ids
 from engine.data.problems import Problem
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
 from engine.data.resource_types import unknown_type
+from engine.data.subjects import asked_of, is_identifier, names_no_patient, names_nobody
 
 # what a letter of a code may be written as
 ESCAPE = b"\\u00"
-_PLAIN_REFERENCE = re.compile(r"Patient/([A-Za-z0-9\-.]{1,64})")
+# no percent sign, behind which another id may stand
+_PLAIN_REFERENCE = re.compile(r"Patient/([A-Za-z0-9\-._~:@!$&'()*+;=]+)")
 FEW_CODES = 8
 CONTAINERS = frozenset(("Bundle", "Parameters"))
 """Resources that hold others."""
@@ -130,9 +133,10 @@ class OnePatient:
         cls, full_url: str | None, identifier: Any, home: int, place: tuple[int, int], *, local: bool = False
     ) -> OnePatient:
         """That of a Patient with a fullUrl and an id; with `local` its urn stands for it all over the bundle."""
-        known = identifier if identifier.__class__ is str and identifier else None
+        known = text_of_id(identifier)
         urn = full_url if local and full_url is not None and RESTFUL.fullmatch(full_url) is None else None
-        return cls(known or full_url or unnamed(*place, home), home, urn)
+        group = plain_id(known) if known is not None else group_of_address(full_url)
+        return cls(group or unnamed(*place, home), home, urn_of(urn) or urn)
 
 
 def unnamed(file: int, offset: int, home: int) -> str:
@@ -145,8 +149,8 @@ class Collected:
     """What one piece of work came to, without its records.
 
     `kept` and `seen` are numbers of ids by type: of the records kept, and of all resources of the types that are not read whole. `pending` are records
-    whose patient is named by an identifier, `urns` are names of patients that the bundle does not hold: only the whole export can tell who they are.
-    `aliases` are pairs of groups that are one patient's.
+    whose patient is named by an identifier, with the name, `urns` are names of patients that the bundle does not hold: only the whole export can tell who they are.
+    `aliases` are pairs of groups that are one patient's, `odd` is what is spelled otherwise than FHIR has it.
     """
 
     used: Counter[str] = field(default_factory=Counter)
@@ -157,10 +161,11 @@ class Collected:
     deleted: list[str] = field(default_factory=list)
     kept: dict[str, array[int]] = field(default_factory=dict)
     seen: dict[str, array[int]] = field(default_factory=dict)
-    pending: list[tuple[Record, dict[str, Any]]] = field(default_factory=list)
+    pending: list[tuple[Record, str]] = field(default_factory=list)
     urns: set[str] = field(default_factory=set)
     aliases: set[tuple[str, str]] = field(default_factory=set)
     shared: list[Record] = field(default_factory=list)
+    odd: Oddities = field(default_factory=Oddities)
 
 
 class Collector:
@@ -305,9 +310,10 @@ class Collector:
         collected.used[kind] += 1
         if full_url is not None and ":" not in full_url:
             full_url = None  # no absolute URI, so it tells nothing apart
-        identifier = facts.get("id")
-        if identifier.__class__ is not str or not identifier:
-            identifier = None
+        written = facts.get("id")
+        identifier = text_of_id(written)
+        if identifier is not written and identifier is not None:
+            facts = {**facts, "id": identifier}
         certain = facts.get("status") != "entered-in-error" and facts.get("verificationStatus") is None
         plain = certain and identifier is not None and (full_url is None or _ends_with(full_url, kind, identifier))
         home = patient.home if patient is not None else NO_HOME
@@ -332,23 +338,29 @@ class Collector:
                 self.seen_ids(kind).append(number)
         local = False
         if kind == "Patient":
-            group: Any = identifier if identifier is not None else full_url or f"#{file}.{offset}.{entry}"
-            if identifier is None and full_url is None and patient is not None:
-                group = patient.group
+            group: Any = plain_id(identifier) if identifier is not None else group_of_address(full_url)
+            for odd in odd_ids(written):
+                collected.odd.add(odd, file, f"Patient/{identifier}", f"{identifier!r:.200}", offset, entry)
+            if group is None:
+                group = f"#{file}.{offset}.{entry}" if patient is None else patient.group
+            plain = plain and group == identifier
             local = patient is not None and patient.urn is not None and certain
             if full_url is not None and not plain and not local:
-                collected.aliases.add((group, group_of({"reference": full_url}) or full_url))
+                other = group_of_address(full_url)
+                if other is not None and other != group:
+                    collected.aliases.add((group, other))
         else:
             group = None
             first = reader.first
             subject = facts.get(first[0]) if len(first) == 1 else None
             if subject.__class__ is dict:
                 reference = subject.get("reference")
-                if patient is not None and reference == patient.urn is not None:
-                    group, plain, local = patient.group, False, certain
-                elif reference.__class__ is str:
-                    match = _PLAIN_REFERENCE.fullmatch(reference)
-                    group = match[1] if match is not None else None
+                if reference.__class__ is str:
+                    if patient is not None and patient.urn is not None and reference.lower() == patient.urn:
+                        group, plain, local = patient.group, False, certain
+                    else:
+                        match = _PLAIN_REFERENCE.fullmatch(reference)
+                        group = match[1] if match is not None else None
         if self._decoded:
             text, kept_facts = b"", facts
         else:
@@ -364,19 +376,28 @@ class Collector:
     def _link(self, record: Record, facts: dict[str, Any], patient: OnePatient | None) -> None:
         """Keep a resource whose patient is not simply named by type and id."""
         groups: dict[str, None] = {}
-        unknown: list[dict[str, Any]] = []
-        for path in self.decoders.subject_paths(record.kind):
-            name, _, rest = path.partition(".")
-            for value in values_at(facts.get(name), rest.split(".") if rest else []):
-                group = group_of(value)
-                if group is not None and patient is not None and group == patient.urn:
-                    group = patient.group
-                if group is not None:
-                    groups[group] = None
-                    if ":" in group:
-                        self.collected.urns.add(group)
-                elif value.__class__ is dict and pair_of(value.get("identifier")) is not None:
-                    unknown.append(value["identifier"])
+        unknown: list[str] = []
+        for value in self._about(self.reader(record.kind), facts):
+            asked = asked_of(value)
+            if asked is None:
+                continue
+            if asked.odd is not None:
+                resource = f"{record.kind}/{record.id}" if record.id is not None else record.kind
+                self.collected.odd.add(asked.odd, record.file, resource, asked.shown, record.offset, record.entry)
+            group, name = asked.group, asked.name
+            if group is not None:
+                groups[group] = None
+            elif name is not None and patient is not None and name == patient.urn:
+                groups[patient.group] = None
+            elif name is not None and is_identifier(name):
+                unknown.append(name)
+            elif name is not None:
+                groups[name] = None
+                self.collected.urns.add(name)
+                if asked.urn:
+                    resource = f"{record.kind}/{record.id}" if record.id is not None else record.kind
+                    where = record.offset, record.entry
+                    self.collected.odd.add("urn-elsewhere", record.file, resource, asked.shown, *where)
         record = msgspec.structs.replace(record, group=ORPHANS, plain=False, local=False)
         if not groups and not unknown and patient is not None:
             if names_nobody(self._about(self.reader(record.kind), facts)):
@@ -415,17 +436,13 @@ def _needle(text: str) -> bytes:
     return text.encode() if text.isdigit() else f'"{text}"'.encode()
 
 
-def group_of(reference: Any) -> str | None:
-    """The group that a reference to a patient leads to: the logical id, or the urn; None where it is no such reference."""
-    text = reference.get("reference") if reference.__class__ is dict else None
-    if text.__class__ is not str or not text or text.startswith("#"):
+def group_of_address(full_url: str | None) -> str | None:
+    """The group of a Patient at an address: the id that it ends with, or all of it, where it is none of a server; None where it is no absolute URI."""
+    address = address_of(full_url)
+    if address is None:
         return None
-    bare = text.partition("/_history/")[0]
-    match = RESTFUL.fullmatch(bare)
-    if match is None:
-        return str(bare)
-    kind, _, identifier = match["path"].partition("/")
-    return identifier if kind == "Patient" else None
+    match = RESTFUL.fullmatch(address)
+    return address if match is None else plain_id(match["path"].partition("/")[2])
 
 
 def values_at(owner: Any, path: list[str]) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from engine.artifacts.models import Model
 from engine.compiler.reading import ReadPlan, TypePlan
 from engine.data.bulk.instances import UIDS, Instance, gather
 from engine.data.bulk.records import Record
-from engine.data.identity import id_of
+from engine.data.identity import with_text_as_id
 from engine.data.json_text import number, whole
 
 Resource = dict[str, Any]
@@ -26,7 +26,7 @@ class Head(msgspec.Struct, gc=False):
     """The beginning of any resource."""
 
     resourceType: str | None = None
-    id: str | None = None
+    id: Any = None
 
 
 class Decoders:
@@ -80,26 +80,33 @@ class FactDecoder:
                 self.unpack = _decoder(kind, {**shape, **_series(model, instance=Any, **{UIDS: msgspec.Raw})})
 
     def read(self, raw: bytes | memoryview) -> Resource:
-        """A resource of which the plan's elements are kept. Raises BAD_JSON."""
+        """A resource of which the plan's elements are kept, its id as a text. Raises BAD_JSON."""
+        found = self._written(raw)
+        identifier = found.get("id")
+        return found if identifier.__class__ is str else with_text_as_id(found)
+
+    def _written(self, raw: bytes | memoryview) -> Resource:
         try:
             found = self._decode(raw)
         except msgspec.ValidationError:
             return whole(raw)  # type: ignore[no-any-return]
-        if id_of(found) is None:
+        identifier = found.get("id")
+        if identifier.__class__ is not str or not identifier:
             return whole(raw)  # type: ignore[no-any-return]
         if self.lazy:
             gather(found)
         return found
 
     def packed(self, raw: bytes | memoryview) -> tuple[Resource, bool]:
-        """The same, and whether `pack` makes something shorter of it than its text was."""
+        """The same with its id as it is written, and whether `pack` makes something shorter of it than its text was."""
         if not self.lazy:
-            return self.read(raw), False
+            return self._written(raw), False
         try:
             found = self._decode(raw)
         except msgspec.ValidationError:
             return whole(raw), False
-        if id_of(found) is None:
+        identifier = found.get("id")
+        if identifier.__class__ is not str or not identifier:
             return whole(raw), False
         gather(found)
         return found, True

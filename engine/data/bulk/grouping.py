@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
 from engine.artifacts.models import Model
-from engine.artifacts.references import RESTFUL, root_of
+from engine.artifacts.references import meaning_of, plain_id, root_of
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.records import ORPHANS, Position, Record
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment, Origin
-from engine.data.identity import NO_HOME, stands_alone
+from engine.data.identity import NO_HOME, id_of, stands_alone
 from engine.data.json_text import BAD_JSON, told
 from engine.data.problems import Problem
 from engine.data.sources import Loaded
+from engine.data.subjects import Asked, is_identifier
 
 Resource = dict[str, Any]
 # a named tuple made in one step
@@ -183,12 +185,14 @@ class Grouping:
     ) -> Iterator[tuple[Position, Compartment]]:
         """Patients of a group by way of a cohort; patients of other groups that its records mention as well are left to those."""
         cohort = Cohort(self.model, self.on_problem, self.shared)
+        cohort.mine = partial(_mine, group=group, joined=joined)
         records.sort(key=lambda record: (record.file, record.offset, record.entry))
         self._fill(cohort, records)
         cohort.delete(self.deleted)
         for patient, reference in cohort.patients():
             if group == ORPHANS or not self._own(patient, group, joined):
                 continue
+            cohort.report_undescribed(patient, reference)
             loaded = cohort.first_of(patient)
             place = (loaded.file_number, loaded.offset or 0, -1 if loaded.entry is None else loaded.entry)
             yield place, cohort.compartment(patient, reference)
@@ -209,7 +213,9 @@ class Grouping:
     def _own(self, patient: Any, group: str, joined: Mapping[str, str] | None) -> bool:
         names = {patient.key, _logical(patient.key)}
         if patient.loaded is not None and patient.loaded.resource is not None:
-            names.add(str(patient.loaded.resource.get("id")))
+            identifier = id_of(patient.loaded.resource)
+            if identifier is not None:
+                names.add(plain_id(identifier))
         if joined is not None:
             return any(joined.get(name) == group for name in names)
         return group in names or group.startswith("#")
@@ -284,5 +290,12 @@ class _Finder:
 
 def _logical(key: str) -> str:
     """The group of a patient's key."""
-    match = RESTFUL.fullmatch(key)
-    return match["path"].partition("/")[2] if match is not None else key
+    found = meaning_of(key)
+    return plain_id(found.id) if found.form == "address" else key
+
+
+def _mine(asked: Asked, group: str, joined: Mapping[str, str] | None) -> bool:
+    """Whether a reference means a patient of a group, if it means anybody; what has a name that nobody bears is among those of no patient."""
+    if asked.group is None:
+        return group == ORPHANS or (asked.name is not None and not is_identifier(asked.name))
+    return (asked.group if joined is None else joined.get(asked.group, asked.group)) == group

@@ -216,7 +216,7 @@ class ExportReader:
         pieces = pieces_of(self.files)
         for piece in pieces:
             read_piece(piece, self._collector)
-        for problem in self.collected.problems:
+        for problem in (*self.collected.problems, *self.collected.odd.problems(self.files)):
             self.on_problem(problem)
         settled = self._settled(pieces)
         grouping = Grouping(

@@ -9,17 +9,14 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.records import ORPHANS, Position, Record, key_of
-from engine.data.identity import pair_of
+from engine.data.identity import address_of
 from engine.data.json_text import BAD_JSON
-from engine.data.sources import dicts_in
-
-Identifier = tuple[str | None, str]
+from engine.data.subjects import Names, names_of
 
 
 @dataclass(slots=True)
@@ -55,13 +52,13 @@ class Links:
 
     aliases: list[tuple[str, str]] = field(default_factory=list)
     urns: set[str] = field(default_factory=set)
-    pending: list[tuple[Record, dict[str, Any]]] = field(default_factory=list)
+    pending: list[tuple[Record, str]] = field(default_factory=list)
 
     def add(
         self,
         aliases: Iterable[tuple[str, str]],
         urns: Iterable[str],
-        pending: Iterable[tuple[Record, dict[str, Any]]],
+        pending: Iterable[tuple[Record, str]],
     ) -> None:
         """Add those of a piece."""
         self.aliases += sorted(aliases)
@@ -98,41 +95,40 @@ def settle(
 def _names(
     settled: Settled,
     urns: set[str],
-    pending: list[tuple[Record, dict[str, Any]]],
+    pending: list[tuple[Record, str]],
     kept: Callable[[], Iterable[Record]],
     decoders: Decoders,
 ) -> None:
     """Patients named by a urn of another file, or by an identifier."""
-    wanted = set(filter(None, (pair_of(item) for _, item in pending)))
-    values = {value for _, value in wanted}
-    holders: dict[Identifier, list[Record]] = {}
+    wanted = {name for _, name in pending} | urns
+    names = Names()
+    holders: dict[str, list[Record]] = {}
     for record in kept():
         if record.kind != "Patient":
-            continue
-        if record.full_url in urns:
-            settled.join((record.group, record.full_url or ""))
-        if not values:
             continue
         try:
             patient = decoders.resource(record)
         except BAD_JSON:
             continue
-        for identifier in dicts_in(patient.get("identifier")):
-            pair = pair_of(identifier)
-            if pair is not None and pair[1] in values:
-                holders.setdefault(pair, []).append(record)
+        who = f"{record.group}\0{address_of(record.full_url) or ''}"
+        for name, last in names_of(patient, record.full_url):
+            if name in wanted:
+                names.add(name, who, last)
+                holders.setdefault(who, []).append(record)
+    for urn in sorted(urns):
+        found = [holders[who][0].group for who in names.keys(urn)]
+        if found:
+            settled.join((*found, urn))
     shown: set[Position] = set()
-    for record, item in pending:
-        pair = pair_of(item)
-        found = holders.get(pair, []) if pair is not None else []
-        groups = dict.fromkeys(one.group for one in found)
-        if item.get("system") is not None and len(groups) == 1:
-            group = next(iter(groups))
+    for record, name in pending:
+        bearing = names.keys(name)
+        if len(bearing) == 1:
+            group = holders[bearing[0]][0].group
             settled.join((group,))
             settled.extra.append(msgspec.structs.replace(record, group=group))
             continue
         settled.extra.append(record)
-        for one in found:
+        for one in (one for who in bearing for one in holders[who]):
             if one.position not in shown:
                 shown.add(one.position)
                 settled.extra.append(msgspec.structs.replace(one, group=ORPHANS))

@@ -211,7 +211,7 @@ class ServerPatients:
         found.extend(self._referred.of(found, pool, on_problem))
         everyones = [*self._shared_gaps, *self._referred.gaps.values()]
         out = []
-        for compartment in cohort_of(map(self._loaded, found), self.model, on_problem).compartments():
+        for compartment in cohort_of(map(self._loaded, found), self.model, on_problem).compartments(whole=False):
             if compartment.patient is not None and compartment.patient["id"] in gaps:
                 compartment.others = None  # only a page of the patients is at hand
                 compartment.gaps = (*compartment.gaps, *gaps[compartment.patient["id"]], *everyones)

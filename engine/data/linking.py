@@ -1,0 +1,127 @@
+"""Records to the patients they are about, where all of the patients are at hand: well-formed references first, then what means a patient by another name or spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.artifacts.references import Meaning, Odd, root_of
+from engine.data.addresses import Addresses
+from engine.data.oddities import Oddities
+from engine.data.sources import Loaded
+from engine.data.subjects import Asked, Names, asked_of
+
+
+@dataclass(slots=True)
+class Links:
+    """The patients of one record: `keys` of those that it names, `perhaps` those that it means if the data holds them, and what is wrong with what means nobody.
+
+    `elsewhere` tells that it names something that is no patient, `names_somebody` that some reference can mean a patient.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    perhaps: list[tuple[str, Asked]] = field(default_factory=list)
+    wrong: list[tuple[Asked, str]] = field(default_factory=list)
+    odd: list[tuple[Odd, Asked]] = field(default_factory=list)
+    elsewhere: bool = False
+    names_somebody: bool = False
+
+    def add(self, key: str) -> None:
+        """Take in a patient."""
+        if key not in self.keys:
+            self.keys.append(key)
+
+
+class Linking:
+    """Finds the patients of records. `key_of` gives the key of a Patient, `names` tells who bears which names."""
+
+    def __init__(
+        self,
+        addresses: Addresses,
+        key_of: Callable[[Loaded], str | None],
+        names: Names,
+        oddities: Oddities | None = None,
+        mine: Callable[[Asked], bool] | None = None,
+    ) -> None:
+        """Without `oddities`, odd spellings are counted elsewhere. Where only some patients are at hand, `mine` tells whether a reference means one of these
+        if it means anybody; of others nothing is said."""
+        self._addresses = addresses
+        self._key_of = key_of
+        self._names = names
+        self._oddities = oddities
+        self._mine = mine
+
+    def links(
+        self, records: Iterable[tuple[int, Loaded, Iterable[Any]]], described: Iterable[str]
+    ) -> Iterator[tuple[int, Loaded, Links]]:
+        """Records with the patients that they are about. Each is given with its place and the values of its elements for a patient; `described` are
+        the keys of the patients who have a Patient resource."""
+        found = [(place, loaded, self._links(loaded, values)) for place, loaded, values in records]
+        known = set(described)
+        for _, _, links in found:
+            known.update(links.keys)
+        for place, loaded, links in found:
+            for key, asked in links.perhaps:
+                if key in known:
+                    links.add(key)
+                else:
+                    self._wrong(links, asked, "no patient of the data is called so")
+            if self._oddities is not None:
+                for odd, asked in links.odd:
+                    where = (loaded.offset or 0, -1 if loaded.entry is None else loaded.entry, loaded.line)
+                    self._oddities.add(odd, loaded.file, loaded.name, asked.shown, *where)
+            yield place, loaded, links
+
+    def _wrong(self, links: Links, asked: Asked, why: str) -> None:
+        """Note that a reference means nobody, if that can be told here."""
+        if asked.failure is not None or self._mine is None or self._mine(asked):
+            links.wrong.append((asked, why))
+
+    def _links(self, loaded: Loaded, values: Iterable[Any]) -> Links:
+        links = Links()
+        for asked in map(asked_of, values):
+            if asked is None:
+                continue
+            links.names_somebody = links.names_somebody or not asked.elsewhere
+            if asked.odd is not None:
+                links.odd.append((asked.odd, asked))
+            if asked.address is not None:
+                self._at(asked, asked.address, loaded, links)
+            elif asked.name is not None:
+                self._by_name(asked, asked.name, loaded, links)
+            elif asked.failure is not None:
+                self._wrong(links, asked, asked.failure)
+            else:
+                links.elsewhere = True
+        return links
+
+    def _at(self, asked: Asked, address: Meaning, loaded: Loaded, links: Links) -> None:
+        """By an address."""
+        found = self._addresses.at(address, loaded)
+        if found is not None:
+            key = self._key_of(found)
+            if found.resource is not None and found.resource["resourceType"] == "Patient" and key is not None:
+                links.add(key)
+            return
+        key = f"{address.root or root_of(loaded.full_url) or ''}Patient/{address.id}"
+        if asked.firm:
+            links.add(key)
+        else:
+            links.perhaps.append((key, asked))
+
+    def _by_name(self, asked: Asked, name: str, loaded: Loaded, links: Links) -> None:
+        """By a urn or an identifier."""
+        keys = self._names.keys(name)
+        if len(keys) == 1:
+            links.add(keys[0])
+        elif keys:
+            self._wrong(links, asked, f"{len(keys)} patients of the data are called so")
+            return
+        found = self._addresses.known(name)
+        if found is not None and not keys:
+            links.elsewhere = True
+        elif not keys:
+            self._wrong(links, asked, "no patient of the data is called so")
+        if asked.urn and (found is None or (found.file, found.offset) != (loaded.file, loaded.offset)):
+            links.odd.append(("urn-elsewhere", asked))
