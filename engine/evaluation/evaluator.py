@@ -26,13 +26,12 @@ from engine.evaluation.imaging import identifiers_of, imaging_link, merge_links
 from engine.evaluation.incomplete import NO_PATIENT, open_gaps, why_open
 from engine.evaluation.other_systems import coded_otherwise
 from engine.evaluation.other_version import other_version, version_checks
-from engine.evaluation.records import CriterionResult, Evaluated, Evidence, ImagingLink, Verdict, changed
+from engine.evaluation.records import CriterionResult, Evidence, ImagingLink, Verdict, changed
 from engine.evaluation.time_limit import SECONDS, TimeLimit
 from engine.evaluation.tracing import Doubt, DoubtKey, PatientEnvironment, Trace
 from engine.evaluation.truth import combine, truth
 from engine.evaluation.verdict import Role
 from engine.evaluation.why import why_in_doubt, why_unanswered
-from engine.version import __version__
 
 Absent = Literal["default", "unknown", "not-met"]
 AnyCode = Code | CqlCode
@@ -105,13 +104,6 @@ class Evaluator:
         self.time_limit = TimeLimit(options.criterion_seconds)
         self.prepared = False
         self.cql = Run(options.now, options.timezone, options.parameters, value_sets=options.value_sets)
-        self.evaluated = Evaluated(
-            now=options.now.isoformat(),
-            timezone=options.timezone,
-            engine=__version__,
-            definition_version=rules.version,
-            fhir_version=rules.model,
-        )
 
     def __call__(self, compartment: Compartment) -> Verdict:
         """The verdict on one patient. Never raises for data: what goes wrong is a criterion that is unknown."""
@@ -133,14 +125,12 @@ class Evaluator:
             patient=compartment.reference,
             artifact=self.rules.artifact,
             artifact_version=self.rules.version,
-            artifact_title=self.rules.title,
             verdict=verdict,
             deciding=[rule.id for (rule, _), one in zip(results, satisfied, strict=True) if one is value],
             criteria=[_result(rule, outcome) for rule, outcome in results],
             imaging=merge_links(images) if images else [],
             identifiers=[x for one in environment.shown_patients() for x in identifiers_of(one)] if images else [],
             incomplete=list(dict.fromkeys(gap.type for gap in environment.hanging)) or None,
-            evaluated=self.evaluated,
         )
 
     def prepare(self) -> None:
@@ -455,13 +445,10 @@ def _words(value: bool | None) -> Literal["met", "not met", "unknown"]:
 def _result(rule: Rule, outcome: Outcome) -> CriterionResult:
     return CriterionResult(
         id=rule.id,
-        title=rule.title,
-        kind="exclusion" if rule.exclude else "inclusion",
         outcome=_words(outcome.value),
         reason=outcome.reason if outcome.value is None else None,
         detail="; ".join(filter(None, (outcome.detail, *rule.notes))) if rule.notes else outcome.detail,
         plain_cql=None if outcome.plain is None else _words(outcome.plain),
         evidence=outcome.evidence,
         members=[_result(member, result) for member, result in outcome.members] if outcome.members else [],
-        expression=rule.code.text if rule.code is not None else None,
     )

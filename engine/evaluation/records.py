@@ -1,7 +1,7 @@
 """The records of a verdict as they are made, thousands a second: the models of `engine.evaluation.verdict` without validation.
 
-Each struct has the fields of its model and is written as the same JSON; `published` gives the model itself. They are made from the models here, so that
-there is one definition of every record; type checkers see the models.
+Each struct has the fields of its model and is written as the same JSON. They are made from the models here, so that there is one definition of every record; type
+checkers see the models. What is the same for all patients of a run is added by `engine.evaluation.descriptions` where a verdict is not written as a line.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ def _struct(model: type[BaseModel]) -> Any:
 if TYPE_CHECKING:
     from engine.evaluation.verdict import (
         CriterionResult,
-        Evaluated,
         Evidence,
         ImagingLink,
         PatientIdentifier,
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     )
 else:
     CriterionResult = _struct(models.CriterionResult)
-    Evaluated = _struct(models.Evaluated)
     Evidence = _struct(models.Evidence)
     ImagingLink = _struct(models.ImagingLink)
     PatientIdentifier = _struct(models.PatientIdentifier)
@@ -85,14 +83,13 @@ def lines_of_verdicts(records: Sequence[Verdict]) -> bytes:
     return lines
 
 
-def published(record: Verdict) -> models.Verdict:
-    """A verdict as the model, validated."""
-    return models.Verdict.model_validate(msgspec.json.decode(_encode(record)))
+def decoded(record: Verdict) -> dict[str, Any]:
+    """A verdict as a line of verdicts.ndjson has it, decoded."""
+    return msgspec.json.decode(_encode(record))  # type: ignore[no-any-return]
 
 
 __all__ = [
     "CriterionResult",
-    "Evaluated",
     "Evidence",
     "ImagingLink",
     "PatientIdentifier",
@@ -100,6 +97,6 @@ __all__ = [
     "Verdict",
     "in_one_line",
     "changed",
+    "decoded",
     "lines_of_verdicts",
-    "published",
 ]

@@ -14,6 +14,7 @@ from engine.algebra.reasons import Reason
 from engine.data.dicomweb.failure import Cause
 
 Outcome = Literal["met", "not met", "unknown"]
+Kind = Literal["inclusion", "exclusion"]
 Role = Literal["met", "found", "examined"]
 ROLES: tuple[Role, ...] = get_args(Role)
 ROLE_MEANING = (
@@ -124,18 +125,22 @@ class PatientIdentifier(Record):
     value: str
 
 
+# What is the same for all patients of a run: it is in criteria.json, once.
+ONCE = "in Python; lines of verdicts.ndjson do not repeat it, criteria.json has it once"
+
+
 class CriterionResult(Record):
     """One criterion for one patient. `members` are those of a combination."""
 
     id: str
-    title: str
-    kind: Literal["inclusion", "exclusion"]
+    title: str | None = Field(None, description=ONCE)
+    kind: Kind | None = Field(None, description=ONCE)
     outcome: Outcome = Field(description="truth of the criterion itself; an exclusion criterion has to be 'not met'")
     reason: Reason | None = Field(None, description="why it is unknown")
     detail: str | None = None
     evidence: list[Evidence] = Field(default_factory=list)
     members: list[CriterionResult] = Field(default_factory=list)
-    expression: str | None = Field(None, description="the FHIRPath or CQL that was evaluated")
+    expression: str | None = Field(None, description=f"the FHIRPath or CQL that was evaluated ({ONCE})")
     plain_cql: Outcome | None = Field(
         None,
         description="what CQL answers, which drops rows that cannot be decided, where keeping them changes the answer",
@@ -143,7 +148,8 @@ class CriterionResult(Record):
 
     def __repr__(self) -> str:
         reason = f", {self.reason}" if self.reason else ""
-        return f"<CriterionResult {self.id}: {self.outcome}{reason} ({self.kind})>"
+        kind = f" ({self.kind})" if self.kind else ""
+        return f"<CriterionResult {self.id}: {self.outcome}{reason}{kind}>"
 
     __str__ = __repr__
 
@@ -164,7 +170,7 @@ class Verdict(Record):
     patient: str
     artifact: str = Field(description="canonical url, else type and id; versions of one artifact share it")
     artifact_version: str | None = Field(None, description="version of the artifact, where it has one")
-    artifact_title: str | None = None
+    artifact_title: str | None = Field(None, description=ONCE)
     verdict: Literal["included", "excluded", "undetermined"]
     deciding: list[str] = Field(description="ids of the criteria that decided, in order")
     criteria: list[CriterionResult]
@@ -180,7 +186,7 @@ class Verdict(Record):
         None,
         description="resource types whose records may be missing from the data, where an answer rests on their absence (`*`: any type)",
     )
-    evaluated: Evaluated
+    evaluated: Evaluated | None = Field(None, description=ONCE)
 
     def __repr__(self) -> str:
         name = f"{self.artifact}|{self.artifact_version}" if self.artifact_version else self.artifact

@@ -109,7 +109,7 @@ class OutputFolder:
             held.enter_context(locked_folder(self.path, self.command, shared=self.shared))
             finish_interrupted(self.path)
             self._clean()
-            if not (self.path / MARKER).exists():
+            if not recorded_outputs(self.path):
                 _mark(self.path, _outputs_without_marker(self.path))
             self._held = held.pop_all()
         return self
@@ -132,9 +132,19 @@ class OutputFolder:
             if _LEFT.fullmatch(path.name) is not None:
                 path.unlink()
 
+    def claim(self, *names: str) -> None:
+        """Say early which outputs there will be. Raises ValueError where one of these names is that of a file which no command wrote here: it is the user's."""
+        written = {name for names in recorded_outputs(self.path).values() for name in names}
+        for name in names:
+            if name not in written and os.path.lexists(self.path / name):
+                raise ValueError(
+                    f"{self.path / name} is there already, and is not an output of this program, which would write over it; move it, or name another folder"
+                )
+
     def stage(self, name: str, mode: str = "wb") -> StagedFile:
-        """A new output with a name. Raises OSError."""
+        """A new output with a name. Raises OSError, and ValueError as `claim` does."""
         assert is_name(name) and name not in self._staged
+        self.claim(name)
         self._new.mkdir(exist_ok=True)
         staged = self._staged[name] = StagedFile(self._new / name, mode)
         return staged
@@ -222,7 +232,7 @@ def _mark(folder: Path, outputs: Mapping[str, list[str]]) -> None:
 
 
 def _outputs_without_marker(folder: Path) -> dict[str, list[str]]:
-    """The outputs of a screening by a version that wrote no marker, as its run.json tells."""
+    """The outputs of a screening as its run.json tells, where the marker is damaged or a version wrote them that had none."""
     try:
         record = json.loads((folder / RUN).read_bytes())
     except (OSError, ValueError):
@@ -230,8 +240,10 @@ def _outputs_without_marker(folder: Path) -> dict[str, list[str]]:
     artifacts = record.get("artifacts") if isinstance(record, dict) and "engine" in record else None
     if not isinstance(artifacts, list):
         return {}
-    names = ["verdicts.ndjson", "summary.csv", "problems.ndjson", RUN, "included.json"]
-    names += [f"included-{number + 1}.json" for number in range(len(artifacts))]
+    names = ["verdicts.ndjson", "summary.csv", "problems.ndjson", "criteria.json", RUN, "included.json"]
+    for number, artifact in enumerate(artifacts, start=1):
+        name = artifact.get("name") if isinstance(artifact, dict) else None
+        names += [f"included-{one}.json" for one in (number, name) if is_name(f"{one}")]
     tables = ["verdicts.parquet", "criteria.parquet", "evidence.parquet", "images.parquet"]
     if all((folder / name).is_file() for name in tables):
         names += tables

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from engine.output.criteria_record import CriteriaRecord
 from engine.output.folder import OutputFolder
 
 ROWS = 50_000
@@ -43,8 +44,8 @@ def require_parquet() -> None:
         raise ValueError("--parquet needs pyarrow: pip install 'fhir-eligibility[parquet]'") from None
 
 
-def write_parquet(verdicts: Path, folder: OutputFolder) -> None:
-    """Write the tables of a verdicts.ndjson into a folder. Raises OSError."""
+def write_parquet(verdicts: Path, criteria: CriteriaRecord, folder: OutputFolder) -> None:
+    """Write the tables of a verdicts.ndjson and its criteria.json into a folder. Raises OSError."""
     import pyarrow
     import pyarrow.parquet
 
@@ -66,8 +67,11 @@ def write_parquet(verdicts: Path, folder: OutputFolder) -> None:
                 writer.write_table(pyarrow.Table.from_pylist(held[name], schema=schema))
                 held[name].clear()
 
+        completed = criteria.completed()
         for line in lines:
-            for name, row in rows_of(msgspec.json.decode(line)):
+            verdict = msgspec.json.decode(line)
+            whole = completed[verdict["artifact"], verdict.get("artifact_version")].completed(verdict)
+            for name, row in rows_of(whole):
                 held[name].append(row)
                 if len(held[name]) >= ROWS:
                     flush(name)

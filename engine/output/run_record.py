@@ -87,6 +87,10 @@ class RunRecord(Record):
     timezone: str
     fhir_version: str
     options: dict[str, str | bool | int | float | list[str] | None]
+    digests: dict[str, str] = Field(
+        default_factory=dict,
+        description="SHA-256 of what verdicts depend on - criteria, value sets, parameters, options, and the data by name, size and time of change - to tell runs apart by",
+    )
     criteria: list[InputFile]
     data: list[InputFile]
     value_sets: list[UsedValueSet] = Field(default_factory=list)

@@ -8,11 +8,13 @@ from pydantic import BaseModel
 
 from engine.data.problems import Problem
 from engine.evaluation.verdict import Holding, Verdict
+from engine.output.criteria_record import CriteriaRecord
 from engine.output.run_record import RunRecord
 from engine.output.transfers import FileTransfer, SeriesTransfer
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "verdict": Verdict,
+    "criteria": CriteriaRecord,
     "problem": Problem,
     "run": RunRecord,
     "holding": Holding,

@@ -14,9 +14,8 @@ from engine.artifacts.own_outputs import PLAN
 from engine.data.dicomweb.uids import valid_uid
 from engine.evaluation.holdings import Expected, expected_of
 from engine.evaluation.verdict import ImagingLink, Verdict
+from engine.output.criteria_record import VERDICTS
 from engine.output.folder import OutputFolder
-
-VERDICTS = "verdicts.ndjson"
 
 
 @dataclass(frozen=True, slots=True)

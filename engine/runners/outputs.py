@@ -10,8 +10,10 @@ from pathlib import Path
 
 from engine.compiler.rules import RuleSet
 from engine.data.problems import Problem
+from engine.output.criteria_record import NAME as CRITERIA
+from engine.output.criteria_record import VERDICTS, CriteriaRecord, criteria_record
 from engine.output.fhir_group import frame_of, group_of
-from engine.output.folder import OutputFolder, StagedFile
+from engine.output.folder import RUN, OutputFolder, StagedFile
 from engine.output.lines import line_of
 from engine.output.trial_names import trial_names
 from engine.runners.bulk import BulkRun, Progress, entry_of
@@ -19,7 +21,18 @@ from engine.runners.judging import Judged
 from engine.runners.screening import Tally
 from engine.runners.workspace import Outcome
 
-VERDICTS, SUMMARY, PROBLEMS = "verdicts.ndjson", "summary.csv", "problems.ndjson"
+SUMMARY, PROBLEMS = "summary.csv", "problems.ndjson"
+
+
+def output_names(rule_sets: Sequence[RuleSet], tables: Iterable[str]) -> list[str]:
+    """The names of all outputs of a run; `tables` are those of Parquet tables."""
+    groups = [group_file(name) for name in trial_names([rules.key for rules in rule_sets])]
+    return [VERDICTS, SUMMARY, PROBLEMS, CRITERIA, RUN, *groups, *(f"{name}.parquet" for name in tables)]
+
+
+def group_file(name: str) -> str:
+    """The name of the file of included patients."""
+    return f"included-{name}.json"
 
 
 class Outputs:
@@ -78,6 +91,12 @@ class Outputs:
             file.stream.write(tail)
         return tally
 
+    def write_criteria(self, timezone: str) -> CriteriaRecord:
+        """Write what all verdicts have in common, and give it."""
+        record = criteria_record(self.rule_sets, self.names, self._now, timezone, self._version)
+        self._folder.write_text(CRITERIA, record.model_dump_json(indent=2, exclude_none=True) + "\n")
+        return record
+
     def write_problems(self, problems: Iterable[Problem]) -> int:
         """Write problems in the order in which they come; gives their number."""
         stream = self._folder.stage(PROBLEMS).stream
@@ -101,7 +120,7 @@ class Outputs:
             count = tally.verdicts[rules.key]["included"]
             title = f"{rules.title} ({rules.version})" if rules.version else rules.title
             group = group_of(rules.key, title, count, some, self._version, self._now)
-            out.append((self._folder.stage(f"included-{name}.json"), *frame_of(group)))
+            out.append((self._folder.stage(group_file(name)), *frame_of(group)))
         return out
 
 

@@ -32,7 +32,7 @@ from engine.evaluation.time_limit import SECONDS
 from engine.output.checks import ABOUT_IMAGES
 from engine.output.fhir_group import load
 from engine.output.folder import RUN, OutputFolder
-from engine.output.parquet import require_parquet, write_parquet
+from engine.output.parquet import TABLES, require_parquet, write_parquet
 from engine.output.run_record import (
     ArtifactCounts,
     CriteriaWarning,
@@ -47,7 +47,7 @@ from engine.runners.collector import relaxed
 from engine.runners.criteria import Criteria, PathLike
 from engine.runners.judging import Judge, Judged
 from engine.runners.machine import cores, machine_memory
-from engine.runners.outputs import Outputs
+from engine.runners.outputs import Outputs, output_names
 from engine.runners.screening import (
     TOGETHER_WITH_IMAGES,
     Data,
@@ -169,6 +169,7 @@ def run(
     if options.parquet:
         require_parquet()
     with relaxed(), OutputFolder(out, "screen", shared=options.shared) as folder:
+        folder.claim(*output_names(criteria.rules, TABLES if options.parquet else ()))
         return _run(criteria, criteria_paths, data, folder, options, progress)
 
 
@@ -189,8 +190,9 @@ def _run(
         outputs = Outputs(folder, criteria.rules, header, criteria.fhir_version, source.moment.isoformat())
         tally = source.write(outputs, progress)
         problems = outputs.write_problems(source.problems())
+    described = outputs.write_criteria(options.timezone)
     if options.parquet:
-        write_parquet(outputs.verdicts(), folder)
+        write_parquet(outputs.verdicts(), described, folder)
     counts = source.counts()
     record = RunRecord(
         engine=__version__,
@@ -201,6 +203,7 @@ def _run(
         timezone=options.timezone,
         fhir_version=criteria.fhir_version,
         options=_recorded(criteria, options),
+        digests=_fingerprint(criteria, criteria_paths, [one.path for one in found], found, options),
         value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
         parameters=_parameters(criteria, options),
         warnings=list(_warnings(criteria)),

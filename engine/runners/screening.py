@@ -28,8 +28,9 @@ from engine.data.dicomweb.address import archive_address
 from engine.data.problems import Problem
 from engine.data.reader import read_patients
 from engine.data.versions import check_version, guess_version_of_paths
+from engine.evaluation.descriptions import completed
 from engine.evaluation.evaluator import Absent, Evaluator, Options
-from engine.evaluation.records import published
+from engine.evaluation.records import decoded
 from engine.evaluation.time_limit import SECONDS
 from engine.evaluation.verdict import Verdict
 from engine.runners.criteria import Criteria
@@ -131,15 +132,17 @@ def _verdicts(
     images: RequiredImages | None,
     on_problem: Callable[[Problem], None] | None,
 ) -> Iterator[Verdict]:
+    whole = [completed(rule_set, options) for rule_set in rules]
     if images is not None:
         patients = compartments(data, version, on_problem, plan.with_instances())
         for _, verdicts in images.verdicts(rules, options, patients):
-            yield from map(published, verdicts)
+            for complete, verdict in zip(whole, verdicts, strict=True):
+                yield complete(decoded(verdict))
         return
     evaluators = [Evaluator(rule_set, options) for rule_set in rules]
     for compartment in compartments(data, version, on_problem, plan):
-        for evaluator in evaluators:
-            yield published(evaluator(compartment))
+        for complete, evaluator in zip(whole, evaluators, strict=True):
+            yield complete(decoded(evaluator(compartment)))
 
 
 def _rules_of(criteria: object) -> tuple[RuleSet, ...]:

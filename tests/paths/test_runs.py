@@ -11,6 +11,7 @@ import pytest
 
 from engine.algebra.diagnostic import DiagnosticError
 from engine.evaluation.verdict import Verdict
+from engine.output.criteria_record import read_verdicts
 from engine.runners import run as running
 from engine.runners.criteria import Criteria, load_criteria
 from engine.runners.run import RunOptions, run
@@ -118,5 +119,5 @@ def test_every_way_of_a_run_gives_the_same_verdicts(seed: int, tmp_path: Path, m
     monkeypatch.setattr(running, "SMALL", 0)  # files of any size take the way of large ones
     out = tmp_path / "out"
     run(found, [], [cohort.lines], out, RunOptions(now=now, jobs=2, memory=1 << 20))
-    written = [Verdict.model_validate_json(line) for line in (out / "verdicts.ndjson").read_bytes().splitlines()]
+    written = list(read_verdicts(out))
     assert without_files(written) == expected

@@ -28,6 +28,7 @@ def test_screen_writes_everything(tmp_path: Path, capsys: pytest.CaptureFixture[
     arguments = ["screen", str(FLUTE / "mr"), "--data", str(COHORT), "--out", str(out), "--now", "2026-06-01"]
     assert main(arguments) == 0
     assert visible(out) == [
+        "criteria.json",
         "included-flute-mr-1.0.0-5913ecca.json",
         "problems.ndjson",
         "run.json",
@@ -133,7 +134,7 @@ def test_fhirpath(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
-    assert set(schema["required"]) >= {"patient", "artifact", "verdict", "deciding", "criteria", "evaluated"}
+    assert set(schema["required"]) == {"patient", "artifact", "verdict", "deciding", "criteria"}
 
 
 def test_nothing_half_written(tmp_path: Path) -> None:
