@@ -85,6 +85,8 @@ def compared(pairs: int, what: str) -> None:
 
 def can_be_written(value: Decimal) -> bool:
     """Whether a number has few enough digits to be written without an exponent."""
+    if "E" not in str(value):
+        return True
     exponent: Any = value.as_tuple().exponent
     return exponent.__class__ is not int or (-MAX_EXPONENT <= exponent and value.adjusted() <= MAX_EXPONENT)
 

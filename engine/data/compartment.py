@@ -118,9 +118,9 @@ class Compartment:
         """Resources of a type, in the order of the data: those about the patient, then those that are about no patient."""
         if resource_type == "Patient":
             return [] if self.patient is None else [self.patient]
-        own = self.resources.get(resource_type, [])
-        shared = self.shared_of_type(resource_type)
-        return [*own, *shared] if own and shared else own or shared
+        own = self.resources.get(resource_type)
+        shared = self.shared.by_type.get(resource_type) if self.shared is not None else None
+        return [*own, *shared] if own and shared else own or shared or []
 
     def shared_of_type(self, resource_type: str) -> list[Resource]:
         """Resources of a type that are about no patient."""

@@ -394,6 +394,9 @@ def _codes(value: Any) -> list[str]:
 
 
 def _code(value: Any) -> str | None:
+    if value.__class__ is dict and "coding" not in value:
+        code = value.get("code")
+        return code if isinstance(code, str) else None
     codes = _codes(value)
     return codes[0] if codes else None
 

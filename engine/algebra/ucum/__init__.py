@@ -54,7 +54,8 @@ _ATOM = re.compile(r"(?:\[[^\[\]]*\]|10[*^]|%(?:\[[^\[\]]*\])?|[A-Za-z\"'_]|\*|\
 _NUMBER = re.compile(r"\d+")
 _EXPONENT = re.compile(r"[+-]?\d+")
 _TEN = re.compile(r"10[*^]")
-_ANNOTATION = re.compile(r"\{[\x21-\x7e\u0080-\uffff ]*?\}")
+# "not ASCII" is said by a small class: a large one takes long to compile
+_ANNOTATION = re.compile(r"\{(?:[ -~]|[^\x00-\x7f])*?\}")
 
 
 @lru_cache(maxsize=4096)

@@ -7,10 +7,11 @@ for.
 from __future__ import annotations
 
 import difflib
-import json
 from functools import lru_cache
 from importlib import resources
 from typing import Any
+
+import msgspec
 
 __all__ = ["ElementDef", "Model", "load_model"]
 
@@ -151,7 +152,7 @@ class Model:
 @lru_cache(maxsize=8)
 def _load(version: str) -> Model:
     text = resources.files(__name__).joinpath(f"{version}.json").read_bytes()
-    return Model(json.loads(text))
+    return Model(msgspec.json.decode(text))
 
 
 def load_model(version: str) -> Model:

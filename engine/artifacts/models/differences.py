@@ -178,7 +178,7 @@ def _shape(model: Model, owner: str, element: ElementDef, type_name: str) -> Sha
     kind = _type_of(model, owner, element) if not element.choice else type_name
     if not model.has_type(kind) or model.kind(kind) == "primitive":
         return Shape(element.many, None)
-    return Shape(element.many, _json_names(model, kind) | {"id", "extension", "modifierExtension"})
+    return _object_shape(model.version, kind, element.many)
 
 
 def _type_of(model: Model, owner: str, element: ElementDef) -> str:
@@ -186,8 +186,19 @@ def _type_of(model: Model, owner: str, element: ElementDef) -> str:
     return backbone if model.has_type(backbone) else element.types[0]
 
 
+@lru_cache(maxsize=4096)
+def _names_of(version: str, kind: str) -> frozenset[str]:
+    elements = load_model(version).elements(kind).values()
+    return frozenset([name for element in elements for name, _ in element.json_names])
+
+
 def _json_names(model: Model, kind: str) -> frozenset[str]:
-    return frozenset(name for element in model.elements(kind).values() for name, _ in element.json_names)
+    return _names_of(model.version, kind)
+
+
+@lru_cache(maxsize=4096)
+def _object_shape(version: str, kind: str, many: bool) -> Shape:
+    return Shape(many, _names_of(version, kind) | {"id", "extension", "modifierExtension"})
 
 
 @lru_cache(maxsize=1024)
@@ -200,12 +211,24 @@ def _only_other(version: str, kind: str) -> frozenset[str]:
     return frozenset(names) - _json_names(own, kind)
 
 
-def _holders(value: Any, path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _holders(resource: dict[str, Any], path: tuple[str, ...]) -> Iterable[dict[str, Any]]:
+    """The objects at a path below a resource."""
+    if not path:
+        return (resource,)
+    value = resource.get(path[0])
+    if value is None:
+        return ()
+    if len(path) == 1 and value.__class__ is list:
+        return [item for item in value if item.__class__ is dict]
+    return _below(value, path[1:])
+
+
+def _below(value: Any, path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     if value.__class__ is list:
         for item in value:
-            yield from _holders(item, path)
+            yield from _below(item, path)
     elif value.__class__ is dict:
         if not path:
             yield value
         elif path[0] in value:
-            yield from _holders(value[path[0]], path[1:])
+            yield from _below(value[path[0]], path[1:])

@@ -97,14 +97,14 @@ class _Sorted:
     passed: Counter[str] = field(default_factory=Counter)
     seen: dict[str, list[bytes]] = field(default_factory=dict)
 
-    def take(self, number: int, reader: TypeReader, text: bytes, before: bytes, escapes: bool) -> None:
-        """Sort one that some criterion may read: its text begins with its type after `before`."""
+    def take(self, number: int, reader: TypeReader, text: bytes, begin: int, escapes: bool) -> None:
+        """Sort one that some criterion may read: the name of its type stands in its text at `begin`."""
         needles = reader.needles
         if needles is not None and not needles.found(text, escapes):
-            at = reader.id_at
+            at = begin + reader.id_at
             identifier: bytes | None = text[at : text.find(b'"', at)] if text[at - _THEN : at] == THEN_ID else b""
             if not identifier or b"\\" in identifier:
-                identifier = reader.identifier(before + text)
+                identifier = reader.identifier(text)
             if identifier is not None:
                 self.passed[reader.kind] += 1
                 same = self.seen.get(reader.kind)
@@ -124,20 +124,19 @@ def _entries(
     `escapes` tells whether some character of the bundle may be written as `\\u00..`.
     """
     out = _Sorted()
+    beginning, known = _KIND.match, collector.known
     for index, entry in enumerate(entries):
-        text = bytes(entry.resource)
-        match = _KIND.match(text)
+        raw: Any = entry.resource  # its text is copied only where it is looked into
+        match = beginning(raw)
         if match is None:
             return False
-        reader = collector.named(match[1])
-        if not reader.known:
+        reader = known(match[1]) or collector.named(match[1])
+        if not reader.known or reader.container:
             return False
         if reader.unread:
             out.passed[reader.kind] += 1
-        elif reader.container:
-            return False
         else:
-            out.take(index, reader, text[match.start(1) :], text[: match.start(1)], escapes)
+            out.take(index, reader, bytes(raw), match.start(1), escapes)
     collector.pass_over(out.passed, out.seen.items())
     patients: list[tuple[str | None, Any]] = []
     for index, reader in out.kept:
