@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from engine.algebra.diagnostic import Diagnostic, Source
-from engine.artifacts.mistaken_files import mistaken
+from engine.artifacts.mistaken_files import not_json
 from engine.artifacts.models.modelinfo import ModelInfo, read_model_info
 from engine.artifacts.own_outputs import Below
 from engine.artifacts.parameters import library_defaults
@@ -78,10 +78,15 @@ class LibraryStore:
         try:
             raw = path.read_bytes()
             text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-        except (UnicodeDecodeError, OSError) as error:
-            # the reader of the artifacts tells of a file that is none
-            if path.suffix in (".cql", ".json", ".xml") and mistaken(raw, path.name) is None:
-                self.diagnostics.append(Diagnostic("unreadable", f"cannot be read: {error}", location=str(path)))
+        except OSError as error:
+            found = f"cannot be read: {error.strerror or error}"
+            self.diagnostics.append(Diagnostic("unreadable", found, location=str(path)))
+            return
+        except UnicodeDecodeError as error:
+            # said in the same words as the reader of the artifacts says it of the same file
+            if path.suffix in (".cql", ".json", ".xml"):
+                code, message, hint = not_json(raw, path.name, error)
+                self.diagnostics.append(Diagnostic(code, message, hint=hint, location=str(path)))
             return
         if path.suffix == ".cql":
             self.add_text(Source(str(path), text))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+
+from engine.artifacts.shape import json_problem
 
 _BEGINNINGS = (
     (b"PK\x03\x04", "an Excel, Word or zip file"),
@@ -18,6 +20,8 @@ _BEGINNINGS = (
     (b"\xff\xd8\xff", "a picture"),
 )
 _JSON = "criteria are FHIR resources in JSON (EvidenceVariable, Group, ResearchStudy): "
+_WHERE = "criteria stand in EvidenceVariable, Group or ResearchStudy resources, or bundles of them"
+_NAMED_BY_CRITERIA = frozenset(("Library", "ValueSet", "CodeSystem", "Parameters"))
 _PATIENTS = frozenset(
     "Patient Observation Condition Procedure MedicationRequest MedicationStatement MedicationAdministration MedicationDispense Encounter ImagingStudy "
     "AllergyIntolerance Immunization DiagnosticReport Specimen ServiceRequest".split()
@@ -43,6 +47,21 @@ def mistaken(raw: bytes, name: str) -> tuple[str, str] | None:
     return None
 
 
+def not_json(raw: bytes, name: str, error: Exception) -> tuple[str, str, str | None]:
+    """A code, a sentence and what to do, for a file of criteria that is not JSON in UTF-8."""
+    other = mistaken(raw, name)
+    if other is not None:
+        return "not-json", *other
+    if not raw.strip():
+        return "not-json", "the file is empty", f"{_JSON}write the criteria in one, and give that"
+    if isinstance(error, UnicodeDecodeError):
+        line = raw[: error.start].count(b"\n") + 1
+        return "unreadable", f"not text in UTF-8: byte 0x{raw[error.start]:02x} in line {line}", "save it as UTF-8"
+    if raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] not in (b"{", b"["):
+        return "not-json", "the file is no JSON", f"{_JSON}write the criteria in one, and give that"
+    return "invalid-json", json_problem(error, raw), None
+
+
 def _is_table(head: bytes) -> bool:
     """Whether the first two lines are cells with the same separator, and no JSON."""
     lines = [line for line in head.splitlines()[:2] if line]
@@ -51,11 +70,22 @@ def _is_table(head: bytes) -> bool:
     return any(lines[0].count(mark) and lines[0].count(mark) == lines[1].count(mark) for mark in (b",", b";", b"\t"))
 
 
-def are_patients(data: Any) -> bool:
-    """Whether a resource, or a bundle, is patients' data."""
-    entries = data.get("entry") if isinstance(data, dict) and data.get("resourceType") == "Bundle" else None
-    resources = (
-        [entry.get("resource") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else [data]
+def without_criteria(kinds: Counter[str], *, folder: bool) -> tuple[str, str] | None:
+    """What to say of a file or a folder that holds resources of these kinds and no criteria: a sentence, and what to do; None where it may hold
+    what criteria name (libraries, value sets).
+    """
+    place = "folder" if folder else "file"
+    found = [kind for kind, _ in kinds.most_common() if kind not in ("Bundle", "None")]
+    if folder and not kinds:
+        return "no JSON file in this folder", _WHERE
+    holds = ", ".join(found[:4]) + (" and more" if len(found) > 4 else "") or (
+        "Bundle" if kinds["Bundle"] else "no resource"
     )
-    types = {str(one.get("resourceType")) for one in resources if isinstance(one, dict)}
-    return "Patient" in types or bool(types) and types <= _PATIENTS
+    message = f"no criteria in this {place} (it holds {holds})"
+    if "Patient" in found or found and _PATIENTS.issuperset(found):
+        return message, f"it holds patients: give it with --data, and the criteria first; {_WHERE}"
+    if "Measure" in found:
+        return message, f"`eligibility measure` evaluates measures; {_WHERE}"
+    if _NAMED_BY_CRITERIA.intersection(found):
+        return None
+    return message, _WHERE

@@ -6,6 +6,7 @@ References are looked up among everything read: contained resources, bundle entr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -22,7 +23,7 @@ from engine.artifacts.combining import combination_of, members_other_than_patien
 from engine.artifacts.costs import DEEPEST, Referred, deeper_than
 from engine.artifacts.elements import all_resource_types
 from engine.artifacts.libraries import is_version, version_key
-from engine.artifacts.mistaken_files import are_patients, mistaken
+from engine.artifacts.mistaken_files import not_json, without_criteria
 from engine.artifacts.own_outputs import Below
 from engine.artifacts.positions import position_of
 from engine.artifacts.records import (
@@ -33,7 +34,7 @@ from engine.artifacts.records import (
     Criterion,
     Location,
 )
-from engine.artifacts.shape import CHECKED, Finding, checked, json_problem, near_names, pointer, shown
+from engine.artifacts.shape import CHECKED, Finding, checked, near_names, pointer, shown
 from engine.artifacts.unknown import told_apart, without_misshapen
 
 __all__ = ["ArtifactSet", "load_artifacts", "read_artifacts"]
@@ -74,6 +75,7 @@ class _Reader:
     files: list[str] = field(default_factory=list)
     copies: set[int] = field(default_factory=set)
     doubled: set[int] = field(default_factory=set)
+    kinds: Counter[str] = field(default_factory=Counter)
     _cache: dict[int, Artifact] = field(default_factory=dict)
     _referred: Referred = field(default_factory=Referred)
 
@@ -111,41 +113,29 @@ class _Reader:
         try:
             raw = path.read_bytes()
             text = raw.decode("utf-8-sig")
-        except (UnicodeDecodeError, OSError) as error:
-            other = mistaken(raw, path.name)
-            if other is not None:
-                self.report("not-json", other[0], None, hint=other[1], file=str(path))
-            else:
-                self.report("unreadable", f"cannot be read as text in UTF-8: {error}", None, file=str(path))
-            return
-        try:
             data = msgspec.json.Decoder(float_hook=Decimal).decode(text)
+        except OSError as error:
+            self.report("unreadable", f"cannot be read: {error.strerror or error}", None, file=str(path))
+            return
         except (msgspec.DecodeError, ValueError, ArithmeticError) as error:
-            other = mistaken(raw, path.name)
-            code, message, hint = (
-                ("invalid-json", json_problem(error, text), None) if other is None else ("not-json", *other)
-            )
+            code, message, hint = not_json(raw, path.name, error)
             self.report(code, message, None, hint=hint, file=str(path))
             return
         except RecursionError:
             self.report("invalid-json", "the JSON is nested too deeply", None, file=str(path))
             return
-        before = len(self.entries)
+        before, seen = len(self.entries), Counter(self.kinds)
         self.add(data, str(path), text, ())
-        if given and not any(e.resource.get("resourceType") in CRITERIA_TYPES for e in self.entries[before:]):
-            kind = data.get("resourceType") if isinstance(data, dict) else None
-            if kind not in ("Library", "ValueSet", "CodeSystem", "Measure", "Parameters"):
-                hint = "criteria stand in EvidenceVariable, Group or ResearchStudy resources, or bundles of them"
-                if are_patients(data):
-                    hint = f"it holds patients: give it with --data, and the criteria first; {hint}"
-                self.report(
-                    "no-criteria",
-                    f"no criteria in this file (it holds {kind or 'no resource'})",
-                    None,
-                    (),
-                    hint,
-                    file=str(path),
-                )
+        if given:
+            self.look_for_criteria(path, before, self.kinds - seen)
+
+    def look_for_criteria(self, path: Path, before: int, kinds: Counter[str]) -> None:
+        """Say that a path holds no criteria, where it added none to the entries that there were `before`, and what it holds."""
+        if any(e.resource.get("resourceType") in CRITERIA_TYPES for e in self.entries[before:]):
+            return
+        told = without_criteria(kinds, folder=path.is_dir())
+        if told is not None:
+            self.report("no-criteria", told[0], None, hint=told[1], file=str(path))
 
     def add(self, data: Any, file: str | None, text: str | None, path: KeyPath, full_url: str | None = None) -> None:
         if isinstance(data, list):
@@ -155,6 +145,7 @@ class _Reader:
         if not isinstance(data, dict):
             return
         kind = data.get("resourceType")
+        self.kinds[str(kind)] += 1
         if kind == "Bundle":
             self.bundle(data, file, text, path)
             return
@@ -476,10 +467,11 @@ def load_artifacts(paths: Iterable[str | Path]) -> ArtifactSet:
         if path.is_dir():
             below = Below(path, (".json",))
             reader.diagnostics += below.diagnostics
+            before, seen, failed = len(reader.entries), Counter(reader.kinds), len(reader.diagnostics)
             for file in below.files:
                 reader.read_file(file, given=False)
-            if not below.files:
-                reader.report("no-criteria", "no JSON file in this folder", None, file=str(path))
+            if len(reader.diagnostics) == failed:
+                reader.look_for_criteria(path, before, reader.kinds - seen)
         else:
             reader.read_file(path, given=True)
     return reader.result()

@@ -51,7 +51,10 @@ class Cursor:
         hint = None
         if opened is not None:
             line, column = self.source.line_column(opened.start)
-            hint = f"{opened.text} was opened at line {line}, column {column}"
+            below = self.source.line_column(self.token.start)[0] - line
+            # relative, as the text may stand below a head that is not the author's
+            above = f"{below} line{'' if below == 1 else 's'} above, " if below else ""
+            hint = f"{opened.text} was opened {above}in column {column}"
         raise self.unexpected(repr(text), hint)
 
     def stop(self, code: str, message: str, span: Span, hint: str | None = None) -> Stop:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any
 
@@ -313,7 +314,9 @@ class CqlCriteria:
             hint = "name one: Expression.reference, or the extension cqf-library with its canonical url"
             raise DiagnosticError([Diagnostic("library-ambiguous", message, location=place, hint=hint)])
         message = f"no library is named, and none of those given defines {define!r}"
+        near = get_close_matches(define, self.known_defines(), n=1, cutoff=0.7)
         hint = "give the folder with the CQL library, and name it: Expression.reference or the extension cqf-library"
+        hint = f"did you mean {near[0]!r}?" if near else hint
         raise DiagnosticError([Diagnostic("library-missing", message, location=place, hint=hint)])
 
     def broken(self, named: list[str], wanted: str | None, define: str) -> None:
@@ -336,6 +339,16 @@ class CqlCriteria:
             return name in self.compiled(library).defines
         except DiagnosticError:
             return False
+
+    def known_defines(self) -> list[str]:
+        """What the libraries that compile define, for suggestions."""
+        found: set[str] = set()
+        for library in self.store.libraries:
+            try:
+                found.update(self.compiled(library).defines)
+            except DiagnosticError:
+                continue
+        return sorted(found)
 
     def compiled(self, library: LibraryText) -> Compiled:
         """A library, compiled once. Raises DiagnosticError."""
