@@ -356,11 +356,10 @@ def _large(
     lengths = {one.path: one.bytes for one in listed}
     if options.resume and workspace.exists():
         state = workspace.state()
-        changed = [name for name, value in fingerprint.items() if state.fingerprint.get(name) != value]
+        changed = _differences(state.fingerprint, fingerprint)
         if changed:
-            raise ValueError(
-                f"{workspace.folder} holds a run with other {' and '.join(changed)}; run without --resume to begin anew"
-            )
+            message = f"{workspace.folder} holds a run with other {' and '.join(changed)}"
+            raise ValueError(f"{message}; give the same again, or run without --resume to begin anew")
         moment = dt.datetime.fromisoformat(state.now)
         pieces = pieces_of(state.files, state.piece, lengths)
         workspace.check(len(pieces), state.buckets)
@@ -414,9 +413,21 @@ def _fingerprint(
         "parameters": _digest(used),
         "criteria": _digest((found.path, found.sha256) for found in input_files(files_of(criteria_paths))),
         "value sets": _digest(used_value_sets(criteria.terminology)),
-        "options": _digest([(name, str(settings[name])) for name in sorted(settings)] + [("now", str(options.now))]),
+        **{f"--{name.replace('_', '-')}": str(value) for name, value in sorted(settings.items())},
+        "--now": str(options.now),
+        "--timezone": options.timezone,
         "data": _digest(tuple(known.get(path) or found_file(path)) for path in files),
     }
+
+
+def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What is not the same as before, options with both values."""
+    found = []
+    for name in dict.fromkeys((*now, *before)):
+        then, given = before.get(name), now.get(name)
+        if then != given:
+            found.append(f"{name} ({then}, now {given})" if name.startswith("--") else name)
+    return found
 
 
 def _digest(items: Iterable[Any]) -> str:

@@ -20,6 +20,7 @@ from engine.ui.argument_types import PATH
 from engine.ui.command_parser import STATUSES_OF_TEXT, CommandParser
 from engine.ui.options import add_config_options, add_libraries_option, add_study_option, add_version_option
 from engine.ui.paths import check_exist
+from engine.ui.statuses import Status
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 SHOWN = 240  # characters of an expression
@@ -102,8 +103,14 @@ def check_command(options: argparse.Namespace) -> int:
             f"{errors} errors, {warnings} warnings"
         )
     if criteria.errors:
-        return 2
-    return 1 if errors else 0
+        return Status.FAILED
+    if not criteria.rules:
+        print(
+            "eligibility: there are no criteria here: EvidenceVariable, Group or ResearchStudy resources",
+            file=sys.stderr,
+        )
+        return Status.FAILED
+    return Status.INCOMPLETE if errors else Status.OK
 
 
 def _show_coverage(counted: Coverage) -> None:

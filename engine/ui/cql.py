@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
 from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
+from engine.artifacts.models import load_model
 from engine.compiler.cql.cache import caching_compiler
 from engine.compiler.cql.compiled import Compiled, Loaded
 from engine.compiler.cql.elm_writer import elm_text
@@ -63,7 +64,13 @@ def add_options(command: CommandParser) -> None:
         "expression",
         nargs="?",
         metavar="EXPRESSION",
-        help="without it: a conversation on a terminal, else every define of --library",
+        help="without it: every define of --library, or a conversation where there is no library",
+    )
+    command.add_argument_group("a conversation").add_argument(
+        "-i",
+        "--interactive",
+        action="store_true",
+        help="a conversation with --library and --data too: expressions in, values out, definitions stay",
     )
     group = command.add_argument_group("what the expression is about")
     group.add_argument(
@@ -90,7 +97,7 @@ def add_options(command: CommandParser) -> None:
     command.describe(
         'eligibility cql "AgeInYears() >= 18" --data criteria/flute/cohort/example-01.json',
         "eligibility cql --library criteria/flute/cql/FluteCriteria.cql --data criteria/flute/cohort/example-01.json",
-        "eligibility cql",
+        "eligibility cql --interactive --library criteria/flute/cql/FluteCriteria.cql --data criteria/flute/cohort/example-01.json",
         statuses=STATUSES_OF_TEXT,
         page="operators.md",
     )
@@ -186,7 +193,8 @@ def session_of(options: argparse.Namespace) -> Session:
     if options.library:
         found, store = read_library(options.library, options.libraries)
         library = found.source
-    session = Session(store, library, options=_options(options), timezone=options.timezone)
+    version = load_model(options.fhir or "r4").version
+    session = Session(store, library, options=_options(options), timezone=options.timezone, version=version)
     session.now = evaluation_time(options.now, options.timezone)
     if options.data:
         version = options.fhir or guess_version_of_paths(options.data)
@@ -204,7 +212,9 @@ def cql_command(options: argparse.Namespace) -> int:
     """`eligibility cql`"""
     try:
         session = session_of(options)
-        if options.expression is None and session.library is None:
+        if options.interactive and options.expression is not None:
+            raise ValueError("--interactive is a conversation: give no expression with it")
+        if options.interactive or (options.expression is None and session.library is None):
             return converse(session, sys.stdin, sys.stdout)
         if options.expression is None:
             return _every_define(session, options)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,15 +13,19 @@ from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationErr
 from engine.algebra.operators.registry import cql_functions
 from engine.compiler.cql.methods import METHODS
 from engine.compiler.cql.printing import text_of
-from engine.compiler.cql.words import KEYWORDS
+from engine.compiler.cql.words import KEYWORDS, STATEMENT_WORDS
 from engine.ui.cql_session import Session
 from engine.ui.visible import plain
 
 HELP = """\
 an expression        its value and type          define Name: ...     kept; may be defined again
+valueset, code, include, parameter, using ...    kept too, as they stand at the beginning of a library
 :type expression     only its type               :python expression   the Python that it becomes
 :defines             what is defined             :help                this
 :quit                leave (or Ctrl-D)           a line that ends in \\ goes on in the next"""
+_DEFINITION = re.compile(
+    rf"(?:public\s+|private\s+)?(?:{'|'.join(sorted(STATEMENT_WORDS - {'library', 'context'}))})\s+[\w\"`]"
+)
 
 
 def converse(session: Session, stdin: IO[str], stdout: IO[str]) -> int:
@@ -29,7 +34,7 @@ def converse(session: Session, stdin: IO[str], stdout: IO[str]) -> int:
     terminal = stdin.isatty()
     if terminal:
         stdout.write("CQL. :help tells what can be written; Ctrl-D leaves.\n")
-    for line in _prompted(session) if terminal else stdin:
+    for line in _prompted(session) if terminal else _joined(stdin):
         text = line.strip()
         if not text:
             continue
@@ -48,7 +53,7 @@ def reply(session: Session, text: str) -> tuple[str, bool]:
     try:
         if text.startswith(":"):
             return _command(session, text), False
-        if text.startswith("define "):
+        if _DEFINITION.match(text):
             return f"defined {session.define(text)!r}", False
         answer = session.evaluate(text)
         lines = [d.render() for d in answer.warnings]
@@ -57,6 +62,20 @@ def reply(session: Session, text: str) -> tuple[str, bool]:
         return "\n".join(d.render() for d in error.diagnostics), True
     except EvaluationError as error:
         return Diagnostic(error.code, error.message, source=error.source, span=error.span).render(), True
+
+
+def _joined(lines: Iterable[str]) -> Iterator[str]:
+    """Lines, those that end in a backslash with the next."""
+    pending = ""
+    for line in lines:
+        bare = line.rstrip("\r\n")
+        if bare.endswith("\\"):
+            pending += bare[:-1] + "\n"
+            continue
+        yield pending + bare
+        pending = ""
+    if pending:
+        yield pending
 
 
 def _command(session: Session, text: str) -> str:

@@ -13,12 +13,15 @@ from engine.artifacts.libraries import LibraryStore
 from engine.artifacts.models import load_model
 from engine.artifacts.parameters import read_parameters
 from engine.artifacts.records import ParameterValue
+from engine.compiler.cql import syntax as c
 from engine.compiler.cql.cache import caching_compiler
 from engine.compiler.cql.compiled import Compiled, Compiler, Loaded, check_parameters
 from engine.compiler.cql.criterion import defaults_of, moved
 from engine.compiler.cql.library import Options
 from engine.compiler.cql.parameters import bind_parameters, check_names, unknown_names
+from engine.compiler.cql.parser import parse_library
 from engine.compiler.cql.printing import text_of
+from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.runtime import Run
 from engine.compiler.cql.types import Type
 from engine.compiler.cql.value_sets import required_value_sets
@@ -32,6 +35,7 @@ from engine.evaluation.time_limit import SECONDS, limited
 from engine.runners.screening import evaluation_time
 
 EXPRESSION = "the expression"
+OF_LIBRARY = "OfLibrary"
 # Told of what an expression reaches, too, in whatever library that stands.
 _TOLD = ("valueset-version", "incomplete-valueset", "terminology-server")
 
@@ -54,9 +58,23 @@ class Subject:
     version: str
 
 
+class NoPatient(Run):
+    """Where no data is given."""
+
+    def retrieve(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
+        """Raises EvaluationError `no-patient`, which says what to give."""
+        message = f"[{spec.resource_type}] asks for the data of a patient, and there is none"
+        raise EvaluationError("no-patient", f"{message}: give the record of one patient with --data")
+
+
 @dataclass(slots=True)
 class Session:
-    """Holds what expressions may refer to. `definitions` are texts by name, in the order they were given."""
+    """Holds what expressions may refer to: a library or a model, a patient, and what was defined since.
+
+    `declarations` are texts of what stands before the defines of a library (`include`, `valueset`, `parameter`, ...), and `definitions` those
+    of defines and functions; both by name, in the order they were given. `version` is the FHIR version that expressions are written for where
+    neither a library nor the data says it.
+    """
 
     store: LibraryStore = field(default_factory=LibraryStore)
     library: Source | None = None
@@ -67,27 +85,66 @@ class Session:
     parameters: dict[tuple[str, str], Any] = field(default_factory=dict)
     given: tuple[ParameterValue, ...] = ()
     messages: list[str] = field(default_factory=list)
+    declarations: dict[str, str] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
+    version: str = "r4"
+    with_model: bool = False
     value_sets: Codes = field(default_factory=lambda: NO_CODES)
     seconds: float = SECONDS
 
     def head(self) -> str:
-        """What stands before an expression: the library, or what gives it a patient, and the definitions."""
+        """What stands before an expression: the library, or the model that it needs, what was declared, and the definitions."""
+        declared = " ".join(self.declarations.values())
         if self.library is not None:
-            text = self.library.text.rstrip() + "\n"
-            text += "\ncontext Patient\n" if "using " in text else "\n"
-        elif self.subject is not None:
-            version = load_model(self.subject.version).fhir_version
-            text = f"using FHIR version '{version}'\ninclude FHIRHelpers version '{version}'\ncontext Patient\n"
+            text = self._library(declared)
+        elif self.with_model or self.subject is not None or self.declarations:
+            version = load_model(self.subject.version if self.subject is not None else self.version).fhir_version
+            text = f"using FHIR version '{version}'\ninclude FHIRHelpers version '{version}'\n{declared}\ncontext Patient\n"
         else:
             text = ""
         return text + "".join(f"{definition}\n" for definition in self.definitions.values())
 
+    def _library(self, declared: str) -> str:
+        """The text of the library with what was declared since; ELM JSON is included, and its definitions go by their names."""
+        assert self.library is not None
+        text = self.library.text
+        if text.lstrip().startswith("{"):
+            compiled = self.compiler().compile(self.library)
+            version = load_model(self.subject.version if self.subject is not None else self.version).fhir_version
+            names = [define.name for define in compiled.defines.values() if not define.private]
+            defines = "".join(f"define {_quoted(name)}: {OF_LIBRARY}.{_quoted(name)}\n" for name in names)
+            using = f"using FHIR version '{version}'\ninclude FHIRHelpers version '{version}'\n"
+            return f"{using}include {OF_LIBRARY}\n{declared}\ncontext Patient\n{defines}"
+        if declared:
+            # before the first define, and in its line, so that the lines of the library keep their numbers
+            statements = parse_library(self.library).statements
+            at = statements[0].span.start if statements else len(text)
+            text = f"{text[:at]}{'' if statements else chr(10)}{declared} {text[at:]}"
+        return text.rstrip() + ("\n\ncontext Patient\n" if "using " in text else "\n\n")
+
     def compiler(self) -> Compiler:
-        return caching_compiler(self.store.find, self.options, self.store.models)
+        return caching_compiler(self._find, self.options, self.store.models)
+
+    def _find(self, name: str, version: str | None) -> Source | None:
+        """A library by name and version; `OfLibrary` names the one of the session where that is ELM JSON, whatever its own name is."""
+        return self.library if name == OF_LIBRARY else self.store.find(name, version)
 
     def compile(self, text: str) -> Compiled:
         """An expression as the last define of a library. Raises DiagnosticError whose spans are those of the text."""
+        try:
+            return self._compile(text)
+        except DiagnosticError:
+            if self.with_model or self.library is not None or self.subject is not None:
+                raise
+        # it may need the model, which costs more to compile with
+        self.with_model = True
+        try:
+            return self._compile(text)
+        except DiagnosticError:
+            self.with_model = False
+            raise
+
+    def _compile(self, text: str) -> Compiled:
         head = self.head() + f'define "{EXPRESSION}":\n'
         source, whole = Source("expression", text), Source("expression", head + text)
         try:
@@ -123,18 +180,40 @@ class Session:
         return [d for d in found if d.code != "missing-valueset"]
 
     def define(self, text: str) -> str:
-        """Keep a definition (`define ...`), in place of an earlier one of the same name; returns the name. Raises DiagnosticError."""
-        before = dict(self.definitions)
-        compiled = self.compiler().compile_once(Source("definition", f"{text}\n"))
-        names = [*compiled.defines, *compiled.symbols.functions]
-        name = names[0] if names else text
-        self.definitions[name] = text
+        """Keep a definition or a declaration (`define`, `include`, `valueset`, ...), in place of an earlier one of the same name.
+
+        Returns its name. Raises DiagnosticError whose spans are those of the text.
+        """
+        source = Source("definition", text)
+        tree = parse_library(source)
+        kind, name = _defined(tree)
+        if kind == "using" and name == "FHIR" and self.library is None:
+            return self._use(tree.usings[0].version)
+        kept = self.definitions if kind == "define" else self.declarations
+        key = name if kind == "define" else f"{kind} {name}"
+        before, with_model = dict(kept), self.with_model
+        kept.pop(key, None)
+        kept[key] = text
         try:
             self.compile("null")
-        except DiagnosticError:
-            self.definitions = before
-            raise
+        except DiagnosticError as error:
+            kept.clear()
+            kept.update(before)
+            self.with_model = with_model
+            raise DiagnosticError([_in_definition(d, text, source) for d in error.diagnostics]) from None
         return name
+
+    def _use(self, version: str | None) -> str:
+        """Take the version of FHIR that `using` names. Raises DiagnosticError for one that is not known, or is not that of the data."""
+        try:
+            wanted = load_model(version or self.version).version
+        except ValueError as error:
+            raise DiagnosticError([Diagnostic("unknown-version", str(error))]) from None
+        if self.subject is not None and self.subject.version != wanted:
+            message = f"the data is in FHIR {self.subject.version.upper()}, not in {wanted.upper()}"
+            raise DiagnosticError([Diagnostic("other-version", message, hint="--fhir says which version it is")])
+        self.version, self.with_model = wanted, True
+        return f"FHIR {wanted.upper()}"
 
     def message(self, severity: str, code: Any, text: Any, source: Any) -> None:
         """Take a message that an expression gives (CQL: Message); those of the severity Error end the evaluation instead."""
@@ -147,9 +226,10 @@ class Session:
         Raises DiagnosticError for a parameter that no library has, and for a value of another type.
         """
         self.check_parameters(compiled)
-        run = Run(self.now, self.timezone, self.parameters, self.message, value_sets=self.value_sets)
+        kind = Run if self.subject is not None else NoPatient
+        run = kind(self.now, self.timezone, self.parameters, self.message, value_sets=self.value_sets)
         problems: list[Diagnostic] = []
-        version = self.subject.version if self.subject is not None else "r4"
+        version = self.subject.version if self.subject is not None else self.version
         listed = (*self.given, *defaults_of(compiled, self.store))
         bound = bind_parameters(compiled, listed, version, "", problems)
         problems += unknown_names(self.given, bound.known, "", "error")
@@ -165,6 +245,39 @@ class Session:
                 check(compiled, self.parameters)
             except ValueError as error:
                 raise DiagnosticError([Diagnostic(code, f"--parameter: {error}")]) from None
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _defined(tree: c.Library) -> tuple[str, str]:
+    """The first word and the name of the one thing that a text defines."""
+    if tree.usings:
+        return "using", tree.usings[0].name
+    if tree.includes:
+        return "include", tree.includes[0].alias
+    for kind, found in (
+        ("codesystem", tree.codesystems),
+        ("valueset", tree.valuesets),
+        ("code", tree.codes),
+        ("concept", tree.concepts),
+        ("parameter", tree.parameters),
+        ("define", tree.statements),
+    ):
+        if found:
+            return kind, found[0].name
+    raise DiagnosticError([Diagnostic("syntax-expected", "expected a definition, such as define Name: ...")])
+
+
+def _in_definition(found: Diagnostic, text: str, source: Source) -> Diagnostic:
+    """A diagnostic in the library of a session, as one in the definition that was typed, where it is in that."""
+    if found.source is None or found.span is None:
+        return found
+    start = found.source.text.rfind(text)
+    if start < 0 or not start <= found.span.start <= start + len(text):
+        return found
+    return moved(found, found.source, source, start)
 
 
 def given_parameters(files: Iterable[str]) -> tuple[ParameterValue, ...]:

@@ -11,10 +11,11 @@ from logging import WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.algebra.diagnostic import Diagnostic
 from engine.data.problems import Problem
 from engine.output.lines import line_of
 from engine.output.table import summary_table
-from engine.runners.criteria import Criteria, load_criteria
+from engine.runners.criteria import Criteria, load_criteria, warnings_of
 from engine.runners.run import RunOptions, run
 from engine.runners.screening import Data, screen, version_for
 from engine.runners.workers import WorkerLost
@@ -93,7 +94,8 @@ def _screened(
         force_fhir=options.force_fhir,
     )
     data = data_for(criteria)
-    say_diagnostics(criteria.diagnostics)
+    about = about_criteria(criteria)
+    say_diagnostics(about)
     if not criteria.rules:
         say_error("eligibility: there are no criteria to screen with")
         return Status.FAILED
@@ -127,6 +129,8 @@ def _screened(
     if options.out == "-":
         patients, problems, judged = _to_stdout(criteria, data, settings)
     else:
+        if options.resume and not Workspace(Path(options.out)).exists():
+            say(f"--resume: {options.out} holds no run that was stopped; a new one begins", WARNING)
         progress = ProgressLine(shown=on_terminal(options))
         try:
             made_from = [*options.criteria, *options.libraries, *options.valuesets, *options.parameters]
@@ -152,15 +156,22 @@ def _screened(
             if problems:
                 print(f"{problems} problems with the data: see {Path(options.out) / 'problems.ndjson'}")
             print(f"written to {options.out}")
-    return _status(options, criteria, patients, problems, judged)
+    return _status(options, about, patients, problems, judged)
+
+
+def about_criteria(criteria: Criteria) -> list[Diagnostic]:
+    """What is wrong with criteria; of those that have errors not also that they are unknown for everyone."""
+    wrong = {found.location for found in criteria.errors}
+    more = [d for d in warnings_of(criteria) if d.code != "unknown-for-everyone" or d.location not in wrong]
+    return [*criteria.diagnostics, *more]
 
 
 def _status(
-    options: argparse.Namespace, criteria: Criteria, patients: int, problems: int, judged: Sequence[Judged]
+    options: argparse.Namespace, about: Sequence[Diagnostic], patients: int, problems: int, judged: Sequence[Judged]
 ) -> Status:
     """The exit status of what was done, and the last words about it."""
-    found = [Status.FAILED] if criteria.errors else []
-    if options.strict and any(d.severity == "warning" for d in criteria.diagnostics):
+    found = [Status.FAILED] if any(d.severity == "error" for d in about) else []
+    if options.strict and any(d.severity == "warning" for d in about):
         found.append(Status.INCOMPLETE)
     if options.fail_on_problems and problems:
         found.append(Status.INCOMPLETE)

@@ -168,8 +168,13 @@ def test_only_the_same_run_is_resumed(
         with pytest.raises(OSError, match="No space left"):
             run(criteria, [FLUTE], [cohort], tmp_path, RunOptions(now="2026-06-01"))
     assert Workspace(tmp_path).exists() and not (tmp_path / "verdicts.ndjson").exists()
-    with pytest.raises(ValueError, match="other options"):
+    with pytest.raises(ValueError, match=r"other --now \(2026-06-01, now 2026-07-01\); give the same again"):
         run(criteria, [FLUTE], [cohort], tmp_path, RunOptions(now="2026-07-01", resume=True))
+    with pytest.raises(
+        ValueError, match=r"other --absent \(default, now unknown\) and --timezone \(UTC, now Asia/Tokyo\)"
+    ):
+        other = RunOptions(now="2026-06-01", timezone="Asia/Tokyo", absent="unknown", resume=True)
+        run(criteria, [FLUTE], [cohort], tmp_path, other)
     with pytest.raises(ValueError, match="other criteria"):
         more = [FLUTE, FLUTE.parent / "cql"]
         run(criteria, more, [cohort], tmp_path, RunOptions(now="2026-06-01", resume=True))

@@ -377,9 +377,11 @@ class CqlCriteria:
         name = identifier[1]
         definition = compiled.defines.get(name)
         if definition is None:
-            near = [x for x in compiled.defines if x.lower() == name.lower()] or sorted(compiled.defines)[:12]
             message = f"the library {compiled.name} defines no {name!r}"
-            hint = f"it defines {', '.join(map(repr, near))}"
+            near = get_close_matches(name.lower(), {x.lower(): x for x in compiled.defines}, n=1, cutoff=0.7)
+            meant = [x for x in compiled.defines if x.lower() in near]
+            hint = f"it defines {', '.join(map(repr, sorted(compiled.defines)[:12]))}"
+            hint = f"did you mean {meant[0]!r}?" if meant else hint
             raise DiagnosticError([Diagnostic("unknown-name", message, location=place, hint=hint)])
         found += compiled.diagnostics
         return self.made(compiled, name, text, place, found)
