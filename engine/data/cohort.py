@@ -29,7 +29,9 @@ from engine.data.identity import (
     values_below,
     with_text_as_id,
 )
+from engine.data.in_doubt import InDoubt, marks_of
 from engine.data.linking import Linking, Links
+from engine.data.marks import Noted, test_patient
 from engine.data.names import UnnamedPatients
 from engine.data.nobodys import Nobodys, origin_of
 from engine.data.oddities import Oddities, odd_ids
@@ -341,16 +343,20 @@ class Cohort:
         """A patient with the resources about them."""
         resources: dict[str, list[Resource]] = {}
         origins: dict[int, Origin] = {}
+        doubts: list[InDoubt] = []
         for loaded in patient.resources:
             assert loaded.resource is not None
             resources.setdefault(loaded.resource["resourceType"], []).append(loaded.resource)
             origins[id(loaded.resource)] = origin_of(loaded)
+            if loaded.marked:
+                doubts += marks_of(loaded.resource)
         root = patient.loaded.resource if patient.loaded is not None else None
         if patient.loaded is not None and root is not None:
             origins[id(root)] = origin_of(patient.loaded)
-        return Compartment(
-            root, reference, resources, origins, self.find, partial(self.other, holder=root), self._view(patient)
-        )
+            if patient.loaded.marked:
+                doubts += marks_of(root)
+        others = partial(self.other, holder=root)
+        return Compartment(root, reference, resources, origins, self.find, others, self._view(patient), doubts=doubts)
 
     def _view(self, patient: CohortPatient) -> SharedResources:
         """What is about nobody, as a patient sees it."""
@@ -451,8 +457,13 @@ def _short(patient: CohortPatient) -> str:
 
 
 def cohort_of(loaded: Iterable[Loaded], model: Model, on_problem: OnProblem) -> Cohort:
-    """A cohort of everything read."""
-    cohort = Cohort(model, on_problem, oddities=Oddities())
+    """A cohort of everything read; what is marked among it is told."""
+    cohort, noted = Cohort(model, on_problem, oddities=Oddities()), Noted()
     for item in loaded:
+        if item.marked and item.resource is not None and noted.add(item.resource):
+            where = {"file": item.file, "line": item.line, "offset": item.offset, "entry": item.entry}
+            on_problem(test_patient(item.resource, where))
         cohort.add(item)
+    for problem in noted.problems():
+        on_problem(problem)
     return cohort

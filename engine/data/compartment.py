@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.data.gaps import WHOLE, Gaps
+from engine.data.in_doubt import InDoubt
 
 Resource = dict[str, Any]
 _REMEMBERED = 512
@@ -32,12 +33,20 @@ class SharedResources:
     What is looked up among them is remembered for all patients.
     """
 
-    __slots__ = ("_base", "_indexes", "_results", "by_type", "origins")
+    __slots__ = ("_base", "_indexes", "_results", "by_type", "doubts", "origins")
 
     def __init__(
-        self, by_type: dict[str, list[Resource]], origins: dict[int, Origin], base: SharedResources | None = None
+        self,
+        by_type: dict[str, list[Resource]],
+        origins: dict[int, Origin],
+        base: SharedResources | None = None,
+        doubts: Sequence[InDoubt] = (),
     ) -> None:
-        """`base` is what the patients see of whom nothing else is known; its lists that are not replaced are taken over as they are."""
+        """`base` is what the patients see of whom nothing else is known; its lists that are not replaced are taken over as they are.
+
+        `doubts` are the records among these that are in doubt.
+        """
+        self.doubts = doubts
         self._base = base
         self.by_type = by_type
         self.origins = origins
@@ -67,7 +76,8 @@ class SharedResources:
                     listed.append(resource)
                     there = True
             by_type[resource["resourceType"]] = listed if there else [*listed, resource]
-        return SharedResources(by_type, origins, self)
+        gone = {id(one) for name in own for one in known.get(name, ())} - {id(resource) for resource, _ in own.values()}
+        return SharedResources(by_type, origins, self, [one for one in self.doubts if id(one.record) not in gone])
 
     def origin(self, resource: Resource) -> Origin | None:
         """Where one was read."""
@@ -93,7 +103,7 @@ class Compartment:
     `patient` is None where the Patient resource is not among the data and the patient is known by reference only;
     `reference` names the patient either way (`Patient/123`, `urn:uuid:...`). `others` gives the compartment of another patient, by their
     Patient, a RelatedPerson that is linked to it, or a reference to one (None where they are not among the data); it is None where data
-    is read one patient at a time. `gaps` tell of which types records may be missing.
+    is read one patient at a time. `gaps` tell of which types records may be missing, `doubts` which of the patient's records, and the Patient, are in doubt.
     """
 
     patient: Resource | None
@@ -104,6 +114,7 @@ class Compartment:
     others: Callable[[Resource | str], Compartment | None] | None = None
     shared: SharedResources | None = None
     gaps: Gaps = WHOLE
+    doubts: Sequence[InDoubt] = ()
     _indexes: dict[tuple[str, str], Index] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -125,6 +136,13 @@ class Compartment:
     def shared_of_type(self, resource_type: str) -> list[Resource]:
         """Resources of a type that are about no patient."""
         return self.shared.by_type.get(resource_type, []) if self.shared is not None else []
+
+    @property
+    def in_doubt(self) -> Sequence[InDoubt]:
+        """The records in doubt among all that the patient's retrieves find."""
+        if self.shared is None or not self.shared.doubts:
+            return self.doubts
+        return [*self.doubts, *self.shared.doubts]
 
     def coded(self, resource_type: str, path: str, system: str | None, code: str) -> list[Resource]:
         """Resources of a type with a coding at `path` (an element name); `system` None finds codings without a system."""

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from engine.data.compartment import Origin, Resource, SharedResources
 from engine.data.identity import updated
+from engine.data.in_doubt import marks_of
 from engine.data.sources import Loaded
 
 
@@ -55,7 +56,8 @@ class Nobodys:
         for loaded in self._listed:
             if loaded.resource is not None:
                 by_type.setdefault(loaded.resource["resourceType"], []).append(loaded.resource)
-        return SharedResources(by_type, {id(x.resource): origin_of(x) for x in self._listed})
+        doubts = [one for x in self._listed if x.marked and x.resource is not None for one in marks_of(x.resource)]
+        return SharedResources(by_type, {id(x.resource): origin_of(x) for x in self._listed}, doubts=doubts)
 
     def seen_with(self, own: dict[str, Loaded]) -> SharedResources:
         """The same, as a patient sees them whose own bundles hold some: these come before what bears the same id elsewhere."""

@@ -14,6 +14,7 @@ from engine.data.export_manifest import MANIFEST, listed_files, noted_problems
 from engine.data.files import Walk, walk
 from engine.data.identity import NO_HOME, home_of, id_of
 from engine.data.json_text import BAD_JSON, check_encoding, hint_for, named_in, told, whole, wide_encoding
+from engine.data.marks import may_be_marked
 from engine.data.opening import (
     MOST_DOCUMENT,
     MOST_LINE,
@@ -37,7 +38,8 @@ SUFFIXES = tuple(f"{kind}{packed}" for kind in (".json", ".ndjson", ".jsonl") fo
 class Loaded:
     """One resource and where it came from: file, bundle entry, line, byte offset of the line; `deleted` is `Type/id` of a resource that a DELETE entry removes.
 
-    `home` is the bundle of one patient in which it stands (`engine.data.identity`), `one` the fullUrl and the id of that Patient.
+    `home` is the bundle of one patient in which it stands (`engine.data.identity`), `one` the fullUrl and the id of that Patient. `marked` tells whether it may
+    be marked as a whole (`engine.data.marks`).
     """
 
     resource: Resource | None
@@ -52,6 +54,7 @@ class Loaded:
     one: tuple[str | None, Any] | None = None
     odd_id: Any = None
     """What stands in the place of the id, where it is no text."""
+    marked: bool = True
 
     @property
     def name(self) -> str:
@@ -186,8 +189,9 @@ def _lines(stream: BinaryIO, file: str, on_problem: OnProblem) -> Iterator[Loade
             where, what = {"line": number, "offset": offset}, {"message": told(error), "hint": hint_for(error)}
             on_problem(Problem(file=file, **where, code="invalid-json", **what, **named_in(line)))
             continue
+        marked = may_be_marked(line)
         for loaded in unpack(data, file, on_problem, number):
-            loaded.line, loaded.offset = number, offset
+            loaded.line, loaded.offset, loaded.marked = number, offset, marked
             yield loaded
 
 
@@ -197,7 +201,10 @@ def _document(raw: bytes, file: str, on_problem: OnProblem) -> Iterator[Loaded]:
     except BAD_JSON as error:
         on_problem(invalid_document(raw, file, error))
         return
-    yield from unpack(data, file, on_problem, None)
+    marked = may_be_marked(raw)
+    for loaded in unpack(data, file, on_problem, None):
+        loaded.marked = marked
+        yield loaded
 
 
 def invalid_document(text: bytes, file: str, error: Exception) -> Problem:

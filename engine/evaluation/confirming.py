@@ -6,7 +6,7 @@ UID, held for another patient - are judged both ways; a criterion whose answer d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -14,11 +14,13 @@ from typing import Any
 from engine.algebra.reasons import Reason
 from engine.compiler.rules import Rule
 from engine.data.compartment import Compartment, Resource
-from engine.evaluation.evaluator import EXHAUSTIVE, Evaluator, Outcome
+from engine.data.in_doubt import Doubtful, InDoubt
+from engine.evaluation.evaluator import Evaluator, Outcome
 from engine.evaluation.imaging import instances_of
 from engine.evaluation.records import Verdict, changed
 from engine.evaluation.tracing import PatientEnvironment
 from engine.evaluation.verdict import Holding, HoldingState
+from engine.evaluation.worlds import EXHAUSTIVE
 
 HELD = frozenset((HoldingState.PRESENT.value, HoldingState.MISMATCH.value))
 UNCONFIRMED = frozenset(
@@ -115,7 +117,21 @@ def held_part(compartment: Compartment, holdings: Mapping[int, Holding], gone: f
         return compartment.find(reference, originals.get(id(holder), holder))
 
     resources = {**compartment.resources, IMAGING: kept}
-    return replace(compartment, resources=resources, origins=origins, find=find, _indexes={})
+    doubts = [one for doubt in compartment.doubts for one in _about_held(doubt, kept, originals)]
+    return replace(compartment, resources=resources, origins=origins, find=find, doubts=doubts, _indexes={})
+
+
+def _about_held(doubt: InDoubt, kept: Sequence[Resource], originals: Mapping[int, Resource]) -> Iterator[InDoubt]:
+    """A doubt about a study as it is about what is held of it; of other versions of the study nobody asked the archive."""
+    record = doubt.record
+    if record is None or record.get("resourceType") != IMAGING or any(study is record for study in kept):
+        yield doubt
+        return
+    cut = next((study for study in kept if originals.get(id(study)) is record), None)
+    if doubt.kind is Doubtful.VERSIONS:
+        yield replace(doubt, record=cut or record, forms=())
+    elif cut is not None:
+        yield replace(doubt, record=cut)
 
 
 def without_missing(study: Resource, holding: Holding) -> Resource | None:

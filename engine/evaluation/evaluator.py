@@ -10,11 +10,11 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any, Literal
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.reasons import Reason
+from engine.artifacts.models import load_model
 from engine.compiler.cql.criterion import CqlCode
 from engine.compiler.cql.runtime import Run
 from engine.compiler.membership import NO_CODES, Codes
@@ -23,6 +23,7 @@ from engine.compiler.rules import Code, Rule, RuleSet
 from engine.data.compartment import Compartment
 from engine.evaluation.evidence import evidence_of, patient_evidence
 from engine.evaluation.imaging import identifiers_of, imaging_link, merge_links
+from engine.evaluation.in_doubt import Certainty
 from engine.evaluation.incomplete import NO_PATIENT, open_gaps, why_open
 from engine.evaluation.other_systems import coded_otherwise
 from engine.evaluation.other_version import other_version, version_checks
@@ -32,11 +33,11 @@ from engine.evaluation.tracing import Doubt, DoubtKey, PatientEnvironment, Trace
 from engine.evaluation.truth import combine, truth
 from engine.evaluation.verdict import Role
 from engine.evaluation.why import why_in_doubt, why_unanswered
+from engine.evaluation.worlds import EXHAUSTIVE, choices
 
 Absent = Literal["default", "unknown", "not-met"]
 AnyCode = Code | CqlCode
 LACKING = ("missing-valueset", "incomplete-valueset", "missing-codesystem")
-EXHAUSTIVE = 6
 WORLDS = 64
 _NO_DOUBTS: dict[int, Doubt] = {}
 _NOWHERE: frozenset[int] = frozenset()
@@ -101,6 +102,7 @@ class Evaluator:
             for rule in rules.walk()
             if rule.code is not None
         }
+        self.certainty = Certainty(load_model(rules.model))
         self.time_limit = TimeLimit(options.criterion_seconds)
         self.prepared = False
         self.cql = Run(options.now, options.timezone, options.parameters, value_sets=options.value_sets)
@@ -166,7 +168,18 @@ class Evaluator:
         return found
 
     def leaf(self, rule: Rule, code: AnyCode, environment: PatientEnvironment) -> Outcome:
-        """Truth of a rule that is one expression."""
+        """Truth of a rule that is one expression; unknown where it hangs on records in doubt."""
+        outcome = self.answer(rule, code, environment)
+        if outcome.value is not None and environment.compartment.in_doubt:
+            why = self.certainty.why_in_doubt(
+                rule, outcome.value, environment, lambda other: self.answer(rule, code, other).value
+            )
+            if why is not None:
+                outcome.value, (outcome.reason, outcome.detail) = None, why
+        return outcome
+
+    def answer(self, rule: Rule, code: AnyCode, environment: PatientEnvironment) -> Outcome:
+        """Truth of a rule that is one expression over the records as they stand."""
         try:
             outcome = self.code(rule, code, environment)
         except Exception as error:
@@ -231,7 +244,7 @@ class Evaluator:
                 self.undecided(code, doubts, environment, outcome, frozenset(doubts))
             return
         tried: set[frozenset[DoubtKey]] = {frozenset()}
-        queue = _choices(list(doubts))
+        queue = choices(list(doubts))
         while queue:
             keep = queue.pop(0)
             if keep in tried:
@@ -250,7 +263,7 @@ class Evaluator:
             fresh = {key: doubt for key, doubt in trace.doubts.items() if key not in doubts}
             if fresh:
                 doubts.update(fresh)
-                queue.extend(_choices(list(doubts)))
+                queue.extend(choices(list(doubts)))
         if queue or (len(doubts) > EXHAUSTIVE and not code.by_number):
             self.undecided(code, doubts, environment, outcome, frozenset(doubts))
             outcome.detail = f"{len(doubts)} rows cannot be decided, too many to try every way: {outcome.detail}"
@@ -415,20 +428,6 @@ def _matching_series(study: dict[str, Any], trace: Trace) -> set[int] | None:
 
 def _is_resource(row: Any) -> bool:
     return row.__class__ is dict and "resourceType" in row
-
-
-def _choices(keys: list[DoubtKey]) -> list[frozenset[DoubtKey]]:
-    """Which doubts to keep: all, every number of them, each alone, all but one; of few every combination."""
-    everything = frozenset(keys)
-    out = [everything, *(frozenset((key,)) for key in keys[:1])]
-    out.extend(frozenset(keys[:size]) for size in range(2, len(keys)))
-    out.extend(frozenset((key,)) for key in keys[1:])
-    if len(keys) <= EXHAUSTIVE:
-        for size in range(2, len(keys)):
-            out.extend(frozenset(chosen) for chosen in combinations(keys, size))
-    else:
-        out.extend(everything - {key} for key in keys)
-    return out
 
 
 def _satisfied(results: Sequence[tuple[Rule, Outcome]]) -> list[bool | None]:

@@ -1,0 +1,64 @@
+"""What a criterion reads of the records that it looks at, with all that is run besides it: element by element, for questions about single records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.compiler.code import Code
+from engine.compiler.cql.criterion import CqlCode
+from engine.compiler.rules import Rule
+
+
+@dataclass(slots=True)
+class ReadElements:
+    """The paths of elements that are read, by resource type (`component.value`), the elements that records are found by, and the types that are looked at whole.
+
+    With `everything`, any resource may be looked at, whole. `reached` tells that references are followed: records are looked at that no retrieve gives.
+    """
+
+    paths: dict[str, set[str]] = field(default_factory=dict)
+    found_by: dict[str, set[str]] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+    everything: bool = False
+    reached: bool = False
+
+    def reads(self, resource_type: str) -> bool:
+        """Whether resources of a type may be looked at."""
+        return self.everything or resource_type in self.paths
+
+    def elements(self, resource_type: str) -> frozenset[str] | None:
+        """The elements of a type that are read, None where that may be any."""
+        if self.everything or resource_type in self.whole:
+            return None
+        return frozenset(path.partition(".")[0] for path in self.paths.get(resource_type, ()))
+
+
+def read_elements(rule: Rule) -> ReadElements:
+    """What one rule reads."""
+    found = ReadElements()
+    for code in (rule.code, *rule.besides()):
+        if code is not None:
+            _add(code, found)
+    return found
+
+
+def _add(code: Code | CqlCode, found: ReadElements) -> None:
+    for name, requirement in code.reads().items():
+        root, _, owner = name.partition(".")
+        before = f"{owner}." if owner else ""
+        found.paths.setdefault(root, set()).update(before + path for path in requirement.paths)
+        by = {path for path, _, _ in requirement.codes} | {path for path, _ in requirement.value_sets}
+        found.found_by.setdefault(root, set()).update(path.partition(".")[0] for path in by)
+        if requirement.whole:
+            found.whole.add(root)
+    if isinstance(code, CqlCode):
+        for _, uses in code.compiled.reached([code.define]):
+            found.everything = found.everything or "*" in uses.whole
+            found.reached = found.reached or any(retrieval.spec.target for retrieval in uses.retrievals)
+        return
+    for node in code.node.walk():
+        if node.kind == "Resolve":
+            found.reached = True
+            found.everything = found.everything or not all(
+                name.removeprefix("FHIR.") in found.paths for name in node.types
+            )

@@ -1,0 +1,322 @@
+"""Criteria over records in doubt: an answer counts only where it is the same whatever these records say.
+
+The criterion is run again with other forms of the records: another version, no such record, values that nobody knows. What it does not look at makes no
+difference, and what is the same in all of them is certain. Where there are more combinations than can be tried, the answer is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from math import prod
+from typing import Any
+
+from engine.algebra.reasons import Reason
+from engine.artifacts.models import Model
+from engine.compiler.read_elements import ReadElements, read_elements
+from engine.compiler.rules import Rule
+from engine.data.compartment import Compartment, SharedResources
+from engine.data.in_doubt import Doubtful, InDoubt
+from engine.evaluation.other_forms import with_unknown, without_values
+from engine.evaluation.tracing import DoubtKey, PatientEnvironment, Trace
+
+Resource = dict[str, Any]
+WORLDS = 64
+REASONS = {
+    Doubtful.VERSIONS: Reason.CONFLICTING_RECORDS,
+    Doubtful.PERSON: Reason.CONFLICTING_RECORDS,
+    Doubtful.MODIFIER: Reason.UNKNOWN_MODIFIER,
+    Doubtful.PART: Reason.PARTIAL_RECORD,
+}
+_IDENTITY = frozenset(("resourceType", "id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A doubt that a criterion may hang on, with the other forms of the record that it has to be tried with (none: it cannot be decided at all)."""
+
+    doubt: InDoubt
+    forms: tuple[Resource | None, ...]
+    lacks: str = ""
+
+    @property
+    def why(self) -> tuple[Reason, str]:
+        """The reason why a criterion that hangs on it is unknown, and a sentence."""
+        return REASONS[self.doubt.kind], self.doubt.why + self.lacks
+
+
+Chosen = tuple[tuple[Open, Resource | None], ...]
+"""Records in doubt, each with the form that it is taken in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a criterion comes to in one world, and the records, by `id()`, that some condition of it tried or kept."""
+
+    value: bool | None
+    seen: frozenset[int]
+
+
+Run = Callable[[Compartment], Answer]
+
+
+class Certainty:
+    """Tells which answers hang on records in doubt, for criteria over patients of one model."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._reads: dict[int, ReadElements] = {}
+
+    def why_in_doubt(
+        self,
+        rule: Rule,
+        value: bool,
+        environment: PatientEnvironment,
+        answer: Callable[[PatientEnvironment], bool | None],
+    ) -> tuple[Reason, str] | None:
+        """Why the answer of a rule is not certain, None where it is. `answer` gives its answer over other data."""
+        reads = self._reads.get(id(rule))
+        if reads is None:
+            reads = self._reads[id(rule)] = read_elements(rule)
+
+        def run(compartment: Compartment) -> Answer:
+            other = _Watched(compartment, now=environment.now, variables=environment.variables, run=environment.run)
+            try:
+                return Answer(answer(other), other.seen())
+            finally:
+                other.release()
+
+        return _why_in_doubt(value, environment.compartment, list(self._open(environment.compartment, reads)), run)
+
+    def _open(self, compartment: Compartment, reads: ReadElements) -> Iterator[Open]:
+        """The doubts about records that a criterion may look at."""
+        for doubt in compartment.in_doubt:
+            record = doubt.record
+            if record is None:
+                yield Open(doubt, ())
+                continue
+            kind = str(record.get("resourceType"))
+            if not reads.reads(kind) and not reads.reached:
+                continue
+            match doubt.kind:
+                case Doubtful.MODIFIER:
+                    yield from _modified(doubt, record, reads, self._model)
+                case Doubtful.PART:
+                    yield from _partial(doubt, record, reads, self._model)
+                case _:
+                    forms = _that_differ(record, doubt.forms, reads.elements(kind))
+                    if forms or not doubt.forms:
+                        yield Open(doubt, forms)
+
+
+class _Watched(PatientEnvironment):
+    """Remembers which records the conditions of a criterion tried or kept, in all of its runs."""
+
+    def __init__(self, compartment: Compartment, **more: Any) -> None:
+        super().__init__(compartment, **more)
+        self._traces: list[Trace] = []
+
+    def begin(self, keep: frozenset[DoubtKey] | None = frozenset()) -> Trace:
+        """As of any environment."""
+        trace = super().begin(keep)
+        self._traces.append(trace)
+        return trace
+
+    def seen(self) -> frozenset[int]:
+        """The records, by `id()`."""
+        found: set[int] = set()
+        for trace in self._traces:
+            found.update(trace.rows)
+            found.update(id(doubt.row) for doubt in trace.doubts.values())
+        return frozenset(found)
+
+
+def _why_in_doubt(value: bool, compartment: Compartment, found: list[Open], run: Run) -> tuple[Reason, str] | None:
+    for one in found:
+        if not one.forms:
+            return one.why
+    if _worlds(found) > WORLDS:
+        found = _that_matter(found, compartment, run)
+    tried: set[frozenset[tuple[int, int]]] = set()
+    for chosen in _choices(found):
+        key = frozenset((id(one.doubt.record), id(form)) for one, form in chosen)
+        if key not in tried:
+            tried.add(key)
+            if run(in_world(compartment, chosen)).value is not value:
+                return chosen[0][0].why
+    if _worlds(found) > WORLDS:
+        reason, sentence = next(one for one in found if one.doubt.kind is not Doubtful.PART).why
+        return reason, f"{len(found)} records are in doubt, too many to try every way: {sentence}"
+    return None
+
+
+def _worlds(found: Sequence[Open]) -> int:
+    """How many worlds there are; of records that are a part, all have their elements left out, or none."""
+    parts = any(one.doubt.kind is Doubtful.PART for one in found)
+    return prod(len(one.forms) + 1 for one in found if one.doubt.kind is not Doubtful.PART) * (1 + parts)
+
+
+def _that_differ(
+    record: Resource, forms: Iterable[Resource | None], elements: frozenset[str] | None
+) -> tuple[Resource | None, ...]:
+    """The forms of a record that a criterion can tell from it, by the elements that it reads."""
+    if elements is None:
+        return tuple(forms)
+    seen = [_read_of(record, elements)]
+    out: list[Resource | None] = []
+    for form in forms:
+        if form is None:
+            out.append(None)
+            continue
+        read = _read_of(form, elements)
+        if read not in seen:
+            seen.append(read)
+            out.append(form)
+    return tuple(out)
+
+
+def _read_of(record: Resource, elements: frozenset[str]) -> Resource:
+    return {name: value for name, value in record.items() if name in _IDENTITY or _is_one_of(name, elements)}
+
+
+def _is_one_of(name: str, elements: frozenset[str]) -> bool:
+    """Whether a JSON name is that of an element, whatever type a choice is of."""
+    name = name.removeprefix("_")
+    return name in elements or any(
+        name.startswith(element) and name[len(element) : len(element) + 1].isupper() for element in elements
+    )
+
+
+def _modified(doubt: InDoubt, record: Resource, reads: ReadElements, model: Model) -> Iterator[Open]:
+    kind = str(record.get("resourceType"))
+    elements = reads.elements(kind)
+    if elements is not None:
+        if not elements.isdisjoint(("modifierExtension", "implicitRules")):
+            return  # the author reads what the modifiers say
+        if doubt.marked and not any(_is_one_of(name, elements) for name in doubt.marked):
+            return
+    blank = without_values(record, model)
+    yield Open(doubt, (blank,) if kind == "Patient" else (None, blank))
+
+
+def _partial(doubt: InDoubt, record: Resource, reads: ReadElements, model: Model) -> Iterator[Open]:
+    kind = str(record.get("resourceType"))
+    elements = reads.elements(kind)
+    if elements is None:
+        yield Open(doubt, (), ", and the criterion may look at any element of it")
+        return
+    for name in sorted(reads.found_by.get(kind, ())):
+        element = model.element(kind, name)
+        names = [json for json, _ in element.json_names] if element is not None else [name]
+        if not any(record.get(json) for json in names):
+            yield Open(doubt, (), f", without `{name}`: whether it is what the criterion asks for cannot be told")
+            return
+    filled = with_unknown(record, reads.paths.get(kind, ()), model)
+    if filled is not record:
+        lacking = sorted({name.removeprefix("_") for name in filled if name not in record})
+        shown = ", ".join(f"`{name}`" for name in lacking[:3]) + (" and more" if len(lacking) > 3 else "")
+        lacks = f", without {shown}" if shown else ", without elements below others"
+        yield Open(doubt, (filled,), f"{lacks}, which may have been left out")
+
+
+# -- worlds
+
+
+def _choices(found: Sequence[Open]) -> Iterator[Chosen]:
+    """Which records to take in another form, and in which: each alone first; then all combinations where they are few, else all of them, and all but one."""
+    for one in found:
+        for form in one.forms:
+            yield ((one, form),)
+    parts: Chosen = tuple((one, one.forms[0]) for one in found if one.doubt.kind is Doubtful.PART)
+    others = [one for one in found if one.doubt.kind is not Doubtful.PART]
+    if _worlds(found) <= WORLDS:
+        for size in range(len(others) + 1):
+            for some in combinations(others, size):
+                for forms in product(*(one.forms for one in some)):
+                    chosen = tuple(zip(some, forms, strict=True))
+                    yield from (whole for whole in (chosen, (*chosen, *parts)) if whole)
+        return
+    for together in _all_at_once(found):
+        yield together
+        if len(found) <= WORLDS:
+            yield from (together[:left] + together[left + 1 :] for left in range(len(found)))
+
+
+def _all_at_once(found: Sequence[Open]) -> Iterator[Chosen]:
+    """All records in their first other form, in their second, and so on."""
+    for number in range(max((len(one.forms) for one in found), default=0)):
+        yield tuple((one, one.forms[min(number, len(one.forms) - 1)]) for one in found)
+
+
+def _that_matter(found: list[Open], compartment: Compartment, run: Run) -> list[Open]:
+    """Of many records those that some condition tries or keeps, in whatever form."""
+    left = {id(one): one for one in found if one.doubt.record is not compartment.patient}
+    kept = [one for one in found if id(one) not in left]
+
+    def look(chosen: Chosen) -> None:
+        seen = run(in_world(compartment, chosen)).seen
+        forms = {id(one): form for one, form in chosen}
+        for key, one in list(left.items()):
+            form = forms.get(key, one.doubt.record)
+            if form is not None and id(form) in seen:
+                kept.append(left.pop(key))
+
+    look(())
+    for chosen in _all_at_once(found):
+        look(chosen)
+    looked = 0
+    while looked < len(kept) <= WORLDS and left:
+        one = kept[looked]
+        looked += 1
+        for form in one.forms:
+            look(((one, form),))
+    return kept if len(kept) <= WORLDS else found
+
+
+def in_world(compartment: Compartment, chosen: Chosen) -> Compartment:
+    """A patient's data with some records in another form."""
+    choice = {id(one.doubt.record): form for one, form in chosen}
+    originals: dict[int, Resource] = {}
+    origins = dict(compartment.origins)
+    patient = compartment.patient
+
+    def taken(record: Resource) -> Resource | None:
+        form = choice[id(record)]
+        if form is not None:
+            originals[id(form)] = record
+            origin = compartment.origin(record)
+            if origin is not None:
+                origins.setdefault(id(form), origin)
+        return form
+
+    def replaced(records: list[Resource]) -> list[Resource]:
+        if not any(id(record) in choice for record in records):
+            return records
+        forms = (taken(record) if id(record) in choice else record for record in records)
+        return [form for form in forms if form is not None]
+
+    def find(reference: str, holder: Resource | None) -> Resource | None:
+        if compartment.find is None:
+            return None
+        found = compartment.find(reference, originals.get(id(holder), holder))
+        return found if found is None or id(found) not in choice else taken(found)
+
+    if patient is not None and id(patient) in choice:
+        patient = taken(patient)
+    resources = {kind: replaced(records) for kind, records in compartment.resources.items()}
+    shared = compartment.shared
+    if shared is not None:
+        by_type = {kind: replaced(records) for kind, records in shared.by_type.items()}
+        if any(by_type[kind] is not records for kind, records in shared.by_type.items()):
+            shared = SharedResources(by_type, origins, shared)
+    return replace(
+        compartment,
+        patient=patient,
+        resources=resources,
+        origins=origins,
+        find=find,
+        shared=shared,
+        doubts=(),
+        _indexes={},
+    )
