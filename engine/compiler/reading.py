@@ -21,7 +21,7 @@ from engine.compiler.other_version import checks_of
 from engine.compiler.rules import Code, RuleSet, cql_codes
 
 # Elements that say who and whether a record is about (engine.data), and those that a verdict shows as evidence (engine.evaluation.evidence).
-_IDENTITY = frozenset("id meta status verificationStatus".split())
+_IDENTITY = frozenset("id meta status verificationStatus modifierExtension implicitRules".split())
 _SHOWN = frozenset(
     "code type procedureCode vaccineCode outcome started authoredOn period actualPeriod recordedDate whenHandedOver date issued effective performed "
     "occurrence occurence onset value medication".split()
@@ -172,7 +172,9 @@ def _names(model: Model, resource_type: str, read: set[str]) -> Iterator[str]:
         if name in read or name in _IDENTITY or name in _SHOWN or name in about:
             for json_name, kind in ((name, ""), *element.json_names):
                 yield json_name
-                if name in read and (not kind or model.has_type(kind) and model.kind(kind) == "primitive"):
+                if (name in read or name == "implicitRules") and (
+                    not kind or model.has_type(kind) and model.kind(kind) == "primitive"
+                ):
                     yield f"_{json_name}"
 
 

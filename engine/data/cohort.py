@@ -31,7 +31,6 @@ from engine.data.identity import (
 )
 from engine.data.in_doubt import InDoubt, marks_of
 from engine.data.linking import Linking, Links
-from engine.data.marks import Noted, test_patient
 from engine.data.names import UnnamedPatients
 from engine.data.nobodys import Nobodys, origin_of
 from engine.data.oddities import Oddities, odd_ids
@@ -454,16 +453,3 @@ def _short(patient: CohortPatient) -> str:
     # a urn as it is written
     written = patient.loaded.full_url if patient.loaded is not None else None
     return written if written is not None and address_of(written) == patient.key else patient.key
-
-
-def cohort_of(loaded: Iterable[Loaded], model: Model, on_problem: OnProblem) -> Cohort:
-    """A cohort of everything read; what is marked among it is told."""
-    cohort, noted = Cohort(model, on_problem, oddities=Oddities()), Noted()
-    for item in loaded:
-        if item.marked and item.resource is not None and noted.add(item.resource):
-            where = {"file": item.file, "line": item.line, "offset": item.offset, "entry": item.entry}
-            on_problem(test_patient(item.resource, where))
-        cohort.add(item)
-    for problem in noted.problems():
-        on_problem(problem)
-    return cohort

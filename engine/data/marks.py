@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import stringzilla as sz
 from stringzilla import contains
 
 from engine.data.in_doubt import PART, TEST, modifiers_in, name_of, tagged
@@ -27,6 +28,16 @@ def may_be_marked(text: bytes | bytearray | memoryview) -> bool:
         if contains(text, mark):
             return True
     return contains(text, _ESCAPE) and any(contains(text, escape) for escape in _ESCAPED)
+
+
+def marks_in(lines: bytes) -> Iterator[int]:
+    """Places in a text of lines at which something stands for which the resource of the line may have a mark, one a line for each kind, in no order."""
+    for mark in (*_TEXTS, *(_ESCAPED if contains(lines, _ESCAPE) else ())):
+        at = sz.find(lines, mark, 0)
+        while at >= 0:
+            yield at
+            line_end = lines.find(b"\n", at)
+            at = sz.find(lines, mark, line_end) if line_end >= 0 else -1
 
 
 class Noted(msgspec.Struct):

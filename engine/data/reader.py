@@ -8,11 +8,26 @@ from typing import Any
 
 from engine.algebra.arguments import function_of, instance_of, several
 from engine.artifacts.models import Model, load_model
-from engine.data.cohort import cohort_of
+from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment
+from engine.data.marks import Noted, test_patient
+from engine.data.oddities import Oddities
 from engine.data.sources import Loaded, OnProblem, read_resources, unpack
 
 __all__ = ["compartments_of", "read_patients"]
+
+
+def cohort_of(loaded: Iterable[Loaded], model: Model, on_problem: OnProblem, noted: Noted | None = None) -> Cohort:
+    """A cohort of everything read. What is marked among it is told, or `noted` for whoever reads more of it."""
+    cohort, found = Cohort(model, on_problem, oddities=Oddities()), noted if noted is not None else Noted()
+    for item in loaded:
+        if item.marked and item.resource is not None and found.add(item.resource):
+            where = {"file": item.file, "line": item.line, "offset": item.offset, "entry": item.entry}
+            on_problem(test_patient(item.resource, where))
+        cohort.add(item)
+    for problem in found.problems() if noted is None else ():
+        on_problem(problem)
+    return cohort
 
 
 def read_patients(paths: Iterable[str | Path], *, model: Model, on_problem: OnProblem) -> Iterator[Compartment]:

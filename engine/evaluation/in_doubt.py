@@ -87,7 +87,8 @@ class Certainty:
             finally:
                 other.release()
 
-        return _why_in_doubt(value, environment.compartment, list(self._open(environment.compartment, reads)), run)
+        found = sorted(self._open(environment.compartment, reads), key=lambda one: one.why)
+        return _why_in_doubt(value, environment.compartment, found, run)
 
     def _open(self, compartment: Compartment, reads: ReadElements) -> Iterator[Open]:
         """The doubts about records that a criterion may look at."""

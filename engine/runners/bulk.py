@@ -21,6 +21,7 @@ from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.reading import Piece, read_again, read_piece
 from engine.data.bulk.records import Record, Shelf, turn_of
 from engine.data.bulk.settling import Doubles, Links, add_doubles, doubles_of, missing, settle, twice
+from engine.data.marks import Noted
 from engine.data.oddities import Oddities
 from engine.data.problems import Problem
 from engine.evaluation.evaluator import Options
@@ -165,7 +166,9 @@ class _Worker:
         joint, judge = self.joint, self.judge
         assert joint is not None
         problems = job.workspace.shelf_of_problems(f"bucket-{number}", job.files)
-        grouping = Grouping(self.decoders, self.model, list(job.files), problems.append, joint.shared, joint.deleted)
+        grouping = Grouping(
+            self.decoders, self.model, list(job.files), problems.append, joint.shared, joint.deleted, joint.marked
+        )
         outcome = Outcome.empty(len(job.rule_sets))
         if number == job.buckets:
             patients = grouping.patients(self._joined(joint), joint.joined)
@@ -285,6 +288,8 @@ class BulkRun:
         """What patients come to, bucket by bucket."""
         self.odd = Oddities()
         """What is spelled otherwise than FHIR has it."""
+        self.marks: list[Problem] = []
+        """What is told once of resources that are marked as a whole."""
         self.lengths: list[int] = []
         """How long the texts of all patients are, by output."""
         self._progress = progress or (lambda step, done, total: None)
@@ -342,7 +347,7 @@ class BulkRun:
         job = self.job
         workspace = job.workspace
         settled = workspace.has_joint()
-        links = Links()
+        links, noted = Links(), Noted()
         shared: dict[tuple[str | None, bytes], Record] = {}
         deleted: set[str] = set()
         kept: Counter[str] = Counter()
@@ -350,6 +355,7 @@ class BulkRun:
             one = workspace.piece(piece.number)
             self.counts.add(one)
             self.odd.extend(one.odd)
+            noted.update(one.noted)
             if settled:
                 continue
             links.add(one.aliases, one.urns, one.pending)
@@ -368,7 +374,9 @@ class BulkRun:
                 more,
                 lambda wanted: read_again(job.pieces, worker.decoders, wanted),
             )
-            workspace.put_joint(Joint(found.joined, found.extra, list(shared.values()), sorted(deleted)))
+            marked = sorted(noted.types())
+            workspace.put_joint(Joint(found.joined, found.extra, list(shared.values()), sorted(deleted), marked))
+        self.marks = list(noted.problems())
         joint = workspace.joint()
         together = [job.buckets] if joint.joined or joint.extra else []
         self._buckets = [*range(job.buckets), *together]

@@ -388,7 +388,7 @@ def _large(
     running.enter_context(bulk)
     bulk.prepare()
     unreadable = workspace.shelf_of_problems("files", files)
-    unreadable.extend(problems)
+    unreadable.extend((*problems, *bulk.marks))
     return _Source(
         lambda outputs, _: outputs.write_bulk(bulk),
         lambda: with_lines(bulk.problems(unreadable)),

@@ -22,6 +22,7 @@ from isal.isal_zlib import crc32
 from engine.artifacts.own_outputs import WORK
 from engine.data.bulk.collecting import Collected
 from engine.data.bulk.records import Record, Shelf, SummedFile, read_section, section_size
+from engine.data.marks import Noted
 from engine.data.oddities import Oddity
 from engine.data.problems import Problem
 from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter
@@ -68,6 +69,7 @@ class PieceDone(msgspec.Struct, gc=False):
     aliases: list[tuple[str, str]]
     shared: list[Record]
     odd: list[Oddity]
+    noted: Noted
 
 
 class _Table(msgspec.Struct, gc=False):
@@ -90,6 +92,7 @@ class Joint(msgspec.Struct, gc=False):
     extra: list[Record]
     shared: list[Record]
     deleted: list[str]
+    marked: list[str]
 
 
 @dataclass(slots=True)
@@ -270,6 +273,7 @@ class Workspace:
             aliases=sorted(collected.aliases),
             shared=collected.shared,
             odd=list(collected.odd),
+            noted=collected.noted,
         )
         self._write(f"piece-{number}", _encode(done))
 

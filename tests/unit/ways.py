@@ -96,7 +96,12 @@ def the_outcomes(criteria: Criteria, data: Path, out: Path, monkeypatch: pytest.
 
 
 def problems_of(criteria: Criteria, data: Path) -> dict[str, set[tuple[str, str | None]]]:
-    """Code and resource of the problems, by the two ways of reading."""
+    """Code and resource of the problems, by the ways of reading."""
+    return {name: {(p.code, p.resource) for p in found} for name, found in every_problem(criteria, data).items()}
+
+
+def every_problem(criteria: Criteria, data: Path) -> dict[str, list[Problem]]:
+    """The problems, by the ways of reading."""
     memory: list[Problem] = []
     list(read_patients([data], model=load_model(criteria.fhir_version), on_problem=memory.append))
     plan: list[Problem] = []
@@ -104,5 +109,4 @@ def problems_of(criteria: Criteria, data: Path) -> dict[str, set[tuple[str, str 
     list(read.patients())
     whole: list[Problem] = []
     list(ExportReader([data], ReadPlan(criteria.fhir_version, everything=True), whole.append).patients())
-    listed = {"memory": memory, "plan": plan, "whole": whole}
-    return {name: {(p.code, p.resource) for p in found} for name, found in listed.items()}
+    return {"memory": memory, "plan": plan, "whole": whole}

@@ -22,6 +22,7 @@ from engine.data.bulk.decoding import Decoders, FactDecoder
 from engine.data.bulk.records import ORPHANS, MemoryShelf, Record, Shelf, key_of, number_of
 from engine.data.identity import NO_HOME, address_of, shared_types, stands_alone, text_of_id
 from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, named_in, told
+from engine.data.marks import Noted, may_be_marked, test_patient
 from engine.data.oddities import Oddities, odd_ids
 from engine.data.problems import Problem
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
@@ -150,7 +151,7 @@ class Collected:
 
     `kept` and `seen` are numbers of ids by type: of the records kept, and of all resources of the types that are not read whole. `pending` are records
     whose patient is named by an identifier, with the name, `urns` are names of patients that the bundle does not hold: only the whole export can tell who they are.
-    `aliases` are pairs of groups that are one patient's, `odd` is what is spelled otherwise than FHIR has it.
+    `aliases` are pairs of groups that are one patient's, `odd` is what is spelled otherwise than FHIR has it, `noted` are marks of what is read of the data.
     """
 
     used: Counter[str] = field(default_factory=Counter)
@@ -166,6 +167,7 @@ class Collected:
     aliases: set[tuple[str, str]] = field(default_factory=set)
     shared: list[Record] = field(default_factory=list)
     odd: Oddities = field(default_factory=Oddities)
+    noted: Noted = field(default_factory=Noted)
 
 
 class Collector:
@@ -178,6 +180,8 @@ class Collector:
         self.decoders = decoders
         self.shelf = shelf
         self.validate = validate
+        self.look = False
+        """Whether what is being read may be marked (`engine.data.marks`)."""
         self.collected = Collected()
         self._decoded = decoded
         self._shared: set[tuple[str | None, bytes]] = set()
@@ -228,7 +232,8 @@ class Collector:
         """Take in one resource whose type is named; `patient` is the one Patient of its bundle. What is passed over was proved to be whole."""
         reader = self.reader(kind)
         readable = reader.known and not reader.unread and not reader.container
-        needed = readable and (reader.needles is None or reader.needles.found(raw))
+        needed = readable and (reader.needles is None or reader.needles.found(raw) or may_be_marked(raw))
+        self.look = True
         try:
             check_encoding(raw)
             if self.validate or not needed:
@@ -288,7 +293,15 @@ class Collector:
         except BAD_JSON as error:
             self.invalid(raw, path, offset, entry, error)
             return
+        if self.look:
+            self._note(facts, raw, offset, entry, path)
         self._place(reader, facts, compact, raw, file, offset, entry, full_url, seen=seen, patient=patient)
+
+    def _note(self, facts: dict[str, Any], raw: bytes | memoryview, offset: int, entry: int, path: str) -> None:
+        """Take in the marks of a resource, if it has some."""
+        if may_be_marked(raw) and self.collected.noted.add(facts):
+            where = {"file": path, "offset": offset, "entry": entry if entry >= 0 else None}
+            self.collected.problems.append(test_patient(facts, where))
 
     def _place(
         self,

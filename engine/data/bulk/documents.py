@@ -16,6 +16,7 @@ from engine.data.bulk.decoding import Head
 from engine.data.bulk.scanning import offer_all
 from engine.data.identity import home_of
 from engine.data.json_text import BAD_JSON, check_encoding, whole
+from engine.data.marks import may_be_marked
 from engine.data.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, invalid_document
 
 
@@ -61,6 +62,7 @@ def read_document(collector: Collector, text: bytes, file: int, path: str) -> No
     if text.startswith(b"\xef\xbb\xbf"):
         text = text[3:]
     escapes = contains(text, ESCAPE)
+    collector.look = may_be_marked(text)
     deletes = escapes or contains(text, b"DELETE")
     entries: list[_Entry] | None = None
     bundle: Any = None
@@ -96,11 +98,13 @@ class _Sorted:
     kept: list[tuple[int, TypeReader]] = field(default_factory=list)
     passed: Counter[str] = field(default_factory=Counter)
     seen: dict[str, list[bytes]] = field(default_factory=dict)
+    look: bool = False
+    """Whether some may be marked: these are kept."""
 
     def take(self, number: int, reader: TypeReader, text: bytes, begin: int, escapes: bool) -> None:
         """Sort one that some criterion may read: the name of its type stands in its text at `begin`."""
         needles = reader.needles
-        if needles is not None and not needles.found(text, escapes):
+        if needles is not None and not needles.found(text, escapes) and not (self.look and may_be_marked(text)):
             at = begin + reader.id_at
             identifier: bytes | None = text[at : text.find(b'"', at)] if text[at - _THEN : at] == THEN_ID else b""
             if not identifier or b"\\" in identifier:
@@ -123,7 +127,7 @@ def _entries(
 
     `escapes` tells whether some character of the bundle may be written as `\\u00..`.
     """
-    out = _Sorted()
+    out = _Sorted(look=collector.look)
     beginning, known = _KIND.match, collector.known
     for index, entry in enumerate(entries):
         raw: Any = entry.resource  # its text is copied only where it is looked into

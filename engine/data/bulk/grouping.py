@@ -19,6 +19,7 @@ from engine.data.bulk.records import ORPHANS, Position, Record
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment, Origin
 from engine.data.identity import NO_HOME, id_of, stands_alone
+from engine.data.in_doubt import InDoubt, marks_of
 from engine.data.json_text import BAD_JSON, told
 from engine.data.problems import Problem
 from engine.data.sources import Loaded
@@ -35,7 +36,8 @@ def _position(record: Record) -> Position:
 
 
 class Grouping:
-    """Puts patients together from records; `shared` are the records of no patient, `deleted` what the export says was deleted."""
+    """Puts patients together from records; `shared` are the records of no patient, `deleted` what the export says was deleted, `marked` the types of which
+    some resource is marked as a whole."""
 
     def __init__(
         self,
@@ -45,11 +47,13 @@ class Grouping:
         on_problem: OnProblem,
         shared: Iterable[Record] = (),
         deleted: Iterable[str] = (),
+        marked: Iterable[str] = (),
     ) -> None:
         self.decoders = decoders
         self.model = model
         self.paths = paths
         self.on_problem = on_problem
+        self.marked = frozenset(marked)
         self.deleted = frozenset(text.partition("?")[0] for text in deleted)
         self.shared = Cohort(model, on_problem)
         records = sorted(shared, key=_position)
@@ -178,7 +182,13 @@ class Grouping:
                 same.append(resource)
         reference = f"Patient/{patient.id}" if patient.id else patient.full_url or ""
         find = _Finder(self, owner, resources, origins)
-        return Compartment(owner, reference, resources, origins, find, shared=self._nobodys)
+        doubts = self._doubts(owner, resources) if self.marked else ()
+        return Compartment(owner, reference, resources, origins, find, shared=self._nobodys, doubts=doubts)
+
+    def _doubts(self, owner: Resource | None, resources: Mapping[str, list[Resource]]) -> list[InDoubt]:
+        """The doubts that a patient's records tell of themselves."""
+        found = [doubt for kind in self.marked for one in resources.get(kind, ()) for doubt in marks_of(one)]
+        return [*marks_of(owner), *found] if owner is not None and "Patient" in self.marked else found
 
     def _any(
         self, records: list[Record], group: str, joined: Mapping[str, str] | None
@@ -242,6 +252,7 @@ class Grouping:
                     offset=record.offset,
                     file_number=record.file,
                     home=record.home,
+                    marked=record.kind in self.marked,
                 )
             )
 

@@ -216,12 +216,12 @@ class ExportReader:
         pieces = pieces_of(self.files)
         for piece in pieces:
             read_piece(piece, self._collector)
-        for problem in (*self.collected.problems, *self.collected.odd.problems(self.files)):
+        read = self.collected
+        for problem in (*read.problems, *read.odd.problems(self.files), *read.noted.problems()):
             self.on_problem(problem)
         settled = self._settled(pieces)
-        grouping = Grouping(
-            self.decoders, self.model, self.files, self.on_problem, self.collected.shared, self.collected.deleted
-        )
+        marked = read.noted.types()
+        grouping = Grouping(self.decoders, self.model, self.files, self.on_problem, read.shared, read.deleted, marked)
         yield from by_patient(self._shelf.records, settled, grouping)
 
     def _settled(self, pieces: Sequence[Piece]) -> Settled:

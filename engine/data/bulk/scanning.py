@@ -7,6 +7,7 @@ and one search takes the ids of all. Anything else - blank lines, other spelling
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import Any, BinaryIO
 
 import msgspec
@@ -16,6 +17,7 @@ from engine.data.bulk.collecting import CONTAINERS, Collector, Needles, OnePatie
 from engine.data.bulk.decoding import Head
 from engine.data.bulk.records import number_of
 from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole, named_in, whole
+from engine.data.marks import marks_in, may_be_marked
 from engine.data.opening import MOST_LINE
 from engine.data.problems import Problem
 from engine.data.sources import Loaded, other_text, too_long_line, unpack
@@ -111,6 +113,7 @@ class LineScanner:
         lines = sz.count(text, b"\n")
         if sz.count(text, b"\n" + beginning) != lines - 1:
             return False
+        collector.look = not reader.unread and may_be_marked(text)
         if reader.needles is None and not reader.unread:
             if not is_utf_8(text):
                 return False
@@ -145,8 +148,9 @@ class LineScanner:
             return False
         if b"" in ids or b"\\" in b"".join(ids):
             return False
-        starts = {text.rfind(b"\n", 0, at) + 1 for at in needles.starts(text)}
         collector = self.collector
+        found = chain(needles.starts(text), marks_in(text)) if collector.look else needles.starts(text)
+        starts = {text.rfind(b"\n", 0, at) + 1 for at in found}
         collector.collected.passed[reader.kind] += lines - len(starts)
         collector.seen_ids(reader.kind).extend(map(number_of, ids))
         with memoryview(text) as view:

@@ -16,10 +16,11 @@ from urllib.parse import urlencode
 
 from engine.artifacts.models import Model
 from engine.artifacts.references import root_of
-from engine.data.cohort import cohort_of
 from engine.data.compartment import Compartment
 from engine.data.gaps import Gap
+from engine.data.marks import Noted
 from engine.data.problems import Problem
+from engine.data.reader import cohort_of
 from engine.data.server.about import DENIED, AboutPatients, Batch, moved
 from engine.data.server.client import Server, ServerError, shown
 from engine.data.server.referred import Referred
@@ -71,6 +72,7 @@ class ServerPatients:
         self._warned: set[str] = set()
         self._shared: list[Found] | None = None
         self._shared_gaps: list[Gap] = []
+        self._noted = Noted()
 
     @property
     def name(self) -> str:
@@ -96,6 +98,8 @@ class ServerPatients:
                         return
                     screened += len(patients)
                     yield from found
+                for problem in self._noted.problems():
+                    on_problem(problem)
             except KeyboardInterrupt:
                 self.server.stopping.set()  # searches under way do not try again
                 raise
@@ -211,7 +215,8 @@ class ServerPatients:
         found.extend(self._referred.of(found, pool, on_problem))
         everyones = [*self._shared_gaps, *self._referred.gaps.values()]
         out = []
-        for compartment in cohort_of(map(self._loaded, found), self.model, on_problem).compartments(whole=False):
+        cohort = cohort_of(map(self._loaded, found), self.model, on_problem, self._noted)
+        for compartment in cohort.compartments(whole=False):
             if compartment.patient is not None and compartment.patient["id"] in gaps:
                 compartment.others = None  # only a page of the patients is at hand
                 compartment.gaps = (*compartment.gaps, *gaps[compartment.patient["id"]], *everyones)
