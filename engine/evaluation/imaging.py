@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from engine.data.bulk.instances import UIDS
+from engine.data.dicomweb.address import without_studies
 from engine.data.dicomweb.uids import all_plain, valid_uid
 from engine.evaluation.records import ImagingLink, PatientIdentifier, Series, changed
 from engine.evaluation.verdict import ROLES, Role
@@ -29,8 +30,6 @@ NOT_LINKED = ("cancelled", "entered-in-error")
 # by `id()` of the resource, which stays that of the resource because it is held as well
 _ADDRESSES: dict[int, tuple[Resource, tuple[str | None, str | None]]] = {}
 _ADDRESS = re.compile(r"[!-~]+")
-# where an address goes on to a study, or to all of them
-_STUDIES = re.compile(r"/studies(?:/[0-9.]+(?:/.*)?)?/*$")
 _STATUS_NOTES = {
     "registered": "registered: the images may not be there yet",
     "unknown": "the status of the study is unknown",
@@ -322,12 +321,13 @@ def archive_address(address: str) -> tuple[str | None, str | None]:
         host, parts = None, None
     if parts is None or not host or parts.scheme.lower() not in ("http", "https") or not _ADDRESS.fullmatch(plain):
         return None, "is not of the form https://host/path and is not used"
-    path = _STUDIES.sub("", parts.path).rstrip("/")
+    path = without_studies(parts.path)
     base = urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2], path, "", ""))
     if "@" in parts.netloc or parts.query or parts.fragment:
         return base, "is used without the credentials or the query in it"
     if path != parts.path.rstrip("/"):
-        return base, "goes on to /studies; the part before that is the archive's"
+        below = parts.path[len(path) :].split("/")[1]
+        return base, f"goes on to /{below}; the part before that is the archive's"
     return base, None
 
 

@@ -29,7 +29,7 @@ class TransferState(StrEnum):
     ABSENT = "absent"
     """The archive does not have it."""
     NOT_RETRIEVABLE = "not-retrievable"
-    """It exists, but not in the requested encoding."""
+    """It exists, but the archive does not give it, or not in the requested encoding."""
     PATIENT_MISMATCH = "patient-mismatch"
     """It is held for another patient; nothing was kept."""
     UNREACHABLE = "unreachable"

@@ -73,17 +73,33 @@ def _batches(files: Iterable[_File]) -> Iterator[list[_File]]:
 
 
 def _sent(batch: list[_File], client: Client, base: str) -> list[FileTransfer]:
+    """Send files in one request; where it refuses without saying which, those that it does not name each by itself."""
     sendable = [file for file in batch if file.uids is not None]
-    answer: Stored | ArchiveFailure | None = None
-    if sendable:
-        try:
-            answer = store(client, base, [file.path for file in sendable])
-        except ArchiveFailure as failure:
-            answer = failure
-    return [_judged(file, answer) for file in batch]
+    answer = _answer(sendable, client, base)
+    records = []
+    for file in batch:
+        found = answer
+        if len(sendable) > 1 and isinstance(answer, Stored) and answer.refuses and not _named(file, answer):
+            found = _answer([file], client, base) if file.uids is not None else None
+        records.append(_judged(file, found, len(sendable) == 1 or found is not answer))
+    return records
 
 
-def _judged(file: _File, answer: Stored | ArchiveFailure | None) -> FileTransfer:
+def _answer(files: Sequence[_File], client: Client, base: str) -> Stored | ArchiveFailure | None:
+    if not files:
+        return None
+    try:
+        return store(client, base, [file.path for file in files])
+    except ArchiveFailure as failure:
+        return failure
+
+
+def _named(file: _File, answer: Stored) -> bool:
+    return file.uids is not None and (file.uids.instance in answer.taken or file.uids.instance in answer.refused)
+
+
+def _judged(file: _File, answer: Stored | ArchiveFailure | None, alone: bool) -> FileTransfer:
+    """What became of a file. `alone` tells that it was the only one of its request."""
     name = str(file.path)
     if file.uids is None or answer is None:
         return FileTransfer(file=name, state=StoreState.NOT_DICOM, detail=file.why)
@@ -93,15 +109,21 @@ def _judged(file: _File, answer: Stored | ArchiveFailure | None) -> FileTransfer
     if isinstance(answer, ArchiveFailure):
         state, reason, detail = StoreState.UNREACHABLE, answer.cause, answer.message
     elif uid in answer.refused:
-        state, code = StoreState.REFUSED, answer.refused[uid]
+        state, code, detail = StoreState.REFUSED, answer.refused[uid], "the archive gives no reason"
     elif uid in answer.taken:
         code = answer.taken[uid]
         state = StoreState.STORED if code is None else StoreState.STORED_WITH_WARNING
+    elif alone and (answer.refuses or answer.unnamed):
+        state = StoreState.REFUSED
+        code = next((one for one in answer.unnamed if one is not None), None)
+        detail = f"HTTP {status}: nothing was stored, and the archive gives no reason"
     elif not answer.readable:
-        detail = f"the answer is {answer.content_type or 'empty'}, which does not tell what became of the file"
+        detail = f"HTTP {status}: the answer is {answer.content_type or 'empty'}, which does not tell what became of the file"
     else:
-        more = f"; {answer.unnamed_failures} failures without a UID" if answer.unnamed_failures else ""
-        detail = f"the answer does not name the instance{more}"
+        more = f"; {len(answer.unnamed)} failures without a UID" if answer.unnamed else ""
+        detail = f"HTTP {status}: the answer does not name the instance{more}"
+    if code is not None:
+        detail = words_of(code)
     return FileTransfer(
         file=name,
         state=state,
@@ -111,5 +133,5 @@ def _judged(file: _File, answer: Stored | ArchiveFailure | None) -> FileTransfer
         status=status or None,
         code=None if code is None else f"{code:04X}",
         reason=reason,
-        detail=detail if code is None else words_of(code),
+        detail="; ".join(text for text in (detail, file.uids.remark) if text) or None,
     )

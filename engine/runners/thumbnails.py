@@ -10,17 +10,19 @@ from pathlib import Path
 
 from engine.data.dicomweb.client import Client
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
-from engine.data.dicomweb.qido import find_instances
+from engine.data.dicomweb.qido import find_instances, find_series
 from engine.data.dicomweb.wado import rendered
 from engine.output.atomic import AtomicFile
 from engine.output.folder import OutputFolder
 from engine.output.gallery import gallery
 from engine.output.transfers import SeriesTransfer, TransferState
-from engine.runners.fetch import FetchOptions, WantedSeries, patient_folder, transfer_study, transferred
+from engine.runners.fetch import FetchOptions, transfer_study, transferred
 from engine.runners.images import StudyImages, run_folder
+from engine.runners.one_series import WantedSeries, patient_folder
 
 NAME = "thumbnails"
 KINDS = {"png": "image/png", "jpeg": "image/jpeg"}
+_MAKES_NONE = (Cause.NOT_FOUND, Cause.NOT_ACCEPTABLE, Cause.REQUEST_REFUSED)
 
 
 def thumbnails(
@@ -61,13 +63,33 @@ def picture(client: Client, wanted: WantedSeries, out: Path, kind: str, size: in
         with AtomicFile(out / place, "wb") as file:
             file.stream.write(image)  # type: ignore[arg-type]
         return wanted.record(TransferState.COMPLETE, archive=archive, fetched=1, bytes=len(image), **done)
-    state, reason = TransferState.UNREACHABLE, failure.cause
+    return _without_picture(client, wanted, failure)
+
+
+def _without_picture(client: Client, wanted: WantedSeries, failure: ArchiveFailure) -> SeriesTransfer:
+    """Why there is no picture: the images are not there, or the archive makes none of them."""
+    if not (failure.status == 501 or failure.cause in _MAKES_NONE):
+        return wanted.record(TransferState.UNREACHABLE, reason=failure.cause, detail=failure.message)
     if failure.cause is Cause.NOT_FOUND:
-        return wanted.record(TransferState.ABSENT, detail=failure.message)
-    if failure.cause in (Cause.NOT_ACCEPTABLE, Cause.REQUEST_REFUSED):
-        detail = f"the archive makes no picture of it: {failure.message}"
-        return wanted.record(TransferState.NOT_RETRIEVABLE, reason=failure.cause, detail=detail)
-    return wanted.record(state, reason=reason, detail=failure.message)
+        try:
+            held = any(_held(client, wanted, archive) for archive in wanted.archives)
+        except ArchiveFailure as error:
+            detail = f"whether the archive has the images is not known: {error.message}; {failure.message}"
+            return wanted.record(TransferState.UNREACHABLE, reason=error.cause, detail=detail)
+        if not held:
+            return wanted.record(TransferState.ABSENT, detail=failure.message)
+    detail = f"the archive makes no picture of it: {failure.message}"
+    return wanted.record(TransferState.NOT_RETRIEVABLE, reason=failure.cause, detail=detail)
+
+
+def _held(client: Client, wanted: WantedSeries, archive: str) -> bool:
+    """Whether an archive lists a series. Raises ArchiveFailure."""
+    listing = find_series(client, archive, [wanted.study], 1, wanted.series)
+    if any(one.uid == wanted.series for one in listing):
+        return True
+    if listing.malformed is not None:
+        raise ArchiveFailure(Cause.MALFORMED_ANSWER, listing.malformed)
+    return False
 
 
 def _rendered(client: Client, wanted: WantedSeries, archive: str, kind: str, size: int | None) -> bytes:

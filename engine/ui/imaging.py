@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +203,7 @@ def run_verify(options: argparse.Namespace) -> int:
 def run_fetch(options: argparse.Namespace) -> int:
     """`eligibility imaging fetch`"""
     choice = _fetch_options(options)
-    with Client(access_of(options)) as client:
+    with Client(access_of(options)) as client, _without_warnings():
         return _told(options, fetch(options.screened, options.out, client, choice), "files")
 
 
@@ -221,9 +223,10 @@ def _fetch_options(options: argparse.Namespace) -> FetchOptions:
 def _told(options: argparse.Namespace, records: Iterable[SeriesTransfer], what: str) -> int:
     """Count what came, say what did not, and answer the exit status."""
     states: Counter[str] = Counter()
-    fetched = size = 0
+    fetched = size = remarks = 0
     for record in records:
         states[record.state] += 1
+        remarks += record.state == TransferState.COMPLETE and record.detail is not None
         fetched += record.fetched
         size += record.bytes
         if record.state != TransferState.COMPLETE and not options.quiet:
@@ -234,6 +237,8 @@ def _told(options: argparse.Namespace, records: Iterable[SeriesTransfer], what: 
         for state in TransferState:
             if states[state]:
                 print(f"{states[state]:>8,}  series {state.value}")
+        if remarks:
+            print(f"{remarks:>8,}  of these with a remark, in the column `detail` of the table")
         print(f"{fetched:>8,}  {what} came now, {size:,} bytes")
         print(f"written to {options.out}")
     return 0 if states[TransferState.COMPLETE] == states.total() else 1
@@ -257,13 +262,13 @@ def run_store(options: argparse.Namespace) -> int:
     """`eligibility imaging store`"""
     base = archive_address(options.dicomweb)
     states: Counter[str] = Counter()
-    with Client(access_of(options)) as client:
+    with Client(access_of(options)) as client, _without_warnings():
         records: Iterable[FileTransfer] = store_files(options.paths, client, base)
         if options.out is not None:
             records = write_uploads(options.out, records, shared=options.shared_outputs)
         for record in records:
             states[record.state] += 1
-            if record.state != StoreState.STORED and not options.quiet:
+            if (record.state != StoreState.STORED or record.detail) and not options.quiet:
                 code = f" {record.code}" if record.code else ""
                 detail = f": {record.detail}" if record.detail else ""
                 print(f"{record.file}: {record.state}{code}{detail}")
@@ -274,6 +279,14 @@ def run_store(options: argparse.Namespace) -> int:
         if not states:
             print("there are no files to upload")
     return 0 if states[StoreState.STORED] + states[StoreState.STORED_WITH_WARNING] == states.total() else 1
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep what pydicom finds odd about a file off the terminal: it is said of the file where it matters."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pydicom")
+        yield
 
 
 def verify_table(result: VerifyResult, seconds: float, concurrency: int) -> str:

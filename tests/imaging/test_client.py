@@ -186,7 +186,9 @@ def test_credentials_do_not_go_over_plain_http() -> None:
 
 
 def test_addresses() -> None:
-    assert archive_address("https://a.example/rs/") == "https://a.example/rs"
+    for written in ("", "/", "//", "/studies", "/studies/", "/studies/1.2.3", "/studies/{study}", "/instances"):
+        assert archive_address(f"https://a.example/rs{written}") == "https://a.example/rs"
+    assert archive_address("https://a.example/studies") == "https://a.example"
     for wrong in ("a.example/rs", "ftp://a.example", "https://", "https://u:p@a.example", "https://a.example?x=1"):
         with pytest.raises(ValueError):
             archive_address(wrong)
@@ -253,7 +255,9 @@ def test_no_path_is_made_of_what_is_no_uid(stub: MakeStub) -> None:
         lambda asked: rows({"00080018": "../../x", "0020000E": "1.3"}, {"00080018": "1.4", "0020000E": "1.3"})
     )
     with Client(Access()) as client:
-        assert [one.uid for one in find_instances(client, archive.url, ["1.2"], count=1)] == ["1.4"]
+        found = find_instances(client, archive.url, ["1.2"], count=1)
+    assert [one.uid for one in found] == ["1.4"]
+    assert found.malformed is not None and "(00080018) that is no UID: '../../x'" in found.malformed
 
 
 @pytest.mark.parametrize("refusal", [Reply(400), Reply(), rows({"0020000D": "9.9"})])

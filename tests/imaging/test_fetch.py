@@ -18,8 +18,9 @@ from engine.data.dicomweb.access import Access
 from engine.data.dicomweb.client import Client
 from engine.data.dicomweb.wado import ACCEPT
 from engine.output.transfers import SeriesTransfer
-from engine.runners.fetch import FetchOptions, SeriesFilter, fetch, patient_folder
+from engine.runners.fetch import FetchOptions, SeriesFilter, fetch
 from engine.runners.images import Places
+from engine.runners.one_series import patient_folder
 from engine.runners.thumbnails import thumbnails
 from engine.ui.cli import main
 from tests.imaging.conftest import lines_of, link_of

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pydicom
+import pydicom.data
 import pytest
 from dicomweb_client.api import DICOMwebClient
 
@@ -87,7 +89,7 @@ def test_accepted_in_part(files: dict[str, list[Path]], stub: MakeStub) -> None:
         ("stored", 202, None, None),
         ("stored-with-warning", 202, "B000", "values were coerced"),
         ("refused", 202, "0122", "the SOP class is not supported"),
-        ("unconfirmed", 202, None, "the answer does not name the instance"),
+        ("unconfirmed", 202, None, "HTTP 202: the answer does not name the instance"),
     ]
 
 
@@ -110,15 +112,85 @@ def test_an_instance_both_taken_and_refused_is_refused(files: dict[str, list[Pat
 @pytest.mark.parametrize(
     ("reply", "detail"),
     [
-        (Reply(200, b"<NativeDicomModel/>", "application/dicom+xml"), "the answer is application/dicom+xml, which"),
-        (Reply(500, b"", "text/plain"), "the answer is text/plain, which does not tell"),
-        (Reply(400, b"{}", "application/dicom+json"), "the answer does not name the instance"),
+        (Reply(200, b"<NativeDicomModel/>", "application/dicom+xml"), "HTTP 200: the answer is application/dicom+xml,"),
+        (Reply(500, b"", "text/plain"), "HTTP 500: the answer is text/plain, which does not tell"),
+        (Reply(202, b"{}", "application/dicom+json"), "HTTP 202: the answer does not name the instance"),
     ],
 )
 def test_an_answer_that_tells_nothing(reply: Reply, detail: str, files: dict[str, list[Path]], stub: MakeStub) -> None:
     (found,) = upload(files["example-01"][:1], stub(lambda asked: reply).url)
     assert (found.state, found.status) == ("unconfirmed", reply.status)
     assert found.detail is not None and found.detail.startswith(detail)
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 415, 422])
+@pytest.mark.parametrize("body", [b"{}", b"", b"<html>"])
+def test_a_request_that_is_refused_whole(
+    status: int, body: bytes, files: dict[str, list[Path]], stub: MakeStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = stub(lambda asked: Reply(status, body))
+    (found,) = upload(files["example-01"][:1], archive.url)
+    detail = f"HTTP {status}: nothing was stored, and the archive gives no reason"
+    assert (found.state, found.status, found.code, found.detail) == ("refused", status, None, detail)
+    main(["imaging", "store", str(files["example-01"][0]), "--dicomweb", archive.url])
+    assert f"refused: HTTP {status}" in capsys.readouterr().out
+
+
+def test_a_file_that_spoils_a_request_is_found_out(files: dict[str, list[Path]], stub: MakeStub) -> None:
+    """The archive refuses a request with a bad file, and names neither it nor all others: what is not named is sent by itself."""
+    bad, good, named = files["example-01"][:3]
+    marks = {path: f"{path.stem}".encode() for path in (bad, good, named)}
+
+    def judge(asked: Asked) -> Reply:
+        sent = [path for path, mark in marks.items() if mark in asked.body]
+        if len(sent) > 1:
+            return answer(400, [item(named)], [])
+        return Reply(400, b"{}") if sent == [bad] else answer(200, [item(good)], [])
+
+    archive = stub(judge)
+    found = upload([bad, good, named], archive.url, concurrency=1)
+    assert [(r.state, r.status) for r in found] == [("refused", 400), ("stored", 200), ("stored", 400)]
+    assert len(archive.asked) == 3
+
+
+@pytest.mark.parametrize(("code", "words"), [(0x0110, "processing failure"), (None, "the archive gives no reason")])
+def test_failures_without_a_uid(code: int | None, words: str, files: dict[str, list[Path]], stub: MakeStub) -> None:
+    reason = {"00081197": {"vr": "US", "Value": [code]}} if code is not None else {}
+    body = json.dumps({"0008119A": {"vr": "SQ", "Value": [reason]}}).encode()
+    (found,) = upload(files["example-01"][:1], stub(lambda asked: Reply(202, body)).url)
+    assert found.state == "refused" and found.detail is not None and words in found.detail
+
+
+def test_files_of_which_orthanc_refuses_some(
+    tmp_path: Path, empty_orthanc: Orthanc, recwarn: pytest.WarningsRecorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Orthanc stores the good files of a request, answers 400, and names those; pydicom's own complaints are not shown."""
+    folder = Path(pydicom.data.__file__).parent / "test_files"
+    names = ["CT_small.dcm", "SC_rgb_jpeg.dcm", "MR_small_implicit.dcm", "rtdose_rle.dcm"]
+    paths = [str(folder / name) for name in names]
+    assert main(["imaging", "store", *paths, "--dicomweb", empty_orthanc.url, "--out", str(tmp_path)]) == 1
+    records = {Path(line["file"]).name: line for line in lines_of(tmp_path / "store.ndjson")}
+    assert {name: records[name]["state"] for name in names} == {
+        "CT_small.dcm": "stored",
+        "SC_rgb_jpeg.dcm": "refused",
+        "MR_small_implicit.dcm": "stored",
+        "rtdose_rle.dcm": "refused",
+    }
+    assert "SC_rgb_jpeg.dcm: refused: HTTP 400: nothing was stored" in capsys.readouterr().out
+    assert not [w for w in recwarn if "pydicom" in str(w.filename)]
+
+
+def test_a_header_that_names_another_instance(tmp_path: Path, empty_orthanc: Orthanc) -> None:
+    """De-identified files often keep the old UID in their header: they are sent, with a remark."""
+    folder = Path(pydicom.data.__file__).parent / "test_files"
+    (found,) = upload([folder / "rtplan.dcm"], empty_orthanc.url)
+    dataset = pydicom.dcmread(folder / "rtplan.dcm", stop_before_pixels=True)
+    assert (found.state, found.instance) == ("stored", dataset.SOPInstanceUID)
+    assert found.detail == (
+        f"the file's header names instance {dataset.file_meta.MediaStorageSOPInstanceUID}, "
+        f"its data {dataset.SOPInstanceUID}: the data counts"
+    )
+    assert len(json.loads(empty_orthanc.request("GET", "/instances"))) == 1
 
 
 def test_a_busy_archive_gets_the_same_body_again(files: dict[str, list[Path]], stub: MakeStub) -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+# where an address goes on to a study, a series or an instance, to all of them, or to a place for one (`{study}`)
+_BELOW = re.compile(r"/(?:studies|series|instances)(?:/(?:[0-9.]+|\{[^/]*\})(?:/.*)?)?/*$")
+
+
+def without_studies(path: str) -> str:
+    """The path of an archive's base, without what leads on to studies (PS3.18 section 8.2), and without a slash at its end."""
+    return _BELOW.sub("", path.rstrip("/")).rstrip("/")
 
 
 def archive_address(text: str) -> str:
-    """A DICOMweb base that a person gave, without a slash at its end. Raises ValueError where it is none, or holds a secret."""
+    """A DICOMweb base that a person gave, without a slash or `/studies` at its end. Raises ValueError where it is none, or holds a secret."""
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -20,4 +29,4 @@ def archive_address(text: str) -> str:
         raise ValueError(f"{text!r} is no address of an archive; write https://host/dicom-web")
     if parts.query or parts.fragment:
         raise ValueError(f"{text!r}: the address of an archive has no query; /studies and the like are put behind it")
-    return text.rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc, without_studies(parts.path), "", ""))

@@ -38,6 +38,10 @@ class Client:
         self.access = access
         self.urllib3 = urllib3_module()
         self.requests = 0
+        self.page_sizes: dict[str, int] = {}
+        """By the address of an archive, how many rows of a search it takes to be asked for at once (0: it is not asked for a number)."""
+        self.single_instances: dict[str, str] = {}
+        """Archives that give no series but single instances, and the Accept header that they take for these."""
         self._tls = access.tls()
         self._pools: dict[str | None, Any] = {}
         self._lock = threading.Lock()

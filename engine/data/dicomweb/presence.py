@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from engine.data.dicomweb.client import Client
@@ -17,6 +17,8 @@ from engine.data.dicomweb.qido import (
 )
 
 BATCH = 50
+ALONE = 200
+"""Series or instances of a study that are asked for one by one where lists of an archive are not to be relied on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Presence:
             try:
                 found = self._together(base, needs)
             except ArchiveFailure as failure:
-                if failure.cause not in (Cause.REQUEST_REFUSED, Cause.NOT_FOUND):
+                if failure.cause not in (Cause.REQUEST_REFUSED, Cause.NOT_FOUND, Cause.MALFORMED_ANSWER):
                     return {need.study: failure for need in needs}
         for need in needs:
             known = found.get(need.study)
@@ -115,13 +117,47 @@ class Presence:
                 return None
             known = Held(study)
         if any(uid not in known.series for uid in need.series):
-            for series in find_series(self.client, base, [need.study]):
-                known.series[series.uid] = series
+            series = find_series(self.client, base, [need.study], known.study.series_count, last_page=True)
+            known.series.update((one.uid, one) for one in series)
+            lacking = [uid for uid in need.series if uid not in known.series]
+            if lacking and series.doubt is not None:
+                for one in self._each_series(base, need.study, lacking, series.doubt):
+                    known.series[one.uid] = one
         for uid, wanted in need.series.items():
             if uid in known.series and known.lacking(uid, wanted):
-                instances = {one.uid for one in find_instances(self.client, base, [need.study], uid)}
-                known.instances[uid] = instances.intersection(wanted)
+                count = known.series[uid].instance_count
+                instances = find_instances(self.client, base, [need.study], uid, count, last_page=True)
+                here = {one.uid for one in instances}
+                missing = [one for one in wanted if one not in here]
+                if missing and instances.doubt is not None:
+                    here |= self._each_instance(base, need.study, uid, missing, instances.doubt)
+                known.instances[uid] = here.intersection(wanted)
         return known
+
+    def _each_series(self, base: str, study: str, uids: Sequence[str], doubt: str) -> Iterator[HeldSeries]:
+        """Series that a list did not bring, each asked for by itself. Raises ArchiveFailure where that does not tell either."""
+        if len(uids) > ALONE:
+            raise ArchiveFailure(Cause.MALFORMED_ANSWER, doubt)
+        for uid in uids:
+            answer = find_series(self.client, base, [study], 1, uid)
+            found = next((one for one in answer if one.uid == uid), None)
+            if found is not None:
+                yield found
+            elif answer.rows or answer.malformed:
+                raise ArchiveFailure(Cause.MALFORMED_ANSWER, doubt)
+
+    def _each_instance(self, base: str, study: str, series: str, uids: Sequence[str], doubt: str) -> set[str]:
+        """The same for instances."""
+        if len(uids) > ALONE:
+            raise ArchiveFailure(Cause.MALFORMED_ANSWER, doubt)
+        out = set()
+        for uid in uids:
+            answer = find_instances(self.client, base, [study], series, 1, uid)
+            if any(one.uid == uid for one in answer):
+                out.add(uid)
+            elif answer.rows or answer.malformed:
+                raise ArchiveFailure(Cause.MALFORMED_ANSWER, doubt)
+        return out
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

@@ -1,13 +1,14 @@
 """QIDO-RS: studies, series and instances by their UIDs, batched and paged (PS3.18 section 10.6).
 
-Answers are rows of DICOM JSON (PS3.18 annex F), read here into what the rest asks of them.
+Answers are rows of DICOM JSON (PS3.18 annex F), read here into what the rest asks of them. Archives limit how many rows they give at once, some
+refuse a larger limit, ignore the offset or what is searched for, or write rows that cannot be read: what they then do not list is not absent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -18,13 +19,39 @@ from engine.data.dicomweb.uids import safe_uid
 
 JSON = "application/dicom+json"
 ACCEPT = "application/dicom+json, application/json;q=0.8"
-PAGE = 1000
+SIZES = (1000, 200, 50, 0)
+"""Rows of a page that are asked for, the next where an archive refuses one; 0: as many as it gives by itself."""
+MOST = 2_000_000
+"""Rows of one listing."""
 STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
 PATIENT_ID, OTHER_IDS, OTHER_IDS_SEQUENCE = "00100020", "00101000", "00101002"
 DATE, TIME, MODALITIES, MODALITY = "00080020", "00080030", "00080061", "00080060"
 DESCRIPTION, NUMBER = "0008103E", "00200013"
 STUDY_SERIES, STUDY_INSTANCES, SERIES_INSTANCES = "00201206", "00201208", "00201209"
 Row = dict[str, Any]
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Listing(Generic[T]):
+    """What an archive lists. `malformed` and `unsure` tell why something that is not listed may be there all the same.
+
+    `malformed` is about rows that cannot be read, `unsure` about pages that may have been left out.
+    """
+
+    rows: list[T] = field(default_factory=list)
+    malformed: str | None = None
+    unsure: str | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.rows)
+
+    @property
+    def doubt(self) -> str | None:
+        """Either of both."""
+        return self.malformed or self.unsure
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +89,15 @@ class HeldInstance:
 
 
 def find_studies(client: Client, base: str, uids: Sequence[str]) -> dict[str, HeldStudy]:
-    """Studies by Study Instance UID, one request for all of them. Raises ArchiveFailure."""
+    """Studies by Study Instance UID, one request for all of them. Of several, those that it does not bring are not yet absent.
+
+    Raises ArchiveFailure, `malformed-answer` where one study is asked for and the rows are not about it.
+    """
     fields = [PATIENT_ID, DATE, TIME, MODALITIES, STUDY_SERIES, STUDY_INSTANCES]
     url = _query(f"{base}/studies", [(STUDY, ",".join(uids))], fields)
     wanted = set(uids)
-    return {
+    rows = rows_of(client, url)
+    found = {
         uid: HeldStudy(
             uid,
             _patient_ids(row),
@@ -76,57 +107,160 @@ def find_studies(client: Client, base: str, uids: Sequence[str]) -> dict[str, He
             number_of(row, STUDY_SERIES),
             number_of(row, STUDY_INSTANCES),
         )
-        for row in rows_of(client, url)
+        for row in rows
         if (uid := text_of(row, STUDY)) in wanted and uid is not None
     }
+    if rows and not found and len(uids) == 1:
+        others = all(safe_uid(text_of(row, STUDY) or "") for row in rows)
+        why = "the answer is about other studies than the one that was asked for" if others else _why(rows, STUDY)
+        raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"{shown(url)}: {why}", 200)
+    return found
 
 
-def find_series(client: Client, base: str, uids: Sequence[str], count: int | None = None) -> Iterator[HeldSeries]:
-    """The series of studies: of one in its own folder, of several by a relational search. `count` tells how many there are."""
+def find_series(
+    client: Client,
+    base: str,
+    uids: Sequence[str],
+    count: int | None = None,
+    series: str | None = None,
+    *,
+    last_page: bool = False,
+) -> Listing[HeldSeries]:
+    """The series of studies: of one in its own folder (with `series`, that one only), of several by a relational search.
+
+    `count` tells how many there are; pages end there, or, with `last_page`, where the archive gives no more. Raises ArchiveFailure.
+    """
     one = uids[0] if len(uids) == 1 else None
     path = f"{base}/studies/{one}/series" if one else f"{base}/series"
-    matches = [] if one else [(STUDY, ",".join(uids))]
-    for row in _paged(client, path, matches, [MODALITY, DESCRIPTION, SERIES_INSTANCES], SERIES, count):
-        study, series = text_of(row, STUDY) or one, text_of(row, SERIES)
-        if study is not None and series is not None and safe_uid(series):
-            modality, description = text_of(row, MODALITY), text_of(row, DESCRIPTION)
-            yield HeldSeries(study, series, modality, description, number_of(row, SERIES_INSTANCES))
+    matches = [(SERIES, series)] if series is not None else [] if one else [(STUDY, ",".join(uids))]
+    fields = [MODALITY, DESCRIPTION, SERIES_INSTANCES]
+
+    def read(row: Row, uid: str) -> HeldSeries | None:
+        study = text_of(row, STUDY) or one
+        if study is None or study not in uids:
+            return None
+        return HeldSeries(
+            study, uid, text_of(row, MODALITY), text_of(row, DESCRIPTION), number_of(row, SERIES_INSTANCES)
+        )
+
+    return _listing(client, base, path, matches, fields, SERIES, read, count, last_page)
 
 
 def find_instances(
-    client: Client, base: str, uids: Sequence[str], series: str | None = None, count: int | None = None
-) -> Iterator[HeldInstance]:
-    """The instances of studies, or of one series of one study. Raises ArchiveFailure."""
+    client: Client,
+    base: str,
+    uids: Sequence[str],
+    series: str | None = None,
+    count: int | None = None,
+    instance: str | None = None,
+    *,
+    last_page: bool = False,
+) -> Listing[HeldInstance]:
+    """The instances of studies, or of one series of one study (with `instance`, that one only); pages as for `find_series`.
+
+    Raises ArchiveFailure.
+    """
     one = uids[0] if len(uids) == 1 else None
-    matches: list[tuple[str, str]] = []
+    matches: list[tuple[str, str]] = [] if instance is None else [(INSTANCE, instance)]
     if one is not None and series is not None:
         path = f"{base}/studies/{one}/series/{series}/instances"
     elif one is not None:
         path = f"{base}/studies/{one}/instances"
     else:
         path, matches = f"{base}/instances", [(STUDY, ",".join(uids))]
-    for row in _paged(client, path, matches, [NUMBER], INSTANCE, count):
-        study, owner, uid = text_of(row, STUDY) or one, text_of(row, SERIES) or series, text_of(row, INSTANCE)
-        if study is not None and owner is not None and uid is not None and safe_uid(uid):
-            yield HeldInstance(study, owner, uid, number_of(row, NUMBER))
+
+    def read(row: Row, uid: str) -> HeldInstance | None:
+        study, owner = text_of(row, STUDY) or one, text_of(row, SERIES) or series
+        if study is None or owner is None or study not in uids or series not in (None, owner):
+            return None
+        return HeldInstance(study, owner, uid, number_of(row, NUMBER))
+
+    return _listing(client, base, path, matches, [NUMBER], INSTANCE, read, count, last_page)
 
 
-def _paged(
-    client: Client, path: str, matches: list[tuple[str, str]], fields: list[str], key: str, count: int | None
-) -> Iterator[Row]:
-    """All rows, page by page, however many a server gives at once; a server that ignores the offset ends it."""
+def _listing(
+    client: Client,
+    base: str,
+    path: str,
+    matches: list[tuple[str, str]],
+    fields: list[str],
+    key: str,
+    read: Callable[[Row, str], T | None],
+    count: int | None,
+    last_page: bool,
+) -> Listing[T]:
+    """All rows with a UID, page by page, however many an archive gives at once. `read` gives None for a row about something else."""
+    out: Listing[T] = Listing()
     seen: set[str] = set()
-    while True:
-        url = _query(path, [*matches, ("limit", str(PAGE)), ("offset", str(len(seen)))], fields)
+    received = 0
+    while last_page or count is None or len(seen) < count:
+        refused: str | None = None
+        try:
+            page = _page(client, base, path, matches, fields, received)
+        except ArchiveFailure as failure:
+            if not received or failure.cause not in (Cause.REQUEST_REFUSED, Cause.NOT_FOUND):
+                raise
+            page, refused = [], failure.message
         fresh = 0
-        for row in rows_of(client, url):
+        for row in page:
             uid = text_of(row, key)
-            if uid is not None and uid not in seen:
+            if uid is None or not safe_uid(uid):
+                out.malformed = out.malformed or f"{shown(path)}: {_why([row], key)}"
+            elif uid not in seen:
                 seen.add(uid)
                 fresh += 1
-                yield row
-        if not fresh or (count is not None and len(seen) >= count):
-            return
+                item = read(row, uid)
+                if item is not None:
+                    out.rows.append(item)
+                elif out.malformed is None:
+                    out.malformed = f"{shown(path)}: a row of the answer does not tell that it is of what was asked for"
+        received += len(page)
+        if received > MOST:
+            raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"{shown(path)}: the archive lists more than {MOST:,} rows")
+        if not fresh:
+            if refused is not None and (count is None or len(seen) < count):
+                out.unsure = f"the archive gives no rows beyond {received}: {refused}"
+            elif page and (count is None or len(seen) < count):
+                out.unsure = f"{shown(path)}: the archive gives the same rows whatever the offset, and may have more"
+            elif count is not None and len(seen) < count:
+                out.unsure = f"{shown(path)}: the archive counts {count}, but lists {len(seen)}"
+            break
+    return out
+
+
+def _page(
+    client: Client, base: str, path: str, matches: list[tuple[str, str]], fields: list[str], offset: int
+) -> list[Row]:
+    """One page, as large as the archive takes; what it takes is remembered."""
+    first: ArchiveFailure | None = None
+    for size in SIZES[SIZES.index(client.page_sizes.get(base, SIZES[0])) :]:
+        limit = [("limit", str(size))] if size else []
+        url = _query(path, [*matches, *limit, ("offset", str(offset))], fields)
+        try:
+            rows = rows_of(client, url)
+        except ArchiveFailure as failure:
+            if failure.cause is not Cause.REQUEST_REFUSED:
+                raise first or failure from None
+            first = first or failure
+        else:
+            client.page_sizes[base] = size
+            return rows
+    assert first is not None
+    raise first
+
+
+def _why(rows: Sequence[Row], key: str) -> str:
+    """Why rows have no UID, in words."""
+    name = {STUDY: "Study Instance UID", SERIES: "Series Instance UID", INSTANCE: "SOP Instance UID"}[key]
+    row = next((row for row in rows if not safe_uid(text_of(row, key) or "")), {})
+    if any(tag != tag.upper() and tag.upper() == key for tag in row):
+        return (
+            f"a row of the answer writes tags in small letters ({key.lower()}), which is no DICOM JSON (PS3.18 annex F)"
+        )
+    found = text_of(row, key)
+    if found is not None:
+        return f"a row of the answer has a {name} ({key}) that is no UID: {found[:80]!r}"
+    return f"a row of the answer has no {name} ({key})"
 
 
 def _query(path: str, matches: list[tuple[str, str]], fields: list[str]) -> str:
@@ -136,7 +270,7 @@ def _query(path: str, matches: list[tuple[str, str]], fields: list[str]) -> str:
 def rows_of(client: Client, url: str) -> list[Row]:
     """The rows of a search; none for 204. Raises ArchiveFailure, also where the answer is no DICOM JSON."""
     status, body = client.search(url, ACCEPT)
-    if status == 204 or not body.strip():
+    if status == 204:
         return []
     try:
         rows = msgspec.json.decode(body)

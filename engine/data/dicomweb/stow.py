@@ -34,14 +34,22 @@ _WORDS = {
 
 @dataclass(slots=True)
 class Stored:
-    """An answer to an upload: its status, and by SOP Instance UID the warning or failure reason (None: taken as it is)."""
+    """An answer to an upload: its status, and by SOP Instance UID the warning or failure reason (None: taken as it is).
+
+    `unnamed` are the reasons of failures without a UID.
+    """
 
     status: int
     taken: dict[str, int | None] = field(default_factory=dict)
     refused: dict[str, int | None] = field(default_factory=dict)
-    unnamed_failures: int = 0
+    unnamed: list[int | None] = field(default_factory=list)
     readable: bool = False
     content_type: str = ""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the status says that what is not named was not stored (PS3.18 section 10.5.3: 400, 409, and other 4xx)."""
+        return 400 <= self.status < 500
 
 
 def store(client: Client, base: str, paths: Sequence[Path]) -> Stored:
@@ -72,11 +80,11 @@ def read_answer(status: int, content_type: str, answer: bytes) -> Stored:
     for item in _items(data, FAILED):
         uid = text_of(item, INSTANCE)
         if uid is None:
-            found.unnamed_failures += 1
+            found.unnamed.append(number_of(item, REASON))
             continue
         found.refused[uid] = number_of(item, REASON)
         found.taken.pop(uid, None)
-    found.unnamed_failures += len(_items(data, OTHER_FAILURES))
+    found.unnamed += [number_of(item, REASON) for item in _items(data, OTHER_FAILURES)]
     return found
 
 

@@ -22,6 +22,8 @@ from engine.data.dicomweb.multipart import MultipartReader, PartEnd, PartStart, 
 from engine.data.dicomweb.uids import safe_uid
 
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+ONE_PART = "application/dicom; transfer-syntax=*"
+"""For single instances, where an archive gives no multipart answers."""
 SIGNATURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 MAX_PICTURE = 64 << 20
 MAX_INSTANCE = 16 << 30
@@ -35,24 +37,29 @@ _TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "PatientID")
 
 @dataclass(frozen=True, slots=True)
 class FileUids:
-    """What a DICOM file says of itself."""
+    """What a DICOM file says of itself; `remark` is what is odd about it."""
 
     study: str
     series: str
     instance: str
     sop_class: str
     patient_id: str
+    remark: str | None = None
 
 
 @dataclass(slots=True)
 class Retrieved:
-    """What one answer brought: new files, what was there already, what was rejected and why, and whether the server said it was all."""
+    """What answers brought: new files, what was there already, what was rejected and why, and whether the server said it was all.
+
+    `listed_only` tells that the archive lists instances, but gives none of them.
+    """
 
     files: list[str] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     size: int = 0
     partial: bool = False
+    listed_only: bool = False
 
 
 class NotDicom(ValueError):
@@ -71,9 +78,11 @@ def uids_of(path: Path) -> FileUids:
     for name, value in (("Study Instance UID", study), ("Series Instance UID", series), ("SOP Instance UID", instance)):
         if not safe_uid(value):
             raise NotDicom(f"the file has no {name}" if not value else f"the file's {name} is no UID")
+    remark = None
     if meta and meta != instance:
-        raise NotDicom(f"the file's header names instance {meta}, its data {instance}")
-    return FileUids(study, series, instance, sop_class, patient)
+        # files that were de-identified often keep the old UID there; archives take and give them
+        remark = f"the file's header names instance {meta}, its data {instance}: the data counts"
+    return FileUids(study, series, instance, sop_class, patient, remark)
 
 
 def _head(path: Path) -> tuple[Any, Any]:
@@ -109,6 +118,7 @@ def retrieve(
     series: str,
     found: Retrieved,
     refuse: Callable[[FileUids], str | None] = lambda uids: None,
+    accept: str = ACCEPT,
 ) -> None:
     """Retrieve the instances at a URL (of a series, or one instance) into files `<SOP Instance UID>.dcm` of a folder.
 
@@ -132,9 +142,11 @@ def retrieve(
         if why is not None:
             found.rejected.append(f"instance {uids.instance}: {why}")
             return None
+        if uids.remark is not None:
+            found.notes.append(uids.remark)
         return uids.instance
 
-    with client.open(url, ACCEPT) as response:
+    with client.open(url, accept) as response:
         found.partial = found.partial or response.status == 206
         kind, parameters = media_type(response.headers.get("Content-Type", ""))
         chunks = client.chunks(response, url)
@@ -142,7 +154,8 @@ def retrieve(
             _parts(chunks, parameters["boundary"], folder, check, found, shown(url))
         elif kind in ("application/dicom", "application/octet-stream"):
             framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
-            found.notes.append(f"one part as {kind} where multipart/related was asked for")
+            if accept == ACCEPT:
+                found.notes.append(f"one part as {kind} where multipart/related was asked for")
             _single(chunks, framed, folder, check, found, shown(url))
         else:
             message = f"{shown(url)}: {kind or 'no content type'} instead of DICOM"
