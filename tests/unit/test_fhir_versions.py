@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import engine
 from engine.artifacts.models import load_model
-from engine.artifacts.models.differences import differences, written_as
+from engine.artifacts.models.differences import differences, family, written_as
 from engine.data.versions import FhirVersionError, guess_version_of_paths, version_of
 from engine.runners.run import RunOptions, run
 from engine.ui.cli import main
@@ -115,6 +117,48 @@ def test_elements_that_are_written_alike_are_no_difference() -> None:
     (found,) = differences(load_model("r4"), "MedicationRequest", ["status", "medication"])
     assert found.other == {"medication"}
     assert written_as({"resourceType": "ImagingStudy", "series": R5_STUDY["series"]}, "r5") == "series.modality"
+
+
+def _by_all_elements(resource: dict[str, Any], version: str) -> str | None:
+    """As `written_as`, trying every element of the other family whether the resource has it or not."""
+    own = load_model({"R4": "r5", "R5": "r4"}[family(version)])
+    kind = resource["resourceType"]
+    if load_model(version).has_type(kind) and not own.has_type(kind):
+        return "resourceType"
+    paths: list[str] = []
+    for name, element in own.elements(kind).items():
+        backbone = f"{kind}.{name}"
+        paths += [name, *(f"{name}.{inner}" for inner in (own.elements(backbone) if not element.choice else ()))]
+    return next((told for one in differences(own, kind, paths) if (told := one.found(resource)) is not None), None)
+
+
+VALUES = st.sampled_from(
+    ["x", True, {"coding": [{"code": "x"}]}, {"code": "x"}, {"concept": {"text": "x"}}, {"reference": "x"}]
+)
+KINDS = [
+    "Encounter",
+    "ImagingStudy",
+    "MedicationRequest",
+    "Observation",
+    "Procedure",
+    "DeviceUseStatement",
+    "DeviceUsage",
+]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_the_elements_that_a_resource_has_tell_as_much_as_all(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(KINDS))
+    models = [load_model(version) for version in ("r4", "r5")]
+    names = sorted({name for m in models for e in m.elements(kind).values() for name, _ in e.json_names})
+    names = names or ["status"]
+    inner = sorted({e for m in models for name in names for e in m.elements(f"{kind}.{name}")})
+    objects = st.dictionaries(st.sampled_from(inner), VALUES, max_size=3) if inner else VALUES
+    value = st.one_of(VALUES, st.lists(st.one_of(VALUES, objects), max_size=2))
+    resource = {"resourceType": kind, **data.draw(st.dictionaries(st.sampled_from(names), value, max_size=5))}
+    for version in ("r4", "r4b", "r5"):
+        assert written_as(resource, version) == _by_all_elements(resource, version)
 
 
 @pytest.mark.parametrize(

@@ -98,36 +98,41 @@ def differences(model: Model, resource_type: str, paths: Iterable[str]) -> tuple
 
 def written_as(resource: dict[str, Any], version: str) -> str | None:
     """The element (or `resourceType`) that only the family of a version has, or writes so; None where the resource has none."""
-    checks = _checks(version, str(resource.get("resourceType")))
-    if checks is None:
+    kind = str(resource.get("resourceType"))
+    own = _other_model(version)
+    if load_model(version).has_type(kind) and not own.has_type(kind):
         return "resourceType"
-    for check in checks:
-        found = check.found(resource)
-        if found is not None:
-            return found
+    # what only the one family names may stand for any element of the other; else an element tells only where it stands
+    renamed = not _only_other(own.version, kind).isdisjoint(resource)
+    for name, json_names in _elements(own.version, kind):
+        if renamed or not json_names.isdisjoint(resource):
+            for check in _checks(own.version, kind, name):
+                found = check.found(resource)
+                if found is not None:
+                    return found
     return None
 
 
-@lru_cache(maxsize=256)
-def _checks(version: str, resource_type: str) -> tuple[Difference, ...] | None:
-    """What gives resources of a type away as written in the family of a version; None where only that family has the type."""
-    other = load_model(_OTHER[_FAMILY[load_model(version).version]][0])
-    if load_model(version).has_type(resource_type) and not other.has_type(resource_type):
-        return None
-    return differences(other, resource_type, _paths(other.version, resource_type))
+def _other_model(version: str) -> Model:
+    """The model of the other family than that of a version."""
+    return load_model(_OTHER[_FAMILY[load_model(version).version]][0])
 
 
 @lru_cache(maxsize=256)
-def _paths(version: str, resource_type: str) -> tuple[str, ...]:
-    """The elements of a resource type, and those of its backbones."""
+def _elements(version: str, resource_type: str) -> tuple[tuple[str, frozenset[str]], ...]:
+    """The elements of a resource type, each with its names in JSON."""
+    elements = load_model(version).elements(resource_type).values()
+    return tuple((element.name, frozenset([name for name, _ in element.json_names])) for element in elements)
+
+
+@lru_cache(maxsize=4096)
+def _checks(version: str, resource_type: str, name: str) -> tuple[Difference, ...]:
+    """What gives resources away as written in the other family than that of a version, by one element and those of its backbone."""
     model = load_model(version)
-    found = []
-    for name, element in model.elements(resource_type).items():
-        inner = _type_of(model, resource_type, element) if element.types and not element.choice else ""
-        found.append(name)
-        if "." in inner:
-            found.extend(f"{name}.{one}" for one in model.elements(inner))
-    return tuple(found)
+    element = model.elements(resource_type)[name]
+    inner = _type_of(model, resource_type, element) if element.types and not element.choice else ""
+    below = model.elements(inner) if "." in inner else ()
+    return differences(model, resource_type, (name, *(f"{name}.{one}" for one in below)))
 
 
 @lru_cache(maxsize=4096)
