@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from engine.algebra.diagnostic import Diagnostic, Source
-from engine.artifacts.mistaken_files import not_json
+from engine.artifacts.mistaken_files import mistaken, not_json
 from engine.artifacts.models.modelinfo import ModelInfo, read_model_info
 from engine.artifacts.own_outputs import Below
 from engine.artifacts.parameters import library_defaults
@@ -83,8 +83,8 @@ class LibraryStore:
             self.diagnostics.append(Diagnostic("unreadable", found, location=str(path)))
             return
         except UnicodeDecodeError as error:
-            # said in the same words as the reader of the artifacts says it of the same file
-            if path.suffix in (".cql", ".json", ".xml"):
+            # the reader of the artifacts tells of a file that is no JSON at all; others in the same words as here
+            if path.suffix == ".cql" or (path.suffix in (".json", ".xml") and mistaken(raw, path.name) is None):
                 code, message, hint = not_json(raw, path.name, error)
                 self.diagnostics.append(Diagnostic(code, message, hint=hint, location=str(path)))
             return

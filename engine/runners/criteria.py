@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -63,11 +63,15 @@ def study_date(text: str | None) -> str | None:
 
 def warnings_of(criteria: Criteria) -> list[Diagnostic]:
     """What `eligibility check` says besides `diagnostics`: criteria that are unknown for everyone, that nobody can meet, or that mean something else than was meant."""
+    return [found for _, found in warnings_by_artifact(criteria)]
+
+
+def warnings_by_artifact(criteria: Criteria) -> Iterator[tuple[RuleSet, Diagnostic]]:
+    """The same, with the rule set that each is about."""
     artifacts = [artifact for artifact in criteria.artifacts.roots if artifact.criteria]
-    found: list[Diagnostic] = []
     for rules, artifact in zip(criteria.rules, artifacts, strict=True):
-        found += criteria_warnings(rules, artifact, criteria.terminology)
-    return found
+        for found in criteria_warnings(rules, artifact, criteria.terminology):
+            yield rules, found
 
 
 def load_criteria(

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine.algebra.interval import Interval
 from engine.algebra.temporal import DateTime
 from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
 from engine.artifacts.measures import Group, Measure, Population, read_measure
+from engine.artifacts.mistaken_files import mistaken, not_json
 from engine.artifacts.models import load_model
 from engine.artifacts.records import ParameterValue
 from engine.compiler.cql.cache import caching_compiler
@@ -32,11 +34,15 @@ from engine.data.terminology import Terminology
 from engine.data.terminology_check import check_value_sets
 from engine.data.terminology_files import TerminologyOptions, open_terminology
 from engine.evaluation.cql_patient import CompartmentPatient
+from engine.evaluation.evaluator import Options
 from engine.evaluation.measures import OBSERVATION, MeasureEvaluator, MeasureResult
 from engine.evaluation.time_limit import SECONDS
+from engine.evaluation.undecided_defines import Undecided, UndecidedDefines
 from engine.runners.criteria import PathLike
 
 PERIOD = "Measurement Period"
+LOOKED_AT = 1000
+"""Patients that are looked at for answers which hang on rows that cannot be decided: a hint, which takes as long as the measure itself."""
 
 
 @dataclass(slots=True)
@@ -50,6 +56,8 @@ class LoadedMeasure:
     parameters: BoundParameters = NO_PARAMETERS
     refused: tuple[Diagnostic, ...] = ()
     """Why populations, stratifiers and supplemental data are not evaluated; they are among the diagnostics. The others are evaluated."""
+    traced: Callable[[], Compiled] | None = None
+    """Compiles the library with traces, to tell which rows an answer hangs on."""
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -111,16 +119,19 @@ def load_measure(
         required_value_sets(compiled, compiled.defines), terminology, allow_missing_valuesets
     )
     terminology.close()
-    return LoadedMeasure(measure, compiled, terminology, tuple(diagnostics), bound, refused)
+    traced = partial(caching_compiler(store.find, model_infos=store.models, traced=True).compile, library.source)
+    return LoadedMeasure(measure, compiled, terminology, tuple(diagnostics), bound, refused, traced)
 
 
 def _measure(file: Path) -> tuple[Measure | None, tuple[Diagnostic, ...]]:
     if file.suffix != ".json":
         return None, ()
+    raw = file.read_bytes()
     try:
-        data = msgspec.json.decode(file.read_bytes())
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{file}: not valid JSON: {error}") from None
+        data = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _, message, _ = not_json(raw, file.name, error)
+        raise ValueError(f"{file}: {message}") from None
     resources = [data] if isinstance(data, dict) else []
     if isinstance(data, dict) and data.get("resourceType") == "Bundle":
         resources = [e.get("resource") or {} for e in data.get("entry") or ()]
@@ -146,8 +157,24 @@ def _library(file: Path, measure: Measure | None, store: LibraryStore) -> Librar
         )
     own = load_libraries([file])
     if not own.libraries:
-        raise ValueError(f"{file} holds neither a Measure nor a library")
+        raise ValueError(f"{file} holds neither a Measure nor a library{_instead(file)}")
     return own.libraries[0]
+
+
+def _instead(file: Path) -> str:
+    """What a file holds that is given as a measure, and what to do with it."""
+    raw = file.read_bytes()
+    other = mistaken(raw, file.name)
+    if other is not None:
+        return f": {other[0]}"
+    try:
+        data = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    kind = data.get("resourceType") if isinstance(data, dict) else None
+    if kind in ("EvidenceVariable", "Group", "ResearchStudy"):
+        return f", but {kind}: `eligibility screen` takes that"
+    return f", but {kind}; give the patients with --data" if kind in ("Patient", "Bundle") else ""
 
 
 def screening_log(compiled: Compiled) -> Measure:
@@ -292,10 +319,34 @@ def evaluate_measure(
     options: MeasureOptions,
     on_problem: Callable[[Problem], None] | None = None,
     fhir_version: str = "r4",
+    on_undecided: Callable[[str, Undecided], None] | None = None,
 ) -> Iterator[MeasureResult]:
-    """One result a patient of the data, in its order."""
+    """One result a patient of the data, in its order.
+
+    `on_undecided` is told of the first patients (`LOOKED_AT`) and the populations about which a screening would say "undetermined".
+    """
     evaluator = MeasureEvaluator(loaded.measure, Loaded(loaded.compiled), options.criterion_seconds)
     run = run_of(loaded, options)
     report = on_problem if on_problem is not None else (lambda problem: None)
-    for compartment in read_patients(data, model=load_model(fhir_version), on_problem=report):
+    for number, compartment in enumerate(read_patients(data, model=load_model(fhir_version), on_problem=report)):
         yield evaluator(compartment.reference, CompartmentPatient(run, compartment))
+        if on_undecided is not None and number < LOOKED_AT:
+            if number == 0:
+                look = _undecided(loaded, options, run, fhir_version)
+            for found in look(compartment) if look is not None else ():
+                on_undecided(compartment.reference, found)
+
+
+def _undecided(loaded: LoadedMeasure, options: MeasureOptions, run: Run, fhir_version: str) -> UndecidedDefines | None:
+    """What finds populations whose answer hangs on rows that cannot be decided; None where the measure does not tell."""
+    if loaded.traced is None or options.ignore_profiles:
+        return None
+    defines = [p.define for group in loaded.measure.groups if group.basis == "boolean" for p in group.populations]
+    settings = Options(
+        options.now,
+        options.timezone,
+        parameters=dict(run.parameters),
+        value_sets=loaded.terminology,
+        criterion_seconds=options.criterion_seconds,
+    )
+    return UndecidedDefines(loaded.traced(), defines, fhir_version, settings)

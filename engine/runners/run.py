@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.algebra.diagnostic import Diagnostic
 from engine.compiler.cql.parameters import used_parameters
 from engine.compiler.reading import ReadPlan, reading_plan
 from engine.compiler.rules import RuleSet, cql_codes
@@ -44,7 +45,7 @@ from engine.output.run_record import (
 )
 from engine.runners.bulk import BulkRun, Counts, Progress, in_place
 from engine.runners.collector import relaxed
-from engine.runners.criteria import Criteria, PathLike
+from engine.runners.criteria import Criteria, PathLike, warnings_by_artifact
 from engine.runners.judging import Judge, Judged
 from engine.runners.machine import cores, machine_memory
 from engine.runners.outputs import Outputs, output_names
@@ -237,14 +238,17 @@ def _warnings(criteria: Criteria) -> Iterator[CriteriaWarning]:
     }
     for found in criteria.diagnostics:
         if found.severity == "warning":
-            location = found.location or (found.source.name if found.source is not None else None)
-            yield CriteriaWarning(
-                artifact=about.get(id(found)),
-                code=found.code,
-                message=found.message,
-                location=location,
-                hint=found.hint,
-            )
+            yield _warning(about.get(id(found)), found)
+    for rules, found in warnings_by_artifact(criteria):
+        if found.code != "unknown-for-everyone":  # verdicts say so
+            yield _warning(rules.artifact, found)
+
+
+def _warning(artifact: str | None, found: Diagnostic) -> CriteriaWarning:
+    location = found.location or (found.source.name if found.source is not None else None)
+    return CriteriaWarning(
+        artifact=artifact, code=found.code, message=found.message, location=location, hint=found.hint
+    )
 
 
 # -- where judged patients come from

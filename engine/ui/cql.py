@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
 from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
+from engine.artifacts.mistaken_files import mistaken
 from engine.artifacts.models import load_model
 from engine.compiler.cql.cache import caching_compiler
 from engine.compiler.cql.compiled import Compiled, Loaded
@@ -19,11 +21,13 @@ from engine.compiler.cql.printing import as_json, text_of
 from engine.data.terminology_files import open_terminology
 from engine.data.versions import guess_version_of_paths
 from engine.evaluation.time_limit import limited
+from engine.evaluation.undecided_defines import Undecided
+from engine.output.atomic import write_text
 from engine.runners.screening import evaluation_time
 from engine.ui.argument_types import PATH
 from engine.ui.command_parser import STATUSES_OF_TEXT, CommandParser
 from engine.ui.cql_repl import converse
-from engine.ui.cql_session import Answer, Session, given_parameters, parameters_of, read_subject
+from engine.ui.cql_session import EXPRESSION, Answer, Session, given_parameters, parameters_of, read_subject
 from engine.ui.options import (
     add_config_options,
     add_libraries_option,
@@ -31,19 +35,26 @@ from engine.ui.options import (
     add_parameter_options,
     add_time_options,
 )
+from engine.ui.paths import check_exist
+from engine.ui.statuses import Status
 from engine.ui.terminology import add_terminology_options, terminology_options
-
-OK, ERRORS = 0, 2
 
 
 def add_compile_options(command: CommandParser) -> None:
     """What `eligibility compile` is told."""
     command.add_argument(
-        "library", type=PATH, metavar="LIBRARY", help="a .cql file, a FHIR Library with CQL, or ELM JSON"
+        "library",
+        type=PATH,
+        metavar="LIBRARY",
+        help="a .cql file, a FHIR Library with CQL, or ELM JSON; of a folder all libraries",
     )
     group = command.add_argument_group("what is shown and written")
     group.add_argument(
-        "--elm", nargs="?", const="-", metavar="FILE", help="write it as ELM JSON (- for standard output)"
+        "--elm",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write it as ELM JSON (- for standard output; a folder for those of a folder)",
     )
     group.add_argument("--show", choices=("python",), help="show the Python that it becomes")
     _reading(command)
@@ -51,7 +62,7 @@ def add_compile_options(command: CommandParser) -> None:
     command.describe(
         "eligibility compile criteria/flute/cql/FluteCriteria.cql",
         "eligibility compile library.cql --libraries common --elm library.json",
-        "eligibility compile library.cql --show python",
+        "eligibility compile criteria/flute/cql",
         statuses=STATUSES_OF_TEXT,
         page="operators.md",
     )
@@ -114,15 +125,13 @@ def _reading(command: CommandParser) -> None:
 def read_library(path: str, more: Iterable[str]) -> tuple[LibraryText, LibraryStore]:
     """A library file, and the store of what stands beside it and in the paths given. Raises FileNotFoundError, ValueError."""
     file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+    check_exist(file)
+    if file.is_dir():
+        raise ValueError(f"{path} is a folder; give the library, a file in it")
     store = load_libraries(more)
     own = load_libraries([file])
     if not own.libraries:
-        text = file.read_text("utf-8-sig")
-        if file.suffix == ".json" and '"resourceType"' in text:
-            raise ValueError(f"{path} holds no library with CQL or ELM")
-        own.add_text(Source(str(file), text))
+        own.add_text(Source(str(file), _text(file)))
     beside = load_libraries(
         sorted(p for p in file.parent.iterdir() if p.suffix in (".cql", ".json", ".xml") and p != file)
     )
@@ -132,12 +141,30 @@ def read_library(path: str, more: Iterable[str]) -> tuple[LibraryText, LibrarySt
     return own.libraries[0], store
 
 
+def _text(file: Path) -> str:
+    """The text of a file that is to be CQL or ELM JSON. Raises ValueError that says what it is instead."""
+    raw = file.read_bytes()
+    other = mistaken(raw, f"{file.name}.cql")
+    if other is not None:
+        raise ValueError(f"{file}: {other[0]}; CQL libraries are .cql files, FHIR Library resources, or ELM JSON")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ValueError(f"{file} is not text in UTF-8 (line {line}); save it as UTF-8") from None
+    if file.suffix == ".json" and '"resourceType"' in text:
+        raise ValueError(f"{file} holds no library with CQL or ELM")
+    return text
+
+
 def _options(options: argparse.Namespace) -> Options:
     return Options(list_demotion=options.list_demotion, list_promotion=options.list_promotion)
 
 
 def compile_command(options: argparse.Namespace) -> int:
     """`eligibility compile`"""
+    if Path(options.library).is_dir():
+        return _compile_folder(options)
     library, store = read_library(options.library, options.libraries)
     compiler = caching_compiler(store.find, _options(options), store.models)
     try:
@@ -145,19 +172,58 @@ def compile_command(options: argparse.Namespace) -> int:
     except DiagnosticError as error:
         _say(error.diagnostics)
         print(f"{options.library}: {_counted(error.diagnostics)}", file=sys.stderr)
-        return ERRORS
+        return Status.FAILED
     _say(compiled.diagnostics)
     if options.elm is not None:
         text = elm_text(compiler.typed(library.source))
         if options.elm == "-":
             sys.stdout.write(text)
         else:
-            Path(options.elm).write_text(text, "utf-8")
+            write_text(Path(options.elm), text)
     if options.show == "python":
         sys.stdout.write(compiled.text)
     if options.elm is None and options.show is None:
         print("\n".join(summary(compiled)))
-    return OK
+    return Status.OK
+
+
+def _compile_folder(options: argparse.Namespace) -> int:
+    """Every library in a folder, a line each; ELM JSON of each goes into the folder that --elm names."""
+    if options.show is not None or options.elm == "-":
+        raise ValueError(f"{options.library} is a folder: give one library with --show, and a folder with --elm")
+    own, store = load_libraries([options.library]), load_libraries([options.library, *options.libraries])
+    _say(own.diagnostics)
+    if not own.libraries:
+        raise ValueError(f"{options.library} holds no CQL: no .cql file and no FHIR Library")
+    compiler = caching_compiler(store.find, _options(options), store.models)
+    status = Status.FAILED if any(d.severity == "error" for d in own.diagnostics) else Status.OK
+    for library in own.libraries:
+        try:
+            compiled = compiler.compile(library.source)
+        except DiagnosticError as error:
+            _say(error.diagnostics)
+            print(f"{library.source.name}: {_counted(error.diagnostics)}")
+            status = Status.FAILED
+            continue
+        _say(compiled.diagnostics)
+        version = f" version {compiled.version}" if compiled.version else ""
+        defines = f"{len(compiled.defines)} defines; {_counted(compiled.diagnostics)}"
+        print(f"{library.source.name}: library {compiled.name}{version}, {defines}")
+        if options.elm is not None:
+            Path(options.elm).mkdir(parents=True, exist_ok=True)
+            name = "-".join(
+                filter(
+                    None,
+                    (file_name(compiled.name or Path(library.source.name).stem), file_name(compiled.version or "")),
+                )
+            )
+            write_text(Path(options.elm) / f"{name}.json", elm_text(compiler.typed(library.source)))
+    return status
+
+
+def file_name(text: str) -> str:
+    """A name of a library as part of the name of a file: what is no letter, digit, point, hyphen or underscore becomes an underscore."""
+    return re.sub(r"[^\w.-]", "_", text).lstrip(".")
 
 
 def summary(compiled: Compiled) -> list[str]:
@@ -221,16 +287,17 @@ def cql_command(options: argparse.Namespace) -> int:
         answer = session.evaluate(options.expression)
     except DiagnosticError as error:
         _say(error.diagnostics)
-        return ERRORS
+        return Status.FAILED
     except EvaluationError as error:
         print(rendered(error), file=sys.stderr)
-        return ERRORS
+        return Status.FAILED
     _say(answer.warnings)
     _messages(session)
+    _say_undecided(session.undecided(answer.compiled, [EXPRESSION]))
     if options.show == "python":
         sys.stdout.write(answer.compiled.text)
     print(_shown(answer, options.json))
-    return OK
+    return Status.OK
 
 
 def _shown(answer: Answer, plain: bool) -> str:
@@ -246,13 +313,19 @@ def _messages(session: Session) -> None:
     session.messages.clear()
 
 
+def _say_undecided(found: Iterable[Undecided]) -> None:
+    """Say of which answers a screening would not say the same."""
+    for one in found:
+        print(f"note: {one}", file=sys.stderr)
+
+
 def _every_define(session: Session, options: argparse.Namespace) -> int:
     """Every public define of the library, an error in one not stopping the others."""
     assert session.library is not None
     compiled = session.compiler().compile(session.library)
     _say([*compiled.diagnostics, *session.about_value_sets(compiled, compiled.defines)])
     loaded, environment = Loaded(compiled), session.environment(compiled)
-    status, values = OK, {}
+    status, values = Status.OK, {}
     for define in compiled.defines.values():
         if define.private:
             continue
@@ -260,12 +333,15 @@ def _every_define(session: Session, options: argparse.Namespace) -> int:
             value = limited(options.criterion_seconds, "the define", loaded.evaluate, define.name, environment)
         except EvaluationError as error:
             print(f"{define.name}: {rendered(error)}", file=sys.stderr)
-            status = ERRORS
+            status = Status.FAILED
             continue
         values[define.name] = as_json(value)
         if not options.json:
             print(f"{define.name}: {text_of(value)}")
     _messages(session)
+    _say_undecided(
+        session.undecided(compiled, [define.name for define in compiled.defines.values() if not define.private])
+    )
     if options.json:
         print(json.dumps(values, indent=2, ensure_ascii=False, default=str))
     return status

@@ -14,7 +14,7 @@ from engine.algebra.operators.registry import cql_functions
 from engine.compiler.cql.methods import METHODS
 from engine.compiler.cql.printing import text_of
 from engine.compiler.cql.words import KEYWORDS, STATEMENT_WORDS
-from engine.ui.cql_session import Session
+from engine.ui.cql_session import EXPRESSION, Session
 from engine.ui.visible import plain
 
 HELP = """\
@@ -57,6 +57,7 @@ def reply(session: Session, text: str) -> tuple[str, bool]:
             return f"defined {session.define(text)!r}", False
         answer = session.evaluate(text)
         lines = [d.render() for d in answer.warnings]
+        lines += [f"note: {one}" for one in session.undecided(answer.compiled, [EXPRESSION])]
         return "\n".join([*lines, f"{text_of(answer.value)}  ({answer.type})"]), False
     except DiagnosticError as error:
         return "\n".join(d.render() for d in error.diagnostics), True

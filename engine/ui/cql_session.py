@@ -31,7 +31,9 @@ from engine.data.reader import read_patients
 from engine.data.terminology import Terminology
 from engine.data.terminology_check import check_value_sets
 from engine.evaluation.cql_patient import CompartmentPatient
+from engine.evaluation.evaluator import Options as ScreeningOptions
 from engine.evaluation.time_limit import SECONDS, limited
+from engine.evaluation.undecided_defines import Undecided, UndecidedDefines
 from engine.runners.screening import evaluation_time
 
 EXPRESSION = "the expression"
@@ -225,6 +227,10 @@ class Session:
 
         Raises DiagnosticError for a parameter that no library has, and for a value of another type.
         """
+        run = self._run(compiled)
+        return run if self.subject is None else CompartmentPatient(run, self.subject.compartment)
+
+    def _run(self, compiled: Compiled) -> Run:
         self.check_parameters(compiled)
         kind = Run if self.subject is not None else NoPatient
         run = kind(self.now, self.timezone, self.parameters, self.message, value_sets=self.value_sets)
@@ -235,8 +241,23 @@ class Session:
         problems += unknown_names(self.given, bound.known, "", "error")
         if problems:
             raise DiagnosticError(problems)
-        run = run.with_parameters(bound.values)
-        return run if self.subject is None else CompartmentPatient(run, self.subject.compartment)
+        return run.with_parameters(bound.values)
+
+    def undecided(self, compiled: Compiled, defines: Iterable[str]) -> list[Undecided]:
+        """Defines that CQL answers, and of which a screening of this patient would say that they are undetermined."""
+        if self.subject is None:
+            return []
+        compiler = caching_compiler(self._find, self.options, self.store.models, traced=True)
+        run = self._run(compiled)
+        options = ScreeningOptions(
+            run.moment,
+            self.timezone,
+            parameters=dict(run.parameters),
+            value_sets=self.value_sets,
+            criterion_seconds=self.seconds,
+        )
+        look = UndecidedDefines(compiler.compile_once(compiled.source), defines, self.subject.version, options)
+        return look(self.subject.compartment)
 
     def check_parameters(self, compiled: Compiled) -> None:
         """Raises DiagnosticError `unknown-parameter`, `parameter-type` for the values of `--parameter` that do not fit a library."""

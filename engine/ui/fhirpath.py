@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from engine.algebra.diagnostic import DiagnosticError, EvaluationError
+from engine.artifacts.mistaken_files import mistaken
+from engine.artifacts.shape import json_problem
 from engine.compiler.elm import to_json
 from engine.compiler.fhirpath import compile_fhirpath
 from engine.data.json_text import number
@@ -21,9 +23,9 @@ from engine.runners.screening import evaluation_time
 from engine.ui.argument_types import PATH
 from engine.ui.command_parser import STATUSES_OF_TEXT, CommandParser
 from engine.ui.options import add_limit_option, add_time_options, add_version_option
+from engine.ui.paths import check_exist
+from engine.ui.statuses import Status
 from engine.ui.terminology import add_terminology_options, terminology_options
-
-OK, ERRORS = 0, 2
 
 
 def add_options(command: CommandParser) -> None:
@@ -52,11 +54,7 @@ def fhirpath_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     resource: Any = None
     if options.file:
-        raw = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
-        try:
-            resource = msgspec.json.Decoder(float_hook=number).decode(raw)
-        except msgspec.DecodeError as error:
-            raise ValueError(f"{options.file}: not valid JSON: {error}") from None
+        resource = _resource(options.file)
     root = resource.get("resourceType") if isinstance(resource, dict) else None
     version = options.fhir or (version_of(resource) if resource else None) or "r4"
     try:
@@ -70,7 +68,7 @@ def fhirpath_command(options: argparse.Namespace) -> int:
         elif options.show == "python":
             print(compiled.python, end="")
         if options.show and not options.file:
-            return OK
+            return Status.OK
         moment = evaluation_time(options.now, options.timezone)
         given = options.valuesets or options.terminology_server
         terminology = open_terminology(options.valuesets, terminology_options(options)) if given else None
@@ -87,12 +85,40 @@ def fhirpath_command(options: argparse.Namespace) -> int:
             print(f"{shown(item.value)}  ({item.type})")
     except DiagnosticError as error:
         print(error, file=sys.stderr)
-        return ERRORS
+        if root == "Bundle" and any(d.code in ("wrong-context", "unknown-element") for d in error.diagnostics):
+            print(f"  = hint: {options.file} is a Bundle: {_in_bundle(options.expression)}", file=sys.stderr)
+        return Status.FAILED
     except EvaluationError as error:
         where = f" in `{options.expression[error.span.start : error.span.end]}`" if error.span is not None else ""
         print(f"error[{error.code}]: {error.message}{where}", file=sys.stderr)
-        return ERRORS
-    return OK
+        return Status.FAILED
+    return Status.OK
+
+
+def _resource(file: str) -> Any:
+    """The JSON of a file, or of standard input (`-`). Raises ValueError and OSError."""
+    if file == "-":
+        raw = sys.stdin.buffer.read()
+    else:
+        check_exist(file)
+        raw = Path(file).read_bytes()
+    try:
+        return msgspec.json.Decoder(float_hook=number).decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        other = mistaken(raw, file)
+        if other is not None:
+            raise ValueError(f"{file}: {other[0]}; give one resource as JSON") from None
+        lines = sum(line.lstrip().startswith(b"{") for line in raw[:100_000].splitlines())
+        if lines > 1 and raw.lstrip()[:1] == b"{" and b"\n{" in raw:
+            raise ValueError(f"{file} holds several resources, a line each; give one of them") from None
+        raise ValueError(f"{file}: {json_problem(error, raw)}") from None
+
+
+def _in_bundle(expression: str) -> str:
+    """How an expression on a resource is written for a Bundle."""
+    kind, point, rest = expression.partition(".")
+    inner = f"entry.resource.ofType({kind}){point}{rest}" if kind[:1].isupper() and kind.isalpha() else "entry.resource"
+    return f"its resources stand under `{inner}`; or give one resource"
 
 
 def shown(value: Any) -> str:

@@ -16,10 +16,19 @@ from engine.algebra.diagnostic import DiagnosticError
 from engine.data.problems import Problem
 from engine.data.versions import check_version
 from engine.evaluation.measures import OBSERVATION
+from engine.evaluation.undecided_defines import Undecided
 from engine.output.folder import OutputFolder
 from engine.output.lines import line_of
 from engine.output.measure_report import Totals, individual, summary
-from engine.runners.measuring import PERIOD, LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, period_of
+from engine.runners.measuring import (
+    LOOKED_AT,
+    PERIOD,
+    LoadedMeasure,
+    MeasureOptions,
+    evaluate_measure,
+    load_measure,
+    period_of,
+)
 from engine.runners.screening import evaluation_time, version_for
 from engine.ui.argument_types import PATH, ArgumentType, Expected
 from engine.ui.command_parser import CommandParser
@@ -140,6 +149,7 @@ def _evaluate(loaded: LoadedMeasure, options: argparse.Namespace, settings: Meas
     period = period_of(loaded, settings) or (day, day)
     date = settings.now.astimezone(dt.UTC).isoformat(timespec="seconds")
     problems: list[Problem] = []
+    undecided: list[tuple[str, Undecided]] = []
     with ExitStack() as files:
         reports: IO[str] | None = None
         results: IO[str] = sys.stdout
@@ -147,7 +157,10 @@ def _evaluate(loaded: LoadedMeasure, options: argparse.Namespace, settings: Meas
         if options.out != "-":
             folder = files.enter_context(OutputFolder(Path(options.out), "measure", shared=options.shared_outputs))
             results, reports = folder.stage("results.ndjson", "w").stream, folder.stage("reports.ndjson", "w").stream
-        for result in evaluate_measure(loaded, options.data, settings, problems.append, version):
+        evaluated = evaluate_measure(
+            loaded, options.data, settings, problems.append, version, lambda *one: undecided.append(one)
+        )
+        for result in evaluated:
             totals.add(result)
             results.write(line_of(result))
             if reports is not None:
@@ -163,6 +176,7 @@ def _evaluate(loaded: LoadedMeasure, options: argparse.Namespace, settings: Meas
         print(f"written to {options.out}")
     for problem in problems[:5]:
         say_problem(problem)
+    say_undecided(undecided, totals.patients)
     found = []
     if loaded.refused:
         say(f"{len(loaded.refused)} parts of the measure were not evaluated, as said above", WARNING, step="done")
@@ -181,6 +195,24 @@ def _evaluate(loaded: LoadedMeasure, options: argparse.Namespace, settings: Meas
         problems=len(problems),
     )
     return status
+
+
+def say_undecided(undecided: list[tuple[str, Undecided]], patients: int) -> None:
+    """Say how many answers a screening would leave undetermined, and why the first of each define."""
+    by_define: dict[str, list[tuple[str, Undecided]]] = {}
+    for patient, one in undecided:
+        by_define.setdefault(one.define, []).append((patient, one))
+    of = f"{patients:,}" if patients <= LOOKED_AT else f"the first {LOOKED_AT:,}"
+    for define, found in by_define.items():
+        patient, first = found[0]
+        say(
+            f"{define}: of {len(found):,} of {of} patients a screening would say undetermined, where CQL's own answer counts here; "
+            f"the first is {patient}: {first.detail}",
+            WARNING,
+            step="done",
+            define=define,
+            patients=len(found),
+        )
 
 
 def show(loaded: LoadedMeasure, totals: Totals) -> None:

@@ -51,5 +51,9 @@ BOUND_CODES = frozenset(
     TaskIntent TaskPriority TaskStatus TestReportActionResult TestReportParticipantType TestReportResult
     TestReportStatus TestScriptRequestMethodCode TriggerType TypeDerivationRule TypeRestfulInteraction UDIEntryType
     UnitsOfTime Use VariableType VisionBase VisionEyes VisionStatus XPathUsageType
+    ClaimProcessingCodes ContractResourcePublicationStatusCodes ContractResourceStatusCodes EventStatus
+    ExpressionLanguage FinancialResourceStatusCodes ImmunizationEvaluationStatusCodes ImmunizationStatusCodes
+    MedicationStatusCodes RequestResourceType SampledDataDataType messageheaderResponseRequest orientationType
+    qualityType repositoryType sequenceType status strandType vConfidentialityClassification
     """.split()
 )

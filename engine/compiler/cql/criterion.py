@@ -414,9 +414,16 @@ class CqlCriteria:
                 message = f"the expression gives {kind}, not true or false; the criterion counts as met where there is a value, and is unknown where there is none"
             hint = "write exists (...), or a comparison"
             found.append(Diagnostic("not-boolean", message, "warning", location=place, hint=hint))
-        growths = compiled.growths.get(compiled.defines[name].python, UNKNOWN)
-        listed = isinstance(kind, ListType) and kind.element not in (t.BOOLEAN, t.Named("FHIR.boolean"))
-        return CqlCode(text, name, compiled, boolean, growths if boolean or listed else mixed((growths,)))
+        return criterion_code(compiled, name, text)
+
+
+def criterion_code(compiled: Compiled, name: str, text: str) -> CqlCode:
+    """A define of a library as a criterion; `text` is what its author wrote to name it."""
+    kind = compiled.defines[name].type
+    boolean = kind in (t.BOOLEAN, t.Named("FHIR.boolean"))
+    growths = compiled.growths.get(compiled.defines[name].python, UNKNOWN)
+    listed = isinstance(kind, ListType) and kind.element not in (t.BOOLEAN, t.Named("FHIR.boolean"))
+    return CqlCode(text, name, compiled, boolean, growths if boolean or listed else mixed((growths,)))
 
 
 def mentions(library: LibraryText, define: str) -> bool:
