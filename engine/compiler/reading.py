@@ -60,8 +60,7 @@ class TypePlan:
 class ReadPlan:
     """What is read of an export: the types that some criterion reads. With `everything`, all types, whole.
 
-    `together` tells that some criterion looks at other patients' data besides, `linked` that one follows references, which may lead there: all patients
-    must be at hand at once.
+    `together` tells that some criterion looks at other patients' data besides, `linked` that one follows references, which may lead there.
     """
 
     model: str
@@ -71,8 +70,8 @@ class ReadPlan:
     linked: bool = False
 
     @property
-    def at_once(self) -> bool:
-        """Whether one patient's data alone does not tell."""
+    def follows(self) -> bool:
+        """Whether one patient's data alone does not tell, so that other records must be found by their names."""
         return self.together or self.linked
 
     def with_instances(self) -> ReadPlan:
@@ -133,6 +132,10 @@ def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadP
         _written_otherwise(code, types, version)
     if any(followed):
         types["Medication"] = _Type(selective=False, whole=True)
+    if together:
+        # a RelatedPerson is the patient whose Patient.link names it
+        types["Patient"].elements.add("link")
+        types.setdefault("RelatedPerson", _Type()).selective = False
     if "ImagingStudy" in types:
         types["Endpoint"] = _Type(selective=False, whole=True)
     return ReadPlan(

@@ -35,7 +35,8 @@ from engine.data.names import UnnamedPatients
 from engine.data.nobodys import Nobodys, origin_of
 from engine.data.oddities import Oddities, odd_ids
 from engine.data.problems import Problem
-from engine.data.sources import Loaded, OnProblem, dict_of
+from engine.data.referring import check_names_person, in_version, no_person
+from engine.data.sources import Loaded, OnProblem
 from engine.data.subjects import Asked, Names, names_no_patient, names_of
 
 Resource = dict[str, Any]
@@ -192,6 +193,10 @@ class Cohort:
             return key + NOBODYS if self._is_nobodys(resource) else key
         return key
 
+    def key_of(self, loaded: Loaded) -> str | None:
+        """The key by which a resource that was taken in is known, None where it has none."""
+        return self._key(loaded)
+
     def _is_nobodys(self, resource: Resource) -> bool:
         """Whether a resource is about no patient, as its type allows."""
         kind = resource["resourceType"]
@@ -236,18 +241,8 @@ class Cohort:
 
     def patients(self) -> Iterator[tuple[CohortPatient, str]]:
         """Patients and how each is named, in order."""
-        everything = self._surviving()
-        patients: dict[str, CohortPatient] = {}
-        for loaded in everything:
-            assert loaded.resource is not None
-            self._owner[id(loaded.resource)] = loaded
-            key = self._key(loaded)
-            if key is not None and id_of(loaded.resource) is not None and key != loaded.name:
-                self._addresses.add_alias(loaded.name, key)
-            if loaded.resource["resourceType"] == "Patient":
-                assert key is not None
-                self._describe(loaded, key)
-        order = patients
+        everything = self.note_names()
+        order: dict[str, CohortPatient] = {}
         places: dict[tuple[str, str], int] = {}
         records: list[tuple[int, Loaded, Iterator[Any]]] = []
         for place, loaded in enumerate(everything):
@@ -286,6 +281,20 @@ class Cohort:
             for problem in self._oddities.problems():
                 self.on_problem(problem)
         yield from self._listed.values()
+
+    def note_names(self) -> list[Loaded]:
+        """Note by which names what was taken in is called; gives what is left after duplicates and deletions, in the order of the data."""
+        everything = self._surviving()
+        for loaded in everything:
+            assert loaded.resource is not None
+            self._owner[id(loaded.resource)] = loaded
+            key = self._key(loaded)
+            if key is not None and id_of(loaded.resource) is not None and key != loaded.name:
+                self._addresses.add_alias(loaded.name, key)
+            if loaded.resource["resourceType"] == "Patient":
+                assert key is not None
+                self._describe(loaded, key)
+        return everything
 
     def _surviving(self) -> list[Loaded]:
         """What is left after duplicates and deletions, in the order of the data."""
@@ -381,12 +390,13 @@ class Cohort:
         found = found or self._addresses.lookup(asked, home)
         if found is None or found.resource is None:
             bare = asked.partition("/_history/")[0]
+            check_names_person(bare)
             root = root_of(home.full_url) if home is not None else None
             keys = [key for key in (f"{root}{bare}" if root else bare, bare) if key in self._listed][:1]
         elif found.resource["resourceType"] == "Patient":
             keys = [self._key(found) or f"Patient/{id(found.resource)}"]
         elif found.resource["resourceType"] != "RelatedPerson":
-            raise EvaluationError("related-context", f"{asked} is no patient whose data could be retrieved")
+            raise no_person(asked)
         else:
             keys = self._linked().get(id(found.resource), [])
         if len(keys) > 1:
@@ -419,19 +429,17 @@ class Cohort:
     def find(self, reference: str, from_resource: Resource | None) -> Resource | None:
         """Resolve a reference as it stands in a resource; a version that is named must be the one at hand."""
         loaded = self._owner.get(id(from_resource)) if from_resource is not None else None
+        return in_version(self.meant(reference, loaded), reference, loaded, self.on_problem)
+
+    def meant(self, reference: str, loaded: Loaded | None) -> Loaded | None:
+        """The resource that a reference means as it stands in another, whatever version it names.
+
+        That depends on nothing but the resources that bear one of the names that the reference may mean.
+        """
         found = self._addresses.lookup(reference, loaded)
         if found is None and self.beyond is not None:
             found = self.beyond._addresses.lookup(reference, loaded)
-        if found is None or found.resource is None:
-            return None
-        match = RESTFUL.fullmatch(reference)
-        if match is not None and match["version"] is not None:
-            if str(dict_of(found.resource.get("meta")).get("versionId")) != match["version"]:
-                if loaded is not None:
-                    message = f"{reference} names a version that is not among the data"
-                    self._report(loaded, "version-not-found", message, warning=True)
-                return None
-        return found.resource
+        return found
 
 
 _MISSING_HINT = "what criteria ask of the Patient is not known; give the Patient resource, or mend the references"

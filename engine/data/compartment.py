@@ -33,7 +33,7 @@ class SharedResources:
     What is looked up among them is remembered for all patients.
     """
 
-    __slots__ = ("_base", "_indexes", "_results", "by_type", "doubts", "origins")
+    __slots__ = ("_base", "_holders", "_indexes", "_results", "by_type", "doubts", "origins")
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class SharedResources:
         self._base = base
         self.by_type = by_type
         self.origins = origins
+        self._holders: dict[int, Resource] | None = None
         self._indexes: dict[tuple[str, str], Index] = {}
         self._results: dict[tuple[int, ...], tuple[tuple[Any, ...], Any]] = {}
 
@@ -83,6 +84,18 @@ class SharedResources:
         """Where one was read."""
         found = self.origins.get(id(resource))
         return self._base.origin(resource) if found is None and self._base is not None else found
+
+    def holder(self, value: Any) -> Resource | None:
+        """The one in which an object or a reference stands, None where it stands in none."""
+        if self._holders is None:
+            known = self._base.by_type if self._base is not None else {}
+            holders: dict[int, Resource] = {}
+            for name, resources in self.by_type.items():
+                for resource in resources if resources is not known.get(name) else ():
+                    add_holders(holders, resource)
+            self._holders = holders
+        found = self._holders.get(id(value))
+        return self._base.holder(value) if found is None and self._base is not None else found
 
     def remembered(self, asked: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
         """The result of a question that is the same for all patients; `asked` are the objects that it depends on."""
@@ -172,6 +185,20 @@ class Compartment:
                     return contained  # type: ignore[no-any-return]
             return from_resource if reference == "#" else None
         return self.find(reference, from_resource) if self.find is not None else None
+
+
+def add_holders(holders: dict[int, Resource], resource: Resource) -> None:
+    """Note of every object below a resource, and of every reference, that it stands in this one, by `id()`."""
+    stack: list[Any] = [resource]
+    while stack:
+        value = stack.pop()
+        if value.__class__ is dict:
+            holders[id(value)] = resource
+            if "reference" in value:
+                holders[id(value["reference"])] = resource
+            stack.extend(value.values())
+        elif value.__class__ is list:
+            stack.extend(value)
 
 
 def _index(resources: Iterable[Resource], path: str) -> Index:

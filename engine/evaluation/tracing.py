@@ -21,7 +21,7 @@ from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.runtime import Run
 from engine.compiler.membership import coded
 from engine.compiler.runtime import Environment
-from engine.data.compartment import Compartment, Origin
+from engine.data.compartment import Compartment, Origin, add_holders
 from engine.data.gaps import Gap
 from engine.evaluation.cql_patient import CompartmentPatient
 from engine.evaluation.time_limit import NO_LIMIT
@@ -281,25 +281,24 @@ class PatientEnvironment(Environment):
         found = self.compartment.resolve(reference, owner)
         if found is None and owner is not None:
             self.trace_of_run.unresolved.setdefault(id(owner), reference)
+        elif found is not None and self._holders is not None and id(found) not in self._holders:
+            add_holders(self._holders, found)  # references may go on from there
         return found
 
     def _owner(self, holder: Any) -> Resource | None:
+        """The resource in which a reference stands."""
         if self._holders is None:
             holders: dict[int, Resource] = {}
+            if self.compartment.patient is not None:
+                add_holders(holders, self.compartment.patient)
             for resources in self.compartment.resources.values():
                 for resource in resources:
-                    stack: list[Any] = [resource]
-                    while stack:
-                        value = stack.pop()
-                        if value.__class__ is dict:
-                            holders[id(value)] = resource
-                            if "reference" in value:
-                                holders[id(value["reference"])] = resource
-                            stack.extend(value.values())
-                        elif value.__class__ is list:
-                            stack.extend(value)
+                    add_holders(holders, resource)
             self._holders = holders  # whole, or not at all
-        return self._holders.get(id(holder))
+        found = self._holders.get(id(holder))
+        if found is None and self.compartment.shared is not None:
+            return self.compartment.shared.holder(holder)
+        return found
 
 
 class CqlPatient(CompartmentPatient):

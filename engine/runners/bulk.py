@@ -17,7 +17,9 @@ from engine.compiler.reading import ReadPlan
 from engine.compiler.rules import RuleSet
 from engine.data.bulk.collecting import Collected, Collector
 from engine.data.bulk.decoding import Decoders
+from engine.data.bulk.following import Everyone
 from engine.data.bulk.grouping import Grouping
+from engine.data.bulk.name_index import IndexedShelf, parts_of
 from engine.data.bulk.reading import Piece, read_again, read_piece
 from engine.data.bulk.records import Record, Shelf, turn_of
 from engine.data.bulk.settling import Doubles, Links, add_doubles, doubles_of, missing, settle, twice
@@ -86,8 +88,8 @@ class Counts:
 
 
 class _Worker:
-    """Does the tasks of a job, each a name and what it is about: `read` a piece, look for ids that occur `twice`, `sort` such by bucket, `judge` a bucket,
-    `write` a range of all patients."""
+    """Does the tasks of a job, each a name and what it is about: `read` a piece, look for ids that occur `twice`, `sort` such by bucket, make a part of the
+    index of `names`, judge a bucket (`judged`), `write` a range of all patients."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -95,6 +97,8 @@ class _Worker:
         self.decoders = Decoders(job.plan, self.model)
         self.judge: Judge | None = None
         self.joint: Joint | None = None
+        self._grouping: Grouping | None = None
+        self._of_shared: list[Problem] = []
         self._tables: list[int] = []
         self._times: tuple[tuple[tuple[str, str], ...], dict[str, dict[int, tuple[int, int]]]] = ((), {})
         self._writer: RangeWriter | None = None
@@ -106,7 +110,7 @@ class _Worker:
     def read(self, number: int) -> int:
         """Read a piece; gives its size in bytes."""
         job = self.job
-        shelf = Shelf(job.buckets)
+        shelf = IndexedShelf(job.buckets, job.plan.together) if job.plan.follows else Shelf(job.buckets)
         collector = Collector(self.decoders, shelf, validate=job.validate)
         problems = job.workspace.shelf_of_problems(f"piece-{number}", job.files)
         collector.collected.problems = problems
@@ -139,6 +143,11 @@ class _Worker:
             self._times = names, times
         return doubles_of(self._times[1], self.records(number))
 
+    def names(self, part: int) -> int:
+        """Make a part of the index of names."""
+        self.job.workspace.put_names(part, len(self.job.pieces))
+        return 0
+
     def records(self, number: int) -> Iterator[Record]:
         """The records of a bucket."""
         for piece, table in zip(self.job.pieces, self.tables(), strict=True):
@@ -166,9 +175,10 @@ class _Worker:
         joint, judge = self.joint, self.judge
         assert joint is not None
         problems = job.workspace.shelf_of_problems(f"bucket-{number}", job.files)
-        grouping = Grouping(
-            self.decoders, self.model, list(job.files), problems.append, joint.shared, joint.deleted, joint.marked
-        )
+        grouping = self.grouping(joint)
+        for problem in self._of_shared:
+            problems.append(problem)
+        grouping.on_problem = problems.append
         outcome = Outcome.empty(len(job.rule_sets))
         if number == job.buckets:
             patients = grouping.patients(self._joined(joint), joint.joined)
@@ -187,6 +197,19 @@ class _Worker:
         for one in written:
             one.path.unlink(missing_ok=True)
         return count
+
+    def grouping(self, joint: Joint) -> Grouping:
+        """What puts patients together; problems with what is about no patient are kept aside."""
+        if self._grouping is None:
+            job, everyone = self.job, None
+            if job.plan.follows:
+                names = job.workspace.names(parts_of(job.buckets), len(job.pieces))
+                everyone = Everyone(names, joint.shared, joint.extra, joint.joined)
+            report, files = self._of_shared.append, list(job.files)
+            self._grouping = Grouping(
+                self.decoders, self.model, files, report, joint.shared, joint.deleted, joint.marked, everyone
+            )
+        return self._grouping
 
     def _turns(self, number: int) -> int:
         """In how many turns a bucket must be looked at for the memory there is."""
@@ -315,6 +338,10 @@ class BulkRun:
             done += size
             self._progress("read", done, total)
         self._settle()
+        if self.job.plan.follows:
+            parts = [part for part in range(parts_of(self.job.buckets)) if not workspace.has_names(part)]
+            for _ in self._workers.run(("names", part) for part in parts):
+                pass
         todo = [number for number in self._buckets if not workspace.has_bucket(number)]
         patients = sum(workspace.bucket(number).patients for number in self._buckets if number not in todo)
         for _, count in self._workers.run([("judged", number) for number in todo]):

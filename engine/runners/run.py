@@ -275,13 +275,8 @@ def _source(
     if options.images is not None and options.resume:
         raise ValueError("--resume does not go with --require-images: archives are asked anew")
     plan = reading_plan(criteria.rules, criteria.terminology)
-    if plan.at_once:
-        if plan.together and options.images is not None:
-            raise ValueError(TOGETHER_WITH_IMAGES)
-        if options.resume:
-            raise ValueError("--resume does not go with criteria that look at other patients' data: it is read at once")
-        workspace.remove()
-        return _searched(criteria, data, options)
+    if plan.together and options.images is not None:
+        raise ValueError(TOGETHER_WITH_IMAGES)
     if len(paths) != len(data):
         if options.resume:
             raise ValueError("--resume goes on with files; patients of a server are searched anew")
@@ -299,7 +294,7 @@ def _source(
 
 
 def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> _Source:
-    """Patients of servers, or at hand, or of files that are read at once."""
+    """Patients of servers, or at hand."""
     moment = evaluation_time(options.now, options.timezone)
     judge = Judge(criteria.rules, _options(criteria, options, moment))
     problems: list[Problem] = []

@@ -199,10 +199,7 @@ def compartments(
     on_problem: Callable[[Problem], None] | None = None,
     plan: ReadPlan | None = None,
 ) -> Iterator[Compartment]:
-    """Patients of some data, whatever form it is given in; of files no more is read than `plan` asks for.
-
-    Where criteria look at other patients' data, files are read into memory whole.
-    """
+    """Patients of some data, whatever form it is given in; of files no more is read than `plan` asks for."""
     if isinstance(data, Compartment):
         yield data
         return
@@ -219,7 +216,7 @@ def compartments(
         else:
             kind = item.__class__.__name__
             raise TypeError(f"data is a path, a compartment, or the patients of a server, and not of type {kind}")
-    if paths and plan is not None and not plan.at_once:
+    if paths and plan is not None:
         yield from read_export(paths, plan, on_problem or (lambda problem: None))
     elif paths:
         yield from read_patients(paths, model=load_model(fhir_version), on_problem=on_problem or (lambda problem: None))

@@ -21,7 +21,8 @@ from isal.isal_zlib import crc32
 
 from engine.artifacts.own_outputs import WORK
 from engine.data.bulk.collecting import Collected
-from engine.data.bulk.records import Record, Shelf, SummedFile, read_section, section_size
+from engine.data.bulk.name_index import IndexedShelf, NameIndex, parts_of, put_in_order
+from engine.data.bulk.records import Record, Shelf, SummedFile, read_section, section_bytes, section_size
 from engine.data.marks import Noted
 from engine.data.oddities import Oddity
 from engine.data.problems import Problem
@@ -70,12 +71,15 @@ class PieceDone(msgspec.Struct, gc=False):
     shared: list[Record]
     odd: list[Oddity]
     noted: Noted
+    names: int | None = None
+    """Where the names of the records stand, as `section_bytes` takes it, where they are kept."""
 
 
-class _Table(msgspec.Struct, gc=False):
-    """Of these where the records stand."""
+class _Tables(msgspec.Struct, gc=False):
+    """Of these where the records and their names stand."""
 
     table: int
+    names: int | None = None
 
 
 class _Ids(msgspec.Struct, gc=False):
@@ -119,6 +123,14 @@ class BucketDone(msgspec.Struct, gc=False):
     lengths: tuple[int, ...]
     problems: list[tuple[int, int]]
     outcome: Outcome
+
+
+class NamesDone(msgspec.Struct, gc=False):
+    """Size and sum of a part of the index of names."""
+
+    size: int
+    sum: int
+    problems: tuple[tuple[int, int], ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -200,6 +212,9 @@ class Workspace:
         for number in range(pieces):
             if self.has_piece(number):
                 self._check(f"piece-{number}", f"records-{number}", PieceDone)
+        for part in range(parts_of(buckets)):
+            if self.has_names(part):
+                self._check(f"index-{part}", f"names-{part}", NamesDone)
         if self.has_joint():
             try:
                 self.joint()
@@ -209,7 +224,7 @@ class Workspace:
             if self.has_bucket(number):
                 self._check(f"bucket-{number}", f"judged-{number}", BucketDone)
 
-    def _check(self, name: str, data: str, kind: type[PieceDone | BucketDone]) -> None:
+    def _check(self, name: str, data: str, kind: type[PieceDone | NamesDone | BucketDone]) -> None:
         try:
             done = self._read(name, kind)
             whole = sum_of(self.folder / data) == (done.size, done.sum)
@@ -251,12 +266,15 @@ class Workspace:
         """Keep what a piece came to."""
         problems.spill()
         ids: tuple[dict[str, Stretch], dict[str, Stretch]] = {}, {}
+        names: int | None = None
         with self._whole(f"records-{number}") as out:
-            table = shelf.write(out)
+            table, starts = shelf.write(out)
             for where, by_type in zip(ids, (collected.kept, collected.seen), strict=True):
                 for kind, numbers in by_type.items():
                     where[kind] = out.size, len(numbers) * numbers.itemsize
                     out.write(memoryview(numbers).cast("B"))
+            if isinstance(shelf, IndexedShelf):
+                names = shelf.write_names(out, number, starts)
         done = PieceDone(
             out.size,
             out.sum,
@@ -274,6 +292,7 @@ class Workspace:
             shared=collected.shared,
             odd=list(collected.odd),
             noted=collected.noted,
+            names=names,
         )
         self._write(f"piece-{number}", _encode(done))
 
@@ -284,7 +303,7 @@ class Workspace:
 
     def table(self, number: int) -> int:
         """Where the records of a piece stand."""
-        found: _Table = self._read(f"piece-{number}", _Table)
+        found: _Tables = self._read(f"piece-{number}", _Tables)
         return found.table
 
     def records(self, piece: int, table: int, bucket: int) -> list[Record]:
@@ -306,6 +325,31 @@ class Workspace:
                     stream.seek(stretch[0])
                     found.frombytes(stream.read(stretch[1]))
                 yield found
+
+    # -- the names of all records
+
+    def has_names(self, part: int) -> bool:
+        """Whether a part of the index of names is made."""
+        return (self.folder / f"index-{part}").exists()
+
+    def put_names(self, part: int, pieces: int) -> None:
+        """Make a part of the index of names, of the records of all pieces."""
+        rows = []
+        for number in range(pieces):
+            told: _Tables = self._read(f"piece-{number}", _Tables)
+            if told.names is not None:
+                rows.append(section_bytes(self.folder / f"records-{number}", told.names, part))
+        with self._whole(f"names-{part}") as out:
+            for ordered in put_in_order(rows):
+                out.write(ordered)
+        self._write(f"index-{part}", _encode(NamesDone(out.size, out.sum)))
+
+    def names(self, parts: int, pieces: int) -> NameIndex:
+        """The index of the names of all records."""
+        return NameIndex(
+            [self.folder / f"names-{part}" for part in range(parts)],
+            [self.folder / f"records-{number}" for number in range(pieces)],
+        )
 
     # -- ids that occur several times
 

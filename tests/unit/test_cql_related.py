@@ -13,6 +13,7 @@ import pytest
 
 from engine.data.reader import compartments_of
 from engine.evaluation.verdict import CriterionResult
+from engine.runners import run as running
 from engine.runners.criteria import load_criteria
 from engine.runners.measuring import MeasureOptions, evaluate_measure, load_measure
 from engine.runners.screening import evaluation_time, screen
@@ -191,8 +192,8 @@ def test_where_patients_come_one_at_a_time_that_is_told(folder: Path) -> None:
     assert mother.detail is not None and "data is read one patient at a time here" in mother.detail
 
 
-def test_a_run_reads_all_patients_at_once_and_cannot_be_resumed(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_with_workers_and_little_memory_finds_the_records_of_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     criteria = criteria_of(folder, "Mother has diabetes")
     data = ndjson(folder, *FAMILY)
@@ -204,15 +205,19 @@ def test_a_run_reads_all_patients_at_once_and_cannot_be_resumed(
         str(folder / "criteria"),
         "--data",
         str(data),
+        "--now",
+        "2026-06-01",
         "--out",
         str(out),
     ]
     assert main([*arguments, "--jobs", "2"]) == 0
-    verdicts = [json.loads(line) for line in (out / "verdicts.ndjson").read_text().splitlines()]
+    small = (out / "verdicts.ndjson").read_bytes()
+    verdicts = [json.loads(line) for line in small.splitlines()]
     assert {v["patient"]: v["verdict"] for v in verdicts} == {"Patient/child": "included", "Patient/mother": "excluded"}
-    capsys.readouterr()
-    assert main([*arguments, "--resume"]) == 2
-    assert "--resume does not go with criteria that look at other patients' data" in capsys.readouterr().err
+    monkeypatch.setattr(running, "SMALL", 0)
+    for options in (["--jobs", "1"], ["--jobs", "2", "--resume"], ["--jobs", "2", "--memory", "1MB"]):
+        assert main([*arguments, *options]) == 0
+        assert (out / "verdicts.ndjson").read_bytes() == small
 
 
 def test_elm_carries_the_context(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,9 @@ The usual patient - one Patient resource, every record known by its id and linke
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from heapq import heappop, heappush
 from typing import Any
@@ -15,10 +17,11 @@ from typing import Any
 from engine.artifacts.models import Model
 from engine.artifacts.references import meaning_of, plain_id, root_of
 from engine.data.bulk.decoding import Decoders
+from engine.data.bulk.following import Everyone, Follower, Person, World, identity_of
 from engine.data.bulk.records import ORPHANS, Position, Record
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment, Origin
-from engine.data.identity import NO_HOME, id_of, stands_alone
+from engine.data.identity import NO_HOME, address_of, id_of, stands_alone
 from engine.data.in_doubt import InDoubt, marks_of
 from engine.data.json_text import BAD_JSON, told
 from engine.data.problems import Problem
@@ -48,7 +51,9 @@ class Grouping:
         shared: Iterable[Record] = (),
         deleted: Iterable[str] = (),
         marked: Iterable[str] = (),
+        everyone: Everyone | None = None,
     ) -> None:
+        """`everyone` is where references are looked up that lead to other patients' records, if criteria follow such."""
         self.decoders = decoders
         self.model = model
         self.paths = paths
@@ -59,12 +64,43 @@ class Grouping:
         records = sorted(shared, key=_position)
         names = Counter((record.kind, record.id) for record in records)
         self._several = frozenset(name for name, number in names.items() if number > 1)
-        self._fill(self.shared, records)
+        filled = self._fill(self.shared, records)
         self.shared.delete(self.deleted)
         for _ in self.shared.patients():
             pass  # they are of no patient
         self._nobodys = self.shared.nobodys.shared
         self._plain: dict[tuple[str, str], Resource | None] = {}
+        self._world: World | None = None
+        if everyone is not None:
+            self._world = self._world_of(everyone, filled)
+
+    def _world_of(self, everyone: Everyone, shared: Sequence[tuple[Record, Loaded]]) -> World:
+        quiet = copy(self)
+        quiet.on_problem = _ignore
+        quiet._world = World(
+            self.model,
+            everyone,
+            self.deleted,
+            quiet._loaded,
+            {identity_of(record): loaded for record, loaded in shared},
+            {id(loaded.resource): (record, loaded) for record, loaded in shared},
+            quiet._people,
+            self._report,
+        )
+        return quiet._world
+
+    def _report(self, problem: Problem) -> None:
+        self.on_problem(problem)
+
+    def _people(self, group: str, records: list[Record], joined: Mapping[str, str]) -> list[Person]:
+        """The patients of a group, whose records are all there; of several groups that are looked at together with `joined`."""
+        together = joined if group in joined else None
+        simple = self._simple(records) if group != ORPHANS and together is None else None
+        if simple is None:
+            return [person for _, person in self._any(records, group, together)]
+        (record,) = (one for one in records if one.kind == "Patient")
+        loaded = self._read(record, simple.patient)
+        return [Person(address_of(record.full_url) or loaded.name, loaded, simple)]
 
     def patients(
         self, records: Iterable[Record], joined: Mapping[str, str] | None = None
@@ -106,8 +142,8 @@ class Grouping:
                 yield places[group], simple
                 continue
             # a group may hold several patients, who appear at different places
-            for number, (place, compartment) in enumerate(several, len(waiting)):
-                heappush(waiting, (max(place, places[group]), number, compartment))
+            for number, (place, person) in enumerate(several, len(waiting)):
+                heappush(waiting, (max(place, places[group]), number, person.compartment))
         while waiting:
             place, _, compartment = heappop(waiting)
             yield place, compartment
@@ -163,13 +199,16 @@ class Grouping:
             return None
         resources: dict[str, list[Resource]] = {}
         origins: dict[int, Origin] = {}
-        decode, paths = self.decoders.resource, self.paths
+        decode, paths, follows = self.decoders.resource, self.paths, self._world is not None
         owner: Resource | None = None
+        decoded: list[tuple[Record, Resource]] = []
         for record in records:
             try:
                 resource = decode(record)
             except BAD_JSON:
                 return None
+            if follows:
+                decoded.append((record, resource))
             entry = record.entry if record.entry >= 0 else None
             origins[id(resource)] = _origin(Origin, (paths[record.file], entry, None, record.full_url))
             if record is patient:
@@ -181,8 +220,14 @@ class Grouping:
             else:
                 same.append(resource)
         reference = f"Patient/{patient.id}" if patient.id else patient.full_url or ""
-        find = _Finder(self, owner, resources, origins)
         doubts = self._doubts(owner, resources) if self.marked else ()
+        if self._world is not None:
+            follower = Follower(self._world, [(record, self._read(record, found)) for record, found in decoded])
+            others = partial(follower.other, holder=owner)
+            return Compartment(
+                owner, reference, resources, origins, follower.find, others, shared=self._nobodys, doubts=doubts
+            )
+        find = _Finder(self, owner, resources, origins)
         return Compartment(owner, reference, resources, origins, find, shared=self._nobodys, doubts=doubts)
 
     def _doubts(self, owner: Resource | None, resources: Mapping[str, list[Resource]]) -> list[InDoubt]:
@@ -192,12 +237,12 @@ class Grouping:
 
     def _any(
         self, records: list[Record], group: str, joined: Mapping[str, str] | None
-    ) -> Iterator[tuple[Position, Compartment]]:
+    ) -> Iterator[tuple[Position, Person]]:
         """Patients of a group by way of a cohort; patients of other groups that its records mention as well are left to those."""
         cohort = Cohort(self.model, self.on_problem, self.shared)
         cohort.mine = partial(_mine, group=group, joined=joined)
         records.sort(key=lambda record: (record.file, record.offset, record.entry))
-        self._fill(cohort, records)
+        own = self._fill(cohort, records)
         cohort.delete(self.deleted)
         for patient, reference in cohort.patients():
             if group == ORPHANS or not self._own(patient, group, joined):
@@ -205,7 +250,12 @@ class Grouping:
             cohort.report_undescribed(patient, reference)
             loaded = cohort.first_of(patient)
             place = (loaded.file_number, loaded.offset or 0, -1 if loaded.entry is None else loaded.entry)
-            yield place, cohort.compartment(patient, reference)
+            compartment = cohort.compartment(patient, reference)
+            if self._world is not None:
+                follower = Follower(self._world, own)
+                others = partial(follower.other, holder=compartment.patient)
+                compartment = replace(compartment, find=follower.find, others=others, _indexes={})
+            yield place, Person(patient.key, patient.loaded, compartment)
 
     def plain(self, reference: str, root: str | None) -> Resource | None:
         """A resource of no patient that a reference by type and id means, as it stands in a resource of a server (empty: of no known one).
@@ -230,31 +280,41 @@ class Grouping:
             return any(joined.get(name) == group for name in names)
         return group in names or group.startswith("#")
 
-    def _fill(self, cohort: Cohort, records: Iterable[Record]) -> None:
+    def _fill(self, cohort: Cohort, records: Iterable[Record]) -> list[tuple[Record, Loaded]]:
+        """Add records to a cohort; gives each as it was read."""
+        filled = []
         for record in records:
-            path = self.paths[record.file]
-            try:
-                resource = self.decoders.resource(record)
-            except BAD_JSON as error:
-                entry = record.entry if record.entry >= 0 else None
-                self.on_problem(
-                    Problem(file=path, offset=record.offset, entry=entry, code="invalid-json", message=told(error))
-                )
-                continue
+            loaded = self._loaded(record)
+            if loaded is not None:
+                cohort.add(loaded)
+                filled.append((record, loaded))
+        return filled
+
+    def _loaded(self, record: Record) -> Loaded | None:
+        """A record as it was read; None where it cannot be decoded, which is a problem."""
+        try:
+            return self._read(record, self.decoders.resource(record))
+        except BAD_JSON as error:
             entry = record.entry if record.entry >= 0 else None
-            cohort.add(
-                Loaded(
-                    resource,
-                    path,
-                    entry,
-                    None,
-                    record.full_url,
-                    offset=record.offset,
-                    file_number=record.file,
-                    home=record.home,
-                    marked=record.kind in self.marked,
-                )
+            path = self.paths[record.file]
+            self.on_problem(
+                Problem(file=path, offset=record.offset, entry=entry, code="invalid-json", message=told(error))
             )
+            return None
+
+    def _read(self, record: Record, resource: Resource | None) -> Loaded:
+        """The same, given the resource."""
+        return Loaded(
+            resource,
+            self.paths[record.file],
+            record.entry if record.entry >= 0 else None,
+            None,
+            record.full_url,
+            offset=record.offset,
+            file_number=record.file,
+            home=record.home,
+            marked=record.kind in self.marked,
+        )
 
 
 class _Finder:
@@ -310,3 +370,7 @@ def _mine(asked: Asked, group: str, joined: Mapping[str, str] | None) -> bool:
     if asked.group is None:
         return group == ORPHANS or (asked.name is not None and not is_identifier(asked.name))
     return (asked.group if joined is None else joined.get(asked.group, asked.group)) == group
+
+
+def _ignore(problem: object) -> None:
+    return None

@@ -16,7 +16,9 @@ from engine.compiler.reading import ReadPlan
 from engine.data.bulk.collecting import Collected, Collector, OnePatient
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.documents import read_document
+from engine.data.bulk.following import Everyone
 from engine.data.bulk.grouping import Grouping
+from engine.data.bulk.name_index import MemoryIndex
 from engine.data.bulk.records import MemoryShelf, Position, Record, number_of
 from engine.data.bulk.scanning import LineScanner
 from engine.data.bulk.settling import Links, Settled, doubles_of, missing, settle, twice
@@ -220,8 +222,14 @@ class ExportReader:
         for problem in (*read.problems, *read.odd.problems(self.files), *read.noted.problems()):
             self.on_problem(problem)
         settled = self._settled(pieces)
-        marked = read.noted.types()
-        grouping = Grouping(self.decoders, self.model, self.files, self.on_problem, read.shared, read.deleted, marked)
+        plan, marked = self.decoders.plan, read.noted.types()
+        everyone = None
+        if plan.follows:
+            index = MemoryIndex(self._shelf.records, plan.together)
+            everyone = Everyone(index, read.shared, settled.extra, settled.joined)
+        grouping = Grouping(
+            self.decoders, self.model, self.files, self.on_problem, read.shared, read.deleted, marked, everyone
+        )
         yield from by_patient(self._shelf.records, settled, grouping)
 
     def _settled(self, pieces: Sequence[Piece]) -> Settled:

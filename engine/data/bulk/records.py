@@ -62,6 +62,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
         return stands_alone(self.home) and self.kind != "Patient" and address_of(self.full_url) is None
 
 
+_ARRAY = b"\xdd"
 _encode = msgspec.msgpack.Encoder().encode
 _decode_all = msgspec.msgpack.Decoder(list[Record]).decode
 
@@ -84,21 +85,26 @@ class Shelf:
         self.buckets = buckets
         self.sections: list[list[bytes]] = [[] for _ in range(buckets)]
 
-    def add(self, record: Record) -> None:
-        """Take in a record."""
-        self.sections[crc32(record.group.encode("utf-8", "surrogatepass")) % self.buckets].append(_encode(record))
+    def add(self, record: Record) -> tuple[int, int]:
+        """Take in a record; gives the number of its section and how many bytes it is."""
+        section, text = crc32(record.group.encode("utf-8", "surrogatepass")) % self.buckets, _encode(record)
+        self.sections[section].append(text)
+        return section, len(text)
 
-    def write(self, out: SummedFile) -> int:
-        """Write the sections one after the other, and then where each begins and the last ends; gives where that stands. Raises OSError."""
+    def write(self, out: SummedFile) -> tuple[int, list[int]]:
+        """Write the sections one after the other, and then where each begins and the last ends.
+
+        Gives where that stands, and where the first record of each section does. Raises OSError.
+        """
         starts = array("Q", [out.size])
         for section in self.sections:
             # an array of records, as MessagePack has it
             if section:
-                out.write(b"".join((b"\xdd", len(section).to_bytes(4, "big"), *section)))
+                out.write(b"".join((_ARRAY, len(section).to_bytes(4, "big"), *section)))
             starts.append(out.size)
         table = out.size
         out.write(starts.tobytes())
-        return table
+        return table, [start + len(_ARRAY) + 4 for start in starts[:-1]]
 
 
 class SummedFile:
@@ -137,15 +143,33 @@ def read_section(path: Path, table: int, bucket: int) -> list[Record]:
 
     Raises OSError and, for a file cut short, ValueError.
     """
+    data = section_bytes(path, table, bucket)
+    return _decode_all(data) if data else []
+
+
+def section_bytes(path: Path, table: int, number: int) -> bytes:
+    """One section of a file that ends each at a place that a table tells; `table` is where that stands. Raises as `read_section`."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        start, stop = _bounds(os.pread(handle, 16, table + 8 * bucket), path)
+        start, stop = _bounds(os.pread(handle, 16, table + 8 * number), path)
         data = os.pread(handle, stop - start, start)
     finally:
         os.close(handle)
     if len(data) != stop - start:
         raise ValueError(f"{path} is cut short")
-    return _decode_all(data) if data else []
+    return data
+
+
+def read_bytes(path: Path, start: int, length: int) -> bytes:
+    """Some bytes of a file. Raises as `read_section`."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        data = os.pread(handle, length, start)
+    finally:
+        os.close(handle)
+    if len(data) != length:
+        raise ValueError(f"{path} is cut short")
+    return data
 
 
 def section_size(path: Path, table: int, bucket: int) -> int:
