@@ -10,6 +10,7 @@ Outputs hold patients' data: files and folders can be read by their owner alone,
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -27,6 +28,7 @@ from engine.output.lock import FolderLock
 RUN = "run.json"
 """The sign that the outputs of a screening are complete: removed first, written last."""
 FORMAT = 1
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What runs that were killed left behind, of versions that wrote outputs beside their places.
 _LEFT = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 
@@ -114,7 +116,9 @@ class OutputFolder:
             self._held = held.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+            error.filename = str(self.path)  # so that the message says where there is no room
         with self._held:
             for staged in self._staged.values():
                 with contextlib.suppress(OSError):

@@ -19,6 +19,8 @@ from typing import Any
 from engine.runners.collector import relax
 
 TRIES = 3
+_parent: list[int] = []
+"""In a worker, the process that it works for."""
 
 
 class WorkerLost(RuntimeError):
@@ -37,7 +39,8 @@ def _serve(connection: Connection, others: list[Connection], start: Callable[...
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for other in others:
         other.close()
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    _parent.append(os.getppid())
+    threading.Thread(target=_watch, args=_parent[-1:], daemon=True).start()
     work = start(state)
     relax()
     while True:
@@ -64,6 +67,11 @@ def _portable(error: BaseException) -> BaseException:
     except Exception:
         return RuntimeError(f"{error.__class__.__name__}: {error}")
     return error
+
+
+def is_left_alone() -> bool:
+    """Whether this is a worker whose run was killed: what it writes now may be in the way of another run."""
+    return bool(_parent) and os.getppid() != _parent[-1]
 
 
 def _watch(parent: int) -> None:

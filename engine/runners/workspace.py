@@ -28,6 +28,7 @@ from engine.data.oddities import Oddity
 from engine.data.problems import Problem
 from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter
 from engine.runners.problem_runs import ProblemShelf, in_order, run_path
+from engine.runners.workers import is_left_alone
 
 HEAD = Struct("<4sHIQ")
 """What a file begins with: what it is, the version of its form, CRC-32 (from the version on) and length of what follows."""
@@ -188,6 +189,8 @@ class Workspace:
         try:
             with SummedFile(part) as out:
                 yield out
+            if is_left_alone():
+                raise OSError(f"{part}: the run that this process worked for has ended")
             os.replace(part, self.folder / name)
         finally:
             with contextlib.suppress(OSError):

@@ -296,3 +296,38 @@ def test_a_run_that_is_killed_can_be_resumed_at_once(place: Path, monkeypatch: p
     monkeypatch.setattr("engine.runners.run.SMALL", 0)
     assert screen(place, out, "--resume") == 0
     assert by_patient(out) == by_patient(place / "apart")
+
+
+LARGE = """
+import resource, sys
+from engine.runners import run
+from engine.ui.cli import main
+run.SMALL = 0
+if sys.argv[1] != "0":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("room", [100, 1_000, 3_000, 8_000, 20_000])
+def test_a_run_without_room_says_so_and_goes_on_when_there_is_some(place: Path, room: int) -> None:
+    """No file may be larger than so many bytes, which is told as a full disk is."""
+    some = [json.dumps(patient(f"q{n:03}", "female" if n % 2 else "male")) + "\n" for n in range(150)]
+    (place / "data" / "more.ndjson").write_text("".join(some))
+    out, earlier = place / "out", place / "apart"
+    assert screen(place, earlier) == 0
+    expected = by_patient(earlier)
+    assert len(expected["verdicts.ndjson"]) > 20_000
+    assert screen(place, out, data=place / "crit") in (0, 1, 4)  # nobody is there
+    before = {name: (out / name).read_bytes() for name in visible(out)}
+    words = ["screen", str(place / "crit"), "--data", str(place / "data"), "--out", str(out), *NOW, "--jobs", "2"]
+    full = [sys.executable, "-c", LARGE, str(room), *words]
+    done = subprocess.run(full, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert f"eligibility: [Errno 27] File too large: '{out}" in done.stderr and "Traceback" not in done.stderr
+    assert {name: (out / name).read_bytes() for name in visible(out)} == before
+    if (out / ".work" / "state").exists():
+        assert "what is done is kept, and the same command with --resume goes on" in done.stderr
+    again = subprocess.run([sys.executable, "-c", LARGE, "0", *words, "--resume"], cwd=ROOT, timeout=120)
+    assert again.returncode == 0
+    assert by_patient(out) == expected
