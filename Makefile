@@ -44,8 +44,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/eligibility screen criteria/flute/mr criteria/flute/any-modality \
 		--data criteria/flute/cohort --out build/demo
 	@echo
-	@echo 'build/demo/summary.csv:'
-	@cat build/demo/summary.csv
+	@$(VENV)/bin/eligibility show build/demo
 endif
 
 # A worker a core; tests of one file stay together, because some share a server.

@@ -1,4 +1,4 @@
-"""The command line: `eligibility screen | export | check | fhirpath | cql | compile | measure | requirements | imaging | schema`.
+"""The command line: `eligibility screen | show | export | check | fhirpath | cql | compile | measure | requirements | imaging | completion | schema`.
 
 `engine/ui/statuses.py` lists the exit statuses.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -20,7 +21,7 @@ from engine.ui.visible import visible_output
 from engine.version import __version__
 
 # Loaded where a command runs.
-LOGS, CONFIG_FILE = "engine.ui.logs", "engine.ui.config_file"
+LOGS, CONFIG_FILE, COMPLETION = "engine.ui.logs", "engine.ui.config_file", "engine.ui.completion"
 
 
 class Command(NamedTuple):
@@ -33,6 +34,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "screen": Command("engine.ui.screen", "screen a cohort and write verdicts with evidence and image UIDs"),
+    "show": Command("engine.ui.show", "show the verdicts of a run as a table: who is in, who is out, and why"),
     "export": Command("engine.ui.export", "export the patients of a FHIR server (Bulk Data) into a folder"),
     "check": Command("engine.ui.check", "say how criteria were understood, what they read, and what is wrong"),
     "fhirpath": Command("engine.ui.fhirpath", "evaluate one FHIRPath expression on a JSON file"),
@@ -45,6 +47,7 @@ COMMANDS = {
     "measure": Command("engine.ui.measure", "evaluate a measure: populations of every patient, and a summary"),
     "requirements": Command("engine.ui.requirements", "say what data criteria read, as FHIR and for a bulk export"),
     "imaging": Command("engine.ui.imaging", "the images behind verdicts: are they held, fetch, show, list, upload"),
+    "completion": Command("engine.ui.completion", "print what a shell needs to complete commands and options"),
     "schema": Command("engine.ui.schema", "print the JSON Schema of an output"),
 }
 BEGIN = """\
@@ -108,12 +111,15 @@ def _write_config(options: argparse.Namespace) -> int:
 
 def _meant(name: str) -> str:
     near = difflib.get_close_matches(name.lower(), list(COMMANDS), n=1, cutoff=0.6)
-    meant = f"; did you mean `eligibility {near[0]}`?" if near else f"; there are {', '.join(COMMANDS)}"
+    meant = f"; did you mean `eligibility {near[0]}`?" if near else f"; there are {', '.join(COMMANDS)}."
     return f"{meant} `eligibility --help` tells what each is for"
 
 
 def console() -> int:
     """The console script: `main`, and a process that ends without going through all that it holds in search of garbage."""
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks how a line goes on
+        completion = import_module(COMPLETION)
+        completion.complete(parser(completion.command_in(os.environ.get("COMP_LINE", ""))))
     status = main()
     gc.freeze()
     return status

@@ -155,7 +155,7 @@ def _screened(
             print(summary_table(record.artifacts, patients, result.tally.titles))
             if problems:
                 print(f"{problems} problems with the data: see {Path(options.out) / 'problems.ndjson'}")
-            print(f"written to {options.out}")
+            print(f"written to {options.out}; `eligibility show {options.out}` shows who and why")
     return _status(options, about, patients, problems, judged)
 
 

@@ -19,12 +19,25 @@ FOLDERS = ("algebra", "artifacts", "compiler", "data", "evaluation", "output", "
 ROOF = frozenset(("engine.version",))
 # Heavy and only sometimes needed: these may be imported inside a function.
 OPTIONAL = frozenset(
-    ("cryptography", "fhir", "fhir_core", "httpx", "jwt", "prompt_toolkit", "pyarrow", "pydicom", "rich", "urllib3")
+    (
+        "argcomplete",
+        "cryptography",
+        "fhir",
+        "fhir_core",
+        "httpx",
+        "jwt",
+        "prompt_toolkit",
+        "pyarrow",
+        "pydicom",
+        "rich",
+        "urllib3",
+    )
 )
 # Of ours, what only some options need and what costs as much to load: by the module that loads it.
 LATE = frozenset(
     (
         ("engine.data.terminology_files", "engine.data.terminology_server"),
+        ("engine.ui.cli", "engine.ui.completion"),
         ("engine.ui.cli", "engine.ui.config_file"),
         ("engine.ui.cli", "engine.ui.logs"),
         ("engine.ui.command_parser", "engine.ui.config_file"),
@@ -37,6 +50,7 @@ LONG_FILES: frozenset[str] = frozenset()
 MAX_LINES = 500
 # `import engine` is on the way of every script and worker process: none of these may come with it.
 HEAVY = (
+    "argcomplete",
     "cryptography",
     "httpx",
     "jwt",

@@ -43,7 +43,7 @@ def failed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     [
         (["scren"], "there is no command 'scren'; did you mean `eligibility screen`?"),
         (["Screen"], "did you mean `eligibility screen`?"),
-        (["xyzzy"], "there is no command 'xyzzy'; there are screen, export, check"),
+        (["xyzzy"], "there is no command 'xyzzy'; there are screen, show, export, check"),
         (["imaging", "verfy", "x"], "'verfy' is not known; did you mean verify?"),
         ([*SCREEN, "--jbos", "4"], "eligibility screen: unknown option --jbos; did you mean --jobs?"),
         ([*SCREEN, "--jobs4"], "unknown option --jobs4; did you mean --jobs?"),

@@ -75,6 +75,8 @@ RUNS = {
     "requirements": [["requirements", "C"]],
     "imaging": [["imaging", "list", "O"], ["imaging", "list", f"no{HOSTILE.replace(chr(0), '')}"]],
     "export": [["export", f"https://127.0.0.1:1/{HOSTILE}", "--out", "O3"]],
+    "show": [["show", "O"], ["show", "O", "--patient", f"x{HOSTILE.replace(chr(0), '')}"]],
+    "completion": [["completion", "bash"], ["completion", f"x{HOSTILE}"]],
     "schema": [["schema", "verdict"], ["schema", f"x{HOSTILE}"]],
 }  # fmt: skip
 
@@ -90,7 +92,7 @@ def test_no_command_prints_what_steers_the_terminal(
     monkeypatch.setenv("FHIR_ELIGIBILITY_CACHE", "off")
     places = {"C": str(criteria), "P": str(tmp_path / "patient.json"), "O": str(tmp_path / "out")}
     printed = ""
-    for arguments in [RUNS["screen"][0], *RUNS[command]] if command == "imaging" else RUNS[command]:
+    for arguments in [RUNS["screen"][0], *RUNS[command]] if command in ("imaging", "show") else RUNS[command]:
         given = [text.replace("C/", f"{criteria}/") if text.startswith("C/") else text for text in arguments]
         given = [places.get(text, str(tmp_path / text) if text[:1] == "O" else text) for text in given]
         main(given)
@@ -98,7 +100,7 @@ def test_no_command_prints_what_steers_the_terminal(
         assert "Traceback" not in shown.err
         printed += shown.out + shown.err
     assert steering(printed) == set()
-    assert "\\u001b" in printed or command in ("schema", "imaging"), printed
+    assert "\\u001b" in printed or command in ("schema", "imaging", "completion"), printed
 
 
 def test_json_on_standard_output_has_the_same_value(
