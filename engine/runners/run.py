@@ -204,7 +204,13 @@ def _run(
         timezone=options.timezone,
         fhir_version=criteria.fhir_version,
         options=_recorded(criteria, options),
-        digests=_fingerprint(criteria, criteria_paths, [one.path for one in found], found, options),
+        digests={
+            name: value
+            for name, value in _fingerprint(
+                criteria, criteria_paths, [one.path for one in found], found, options
+            ).items()
+            if not name.startswith("--")  # which are told by name
+        },
         value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
         parameters=_parameters(criteria, options),
         warnings=list(_warnings(criteria)),

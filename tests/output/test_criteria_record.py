@@ -101,7 +101,7 @@ def test_the_record_tells_what_was_asked(out: Path) -> None:
         assert (out / f"included-{one.name}.json").is_file()
     run = json.loads((out / "run.json").read_text())
     assert [one["name"] for one in run["artifacts"]] == [one.name for one in record.artifacts]
-    assert set(run["digests"]) == {"engine", "parameters", "criteria", "value sets", "options", "data"}
+    assert set(run["digests"]) == {"engine", "parameters", "criteria", "value sets", "data"}
 
 
 def test_tables_have_titles_and_kinds(out: Path) -> None:
