@@ -7,21 +7,52 @@ it. A manifest whose addresses lead to a server is found by the last part of eac
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from engine.data.json_text import BAD_JSON
+from engine.data.opening import UNREADABLE, open_file
+
 MANIFEST = "manifest.json"
 EXTENSION = "fhir-eligibility"
+LARGEST = 64 << 20
+"""Bytes of a manifest; what is larger is data."""
+_decode = msgspec.json.Decoder().decode
 
 
-def read_manifest(path: Path) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file that a manifest lists: its name beside the manifest, the type of its resources, how many they are, if it says so, and the part of the manifest that lists it."""
+
+    name: str
+    type: str | None
+    count: int | None
+    section: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportManifest:
+    """What a manifest says of an export.
+
+    `noted` is what was odd when `eligibility export` made it, `next` the address of a further page, if there is one.
+    """
+
+    files: tuple[ListedFile, ...]
+    noted: tuple[str, ...] = ()
+    next: str | None = None
+
+
+def read_manifest(path: Path | str) -> dict[str, Any] | None:
     """A manifest, None where the file is none (or is not there)."""
     try:
-        found = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        with open_file(str(path)) as stream:
+            text = stream.read(LARGEST + 1)
+        found = _decode(text) if len(text) <= LARGEST else None
+    except (*UNREADABLE, *BAD_JSON):
         return None
     is_one = isinstance(found, dict) and isinstance(found.get("output"), list) and "transactionTime" in found
     return found if is_one else None
@@ -29,32 +60,59 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 
 def noted_problems(path: Path) -> list[str]:
     """What was odd about an export when it was made, as its manifest keeps it."""
-    extension = (read_manifest(path) or {}).get("extension")
+    return _noted(read_manifest(path) or {})[0]
+
+
+def _noted(manifest: dict[str, Any]) -> tuple[list[str], bool]:
+    """The problems in a manifest, and whether it is one of `eligibility export`."""
+    extension = manifest.get("extension")
     ours = extension.get(EXTENSION) if isinstance(extension, dict) else None
     found = ours.get("problems") if isinstance(ours, dict) else None
-    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else [], ours is not None
 
 
-def listed_files(path: Path) -> list[Path] | None:
-    """The data files (`output`, then `deleted`) that a manifest lists, None where the file is no manifest.
+def export_manifest(path: Path | str) -> ExportManifest | None:
+    """What a manifest says, None where the file is no manifest.
 
-    Every file is beside the manifest, whatever folders its address names; one that is not there is listed all the same, so that it is
-    reported.
+    Files of `output` come first, then those of `deleted`, and of `error`, where `eligibility export` has not noted already what they say.
     """
     manifest = read_manifest(path)
     if manifest is None:
         return None
-    out = []
-    for section in ("output", "deleted"):
-        listed = manifest.get(section)
-        for item in listed if isinstance(listed, list) else ():
-            url = item.get("url") if isinstance(item, dict) else None
-            if isinstance(url, str):
-                out.append(path.parent / _file_name(url))
-    return out
+    noted, ours = _noted(manifest)
+    # by whom an export is organized decides what a file counts besides resources
+    counts = not manifest.get("outputOrganizedBy")
+    files = [
+        _listed(item, section, counts)
+        for section in ("output", "deleted", *(() if ours else ("error",)))
+        for item in _items(manifest.get(section))
+        if isinstance(item.get("url"), str)
+    ]
+    pages = (item.get("url") for item in _items(manifest.get("link")) if item.get("relation") == "next")
+    return ExportManifest(tuple(files), tuple(noted), next((page for page in pages if isinstance(page, str)), None))
 
 
-def _file_name(url: str) -> str:
+def _items(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _listed(item: dict[str, Any], section: str, counts: bool) -> ListedFile:
+    kind, count = item.get("type"), item.get("count")
+    counted = count if counts and count.__class__ is int and count >= 0 else None
+    return ListedFile(file_name(item["url"]), kind if isinstance(kind, str) else None, counted, section)
+
+
+def listed_files(path: Path) -> list[Path] | None:
+    """The files that a manifest lists, None where the file is no manifest.
+
+    Every file is beside the manifest, whatever folders its address names; one that is not there is listed all the same, so that it is
+    reported.
+    """
+    found = export_manifest(path)
+    return None if found is None else [path.parent / one.name for one in found.files]
+
+
+def file_name(url: str) -> str:
     """The name of a file in the folder of the manifest: the last part of its address, after what is escaped in it was written out.
 
     An address whose last part is no name of a file gives a name that no file has, so that it is reported as one that is not there.

@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 from engine.artifacts.own_outputs import MARKER, OWN, own_names
+from engine.data.zips import place_in_zip, size_in_zip
 
 
 class FoundFile(NamedTuple):
@@ -20,6 +22,8 @@ class FoundFile(NamedTuple):
     """Of a folder that may not be read: why."""
     outputs: bool = False
     """Of a folder in which outputs of this program were passed over."""
+    identity: tuple[int, int, int] | None = None
+    """Device and number of the file, and when anything of it was changed last (by the clock of the system, which no program sets back)."""
 
 
 def walk(folder: str, above: frozenset[str] = frozenset()) -> Iterator[FoundFile]:
@@ -45,7 +49,7 @@ def walk(folder: str, above: frozenset[str] = frozenset()) -> Iterator[FoundFile
         if entry.is_dir():
             if not entry.is_symlink() or os.path.realpath(entry.path) not in here:
                 yield from walk(entry.path, here)
-        elif entry.is_file():
+        elif entry.is_file() or entry.is_symlink():
             yield found_file(entry.path)
 
 
@@ -54,8 +58,19 @@ def found_file(path: str) -> FoundFile:
     try:
         told = os.stat(path)
     except OSError:
-        return FoundFile(path, 0, None)
-    return FoundFile(path, told.st_size, told.st_mtime_ns)
+        place = place_in_zip(path)
+        if place is None:
+            return FoundFile(path, 0, None)
+        return found_file(place[0])._replace(path=path, bytes=_size_in_zip(*place))
+    identity = told.st_dev, told.st_ino, told.st_ctime_ns
+    return FoundFile(path, told.st_size, told.st_mtime_ns, identity=identity)
+
+
+def _size_in_zip(path: str, name: str) -> int:
+    try:
+        return size_in_zip(path, name)
+    except (OSError, BadZipFile):
+        return 0
 
 
 Walk = Callable[[str], Iterable[FoundFile]]

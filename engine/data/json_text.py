@@ -19,15 +19,8 @@ LARGEST_EXPONENT, MOST_DIGITS = 1000, 400
 _SHOWN = 40
 _NUMBER = re.compile(r"-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?")
 
-_MARKS = (
-    (b"\xff\xfe\0\0", "UTF-32"),
-    (b"\0\0\xfe\xff", "UTF-32"),
-    (b"{\0\0\0", "UTF-32"),
-    (b"\0\0\0{", "UTF-32"),
-    (b"\xff\xfe", "UTF-16"),
-    (b"\xfe\xff", "UTF-16"),
-    *((text, "UTF-16") for text in (b"{\0", b"\0{", b"[\0", b"\0[")),
-)
+_MARKS = ((b"\xff\xfe\0\0", "UTF-32"), (b"\0\0\xfe\xff", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+_WIDTHS = ((4, "UTF-32"), (2, "UTF-16"))
 _lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
 _raw = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -72,10 +65,19 @@ def check_encoding(text: bytes) -> None:
 
 
 def wide_encoding(beginning: bytes) -> str | None:
-    """UTF-16 or UTF-32 by how a file of JSON begins, with or without a byte order mark; None for anything else."""
+    """UTF-16 or UTF-32 by how a file of JSON begins, with or without a byte order mark; None for anything else.
+
+    Without a mark, several characters in a row must tell: one zero byte may be damage.
+    """
     for mark, name in _MARKS:
         if beginning.startswith(mark):
             return name
+    for width, name in _WIDTHS:
+        start = beginning[: 4 * width]
+        for at in (0, width - 1):
+            letters = start[at::width]
+            if len(start) == 4 * width and 0 not in letters and letters.isascii() and start.count(0) == 4 * (width - 1):
+                return name if letters.lstrip()[:1] in (b"{", b"[", b"<") else None
     return None
 
 
@@ -91,6 +93,29 @@ def is_utf_8(text: bytes) -> bool:
 def check_whole(text: bytes) -> None:
     """Nothing where a text is one JSON value and nothing else. Raises BAD_JSON."""
     _raw(text)
+
+
+_TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
+
+
+def end_of_value(text: bytes, start: int = 0) -> int:
+    """Where the JSON value ends that begins at a place of a text (blanks behind it may count to it). Raises BAD_JSON where there is no whole value."""
+    view = memoryview(text)[start:]
+    try:
+        _raw(view)
+    except msgspec.DecodeError as error:
+        at = _TRAILING.search(str(error))
+        if at is None:
+            raise
+        # of what stands behind the value, the place is told, or the one behind it
+        try:
+            end = int(at[1]) - 1
+            _raw(view[:end])
+        except msgspec.DecodeError:
+            end += 1
+            _raw(view[:end])
+        return start + end
+    return len(text)
 
 
 def lines_are_whole(text: bytes, lines: int) -> bool:

@@ -6,32 +6,21 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
-from engine.artifacts.own_outputs import CODE as OWN_OUTPUTS
-from engine.artifacts.own_outputs import MESSAGE as OUTPUTS_PASSED_OVER
-from engine.data.export_manifest import MANIFEST, listed_files, noted_problems
-from engine.data.files import Walk, walk
+from engine.data.forms import RESOURCE_LINE, Form, Values, form_of, form_of_damaged, has_comma, line_text, named_lines
 from engine.data.identity import NO_HOME, home_of, id_of
-from engine.data.json_text import BAD_JSON, check_encoding, hint_for, named_in, told, whole, wide_encoding
+from engine.data.json_text import BAD_JSON, check_encoding, hint_for, named_in, told, whole
+from engine.data.kinds import BOM, EMPTY, LOOKED_AT, OTHER_JSON, SPACE, certain_kind, kind_of
+from engine.data.listing import data_file_names
 from engine.data.marks import may_be_marked
-from engine.data.opening import (
-    MOST_DOCUMENT,
-    MOST_LINE,
-    PACKED,
-    UNREADABLE,
-    document_in,
-    lines_in,
-    open_file,
-    without_packing,
-)
+from engine.data.opening import MOST_DOCUMENT, MOST_LINE, UNREADABLE, begin, document_in, lines_in
 from engine.data.problems import Problem
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
 from engine.data.resource_types import unknown_type
 
 Resource = dict[str, Any]
 OnProblem = Callable[[Problem], None]
-SUFFIXES = tuple(f"{kind}{packed}" for kind in (".json", ".ndjson", ".jsonl") for packed in ("", *PACKED))
 
 
 @dataclass(slots=True)
@@ -65,92 +54,114 @@ class Loaded:
         return f"{kind}/{identifier}" if identifier else str(kind)
 
 
-def data_files(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[Path]:
-    """The data files that paths name; folders are walked in the order of their names."""
-    return map(Path, data_file_names(paths, on_problem))
-
-
-def data_file_names(paths: Iterable[str | Path], on_problem: OnProblem, walk: Walk = walk) -> Iterator[str]:
-    """The same as text."""
-    for item in paths:
-        path = Path(item)
-        if path.is_dir() or path.name == MANIFEST:
-            manifest = path / MANIFEST if path.is_dir() else path
-            listed = listed_files(manifest)
-            if listed is not None:
-                for text in noted_problems(manifest):
-                    on_problem(Problem(file=str(manifest), code="incomplete-export", message=text))
-                yield from map(str, _present(listed, on_problem))
-                continue
-        if path.is_dir():
-            some = False
-            for found in walk(str(path)):
-                if found.denied is not None:
-                    some = True
-                    message = f"this folder cannot be read: {found.denied}; what is in it is not used"
-                    on_problem(Problem(file=found.path, code="unreadable", message=message))
-                elif found.outputs:
-                    on_problem(
-                        Problem(file=found.path, code=OWN_OUTPUTS, severity="warning", message=OUTPUTS_PASSED_OVER)
-                    )
-                elif found.path.lower().endswith(SUFFIXES):
-                    some = True
-                    yield found.path
-            if not some:
-                on_problem(
-                    Problem(file=str(path), code="no-data-files", message="no JSON or NDJSON file in this folder")
-                )
-        elif path.exists():
-            yield str(path)
-        else:
-            on_problem(Problem(file=str(path), code="not-found", message="this file or folder does not exist"))
-
-
-def _present(listed: list[Path], on_problem: OnProblem) -> Iterator[Path]:
-    """The files that a manifest lists; one that is missing is a problem."""
-    for path in listed:
-        if path.is_file():
-            yield path
-        else:
-            hint = "run the export again: it fetches what is missing"
-            message = "the manifest lists this file, but it is not there"
-            on_problem(Problem(file=str(path), code="not-found", message=message, hint=hint))
-
-
 def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[Loaded]:
     """All resources in the files that paths name, in order. What cannot be read is a problem, and the rest goes on."""
-    for path in data_files(paths, on_problem):
-        lines = without_packing(path.name.lower()).endswith((".ndjson", ".jsonl"))
-        try:
-            with open_file(str(path)) as stream:
-                if lines:
-                    yield from _lines(stream, str(path), on_problem)
-                    continue
-                raw = document_in(stream)
-        except UNREADABLE as error:
-            message = f"cannot be read: {error or error.__class__.__name__}"
-            on_problem(Problem(file=str(path), code="unreadable", message=message))
-            continue
-        if raw is None:
-            on_problem(too_long_document(str(path)))
+    for path in data_file_names(paths, on_problem):
+        yield from resources_in(path, on_problem)
+
+
+def resources_in(path: str, on_problem: OnProblem) -> Iterator[Loaded]:
+    """All resources in a file, in whatever form they stand there. What cannot be read is a problem, and the rest goes on."""
+    try:
+        with begin(path) as opened:
+            head, stream = opened.head, opened.stream
+            other = other_file(path, head, stream is None)
+            form = form_of(head, stream is None, named_lines(path))
+            if other is not None:
+                on_problem(other)
+            elif form is not Form.DOCUMENT:
+                yield from _each(_texts(form, head, stream, path, on_problem), path, on_problem)
+            elif (text := document_in(stream, head)) is None:
+                on_problem(too_long_document(path))
+            else:
+                yield from _document(text, path, on_problem)
+    except UNREADABLE as error:
+        message = f"cannot be read: {error or error.__class__.__name__}"
+        on_problem(Problem(file=path, code="unreadable", message=message))
+
+
+def _document(text: bytes, path: str, on_problem: OnProblem) -> Iterator[Loaded]:
+    """The resources of a text that should be one document."""
+    try:
+        data = _decode(text.removeprefix(BOM))
+    except BAD_JSON as error:
+        form = form_of_damaged(text, error)
+        if form is Form.DOCUMENT:
+            on_problem(invalid_document(text, path, error))
         else:
-            yield from _document(raw.removeprefix(b"\xef\xbb\xbf"), str(path), on_problem)
+            yield from _each(_texts(form, text, None, path, on_problem), path, on_problem)
+        return
+    marked = may_be_marked(text)
+    for loaded in unpack(data, path, on_problem, None):
+        loaded.marked = marked
+        yield loaded
 
 
-def other_text(file: str, beginning: bytes) -> Problem | None:
-    """The problem of a file that is known, by how it begins, to be no JSON at all or in another encoding; None for any other file."""
-    if beginning.startswith(b"version https://git-lfs"):
-        message = "not valid JSON: this is a pointer of Git LFS, not the file itself"
-        return Problem(file=file, code="invalid-json", message=message, hint="fetch the file: git lfs pull")
-    if beginning[:20].lstrip().lower().startswith((b"<html", b"<!doctype html")):
-        message = "not valid JSON: this is a web page, such as the error page of a server"
-        return Problem(file=file, code="invalid-json", message=message, hint="fetch the file again")
-    name = wide_encoding(beginning)
-    if name is None:
+_Text = tuple[int, int, bytes]
+"""A line, or one of several values: where it begins, in bytes and as the number of a line, and the text, which should be JSON."""
+
+
+def _texts(form: Form, head: bytes, stream: BinaryIO | None, path: str, on_problem: OnProblem) -> Iterator[_Text]:
+    """The texts of a file that begins so, of lines or values. Raises UNREADABLE."""
+    values = Values(head, stream)
+    found: Iterable[tuple[int, int, bytes | None]] = values
+    if form is Form.LINES:
+        found = ((offset, number, text) for number, (offset, text) in enumerate(lines_in(stream, head), start=1))
+    commas = False
+    for offset, number, text in found:
+        if text is None:
+            on_problem(too_long_line(path, offset, number))
+        elif line := line_text(text):
+            commas = commas or has_comma(text)
+            yield offset, number, line
+    if commas or values.commas:
+        on_problem(commas_in(path))
+
+
+def _each(texts: Iterable[_Text], path: str, on_problem: OnProblem) -> Iterator[Loaded]:
+    """The resources of several texts."""
+    for offset, number, text in texts:
+        try:
+            data = _decode(text)
+        except BAD_JSON as error:
+            where, what = {"line": number, "offset": offset}, {"message": told(error), "hint": hint_for(error)}
+            on_problem(Problem(file=path, **where, code="invalid-json", **what, **named_in(text)))
+            continue
+        marked = may_be_marked(text)
+        for loaded in unpack(data, path, on_problem, number):
+            loaded.line, loaded.offset, loaded.marked = number, offset, marked
+            yield loaded
+
+
+def other_file(path: str, head: bytes, whole: bool) -> Problem | None:
+    """The problem of a file that is, by how it begins, no JSON at all, or empty; None for any other file.
+
+    `whole` tells that the beginning is all of it.
+    """
+    if head[:1] in (b"{", b"[") and 0 not in head[:4]:
         return None
-    message = f"not valid JSON: the file is {name}, and FHIR's JSON is UTF-8; nothing of it is used"
-    hint = f"convert it (iconv -f {name} -t UTF-8), or have it written as UTF-8"
-    return Problem(file=file, code="invalid-json", message=message, hint=hint)
+    kind = certain_kind(head)
+    if kind is None and not head[:LOOKED_AT].lstrip(SPACE).startswith((b"{", b"[")):
+        kind = kind_of(head, path)
+    if kind is not None and RESOURCE_LINE.search(head):
+        return None  # one line of several is something else
+    if kind is None or kind is OTHER_JSON:
+        return None
+    if kind is not EMPTY:
+        message = f"not valid JSON: this is {kind.what}; nothing of it is used"
+        return Problem(file=path, code="invalid-json", message=message, hint=kind.hint, **named_in(head))
+    if not whole:
+        return None
+    message, hint = "the file is empty: it holds no resource", "was it written to its end?"
+    # an export may write a file for a type of which there is nothing
+    severity: Literal["error", "warning"] = "warning" if named_lines(path) else "error"
+    return Problem(file=path, code="empty-file", severity=severity, message=message, hint=hint)
+
+
+def commas_in(path: str) -> Problem:
+    """The remark about a file that has commas between resources where it should have line feeds only."""
+    message = "commas stand between the resources, where NDJSON has line feeds only; they are read without them"
+    return Problem(file=path, code="commas", severity="warning", message=message)
 
 
 def too_long_document(file: str) -> Problem:
@@ -171,49 +182,9 @@ def _decode(raw: bytes) -> Any:
     return whole(raw)
 
 
-def _lines(stream: BinaryIO, file: str, on_problem: OnProblem) -> Iterator[Loaded]:
-    for number, (offset, text) in enumerate(lines_in(stream), start=1):
-        other = other_text(file, (text or b"")[:64]) if offset == 0 else None
-        if other is not None:
-            on_problem(other)
-            return
-        if text is None:
-            on_problem(too_long_line(file, offset, number))
-            continue
-        line = (text.removeprefix(b"\xef\xbb\xbf") if offset == 0 else text).strip()
-        if not line:
-            continue
-        try:
-            data = _decode(line)
-        except BAD_JSON as error:
-            where, what = {"line": number, "offset": offset}, {"message": told(error), "hint": hint_for(error)}
-            on_problem(Problem(file=file, **where, code="invalid-json", **what, **named_in(line)))
-            continue
-        marked = may_be_marked(line)
-        for loaded in unpack(data, file, on_problem, number):
-            loaded.line, loaded.offset, loaded.marked = number, offset, marked
-            yield loaded
-
-
-def _document(raw: bytes, file: str, on_problem: OnProblem) -> Iterator[Loaded]:
-    try:
-        data = _decode(raw)
-    except BAD_JSON as error:
-        on_problem(invalid_document(raw, file, error))
-        return
-    marked = may_be_marked(raw)
-    for loaded in unpack(data, file, on_problem, None):
-        loaded.marked = marked
-        yield loaded
-
-
 def invalid_document(text: bytes, file: str, error: Exception) -> Problem:
     """The problem of a file that is not the one JSON document that it should be."""
-    other = other_text(file, text[:64])
-    if other is not None:
-        return other
-    hint = "if this is NDJSON, name the file .ndjson" if b"}\n{" in text[:1_000_000] else hint_for(error)
-    return Problem(file=file, code="invalid-json", message=told(error), hint=hint, **named_in(text))
+    return Problem(file=file, code="invalid-json", message=told(error), hint=hint_for(error), **named_in(text))
 
 
 def dict_of(value: Any) -> dict[str, Any]:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.models.differences import family, written_as
-from engine.data.bulk.reading import is_lines
-from engine.data.json_text import BAD_JSON, whole
-from engine.data.opening import UNREADABLE, document_in, open_file
-from engine.data.sources import Loaded, data_files, dict_of, unpack
+from engine.data.files import FoundFile, walk
+from engine.data.listing import data_file_names
+from engine.data.sources import dict_of, resources_in
 
-FILES, LOOKED_AT, SAMPLE = 200, 200, 1 << 18
+FILES, LOOKED_AT = 200, 200
 ENOUGH = 8  # resources that tell
 
 
@@ -58,8 +57,12 @@ def _told(resource: dict[str, Any]) -> tuple[str, str] | None:
 def told_of_paths(paths: Iterable[str | Path], files: int = FILES) -> Told:
     """What some files tell of their version, from the beginning of each, until enough resources tell."""
     found = Told()
-    for path in islice(data_files(paths, lambda problem: None), files):
-        for loaded in islice(_beginning(path), LOOKED_AT):
+
+    def beginning(folder: str) -> Iterator[FoundFile]:
+        return islice(walk(folder), 5 * files)
+
+    for path in islice(data_file_names(paths, _ignore, beginning), files):
+        for loaded in islice(resources_in(path, _ignore), LOOKED_AT):
             told = _told(loaded.resource) if loaded.resource is not None else None
             if told is not None:
                 found.versions[told[0]] += 1
@@ -87,23 +90,5 @@ def check_version(paths: Iterable[str | Path], version: str) -> None:
         )
 
 
-def _beginning(path: Path) -> Iterator[Loaded]:
-    """The first resources of a file; what cannot be read is left to the run itself to report."""
-    try:
-        with open_file(str(path)) as stream:
-            if not is_lines(str(path)):
-                yield from _resources(document_in(stream) or b"", str(path))
-                return
-            lines = stream.read(SAMPLE).split(b"\n")
-    except UNREADABLE:
-        return
-    for line in lines[:-1] or lines:
-        yield from _resources(line, str(path))
-
-
-def _resources(text: bytes, path: str) -> Iterator[Loaded]:
-    try:
-        data = whole(text.removeprefix(b"\xef\xbb\xbf"))
-    except BAD_JSON:
-        return
-    yield from unpack(data, path, lambda problem: None, None)
+def _ignore(problem: object) -> None:
+    """What cannot be read is left to the run itself to report."""

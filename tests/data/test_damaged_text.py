@@ -124,8 +124,8 @@ def value_of(line: bytes) -> Any:
 
 
 def is_whole(line: bytes) -> bool:
-    """Whether a line is a resource of a type of FHIR."""
-    found = value_of(line)
+    """Whether a line is a resource of a type of FHIR; a comma behind it is read over."""
+    found = value_of(line.removesuffix(b","))
     return isinstance(found, dict) and found.get("resourceType") in all_resource_types()
 
 
@@ -194,15 +194,16 @@ def test_a_damaged_bundle_is_a_problem_of_its_own_file_on_every_way(tmp_path: Pa
         text = bundles[f"{number}.json"]
         kind = chance.choice([*kinds, *["flipped bit"] * 20])
         (data / f"{number}.json").write_bytes(DAMAGE[kind](text, chance))
-    lost = {str(path) for path in data.iterdir() if value_of(path.read_bytes()) is None}
+    lost = {str(path) for path in data.iterdir() if value_of(path.read_bytes().removesuffix(b",")) is None}
     odd = {
         str(path)
         for path in data.iterdir()
-        if (found := value_of(path.read_bytes())) is not None and not is_usual(found)
+        if (found := value_of(path.read_bytes().removesuffix(b","))) is not None and not is_usual(found)
     }
     assert len(lost) > 15
     for way, found, problems in screened(rules, data, tmp_path):
-        assert {p.file for p in problems if p.code == "invalid-json"} == lost, way
+        assert {p.file for p in problems if p.code == "invalid-json"} <= lost, way
+        assert lost <= {p.file for p in problems if p.code in ("invalid-json", "not-a-resource")}, way
         assert odd <= {p.file for p in problems}, way
         for number in set(range(120)) - set(damaged):
             assert found[f"Patient/p{number}"] == expected[f"Patient/p{number}"], way

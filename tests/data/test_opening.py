@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from engine.data import opening, sources
-from engine.data.bulk import reading, scanning
+from engine.data.bulk import scanning
 from engine.data.files import walk
 from engine.data.opening import document_in, lines_in, open_file
 from tests.data.every_way import criteria, screened
@@ -31,11 +31,10 @@ LINES = b"".join(
 )
 
 
-def zipped(data: bytes, *more: str) -> bytes:
+def zipped(data: bytes) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as found:
-        for name in ("data.ndjson", *more):
-            found.writestr(name, data)
+        found.writestr("data.ndjson", data)
     return out.getvalue()
 
 
@@ -93,16 +92,6 @@ def test_what_is_cut_short_is_a_problem_and_the_rest_is_used(tmp_path: Path, kin
         assert "unreadable" in {p.code for p in problems}, way
 
 
-def test_a_zip_of_several_files_says_what_to_do(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "all.zip").rename(data / "all.ndjson.zip") if (data / "all.zip").exists() else None
-    (data / "all.ndjson.zip").write_bytes(zipped(LINES, "more.ndjson"))
-    rules = criteria(tmp_path / "criteria", "Condition.exists()")
-    for way, _, problems in screened(rules, data, tmp_path):
-        assert [(p.code, "unpack it" in p.message) for p in problems] == [("unreadable", True)], way
-
-
 @pytest.mark.parametrize("kind", [".gz", ".zst", ".bz2"])
 def test_little_that_holds_much_is_unpacked_in_little_memory(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x"
@@ -140,7 +129,7 @@ def test_a_line_that_is_too_long_is_a_problem_and_all_others_are_read(
 
 
 def test_a_document_that_is_too_large_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (opening, reading, sources):
+    for module in (opening, sources):
         monkeypatch.setattr(module, "MOST_DOCUMENT", 1 << 20)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "large.json").write_bytes(b"[" + b" " * (2 << 20) + b"]")

@@ -63,7 +63,9 @@ class Read:
                 patch.setattr(documents, "_entries", lambda *_: False)
             shelf = MemoryShelf()
             collector = Collector(Decoders(PLAN, load_model("r4")), shelf, decoded=True)
-            read_document(collector, text, 0, "x.json")
+            error = read_document(collector, text, 0, "x.json")
+            if error is not None:
+                collector.invalid(text, "x.json", 0, -1, error)
         got = collector.collected
         self.records = [(r.kind, r.id, r.entry, r.full_url, r.facts) for r in shelf.records]
         self.counts = +got.used, +got.passed, {kind: sorted(ids) for kind, ids in got.seen.items()}

@@ -13,11 +13,12 @@ from stringzilla import contains
 
 from engine.data.bulk.collecting import BEGINNING, ESCAPE, THEN_ID, Collector, OnePatient, TypeReader
 from engine.data.bulk.decoding import Head
-from engine.data.bulk.scanning import offer_all
 from engine.data.identity import home_of
 from engine.data.json_text import BAD_JSON, check_encoding, whole
+from engine.data.kinds import BOM
 from engine.data.marks import may_be_marked
-from engine.data.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, invalid_document
+from engine.data.problems import Problem
+from engine.data.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, Loaded, unpack
 
 
 class _Request(msgspec.Struct, gc=False):
@@ -55,40 +56,62 @@ _KIND = re.compile(BEGINNING % b"([A-Za-z]+)")
 _NAME = re.compile(rb"[A-Za-z]+")
 _THEN = len(THEN_ID)
 _index = itemgetter(0)
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def read_document(collector: Collector, text: bytes, file: int, path: str) -> None:
-    """Read a file of one document into a collector. What cannot be read is a problem."""
-    if text.startswith(b"\xef\xbb\xbf"):
-        text = text[3:]
+def read_document(collector: Collector, text: bytes, file: int, path: str, offset: int = 0) -> Exception | None:
+    """Read one document, which stands at an offset of a file, into a collector; gives why it is none, having done nothing, where it is none."""
+    if text.startswith(BOM):
+        text = text[len(BOM) :]
     escapes = contains(text, ESCAPE)
     collector.look = may_be_marked(text)
-    deletes = escapes or contains(text, b"DELETE")
+    # deletions, and what a server says of errors, are looked at closely
+    closely = escapes or contains(text, b"DELETE")
     entries: list[_Entry] | None = None
     bundle: Any = None
     try:
         check_encoding(text)
         # decoding the bundle proves that all of the text is whole, entries that are not looked at among it
-        bundle = (_transaction if deletes else _bundle).decode(text)
-        removes = deletes and any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ())
+        bundle = (_transaction if closely else _bundle).decode(text)
+        removes = closely and any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ())
         entries = bundle.entry if bundle.resourceType == "Bundle" and not removes else None
     except msgspec.ValidationError:
         pass  # no bundle of the usual shape: it is decoded whole below
     except BAD_JSON as error:
-        collector.collected.problems.append(invalid_document(text, path, error))
-        return
+        return error
     if (
         entries is not None
         and not collector.validate
-        and _entries(collector, entries, bundle.type, escapes, file, path)
+        and _entries(collector, entries, bundle.type, escapes, file, path, offset)
     ):
-        return
+        return None
     try:
         data: Any = whole(text)
     except BAD_JSON as error:
-        collector.collected.problems.append(invalid_document(text, path, error))
+        return error
+    offer_all(collector, data, file, offset, path)
+    return None
+
+
+def offer_all(collector: Collector, data: Any, file: int, offset: int, path: str) -> None:
+    """Give a collector every resource of something decoded: bundles, arrays and Parameters opened."""
+
+    def report(problem: Problem) -> None:
+        collector.collected.problems.append(problem.model_copy(update={"offset": offset}))
+
+    for loaded in unpack(data, path, report, None):
+        offer_loaded(collector, loaded, file, offset, path)
+
+
+def offer_loaded(collector: Collector, loaded: Loaded, file: int, offset: int, path: str) -> None:
+    """Give a collector one resource that was decoded."""
+    entry = loaded.entry if loaded.entry is not None else -1
+    if loaded.resource is None:
+        collector.collected.deleted.append(loaded.deleted or "")
         return
-    offer_all(collector, data, file, 0, path)
+    kind = loaded.resource["resourceType"]
+    patient = None if loaded.one is None else OnePatient.of(*loaded.one, loaded.home, (file, offset))
+    collector.offer(kind, _encode(loaded.resource), file, offset, entry, loaded.full_url, path, patient)
 
 
 @dataclass(slots=True)
@@ -121,7 +144,7 @@ class _Sorted:
 
 
 def _entries(
-    collector: Collector, entries: list[_Entry], bundle_type: Any, escapes: bool, file: int, path: str
+    collector: Collector, entries: list[_Entry], bundle_type: Any, escapes: bool, file: int, path: str, offset: int
 ) -> bool:
     """Give a collector the entries of a bundle; False, having done nothing, where one is no plain resource and has to be looked at closely.
 
@@ -150,16 +173,16 @@ def _entries(
             except msgspec.ValidationError:
                 identifier = None
             patients.append((entries[index].fullUrl, identifier))
-    patient = _patient(patients, bundle_type, file)
+    patient = _patient(patients, bundle_type, (file, offset))
     for index, reader in out.kept:
         entry = entries[index]
-        collector.keep(reader, bytes(entry.resource), file, 0, index, entry.fullUrl, path, patient=patient)
+        collector.keep(reader, bytes(entry.resource), file, offset, index, entry.fullUrl, path, patient=patient)
     return True
 
 
-def _patient(patients: list[tuple[str | None, Any]], bundle_type: Any, file: int) -> OnePatient | None:
+def _patient(patients: list[tuple[str | None, Any]], bundle_type: Any, place: tuple[int, int]) -> OnePatient | None:
     """The one Patient of a bundle, given with fullUrl and id; None where it holds none or several."""
     if len(patients) != 1:
         return None
     ((full_url, identifier),) = patients
-    return OnePatient.of(full_url, identifier, home_of(0, bundle_type), (file, 0), local=True)
+    return OnePatient.of(full_url, identifier, home_of(0, bundle_type), place, local=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from engine.data.bulk.reading import is_lines
+from engine.data.bulk.reading import is_document
 from engine.data.opening import UNREADABLE, open_file
 from engine.data.problems import Problem
 
@@ -13,12 +13,16 @@ from engine.data.problems import Problem
 def with_lines(problems: Iterable[Problem]) -> Iterator[Problem]:
     """Problems with the number of their line, where they have an offset; in the order of the data, which spares reading a file twice."""
     numbers: _Lines | None = None
+    documents: dict[str, bool] = {}
     for problem in problems:
         if problem.offset is None or problem.line is not None or problem.file is None:
             yield problem
-        elif not is_lines(problem.file):
-            yield problem.model_copy(update={"offset": None})
         else:
+            if problem.file not in documents:
+                documents = {problem.file: is_document(problem.file)}
+            if documents[problem.file] and not problem.offset:
+                yield problem.model_copy(update={"offset": None})
+                continue
             if numbers is None or numbers.path != problem.file or numbers.offset > problem.offset:
                 if numbers is not None:
                     numbers.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,19 +23,12 @@ from engine.data.bulk.scanning import LineScanner
 from engine.data.bulk.settling import Links, Settled, doubles_of, missing, settle, twice
 from engine.data.compartment import Compartment
 from engine.data.files import Walk, found_file, walk
-from engine.data.opening import (
-    MOST_DOCUMENT,
-    UNREADABLE,
-    document_in,
-    is_packed,
-    open_file,
-    packing_of,
-    without_packing,
-)
+from engine.data.forms import Form, Values, form_of, form_of_damaged, named_lines
+from engine.data.listing import data_file_names
+from engine.data.opening import UNREADABLE, begin, document_in, open_file, packing_of
 from engine.data.problems import Problem
-from engine.data.sources import data_file_names, too_long_document
+from engine.data.sources import invalid_document, other_file, too_long_document
 
-LINES = (".ndjson", ".jsonl")
 PIECE = 64 << 20
 OnProblem = Callable[[Problem], None]
 
@@ -89,7 +81,7 @@ def pieces_of(files: Sequence[str], size: int = PIECE, lengths: Mapping[str, int
 
     for number, path in enumerate(files):
         length = known[path] if path in known else found_file(path).bytes
-        if is_lines(path) and length > size and not _is_packed(path):
+        if length > size and _is_cut(path):
             close()
             for start in range(0, length, size):
                 end = min(start + size, length)
@@ -103,28 +95,36 @@ def pieces_of(files: Sequence[str], size: int = PIECE, lengths: Mapping[str, int
     return out
 
 
-def _is_packed(path: str) -> bool:
+def _is_cut(path: str) -> bool:
+    """Whether a large file can be read from any line on: it is not packed, and holds one resource a line."""
     try:
-        return packing_of(path) is not None
-    except OSError:
-        return True  # reading it whole tells why
+        return packing_of(path) is None and _form(path) is Form.LINES
+    except UNREADABLE:
+        return False  # reading it whole tells why
 
 
-def is_lines(path: str) -> bool:
-    """Whether a file holds one resource a line, by its name."""
-    return without_packing(path.lower()).endswith(LINES)
+def is_document(path: str) -> bool:
+    """Whether a file is one document, as far as its beginning tells, or cannot be read (any more)."""
+    try:
+        return _form(path) is Form.DOCUMENT
+    except UNREADABLE:
+        return True
+
+
+def _form(path: str) -> Form:
+    """The form of a file; that of one that is no JSON is a document. Raises UNREADABLE."""
+    with begin(path) as opened:
+        if other_file(path, opened.head, opened.stream is None) is not None:
+            return Form.DOCUMENT
+        return form_of(opened.head, opened.stream is None, named_lines(path))
 
 
 def read_piece(piece: Piece, collector: Collector) -> None:
     """Read a piece of work into a collector. A file that cannot be read is a problem, and the rest goes on."""
     for stretch in piece.stretches:
         try:
-            if not is_lines(stretch.path):
-                text = _whole_file(stretch.path)
-                if text is None:
-                    collector.collected.problems.append(too_long_document(stretch.path))
-                else:
-                    read_document(collector, text, stretch.file, stretch.path)
+            if stretch.end is None:
+                _read_file(collector, stretch.file, stretch.path)
                 continue
             with open_file(stretch.path) as stream:
                 start = _line_start(stream, stretch.start)
@@ -138,19 +138,34 @@ def read_piece(piece: Piece, collector: Collector) -> None:
             collector.collected.problems.append(Problem(file=stretch.path, code="not-read", message=message))
 
 
-def _whole_file(path: str) -> bytes | None:
-    """All of a file, unpacked; None where it is longer than MOST_DOCUMENT. Raises UNREADABLE."""
-    # one of thousands of small ones
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        size = os.fstat(handle).st_size
-        text = os.read(handle, min(size, MOST_DOCUMENT) + 1)
-    finally:
-        os.close(handle)
-    if len(text) == size and not is_packed(text):
-        return text
-    with open_file(path) as stream:
-        return document_in(stream)
+def _read_file(collector: Collector, file: int, path: str) -> None:
+    """Read all of a file, in whatever form resources stand there. Raises UNREADABLE."""
+    with begin(path) as opened:
+        head, stream = opened.head, opened.stream
+        other = other_file(path, head, stream is None)
+        if other is not None:
+            collector.collected.problems.append(other)
+            return
+        form = form_of(head, stream is None, named_lines(path))
+        if form is Form.DOCUMENT:
+            text = document_in(stream, head)
+            if text is None:
+                collector.collected.problems.append(too_long_document(path))
+                return
+            error = read_document(collector, text, file, path)
+            if error is None:
+                return
+            form, head, stream = form_of_damaged(text, error), text, None
+            if form is Form.DOCUMENT:
+                collector.collected.problems.append(invalid_document(text, path, error))
+                return
+        scanner = LineScanner(collector, file, path)
+        if form is Form.VALUES:
+            scanner.values(Values(head, stream))
+        elif stream is None:
+            scanner.text(head)
+        else:
+            scanner.scan(stream, 0, None, head)
 
 
 def _line_start(stream: BinaryIO, start: int) -> int:

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import re
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 import stringzilla as sz
 
-from engine.data.bulk.collecting import CONTAINERS, Collector, Needles, OnePatient, TypeReader
+from engine.data.bulk.collecting import CONTAINERS, Collector, Needles, TypeReader
 from engine.data.bulk.decoding import Head
+from engine.data.bulk.documents import read_document
 from engine.data.bulk.records import number_of
-from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole, named_in, whole
+from engine.data.forms import Values, has_comma, line_text
+from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole, named_in
 from engine.data.marks import marks_in, may_be_marked
 from engine.data.opening import MOST_LINE
-from engine.data.problems import Problem
-from engine.data.sources import Loaded, other_text, too_long_line, unpack
+from engine.data.sources import commas_in, too_long_line
 
 BLOCK = 1 << 20
 _BEGINNING = re.compile(rb'\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
 _head = msgspec.json.Decoder(Head)
-_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class LineScanner:
@@ -35,13 +35,18 @@ class LineScanner:
         self.collector = collector
         self.file = file
         self.path = path
+        self.commas = False
 
-    def scan(self, stream: BinaryIO, offset: int, end: int | None) -> None:
-        """Read the lines that begin from `offset` on (where the stream stands) and before `end` (None: to the end of the file)."""
+    def scan(self, stream: BinaryIO, offset: int, end: int | None, head: bytes = b"") -> None:
+        """Read the lines that begin from `offset` on and before `end` (None: to the end of the file).
+
+        The stream stands there, or behind `head`, which was read from there.
+        """
         if end is not None and offset >= end:
             return
-        buffer = bytearray(BLOCK)
-        held = 0
+        buffer = bytearray(max(BLOCK, len(head)))
+        buffer[: len(head)] = head
+        held = len(head)
         base = offset
         while True:
             if held > MOST_LINE:
@@ -55,19 +60,18 @@ class LineScanner:
                 buffer[:held] = rest
             if held == len(buffer):
                 buffer.extend(bytes(len(buffer)))
-            with memoryview(buffer) as view:
-                got = stream.readinto(view[held:])  # type: ignore[attr-defined]
-            if not got:
-                for text in re.findall(rb"[^\n]*\n|[^\n]+", bytes(buffer[:held])):
-                    if end is None or base < end:
-                        self.line(text.removesuffix(b"\n"), base)
-                    base += len(text)
-                return
-            filled = held + got
-            other = other_text(self.path, bytes(buffer[: min(filled, 64)])) if base == 0 and held == 0 else None
-            if other is not None:
-                self.collector.collected.problems.append(other)
-                return
+            if base == offset and held == len(head) > 0:
+                filled, head = held, b""  # the lines of the beginning come first
+            else:
+                with memoryview(buffer) as view:
+                    got = stream.readinto(view[held:])  # type: ignore[attr-defined]
+                if not got:
+                    for text in re.findall(rb"[^\n]*\n|[^\n]+", bytes(buffer[:held])):
+                        if end is None or base < end:
+                            self.line(text.removesuffix(b"\n"), base)
+                        base += len(text)
+                    return
+                filled = held + got
             # whole lines only, and no line that begins at or after `end`
             last = buffer.rfind(b"\n", 0, filled) + 1
             done = False
@@ -85,7 +89,26 @@ class LineScanner:
                 buffer[:held] = buffer[last:filled]
             base += last
 
-    def block(self, buffer: bytearray, end: int, base: int) -> None:
+    def text(self, text: bytes) -> None:
+        """Read the lines of a whole file."""
+        last = text.rfind(b"\n") + 1
+        if last:
+            self.block(text, last, 0)
+        if last < len(text):
+            self.line(text[last:], last)
+
+    def values(self, values: Values) -> None:
+        """Read the values of a whole file."""
+        for offset, _, text in values:
+            if text is None:
+                self.collector.collected.problems.append(too_long_line(self.path, offset))
+                self.collector.collected.lines += 1
+            else:
+                self.line(text, offset)
+        if values.commas:
+            self.collector.collected.problems.append(commas_in(self.path))
+
+    def block(self, buffer: bytearray | bytes, end: int, base: int) -> None:
         """A run of whole lines: `buffer` up to `end`, which stands at `base` in the file."""
         match = _BEGINNING.match(buffer)
         if match is not None and self.uniform(buffer, end, base, match):
@@ -96,7 +119,7 @@ class LineScanner:
             self.line(bytes(buffer[start:stop]), base + start)
             start = stop + 1
 
-    def uniform(self, buffer: bytearray, end: int, base: int, match: re.Match[bytes]) -> bool:
+    def uniform(self, buffer: bytearray | bytes, end: int, base: int, match: re.Match[bytes]) -> bool:
         """Read a block whose lines all begin alike, the first as it was matched; False, having done nothing, where they do not."""
         collector = self.collector
         reader = collector.named(match[1])
@@ -160,12 +183,13 @@ class LineScanner:
         return True
 
     def line(self, text: bytes, offset: int) -> None:
-        """One line of any kind."""
+        """One line, or one value, of any kind."""
         collector = self.collector
         collector.collected.lines += 1
-        if offset == 0 and text.startswith(b"\xef\xbb\xbf"):
-            text = text[3:]
-        text = text.strip()
+        if not self.commas and has_comma(text):
+            self.commas = True
+            collector.collected.problems.append(commas_in(self.path))
+        text = line_text(text)
         if not text:
             collector.collected.blank += 1
             return
@@ -195,12 +219,9 @@ class LineScanner:
 
     def several(self, text: bytes, offset: int) -> None:
         """A line that holds several resources, or something else than a resource."""
-        try:
-            data: Any = whole(text)
-        except BAD_JSON as error:
+        error = read_document(self.collector, text, self.file, self.path, offset)
+        if error is not None:
             self.collector.invalid(text, self.path, offset, -1, error)
-            return
-        offer_all(self.collector, data, self.file, offset, self.path)
 
 
 def after_line(stream: BinaryIO, offset: int) -> tuple[int, bytes] | None:
@@ -211,24 +232,3 @@ def after_line(stream: BinaryIO, offset: int) -> tuple[int, bytes] | None:
             return offset + found + 1, chunk[found + 1 :]
         offset += len(chunk)
     return None
-
-
-def offer_all(collector: Collector, data: Any, file: int, offset: int, path: str) -> None:
-    """Give a collector every resource of something decoded: bundles, arrays and Parameters opened."""
-
-    def report(problem: Problem) -> None:
-        collector.collected.problems.append(problem.model_copy(update={"offset": offset}))
-
-    for loaded in unpack(data, path, report, None):
-        offer_loaded(collector, loaded, file, offset, path)
-
-
-def offer_loaded(collector: Collector, loaded: Loaded, file: int, offset: int, path: str) -> None:
-    """Give a collector one resource that was decoded."""
-    entry = loaded.entry if loaded.entry is not None else -1
-    if loaded.resource is None:
-        collector.collected.deleted.append(loaded.deleted or "")
-        return
-    kind = loaded.resource["resourceType"]
-    patient = None if loaded.one is None else OnePatient.of(*loaded.one, loaded.home, (file, offset))
-    collector.offer(kind, _encode(loaded.resource), file, offset, entry, loaded.full_url, path, patient)
