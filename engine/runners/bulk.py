@@ -1,4 +1,4 @@
-"""A large export screened: its pieces are read by all workers, then its buckets of patients judged, then everything put in the order of the data.
+"""A large export: its pieces are read by all workers, then its buckets of patients judged, then everything put in the order of the data.
 
 Each step is kept in the run's workspace, so that a run that was stopped at any moment goes on from there and ends with the same bytes. What grows with the
 number of patients, resources or problems is in files; how much of it is held at a time goes by the memory that the run may use.
@@ -7,14 +7,13 @@ number of patients, resources or problems is in files; how much of it is held at
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
-from engine.compiler.rules import RuleSet
 from engine.data.bulk.collecting import Collected, Collector
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.following import Everyone
@@ -26,19 +25,15 @@ from engine.data.bulk.settling import Doubles, Links, add_doubles, doubles_of, m
 from engine.data.marks import Noted
 from engine.data.oddities import Oddities
 from engine.data.problems import Problem
-from engine.evaluation.evaluator import Options
-from engine.output.fhir_group import VALIDATED, member_of
-from engine.runners.judged_file import Entry, Range, RangeWriter, merge, place_of, ranges_of
-from engine.runners.judging import Judge, Judged
+from engine.runners.judged_file import Entry, Range, RangeWriter, merge, ranges_of
 from engine.runners.problem_runs import ProblemShelf
 from engine.runners.problem_runs import place_of as place_of_problem
+from engine.runners.work import Evaluating, Work
 from engine.runners.workers import Workers
-from engine.runners.workspace import Joint, Outcome, PieceDone, State, Workspace
+from engine.runners.workspace import Joint, PieceDone, State, Workspace
 
 Progress = Callable[[str, int, int], None]
 """Told the step (`read` in bytes, `judge` and `write` in patients), how much is done, and of how much (0: not known)."""
-TEXTS = 2
-"""Outputs that go by patient, besides the Group of each artifact: lines of verdicts, rows of the table."""
 HELD = 8
 """How much more memory records take than their bytes on disk, at most."""
 SPREAD = 3
@@ -56,18 +51,12 @@ class Job:
 
     workspace: Workspace
     plan: ReadPlan
-    rule_sets: tuple[RuleSet, ...]
-    options: Options
+    work: Work
     files: tuple[str, ...]
     pieces: tuple[Piece, ...]
     buckets: int
     validate: bool
     memory: int
-
-    @property
-    def texts(self) -> int:
-        """How many texts of a patient go into the outputs."""
-        return TEXTS + len(self.rule_sets)
 
 
 @dataclass(slots=True)
@@ -95,7 +84,7 @@ class _Worker:
         self.job = job
         self.model = load_model(job.plan.model)
         self.decoders = Decoders(job.plan, self.model)
-        self.judge: Judge | None = None
+        self.evaluating: Evaluating | None = None
         self.joint: Joint | None = None
         self._grouping: Grouping | None = None
         self._of_shared: list[Problem] = []
@@ -168,32 +157,37 @@ class _Worker:
     def judged(self, number: int) -> int:
         """Judge a bucket; gives the number of its patients."""
         job = self.job
-        if self.judge is None:
-            self.judge = Judge(job.rule_sets, job.options)
+        if self.evaluating is None:
+            self.evaluating = job.work.start()
             self.joint = job.workspace.joint()
             self._times = ((), {})
-        joint, judge = self.joint, self.judge
+        joint, evaluating = self.joint, self.evaluating
         assert joint is not None
-        problems = job.workspace.shelf_of_problems(f"bucket-{number}", job.files)
+        workspace, texts = job.workspace, job.work.texts
+        problems = workspace.shelf_of_problems(f"bucket-{number}", job.files)
         grouping = self.grouping(joint)
         for problem in self._of_shared:
             problems.append(problem)
         grouping.on_problem = problems.append
-        outcome = Outcome.empty(len(job.rule_sets))
+        outcome = evaluating.begin(number)
+
+        def entries(records: Iterable[Record], joined: Mapping[str, str] | None = None) -> Iterator[Entry]:
+            for place, compartment in grouping.patients(records, joined):
+                yield evaluating.entry(place, compartment, outcome)
+
+        def put(entries: Iterable[Entry]) -> int:
+            return workspace.put_bucket(number, entries, texts, problems, lambda: evaluating.encoded(outcome))
+
         if number == job.buckets:
-            patients = grouping.patients(self._joined(joint), joint.joined)
-            return job.workspace.put_bucket(number, entries(judge, patients, outcome), job.texts, problems, outcome)
+            return put(entries(self._joined(joint), joint.joined))
         turns = self._turns(number)
         if turns == 1:
-            patients = grouping.patients(self._apart(number, joint))
-            return job.workspace.put_bucket(number, entries(judge, patients, outcome), job.texts, problems, outcome)
+            return put(entries(self._apart(number, joint)))
         written = []
         for turn in range(turns):
             mine = (one for one in self._apart(number, joint) if turn_of(one.group, job.buckets, turns) == turn)
-            found = entries(judge, grouping.patients(mine), outcome)
-            written.append(job.workspace.put_turn(number, turn, found, job.texts))
-        together = merge(written, min(job.memory // 4, MOST_WRITTEN))
-        count = job.workspace.put_bucket(number, together, job.texts, problems, outcome)
+            written.append(workspace.put_turn(number, turn, entries(mine), texts))
+        count = put(merge(written, min(job.memory // 4, MOST_WRITTEN)))
         for one in written:
             one.path.unlink(missing_ok=True)
         return count
@@ -246,31 +240,6 @@ class _Worker:
         return found.patients
 
 
-def entries(judge: Judge, patients: Iterable[tuple[Any, Any]], outcome: Outcome) -> Iterator[Entry]:
-    """Patients judged, as they go into a file; what they come to is counted."""
-    for place, compartment in patients:
-        yield entry_of(judge(compartment, place), outcome)
-
-
-def entry_of(judged: Judged, outcome: Outcome) -> Entry:
-    """A judged patient as it goes into a file; what it comes to is counted."""
-    texts: list[bytes | memoryview] = [judged.lines, judged.rows.encode()]
-    outcome.patients += 1
-    for number, verdict, deciding in judged.verdicts:
-        counts = outcome.verdicts[number]
-        counts[verdict] = counts.get(verdict, 0) + 1
-        if verdict == "included":
-            texts.append(member_of(judged.patient))
-            if len(outcome.some[number]) < VALIDATED:
-                outcome.some[number].append(judged.patient)
-            continue
-        texts.append(b"")
-        if verdict == "excluded" and deciding is not None:
-            counts = outcome.removed[number]
-            counts[deciding] = counts.get(deciding, 0) + 1
-    return Entry(place_of(judged.place), texts)
-
-
 def start_worker(job: Job) -> _Worker:
     """A worker of a job."""
     return _Worker(job)
@@ -284,8 +253,7 @@ class BulkRun:
         workspace: Workspace,
         state: State,
         plan: ReadPlan,
-        rule_sets: Sequence[RuleSet],
-        options: Options,
+        work: Work,
         pieces: Sequence[Piece],
         *,
         memory: int,
@@ -298,8 +266,7 @@ class BulkRun:
         self.job = Job(
             workspace,
             plan,
-            tuple(rule_sets),
-            options,
+            work,
             tuple(state.files),
             tuple(pieces),
             state.buckets,
@@ -307,7 +274,7 @@ class BulkRun:
             memory // jobs,
         )
         self.counts = Counts()
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[Any] = []
         """What patients come to, bucket by bucket."""
         self.odd = Oddities()
         """What is spelled otherwise than FHIR has it."""
@@ -347,10 +314,10 @@ class BulkRun:
         for _, count in self._workers.run([("judged", number) for number in todo]):
             patients += count
             self._progress("judge", patients, 0)
-        self.lengths = [0] * self.job.texts
+        self.lengths = [0] * self.job.work.texts
         for number in self._buckets:
             bucket = workspace.bucket(number)
-            self.outcomes.append(bucket.outcome)
+            self.outcomes.append(self.job.work.decoded(bucket.outcome))
             self.lengths = [held + more for held, more in zip(self.lengths, bucket.lengths, strict=True)]
 
     def write(self, outputs: Sequence[tuple[Path, int]]) -> None:

@@ -16,10 +16,10 @@ from engine.output.fhir_group import frame_of, group_of
 from engine.output.folder import RUN, OutputFolder, StagedFile
 from engine.output.lines import line_of
 from engine.output.trial_names import trial_names
-from engine.runners.bulk import BulkRun, Progress, entry_of
+from engine.runners.bulk import BulkRun, Progress
 from engine.runners.judging import Judged
 from engine.runners.screening import Tally
-from engine.runners.workspace import Outcome
+from engine.runners.screening_work import TEXTS, Outcome, entry_of
 
 SUMMARY, PROBLEMS = "summary.csv", "problems.ndjson"
 
@@ -75,7 +75,7 @@ class Outputs:
 
     def write_bulk(self, bulk: BulkRun) -> Tally:
         """Write the patients of a large run, which is prepared."""
-        outcomes = bulk.outcomes
+        outcomes: list[Outcome] = bulk.outcomes
         tally = tally_of(self.rule_sets, outcomes)
         verdicts, table = self._folder.stage(VERDICTS), self._folder.stage(SUMMARY)
         table.stream.write(self._header)
@@ -84,7 +84,7 @@ class Outputs:
         groups = self._groups(tally, outcomes)
         outputs += [(file.part, len(head) - 1) for file, head, _ in groups]
         bulk.write(outputs)
-        for (file, head, tail), length in zip(groups, bulk.lengths[2:], strict=True):
+        for (file, head, tail), length in zip(groups, bulk.lengths[TEXTS:], strict=True):
             # the head is put over the comma of the first member
             file.stream.write(head)
             file.stream.seek(max(len(head) - 1 + length, len(head)))

@@ -7,7 +7,6 @@ run that was stopped can be resumed. The outputs are the same either way, byte f
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,11 +19,9 @@ from engine.compiler.cql.parameters import used_parameters
 from engine.compiler.reading import ReadPlan, reading_plan
 from engine.compiler.rules import RuleSet, cql_codes
 from engine.data.bulk.line_numbers import with_lines
-from engine.data.bulk.reading import ExportReader, files_to_read, pieces_of
-from engine.data.bulk.records import number_of
+from engine.data.bulk.reading import ExportReader
 from engine.data.compartment import Compartment
-from engine.data.files import FoundFile, Walks, files_of, found_file
-from engine.data.opening import PACKED
+from engine.data.files import FoundFile, Walks, files_of
 from engine.data.problems import Problem
 from engine.data.terminology_check import used_value_sets
 from engine.data.versions import check_version
@@ -43,11 +40,11 @@ from engine.output.run_record import (
     UsedParameter,
     UsedValueSet,
 )
-from engine.runners.bulk import BulkRun, Counts, Progress, in_place
+from engine.runners.bulk import Counts, Progress, in_place
 from engine.runners.collector import relaxed
 from engine.runners.criteria import Criteria, PathLike, warnings_by_artifact
 from engine.runners.judging import Judge, Judged
-from engine.runners.machine import cores, machine_memory
+from engine.runners.large import SPREAD, Inputs, Means, digest_of, digests_of, prepare
 from engine.runners.outputs import Outputs, output_names
 from engine.runners.screening import (
     TOGETHER_WITH_IMAGES,
@@ -57,17 +54,12 @@ from engine.runners.screening import (
     evaluation_time,
     sha256_of,
 )
-from engine.runners.workspace import State, Workspace
+from engine.runners.screening_work import ScreeningWork
+from engine.runners.workspace import Workspace
 from engine.version import __version__
 
 SMALL = 16 << 20  # of the input: so much is held in memory, where that is allowed
 HASHED = 64 << 20
-UNPACKED = 8  # how much larger a packed file is taken to be
-SPREAD = 12  # how much more memory a bucket's patients need than their records
-OWN = 45 << 20  # of memory, a process that has nothing to do
-LARGEST = 32 << 20  # of the input, a bucket; more of it at a time would make nothing faster
-MOST_BUCKETS = 500
-ROUNDS = 16  # pieces and buckets of work for each process, at least
 if TYPE_CHECKING:
     from engine.runners.confirming import RequiredImages
 
@@ -101,6 +93,11 @@ class RunOptions:
     force_fhir: bool = False
     criterion_seconds: float = SECONDS
     shared: bool = False
+
+    @property
+    def means(self) -> Means:
+        """What the run may take."""
+        return Means(jobs=self.jobs, memory=self.memory, validate=self.validate, resume=self.resume)
 
 
 @dataclass(slots=True)
@@ -289,14 +286,16 @@ def _source(
         return _searched(criteria, data, options)
     if options.images is not None:
         return _small(criteria, paths, plan.with_instances(), options)
-    size = sum(one.bytes * (UNPACKED if one.path.lower().endswith(PACKED) else 1) for one in found)
-    memory = options.memory or machine_memory() // 4
-    if size <= min(SMALL, memory // SPREAD) and not (options.resume and workspace.exists()):
+    inputs = Inputs(paths, found, walks)
+    if is_small(inputs, options.means) and not (options.resume and workspace.exists()):
         workspace.remove()
         return _small(criteria, paths, plan, options)
-    return _large(
-        criteria, criteria_paths, paths, found, walks, plan, workspace, size, memory, options, progress, running
-    )
+    return _large(criteria, criteria_paths, inputs, plan, workspace, options, progress, running)
+
+
+def is_small(inputs: Inputs, means: Means) -> bool:
+    """Whether files fit into memory many times."""
+    return inputs.size <= min(SMALL, means.bytes // SPREAD)
 
 
 def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> _Source:
@@ -340,66 +339,29 @@ def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, option
 def _large(
     criteria: Criteria,
     criteria_paths: Sequence[PathLike],
-    paths: Sequence[PathLike],
-    listed: Sequence[FoundFile],
-    walks: Walks,
+    inputs: Inputs,
     plan: ReadPlan,
     workspace: Workspace,
-    size: int,
-    memory: int,
     options: RunOptions,
     progress: Progress | None,
     running: ExitStack,
 ) -> _Source:
     """Files of any size, by way of a workspace."""
-    jobs = options.jobs or cores()
-    # what the processes take themselves is not there for the data
-    memory = max(memory - OWN * (jobs + 1 if jobs > 1 else 1), memory // 4)
-    problems: list[Problem] = []
-    files = files_to_read(paths, problems.append, walks)
-    fingerprint = _fingerprint(criteria, criteria_paths, files, listed, options)
-    lengths = {one.path: one.bytes for one in listed}
-    if options.resume and workspace.exists():
-        state = workspace.state()
-        changed = _differences(state.fingerprint, fingerprint)
-        if changed:
-            message = f"{workspace.folder} holds a run with other {' and '.join(changed)}"
-            raise ValueError(f"{message}; give the same again, or run without --resume to begin anew")
-        moment = dt.datetime.fromisoformat(state.now)
-        pieces = pieces_of(state.files, state.piece, lengths)
-        workspace.check(len(pieces), state.buckets)
-    else:
-        moment = evaluation_time(options.now, options.timezone)
-        each = min(max(memory // (jobs * SPREAD), 1 << 20), LARGEST)
-        # so many that all processes end at about the same time
-        buckets = min(max(-(-size // each), ROUNDS * jobs), MOST_BUCKETS)
-        piece = max(min(each, size // (ROUNDS * jobs)), 1 << 22)
-        state = State(moment.isoformat(), fingerprint, files, buckets, piece)
-        workspace.create(state)
-        pieces = pieces_of(files, piece, lengths)
-    bulk = BulkRun(
+    prepared = prepare(
         workspace,
-        state,
+        inputs,
         plan,
-        criteria.rules,
-        _options(criteria, options, moment),
-        pieces,
-        memory=memory,
-        jobs=jobs,
-        validate=options.validate,
-        progress=progress,
-        meanwhile=lambda: load(criteria.fhir_version),
+        lambda moment: ScreeningWork(criteria.rules, _options(criteria, options, moment)),
+        lambda files: _fingerprint(criteria, criteria_paths, files, inputs.found, options),
+        options.means,
+        options.now,
+        options.timezone,
+        running,
+        progress,
+        lambda: load(criteria.fhir_version),
     )
-    running.enter_context(bulk)
-    bulk.prepare()
-    unreadable = workspace.shelf_of_problems("files", files)
-    unreadable.extend((*problems, *bulk.marks))
-    return _Source(
-        lambda outputs, _: outputs.write_bulk(bulk),
-        lambda: with_lines(bulk.problems(unreadable)),
-        lambda: bulk.counts,
-        moment,
-    )
+    bulk = prepared.bulk
+    return _Source(lambda outputs, _: outputs.write_bulk(bulk), prepared.problems, lambda: bulk.counts, prepared.moment)
 
 
 def _fingerprint(
@@ -410,33 +372,17 @@ def _fingerprint(
     options: RunOptions,
 ) -> dict[str, str]:
     """What must be the same for a run to be resumed, by what it is called in a message; `found` is what was told of files."""
-    known = {one.path: one for one in found}
     settings = _recorded(criteria, options)
     used = [found.model_dump_json() for found in _parameters(criteria, options)]
     return {
-        "engine": f"{__version__} {number_of(b'Patient'):x}",  # ids are told apart by numbers that a library makes
-        "parameters": _digest(used),
-        "criteria": _digest((found.path, found.sha256) for found in input_files(files_of(criteria_paths))),
-        "value sets": _digest(used_value_sets(criteria.terminology)),
+        **digests_of(files, found),
+        "parameters": digest_of(used),
+        "criteria": digest_of((found.path, found.sha256) for found in input_files(files_of(criteria_paths))),
+        "value sets": digest_of(used_value_sets(criteria.terminology)),
         **{f"--{name.replace('_', '-')}": str(value) for name, value in sorted(settings.items())},
         "--now": str(options.now),
         "--timezone": options.timezone,
-        "data": _digest(tuple(known.get(path) or found_file(path)) for path in files),
     }
-
-
-def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What is not the same as before, options with both values."""
-    found = []
-    for name in dict.fromkeys((*now, *before)):
-        then, given = before.get(name), now.get(name)
-        if then != given:
-            found.append(f"{name} ({then}, now {given})" if name.startswith("--") else name)
-    return found
-
-
-def _digest(items: Iterable[Any]) -> str:
-    return hashlib.sha256("\n".join(map(repr, items)).encode()).hexdigest()
 
 
 def _options(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> Options:

@@ -10,8 +10,7 @@ import contextlib
 import os
 import shutil
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -100,30 +99,16 @@ class Joint(msgspec.Struct, gc=False):
     marked: list[str]
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What some patients came to, an item an artifact: verdicts, the criteria that removed patients first, and some of those that are included."""
-
-    patients: int
-    verdicts: list[dict[str, int]]
-    removed: list[dict[str, int]]
-    some: list[list[str]]
-
-    @classmethod
-    def empty(cls, artifacts: int) -> Outcome:
-        """Of no patients."""
-        return cls(0, [{} for _ in range(artifacts)], [{} for _ in range(artifacts)], [[] for _ in range(artifacts)])
-
-
 class BucketDone(msgspec.Struct, gc=False):
-    """What a bucket came to, besides the texts of its patients; `lengths` are of these, by output, `problems` sizes and sums of files."""
+    """What a bucket came to, besides the texts of its patients; `lengths` are of these, by output, `problems` sizes and sums of files, `outcome` is what the
+    work at hand makes of it (`engine.runners.work`)."""
 
     size: int
     sum: int
     patients: int
     lengths: tuple[int, ...]
     problems: list[tuple[int, int]]
-    outcome: Outcome
+    outcome: bytes
 
 
 class NamesDone(msgspec.Struct, gc=False):
@@ -387,15 +372,15 @@ class Workspace:
         return (self.folder / f"bucket-{number}").exists()
 
     def put_bucket(
-        self, number: int, patients: Iterable[Entry], texts: int, problems: ProblemShelf, outcome: Outcome
+        self, number: int, patients: Iterable[Entry], texts: int, problems: ProblemShelf, outcome: Callable[[], bytes]
     ) -> int:
         """Keep the patients of a bucket, judged, with so many texts each, in order; gives how many they are.
 
-        `problems` are those that come up meanwhile, `outcome` what they come to.
+        `problems` are those that come up meanwhile, `outcome` gives what the patients come to when all are there.
         """
         out, written = self._put_judged(f"judged-{number}", patients, texts)
         problems.spill()
-        done = BucketDone(out.size, out.sum, written.patients, tuple(written.lengths), problems.runs, outcome)
+        done = BucketDone(out.size, out.sum, written.patients, tuple(written.lengths), problems.runs, outcome())
         self._write(f"bucket-{number}", _encode(done))
         return written.patients
 

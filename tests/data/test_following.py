@@ -20,6 +20,7 @@ from engine.data.reader import read_patients
 from engine.evaluation.evaluator import Options
 from engine.runners.bulk import BulkRun, start_worker
 from engine.runners.screening import evaluation_time
+from engine.runners.screening_work import ScreeningWork
 from engine.runners.workspace import State, Workspace
 
 PLAN = ReadPlan("r4", everything=True, together=True, linked=True)
@@ -105,7 +106,12 @@ def by_buckets(folder: Path, out: Path, buckets: int) -> Iterator[Compartment]:
     out.mkdir()
     workspace.create(state)
     with BulkRun(
-        workspace, state, PLAN, [], Options(evaluation_time("2026-06-01", "UTC")), pieces_of(paths, 200), memory=1 << 24
+        workspace,
+        state,
+        PLAN,
+        ScreeningWork((), Options(evaluation_time("2026-06-01", "UTC"))),
+        pieces_of(paths, 200),
+        memory=1 << 24,
     ) as bulk:
         bulk.prepare()
         worker, joint = start_worker(bulk.job), workspace.joint()

@@ -1,0 +1,157 @@
+"""How a run over files of any size is laid out: into how many pieces and buckets the work is cut for the memory there is, and what must be the same to go on with it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.compiler.reading import ReadPlan
+from engine.data.bulk.line_numbers import with_lines
+from engine.data.bulk.reading import files_to_read, pieces_of
+from engine.data.bulk.records import number_of
+from engine.data.files import FoundFile, Walks, found_file
+from engine.data.opening import PACKED
+from engine.data.problems import Problem
+from engine.runners.bulk import BulkRun, Progress
+from engine.runners.machine import cores, machine_memory
+from engine.runners.screening import evaluation_time
+from engine.runners.work import Work
+from engine.runners.workspace import State, Workspace
+from engine.version import __version__
+
+UNPACKED = 8  # how much larger a packed file is taken to be
+SPREAD = 12  # how much more memory a bucket's patients need than their records
+OWN = 45 << 20  # of memory, a process that has nothing to do
+LARGEST = 32 << 20  # of the input, a bucket; more of it at a time would make nothing faster
+MOST_BUCKETS = 500
+ROUNDS = 16  # pieces and buckets of work for each process, at least
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The data of a run: paths as they were given, the files that they name as these were found, and the walks by which."""
+
+    paths: Sequence[str | Path]
+    found: Sequence[FoundFile]
+    walks: Walks
+
+    @property
+    def size(self) -> int:
+        """Bytes, about, as they are unpacked."""
+        return sum(one.bytes * (UNPACKED if one.path.lower().endswith(PACKED) else 1) for one in self.found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What a run may take: processes (0: one a core), bytes of memory (None: a quarter of the machine); whether every line is parsed, and a run that was
+    stopped is gone on with."""
+
+    jobs: int = 1
+    memory: int | None = None
+    validate: bool = False
+    resume: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """The memory, in bytes."""
+        return self.memory or machine_memory() // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run whose patients are all evaluated, and wait to be written. `problems` gives all problems in the order of the data."""
+
+    bulk: BulkRun
+    moment: dt.datetime
+    problems: Callable[[], Iterable[Problem]]
+
+
+def prepare(
+    workspace: Workspace,
+    inputs: Inputs,
+    plan: ReadPlan,
+    work_at: Callable[[dt.datetime], Work],
+    fingerprint: Callable[[Sequence[str]], Mapping[str, str]],
+    means: Means,
+    now: str | None,
+    timezone: str,
+    running: ExitStack,
+    progress: Progress | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Prepared:
+    """Read the data and evaluate all patients, or what is left of that; `running` is left when all is written.
+
+    `work_at` gives what is to be done at a moment of evaluation, `fingerprint` what must be the same for a run to be gone on with, by what it is called in
+    messages, of the files that are read. Raises OSError, ValueError where what was begun is another run, WorkerLost.
+    """
+    jobs = means.jobs or cores()
+    # what the processes take themselves is not there for the data
+    memory = max(means.bytes - OWN * (jobs + 1 if jobs > 1 else 1), means.bytes // 4)
+    problems: list[Problem] = []
+    files = files_to_read(inputs.paths, problems.append, inputs.walks)
+    same = dict(fingerprint(files))
+    lengths = {one.path: one.bytes for one in inputs.found}
+    if means.resume and workspace.exists():
+        state = workspace.state()
+        changed = _differences(state.fingerprint, same)
+        if changed:
+            message = f"{workspace.folder} holds a run with other {' and '.join(changed)}"
+            raise ValueError(f"{message}; give the same again, or run without --resume to begin anew")
+        moment = dt.datetime.fromisoformat(state.now)
+        pieces = pieces_of(state.files, state.piece, lengths)
+        workspace.check(len(pieces), state.buckets)
+    else:
+        moment = evaluation_time(now, timezone)
+        each = min(max(memory // (jobs * SPREAD), 1 << 20), LARGEST)
+        # so many that all processes end at about the same time
+        buckets = min(max(-(-inputs.size // each), ROUNDS * jobs), MOST_BUCKETS)
+        piece = max(min(each, inputs.size // (ROUNDS * jobs)), 1 << 22)
+        state = State(moment.isoformat(), same, files, buckets, piece)
+        workspace.create(state)
+        pieces = pieces_of(files, piece, lengths)
+    bulk = BulkRun(
+        workspace,
+        state,
+        plan,
+        work_at(moment),
+        pieces,
+        memory=memory,
+        jobs=jobs,
+        validate=means.validate,
+        progress=progress,
+        meanwhile=meanwhile,
+    )
+    running.enter_context(bulk)
+    bulk.prepare()
+    listed = workspace.shelf_of_problems("files", files)
+    listed.extend((*problems, *bulk.marks))
+    return Prepared(bulk, moment, lambda: with_lines(bulk.problems(listed)))
+
+
+def digest_of(items: Iterable[Any]) -> str:
+    """A digest of some things, as texts."""
+    return hashlib.sha256("\n".join(map(repr, items)).encode()).hexdigest()
+
+
+def digests_of(files: Sequence[str], found: Sequence[FoundFile]) -> dict[str, str]:
+    """What must be the same of the program and the data; `found` is what was told of files."""
+    known = {one.path: one for one in found}
+    return {
+        "engine": f"{__version__} {number_of(b'Patient'):x}",  # ids are told apart by numbers that a library makes
+        "data": digest_of(tuple(known.get(path) or found_file(path)) for path in files),
+    }
+
+
+def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What is not the same as before, options with both values."""
+    found = []
+    for name in dict.fromkeys((*now, *before)):
+        then, given = before.get(name), now.get(name)
+        if then != given:
+            found.append(f"{name} ({then}, now {given})" if name.startswith("--") else name)
+    return found

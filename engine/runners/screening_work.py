@@ -1,0 +1,94 @@
+"""The screening of a large run, as its workers do it, and what some patients come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from engine.compiler.rules import RuleSet
+from engine.data.bulk.records import Position
+from engine.data.compartment import Compartment
+from engine.evaluation.evaluator import Options
+from engine.output.fhir_group import VALIDATED, member_of
+from engine.runners.judged_file import Entry, place_of
+from engine.runners.judging import Judge, Judged
+
+TEXTS = 2
+"""Outputs that go by patient, besides the Group of each artifact: lines of verdicts, rows of the table."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What some patients came to, an item an artifact: verdicts, the criteria that removed patients first, and some of those that are included."""
+
+    patients: int
+    verdicts: list[dict[str, int]]
+    removed: list[dict[str, int]]
+    some: list[list[str]]
+
+    @classmethod
+    def empty(cls, artifacts: int) -> Outcome:
+        """Of no patients."""
+        return cls(0, [{} for _ in range(artifacts)], [{} for _ in range(artifacts)], [[] for _ in range(artifacts)])
+
+
+@dataclass(frozen=True, slots=True)
+class ScreeningWork:
+    """All patients against some rule sets."""
+
+    rule_sets: tuple[RuleSet, ...]
+    options: Options
+
+    @property
+    def texts(self) -> int:
+        """Lines of verdicts, rows of the table, and a member of the Group of each artifact."""
+        return TEXTS + len(self.rule_sets)
+
+    def start(self) -> ScreeningEvaluation:
+        """Get ready."""
+        return ScreeningEvaluation(Judge(self.rule_sets, self.options))
+
+    def decoded(self, outcome: bytes) -> Outcome:
+        """An outcome that was kept."""
+        return _decode(outcome)
+
+
+class ScreeningEvaluation:
+    """The same in one process."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self.encoded: Callable[[Outcome], bytes] = _encode
+
+    def begin(self, bucket: int) -> Outcome:
+        """An outcome of no patients."""
+        return Outcome.empty(len(self.judge.evaluators))
+
+    def entry(self, place: Position, compartment: Compartment, outcome: Outcome) -> Entry:
+        """A patient judged."""
+        return entry_of(self.judge(compartment, place), outcome)
+
+
+def entry_of(judged: Judged, outcome: Outcome) -> Entry:
+    """A judged patient as it goes into a file; what it comes to is counted."""
+    texts: list[bytes | memoryview] = [judged.lines, judged.rows.encode()]
+    outcome.patients += 1
+    for number, verdict, deciding in judged.verdicts:
+        counts = outcome.verdicts[number]
+        counts[verdict] = counts.get(verdict, 0) + 1
+        if verdict == "included":
+            texts.append(member_of(judged.patient))
+            if len(outcome.some[number]) < VALIDATED:
+                outcome.some[number].append(judged.patient)
+            continue
+        texts.append(b"")
+        if verdict == "excluded" and deciding is not None:
+            counts = outcome.removed[number]
+            counts[deciding] = counts.get(deciding, 0) + 1
+    return Entry(place_of(judged.place), texts)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Outcome).decode

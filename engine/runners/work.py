@@ -1,0 +1,36 @@
+"""What a large run finds out about each patient: a screening, or a measure. It travels to the worker processes, which put patients together and ask it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from engine.data.bulk.records import Position
+from engine.data.compartment import Compartment
+from engine.runners.judged_file import Entry
+
+
+class Evaluating(Protocol):
+    """The work in one process, ready to begin."""
+
+    def begin(self, bucket: int) -> Any:
+        """An empty outcome, for the patients of a bucket."""
+
+    def entry(self, place: Position, compartment: Compartment, outcome: Any) -> Entry:
+        """The texts of a patient, one an output; what the patient comes to is added to the outcome."""
+
+    def encoded(self, outcome: Any) -> bytes:
+        """An outcome as it is kept."""
+
+
+class Work(Protocol):
+    """What is to be found out. It is pickled where processes share nothing."""
+
+    @property
+    def texts(self) -> int:
+        """How many texts there are of a patient: outputs that go by patient."""
+
+    def start(self) -> Evaluating:
+        """Get ready, in a worker process."""
+
+    def decoded(self, outcome: bytes) -> Any:
+        """An outcome that was kept."""
