@@ -116,11 +116,6 @@ def coding_of(concept: Any) -> tuple[str | None, str | None]:
     return None, concept.get("text")
 
 
-def _written(value: Any) -> str | None:
-    """What stands in the place of a text, as text."""
-    return value if value is None or value.__class__ is str else str(value)
-
-
 def reference_to(resource: dict[str, Any]) -> str:
     """`Type/id` of a resource."""
     return f"{resource.get('resourceType')}/{resource.get('id', '')}".rstrip("/")
@@ -141,11 +136,11 @@ def evidence_of(resource: dict[str, Any], role: Role, failed: str | None, file: 
     return Evidence(
         resource=reference_to(resource),
         role=role,
-        value=_written(value),
-        unit=_written(unit),
+        value=value if value is None or value.__class__ is str else str(value),
+        unit=unit if unit is None or unit.__class__ is str else str(unit),
         date=_date(resource, shown.dates),
         code=code,
-        display=_written(display),
+        display=display if display is None or display.__class__ is str else str(display),
         failed=failed,
         note=note,
         file=file,

@@ -122,7 +122,8 @@ def _screened(
         options.hash_data,
         options.parquet,
         images,
-        options.force_fhir,
+        options.force_fhir
+        or options.fhir is None,  # the version that the data tells by itself need not be held to the data
         options.criterion_seconds,
         options.shared_outputs,
     )

@@ -102,14 +102,10 @@ def written_as(resource: dict[str, Any], version: str) -> str | None:
     own = _other_model(version)
     if load_model(version).has_type(kind) and not own.has_type(kind):
         return "resourceType"
-    # what only the one family names may stand for any element of the other; else an element tells only where it stands
-    renamed = not _only_other(own.version, kind).isdisjoint(resource)
-    for name, json_names in _elements(own.version, kind):
-        if renamed or not json_names.isdisjoint(resource):
-            for check in _checks(own.version, kind, name):
-                found = check.found(resource)
-                if found is not None:
-                    return found
+    for check in _checks_for(own.version, kind, frozenset(resource)):
+        found = check.found(resource)
+        if found is not None:
+            return found
     return None
 
 
@@ -118,11 +114,19 @@ def _other_model(version: str) -> Model:
     return load_model(_OTHER[_FAMILY[load_model(version).version]][0])
 
 
-@lru_cache(maxsize=256)
-def _elements(version: str, resource_type: str) -> tuple[tuple[str, frozenset[str]], ...]:
-    """The elements of a resource type, each with its names in JSON."""
-    elements = load_model(version).elements(resource_type).values()
-    return tuple((element.name, frozenset([name for name, _ in element.json_names])) for element in elements)
+@lru_cache(maxsize=1024)
+def _checks_for(version: str, resource_type: str, names: frozenset[str]) -> tuple[Difference, ...]:
+    """The checks that may find something in a resource that has elements of such names in JSON.
+
+    What only the one family names may stand for any element of the other; else an element tells only where it stands.
+    """
+    renamed = not _only_other(version, resource_type).isdisjoint(names)
+    return tuple(
+        check
+        for element in load_model(version).elements(resource_type).values()
+        if renamed or any(name in names for name, _ in element.json_names)
+        for check in _checks(version, resource_type, element.name)
+    )
 
 
 @lru_cache(maxsize=4096)
