@@ -341,7 +341,8 @@ class Cohort:
         resident = self._residents.get(bundle_of(loaded)) if loaded.home != NO_HOME else None
         if resident is None or links.elsewhere:
             message = f"{loaded.name} is linked to no patient; it is not used"
-            self._report(loaded, "no-patient", message, hint=_LINK_HINT)
+            # what is about a place, a group or another thing is no patient's that could be missed
+            self._report(loaded, "no-patient", message, warning=links.elsewhere, hint=_LINK_HINT)
             return []
         message = f"{loaded.name} names no patient; it counts as that of the one Patient of its bundle"
         self._report(loaded, "patient-of-bundle", message, warning=True, hint=_LINK_HINT)

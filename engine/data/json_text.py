@@ -131,33 +131,3 @@ def lines_are_whole(text: bytes, lines: int) -> bool:
         return len(_lines(text)) == lines
     except BAD_JSON:
         return False
-
-
-_RESOURCE = re.compile(rb'"resourceType"\s*:\s*"([A-Za-z]{1,64})"')
-_ID = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9\-._]{1,128})"')
-_PATIENTS = re.compile(rb'"resourceType"\s*:\s*"Patient"\s*,\s*"id"\s*:\s*"([A-Za-z0-9\-._]{1,128})"')
-_ABOUT = re.compile(rb'"(?:subject|patient)"\s*:\s*\{\s*"reference"\s*:\s*"([^"\\\x00-\x1f]{1,256})"')
-
-
-def named_in(text: bytes) -> dict[str, str]:
-    """What a text that is no JSON still tells of the resource that it was, as fields of a Problem: `resource` and `patient`, each as `Type/id`.
-
-    Of a bundle, the patient is the one whose Patient it holds. The first of each in the text counts: what a resource contains may come before its own, so that this names the record for people and proves nothing.
-    """
-    found: dict[str, str] = {}
-    kind = _RESOURCE.search(text)
-    if kind is None:
-        return found
-    identifier = _ID.search(text, kind.end(), kind.end() + 400)
-    name = kind[1].decode()
-    if name == "Bundle":
-        several = {match[1] for match in _PATIENTS.finditer(text)}
-        return {"patient": f"Patient/{several.pop().decode()}"} if len(several) == 1 else found
-    if identifier is not None:
-        found["resource"] = f"{name}/{identifier[1].decode()}"
-        if name == "Patient":
-            found["patient"] = found["resource"]
-    about = _ABOUT.search(text, kind.end())
-    if about is not None and name != "Patient":
-        found["patient"] = about[1].decode("utf-8", "replace")
-    return found

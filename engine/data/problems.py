@@ -19,6 +19,7 @@ class Problem(BaseModel):
     )
     entry: int | None = Field(None, description="zero-based index of the bundle entry or array item")
     resource: str | None = Field(None, description="resource concerned, as Type/id")
+    type: str | None = Field(None, description="resource type of which something is lost, where it is known")
     patient: str | None = Field(None, description="patient concerned, as Type/id, where the text still tells")
     element: str | None = Field(None, description="element concerned")
     code: str = Field(description="stable code of the kind of problem")

@@ -10,9 +10,11 @@ from engine.algebra.arguments import function_of, instance_of, several
 from engine.artifacts.models import Model, load_model
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment
+from engine.data.completeness import Completeness, reporting_to
 from engine.data.marks import Noted, test_patient
 from engine.data.oddities import Oddities
 from engine.data.sources import Loaded, OnProblem, read_resources, unpack
+from engine.data.told_by_manifests import told_by_manifests
 
 __all__ = ["compartments_of", "read_patients"]
 
@@ -30,13 +32,56 @@ def cohort_of(loaded: Iterable[Loaded], model: Model, on_problem: OnProblem, not
     return cohort
 
 
-def read_patients(paths: Iterable[str | Path], *, model: Model, on_problem: OnProblem) -> Iterator[Compartment]:
+def read_patients(
+    paths: Iterable[str | Path],
+    *,
+    model: Model,
+    on_problem: OnProblem,
+    tolerate: int = 0,
+    completeness: Completeness | None = None,
+) -> Iterator[Compartment]:
     """Patients of bundles, arrays, single resources, NDJSON, and folders of these (`.gz` too), in order of appearance.
 
     A patient's resources may be spread over files, and a file may hold several patients. What cannot be read is handed to
-    `on_problem`, and the rest goes on.
+    `on_problem`, and the rest goes on; what may be missing for it of a patient's data, the compartment tells. Of each type `tolerate` damaged records are tolerated
+    whose patients nobody can tell. A `completeness` that is given learns all of that.
     """
-    yield from cohort_of(read_resources(paths, on_problem), model, on_problem).compartments()
+    paths = list(paths)
+    told = told_by_manifests(paths)
+    completeness = completeness if completeness is not None else Completeness(tolerate)
+    completeness.listed(told.types)
+    report = reporting_to(completeness, on_problem)
+    counts: dict[str, dict[str, int]] = {}
+    loaded = _counted(read_resources(paths, report), counts)
+    cohort = cohort_of(loaded, model, report)
+    for path, types in counts.items():
+        completeness.file(path, types)
+        completeness.count(types)
+    for problem in told.lacking({path: sum(types.values()) for path, types in counts.items()}):
+        report(problem)
+    yield from _with_gaps(cohort, completeness)
+
+
+def _counted(loaded: Iterable[Loaded], counts: dict[str, dict[str, int]]) -> Iterator[Loaded]:
+    """The same, counted by file and type."""
+    for one in loaded:
+        if one.resource is not None:
+            types = counts.setdefault(one.file, {})
+            kind = one.resource["resourceType"]
+            types[kind] = types.get(kind, 0) + 1
+        yield one
+
+
+def _with_gaps(cohort: Cohort, completeness: Completeness) -> Iterator[Compartment]:
+    """The patients of a cohort; all that is wrong with it is known before the first."""
+    patients = list(cohort.patients())
+    for patient, reference in patients:
+        cohort.report_undescribed(patient, reference)
+    completeness.finish({f"Patient/{reference.rpartition('/')[2]}" for _, reference in patients}.intersection)
+    for patient, reference in patients:
+        found = cohort.compartment(patient, reference)
+        found.gaps = completeness.gaps(found)
+        yield found
 
 
 def compartments_of(
@@ -61,7 +106,8 @@ def _in_memory(
     resources: list[dict[str, Any]], model: Model | None, on_problem: OnProblem | None
 ) -> Iterator[Compartment]:
     from_memory: list[Loaded] = []
-    report = on_problem if on_problem is not None else _ignore
+    completeness = Completeness()
+    report = reporting_to(completeness, on_problem if on_problem is not None else _ignore)
     for index, resource in enumerate(resources):
         if resource.get("resourceType") == "Bundle":
             for loaded in unpack(resource, "(memory)", report, None):
@@ -69,7 +115,7 @@ def _in_memory(
                 from_memory.append(loaded)
         else:
             from_memory.append(Loaded(resource, "(memory)", index))
-    yield from cohort_of(from_memory, model or load_model("r4"), report).compartments()
+    yield from _with_gaps(cohort_of(from_memory, model or load_model("r4"), report), completeness)
 
 
 def _ignore(problem: object) -> None:

@@ -10,12 +10,13 @@ from typing import Any, BinaryIO, Literal
 
 from engine.data.forms import RESOURCE_LINE, Form, Values, form_of, form_of_damaged, has_comma, line_text, named_lines
 from engine.data.identity import NO_HOME, home_of, id_of
-from engine.data.json_text import BAD_JSON, check_encoding, hint_for, named_in, told, whole
+from engine.data.json_text import BAD_JSON, check_encoding, hint_for, told, whole
 from engine.data.kinds import BOM, EMPTY, LOOKED_AT, OTHER_JSON, SPACE, certain_kind, kind_of
 from engine.data.listing import data_file_names
 from engine.data.marks import may_be_marked
 from engine.data.opening import MOST_DOCUMENT, MOST_LINE, UNREADABLE, begin, document_in, lines_in
 from engine.data.problems import Problem
+from engine.data.remains import named_in, remains_of
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
 from engine.data.resource_types import unknown_type
 
@@ -219,7 +220,13 @@ def _one(
     kind = data.get("resourceType") if isinstance(data, dict) else None
     if not isinstance(kind, str):
         message = "not a FHIR resource: resourceType is missing"
-        on_problem(Problem(file=file, entry=entry, line=line, code="not-a-resource", message=message))
+        lost: Literal["error", "warning"] = (
+            "error" if line or entry is not None or _holds_resources(data) else "warning"
+        )
+        about = remains_of(data).named()
+        on_problem(
+            Problem(file=file, entry=entry, line=line, code="not-a-resource", severity=lost, message=message, **about)
+        )
         return
     if kind == "Bundle":
         yield from _bundle(data, file, on_problem, line, bundles)
@@ -229,23 +236,33 @@ def _one(
                 yield from _one(parameter["resource"], file, None, None, on_problem, line, bundles)
     elif (unknown := unknown_type(kind)) is not None:
         message, hint = unknown
-        named = _named(kind, data)
+        named = {**_named(kind, data), **remains_of(data).named()}
         on_problem(Problem(file=file, entry=entry, line=line, code=UNKNOWN_TYPE, message=message, hint=hint, **named))
     else:
         yield Loaded(data, file, entry, line, full_url)
 
 
 def _named(kind: str, resource: Resource) -> dict[str, str]:
-    """What a resource of an unknown type is called, and whom it is about, as fields of a Problem."""
+    """What a resource of an unknown type is called, as a field of a Problem."""
     found: dict[str, str] = {}
     identifier = id_of(resource)
     if identifier is not None and len(kind) <= 64:
         found["resource"] = f"{kind}/{identifier}"
-    for name in ("subject", "patient"):
-        reference = dict_of(resource.get(name)).get("reference")
-        if reference.__class__ is str:
-            found["patient"] = reference
     return found
+
+
+def _holds_resources(value: Any) -> bool:
+    """Whether something that is no resource holds any."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if item.__class__ is dict:
+            if "resourceType" in item:
+                return True
+            waiting.extend(item.values())
+        elif item.__class__ is list:
+            waiting.extend(item)
+    return False
 
 
 BUNDLE_MEMBERS = frozenset(

@@ -19,12 +19,14 @@ from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.following import Everyone
 from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.name_index import IndexedShelf, parts_of
-from engine.data.bulk.reading import Piece, read_again, read_piece
-from engine.data.bulk.records import Record, Shelf, turn_of
+from engine.data.bulk.reading import Piece, known_patients, read_again, read_piece, take_files, with_gaps
+from engine.data.bulk.records import ORPHANS, Record, Shelf, bucket_of, turn_of
 from engine.data.bulk.settling import Doubles, Links, add_doubles, doubles_of, missing, settle, twice
+from engine.data.completeness import Completeness, reporting_to
 from engine.data.marks import Noted
 from engine.data.oddities import Oddities
 from engine.data.problems import Problem
+from engine.data.told_by_manifests import Told
 from engine.runners.judged_file import Entry, Range, RangeWriter, merge, ranges_of
 from engine.runners.problem_runs import ProblemShelf
 from engine.runners.problem_runs import place_of as place_of_problem
@@ -57,6 +59,7 @@ class Job:
     buckets: int
     validate: bool
     memory: int
+    tolerate: int = 0
 
 
 @dataclass(slots=True)
@@ -88,6 +91,7 @@ class _Worker:
         self.joint: Joint | None = None
         self._grouping: Grouping | None = None
         self._of_shared: list[Problem] = []
+        self.completeness: Completeness | None = None
         self._tables: list[int] = []
         self._times: tuple[tuple[tuple[str, str], ...], dict[str, dict[int, tuple[int, int]]]] = ((), {})
         self._writer: RangeWriter | None = None
@@ -168,11 +172,14 @@ class _Worker:
         grouping = self.grouping(joint)
         for problem in self._of_shared:
             problems.append(problem)
-        grouping.on_problem = problems.append
+        completeness = self.completeness
+        if completeness is None:
+            completeness = self.completeness = Completeness.restored(workspace.gaps(), job.tolerate)
+        grouping.on_problem = reporting_to(completeness, problems.append)
         outcome = evaluating.begin(number)
 
         def entries(records: Iterable[Record], joined: Mapping[str, str] | None = None) -> Iterator[Entry]:
-            for place, compartment in grouping.patients(records, joined):
+            for place, compartment in with_gaps(grouping.patients(records, joined), completeness):
                 yield evaluating.entry(place, compartment, outcome)
 
         def put(entries: Iterable[Entry]) -> int:
@@ -218,7 +225,7 @@ class _Worker:
     def _apart(self, number: int, joint: Joint) -> Iterator[Record]:
         """The records of a bucket without those of patients that are looked at together."""
         for record in self.records(number):
-            if not joint.joined or record.group not in joint.joined:
+            if record.group != ORPHANS and (not joint.joined or record.group not in joint.joined):
                 yield record
 
     def _joined(self, joint: Joint) -> Iterator[Record]:
@@ -227,6 +234,19 @@ class _Worker:
             if record.group in joint.joined:
                 yield record
         yield from joint.extra
+
+    def nobodys(self) -> list[Problem]:
+        """What is wrong with records that only the whole export could place, or that are linked to no patient although they should be."""
+        job, joint = self.job, self.job.workspace.joint()
+        problems: list[Problem] = []
+        grouping = self.grouping(joint)
+        grouping.on_problem = problems.append
+        if ORPHANS not in joint.joined:
+            grouping.without_orphans(self.records(bucket_of(ORPHANS, job.buckets)))
+        if joint.joined or joint.extra:
+            for _ in grouping.patients(self._joined(joint), joint.joined):
+                pass
+        return problems
 
     def write(self, about: tuple[Range, Sequence[tuple[Path, int]], Sequence[int]]) -> int:
         """Write the texts of a range into the outputs, each a path and where in it the texts begin; gives the number of patients.
@@ -261,8 +281,15 @@ class BulkRun:
         validate: bool = False,
         progress: Progress | None = None,
         meanwhile: Callable[[], None] = lambda: None,
+        completeness: Completeness | None = None,
+        told: Told | None = None,
     ) -> None:
-        """`meanwhile` is done here as soon as all workers are busy."""
+        """`meanwhile` is done here as soon as all workers are busy. `completeness` has taken in the problems of the list of files, `told` is what
+        manifests tell.
+        """
+        self.completeness = completeness if completeness is not None else Completeness()
+        self._told = told if told is not None else Told()
+        self._noted: list[Problem] = []
         self.job = Job(
             workspace,
             plan,
@@ -272,6 +299,7 @@ class BulkRun:
             state.buckets,
             validate,
             memory // jobs,
+            self.completeness.tolerate,
         )
         self.counts = Counts()
         self.outcomes: list[Any] = []
@@ -335,6 +363,7 @@ class BulkRun:
     def problems(self, listed: ProblemShelf) -> Iterator[Problem]:
         """All problems in the order of the data, each once; `listed` are those of the list of files."""
         listed.extend(self.odd.problems(self.job.files))
+        listed.extend(self._noted)
         return self.job.workspace.problems(listed, len(self.job.pieces), self._buckets)
 
     def _settle(self) -> None:
@@ -374,6 +403,26 @@ class BulkRun:
         joint = workspace.joint()
         together = [job.buckets] if joint.joined or joint.extra else []
         self._buckets = [*range(job.buckets), *together]
+        self._complete()
+
+    def _complete(self) -> None:
+        """Find out what may be missing, from all that was found while reading."""
+        workspace, pieces, completeness = self.job.workspace, len(self.job.pieces), self.completeness
+        by_file: dict[int, dict[str, int]] = {}
+        for number in range(pieces):
+            for file, types in workspace.piece(number).by_file.items():
+                known = by_file.setdefault(file, {})
+                for kind, count in types.items():
+                    known[kind] = known.get(kind, 0) + count
+        completeness.count(self.counts.used + self.counts.passed)
+        found = take_files(completeness, by_file, self.job.files)
+        for problem in workspace.problems_of_reading(pieces):
+            completeness.problem(problem)
+        self._noted = [*self._told.lacking(found), *_Worker(self.job).nobodys()]
+        for problem in self._noted:
+            completeness.problem(problem)
+        completeness.finish(known_patients(workspace.ids(pieces, "Patient", kept=True)))
+        workspace.put_gaps(completeness.kept())
 
     def _doubles(self, kept: Counter[str]) -> tuple[Doubles, dict[str, set[int]]]:
         """Resources that occur several times, and of which types and ids (as numbers) not all are kept."""

@@ -14,9 +14,11 @@ from engine.compiler.reading import ReadPlan
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import files_to_read, pieces_of
 from engine.data.bulk.records import number_of
+from engine.data.completeness import Completeness, reporting_to
 from engine.data.files import FoundFile, Walks, found_file
 from engine.data.opening import PACKED
 from engine.data.problems import Problem
+from engine.data.told_by_manifests import told_by_manifests
 from engine.runners.bulk import BulkRun, Progress
 from engine.runners.machine import cores, machine_memory
 from engine.runners.screening import evaluation_time
@@ -49,12 +51,13 @@ class Inputs:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
     """What a run may take: processes (0: one a core), bytes of memory (None: a quarter of the machine); whether every line is parsed, and a run that was
-    stopped is gone on with."""
+    stopped is gone on with; and how many damaged records of a type whose patients nobody can tell are tolerated."""
 
     jobs: int = 1
     memory: int | None = None
     validate: bool = False
     resume: bool = False
+    tolerate: int = 0
 
     @property
     def bytes(self) -> int:
@@ -93,7 +96,9 @@ def prepare(
     # what the processes take themselves is not there for the data
     memory = max(means.bytes - OWN * (jobs + 1 if jobs > 1 else 1), means.bytes // 4)
     problems: list[Problem] = []
-    files = files_to_read(inputs.paths, problems.append, inputs.walks)
+    told = told_by_manifests(inputs.paths)
+    completeness = Completeness(means.tolerate, told.types)
+    files = files_to_read(inputs.paths, reporting_to(completeness, problems.append), inputs.walks)
     same = dict(fingerprint(files))
     lengths = {one.path: one.bytes for one in inputs.found}
     if means.resume and workspace.exists():
@@ -125,6 +130,8 @@ def prepare(
         validate=means.validate,
         progress=progress,
         meanwhile=meanwhile,
+        completeness=completeness,
+        told=told,
     )
     running.enter_context(bulk)
     bulk.prepare()

@@ -72,7 +72,8 @@ class RunOptions:
     on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size, `parquet` writes tables besides, `shared` has outputs readable by
     others than their owner, as the umask says. With
     `images`, images count only where archives hold them. With `force_fhir`, data that is written in another version of FHIR than the criteria were compiled
-    for is screened all the same; else it is an error. A criterion that takes longer than `criterion_seconds` for a patient is unknown (0: no limit).
+    for is screened all the same; else it is an error. A criterion that takes longer than `criterion_seconds` for a patient is unknown (0: no limit). Of each
+    resource type `tolerate` damaged records are tolerated whose patients nobody can tell.
     """
 
     now: str | None = None
@@ -93,11 +94,14 @@ class RunOptions:
     force_fhir: bool = False
     criterion_seconds: float = SECONDS
     shared: bool = False
+    tolerate: int = 0
 
     @property
     def means(self) -> Means:
         """What the run may take."""
-        return Means(jobs=self.jobs, memory=self.memory, validate=self.validate, resume=self.resume)
+        return Means(
+            jobs=self.jobs, memory=self.memory, validate=self.validate, resume=self.resume, tolerate=self.tolerate
+        )
 
 
 @dataclass(slots=True)
@@ -322,7 +326,7 @@ def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, option
     moment = evaluation_time(options.now, options.timezone)
     judge = Judge(criteria.rules, _options(criteria, options, moment))
     problems: list[Problem] = []
-    reader = ExportReader(paths, plan, problems.append, validate=options.validate)
+    reader = ExportReader(paths, plan, problems.append, validate=options.validate, tolerate=options.tolerate)
 
     def counts() -> Counts:
         found = Counts()
@@ -409,6 +413,7 @@ def _recorded(criteria: Criteria, options: RunOptions) -> dict[str, str | bool |
         "criterion_seconds": options.criterion_seconds,
         "parameters": list(options.parameter_texts),
         "validate": options.validate,
+        "tolerate": options.tolerate,
         "require_images": options.images is not None,
         **options.terminology,
     }

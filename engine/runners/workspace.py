@@ -61,6 +61,7 @@ class PieceDone(msgspec.Struct, gc=False):
     passed: dict[str, int]
     lines: int
     blank: int
+    by_file: dict[int, dict[str, int]]
     problems: list[tuple[int, int]]
     deleted: list[str]
     kept: dict[str, Stretch]
@@ -244,6 +245,26 @@ class Workspace:
         runs = [run_path(self._problems(name), number) for name, count in found for number in range(count)]
         yield from in_order(runs, self._problems("merged"))
 
+    def problems_of_reading(self, pieces: int) -> Iterator[Problem]:
+        """The problems of all pieces, in the order of the data."""
+        runs = [
+            run_path(self._problems(f"piece-{number}"), run)
+            for number in range(pieces)
+            for run in range(len(self.piece(number).problems))
+        ]
+        yield from in_order(runs, self._problems("read"))
+
+    # -- what may be missing
+
+    def put_gaps(self, gaps: dict[str, Any]) -> None:
+        """Keep what may be missing of the data, as `Completeness.kept` gives it."""
+        self._write("gaps", _encode(gaps))
+
+    def gaps(self) -> dict[str, Any]:
+        """What may be missing of the data."""
+        found: dict[str, Any] = self._read("gaps", dict[str, Any])
+        return found
+
     # -- pieces of the input
 
     def has_piece(self, number: int) -> bool:
@@ -271,6 +292,7 @@ class Workspace:
             dict(collected.passed),
             collected.lines,
             collected.blank,
+            collected.by_file,
             problems.runs,
             collected.deleted,
             *ids,

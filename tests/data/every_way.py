@@ -40,10 +40,12 @@ def outcomes(verdicts: Any) -> Outcomes:
     return {v.patient: (v.verdict, *(c.outcome for c in v.criteria)) for v in verdicts}
 
 
-def screened(rules: Criteria, data: Path, out: Path) -> Iterator[tuple[str, Outcomes, list[Problem]]]:
+def screened(
+    rules: Criteria, data: Path, out: Path, tolerate: int = 0
+) -> Iterator[tuple[str, Outcomes, list[Problem]]]:
     """Outcomes and problems by each way of reading: from memory, from files by plan, by one process and by two with little memory."""
     problems: list[Problem] = []
-    compartments = list(read_patients([data], model=load_model("r4"), on_problem=problems.append))
+    compartments = list(read_patients([data], model=load_model("r4"), on_problem=problems.append, tolerate=tolerate))
     yield "memory", outcomes(engine.screen(rules, compartments, now=NOW)), problems
     for name, small, options in (
         ("by plan", running.SMALL, {}),
@@ -53,7 +55,7 @@ def screened(rules: Criteria, data: Path, out: Path) -> Iterator[tuple[str, Outc
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(running, "SMALL", small)
             folder = out / name.replace(" ", "-")
-            run(rules, [], [data], folder, RunOptions(now=NOW, **options))  # type: ignore[arg-type]
+            run(rules, [], [data], folder, RunOptions(now=NOW, tolerate=tolerate, **options))  # type: ignore[arg-type]
         lines = (folder / "verdicts.ndjson").read_text("utf-8").splitlines()
         listed = (folder / "problems.ndjson").read_text("utf-8").splitlines()
         yield (

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.artifacts.elements import all_resource_types
-from engine.data.json_text import lines_are_whole, named_in
+from engine.data.json_text import lines_are_whole
+from engine.data.remains import named_in
 from tests.data.every_way import criteria, screened
 
 LOST = {"invalid-json", "not-a-resource", "unknown-resource-type"}
@@ -129,6 +130,13 @@ def is_whole(line: bytes) -> bool:
     return isinstance(found, dict) and found.get("resourceType") in all_resource_types()
 
 
+def about(resource: dict[str, Any]) -> str:
+    """The patient that a resource says it is about."""
+    if resource["resourceType"] == "Patient":
+        return f"Patient/{resource.get('id')}"
+    return next((x["reference"] for x in resource.values() if isinstance(x, dict) and "reference" in x), "")
+
+
 def write(files: dict[str, list[Line]], folder: Path) -> Path:
     folder.mkdir()
     for name, lines in files.items():
@@ -148,6 +156,7 @@ def test_every_line_that_is_not_whole_is_a_problem_on_every_way(tmp_path: Path, 
     expected = next(screened(rules, write(files, tmp_path / "whole"), tmp_path))[1]
     assert {row[0] for row in expected.values()} >= {"included", "excluded", "undetermined"}
     touched: set[int] = set()
+    altered: set[str] = set()
     for lines in files.values():
         # whole blocks of lines are looked at together: some are left as they were
         kinds = list(DAMAGE) * 3
@@ -156,6 +165,10 @@ def test_every_line_that_is_not_whole_is_a_problem_on_every_way(tmp_path: Path, 
             if b"\n" not in line:
                 lines[place] = DAMAGE[kinds.pop(chance.randrange(len(kinds)))](line, chance), number
                 touched.add(number)
+                changed = value_of(lines[place][0].removesuffix(b","))
+                if is_whole(lines[place][0]) and changed != value_of(line):
+                    # as far as anybody can tell, this is what was written
+                    altered |= {f"Patient/p{number}", about(changed)}
     data = write(files, tmp_path / "damaged")
     lost = {
         (str(path), number)
@@ -166,9 +179,18 @@ def test_every_line_that_is_not_whole_is_a_problem_on_every_way(tmp_path: Path, 
     assert len(lost) > 40
     for way, found, problems in screened(rules, data, tmp_path):
         assert {(p.file, p.line) for p in problems if p.code in LOST} == lost, way
+        for name in set(expected) - altered:
+            assert all_or_unknown(found.get(name, ()), expected[name]), (way, name, found.get(name), expected[name])
+    # of the damaged records whose patients cannot be told all are tolerated: nobody else's answers change
+    for way, found, _ in screened(rules, data, tmp_path / "tolerant", tolerate=10**6):
         for number in set(range(PATIENTS)) - touched:
             name = f"Patient/p{number}"
             assert found[name] == expected[name], way
+
+
+def all_or_unknown(found: tuple[str, ...], expected: tuple[str, ...]) -> bool:
+    """Whether all answers are the right ones, but for those that are not given."""
+    return all(one in (other, "unknown", "undetermined") for one, other in zip(found, expected, strict=False))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -206,7 +228,8 @@ def test_a_damaged_bundle_is_a_problem_of_its_own_file_on_every_way(tmp_path: Pa
         assert lost <= {p.file for p in problems if p.code in ("invalid-json", "not-a-resource")}, way
         assert odd <= {p.file for p in problems}, way
         for number in set(range(120)) - set(damaged):
-            assert found[f"Patient/p{number}"] == expected[f"Patient/p{number}"], way
+            name = f"Patient/p{number}"
+            assert all_or_unknown(found[name], expected[name]), (way, name)
 
 
 def is_usual(value: Any) -> bool:
@@ -242,9 +265,9 @@ def test_lines_that_are_proved_whole_are_whole(lines: list[bytes]) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (b'{"resourceType":"Procedure","id":"a","subject":{"reference":"Patient/p"},"code":{"coding":[{"co', {"resource": "Procedure/a", "patient": "Patient/p"}),
-        (b'{"resourceType":"Claim","id":"a","patient":{"reference":"urn:uuid:1"', {"resource": "Claim/a", "patient": "urn:uuid:1"}),
-        (b'{"resourceType":"Patient","id":"p","name":[', {"resource": "Patient/p", "patient": "Patient/p"}),
+        (b'{"resourceType":"Procedure","id":"a","subject":{"reference":"Patient/p"},"code":{"coding":[{"co', {"type": "Procedure", "resource": "Procedure/a", "patient": "Patient/p"}),
+        (b'{"resourceType":"Claim","id":"a","patient":{"reference":"urn:uuid:1"', {"type": "Claim", "resource": "Claim/a"}),
+        (b'{"resourceType":"Patient","id":"p","name":[', {"type": "Patient", "resource": "Patient/p", "patient": "Patient/p"}),
         (b'{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Patient","id":"p"}},{"resource":{"resourceType":"Cond', {"patient": "Patient/p"}),
         (b'{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Patient","id":"p"}},{"resource":{"resourceType":"Patient","id":"q"', {}),
         (b'{"resourceType":"Proc', {}),

@@ -21,10 +21,11 @@ from engine.compiler.reading import TypePlan
 from engine.data.bulk.decoding import Decoders, FactDecoder
 from engine.data.bulk.records import ORPHANS, MemoryShelf, Record, Shelf, key_of, number_of
 from engine.data.identity import NO_HOME, address_of, shared_types, stands_alone, text_of_id
-from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, named_in, told
+from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, told
 from engine.data.marks import Noted, may_be_marked, test_patient
 from engine.data.oddities import Oddities, odd_ids
 from engine.data.problems import Problem
+from engine.data.remains import named_in
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
 from engine.data.resource_types import unknown_type
 from engine.data.subjects import asked_of, is_identifier, names_no_patient, names_nobody
@@ -152,12 +153,14 @@ class Collected:
     `kept` and `seen` are numbers of ids by type: of the records kept, and of all resources of the types that are not read whole. `pending` are records
     whose patient is named by an identifier, with the name, `urns` are names of patients that the bundle does not hold: only the whole export can tell who they are.
     `aliases` are pairs of groups that are one patient's, `odd` is what is spelled otherwise than FHIR has it, `noted` are marks of what is read of the data.
+    `by_file` are how many resources of each type stand in a file of lines, by its number.
     """
 
     used: Counter[str] = field(default_factory=Counter)
     passed: Counter[str] = field(default_factory=Counter)
     lines: int = 0
     blank: int = 0
+    by_file: dict[int, dict[str, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     kept: dict[str, array[int]] = field(default_factory=dict)
@@ -168,6 +171,19 @@ class Collected:
     shared: list[Record] = field(default_factory=list)
     odd: Oddities = field(default_factory=Oddities)
     noted: Noted = field(default_factory=Noted)
+
+    def found(self) -> Counter[str]:
+        """How many resources of each type there were so far."""
+        return self.used + self.passed
+
+    def note_file(self, number: int, used: Mapping[str, int], passed: Mapping[str, int]) -> None:
+        """Note what was found in a file of lines, since so many of each type were used and passed over."""
+        known = self.by_file.setdefault(number, {})
+        for now, before in ((self.used, used), (self.passed, passed)):
+            for kind, count in now.items():
+                more = count - before.get(kind, 0)
+                if more:
+                    known[kind] = known.get(kind, 0) + more
 
 
 class Collector:

@@ -148,6 +148,18 @@ class Grouping:
             place, _, compartment = heappop(waiting)
             yield place, compartment
 
+    def without_orphans(self, records: Iterable[Record], joined: Mapping[str, str] | None = None) -> list[Record]:
+        """Records but those that are linked to no patient although they should be, which are reported."""
+        kept: list[Record] = []
+        orphans: list[Record] = []
+        for record in records:
+            group = record.group if joined is None else joined.get(record.group, record.group)
+            (orphans if group == ORPHANS else kept).append(record)
+        if orphans:
+            for _ in self._any(orphans, ORPHANS, joined):
+                pass
+        return kept
+
     def _lost(self, group: str, record: Record, error: Exception) -> None:
         """Report that a patient could not be put together."""
         message = f"the records of this patient could not be put together, and there is no verdict: {error!r:.300}"

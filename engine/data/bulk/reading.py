@@ -22,12 +22,14 @@ from engine.data.bulk.records import MemoryShelf, Position, Record, number_of
 from engine.data.bulk.scanning import LineScanner
 from engine.data.bulk.settling import Links, Settled, doubles_of, missing, settle, twice
 from engine.data.compartment import Compartment
+from engine.data.completeness import Completeness, reporting_to
 from engine.data.files import Walk, found_file, walk
 from engine.data.forms import Form, Values, form_of, form_of_damaged, named_lines
 from engine.data.listing import data_file_names
 from engine.data.opening import UNREADABLE, begin, document_in, open_file, packing_of
 from engine.data.problems import Problem
 from engine.data.sources import invalid_document, other_file, too_long_document
+from engine.data.told_by_manifests import told_by_manifests
 
 PIECE = 64 << 20
 OnProblem = Callable[[Problem], None]
@@ -121,44 +123,49 @@ def _form(path: str) -> Form:
 
 def read_piece(piece: Piece, collector: Collector) -> None:
     """Read a piece of work into a collector. A file that cannot be read is a problem, and the rest goes on."""
+    collected = collector.collected
     for stretch in piece.stretches:
+        before = dict(collected.used), dict(collected.passed)
+        document = False
         try:
             if stretch.end is None:
-                _read_file(collector, stretch.file, stretch.path)
-                continue
-            with open_file(stretch.path) as stream:
-                start = _line_start(stream, stretch.start)
-                LineScanner(collector, stretch.file, stretch.path).scan(stream, start, stretch.end)
+                document = _read_file(collector, stretch.file, stretch.path)
+            else:
+                with open_file(stretch.path) as stream:
+                    start = _line_start(stream, stretch.start)
+                    LineScanner(collector, stretch.file, stretch.path).scan(stream, start, stretch.end)
         except UNREADABLE as error:
             message = f"cannot be read: {error or error.__class__.__name__}"
-            collector.collected.problems.append(Problem(file=stretch.path, code="unreadable", message=message))
+            collected.problems.append(Problem(file=stretch.path, code="unreadable", message=message))
         except Exception as error:
             # an error of this program, which shall not cost what is in other files
             message = f"reading stopped unexpectedly, and what follows in this file is not used: {error!r:.300}"
-            collector.collected.problems.append(Problem(file=stretch.path, code="not-read", message=message))
+            collected.problems.append(Problem(file=stretch.path, code="not-read", message=message))
+        if not document:
+            collected.note_file(stretch.file, *before)
 
 
-def _read_file(collector: Collector, file: int, path: str) -> None:
-    """Read all of a file, in whatever form resources stand there. Raises UNREADABLE."""
+def _read_file(collector: Collector, file: int, path: str) -> bool:
+    """Read all of a file, in whatever form resources stand there; gives whether it is one document. Raises UNREADABLE."""
     with begin(path) as opened:
         head, stream = opened.head, opened.stream
         other = other_file(path, head, stream is None)
         if other is not None:
             collector.collected.problems.append(other)
-            return
+            return True
         form = form_of(head, stream is None, named_lines(path))
         if form is Form.DOCUMENT:
             text = document_in(stream, head)
             if text is None:
                 collector.collected.problems.append(too_long_document(path))
-                return
+                return True
             error = read_document(collector, text, file, path)
             if error is None:
-                return
+                return True
             form, head, stream = form_of_damaged(text, error), text, None
             if form is Form.DOCUMENT:
                 collector.collected.problems.append(invalid_document(text, path, error))
-                return
+                return True
         scanner = LineScanner(collector, file, path)
         if form is Form.VALUES:
             scanner.values(Values(head, stream))
@@ -166,6 +173,7 @@ def _read_file(collector: Collector, file: int, path: str) -> None:
             scanner.text(head)
         else:
             scanner.scan(stream, 0, None, head)
+    return False
 
 
 def _line_start(stream: BinaryIO, start: int) -> int:
@@ -206,6 +214,39 @@ def read_again(pieces: Iterable[Piece], decoders: Decoders, wanted: Mapping[str,
         yield from shelf.records
 
 
+def with_gaps(
+    patients: Iterable[tuple[Position, Compartment]], completeness: Completeness
+) -> Iterator[tuple[Position, Compartment]]:
+    """Patients, each with what may be missing of the data."""
+    for place, compartment in patients:
+        compartment.gaps = completeness.gaps(compartment)
+        yield place, compartment
+
+
+def take_files(
+    completeness: Completeness, by_file: Mapping[int, Mapping[str, int]], files: Sequence[str]
+) -> dict[str, int]:
+    """Tell what stands in files of lines; gives how many resources each of these holds."""
+    for number, types in by_file.items():
+        completeness.file(files[number], types)
+    return {files[number]: sum(types.values()) for number, types in by_file.items()}
+
+
+def known_patients(ids: Iterable[array[int]]) -> Callable[[set[str]], set[str]]:
+    """Tells which patients, as `Patient/id`, are among those with some ids (as numbers); all of them where there are no ids at all."""
+
+    def known(names: set[str]) -> set[str]:
+        numbers = {number_of(name.partition("/")[2].encode()): name for name in names}
+        found: set[str] = set()
+        some = False
+        for mine in ids:
+            some = some or bool(mine)
+            found.update(numbers[number] for number in numbers.keys() & set(mine))
+        return found if some else names
+
+    return known
+
+
 def _of(ids: Mapping[str, array[int]], kind: str) -> tuple[array[int], ...]:
     return (ids[kind],) if kind in ids else ()
 
@@ -214,10 +255,20 @@ class ExportReader:
     """An export read in one process, with what is kept held in memory. `collected` tells what became of its resources."""
 
     def __init__(
-        self, paths: Iterable[str | Path], plan: ReadPlan, on_problem: OnProblem, *, validate: bool = False
+        self,
+        paths: Iterable[str | Path],
+        plan: ReadPlan,
+        on_problem: OnProblem,
+        *,
+        validate: bool = False,
+        tolerate: int = 0,
     ) -> None:
-        self.files = files_to_read(paths, on_problem)
-        self.on_problem = on_problem
+        """`tolerate` is as in `Completeness`."""
+        paths = list(paths)
+        self._told = told_by_manifests(paths)
+        self.completeness = Completeness(tolerate, self._told.types)
+        self.on_problem = reporting_to(self.completeness, on_problem)
+        self.files = files_to_read(paths, self.on_problem)
         self.model = load_model(plan.model)
         self.decoders = Decoders(plan, self.model)
         self._shelf = MemoryShelf()
@@ -245,7 +296,13 @@ class ExportReader:
         grouping = Grouping(
             self.decoders, self.model, self.files, self.on_problem, read.shared, read.deleted, marked, everyone
         )
-        yield from by_patient(self._shelf.records, settled, grouping)
+        completeness = self.completeness
+        completeness.count(read.found())
+        for problem in self._told.lacking(take_files(completeness, read.by_file, self.files)):
+            self.on_problem(problem)
+        known = known_patients(_of(read.kept, "Patient"))
+        patients = by_patient(self._shelf.records, settled, grouping, lambda: completeness.finish(known))
+        yield from with_gaps(patients, completeness)
 
     def _settled(self, pieces: Sequence[Piece]) -> Settled:
         links = Links()
@@ -267,24 +324,25 @@ class ExportReader:
 
 
 def read_export(
-    paths: Iterable[str | Path], plan: ReadPlan, on_problem: OnProblem, *, validate: bool = False
+    paths: Iterable[str | Path], plan: ReadPlan, on_problem: OnProblem, *, validate: bool = False, tolerate: int = 0
 ) -> Iterator[Compartment]:
     """The patients of an export, in one process and with what is kept held in memory."""
-    for _, compartment in ExportReader(paths, plan, on_problem, validate=validate).patients():
+    for _, compartment in ExportReader(paths, plan, on_problem, validate=validate, tolerate=tolerate).patients():
         yield compartment
 
 
 def by_patient(
-    records: Iterable[Record], settled: Settled, grouping: Grouping
+    records: Iterable[Record], settled: Settled, grouping: Grouping, then: Callable[[], object]
 ) -> Iterator[tuple[Position, Compartment]]:
-    """Patients of all records, those that are looked at together among them, in the order of the data."""
+    """Patients of all records, those that are looked at together among them, in the order of the data.
+
+    `then` is called when all is known that is wrong with records of nobody.
+    """
     apart: list[Record] = []
     together: list[Record] = list(settled.extra)
-    if not settled.joined and not together:
-        yield from grouping.patients(records)
-        return
     for record in records:
         (together if record.group in settled.joined else apart).append(record)
-    yield from heapq.merge(
-        grouping.patients(apart), grouping.patients(together, settled.joined), key=lambda found: found[0]
-    )
+    apart = grouping.without_orphans(apart)
+    joined = list(grouping.patients(together, settled.joined)) if together else []
+    then()
+    yield from heapq.merge(grouping.patients(apart), joined, key=lambda found: found[0])

@@ -189,6 +189,11 @@ def _bounds(data: bytes, path: Path) -> tuple[int, int]:
     return start, stop
 
 
+def bucket_of(group: str, buckets: int) -> int:
+    """The bucket that the records of a patient are in."""
+    return crc32(group.encode("utf-8", "surrogatepass")) % buckets
+
+
 def turn_of(group: str, buckets: int, turns: int) -> int:
     """The turn in which a patient of a bucket is looked at, where a bucket is too large to be looked at in one."""
     return crc32(group.encode("utf-8", "surrogatepass")) // buckets % turns

@@ -18,9 +18,10 @@ from engine.data.bulk.decoding import Head
 from engine.data.bulk.documents import read_document
 from engine.data.bulk.records import number_of
 from engine.data.forms import Values, has_comma, line_text
-from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole, named_in
+from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole
 from engine.data.marks import marks_in, may_be_marked
 from engine.data.opening import MOST_LINE
+from engine.data.remains import named_in
 from engine.data.sources import commas_in, too_long_line
 
 BLOCK = 1 << 20
