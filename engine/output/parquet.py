@@ -1,6 +1,6 @@
 """Verdicts as Parquet tables: patients, criteria, evidence and images, one file each, for those who go on in a data frame.
 
-Made from verdicts.ndjson, a batch of rows at a time. pyarrow is asked for only here (`pip install 'fhir-eligibility[parquet]'`).
+Made from verdicts.ndjson, a batch of rows at a time. pyarrow is asked for only here (the extra `parquet`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def require_parquet() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        raise ValueError("--parquet needs pyarrow: pip install 'fhir-eligibility[parquet]'") from None
+        raise ValueError("--parquet needs the package pyarrow: pip install pyarrow") from None
 
 
 def write_parquet(verdicts: Path, criteria: CriteriaRecord, folder: OutputFolder) -> None:

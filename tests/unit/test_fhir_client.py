@@ -108,5 +108,5 @@ def test_without_httpx_the_package_to_install_is_named(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert (
         done.stderr
-        == "eligibility: reading from a server needs the package httpx: pip install 'fhir-eligibility[server]'\n"
+        == "eligibility: reading from a server needs the package httpx: pip install httpx\n"
     )

@@ -379,4 +379,4 @@ def test_without_httpx_the_message_says_what_to_install(
     monkeypatch.setitem(sys.modules, "httpx", None)
     folder = str(criteria_folder(tmp_path))
     assert main(["check", folder, "--terminology-server", "https://tx.example.org"]) == 2
-    assert "pip install 'fhir-eligibility[server]'" in capsys.readouterr().err
+    assert "pip install httpx" in capsys.readouterr().err

@@ -102,7 +102,7 @@ def within(url: str, base: str) -> bool:
 def extra_missing(name: str) -> ValueError:
     """The error where an optional package is not installed."""
     return ValueError(
-        f"{name} is not installed; the commands for images need it: pip install 'fhir-eligibility[imaging]'"
+        f"{name} is not installed; the commands for images need it: pip install pydicom urllib3"
     )
 
 

@@ -377,7 +377,7 @@ def _open(ca: str | None, timeout: float) -> httpx.Client:
     try:
         import httpx
     except ImportError:
-        message = "reading from a server needs the package httpx: pip install 'fhir-eligibility[server]'"
+        message = "reading from a server needs the package httpx: pip install httpx"
         raise ServerError(message) from None
     for name in ("httpx", "httpcore"):
         # They log every address, and addresses may be signed.

@@ -243,7 +243,7 @@ def _thumbprint(key: PrivateKey) -> str:
 
 
 def _missing() -> ServerError:
-    return ServerError("SMART backend services need the package PyJWT: pip install 'fhir-eligibility[server]'")
+    return ServerError("SMART backend services need the package PyJWT: pip install 'PyJWT[crypto]'")
 
 
 KNOWN = ("bearer-env", "client-id", "key", "kid", "scope", "token-url")
