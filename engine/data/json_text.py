@@ -36,6 +36,7 @@ def number(text: str) -> Decimal | str:
     return Decimal(text)
 
 
+_BYTE = re.compile(r"\(byte (\d+)\)")
 _decoder = msgspec.json.Decoder(float_hook=number)
 
 
@@ -44,11 +45,18 @@ def whole(text: bytes | memoryview) -> Any:
     return _decoder.decode(text)
 
 
-def told(error: Exception) -> str:
-    """What is wrong with a text that is no JSON."""
+def told(error: Exception, text: bytes | memoryview = b"") -> str:
+    """What is wrong with a text that is no JSON, with the place in it: line and column, the column alone where it is one line."""
     if isinstance(error, UnicodeDecodeError):
         return f"not valid JSON: byte {error.start} is not UTF-8 (0x{error.object[error.start]:02X})"
-    return f"not valid JSON: {error or 'nested too deeply'}"
+    message = f"not valid JSON: {error or 'nested too deeply'}"
+    match = _BYTE.search(message)
+    if match is None or not text:
+        return message
+    before = bytes(text[: int(match[1])])
+    column = len(before) - (before.rfind(b"\n") + 1) + 1
+    line = f"line {before.count(10) + 1}, " if b"\n" in bytes(text).rstrip() else ""
+    return message.replace(match[0], f"({line}column {column})")
 
 
 def hint_for(error: Exception) -> str | None:

@@ -26,3 +26,13 @@ class Problem(BaseModel):
     severity: Literal["error", "warning"] = Field("error", description="error: something was lost")
     message: str = Field(description="what is wrong, in a sentence")
     hint: str | None = Field(None, description="what to do about it")
+
+    def __str__(self) -> str:
+        """Where, what, and what to do, in a line."""
+        line = f":{self.line}" if self.line is not None else ""
+        entry = f" entry {self.entry}" if self.entry is not None else ""
+        place = f"{self.file or ''}{line}{entry}"
+        about = self.resource or self.patient
+        named = f" {about}" if about and about not in self.message else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{place}{named}: {self.message}{hint}" if place or named else f"{self.message}{hint}"

@@ -125,7 +125,7 @@ def _each(texts: Iterable[_Text], path: str, on_problem: OnProblem) -> Iterator[
         try:
             data = _decode(text)
         except BAD_JSON as error:
-            where, what = {"line": number, "offset": offset}, {"message": told(error), "hint": hint_for(error)}
+            where, what = {"line": number, "offset": offset}, {"message": told(error, text), "hint": hint_for(error)}
             on_problem(Problem(file=path, **where, code="invalid-json", **what, **named_in(text)))
             continue
         marked = may_be_marked(text)
@@ -185,7 +185,7 @@ def _decode(raw: bytes) -> Any:
 
 def invalid_document(text: bytes, file: str, error: Exception) -> Problem:
     """The problem of a file that is not the one JSON document that it should be."""
-    return Problem(file=file, code="invalid-json", message=told(error), hint=hint_for(error), **named_in(text))
+    return Problem(file=file, code="invalid-json", message=told(error, text), hint=hint_for(error), **named_in(text))
 
 
 def dict_of(value: Any) -> dict[str, Any]:

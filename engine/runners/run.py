@@ -11,6 +11,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ from engine.version import __version__
 
 SMALL = 16 << 20  # of the input: so much is held in memory, where that is allowed
 HASHED = 64 << 20
+MOST_TOLD = 100  # problems of data in which there is no patient
 if TYPE_CHECKING:
     from engine.runners.confirming import RequiredImages
 
@@ -102,6 +104,14 @@ class RunOptions:
         return Means(
             jobs=self.jobs, memory=self.memory, validate=self.validate, resume=self.resume, tolerate=self.tolerate
         )
+
+
+class NothingScreened(ValueError):
+    """There was no patient to screen; nothing is written. `problems` are those of the data, the first `MOST_TOLD` of them."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("nothing was screened: there is no patient in the data")
+        self.problems = tuple(problems)
 
 
 @dataclass(slots=True)
@@ -163,7 +173,7 @@ def run(
     `criteria_paths` are all files and folders that the criteria were made from: artifacts, libraries, value sets, parameters.
 
     `progress` is told how far the run is. Raises OSError where a folder cannot be read or written, ValueError where there is nothing to resume or what was
-    begun is another run, or the data is of another version of FHIR, FolderInUse (a ValueError) where another run writes into the folder, WorkerLost where
+    begun is another run, or the data is of another version of FHIR, NothingScreened where there is no patient (what the folder holds stays), FolderInUse (a ValueError) where another run writes into the folder, WorkerLost where
     processes are killed again and again.
     """
     if not options.force_fhir:
@@ -191,6 +201,9 @@ def _run(
         header = Judge(criteria.rules, _options(criteria, options, source.moment)).header
         outputs = Outputs(folder, criteria.rules, header, criteria.fhir_version, source.moment.isoformat())
         tally = source.write(outputs, progress)
+        if not tally.patients:
+            Workspace(folder.path).remove()
+            raise NothingScreened(list(islice(source.problems(), MOST_TOLD)))
         problems = outputs.write_problems(source.problems())
     described = outputs.write_criteria(options.timezone)
     if options.parquet:

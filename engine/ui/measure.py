@@ -34,6 +34,7 @@ from engine.ui.argument_types import PATH, ArgumentType, Expected
 from engine.ui.command_parser import CommandParser
 from engine.ui.cql_session import given_parameters, parameters_of
 from engine.ui.logs import add_log_options, say, say_diagnostics, say_error, say_problem
+from engine.ui.nothing import nothing_done
 from engine.ui.options import (
     add_config_options,
     add_libraries_option,
@@ -166,6 +167,8 @@ def _evaluate(loaded: LoadedMeasure, options: argparse.Namespace, settings: Meas
             if reports is not None:
                 report = individual(loaded.measure, result, period, date, version)
                 reports.write(json.dumps(report, ensure_ascii=False, default=str) + "\n")
+        if not totals.patients:
+            return nothing_done(problems, options.out, "evaluated")
         if folder is not None:
             text = json.dumps(summary(loaded.measure, totals, period, date, version), indent=2, ensure_ascii=False)
             folder.write_text("summary.json", text + "\n")

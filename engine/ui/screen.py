@@ -16,7 +16,7 @@ from engine.data.problems import Problem
 from engine.output.lines import line_of
 from engine.output.table import summary_table
 from engine.runners.criteria import Criteria, load_criteria, warnings_of
-from engine.runners.run import RunOptions, run
+from engine.runners.run import NothingScreened, RunOptions, run
 from engine.runners.screening import Data, screen, version_for
 from engine.runners.workers import WorkerLost
 from engine.runners.workspace import Workspace
@@ -24,6 +24,7 @@ from engine.ui.archive_options import needless_options
 from engine.ui.argument_types import too_many_jobs
 from engine.ui.command_parser import CommandParser
 from engine.ui.logs import on_terminal, say, say_diagnostics, say_error, say_problem
+from engine.ui.nothing import nothing_done
 from engine.ui.paths import check_exist
 from engine.ui.progress import ProgressLine
 from engine.ui.screen_options import add_screen_options
@@ -129,6 +130,8 @@ def _screened(
     )
     if options.out == "-":
         patients, problems, judged = _to_stdout(criteria, data, settings)
+        if not patients:
+            return nothing_done((), "-")
     else:
         if options.resume and not Workspace(Path(options.out)).exists():
             say(f"--resume: {options.out} holds no run that was stopped; a new one begins", WARNING)
@@ -137,6 +140,8 @@ def _screened(
             made_from = [*options.criteria, *options.libraries, *options.valuesets, *options.parameters]
             made_from += [options.manifest] if options.manifest else []
             result = run(criteria, made_from, data, Path(options.out), settings, progress=progress)
+        except NothingScreened as nothing:
+            return nothing_done(nothing.problems, options.out)
         except WorkerLost as error:
             raise ValueError(f"{error}; what is done is kept, and --resume goes on") from None
         except (KeyboardInterrupt, OSError) as error:
@@ -161,10 +166,19 @@ def _screened(
 
 
 def about_criteria(criteria: Criteria) -> list[Diagnostic]:
-    """What is wrong with criteria; of those that have errors not also that they are unknown for everyone."""
-    wrong = {found.location for found in criteria.errors}
-    more = [d for d in warnings_of(criteria) if d.code != "unknown-for-everyone" or d.location not in wrong]
+    """What is wrong with criteria; that one is unknown for everyone only where nothing else is said of it."""
+    said = [_element(d) for d in criteria.diagnostics]
+    more = [
+        d
+        for d in warnings_of(criteria)
+        if d.code != "unknown-for-everyone" or not any(one.startswith(_element(d) or "\0") for one in said)
+    ]
     return [*criteria.diagnostics, *more]
+
+
+def _element(found: Diagnostic) -> str:
+    """The resource and element that something is said of, without file and line."""
+    return (found.location or (found.source.name if found.source is not None else "")).partition(" ")[2]
 
 
 def _status(

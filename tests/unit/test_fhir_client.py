@@ -106,7 +106,4 @@ def test_without_httpx_the_package_to_install_is_named(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 2
-    assert (
-        done.stderr
-        == "eligibility: reading from a server needs the package httpx: pip install httpx\n"
-    )
+    assert done.stderr == "eligibility: reading from a server needs the package httpx: pip install httpx\n"

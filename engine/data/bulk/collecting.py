@@ -444,7 +444,7 @@ class Collector:
     def invalid(self, text: bytes | memoryview, path: str, offset: int, entry: int, error: Exception) -> None:
         """Report a text that is not whole, with what it still tells of its resource."""
         named = named_in(bytes(text))
-        self.problem(path, offset, entry, "invalid-json", told(error), hint=hint_for(error), **named)
+        self.problem(path, offset, entry, "invalid-json", told(error, text), hint=hint_for(error), **named)
 
     def unknown_type(self, reader: TypeReader, text: bytes, path: str, offset: int, entry: int) -> None:
         """Report a resource of a type that no version of FHIR has."""

@@ -101,9 +101,7 @@ def within(url: str, base: str) -> bool:
 
 def extra_missing(name: str) -> ValueError:
     """The error where an optional package is not installed."""
-    return ValueError(
-        f"{name} is not installed; the commands for images need it: pip install pydicom urllib3"
-    )
+    return ValueError(f"{name} is not installed; the commands for images need it: pip install pydicom urllib3")
 
 
 def urllib3_module() -> Any:
