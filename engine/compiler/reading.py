@@ -7,13 +7,15 @@ clause asks for something below an element that the text does not even name. Wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from engine.algebra.clinical import ValueSet
 from engine.algebra.diagnostic import EvaluationError
 from engine.artifacts.models import Model, load_model
+from engine.compiler.cql.compiled import Compiled
 from engine.compiler.cql.criterion import CqlCode
+from engine.compiler.cql.uses import Uses
 from engine.compiler.elm import Node
 from engine.compiler.emit_filters import conjuncts, tests_code
 from engine.compiler.membership import NO_CODES, Codes, Membership
@@ -104,12 +106,7 @@ def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadP
     version = rule_sets[0].model if rule_sets else "r4"
     model = load_model(version)
     types: dict[str, _Type] = {"Patient": _Type(selective=False)}
-    together = any(
-        retrieval.related
-        for code in cql_codes(rule_sets)
-        for _, uses in code.compiled.reached([code.define])
-        for retrieval in uses.retrievals
-    )
+    together = any(_related(code.compiled.reached([code.define])) for code in cql_codes(rule_sets))
     codes_of_rules = [
         code
         for rules in rule_sets
@@ -123,7 +120,7 @@ def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadP
     try:
         for code in codes_of_rules:
             if isinstance(code, CqlCode):
-                _cql(code, types, codes, model)
+                _cql(code.compiled.reached([code.define]), types, codes, model)
             else:
                 _fhirpath(code, types, model)
     except _NeedsWhole:
@@ -133,14 +130,41 @@ def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadP
     if any(followed):
         types["Medication"] = _Type(selective=False, whole=True)
     if together:
-        # a RelatedPerson is the patient whose Patient.link names it
-        types["Patient"].elements.add("link")
-        types.setdefault("RelatedPerson", _Type()).selective = False
+        _persons(types)
     if "ImagingStudy" in types:
         types["Endpoint"] = _Type(selective=False, whole=True)
     return ReadPlan(
         version, {name: _made(name, found, model) for name, found in sorted(types.items())}, together=together
     )
+
+
+def measure_plan(compiled: Compiled, names: Sequence[str], version: str, codes: Codes = NO_CODES) -> ReadPlan:
+    """The plan for some defines and functions of a library, whose values may be whole resources."""
+    model = load_model(version)
+    types: dict[str, _Type] = {"Patient": _Type(selective=False)}
+    together = _related(compiled.reached(names))
+    try:
+        _cql(compiled.reached(names), types, codes, model)
+    except _NeedsWhole:
+        return ReadPlan(version, everything=True, together=together)
+    if together:
+        _persons(types)
+    for found in types.values():
+        found.whole = True
+    return ReadPlan(
+        version, {name: _made(name, found, model) for name, found in sorted(types.items())}, together=together
+    )
+
+
+def _related(reached: Iterable[tuple[Compiled, Uses]]) -> bool:
+    """Whether some retrieve asks for the data of another patient."""
+    return any(retrieval.related for _, uses in reached for retrieval in uses.retrievals)
+
+
+def _persons(types: dict[str, _Type]) -> None:
+    """Have other patients found: a RelatedPerson is the patient whose Patient.link names it."""
+    types["Patient"].elements.add("link")
+    types.setdefault("RelatedPerson", _Type()).selective = False
 
 
 def _written_otherwise(code: Code | CqlCode, types: dict[str, _Type], version: str) -> None:
@@ -262,8 +286,8 @@ def _needed_element(node: Node, scope: int) -> str | None:
 # -- CQL
 
 
-def _cql(code: CqlCode, types: dict[str, _Type], codes: Codes, model: Model) -> None:
-    for _, uses in code.compiled.reached([code.define]):
+def _cql(reached: Iterable[tuple[Compiled, Uses]], types: dict[str, _Type], codes: Codes, model: Model) -> None:
+    for _, uses in reached:
         for name in uses.whole:
             if name == "*":
                 raise _NeedsWhole

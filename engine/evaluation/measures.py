@@ -6,9 +6,8 @@ Populations that depend on a define without an answer count as not in them, as m
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
-from statistics import median
 from typing import Any
 
 from pydantic import Field
@@ -317,33 +316,61 @@ def episode_key(row: Any) -> str:
 
 
 def aggregate(method: str | None, values: list[Any]) -> Any:
-    """Observations of all patients as one number, or a quantity in the unit of the first (FHIR: aggregateMethod); nulls do not count.
+    """Observations of all patients as one number, as `aggregate_counted` has it."""
+    return aggregate_counted(method, ((value, 1) for value in values))
+
+
+def aggregate_counted(method: str | None, values: Iterable[tuple[Any, int]]) -> Any:
+    """Observations, each with how often it occurs, as one number, or a quantity in the unit of the first (FHIR: aggregateMethod); nulls do not count.
 
     None where there are none, where some are no numbers, and for quantities that have no common unit (CR 3.14: an observation is an Integer, a Decimal
     or a Quantity).
     """
-    known = [value for value in values if value is not None]
+    known = [(value, times) for value, times in values if value is not None]
+    count = sum(times for _, times in known)
     kind = (method or "").lower()
     if kind == "count":
-        return len(known)
-    quantities = [_quantity(value) for value in known]
+        return count
+    quantities = [_quantity(value) for value, _ in known]
     if not quantities or None in quantities:
         return None
     first = quantities[0]
     assert first is not None
     numbers = [one.to_unit(first.unit) if first.unit != one.unit else one for one in quantities if one is not None]
-    computed: dict[str, Callable[[list[Decimal]], Any]] = {
-        "sum": sum,
-        "average": lambda found: sum(found) / len(found),
-        "median": median,
-        "minimum": min,
-        "maximum": max,
-    }
-    method_of = computed.get(kind)
+    method_of = _AGGREGATES.get(kind)
     if method_of is None or None in numbers:
         return None
-    found = as_json(Decimal(method_of([one.value for one in numbers if one is not None])))
-    return found if not any(isinstance(value, dict) for value in known) else {"value": found, "unit": first.unit}
+    pairs = [(one.value, times) for one, (_, times) in zip(numbers, known, strict=True) if one is not None]
+    found = as_json(Decimal(method_of(pairs)))
+    return found if not any(isinstance(value, dict) for value, _ in known) else {"value": found, "unit": first.unit}
+
+
+def _sum(pairs: list[tuple[Decimal, int]]) -> Decimal:
+    return sum((value * times for value, times in pairs), Decimal())
+
+
+def _average(pairs: list[tuple[Decimal, int]]) -> Decimal:
+    return _sum(pairs) / sum(times for _, times in pairs)
+
+
+def _median(pairs: list[tuple[Decimal, int]]) -> Decimal:
+    """The middle one, or the mean of the two in the middle."""
+    count = sum(times for _, times in pairs)
+    middle, before = [], 0
+    for value, times in sorted(pairs):
+        # a value takes the places from `before` on
+        middle += [value for place in {(count - 1) // 2, count // 2} if before <= place < before + times]
+        before += times
+    return sum(middle, Decimal()) / len(middle)
+
+
+_AGGREGATES: dict[str, Callable[[list[tuple[Decimal, int]]], Decimal]] = {
+    "sum": _sum,
+    "average": _average,
+    "median": _median,
+    "minimum": lambda pairs: min(value for value, _ in pairs),
+    "maximum": lambda pairs: max(value for value, _ in pairs),
+}
 
 
 def _quantity(value: Any) -> Quantity | None:

@@ -3,110 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
 from engine.artifacts.measures import Group, Measure, Stratifier, Supplemental
-from engine.evaluation.measures import (
-    OBSERVATION,
-    GroupResult,
-    MeasureResult,
-    StratumResult,
-    aggregate,
-    canonical,
-    score,
-)
+from engine.evaluation.measures import OBSERVATION, GroupResult, MeasureResult, aggregate, canonical
+from engine.output.measure_totals import Strata, Stratum, Totals, score_of, values_of
 from engine.output.measure_values import concept_of, observed_value, quantity_of, stratum_value
 
 Json = dict[str, Any]
 _POPULATIONS = "http://terminology.hl7.org/CodeSystem/measure-population"
 _USAGE = "http://terminology.hl7.org/CodeSystem/measure-data-usage"
 _SUPPLEMENTAL = "http://hl7.org/fhir/5.0/StructureDefinition/extension-MeasureReport.supplementalDataElement.reference"
-
-
-@dataclass(slots=True)
-class Stratum:
-    """A stratum over all patients: its value, and the counts and observations there."""
-
-    value: Any
-    unknown: str | None
-    counts: dict[str, int] = field(default_factory=dict)
-    observations: dict[str, list[Any]] = field(default_factory=dict)
-
-    def add(self, found: StratumResult) -> None:
-        """Add that of a patient."""
-        for name, count in found.populations.items():
-            self.counts[name] = self.counts.get(name, 0) + count
-        for name, values in found.observations.items():
-            self.observations.setdefault(name, []).extend(values)
-
-
-Strata = dict[str, dict[str, Stratum]]
-"""Strata by stratifier and value."""
-
-
-def strata_of(results: Iterable[StratumResult], into: Strata | None = None) -> Strata:
-    """Strata of some patients, brought together."""
-    strata: Strata = {} if into is None else into
-    for found in results:
-        listed = strata.setdefault(found.id, {})
-        key = canonical([found.value, found.unknown])
-        if key not in listed:
-            listed[key] = Stratum(found.value, found.unknown)
-        listed[key].add(found)
-    return strata
-
-
-class Totals:
-    """Counts and observations of a measure over all patients."""
-
-    def __init__(self, measure: Measure) -> None:
-        self.measure = measure
-        self.patients = 0
-        self.counts: dict[str, dict[str, int]] = {g.id: {p.id: 0 for p in g.populations} for g in measure.groups}
-        self.unknown: dict[str, dict[str, int]] = {g.id: {} for g in measure.groups}
-        self.observations: dict[str, dict[str, list[Any]]] = {g.id: {} for g in measure.groups}
-        self.strata: dict[str, Strata] = {g.id: {} for g in measure.groups}
-        self.supplemental: dict[str, dict[str, tuple[Any, int]]] = {item.id: {} for item in measure.supplemental}
-
-    def add(self, result: MeasureResult) -> None:
-        """Count one patient."""
-        self.patients += 1
-        for group in result.groups:
-            for population in group.populations:
-                self.counts[group.id][population.id] += population.count
-                if population.unknown is not None:
-                    unknown = self.unknown[group.id]
-                    unknown[population.id] = unknown.get(population.id, 0) + 1
-            for observation in group.observations:
-                self.observations[group.id].setdefault(observation.id, []).extend(observation.values)
-            strata_of(group.strata, self.strata[group.id])
-        for name, value in result.supplemental.items():
-            for one in map(_without_identity, _values(value)):
-                known = self.supplemental[name].get(canonical(one), (one, 0))
-                self.supplemental[name][canonical(one)] = one, known[1] + 1
-
-    def aggregates(self, group: Group) -> dict[str, Any]:
-        """The observations of a group, each as one number."""
-        return _aggregates(group, self.observations[group.id])
-
-    def score(self, group: Group) -> Any:
-        """The score of a group."""
-        return _score(group, self.counts[group.id], self.observations[group.id])
-
-
-def _aggregates(group: Group, observations: Mapping[str, list[Any]]) -> dict[str, Any]:
-    return {
-        p.id: aggregate(p.aggregate, observations.get(p.id, [])) for p in group.populations if p.code == OBSERVATION
-    }
-
-
-def _score(group: Group, counts: Mapping[str, int], observations: Mapping[str, list[Any]]) -> Any:
-    totals: dict[str, int] = {}
-    for p in group.populations:
-        totals[p.code] = totals.get(p.code, 0) + counts.get(p.id, 0)
-    return score(group, totals, _aggregates(group, observations))
 
 
 def individual(measure: Measure, result: MeasureResult, period: tuple[str, str], date: str, version: str) -> Json:
@@ -117,7 +25,7 @@ def individual(measure: Measure, result: MeasureResult, period: tuple[str, str],
     for group, found in zip(measure.groups, result.groups, strict=True):
         counts = {p.id: p.count for p in found.populations}
         entry = _group(group, counts, _observed(group, found), None, found, version)
-        _add_strata(entry, group, strata_of(found.strata), version)
+        _add_strata(entry, group, Strata(found.strata), version)
         report["group"].append(entry)
     outcome = [
         {"severity": "warning", "code": "incomplete", "diagnostics": f"{group.id} {p.code}: {p.unknown}"}
@@ -136,7 +44,7 @@ def individual(measure: Measure, result: MeasureResult, period: tuple[str, str],
         (item, one, None)
         for item in measure.supplemental
         if item.id in result.supplemental
-        for one in _values(result.supplemental[item.id])
+        for one in values_of(result.supplemental[item.id])
     ]
     _add_supplemental(report, items, version)
     episodes = sorted({e for g in result.groups for p in g.populations for e in p.episodes if "/" in e})
@@ -160,21 +68,9 @@ def summary(measure: Measure, totals: Totals, period: tuple[str, str], date: str
             for group, p in refused
         ]
         report["contained"] = [{"resourceType": "OperationOutcome", "id": "refused", "issue": issues}]
-    items = [(item, *found) for item in measure.supplemental for found in totals.supplemental[item.id].values()]
+    items = [(item, *found) for item in measure.supplemental for found in totals.supplemental[item.id]]
     _add_supplemental(report, items, version)
     return report
-
-
-def _without_identity(value: Any) -> Any:
-    """A value as a summary counts it: of a resource its type, so that a summary names nobody's records."""
-    return value["resourceType"] if isinstance(value, dict) and "resourceType" in value else value
-
-
-def _values(value: Any) -> Iterator[Any]:
-    """The values of supplemental data, a list opened; none where it has none."""
-    for one in value if isinstance(value, list) else [value]:
-        if one is not None and not (isinstance(one, dict) and one.keys() == {"unknown"}):
-            yield one
 
 
 def _add_supplemental(report: Json, items: Iterable[tuple[Supplemental, Any, int | None]], version: str) -> None:
@@ -256,7 +152,7 @@ def _add_strata(entry: Json, group: Group, strata: Strata, version: str) -> None
     """The stratifiers of a group with the strata that are known."""
     listed = []
     for stratifier in group.stratifiers:
-        found = [_stratum(group, stratifier, one, version) for one in strata.get(stratifier.id, {}).values()]
+        found = [_stratum(group, stratifier, one, version) for one in strata.in_order(stratifier.id)]
         if found:
             code = stratifier.code or {"text": stratifier.id}
             item = {"id": stratifier.id, "code": code if version == "r5" else [code], "stratum": found}
@@ -290,5 +186,5 @@ def _stratum(group: Group, stratifier: Stratifier, found: Stratum, version: str)
         if p.code != OBSERVATION and (not stratifier.applies_to or p.code in stratifier.applies_to)
     ]
     if not stratifier.applies_to:
-        _add_score(item, _score(group, found.counts, found.observations), version)
+        _add_score(item, score_of(group, found.counts, found.observations), version)
     return item

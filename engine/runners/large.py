@@ -78,7 +78,7 @@ def prepare(
     workspace: Workspace,
     inputs: Inputs,
     plan: ReadPlan,
-    work_at: Callable[[dt.datetime], Work],
+    work_at: Callable[[dt.datetime, int], Work],
     fingerprint: Callable[[Sequence[str]], Mapping[str, str]],
     means: Means,
     now: str | None,
@@ -89,7 +89,7 @@ def prepare(
 ) -> Prepared:
     """Read the data and evaluate all patients, or what is left of that; `running` is left when all is written.
 
-    `work_at` gives what is to be done at a moment of evaluation, `fingerprint` what must be the same for a run to be gone on with, by what it is called in
+    `work_at` gives what is to be done at a moment of evaluation, for so many buckets, `fingerprint` what must be the same for a run to be gone on with, by what it is called in
     messages, of the files that are read. Raises OSError, ValueError where what was begun is another run, WorkerLost.
     """
     jobs = means.jobs or cores()
@@ -123,7 +123,7 @@ def prepare(
         workspace,
         state,
         plan,
-        work_at(moment),
+        work_at(moment, state.buckets),
         pieces,
         memory=memory,
         jobs=jobs,

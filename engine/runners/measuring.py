@@ -18,7 +18,6 @@ from engine.algebra.temporal import DateTime
 from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
 from engine.artifacts.measures import Group, Measure, Population, read_measure
 from engine.artifacts.mistaken_files import mistaken, not_json
-from engine.artifacts.models import load_model
 from engine.artifacts.records import ParameterValue
 from engine.compiler.cql.cache import caching_compiler
 from engine.compiler.cql.compiled import Compiled, Loaded
@@ -28,8 +27,9 @@ from engine.compiler.cql.runtime import Run
 from engine.compiler.cql.types import BOOLEAN
 from engine.compiler.cql.value_sets import required_value_sets
 from engine.compiler.membership import Codes
+from engine.compiler.reading import ReadPlan, measure_plan
+from engine.data.bulk.reading import read_export
 from engine.data.problems import Problem
-from engine.data.reader import read_patients
 from engine.data.terminology import Terminology
 from engine.data.terminology_check import check_value_sets
 from engine.data.terminology_files import TerminologyOptions, open_terminology
@@ -37,12 +37,10 @@ from engine.evaluation.cql_patient import CompartmentPatient
 from engine.evaluation.evaluator import Options
 from engine.evaluation.measures import OBSERVATION, MeasureEvaluator, MeasureResult
 from engine.evaluation.time_limit import SECONDS
-from engine.evaluation.undecided_defines import Undecided, UndecidedDefines
+from engine.evaluation.undecided_defines import UndecidedDefines
 from engine.runners.criteria import PathLike
 
 PERIOD = "Measurement Period"
-LOOKED_AT = 1000
-"""Patients that are looked at for answers which hang on rows that cannot be decided: a hint, which takes as long as the measure itself."""
 
 
 @dataclass(slots=True)
@@ -313,33 +311,35 @@ def measurement_period(start: str, end: str) -> Interval:
     return Interval(moment(start, "00:00:00.000"), moment(end, "23:59:59.999"), True, True, "DateTime")
 
 
+def plan_of(loaded: LoadedMeasure, fhir_version: str) -> ReadPlan:
+    """What of the data the measure reads."""
+    measure = loaded.measure
+    names = [population.define for group in measure.groups for population in group.populations]
+    names += [name for group in measure.groups for stratifier in group.stratifiers for name in stratifier.defines]
+    names += [item.define for item in measure.supplemental]
+    return measure_plan(loaded.compiled, list(dict.fromkeys(names)), fhir_version, loaded.terminology)
+
+
 def evaluate_measure(
     loaded: LoadedMeasure,
     data: Iterable[PathLike],
     options: MeasureOptions,
     on_problem: Callable[[Problem], None] | None = None,
     fhir_version: str = "r4",
-    on_undecided: Callable[[str, Undecided], None] | None = None,
 ) -> Iterator[MeasureResult]:
-    """One result a patient of the data, in its order.
-
-    `on_undecided` is told of the first patients (`LOOKED_AT`) and the populations about which a screening would say "undetermined".
-    """
+    """One result a patient of the data, in its order."""
     evaluator = MeasureEvaluator(loaded.measure, Loaded(loaded.compiled), options.criterion_seconds)
     run = run_of(loaded, options)
     report = on_problem if on_problem is not None else (lambda problem: None)
-    for number, compartment in enumerate(read_patients(data, model=load_model(fhir_version), on_problem=report)):
+    for compartment in read_export(data, plan_of(loaded, fhir_version), report):
         yield evaluator(compartment.reference, CompartmentPatient(run, compartment))
-        if on_undecided is not None and number < LOOKED_AT:
-            if number == 0:
-                look = _undecided(loaded, options, run, fhir_version)
-            for found in look(compartment) if look is not None else ():
-                on_undecided(compartment.reference, found)
 
 
-def _undecided(loaded: LoadedMeasure, options: MeasureOptions, run: Run, fhir_version: str) -> UndecidedDefines | None:
+def undecided_of(
+    loaded: LoadedMeasure, traced: Compiled | None, options: MeasureOptions, run: Run, fhir_version: str
+) -> UndecidedDefines | None:
     """What finds populations whose answer hangs on rows that cannot be decided; None where the measure does not tell."""
-    if loaded.traced is None or options.ignore_profiles:
+    if traced is None or options.ignore_profiles:
         return None
     defines = [p.define for group in loaded.measure.groups if group.basis == "boolean" for p in group.populations]
     settings = Options(
@@ -349,4 +349,4 @@ def _undecided(loaded: LoadedMeasure, options: MeasureOptions, run: Run, fhir_ve
         value_sets=loaded.terminology,
         criterion_seconds=options.criterion_seconds,
     )
-    return UndecidedDefines(loaded.traced(), defines, fhir_version, settings)
+    return UndecidedDefines(traced, defines, fhir_version, settings)

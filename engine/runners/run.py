@@ -202,8 +202,9 @@ def _run(
         outputs = Outputs(folder, criteria.rules, header, criteria.fhir_version, source.moment.isoformat())
         tally = source.write(outputs, progress)
         if not tally.patients:
+            found_problems = list(islice(source.problems(), MOST_TOLD))
             Workspace(folder.path).remove()
-            raise NothingScreened(list(islice(source.problems(), MOST_TOLD)))
+            raise NothingScreened(found_problems)
         problems = outputs.write_problems(source.problems())
     described = outputs.write_criteria(options.timezone)
     if options.parquet:
@@ -368,7 +369,7 @@ def _large(
         workspace,
         inputs,
         plan,
-        lambda moment: ScreeningWork(criteria.rules, _options(criteria, options, moment)),
+        lambda moment, _: ScreeningWork(criteria.rules, _options(criteria, options, moment)),
         lambda files: _fingerprint(criteria, criteria_paths, files, inputs.found, options),
         options.means,
         options.now,

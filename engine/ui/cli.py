@@ -89,8 +89,8 @@ def _run(given: list[str]) -> int:
 def _command(options: argparse.Namespace, logs: ModuleType) -> int:
     try:
         return int(options.run(options))
-    except KeyboardInterrupt:
-        logs.say_error("interrupted; nothing was left half written")
+    except KeyboardInterrupt as stopped:
+        logs.say_error(str(stopped) or "interrupted; nothing was left half written")
         return Status.INTERRUPTED
     except BrokenPipeError:
         return Status.OK

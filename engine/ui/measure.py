@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
-import json
 import re
 import sys
-from contextlib import ExitStack
+from collections.abc import Sequence
 from logging import WARNING
 from pathlib import Path
-from typing import IO
 
 from engine.algebra.diagnostic import DiagnosticError
 from engine.data.problems import Problem
 from engine.data.versions import check_version
 from engine.evaluation.measures import OBSERVATION
-from engine.evaluation.undecided_defines import Undecided
-from engine.output.folder import OutputFolder
-from engine.output.lines import line_of
-from engine.output.measure_report import Totals, individual, summary
-from engine.runners.measuring import (
-    LOOKED_AT,
-    PERIOD,
-    LoadedMeasure,
-    MeasureOptions,
-    evaluate_measure,
-    load_measure,
-    period_of,
-)
+from engine.output.measure_totals import Totals
+from engine.runners.measure_run import MeasureDone, MeasureRun, evaluate_in_memory, run_measure
+from engine.runners.measure_work import MeasureOutcome, UndecidedOf
+from engine.runners.measuring import PERIOD, LoadedMeasure, MeasureOptions, load_measure
+from engine.runners.run import NothingScreened
 from engine.runners.screening import evaluation_time, version_for
 from engine.ui.argument_types import PATH, ArgumentType, Expected
 from engine.ui.command_parser import CommandParser
@@ -45,6 +34,7 @@ from engine.ui.options import (
     add_version_option,
 )
 from engine.ui.paths import check_exist
+from engine.ui.resuming import add_means_options, means_of, resumable, warn_of_jobs
 from engine.ui.statuses import Status, worst
 from engine.ui.terminology import add_terminology_options, terminology_options
 from engine.ui.thresholds import add_threshold_options, exceeded
@@ -84,6 +74,7 @@ def add_options(command: CommandParser) -> None:
     add_libraries_option(group)
     add_parameter_options(group)
     add_terminology_options(command)
+    add_means_options(command)
     add_threshold_options(command.add_argument_group("what the exit status tells"), undetermined=False)
     add_log_options(command)
     add_config_options(command)
@@ -111,6 +102,7 @@ PERIOD_TYPE = ArgumentType(period_option, "a year, or two dates such as 2026-01-
 
 def measure_command(options: argparse.Namespace) -> int:
     """`eligibility measure`"""
+    warn_of_jobs(options)
     check_exist(options.measure, *options.data, *options.libraries)
     version = version_for(options.data, options.fhir)
     if options.fhir and not options.force_fhir:
@@ -132,85 +124,82 @@ def measure_command(options: argparse.Namespace) -> int:
     say_diagnostics(loaded.diagnostics)
     if loaded.errors:
         return Status.FAILED
-    moment = evaluation_time(options.now, options.timezone)
     settings = MeasureOptions(
-        moment,
+        evaluation_time(options.now, options.timezone),
         options.timezone,
         parameters_of(options.parameter, options.now, options.timezone),
         options.period,
         options.ignore_profiles,
         options.criterion_seconds,
     )
-    return _evaluate(loaded, options, settings, version)
+    made_from = [options.measure, *options.libraries, *options.valuesets, *options.parameters]
+    made_from += [options.manifest] if options.manifest else []
+    return _evaluate(
+        MeasureRun(loaded, made_from, options.data, settings, version, options.now, means_of(options)), options
+    )
 
 
-def _evaluate(loaded: LoadedMeasure, options: argparse.Namespace, settings: MeasureOptions, version: str) -> int:
-    totals = Totals(loaded.measure)
-    day = settings.now.date().isoformat()
-    period = period_of(loaded, settings) or (day, day)
-    date = settings.now.astimezone(dt.UTC).isoformat(timespec="seconds")
-    problems: list[Problem] = []
-    undecided: list[tuple[str, Undecided]] = []
-    with ExitStack() as files:
-        reports: IO[str] | None = None
-        results: IO[str] = sys.stdout
-        folder: OutputFolder | None = None
-        if options.out != "-":
-            folder = files.enter_context(OutputFolder(Path(options.out), "measure", shared=options.shared_outputs))
-            results, reports = folder.stage("results.ndjson", "w").stream, folder.stage("reports.ndjson", "w").stream
-        evaluated = evaluate_measure(
-            loaded, options.data, settings, problems.append, version, lambda *one: undecided.append(one)
-        )
-        for result in evaluated:
-            totals.add(result)
-            results.write(line_of(result))
-            if reports is not None:
-                report = individual(loaded.measure, result, period, date, version)
-                reports.write(json.dumps(report, ensure_ascii=False, default=str) + "\n")
-        if not totals.patients:
-            return nothing_done(problems, options.out, "evaluated")
-        if folder is not None:
-            text = json.dumps(summary(loaded.measure, totals, period, date, version), indent=2, ensure_ascii=False)
-            folder.write_text("summary.json", text + "\n")
-            folder.write_text("problems.ndjson", "".join(line_of(problem) for problem in problems))
-            folder.publish()
+def _evaluate(run: MeasureRun, options: argparse.Namespace) -> int:
+    loaded = run.loaded
+    try:
+        if options.out == "-":
+            done = _to_stdout(run)
+        else:
+            with resumable(options) as progress:
+                done = run_measure(run, Path(options.out), shared=options.shared_outputs, progress=progress)
+    except NothingScreened as nothing:
+        return nothing_done(nothing.problems, options.out, "evaluated")
     if options.out != "-" and not options.quiet:
-        show(loaded, totals)
+        show(loaded, done.totals)
         print(f"written to {options.out}")
-    for problem in problems[:5]:
+    for problem in done.problems:
         say_problem(problem)
-    say_undecided(undecided, totals.patients)
+    say_undecided(done.outcome)
+    patients = done.totals.patients
     found = []
     if loaded.refused:
         say(f"{len(loaded.refused)} parts of the measure were not evaluated, as said above", WARNING, step="done")
         found.append(Status.INCOMPLETE)
-    errors = sum(problem.severity == "error" for problem in problems)
-    for sentence in exceeded(options, totals.patients, errors, ()):
+    for sentence in exceeded(options, patients, done.errors, ()):
         say_error(f"eligibility: {sentence}")
         found.append(Status.THRESHOLD_EXCEEDED)
     status = worst(found)
     say(
-        f"evaluated {totals.patients:,} patients; {len(problems):,} problems; exit status {int(status)}",
+        f"evaluated {patients:,} patients; {done.count:,} problems; exit status {int(status)}",
         step="done",
         log_only=True,
         status=int(status),
-        patients=totals.patients,
-        problems=len(problems),
+        patients=patients,
+        problems=done.count,
     )
     return status
 
 
-def say_undecided(undecided: list[tuple[str, Undecided]], patients: int) -> None:
+def _to_stdout(run: MeasureRun) -> MeasureDone:
+    """Write results to standard output, as they come."""
+    problems: list[Problem] = []
+
+    def write(texts: Sequence[bytes | memoryview]) -> None:
+        sys.stdout.write(bytes(texts[0]).decode())
+
+    outcome, _ = evaluate_in_memory(run, run.options.now, write, problems.append)
+    if not outcome.totals.patients:
+        raise NothingScreened(problems)
+    return MeasureDone.of(outcome, problems)
+
+
+def say_undecided(outcome: MeasureOutcome) -> None:
     """Say how many answers a screening would leave undetermined, and why the first of each define."""
-    by_define: dict[str, list[tuple[str, Undecided]]] = {}
-    for patient, one in undecided:
-        by_define.setdefault(one.define, []).append((patient, one))
-    of = f"{patients:,}" if patients <= LOOKED_AT else f"the first {LOOKED_AT:,}"
+    by_define: dict[str, list[UndecidedOf]] = {}
+    for one in outcome.undecided:
+        by_define.setdefault(one.found.define, []).append(one)
+    looked = f"{outcome.looked:,} patients"
+    looked += " that were looked at" if outcome.looked < outcome.totals.patients else ""
     for define, found in by_define.items():
-        patient, first = found[0]
+        first = found[0]
         say(
-            f"{define}: of {len(found):,} of {of} patients a screening would say undetermined, where CQL's own answer counts here; "
-            f"the first is {patient}: {first.detail}",
+            f"{define}: of {len(found):,} of {looked} a screening would say undetermined, where CQL's own answer counts here; "
+            f"the first is {first.patient}: {first.found.detail}",
             WARNING,
             step="done",
             define=define,

@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from logging import WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +17,12 @@ from engine.output.table import summary_table
 from engine.runners.criteria import Criteria, load_criteria, warnings_of
 from engine.runners.run import NothingScreened, RunOptions, run
 from engine.runners.screening import Data, screen, version_for
-from engine.runners.workers import WorkerLost
-from engine.runners.workspace import Workspace
 from engine.ui.archive_options import needless_options
-from engine.ui.argument_types import too_many_jobs
 from engine.ui.command_parser import CommandParser
-from engine.ui.logs import on_terminal, say, say_diagnostics, say_error, say_problem
+from engine.ui.logs import say, say_diagnostics, say_error, say_problem
 from engine.ui.nothing import nothing_done
 from engine.ui.paths import check_exist
-from engine.ui.progress import ProgressLine
+from engine.ui.resuming import resumable, warn_of_jobs
 from engine.ui.screen_options import add_screen_options
 from engine.ui.statuses import Status, worst
 from engine.ui.terminology import terminology_options
@@ -47,9 +43,7 @@ def add_options(command: CommandParser) -> None:
 
 def screen_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    many = too_many_jobs(options.jobs) if options.jobs is not None else None
-    if many:
-        say(many, WARNING)
+    warn_of_jobs(options)
     if options.dicomweb:
         options.dicomweb = import_module(SOURCES).address(options.dicomweb)
     if not options.require_images:
@@ -133,27 +127,13 @@ def _screened(
         if not patients:
             return nothing_done((), "-")
     else:
-        if options.resume and not Workspace(Path(options.out)).exists():
-            say(f"--resume: {options.out} holds no run that was stopped; a new one begins", WARNING)
-        progress = ProgressLine(shown=on_terminal(options))
+        made_from = [*options.criteria, *options.libraries, *options.valuesets, *options.parameters]
+        made_from += [options.manifest] if options.manifest else []
         try:
-            made_from = [*options.criteria, *options.libraries, *options.valuesets, *options.parameters]
-            made_from += [options.manifest] if options.manifest else []
-            result = run(criteria, made_from, data, Path(options.out), settings, progress=progress)
+            with resumable(options) as progress:
+                result = run(criteria, made_from, data, Path(options.out), settings, progress=progress)
         except NothingScreened as nothing:
             return nothing_done(nothing.problems, options.out)
-        except WorkerLost as error:
-            raise ValueError(f"{error}; what is done is kept, and --resume goes on") from None
-        except (KeyboardInterrupt, OSError) as error:
-            if not Workspace(Path(options.out)).exists():
-                raise
-            if isinstance(error, OSError):
-                raise OSError(f"{error}; what is done is kept, and the same command with --resume goes on") from None
-            progress.done()
-            say_error("interrupted; what is done is kept, and the same command with --resume goes on")
-            return Status.INTERRUPTED
-        finally:
-            progress.done()
         record = result.record
         patients, problems = record.patients, record.problems
         judged = [Judged(one.title or one.artifact, patients, one.undetermined) for one in record.artifacts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.ui.archive_options import add_required_images
-from engine.ui.argument_types import ADDRESS, JOBS, MEMORY, PATH, PATH_OR_ADDRESS
+from engine.ui.argument_types import ADDRESS, PATH, PATH_OR_ADDRESS
 from engine.ui.command_parser import CommandParser
 from engine.ui.logs import add_log_options
 from engine.ui.options import (
@@ -16,6 +16,7 @@ from engine.ui.options import (
     add_time_options,
     add_version_option,
 )
+from engine.ui.resuming import add_means_options
 from engine.ui.server_options import add_search_options, add_server_options
 from engine.ui.terminology import add_terminology_options
 from engine.ui.thresholds import add_threshold_options
@@ -101,20 +102,7 @@ def _judging(command: CommandParser) -> None:
 
 
 def _large_data(command: CommandParser) -> None:
-    group = command.add_argument_group("large data")
-    group.add_argument("--jobs", type=JOBS, metavar="N", help="processes for large data (default: one a core)")
-    group.add_argument(
-        "--memory",
-        type=MEMORY,
-        metavar="SIZE",
-        help="memory that large data may take, such as 800MB (default: a quarter of the machine)",
-    )
-    group.add_argument("--resume", action="store_true", help="go on with a run into the same folder that was stopped")
-    group.add_argument(
-        "--validate",
-        action="store_true",
-        help="check every line by itself (lines are proved to be whole without it, too)",
-    )
+    group = add_means_options(command)
     group.add_argument(
         "--hash-data", action="store_true", help="record the SHA-256 of data files, however large they are"
     )

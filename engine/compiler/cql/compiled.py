@@ -97,10 +97,10 @@ class Compiled:
         """Name and version, as one text."""
         return self.symbols.key
 
-    def reached(self, defines: Iterable[str]) -> Iterator[tuple[Compiled, Uses]]:
-        """What some defines use, and what the definitions use that they refer to, here and in included libraries."""
+    def reached(self, names: Iterable[str]) -> Iterator[tuple[Compiled, Uses]]:
+        """What some defines and functions use, and what the definitions use that they refer to, here and in included libraries."""
         libraries = {library.key: library for library in self.closure()}
-        queue = [(self.key, self.defines[name].python) for name in defines]
+        queue = [(self.key, python) for name in names for python in self._named(name)]
         seen: set[tuple[str, str]] = set()
         while queue:
             step = queue.pop()
@@ -111,6 +111,13 @@ class Compiled:
             if uses is not None:
                 yield libraries[step[0]], uses
                 queue.extend(uses.calls)
+
+    def _named(self, name: str) -> Iterator[str]:
+        """The define and the functions of a name, as Python has them."""
+        if name in self.defines:
+            yield self.defines[name].python
+        for function in self.symbols.functions.get(name, ()):
+            yield function.python
 
     def closure(self) -> Iterator[Compiled]:
         """This library and all that it includes, each once."""

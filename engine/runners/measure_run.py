@@ -1,0 +1,202 @@
+"""One unattended run of a measure: results and a report a patient, a summary, and the problems of the data, every file whole or not at all.
+
+As with a screening, files that are small are evaluated right here, and large ones by way of a workspace, with several processes, in a run that can be resumed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from engine.data.bulk.line_numbers import with_lines
+from engine.data.bulk.reading import ExportReader
+from engine.data.files import Walks, files_of
+from engine.data.problems import Problem
+from engine.data.terminology_check import used_value_sets
+from engine.output.folder import OutputFolder
+from engine.output.lines import line_of
+from engine.output.measure_report import summary
+from engine.output.measure_totals import Totals
+from engine.runners.bulk import Progress, in_place
+from engine.runners.collector import relaxed
+from engine.runners.criteria import PathLike
+from engine.runners.large import Inputs, Means, digest_of, digests_of, prepare
+from engine.runners.measure_work import MeasureOutcome, MeasureWork, Reporting
+from engine.runners.measuring import LoadedMeasure, MeasureOptions, plan_of
+from engine.runners.run import MOST_TOLD, NothingScreened, input_files, is_small
+from engine.runners.screening import evaluation_time
+from engine.runners.workspace import Workspace
+
+RESULTS, REPORTS, SUMMARY, PROBLEMS = "results.ndjson", "reports.ndjson", "summary.json", "problems.ndjson"
+SHOWN = 5
+LOOKED_AT = 1000
+"""Patients that are looked at for answers which hang on rows that cannot be decided: a hint, which takes as long as the measure itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureRun:
+    """A measure over some files. `made_from` are the files of the measure, `now` the time of evaluation as it was given."""
+
+    loaded: LoadedMeasure
+    made_from: Sequence[PathLike]
+    data: Sequence[PathLike]
+    options: MeasureOptions
+    version: str
+    now: str | None = None
+    means: Means = Means()
+
+    def work(self, moment: dt.datetime, look_at: int) -> MeasureWork:
+        """What is to be done at a moment of evaluation."""
+        traced = self.loaded.traced() if self.loaded.traced is not None and look_at else None
+        return MeasureWork(self.loaded, self.options, self.version, traced, look_at).at(moment)
+
+    def fingerprint(self, files: Sequence[str], inputs: Inputs) -> dict[str, str]:
+        """What must be the same for a run to be resumed, by what it is called in a message."""
+        options = self.options
+        given = sorted((*self.loaded.parameters.values.items(), *options.parameters.items()), key=repr)
+        return {
+            "command": "measure",
+            **digests_of(files, inputs.found),
+            "measure": digest_of((found.path, found.sha256) for found in input_files(files_of(self.made_from))),
+            "value sets": digest_of(used_value_sets(self.loaded.terminology)),
+            "parameters": digest_of(given),
+            "--period": str(options.period),
+            "--ignore-profiles": str(options.ignore_profiles),
+            "--criterion-seconds": str(options.criterion_seconds),
+            "--validate": str(self.means.validate),
+            "--now": str(self.now),
+            "--timezone": options.timezone,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureDone:
+    """What a run came to. `problems` are the first of them."""
+
+    outcome: MeasureOutcome
+    problems: list[Problem]
+    count: int
+    errors: int
+
+    @classmethod
+    def of(cls, outcome: MeasureOutcome, problems: Iterable[Problem]) -> MeasureDone:
+        """That of some patients, with all problems."""
+        first: list[Problem] = []
+        count = errors = 0
+        for problem in problems:
+            count += 1
+            errors += problem.severity == "error"
+            if len(first) < SHOWN:
+                first.append(problem)
+        return cls(outcome, first, count, errors)
+
+    @property
+    def totals(self) -> Totals:
+        """Counts over all patients."""
+        return self.outcome.totals
+
+
+def run_measure(run: MeasureRun, out: Path, *, shared: bool = False, progress: Progress | None = None) -> MeasureDone:
+    """Evaluate a measure into a folder, readable by others with `shared`.
+
+    Raises NothingScreened where there is no patient (what the folder holds stays), OSError where files cannot be read or written, ValueError where what was begun is another run, FolderInUse (a ValueError) where another run writes
+    into the folder, WorkerLost where processes are killed again and again.
+    """
+    with relaxed(), OutputFolder(out, "measure", shared=shared) as folder, ExitStack() as running:
+        folder.claim(RESULTS, REPORTS, SUMMARY, PROBLEMS)
+        walks, workspace = Walks(), Workspace(out)
+        inputs = Inputs(run.data, files_of(run.data, walks), walks)
+        if is_small(inputs, run.means) and not (run.means.resume and workspace.exists()):
+            workspace.remove()
+            moment, outcome, listed = _small(run, folder)
+        else:
+            moment, outcome, listed = _large(run, folder, inputs, workspace, running, progress)
+        if not outcome.totals.patients:
+            found = list(islice(listed(), MOST_TOLD))
+            workspace.remove()
+            raise NothingScreened(found)
+        told = Reporting.of(run.loaded, run.work(moment, 0).options, run.version)
+        report = summary(run.loaded.measure, outcome.totals, told.period, told.date, told.version)
+        folder.write_text(SUMMARY, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        stream = folder.stage(PROBLEMS).stream
+
+        def written() -> Iterator[Problem]:
+            for problem in listed():
+                stream.write(line_of(problem).encode())
+                yield problem
+
+        done = MeasureDone.of(outcome, written())
+        running.close()
+        folder.publish()
+        workspace.remove()
+    return done
+
+
+_Source = tuple[dt.datetime, MeasureOutcome, Callable[[], Iterable[Problem]]]
+
+
+def _small(run: MeasureRun, folder: OutputFolder) -> _Source:
+    """Files that fit into memory many times."""
+    moment = evaluation_time(run.now, run.options.timezone)
+    results, reports = folder.stage(RESULTS).stream, folder.stage(REPORTS).stream
+    problems: list[Problem] = []
+
+    def write(texts: Sequence[bytes | memoryview]) -> None:
+        results.write(texts[0])
+        reports.write(texts[1])
+
+    outcome, files = evaluate_in_memory(run, moment, write, problems.append)
+    return moment, outcome, lambda: with_lines(in_place(problems, files))
+
+
+def evaluate_in_memory(
+    run: MeasureRun,
+    moment: dt.datetime,
+    write: Callable[[Sequence[bytes | memoryview]], None],
+    on_problem: Callable[[Problem], None],
+) -> tuple[MeasureOutcome, list[str]]:
+    """Evaluate patients in one process, with what is read of them in memory; `write` takes a line of results and one of reports for each.
+
+    Gives what they come to, and the files in their order.
+    """
+    evaluation = run.work(moment, LOOKED_AT).start()
+    reader = ExportReader(run.data, plan_of(run.loaded, run.version), on_problem, validate=run.means.validate)
+    outcome = evaluation.begin(0)
+    for place, compartment in reader.patients():
+        write(evaluation.entry(place, compartment, outcome).texts)
+    return outcome, reader.files
+
+
+def _large(
+    run: MeasureRun,
+    folder: OutputFolder,
+    inputs: Inputs,
+    workspace: Workspace,
+    running: ExitStack,
+    progress: Progress | None,
+) -> _Source:
+    """Files of any size, by way of a workspace."""
+    prepared = prepare(
+        workspace,
+        inputs,
+        plan_of(run.loaded, run.version),
+        lambda moment, buckets: run.work(moment, max(1, LOOKED_AT // buckets)),
+        lambda files: run.fingerprint(files, inputs),
+        run.means,
+        run.now,
+        run.options.timezone,
+        running,
+        progress,
+    )
+    results, reports = folder.stage(RESULTS), folder.stage(REPORTS)
+    prepared.bulk.write([(results.part, 0), (reports.part, 0)])
+    outcome = MeasureOutcome(Totals(run.loaded.measure))
+    for encoded in prepared.bulk.outcomes:
+        outcome.extend(encoded)
+    outcome.undecided.sort(key=lambda one: one.place)
+    return prepared.moment, outcome, prepared.problems
