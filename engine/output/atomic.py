@@ -11,17 +11,28 @@ from typing import IO, Any
 BUFFER = 1 << 20
 
 
+def owner_only(path: str, flags: int) -> int:
+    """Opens a file that its owner alone may read, whatever the umask, for `open`."""
+    return os.open(path, flags, 0o600)
+
+
 class AtomicFile:
     """A text or binary file that takes its place when it is closed without an error; otherwise nothing is left of it."""
 
-    def __init__(self, path: Path, mode: str = "w") -> None:
+    def __init__(self, path: Path, mode: str = "w", *, private: bool = False) -> None:
+        """`private` files can be read by their owner alone, whatever the umask."""
         self.path = path
         self.part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         """What is written until then."""
         path.parent.mkdir(parents=True, exist_ok=True)
         binary = "b" in mode
-        self.stream: IO[str] | IO[bytes] = self.part.open(
-            mode.replace("w", "x"), BUFFER, encoding=None if binary else "utf-8", newline=None if binary else ""
+        self.stream: IO[str] | IO[bytes] = open(
+            self.part,
+            mode.replace("w", "x"),
+            BUFFER,
+            encoding=None if binary else "utf-8",
+            newline=None if binary else "",
+            opener=owner_only if private else None,
         )
 
     def commit(self) -> None:

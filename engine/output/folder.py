@@ -23,6 +23,7 @@ import msgspec
 
 from engine.artifacts.own_outputs import MARKER, NEW, PLAN, is_name, recorded_outputs
 from engine.output.atomic import BUFFER, write_text
+from engine.output.atomic import owner_only as open_private
 from engine.output.lock import FolderLock
 
 RUN = "run.json"
@@ -53,10 +54,17 @@ class About(NamedTuple):
 class StagedFile:
     """One output while it is written. `part` is where it is until then."""
 
-    def __init__(self, part: Path, mode: str) -> None:
+    def __init__(self, part: Path, mode: str, *, private: bool = False) -> None:
         self.part = part
         binary = "b" in mode
-        self.stream: Any = part.open(mode, BUFFER, encoding=None if binary else "utf-8", newline=None if binary else "")
+        self.stream: Any = open(
+            part,
+            mode,
+            BUFFER,
+            encoding=None if binary else "utf-8",
+            newline=None if binary else "",
+            opener=open_private if private else None,
+        )
 
     def finish(self) -> None:
         """Bring all of it to the disk. Raises OSError."""
@@ -104,6 +112,7 @@ class OutputFolder:
         self.shared = shared
         self._new = path / NEW
         self._staged: dict[str, StagedFile] = {}
+        self._aside: list[StagedFile] = []
         self._held = contextlib.ExitStack()
 
     def __enter__(self) -> OutputFolder:
@@ -120,7 +129,7 @@ class OutputFolder:
         if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
             error.filename = str(self.path)  # so that the message says where there is no room
         with self._held:
-            for staged in self._staged.values():
+            for staged in (*self._staged.values(), *self._aside):
                 with contextlib.suppress(OSError):
                     staged.stream.close()
             self._staged.clear()
@@ -151,6 +160,13 @@ class OutputFolder:
         self.claim(name)
         self._new.mkdir(exist_ok=True)
         staged = self._staged[name] = StagedFile(self._new / name, mode)
+        return staged
+
+    def aside(self) -> StagedFile:
+        """A file for something that will not be in the folder, which its owner alone may read. It is gone when the folder is left. Raises OSError."""
+        self._new.mkdir(exist_ok=True)
+        staged = StagedFile(self._new / f"aside-{len(self._aside)}", "wb", private=True)
+        self._aside.append(staged)
         return staged
 
     def staged(self, name: str) -> StagedFile:
@@ -189,6 +205,8 @@ class OutputFolder:
                 outputs[about.command] = staying
         kept = {*appear, *aside, *(name for names in outputs.values() for name in names)}
         outputs[self.command] = appear
+        for one in self._aside:
+            one.stream.close()
         plan = Plan(FORMAT, appear, [name for name in dict.fromkeys(gone) if name not in kept], aside, outputs)
         write_text(self.path / PLAN, msgspec.json.encode(plan).decode() + "\n")
         self._staged.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -76,6 +78,13 @@ class CriteriaWarning(Record):
     hint: str | None = None
 
 
+class UsedPseudonyms(Record):
+    """How codes were made that outputs carry in the place of patients."""
+
+    key: str = Field(description="what tells the key from others, and nothing of it")
+    uids: Literal["coded", "kept"] = Field(description="whether DICOM UIDs are codes as well")
+
+
 class RunRecord(Record):
     """One run of `eligibility screen`."""
 
@@ -97,6 +106,7 @@ class RunRecord(Record):
     parameters: list[UsedParameter] = Field(default_factory=list)
     warnings: list[CriteriaWarning] = Field(default_factory=list, description="warnings about the criteria")
     resources: Resources | None = Field(None, description="what became of the resources of files")
+    pseudonyms: UsedPseudonyms | None = Field(None, description="where outputs carry codes: how they were made")
     patients: int
     problems: int
     artifacts: list[ArtifactCounts]

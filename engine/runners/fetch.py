@@ -16,7 +16,7 @@ from engine.data.dicomweb.qido import HeldSeries, Listing, find_series, find_stu
 from engine.output.folder import OutputFolder
 from engine.output.transfers import SeriesTransfer, TransferState, write_transfers
 from engine.runners.bounded import in_order
-from engine.runners.images import Places, StudyImages, run_folder, studies_of
+from engine.runners.images import Places, StudyImages, run_folder, studies_of, uids_of_codes
 from engine.runners.one_series import WantedSeries, series_from
 
 NAME = "fetch"
@@ -76,7 +76,10 @@ def transferred(
     client.go_on()
     studies = studies_of(run, options.places, included=not options.everything)
     found = in_order(work, studies, client.access.concurrency, client.stop)
-    yield from write_transfers(folder, name, (record for records in found for record in records))
+    records: Iterator[SeriesTransfer] = (record for records in found for record in records)
+    if uids_of_codes(run_folder(run)) is not None:  # what the archive calls a series may name the patient
+        records = (record.model_copy(update={"description": None}) for record in records)
+    yield from write_transfers(folder, name, records)
 
 
 def transfer_study(

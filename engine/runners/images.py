@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from pydantic import ValidationError
@@ -42,20 +43,35 @@ def run_folder(run: Path) -> Path:
             pass  # what a run that was killed had finished appears
     if not (folder / VERDICTS).is_file():
         raise FileNotFoundError(f"{run} holds no {VERDICTS}: give the folder that `eligibility screen --out` wrote")
+    if uids_of_codes(folder) == "coded":
+        raise ValueError(
+            f"{folder} holds codes in the place of UIDs (--pseudonyms), by which no images are found; screen without it, or with --keep-uids"
+        )
     return folder
 
 
 def fhir_version_of(run: Path) -> str:
     """The FHIR version of a run's patients, from its run.json (R4 where there is none)."""
+    found = _record_of(run).get("fhir_version")
+    return found if isinstance(found, str) else "r4"
+
+
+def uids_of_codes(run: Path) -> str | None:
+    """Of a run that carries codes in the place of patients: whether UIDs are `coded` or `kept`. None where it carries none."""
+    found = _record_of(run).get("pseudonyms")
+    return str(found.get("uids")) if isinstance(found, dict) else None
+
+
+def _record_of(run: Path) -> dict[str, Any]:
+    """What run.json holds; nothing where there is none."""
     path = run / "run.json"
     if not path.is_file():
-        return "r4"
+        return {}
     try:
         record = msgspec.json.decode(path.read_bytes())
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from None
-    found = record.get("fhir_version") if isinstance(record, dict) else None
-    return found if isinstance(found, str) else "r4"
+    return record if isinstance(record, dict) else {}
 
 
 def verdicts_of(run: Path) -> Iterator[Verdict]:
@@ -90,13 +106,15 @@ def _wrong_uid(verdict: Verdict) -> str | None:
 
 def studies_of(run: Path, places: Places, *, included: bool = False) -> Iterator[StudyImages]:
     """Every study that a run names, in its order; with `included` only those that met criteria of included patients."""
+    coded = uids_of_codes(run_folder(run)) is not None  # then no archive knows the identifiers
     for patient, verdicts in groupby(verdicts_of(run), key=lambda verdict: verdict.patient):
         studies: dict[str, list[tuple[Verdict, ImagingLink]]] = {}
         identifiers: dict[str, None] = {}
         for verdict in verdicts:
             if included and verdict.verdict != "included":
                 continue
-            identifiers.update(dict.fromkeys(identifier.value for identifier in verdict.identifiers))
+            if not coded:
+                identifiers.update(dict.fromkeys(identifier.value for identifier in verdict.identifiers))
             for link in verdict.imaging:
                 if not included or link.role == "met":
                     studies.setdefault(link.study or link.resource, []).append((verdict, link))

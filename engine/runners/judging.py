@@ -12,6 +12,8 @@ from engine.data.bulk.records import Position
 from engine.data.compartment import Compartment
 from engine.evaluation.evaluator import Evaluator, Options
 from engine.evaluation.records import Verdict, lines_of_verdicts
+from engine.output.pseudonymous import PseudonymousVerdicts
+from engine.output.pseudonyms import Pseudonyms
 from engine.output.summary import Columns, Summary
 
 
@@ -23,6 +25,8 @@ class Judged(msgspec.Struct, array_like=True, gc=False):
     verdicts: list[tuple[int, str, str | None]]
     lines: memoryview
     rows: str
+    listed: str | None = None
+    """The row that tells whose a code is, where there is a list of them."""
 
 
 def columns_of(rule_sets: Sequence[RuleSet]) -> list[Columns]:
@@ -36,22 +40,37 @@ def columns_of(rule_sets: Sequence[RuleSet]) -> list[Columns]:
 class Judge:
     """Judges patients by some rule sets."""
 
-    def __init__(self, rule_sets: Sequence[RuleSet], options: Options) -> None:
+    def __init__(
+        self,
+        rule_sets: Sequence[RuleSet],
+        options: Options,
+        pseudonyms: Pseudonyms | None = None,
+        *,
+        listed: bool = False,
+    ) -> None:
+        """With `pseudonyms`, codes are written; `listed` where it is told whose each is."""
         check_given((code.compiled for code in cql_codes(rule_sets)), options.parameters)
         self.options = options
         self.evaluators = [Evaluator(rule_set, options) for rule_set in rule_sets]
         self._summary = Summary(columns_of(rule_sets))
         self.header = self._summary.header
+        self._coded = None if pseudonyms is None else PseudonymousVerdicts(pseudonyms, rule_sets)
+        self._listed = listed
 
     def __call__(self, compartment: Compartment, place: Position = (0, 0, 0)) -> Judged:
         """A patient judged."""
-        return self.written(compartment.reference, [evaluator(compartment) for evaluator in self.evaluators], place)
+        return self.written(compartment, [evaluator(compartment) for evaluator in self.evaluators], place)
 
-    def written(self, patient: str, verdicts: Sequence[Verdict], place: Position = (0, 0, 0)) -> Judged:
+    def written(self, compartment: Compartment, verdicts: Sequence[Verdict], place: Position = (0, 0, 0)) -> Judged:
         """Verdicts on a patient, one a rule set, as they are written."""
+        patient, listed = compartment.reference, None
+        if self._coded is not None:
+            verdicts = [self._coded(verdict, compartment) for verdict in verdicts]
+            patient = self._coded.pseudonyms.patient(patient)
+            listed = self._coded.row(compartment) if self._listed else None
         found: list[tuple[int, str, str | None]] = [
             (number, verdict.verdict, verdict.deciding[0] if verdict.deciding else None)
             for number, verdict in enumerate(verdicts)
         ]
         rows = "".join([self._summary.row(verdict, number) for number, verdict in enumerate(verdicts)])
-        return Judged(place, patient, found, memoryview(lines_of_verdicts(verdicts)), rows)
+        return Judged(place, patient, found, memoryview(lines_of_verdicts(verdicts)), rows, listed)

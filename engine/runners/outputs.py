@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.compiler.rules import RuleSet
 from engine.data.problems import Problem
@@ -15,11 +16,13 @@ from engine.output.criteria_record import VERDICTS, CriteriaRecord, criteria_rec
 from engine.output.fhir_group import frame_of, group_of
 from engine.output.folder import RUN, OutputFolder, StagedFile
 from engine.output.lines import line_of
+from engine.output.pseudonymous import pseudonymous_problems
+from engine.output.pseudonyms import LIST_HEADER, Pseudonyms
 from engine.output.trial_names import trial_names
 from engine.runners.bulk import BulkRun, Progress
 from engine.runners.judging import Judged
 from engine.runners.screening import Tally
-from engine.runners.screening_work import TEXTS, Outcome, entry_of
+from engine.runners.screening_work import Outcome, entry_of
 
 SUMMARY, PROBLEMS = "summary.csv", "problems.ndjson"
 
@@ -39,9 +42,16 @@ class Outputs:
     """Writes the files into a folder, where they appear when it is published. Raises OSError."""
 
     def __init__(
-        self, folder: OutputFolder, rule_sets: Sequence[RuleSet], header: str, fhir_version: str, now: str
+        self,
+        folder: OutputFolder,
+        rule_sets: Sequence[RuleSet],
+        header: str,
+        fhir_version: str,
+        now: str,
+        pseudonyms: Pseudonyms | None = None,
+        listed: StagedFile | None = None,
     ) -> None:
-        """`header` is the first row of the table, `now` the time of evaluation as the Groups tell it."""
+        """`header` is the first row of the table, `now` the time of evaluation as the Groups tell it, `listed` the list of codes where there is one."""
         self.rule_sets = rule_sets
         self.names = trial_names([rules.key for rules in rule_sets])
         """What files about an artifact are named by, in the order of the artifacts."""
@@ -49,11 +59,16 @@ class Outputs:
         self._header = header.encode()
         self._version = fhir_version
         self._now = now
+        self._pseudonyms = pseudonyms
+        self._listed = listed
 
     def write(self, judged: Iterable[Judged], progress: Progress | None) -> Tally:
         """Write judged patients, in the order of the data."""
         verdicts, table = self._folder.stage(VERDICTS).stream, self._folder.stage(SUMMARY).stream
         table.write(self._header)
+        listed: Any = None if self._listed is None else self._listed.stream
+        if listed is not None:
+            listed.write(LIST_HEADER.encode())
         outcome = Outcome.empty(len(self.rule_sets))
         members = [bytearray() for _ in self.rule_sets]
         patients = 0
@@ -61,6 +76,8 @@ class Outputs:
             lines, rows, *texts = entry_of(one, outcome).texts
             verdicts.write(lines)
             table.write(rows)
+            if listed is not None:
+                listed.write(texts.pop(0))
             for held, text in zip(members, texts, strict=True):
                 held += text
             patients += 1
@@ -81,10 +98,17 @@ class Outputs:
         table.stream.write(self._header)
         table.stream.flush()
         outputs = [(verdicts.part, 0), (table.part, len(self._header))]
+        if self._listed is not None:
+            header = LIST_HEADER.encode()
+            stream: Any = self._listed.stream
+            stream.write(header)
+            stream.flush()
+            outputs.append((self._listed.part, len(header)))
+        first = len(outputs)
         groups = self._groups(tally, outcomes)
         outputs += [(file.part, len(head) - 1) for file, head, _ in groups]
         bulk.write(outputs)
-        for (file, head, tail), length in zip(groups, bulk.lengths[TEXTS:], strict=True):
+        for (file, head, tail), length in zip(groups, bulk.lengths[first:], strict=True):
             # the head is put over the comma of the first member
             file.stream.write(head)
             file.stream.seek(max(len(head) - 1 + length, len(head)))
@@ -101,7 +125,7 @@ class Outputs:
         """Write problems in the order in which they come; gives their number."""
         stream = self._folder.stage(PROBLEMS).stream
         count = 0
-        for problem in problems:
+        for problem in pseudonymous_problems(problems, self._pseudonyms):
             stream.write(line_of(problem).encode())
             count += 1
         return count

@@ -32,6 +32,8 @@ from engine.output.checks import ABOUT_IMAGES
 from engine.output.fhir_group import load
 from engine.output.folder import RUN, OutputFolder
 from engine.output.parquet import TABLES, require_parquet, write_parquet
+from engine.output.pseudonymous import pseudonymous_problems, pseudonymous_record
+from engine.output.pseudonyms import Pseudonyms, check_list, write_list
 from engine.output.run_record import (
     ArtifactCounts,
     CriteriaWarning,
@@ -72,7 +74,8 @@ class RunOptions:
 
     `jobs` are processes (0: one a core), `memory` bytes that the run may use (None: a quarter of the machine), `validate` has every line parsed, `resume` goes
     on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size, `parquet` writes tables besides, `shared` has outputs readable by
-    others than their owner, as the umask says. With
+    others than their owner, as the umask says. With `pseudonyms`, outputs carry codes in the place of patients, and `pseudonym_list` is a file that tells whose each
+    is. With
     `images`, images count only where archives hold them. With `force_fhir`, data that is written in another version of FHIR than the criteria were compiled
     for is screened all the same; else it is an error. A criterion that takes longer than `criterion_seconds` for a patient is unknown (0: no limit). Of each
     resource type `tolerate` damaged records are tolerated whose patients nobody can tell.
@@ -97,6 +100,8 @@ class RunOptions:
     criterion_seconds: float = SECONDS
     shared: bool = False
     tolerate: int = 0
+    pseudonyms: Pseudonyms | None = None
+    pseudonym_list: Path | None = None
 
     @property
     def means(self) -> Means:
@@ -180,6 +185,8 @@ def run(
         check_version(_paths(data), criteria.fhir_version)
     if options.parquet:
         require_parquet()
+    if options.pseudonym_list is not None:
+        check_list(options.pseudonym_list, out)
     with relaxed(), OutputFolder(out, "screen", shared=options.shared) as folder:
         folder.claim(*output_names(criteria.rules, TABLES if options.parquet else ()))
         return _run(criteria, criteria_paths, data, folder, options, progress)
@@ -199,10 +206,12 @@ def _run(
     with ExitStack() as running:
         source = _source(criteria, criteria_paths, data, found, walks, folder.path, options, progress, running)
         header = Judge(criteria.rules, _options(criteria, options, source.moment)).header
-        outputs = Outputs(folder, criteria.rules, header, criteria.fhir_version, source.moment.isoformat())
+        listed = None if options.pseudonym_list is None else folder.aside()
+        moment, codes = source.moment.isoformat(), options.pseudonyms
+        outputs = Outputs(folder, criteria.rules, header, criteria.fhir_version, moment, codes, listed)
         tally = source.write(outputs, progress)
         if not tally.patients:
-            found_problems = list(islice(source.problems(), MOST_TOLD))
+            found_problems = list(islice(pseudonymous_problems(source.problems(), codes), MOST_TOLD))
             Workspace(folder.path).remove()
             raise NothingScreened(found_problems)
         problems = outputs.write_problems(source.problems())
@@ -244,7 +253,12 @@ def _run(
         problems=problems,
         artifacts=[_counts(tally, rules, name) for rules, name in zip(criteria.rules, outputs.names, strict=True)],
     )
+    if codes is not None:
+        record = pseudonymous_record(record, codes)
     folder.write_text(RUN, record.model_dump_json(indent=2) + "\n")
+    if listed is not None and options.pseudonym_list is not None:
+        listed.finish()
+        write_list(listed.part, options.pseudonym_list)
     folder.publish(about=ABOUT_IMAGES)
     Workspace(folder.path).remove()
     return RunResult(record, tally)
@@ -319,7 +333,7 @@ def is_small(inputs: Inputs, means: Means) -> bool:
 def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> _Source:
     """Patients of servers, or at hand."""
     moment = evaluation_time(options.now, options.timezone)
-    judge = Judge(criteria.rules, _options(criteria, options, moment))
+    judge = _judge(criteria, options, moment)
     problems: list[Problem] = []
     found = compartments(data, criteria.fhir_version, problems.append)
     judged = (judge(one) for one in found) if options.images is None else _confirmed(criteria, options, judge, found)
@@ -332,13 +346,13 @@ def _confirmed(
     """Patients judged where images count only if archives hold them."""
     assert options.images is not None
     for compartment, verdicts in options.images.verdicts(criteria.rules, judge.options, patients):
-        yield judge.written(compartment.reference, verdicts)
+        yield judge.written(compartment, verdicts)
 
 
 def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, options: RunOptions) -> _Source:
     """Files that fit into memory many times."""
     moment = evaluation_time(options.now, options.timezone)
-    judge = Judge(criteria.rules, _options(criteria, options, moment))
+    judge = _judge(criteria, options, moment)
     problems: list[Problem] = []
     reader = ExportReader(paths, plan, problems.append, validate=options.validate, tolerate=options.tolerate)
 
@@ -369,7 +383,12 @@ def _large(
         workspace,
         inputs,
         plan,
-        lambda moment, _: ScreeningWork(criteria.rules, _options(criteria, options, moment)),
+        lambda moment, _: ScreeningWork(
+            criteria.rules,
+            _options(criteria, options, moment),
+            options.pseudonyms,
+            options.pseudonym_list is not None,
+        ),
         lambda files: _fingerprint(criteria, criteria_paths, files, inputs.found, options),
         options.means,
         options.now,
@@ -403,6 +422,11 @@ def _fingerprint(
     }
 
 
+def _judge(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> Judge:
+    listed = options.pseudonym_list is not None
+    return Judge(criteria.rules, _options(criteria, options, moment), options.pseudonyms, listed=listed)
+
+
 def _options(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> Options:
     return Options(
         moment,
@@ -429,6 +453,8 @@ def _recorded(criteria: Criteria, options: RunOptions) -> dict[str, str | bool |
         "validate": options.validate,
         "tolerate": options.tolerate,
         "require_images": options.images is not None,
+        "pseudonyms": None if options.pseudonyms is None else options.pseudonyms.told,
+        "pseudonym_list": options.pseudonym_list is not None,
         **options.terminology,
     }
 

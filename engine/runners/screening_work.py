@@ -12,11 +12,12 @@ from engine.data.bulk.records import Position
 from engine.data.compartment import Compartment
 from engine.evaluation.evaluator import Options
 from engine.output.fhir_group import VALIDATED, member_of
+from engine.output.pseudonyms import Pseudonyms
 from engine.runners.judged_file import Entry, place_of
 from engine.runners.judging import Judge, Judged
 
 TEXTS = 2
-"""Outputs that go by patient, besides the Group of each artifact: lines of verdicts, rows of the table."""
+"""Outputs that go by patient, besides the list of codes and the Group of each artifact: lines of verdicts, rows of the table."""
 
 
 @dataclass(slots=True)
@@ -40,15 +41,17 @@ class ScreeningWork:
 
     rule_sets: tuple[RuleSet, ...]
     options: Options
+    pseudonyms: Pseudonyms | None = None
+    listed: bool = False
 
     @property
     def texts(self) -> int:
-        """Lines of verdicts, rows of the table, and a member of the Group of each artifact."""
-        return TEXTS + len(self.rule_sets)
+        """Lines of verdicts, rows of the table, a row of the list of codes where there is one, and a member of the Group of each artifact."""
+        return TEXTS + self.listed + len(self.rule_sets)
 
     def start(self) -> ScreeningEvaluation:
         """Get ready."""
-        return ScreeningEvaluation(Judge(self.rule_sets, self.options))
+        return ScreeningEvaluation(Judge(self.rule_sets, self.options, self.pseudonyms, listed=self.listed))
 
     def decoded(self, outcome: bytes) -> Outcome:
         """An outcome that was kept."""
@@ -74,6 +77,8 @@ class ScreeningEvaluation:
 def entry_of(judged: Judged, outcome: Outcome) -> Entry:
     """A judged patient as it goes into a file; what it comes to is counted."""
     texts: list[bytes | memoryview] = [judged.lines, judged.rows.encode()]
+    if judged.listed is not None:
+        texts.append(judged.listed.encode())
     outcome.patients += 1
     for number, verdict, deciding in judged.verdicts:
         counts = outcome.verdicts[number]

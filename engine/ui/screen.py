@@ -22,6 +22,7 @@ from engine.ui.command_parser import CommandParser
 from engine.ui.logs import say, say_diagnostics, say_error, say_problem
 from engine.ui.nothing import nothing_done
 from engine.ui.paths import check_exist
+from engine.ui.pseudonym_options import pseudonyms_of
 from engine.ui.resuming import resumable, warn_of_jobs
 from engine.ui.screen_options import add_screen_options
 from engine.ui.statuses import Status, worst
@@ -44,6 +45,7 @@ def add_options(command: CommandParser) -> None:
 def screen_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     warn_of_jobs(options)
+    pseudonyms_of(options, keep_uids=options.keep_uids)  # what is wrong with them is told before anything is read
     if options.dicomweb:
         options.dicomweb = import_module(SOURCES).address(options.dicomweb)
     if not options.require_images:
@@ -121,6 +123,8 @@ def _screened(
         or options.fhir is None,  # the version that the data tells by itself need not be held to the data
         options.criterion_seconds,
         options.shared_outputs,
+        pseudonyms=pseudonyms_of(options, keep_uids=options.keep_uids),
+        pseudonym_list=options.pseudonym_list,
     )
     if options.out == "-":
         patients, problems, judged = _to_stdout(criteria, data, settings)

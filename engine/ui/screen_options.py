@@ -16,6 +16,7 @@ from engine.ui.options import (
     add_time_options,
     add_version_option,
 )
+from engine.ui.pseudonym_options import add_pseudonym_options
 from engine.ui.resuming import add_means_options
 from engine.ui.server_options import add_search_options, add_server_options
 from engine.ui.terminology import add_terminology_options
@@ -52,6 +53,7 @@ def add_screen_options(command: CommandParser) -> None:
     )
     add_sharing_option(group)
     add_version_option(group)
+    add_pseudonym_options(command)
     _judging(command)
     group = command.add_argument_group("what criteria in CQL name")
     add_libraries_option(group)
