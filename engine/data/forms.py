@@ -22,6 +22,7 @@ _BETWEEN = re.compile(rb"(?:[\s,\x1e]|\xef\xbb\xbf)*")
 _AGAIN = re.compile(rb"\x1e|\n(?=[{\x1e])")
 RESOURCE_LINE = re.compile(rb'^\{\s*"resourceType"\s*:[^\n]*\}[\s,]*$', re.MULTILINE)
 """A line that looks like a whole resource."""
+_OPENING = (b"{", b"[")
 _READ = 1 << 20
 _NEAR_THE_END = 8
 """A number or a word that is cut off is told as malformed, so many bytes before the end at most."""
@@ -57,9 +58,11 @@ def form_of(head: bytes, whole: bool, by_lines: bool) -> Form:
         return Form.LINES
     first = head[start : end if end >= 0 else None].rstrip()
     try:
-        stop = end_of_value(first)
+        stop = end_of_value(first) if first[:1] in _OPENING else 0
     except BAD_JSON:
         return _over_lines(head, start, whole) if by_lines else Form.DOCUMENT
+    if not stop:
+        return Form.LINES if _resource_lines(head) else Form.VALUES
     if _match_end(_BETWEEN, first, stop) < len(first):
         return Form.VALUES
     return Form.LINES

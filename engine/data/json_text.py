@@ -126,13 +126,19 @@ def end_of_value(text: bytes, start: int = 0) -> int:
     return len(text)
 
 
+def lines_end_in_braces(text: bytes, lines: int) -> bool:
+    """Whether each line of a text, which are so many and end with a line feed, ends in a brace."""
+    found: int = sz.count(text, b"}\n")
+    return found == lines or found + int(sz.count(text, b"}\r\n")) == lines
+
+
 def lines_are_whole(text: bytes, lines: int) -> bool:
     """Whether each line of a text, all of which begin with a brace and end with a line feed, is one JSON object in UTF-8, and nothing else.
 
     Where a line ends in a brace and the next begins with one, no value can go on over both. So each line holds at least one value, and as many values as
     lines are one each.
     """
-    if sz.count(text, b"}\n") != lines and sz.count(text, b"}\n") + sz.count(text, b"}\r\n") != lines:
+    if not lines_end_in_braces(text, lines):
         return False
     try:
         check_encoding(text)

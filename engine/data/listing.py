@@ -160,11 +160,10 @@ class _Listing:
                 self._add(one)
             return
         self._missing(export)
-        if others:
-            listed = _listed(others, folder)
-            message = f"{listed[0]} not listed in {MANIFEST}, and not read: {listed[1]}"
-            hint = "give files that are data of this export with --data besides, and move others away"
-            self._report(folder, "not-listed", message, hint)
+        for one in others:
+            message = f"{os.path.basename(export.path)} does not list this file, and it is not read"
+            hint = "give it with --data besides, where it is data of this export, else move it away"
+            self._report(one.path, "not-listed", message, hint)
 
     def _told(self, folder: str, notes: _Notes) -> None:
         for kind, paths in notes.kinds.items():
@@ -254,7 +253,8 @@ class _Listing:
                     continue
                 export.there.add(known.path)
                 export.data += 1
-                self._add(known, one.count)
+                if one.count != 0 or known.bytes:
+                    self._add(known, one.count)
             if manifest.next is None:
                 return export
             name = folder + file_name(manifest.next)

@@ -109,12 +109,12 @@ def _in_memory(
     completeness = Completeness()
     report = reporting_to(completeness, on_problem if on_problem is not None else _ignore)
     for index, resource in enumerate(resources):
-        if resource.get("resourceType") == "Bundle":
-            for loaded in unpack(resource, "(memory)", report, None):
+        for loaded in unpack(resource, "(memory)", report, None):
+            if loaded.resource is resource:
+                loaded.entry = index
+            else:
                 loaded.offset = index
-                from_memory.append(loaded)
-        else:
-            from_memory.append(Loaded(resource, "(memory)", index))
+            from_memory.append(loaded)
     yield from _with_gaps(cohort_of(from_memory, model or load_model("r4"), report), completeness)
 
 

@@ -15,6 +15,8 @@ from engine.data.kinds import BOM, EMPTY, LOOKED_AT, OTHER_JSON, SPACE, certain_
 from engine.data.listing import data_file_names
 from engine.data.marks import may_be_marked
 from engine.data.opening import MOST_DOCUMENT, MOST_LINE, UNREADABLE, begin, document_in, lines_in
+from engine.data.other_lines import OtherLines
+from engine.data.outcomes import FATAL, is_failure, issue_text, issues_of, leaves_out
 from engine.data.problems import Problem
 from engine.data.remains import named_in, remains_of
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
@@ -71,7 +73,7 @@ def resources_in(path: str, on_problem: OnProblem) -> Iterator[Loaded]:
             if other is not None:
                 on_problem(other)
             elif form is not Form.DOCUMENT:
-                yield from _each(_texts(form, head, stream, path, on_problem), path, on_problem)
+                yield from _several(form, head, stream, path, on_problem)
             elif (text := document_in(stream, head)) is None:
                 on_problem(too_long_document(path))
             else:
@@ -90,7 +92,7 @@ def _document(text: bytes, path: str, on_problem: OnProblem) -> Iterator[Loaded]
         if form is Form.DOCUMENT:
             on_problem(invalid_document(text, path, error))
         else:
-            yield from _each(_texts(form, text, None, path, on_problem), path, on_problem)
+            yield from _several(form, text, None, path, on_problem)
         return
     marked = may_be_marked(text)
     for loaded in unpack(data, path, on_problem, None):
@@ -100,6 +102,18 @@ def _document(text: bytes, path: str, on_problem: OnProblem) -> Iterator[Loaded]
 
 _Text = tuple[int, int, bytes]
 """A line, or one of several values: where it begins, in bytes and as the number of a line, and the text, which should be JSON."""
+
+
+def _several(form: Form, head: bytes, stream: BinaryIO | None, path: str, on_problem: OnProblem) -> Iterator[Loaded]:
+    """The resources of a file that begins so, of lines or values. Raises UNREADABLE."""
+    read = 0
+    others = OtherLines(path, on_problem, lambda: read)
+    try:
+        for offset, number, text in _texts(form, head, stream, path, on_problem):
+            read += 1
+            yield from _line(offset, number, text, path, others.add)
+    finally:
+        others.finish()
 
 
 def _texts(form: Form, head: bytes, stream: BinaryIO | None, path: str, on_problem: OnProblem) -> Iterator[_Text]:
@@ -119,19 +133,18 @@ def _texts(form: Form, head: bytes, stream: BinaryIO | None, path: str, on_probl
         on_problem(commas_in(path))
 
 
-def _each(texts: Iterable[_Text], path: str, on_problem: OnProblem) -> Iterator[Loaded]:
-    """The resources of several texts."""
-    for offset, number, text in texts:
-        try:
-            data = _decode(text)
-        except BAD_JSON as error:
-            where, what = {"line": number, "offset": offset}, {"message": told(error, text), "hint": hint_for(error)}
-            on_problem(Problem(file=path, **where, code="invalid-json", **what, **named_in(text)))
-            continue
-        marked = may_be_marked(text)
-        for loaded in unpack(data, path, on_problem, number):
-            loaded.line, loaded.offset, loaded.marked = number, offset, marked
-            yield loaded
+def _line(offset: int, number: int, text: bytes, path: str, on_problem: OnProblem) -> Iterator[Loaded]:
+    """The resources of one text of several."""
+    try:
+        data = _decode(text)
+    except BAD_JSON as error:
+        where, what = {"line": number, "offset": offset}, {"message": told(error, text), "hint": hint_for(error)}
+        on_problem(Problem(file=path, **where, code="invalid-json", **what, **named_in(text)))
+        return
+    marked = may_be_marked(text)
+    for loaded in unpack(data, path, on_problem, number):
+        loaded.line, loaded.offset, loaded.marked = number, offset, marked
+        yield loaded
 
 
 def other_file(path: str, head: bytes, whole: bool) -> Problem | None:
@@ -154,9 +167,7 @@ def other_file(path: str, head: bytes, whole: bool) -> Problem | None:
     if not whole:
         return None
     message, hint = "the file is empty: it holds no resource", "was it written to its end?"
-    # an export may write a file for a type of which there is nothing
-    severity: Literal["error", "warning"] = "warning" if named_lines(path) else "error"
-    return Problem(file=path, code="empty-file", severity=severity, message=message, hint=hint)
+    return Problem(file=path, code="empty-file", message=message, hint=hint)
 
 
 def commas_in(path: str) -> Problem:
@@ -231,15 +242,40 @@ def _one(
     if kind == "Bundle":
         yield from _bundle(data, file, on_problem, line, bundles)
     elif kind == "Parameters":
-        for parameter in dicts_in(data.get("parameter")):
-            if "resource" in parameter:
-                yield from _one(parameter["resource"], file, None, None, on_problem, line, bundles)
+        for resource in _in_parameters(data):
+            yield from _one(resource, file, None, None, on_problem, line, bundles)
     elif (unknown := unknown_type(kind)) is not None:
         message, hint = unknown
         named = {**_named(kind, data), **remains_of(data).named()}
         on_problem(Problem(file=file, entry=entry, line=line, code=UNKNOWN_TYPE, message=message, hint=hint, **named))
     else:
+        if kind == "OperationOutcome":
+            _tell(data, file, entry, on_problem, line)
         yield Loaded(data, file, entry, line, full_url)
+
+
+def _in_parameters(parameters: Resource) -> Iterator[Any]:
+    """The resources in Parameters, in their parts and the parts of these, in the order of the text."""
+    waiting = dicts_in(parameters.get("parameter"))[::-1]
+    while waiting:
+        parameter = waiting.pop()
+        if "resource" in parameter:
+            yield parameter["resource"]
+        waiting.extend(dicts_in(parameter.get("part"))[::-1])
+
+
+def _tell(outcome: Any, file: str, entry: int | None, on_problem: OnProblem, line: int | None) -> None:
+    """Report what a server said went wrong, for then data is missing."""
+    issues = [issue for issue in issues_of(outcome) if issue.get("severity") in (*FATAL, "warning")]
+    if not issues:
+        return
+    lost = is_failure(outcome) or leaves_out(outcome)
+    severity: Literal["error", "warning"] = "error" if lost else "warning"
+    what = "reports an error" if is_failure(outcome) else "warns"
+    message = f"the server {what} in the place of data: {'; '.join(map(issue_text, issues[:3]))}"
+    hint = "fetch the data again" if lost else None
+    where = {"file": file, "entry": entry, "line": line}
+    on_problem(Problem(**where, code="server-error", severity=severity, message=message, hint=hint))
 
 
 def _named(kind: str, resource: Resource) -> dict[str, str]:
@@ -331,7 +367,14 @@ def _bundle(
                 if loaded.home == NO_HOME and loaded.resource is item["resource"]:
                     loaded.home, loaded.one = home, one
                 yield loaded
-        elif not item.get("response"):
+        response = dict_of(item.get("response"))
+        status = response.get("status")
+        if "outcome" in response:
+            _tell(response["outcome"], file, index, on_problem, line)
+        elif "resource" not in item and isinstance(status, str) and status.startswith(("4", "5")):
+            message = f"the server answered {status:.40} in the place of this entry"
+            on_problem(Problem(file=file, line=line, entry=index, code="server-error", message=message))
+        if request.get("method") != "DELETE" and "resource" not in item and not response:
             message = "the entry holds no resource"
             on_problem(
                 Problem(file=file, line=line, entry=index, code="empty-entry", severity="warning", message=message)

@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
+from engine.data.outcomes import issues_of
 from engine.data.server.client import FHIR_JSON, Patience, Server, ServerError, decode, failure
-from engine.data.server.outcomes import issues_of
 from engine.data.terminology import TerminologyError
 
 COUNT = 1000

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from engine.data.export_manifest import MANIFEST, noted_problems, read_manifest
+from engine.data.outcomes import FATAL, issue_text, issues_of
 from engine.data.server.client import Server, ServerError, Stopped
 from engine.data.server.download import Links, Written, count_lines, download, existing
 from engine.data.server.export import ExportRequest, Manifest, cancel, poll, start
@@ -33,7 +34,6 @@ from engine.data.server.folder import (
     write_manifest,
     write_state,
 )
-from engine.data.server.outcomes import FATAL, issue_text, issues_of
 from engine.data.server.search import count_of
 from engine.output.folder import locked_folder
 

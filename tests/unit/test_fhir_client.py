@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from engine.data.outcomes import reason_of
 from engine.data.server.client import Patience, Server, ServerError, shown
-from engine.data.server.outcomes import reason_of
 from tests.servers.stub import Reply, outcome, running_stub
 
 

@@ -24,6 +24,7 @@ from engine.data.identity import NO_HOME, address_of, shared_types, stands_alone
 from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, told
 from engine.data.marks import Noted, may_be_marked, test_patient
 from engine.data.oddities import Oddities, odd_ids
+from engine.data.other_lines import OtherLines
 from engine.data.problems import Problem
 from engine.data.remains import named_in
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
@@ -35,8 +36,8 @@ ESCAPE = b"\\u00"
 # no percent sign, behind which another id may stand
 _PLAIN_REFERENCE = re.compile(r"Patient/([A-Za-z0-9\-._~:@!$&'()*+;=]+)")
 FEW_CODES = 8
-CONTAINERS = frozenset(("Bundle", "Parameters"))
-"""Resources that hold others."""
+CONTAINERS = frozenset(("Bundle", "Parameters", "OperationOutcome"))
+"""Resources that hold others, or say that data is missing: they are opened."""
 THEN_ID = b'","id":"'
 BEGINNING = rb'\s*\{\s*"resourceType"\s*:\s*"%s"'
 ID = rb'\s*,\s*"id"\s*:\s*"([^"\\]+)"'
@@ -196,6 +197,8 @@ class Collector:
         self.decoders = decoders
         self.shelf = shelf
         self.validate = validate
+        self.others: OtherLines | None = None
+        """Takes what lines of the file that is being read are no resources, where not each of them is to be told."""
         self.look = False
         """Whether what is being read may be marked (`engine.data.marks`)."""
         self.collected = Collected()
@@ -455,9 +458,9 @@ class Collector:
 
     def problem(self, path: str, offset: int, entry: int, code: str, message: str, **more: Any) -> None:
         """Report something that could not be read."""
-        self.collected.problems.append(
-            Problem(file=path, offset=offset, entry=entry if entry >= 0 else None, code=code, message=message, **more)
-        )
+        where = {"file": path, "offset": offset, "entry": entry if entry >= 0 else None}
+        report = self.collected.problems.append if self.others is None else self.others.add
+        report(Problem(**where, code=code, message=message, **more))
 
 
 def _needle(text: str) -> bytes:

@@ -66,14 +66,17 @@ def read_document(collector: Collector, text: bytes, file: int, path: str, offse
     escapes = contains(text, ESCAPE)
     collector.look = may_be_marked(text)
     # deletions, and what a server says of errors, are looked at closely
-    closely = escapes or contains(text, b"DELETE")
+    closely = escapes or contains(text, b"DELETE") or contains(text, b"OperationOutcome")
     entries: list[_Entry] | None = None
     bundle: Any = None
     try:
         check_encoding(text)
         # decoding the bundle proves that all of the text is whole, entries that are not looked at among it
         bundle = (_transaction if closely else _bundle).decode(text)
-        removes = closely and any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ())
+        removes = closely and (
+            contains(text, b"OperationOutcome")
+            or any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ())
+        )
         entries = bundle.entry if bundle.resourceType == "Bundle" and not removes else None
     except msgspec.ValidationError:
         pass  # no bundle of the usual shape: it is decoded whole below

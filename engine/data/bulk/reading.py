@@ -27,10 +27,12 @@ from engine.data.files import Walk, found_file, walk
 from engine.data.forms import Form, Values, form_of, form_of_damaged, named_lines
 from engine.data.listing import data_file_names
 from engine.data.opening import UNREADABLE, begin, document_in, open_file, packing_of
+from engine.data.other_lines import OtherLines
 from engine.data.problems import Problem
 from engine.data.sources import invalid_document, other_file, too_long_document
 from engine.data.told_by_manifests import told_by_manifests
 
+RESOURCE_TYPE = b'"resourceType"'
 PIECE = 64 << 20
 OnProblem = Callable[[Problem], None]
 
@@ -100,7 +102,11 @@ def pieces_of(files: Sequence[str], size: int = PIECE, lengths: Mapping[str, int
 def _is_cut(path: str) -> bool:
     """Whether a large file can be read from any line on: it is not packed, and holds one resource a line."""
     try:
-        return packing_of(path) is None and _form(path) is Form.LINES
+        if packing_of(path) is not None or _form(path) is not Form.LINES:
+            return False
+        with begin(path) as opened:
+            # what holds no resource is told as one file
+            return RESOURCE_TYPE in opened.head
     except UNREADABLE:
         return False  # reading it whole tells why
 
@@ -166,13 +172,20 @@ def _read_file(collector: Collector, file: int, path: str) -> bool:
             if form is Form.DOCUMENT:
                 collector.collected.problems.append(invalid_document(text, path, error))
                 return True
-        scanner = LineScanner(collector, file, path)
-        if form is Form.VALUES:
-            scanner.values(Values(head, stream))
-        elif stream is None:
-            scanner.text(head)
-        else:
-            scanner.scan(stream, 0, None, head)
+        scanner, read = LineScanner(collector, file, path), collector.collected
+        before = read.lines - read.blank
+        others = OtherLines(path, read.problems.append, lambda: read.lines - read.blank - before)
+        collector.others = others
+        try:
+            if form is Form.VALUES:
+                scanner.values(Values(head, stream))
+            elif stream is None:
+                scanner.text(head)
+            else:
+                scanner.scan(stream, 0, None, head)
+        finally:
+            collector.others = None
+            others.finish()
     return False
 
 

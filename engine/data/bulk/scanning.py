@@ -18,7 +18,7 @@ from engine.data.bulk.decoding import Head
 from engine.data.bulk.documents import read_document
 from engine.data.bulk.records import number_of
 from engine.data.forms import Values, has_comma, line_text
-from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole
+from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole, lines_end_in_braces
 from engine.data.marks import marks_in, may_be_marked
 from engine.data.opening import MOST_LINE
 from engine.data.remains import named_in
@@ -139,7 +139,7 @@ class LineScanner:
             return False
         collector.look = not reader.unread and may_be_marked(text)
         if reader.needles is None and not reader.unread:
-            if not is_utf_8(text):
+            if not lines_end_in_braces(text, lines) or not is_utf_8(text):
                 return False
             self.every(text, base, reader)
         elif not lines_are_whole(text, lines):

@@ -23,8 +23,8 @@ import msgspec
 
 from engine.algebra.arguments import existing, flag, function_of, instance_of, number_of, text_of
 from engine.data.json_text import number
+from engine.data.outcomes import reason_of
 from engine.data.retry_after import seconds_to_wait
-from engine.data.server.outcomes import reason_of
 from engine.version import __version__
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from urllib.parse import urljoin
 
 import msgspec
 
+from engine.data.outcomes import is_transient
 from engine.data.retry_after import seconds_to_wait
 from engine.data.server.client import AGAIN, FHIR_JSON, Server, ServerError, decode, failure, shown
-from engine.data.server.outcomes import is_transient
 
 Level = Literal["system", "patient", "group"]
 Section = Literal["output", "deleted", "error"]

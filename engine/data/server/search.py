@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from engine.data.outcomes import is_failure, issue_text, issues_of, leaves_out
 from engine.data.server.client import FHIR_JSON, Parameters, Server, ServerError, decode, failure, shown
-from engine.data.server.outcomes import is_failure, issue_text, issues_of, leaves_out
 from engine.data.server.pages import OtherServer, link_of, next_page, own_names
 
 PAGES = 100_000
