@@ -36,6 +36,11 @@ def settled_by_extremes(growths: Growths) -> bool:
     return growth_in(growths, (DOUBTS,)) != MIXED
 
 
+def types_in(growths: Growths) -> list[str]:
+    """The resource types whose records move a value."""
+    return sorted({name.removeprefix(REACHED) for name in growths if name not in (DOUBTS, OPERANDS, ANYTHING)})
+
+
 def together(growths: Collection[Growths]) -> Growths:
     """The growths of what moves as all of its parts do."""
     moving = [one for one in growths if one]

@@ -59,6 +59,24 @@ class Resources(Record):
     blank: int = Field(description="of these, blank ones")
 
 
+class TypeRecord(Record):
+    """How complete the records of one resource type are that criteria read."""
+
+    type: str = Field(description="resource type; `*` for what is known to be missing of whatever type")
+    state: Literal["complete", "incomplete", "tolerated", "absent"] = Field(
+        description="complete: nothing is known to be missing; tolerated: damaged records are missing, as many as --tolerate allows; absent: there is none, and nothing tells that there should be"
+    )
+    found: int = Field(description="resources of the type that were read")
+    why: str | None = Field(
+        None, description="what is missing for all patients: files, and records of nobody knows whom"
+    )
+    of_patients: int = Field(0, description="records that are missing of patients who are known")
+    undetermined: int = Field(
+        0, description="undetermined verdicts with an answer that rests on the absence of such records"
+    )
+    resting: int = Field(0, description="other verdicts with such an answer")
+
+
 class UsedParameter(Record):
     """A value that a parameter of a CQL library had, other than the default of the library."""
 
@@ -107,6 +125,11 @@ class RunRecord(Record):
     warnings: list[CriteriaWarning] = Field(default_factory=list, description="warnings about the criteria")
     resources: Resources | None = Field(None, description="what became of the resources of files")
     pseudonyms: UsedPseudonyms | None = Field(None, description="where outputs carry codes: how they were made")
+    completeness: list[TypeRecord] = Field(
+        default_factory=list,
+        description="the resource types that criteria read, those with the most undetermined verdicts first",
+    )
     patients: int
     problems: int
+    errors: int = Field(0, description="of the problems, those that are errors: something was lost")
     artifacts: list[ArtifactCounts]

@@ -18,11 +18,14 @@ from engine.output.summary import Columns, Summary
 
 
 class Judged(msgspec.Struct, array_like=True, gc=False):
-    """The verdicts on one patient. `place` orders patients as the data does; `verdicts` are (artifact number, verdict, first deciding criterion)."""
+    """The verdicts on one patient. `place` orders patients as the data does.
+
+    `verdicts` are (artifact number, verdict, first deciding criterion, types of which records may be missing that an answer rests on).
+    """
 
     place: Position
     patient: str
-    verdicts: list[tuple[int, str, str | None]]
+    verdicts: list[tuple[int, str, str | None, list[str] | None]]
     lines: memoryview
     rows: str
     listed: str | None = None
@@ -68,8 +71,8 @@ class Judge:
             verdicts = [self._coded(verdict, compartment) for verdict in verdicts]
             patient = self._coded.pseudonyms.patient(patient)
             listed = self._coded.row(compartment) if self._listed else None
-        found: list[tuple[int, str, str | None]] = [
-            (number, verdict.verdict, verdict.deciding[0] if verdict.deciding else None)
+        found: list[tuple[int, str, str | None, list[str] | None]] = [
+            (number, verdict.verdict, verdict.deciding[0] if verdict.deciding else None, verdict.incomplete)
             for number, verdict in enumerate(verdicts)
         ]
         rows = "".join([self._summary.row(verdict, number) for number, verdict in enumerate(verdicts)])

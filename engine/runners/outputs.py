@@ -5,6 +5,7 @@ Small runs write them from beginning to end; for large ones it is known how long
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,13 @@ class Outputs:
         self._folder.write_text(CRITERIA, record.model_dump_json(indent=2, exclude_none=True) + "\n")
         return record
 
-    def write_problems(self, problems: Iterable[Problem]) -> int:
-        """Write problems in the order in which they come; gives their number."""
+    def write_problems(self, problems: Iterable[Problem]) -> Counter[str]:
+        """Write problems in the order in which they come; gives their numbers by severity."""
         stream = self._folder.stage(PROBLEMS).stream
-        count = 0
+        count = Counter[str]()
         for problem in pseudonymous_problems(problems, self._pseudonyms):
             stream.write(line_of(problem).encode())
-            count += 1
+            count[problem.severity] += 1
         return count
 
     def verdicts(self) -> Path:
@@ -155,5 +156,7 @@ def tally_of(rule_sets: Sequence[RuleSet], outcomes: Iterable[Outcome]) -> Tally
         for number, rules in enumerate(rule_sets):
             tally.verdicts[rules.key].update(outcome.verdicts[number])
             tally.removed[rules.key].update(outcome.removed[number])
+            tally.lacking.update(outcome.lacking[number])
+            tally.resting.update(outcome.resting[number])
         tally.patients += outcome.patients
     return tally

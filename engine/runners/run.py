@@ -22,6 +22,7 @@ from engine.compiler.rules import RuleSet, cql_codes
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import ExportReader
 from engine.data.compartment import Compartment
+from engine.data.completeness import Completeness, reporting_to
 from engine.data.files import FoundFile, Walks, files_of
 from engine.data.problems import Problem
 from engine.data.terminology_check import used_value_sets
@@ -45,6 +46,7 @@ from engine.output.run_record import (
 )
 from engine.runners.bulk import Counts, Progress, in_place
 from engine.runners.collector import relaxed
+from engine.runners.completeness import completeness_of
 from engine.runners.criteria import Criteria, PathLike, warnings_by_artifact
 from engine.runners.judging import Judge, Judged
 from engine.runners.large import SPREAD, Inputs, Means, digest_of, digests_of, prepare
@@ -135,6 +137,7 @@ class _Source:
     problems: Callable[[], Iterable[Problem]]
     counts: Callable[[], Counts | None]
     moment: dt.datetime
+    completeness: Completeness
 
     @classmethod
     def of(
@@ -143,9 +146,10 @@ class _Source:
         problems: Callable[[], Iterable[Problem]],
         counts: Callable[[], Counts | None],
         moment: dt.datetime,
+        completeness: Completeness,
     ) -> _Source:
         """Patients that are judged while they are written."""
-        return cls(lambda outputs, progress: outputs.write(judged, progress), problems, counts, moment)
+        return cls(lambda outputs, progress: outputs.write(judged, progress), problems, counts, moment, completeness)
 
 
 def input_files(files: Iterable[FoundFile], hashed: bool = True) -> list[InputFile]:
@@ -250,7 +254,9 @@ def _run(
             blank=counts.blank,
         ),
         patients=tally.patients,
-        problems=problems,
+        completeness=completeness_of(criteria.rules, source.completeness, tally),
+        problems=problems.total(),
+        errors=problems["error"],
         artifacts=[_counts(tally, rules, name) for rules, name in zip(criteria.rules, outputs.names, strict=True)],
     )
     if codes is not None:
@@ -335,9 +341,10 @@ def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> 
     moment = evaluation_time(options.now, options.timezone)
     judge = _judge(criteria, options, moment)
     problems: list[Problem] = []
-    found = compartments(data, criteria.fhir_version, problems.append)
+    completeness = Completeness(options.tolerate)
+    found = compartments(data, criteria.fhir_version, reporting_to(completeness, problems.append))
     judged = (judge(one) for one in found) if options.images is None else _confirmed(criteria, options, judge, found)
-    return _Source.of(judged, lambda: problems, lambda: None, moment)
+    return _Source.of(judged, lambda: problems, lambda: None, moment, completeness)
 
 
 def _confirmed(
@@ -365,7 +372,8 @@ def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, option
         judged = _confirmed(criteria, options, judge, (compartment for _, compartment in reader.patients()))
     else:
         judged = (judge(compartment, place) for place, compartment in reader.patients())
-    return _Source.of(judged, lambda: with_lines(in_place(problems, reader.files)), counts, moment)
+    told = lambda: with_lines(in_place(problems, reader.files))  # noqa: E731
+    return _Source.of(judged, told, counts, moment, reader.completeness)
 
 
 def _large(
@@ -398,7 +406,13 @@ def _large(
         lambda: load(criteria.fhir_version),
     )
     bulk = prepared.bulk
-    return _Source(lambda outputs, _: outputs.write_bulk(bulk), prepared.problems, lambda: bulk.counts, prepared.moment)
+    return _Source(
+        lambda outputs, _: outputs.write_bulk(bulk),
+        prepared.problems,
+        lambda: bulk.counts,
+        prepared.moment,
+        bulk.completeness,
+    )
 
 
 def _fingerprint(

@@ -82,11 +82,13 @@ def screen(
     images: RequiredImages | None = None,
     on_problem: Callable[[Problem], None] | None = None,
     force_fhir: bool = False,
+    tolerate: int = 0,
 ) -> Iterator[Verdict]:
     """Screen patients lazily: one Verdict for each patient and rule set, in the order of the data.
 
     `data` is a path (a bundle, a folder of them, NDJSON, `.gz`), several, the patients of a server, or compartments already read. With `images`,
     images count only where an archive holds them. A criterion that takes longer than `criterion_seconds` for a patient is unknown (0: no limit). `on_problem` is told what could not be read.
+    Of each resource type `tolerate` damaged records are tolerated whose patients nobody can tell; more of them leave answers unknown that rest on their absence.
 
     Raises at once TypeError for criteria, data or options of another type, ValueError for values that mean nothing, and FileNotFoundError for data that is
     not there. Raises FhirVersionError, a ValueError, for files whose beginning tells that they are written in another version of FHIR than the criteria were
@@ -97,6 +99,8 @@ def screen(
     one_of(absent, "absent", ("default", "unknown", "not-met"))
     flag(strict_cql, "strict_cql")
     flag(force_fhir, "force_fhir")
+    if tolerate.__class__ is not int or tolerate < 0:
+        raise ValueError(f"tolerate: expected a number of records, 0 or more, found {tolerate!r:.40}")
     function_of(on_problem, "on_problem")
     if images is not None and not hasattr(images, "verdicts"):
         raise TypeError(f"images: expected RequiredImages, found {found(images)}")
@@ -120,7 +124,7 @@ def screen(
     plan = reading_plan(rules, options.value_sets)
     if images is not None and plan.together:
         raise ValueError(TOGETHER_WITH_IMAGES)
-    return _verdicts(rules, data, options, version, plan, images, on_problem)
+    return _verdicts(rules, data, options, version, plan, images, on_problem, tolerate)
 
 
 def _verdicts(
@@ -131,16 +135,17 @@ def _verdicts(
     plan: ReadPlan,
     images: RequiredImages | None,
     on_problem: Callable[[Problem], None] | None,
+    tolerate: int,
 ) -> Iterator[Verdict]:
     whole = [completed(rule_set, options) for rule_set in rules]
     if images is not None:
-        patients = compartments(data, version, on_problem, plan.with_instances())
+        patients = compartments(data, version, on_problem, plan.with_instances(), tolerate)
         for _, verdicts in images.verdicts(rules, options, patients):
             for complete, verdict in zip(whole, verdicts, strict=True):
                 yield complete(decoded(verdict))
         return
     evaluators = [Evaluator(rule_set, options) for rule_set in rules]
-    for compartment in compartments(data, version, on_problem, plan):
+    for compartment in compartments(data, version, on_problem, plan, tolerate):
         for complete, evaluator in zip(whole, evaluators, strict=True):
             yield complete(decoded(evaluator(compartment)))
 
@@ -198,8 +203,9 @@ def compartments(
     fhir_version: str,
     on_problem: Callable[[Problem], None] | None = None,
     plan: ReadPlan | None = None,
+    tolerate: int = 0,
 ) -> Iterator[Compartment]:
-    """Patients of some data, whatever form it is given in; of files no more is read than `plan` asks for."""
+    """Patients of some data, whatever form it is given in; of files no more is read than `plan` asks for. `tolerate` is as in `screen`."""
     if isinstance(data, Compartment):
         yield data
         return
@@ -216,20 +222,26 @@ def compartments(
         else:
             kind = item.__class__.__name__
             raise TypeError(f"data is a path, a compartment, or the patients of a server, and not of type {kind}")
+    report = on_problem or (lambda problem: None)
     if paths and plan is not None:
-        yield from read_export(paths, plan, on_problem or (lambda problem: None))
+        yield from read_export(paths, plan, report, tolerate=tolerate)
     elif paths:
-        yield from read_patients(paths, model=load_model(fhir_version), on_problem=on_problem or (lambda problem: None))
+        yield from read_patients(paths, model=load_model(fhir_version), on_problem=report, tolerate=tolerate)
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of a run: verdicts by the key of an artifact (`url|version`), and how many patients each criterion removed, in order."""
+    """Counts of a run: verdicts by the key of an artifact (`url|version`), and how many patients each criterion removed, in order.
+
+    `lacking` are the undetermined verdicts by the types of which records may be missing that an answer rests on, `resting` others that do.
+    """
 
     patients: int = 0
     verdicts: dict[str, Counter[str]] = field(default_factory=dict)
     removed: dict[str, Counter[str]] = field(default_factory=dict)
     titles: dict[str, dict[str, str]] = field(default_factory=dict)
+    lacking: Counter[str] = field(default_factory=Counter)
+    resting: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, rule_sets: Sequence[RuleSet]) -> Tally:

@@ -22,17 +22,24 @@ TEXTS = 2
 
 @dataclass(slots=True)
 class Outcome:
-    """What some patients came to, an item an artifact: verdicts, the criteria that removed patients first, and some of those that are included."""
+    """What some patients came to, an item an artifact: verdicts, the criteria that removed patients first, and some of those that are included.
+
+    `lacking` are the undetermined verdicts, by the types of which records may be missing that some answer rests on, `resting` the others of that kind.
+    """
 
     patients: int
     verdicts: list[dict[str, int]]
     removed: list[dict[str, int]]
     some: list[list[str]]
+    lacking: list[dict[str, int]]
+    resting: list[dict[str, int]]
 
     @classmethod
     def empty(cls, artifacts: int) -> Outcome:
         """Of no patients."""
-        return cls(0, [{} for _ in range(artifacts)], [{} for _ in range(artifacts)], [[] for _ in range(artifacts)])
+        counts: list[list[dict[str, int]]] = [[{} for _ in range(artifacts)] for _ in range(4)]
+        verdicts, removed, lacking, resting = counts
+        return cls(0, verdicts, removed, [[] for _ in range(artifacts)], lacking, resting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,11 @@ def entry_of(judged: Judged, outcome: Outcome) -> Entry:
     if judged.listed is not None:
         texts.append(judged.listed.encode())
     outcome.patients += 1
-    for number, verdict, deciding in judged.verdicts:
+    for number, verdict, deciding, incomplete in judged.verdicts:
+        if incomplete is not None:
+            hanging = (outcome.lacking if verdict == "undetermined" else outcome.resting)[number]
+            for kind in incomplete:
+                hanging[kind] = hanging.get(kind, 0) + 1
         counts = outcome.verdicts[number]
         counts[verdict] = counts.get(verdict, 0) + 1
         if verdict == "included":

@@ -51,7 +51,7 @@ def add_options(command: CommandParser) -> None:
     group = command.add_argument_group("what is shown")
     group.add_argument("--verbose", action="store_true", help="show expressions whole, however long they are")
     group.add_argument("--json", action="store_true", help="as JSON")
-    group.add_argument("--strict", action="store_true", help="take warnings as errors: exit with 1 where there are any")
+    group.add_argument("--strict", action="store_true", help="take warnings as errors: exit with 3 where there are any")
     add_config_options(command)
     command.describe(
         "eligibility check criteria/flute/mr",
@@ -64,7 +64,7 @@ def add_options(command: CommandParser) -> None:
 
 
 def check_command(options: argparse.Namespace) -> int:
-    """Run the command; returns the exit status: 0, 1 (warnings, with --strict) or 2 (errors)."""
+    """Run the command; returns the exit status."""
     check_exist(*options.criteria, *options.data)
     criteria = load_criteria(
         *options.criteria,
@@ -102,15 +102,12 @@ def check_command(options: argparse.Namespace) -> int:
             f"{len(criteria.rules)} artifacts, {leaves} characteristics, {computable} computable; "
             f"{errors} errors, {warnings} warnings"
         )
-    if criteria.errors:
-        return Status.FAILED
     if not criteria.rules:
-        print(
-            "eligibility: there are no criteria here: EvidenceVariable, Group or ResearchStudy resources",
-            file=sys.stderr,
-        )
+        if not criteria.errors:
+            wanted = "EvidenceVariable, Group or ResearchStudy resources"
+            print(f"eligibility: there are no criteria here: {wanted}", file=sys.stderr)
         return Status.FAILED
-    return Status.INCOMPLETE if errors else Status.OK
+    return Status.CRITERIA_ERRORS if errors else Status.OK
 
 
 def _show_coverage(counted: Coverage) -> None:

@@ -20,6 +20,8 @@ from engine.ui.statuses import Status
 from engine.ui.visible import visible_output
 from engine.version import __version__
 
+# A variable of the environment: where it is set, an error of the program is shown with all of its steps.
+TRACEBACK = "FHIR_ELIGIBILITY_TRACEBACK"
 # Loaded where a command runs.
 LOGS, CONFIG_FILE, COMPLETION = "engine.ui.logs", "engine.ui.config_file", "engine.ui.completion"
 
@@ -96,6 +98,15 @@ def _command(options: argparse.Namespace, logs: ModuleType) -> int:
         return Status.OK
     except (FileNotFoundError, ValueError, OSError) as error:
         logs.say_error(f"eligibility: {error}")
+        return Status.FAILED
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        what = " ".join(str(error).split())[:300]
+        logs.say_error(
+            f"eligibility: an error of this program ({type(error).__name__}{': ' if what else ''}{what}); nothing was written. "
+            f"With {TRACEBACK}=1 in the environment the same command shows where"
+        )
         return Status.FAILED
 
 

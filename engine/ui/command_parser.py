@@ -18,27 +18,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from engine.ui.actions import Stored, Switch, usage_of
+from engine.ui.statuses import OF_TEXT, listed
 
 # Loaded where a file is given or written.
 CONFIG_FILE = "engine.ui.config_file"
 NOT_IN_FILE = ("help", "version", "config", "write_config")
 SUPPRESSED: Any = argparse.SUPPRESS
 
-STATUSES = """\
-exit statuses:
-  0    all is well
-  1    done, but the data is incomplete or there are problems with it
-  2    could not be carried out: wrong options, input that cannot be read, a full disk; nothing is written
-  3    done, but some criteria had errors; their trials were not screened
-  4    nothing was screened; an earlier result in the folder stays
-  5    done, but a threshold that was given is exceeded
-  130  interrupted"""
-STATUSES_OF_TEXT = """\
-exit statuses:
-  0    all is well
-  1    done, but there are warnings, and --strict was given
-  2    could not be carried out, or there are errors
-  130  interrupted"""
+STATUSES, STATUSES_OF_TEXT = listed(), listed(OF_TEXT)
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

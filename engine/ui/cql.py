@@ -196,14 +196,14 @@ def _compile_folder(options: argparse.Namespace) -> int:
     if not own.libraries:
         raise ValueError(f"{options.library} holds no CQL: no .cql file and no FHIR Library")
     compiler = caching_compiler(store.find, _options(options), store.models)
-    status = Status.FAILED if any(d.severity == "error" for d in own.diagnostics) else Status.OK
+    status = Status.CRITERIA_ERRORS if any(d.severity == "error" for d in own.diagnostics) else Status.OK
     for library in own.libraries:
         try:
             compiled = compiler.compile(library.source)
         except DiagnosticError as error:
             _say(error.diagnostics)
             print(f"{library.source.name}: {_counted(error.diagnostics)}")
-            status = Status.FAILED
+            status = Status.CRITERIA_ERRORS
             continue
         _say(compiled.diagnostics)
         version = f" version {compiled.version}" if compiled.version else ""
@@ -333,7 +333,7 @@ def _every_define(session: Session, options: argparse.Namespace) -> int:
             value = limited(options.criterion_seconds, "the define", loaded.evaluate, define.name, environment)
         except EvaluationError as error:
             print(f"{define.name}: {rendered(error)}", file=sys.stderr)
-            status = Status.FAILED
+            status = Status.CRITERIA_ERRORS
             continue
         values[define.name] = as_json(value)
         if not options.json:

@@ -31,6 +31,7 @@ from engine.ui.argument_types import whole_number
 from engine.ui.command_parser import CommandParser, where_to_read
 from engine.ui.logs import add_log_options, on_terminal
 from engine.ui.options import add_config_options, add_sharing_option
+from engine.ui.statuses import Status
 from engine.ui.visible import plain
 
 PAGE = "imaging.md"
@@ -195,9 +196,9 @@ def run_verify(options: argparse.Namespace) -> int:
     if result.states[HoldingState.UNREACHABLE]:
         if not options.quiet:
             print("run this again to ask for what was not reached")
-        return 1
+        return Status.INCOMPLETE
     all_there = result.states[HoldingState.PRESENT] == result.studies
-    return 1 if options.strict and not all_there else 0
+    return Status.INCOMPLETE if options.strict and not all_there else Status.OK
 
 
 def run_fetch(options: argparse.Namespace) -> int:
@@ -241,7 +242,7 @@ def _told(options: argparse.Namespace, records: Iterable[SeriesTransfer], what: 
             print(f"{remarks:>8,}  of these with a remark, in the column `detail` of the table")
         print(f"{fetched:>8,}  {what} came now, {size:,} bytes")
         print(f"written to {options.out}")
-    return 0 if states[TransferState.COMPLETE] == states.total() else 1
+    return Status.OK if states[TransferState.COMPLETE] == states.total() else Status.INCOMPLETE
 
 
 def run_manifest(options: argparse.Namespace) -> int:
@@ -255,7 +256,7 @@ def run_manifest(options: argparse.Namespace) -> int:
         if result.left_out:
             print(f"{result.left_out:,} studies are left out: the archive was not found to hold them")
         print(f"written to {options.out}")
-    return 0
+    return Status.OK
 
 
 def run_store(options: argparse.Namespace) -> int:
@@ -278,7 +279,8 @@ def run_store(options: argparse.Namespace) -> int:
                 print(f"{states[state]:>8,}  files {state.value}")
         if not states:
             print("there are no files to upload")
-    return 0 if states[StoreState.STORED] + states[StoreState.STORED_WITH_WARNING] == states.total() else 1
+    stored = states[StoreState.STORED] + states[StoreState.STORED_WITH_WARNING]
+    return Status.OK if stored == states.total() else Status.INCOMPLETE
 
 
 @contextmanager

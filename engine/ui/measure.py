@@ -159,6 +159,8 @@ def _evaluate(run: MeasureRun, options: argparse.Namespace) -> int:
     found = []
     if loaded.refused:
         say(f"{len(loaded.refused)} parts of the measure were not evaluated, as said above", WARNING, step="done")
+        found.append(Status.CRITERIA_ERRORS)
+    if done.errors:
         found.append(Status.INCOMPLETE)
     for sentence in exceeded(options, patients, done.errors, ()):
         say_error(f"eligibility: {sentence}")

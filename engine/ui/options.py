@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.evaluation.time_limit import SECONDS
-from engine.ui.argument_types import MOMENT, PATH, ZONE, number
+from engine.ui.argument_types import COUNT, MOMENT, PATH, ZONE, number
 from engine.ui.argument_types import SECONDS as SECONDS_TYPE
 
 
@@ -99,3 +99,14 @@ def add_config_options(command: argparse.ArgumentParser) -> None:
 
 
 MINUTES = number(0, "a number of minutes above 0", above=True)
+
+
+def add_tolerance(group: Any) -> None:
+    """`--tolerate`"""
+    group.add_argument(
+        "--tolerate",
+        type=COUNT,
+        default=0,
+        metavar="N",
+        help="damaged records of each resource type that may be missing of nobody knows whom, without an answer being unknown for that (default: 0)",
+    )

@@ -7,6 +7,7 @@ import json
 
 from engine.output.schema import SCHEMAS, json_schema
 from engine.ui.command_parser import STATUSES_OF_TEXT, CommandParser
+from engine.ui.statuses import Status
 
 
 def add_options(command: CommandParser) -> None:
@@ -28,4 +29,4 @@ def add_options(command: CommandParser) -> None:
 def schema_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     print(json.dumps(json_schema(options.name), indent=2))
-    return 0
+    return Status.OK

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine.algebra.diagnostic import Diagnostic
 from engine.data.problems import Problem
 from engine.output.lines import line_of
-from engine.output.table import summary_table
+from engine.output.table import completeness_lines, problem_lines, summary_table
 from engine.runners.criteria import Criteria, load_criteria, warnings_of
 from engine.runners.run import NothingScreened, RunOptions, run
 from engine.runners.screening import Data, screen, version_for
@@ -125,6 +125,7 @@ def _screened(
         options.shared_outputs,
         pseudonyms=pseudonyms_of(options, keep_uids=options.keep_uids),
         pseudonym_list=options.pseudonym_list,
+        tolerate=options.tolerate,
     )
     if options.out == "-":
         patients, problems, judged = _to_stdout(criteria, data, settings)
@@ -139,12 +140,13 @@ def _screened(
         except NothingScreened as nothing:
             return nothing_done(nothing.problems, options.out)
         record = result.record
-        patients, problems = record.patients, record.problems
+        patients = record.patients
+        problems = Counter(error=record.errors, warning=record.problems - record.errors)
         judged = [Judged(one.title or one.artifact, patients, one.undetermined) for one in record.artifacts]
         if not options.quiet:
             print(summary_table(record.artifacts, patients, result.tally.titles))
-            if problems:
-                print(f"{problems} problems with the data: see {Path(options.out) / 'problems.ndjson'}")
+            for line in (*completeness_lines(record.completeness), *problem_lines(record, Path(options.out))):
+                print(line)
             print(f"written to {options.out}; `eligibility show {options.out}` shows who and why")
     return _status(options, about, patients, problems, judged)
 
@@ -166,37 +168,43 @@ def _element(found: Diagnostic) -> str:
 
 
 def _status(
-    options: argparse.Namespace, about: Sequence[Diagnostic], patients: int, problems: int, judged: Sequence[Judged]
+    options: argparse.Namespace,
+    about: Sequence[Diagnostic],
+    patients: int,
+    problems: Counter[str],
+    judged: Sequence[Judged],
 ) -> Status:
     """The exit status of what was done, and the last words about it."""
-    found = [Status.FAILED] if any(d.severity == "error" for d in about) else []
+    found = [Status.CRITERIA_ERRORS] if any(d.severity == "error" for d in about) else []
     if options.strict and any(d.severity == "warning" for d in about):
+        found.append(Status.CRITERIA_ERRORS)
+    if problems["error"]:
         found.append(Status.INCOMPLETE)
-    if options.fail_on_problems and problems:
-        found.append(Status.INCOMPLETE)
-    for sentence in exceeded(options, patients, problems, judged):
+    for sentence in exceeded(options, patients, problems["error"], judged):
         say_error(f"eligibility: {sentence}")
         found.append(Status.THRESHOLD_EXCEEDED)
     status = worst(found)
     say(
-        f"screened {patients:,} patients; {problems:,} problems; exit status {int(status)}",
+        f"screened {patients:,} patients; {problems.total():,} problems; exit status {int(status)}",
         step="done",
         log_only=True,
         status=int(status),
         patients=patients,
-        problems=problems,
+        problems=problems.total(),
+        errors=problems["error"],
         undetermined={one.name: one.undetermined for one in judged},
     )
     return status
 
 
-def _to_stdout(criteria: Criteria, data: Sequence[Data], settings: RunOptions) -> tuple[int, int, list[Judged]]:
-    """Write verdicts to standard output; returns how many patients there were, how many problems, and what came of each artifact."""
-    problems = 0
+def _to_stdout(
+    criteria: Criteria, data: Sequence[Data], settings: RunOptions
+) -> tuple[int, Counter[str], list[Judged]]:
+    """Write verdicts to standard output; returns how many patients there were, how many problems by severity, and what came of each artifact."""
+    problems = Counter[str]()
 
     def on_problem(problem: Problem) -> None:
-        nonlocal problems
-        problems += 1
+        problems[problem.severity] += 1
         say_problem(problem)
 
     total, undetermined = Counter[str](), Counter[str]()
@@ -213,6 +221,7 @@ def _to_stdout(criteria: Criteria, data: Sequence[Data], settings: RunOptions) -
         images=settings.images,
         on_problem=on_problem,
         force_fhir=settings.force_fhir,
+        tolerate=settings.tolerate,
     ):
         total[verdict.artifact] += 1
         undetermined[verdict.artifact] += verdict.verdict == "undetermined"

@@ -14,6 +14,7 @@ from engine.ui.options import (
     add_sharing_option,
     add_study_option,
     add_time_options,
+    add_tolerance,
     add_version_option,
 )
 from engine.ui.pseudonym_options import add_pseudonym_options
@@ -65,8 +66,7 @@ def add_screen_options(command: CommandParser) -> None:
     add_search_options(group)
     add_required_images(command)
     group = command.add_argument_group("what the exit status tells")
-    group.add_argument("--strict", action="store_true", help="exit with 1 where criteria have warnings")
-    group.add_argument("--fail-on-problems", action="store_true", help="exit with 1 where data could not be read")
+    group.add_argument("--strict", action="store_true", help="take warnings about criteria as errors: exit with 3")
     add_threshold_options(group)
     add_log_options(command)
     add_config_options(command)
@@ -95,6 +95,7 @@ def _judging(command: CommandParser) -> None:
         help="give CQL's own answer where rows that cannot be decided would change it",
     )
     add_limit_option(group, "a criterion", " for one patient, which else is unknown")
+    add_tolerance(group)
     group.add_argument(
         "--dicomweb",
         type=ADDRESS,

@@ -16,7 +16,7 @@ class Status(IntEnum):
     FAILED = 2
     """Could not be carried out: wrong options, input that cannot be read, a full disk, an error of the program. Nothing is written."""
     CRITERIA_ERRORS = 3
-    """Done, but some criteria had errors; the trials that they belong to were not screened."""
+    """Done, but some criteria, libraries or parts of a measure had errors: what they say is unknown, or left out."""
     NOTHING_SCREENED = 4
     """Nothing was screened; an earlier result in the folder stays."""
     THRESHOLD_EXCEEDED = 5
@@ -40,3 +40,21 @@ def worst(statuses: Iterable[Status]) -> Status:
     """The status that a command ends with where several apply; `OK` for none."""
     found = {*statuses, Status.OK}
     return next(status for status in _ORDER if status in found)
+
+
+MEANINGS = {
+    Status.OK: "all is well",
+    Status.INCOMPLETE: "done, but the data is incomplete or there are problems with it",
+    Status.FAILED: "could not be carried out: wrong options, input that cannot be read, a full disk; nothing is written",
+    Status.CRITERIA_ERRORS: "done, but some criteria had errors (with --strict, or warnings): they are unknown, or were left out",
+    Status.NOTHING_SCREENED: "nothing was screened; an earlier result in the folder stays",
+    Status.THRESHOLD_EXCEEDED: "done, but a threshold that was given is exceeded",
+    Status.INTERRUPTED: "interrupted",
+}
+OF_TEXT = (Status.OK, Status.FAILED, Status.CRITERIA_ERRORS, Status.INTERRUPTED)
+"""Those of commands that look at criteria and libraries only."""
+
+
+def listed(statuses: Iterable[Status] = tuple(Status)) -> str:
+    """Statuses with what they mean, as help ends with them."""
+    return "\n".join(["exit statuses:", *(f"  {status:<4} {MEANINGS[status]}" for status in statuses)])

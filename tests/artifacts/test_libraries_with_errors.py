@@ -49,8 +49,8 @@ def test_an_error_elsewhere_does_not_matter(tmp_path: Path) -> None:
     assert [d.code for d in found.diagnostics] == ["library-guessed"]
 
 
-def test_the_status_is_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", str(folder(tmp_path, {"reference": URL}, Trial=BROKEN))]) == 2
+def test_the_status_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(folder(tmp_path, {"reference": URL}, Trial=BROKEN))]) == 3
     assert f"{tmp_path / 'Trial.cql'}:5:11" in capsys.readouterr().out
 
 

@@ -85,7 +85,7 @@ def test_every_define_of_a_library_for_a_patient(capsys: pytest.CaptureFixture[s
 def test_an_error_in_one_define_does_not_stop_the_others(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "L.cql").write_text("library L\ndefine A: singleton from { 1, 2 }\ndefine B: 2\n")
     status, out, err = run(capsys, "cql", "--library", str(tmp_path / "L.cql"))
-    assert (status, out.strip()) == (2, "B: 2")
+    assert (status, out.strip()) == (3, "B: 2")
     assert "L.cql:2:11: error[not-a-singleton]" in err
 
 

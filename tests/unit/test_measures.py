@@ -225,7 +225,7 @@ def test_a_population_without_a_define_is_refused_and_the_others_are_evaluated(
     wrong = json.loads(json.dumps(MEASURE).replace('"expression": "Seen"', '"expression": "seen"'))
     (folder / "measure.json").write_text(json.dumps(wrong))
     arguments = ["measure", str(folder / "measure.json"), "--data", str(folder / "data"), "--out", str(folder / "out")]
-    assert main([*arguments, "--quiet"]) == 1
+    assert main([*arguments, "--quiet"]) == 3
     said = capsys.readouterr().err
     assert (
         "patients.numerator-1: error[unknown-name]: the library Visits defines no 'seen', which the measure names"
