@@ -296,5 +296,6 @@ def pseudonymous_record(record: RunRecord, pseudonyms: Pseudonyms) -> RunRecord:
         **record.digests,
         **({"data": pseudonyms.code("data", record.digests["data"])} if record.digests else {}),
     }
+    missing = [one.model_copy(update={"why": None if one.why is None else MESSAGE}) for one in record.completeness]
     used = UsedPseudonyms(key=pseudonyms.name_of_key, uids="kept" if pseudonyms.keep_uids else "coded")
-    return record.model_copy(update={"data": data, "digests": digests, "pseudonyms": used})
+    return record.model_copy(update={"data": data, "digests": digests, "completeness": missing, "pseudonyms": used})
