@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any
@@ -398,7 +398,8 @@ class CqlCriteria:
         try:
             compiled = self._compiler.compile(whole)
         except DiagnosticError as error:
-            raise DiagnosticError([moved(d, whole, source, len(head)) for d in error.diagnostics]) from None
+            problems = [moved(d, whole, source, len(head)) for d in error.diagnostics]
+            raise DiagnosticError(problems if library is not None else list(map(_alone, problems))) from None
         found += [moved(d, whole, source, len(head)) for d in compiled.diagnostics]
         return self.made(compiled, CRITERION, source.text, source.name, found)
 
@@ -431,6 +432,14 @@ def mentions(library: LibraryText, define: str) -> bool:
     name = re.escape(define)
     pattern = rf"""\bdefine\s+(?:(?:public|private)\s+)?(?:"{name}"|`{name}`|{name})\s*:"""
     return re.search(pattern, library.source.text) is not None
+
+
+def _alone(found: Diagnostic) -> Diagnostic:
+    """What is said of an expression that names no library: where the names that it lacks could come from."""
+    if found.code != "unknown-name" or found.hint is not None:
+        return found
+    hint = "an expression alone knows no value sets, codes and definitions: name the library that has them (Expression.reference)"
+    return replace(found, hint=hint)
 
 
 def moved(found: Diagnostic, whole: Source, source: Source, offset: int) -> Diagnostic:
