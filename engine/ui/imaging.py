@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from engine.ui.archive import access_of, places_of
 from engine.ui.archive_options import add_archive_options
 from engine.ui.argument_types import whole_number
 from engine.ui.command_parser import CommandParser, where_to_read
-from engine.ui.logs import add_log_options, on_terminal
+from engine.ui.logs import add_log_options, on_terminal, say
 from engine.ui.options import add_config_options, add_sharing_option
 from engine.ui.statuses import Status
 from engine.ui.visible import plain
@@ -196,9 +196,11 @@ def run_verify(options: argparse.Namespace) -> int:
     if result.states[HoldingState.UNREACHABLE]:
         if not options.quiet:
             print("run this again to ask for what was not reached")
-        return Status.INCOMPLETE
-    all_there = result.states[HoldingState.PRESENT] == result.studies
-    return Status.INCOMPLETE if options.strict and not all_there else Status.OK
+        status = Status.INCOMPLETE
+    else:
+        all_there = result.states[HoldingState.PRESENT] == result.studies
+        status = Status.INCOMPLETE if options.strict and not all_there else Status.OK
+    return ended("verified", status, studies=result.studies, requests=result.requests, states=_by_name(result.states))
 
 
 def run_fetch(options: argparse.Namespace) -> int:
@@ -242,7 +244,8 @@ def _told(options: argparse.Namespace, records: Iterable[SeriesTransfer], what: 
             print(f"{remarks:>8,}  of these with a remark, in the column `detail` of the table")
         print(f"{fetched:>8,}  {what} came now, {size:,} bytes")
         print(f"written to {options.out}")
-    return Status.OK if states[TransferState.COMPLETE] == states.total() else Status.INCOMPLETE
+    status = Status.OK if states[TransferState.COMPLETE] == states.total() else Status.INCOMPLETE
+    return ended("fetched", status, **{what: fetched}, bytes=size, series=_by_name(states))
 
 
 def run_manifest(options: argparse.Namespace) -> int:
@@ -256,7 +259,7 @@ def run_manifest(options: argparse.Namespace) -> int:
         if result.left_out:
             print(f"{result.left_out:,} studies are left out: the archive was not found to hold them")
         print(f"written to {options.out}")
-    return Status.OK
+    return ended("listed", Status.OK, studies=result.studies, series=result.series, instances=result.instances)
 
 
 def run_store(options: argparse.Namespace) -> int:
@@ -280,7 +283,20 @@ def run_store(options: argparse.Namespace) -> int:
         if not states:
             print("there are no files to upload")
     stored = states[StoreState.STORED] + states[StoreState.STORED_WITH_WARNING]
-    return Status.OK if stored == states.total() else Status.INCOMPLETE
+    status = Status.OK if stored == states.total() else Status.INCOMPLETE
+    return ended("uploaded", status, files=_by_name(states))
+
+
+def ended(what: str, status: Status, **counts: Any) -> Status:
+    """Put the end of a command into the log, with counts; returns the status."""
+    told = ", ".join(f"{value:,} {name}" for name, value in counts.items() if isinstance(value, int))
+    text = f"{what}{f' {told}' if told else ''}; exit status {int(status)}"
+    say(text, step="done", log_only=True, status=int(status), **counts)
+    return status
+
+
+def _by_name(states: Mapping[Any, int]) -> dict[str, int]:
+    return {str(state): count for state, count in states.items() if count}
 
 
 @contextmanager

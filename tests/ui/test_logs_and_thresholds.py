@@ -250,3 +250,13 @@ def test_thresholds_of_a_measure(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([*words, str(tmp_path / "b"), "--max-problems", "0"]) == 5
     assert "--max-problems 0: the data has 1 problem" in capsys.readouterr().err
     assert len((tmp_path / "b" / "results.ndjson").read_text().splitlines()) == 3
+
+
+def test_commands_about_images_end_with_a_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "run")
+    main(["screen", str(FLUTE / "mr"), "--data", str(FLUTE / "cohort"), "--out", out, "--now", "2026-06-01", "--quiet"])
+    capsys.readouterr()
+    assert main(["imaging", "manifest", out, "--out", str(tmp_path / "m"), "--log-format", "json"]) == 0
+    last = records(capsys.readouterr().err)[-1]
+    assert (last["step"], last["status"], last["studies"], last["series"]) == ("done", 0, 4, 8)
+    assert last["message"].startswith("listed 4 studies, 8 series, 16 instances")
