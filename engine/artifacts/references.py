@@ -23,6 +23,7 @@ RESTFUL = re.compile(
 )
 FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _PLAIN_ID = re.compile(r"[^\s/?#|%\\]+")
+_CONTROL = re.compile(r"[\0-\x08]")
 _TYPE = re.compile(r"[A-Za-z]+")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _HISTORY = re.compile(r"/_history(?:/(?P<version>[^/]*))?/*$")
@@ -83,7 +84,8 @@ def plain_id(identifier: str) -> str:
     """What ids that may be meant by each other have in common: without percent-encoding, spaces and slashes around them, query and fragment."""
     if _PLAIN_ID.fullmatch(identifier):
         return identifier
-    return re.split(r"[?#]", unquote(identifier), maxsplit=1)[0].strip().strip("/").strip()
+    text = re.split(r"[?#]", unquote(identifier), maxsplit=1)[0]
+    return _CONTROL.sub("", text).strip().strip("/").strip()
 
 
 def urn_of(text: str | None) -> str | None:

@@ -72,6 +72,8 @@ class Cohort:
         self._names = Names()
         self.mine: Callable[[Asked], bool] | None = None
         """Whose references are looked at where only some of the patients are at hand; what others mean is not known here."""
+        self.several = False
+        """Whether several patients, who are not at hand, bear the names that nobody here bears."""
         self._oddities = oddities
         self._unnamed = UnnamedPatients(on_problem)
         self._listed: dict[str, tuple[CohortPatient, str]] = {}
@@ -256,7 +258,7 @@ class Cohort:
                 self.nobodys.add(loaded, on_a_server(_address(self._key(loaded))))
             else:
                 records.append((place, loaded, self._about(loaded.resource)))
-        linking = Linking(self._addresses, self._key, self._names, self._oddities, self.mine)
+        linking = Linking(self._addresses, self._key, self._names, self._oddities, self.mine, self.several)
         for place, loaded, links in linking.links(records, list(order)):
             for key in self._patients_of(loaded, links):
                 held = order.setdefault(key, CohortPatient(key, None, place)).resources

@@ -12,6 +12,9 @@ from engine.data.oddities import Oddities
 from engine.data.sources import Loaded
 from engine.data.subjects import Asked, Names, asked_of
 
+_NONE = "no patient of the data is called so"
+_SEVERAL = "several patients of the data are called so"
+
 
 @dataclass(slots=True)
 class Links:
@@ -43,14 +46,16 @@ class Linking:
         names: Names,
         oddities: Oddities | None = None,
         mine: Callable[[Asked], bool] | None = None,
+        several: bool = False,
     ) -> None:
         """Without `oddities`, odd spellings are counted elsewhere. Where only some patients are at hand, `mine` tells whether a reference means one of these
-        if it means anybody; of others nothing is said."""
+        if it means anybody; of others nothing is said. With `several`, several who are not at hand bear the names that nobody here bears."""
         self._addresses = addresses
         self._key_of = key_of
         self._names = names
         self._oddities = oddities
         self._mine = mine
+        self._several = several
 
     def links(
         self, records: Iterable[tuple[int, Loaded, Iterable[Any]]], described: Iterable[str]
@@ -66,7 +71,7 @@ class Linking:
                 if key in known:
                     links.add(key)
                 else:
-                    self._wrong(links, asked, "no patient of the data is called so")
+                    self._wrong(links, asked, _NONE)
             if self._oddities is not None:
                 for odd, asked in links.odd:
                     where = (loaded.offset or 0, -1 if loaded.entry is None else loaded.entry, loaded.line)
@@ -116,12 +121,12 @@ class Linking:
         if len(keys) == 1:
             links.add(keys[0])
         elif keys:
-            self._wrong(links, asked, f"{len(keys)} patients of the data are called so")
+            self._wrong(links, asked, _SEVERAL)
             return
         found = self._addresses.known(name)
         if found is not None and not keys:
             links.elsewhere = True
         elif not keys:
-            self._wrong(links, asked, "no patient of the data is called so")
+            self._wrong(links, asked, _SEVERAL if self._several else _NONE)
         if asked.urn and (found is None or (found.file, found.offset) != (loaded.file, loaded.offset)):
             links.odd.append(("urn-elsewhere", asked))

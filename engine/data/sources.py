@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -30,8 +30,8 @@ OnProblem = Callable[[Problem], None]
 class Loaded:
     """One resource and where it came from: file, bundle entry, line, byte offset of the line; `deleted` is `Type/id` of a resource that a DELETE entry removes.
 
-    `home` is the bundle of one patient in which it stands (`engine.data.identity`), `one` the fullUrl and the id of that Patient. `marked` tells whether it may
-    be marked as a whole (`engine.data.marks`).
+    `home` is the bundle of one patient in which it stands (`engine.data.identity`), `patients` are the Patients of its bundle, each by fullUrl and id. `marked`
+    tells whether it may be marked as a whole (`engine.data.marks`).
     """
 
     resource: Resource | None
@@ -43,7 +43,7 @@ class Loaded:
     offset: int | None = None
     file_number: int = 0
     home: int = NO_HOME
-    one: tuple[str | None, Any] | None = None
+    patients: Sequence[tuple[str | None, Any]] = ()
     odd_id: Any = None
     """What stands in the place of the id, where it is no text."""
     marked: bool = True
@@ -315,25 +315,22 @@ def _unknown_members(value: Resource, known: frozenset[str]) -> str | None:
     return ", ".join(map(repr, odd[:3])) if odd else None
 
 
-def only_patient(bundle: Resource) -> tuple[str | None, Any] | None:
-    """The fullUrl and the id of the one Patient of a bundle, None where it holds none or several."""
+def patients_in(bundle: Resource) -> list[tuple[str | None, Any]]:
+    """The fullUrl and the id of each Patient of a bundle."""
     found = [
         (item.get("fullUrl"), item["resource"].get("id"))
         for item in dicts_in(bundle.get("entry"))
         if dict_of(item.get("resource")).get("resourceType") == "Patient"
         and dict_of(item.get("request")).get("method") != "DELETE"
     ]
-    if len(found) != 1:
-        return None
-    ((full_url, identifier),) = found
-    return full_url if full_url.__class__ is str else None, identifier
+    return [(full_url if full_url.__class__ is str else None, identifier) for full_url, identifier in found]
 
 
 def _bundle(
     bundle: Resource, file: str, on_problem: OnProblem, line: int | None, bundles: Iterator[int]
 ) -> Iterator[Loaded]:
-    number, one = next(bundles), only_patient(bundle)
-    home = NO_HOME if one is None else home_of(number, bundle.get("type"))
+    number, patients = next(bundles), patients_in(bundle)
+    home = home_of(number, bundle.get("type")) if len(patients) == 1 else NO_HOME
     odd = _unknown_members(bundle, BUNDLE_MEMBERS)
     if odd is not None:
         message = f"a Bundle has no element {odd}; what stands there is not read"
@@ -364,8 +361,8 @@ def _bundle(
             yield Loaded(None, file, index, line, deleted=str(request.get("url", "")))
         elif "resource" in item:
             for loaded in _one(item["resource"], file, index, full_url, on_problem, line, bundles):
-                if loaded.home == NO_HOME and loaded.resource is item["resource"]:
-                    loaded.home, loaded.one = home, one
+                if loaded.resource is item["resource"]:
+                    loaded.home, loaded.patients = home, patients
                 yield loaded
         response = dict_of(item.get("response"))
         status = response.get("status")

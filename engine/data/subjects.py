@@ -147,11 +147,6 @@ def _any_system(value: str) -> str:
     return f"identifier\0{value}"
 
 
-def is_identifier(name: str) -> bool:
-    """Whether a name is an identifier's, and no urn or address."""
-    return name.startswith("identifier\0")
-
-
 def names_of(patient: Resource, full_url: str | None) -> Iterator[tuple[str, bool]]:
     """The names of a Patient besides its id, each with whether it counts only where nothing else bears it."""
     address = address_of(full_url)

@@ -7,7 +7,7 @@ number of patients, resources or problems is in files; how much of it is held at
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,28 +18,26 @@ from engine.data.bulk.collecting import Collected, Collector
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.following import Everyone
 from engine.data.bulk.grouping import Grouping
-from engine.data.bulk.name_index import IndexedShelf, parts_of
-from engine.data.bulk.reading import Piece, known_patients, read_again, read_piece, take_files, with_gaps
-from engine.data.bulk.records import ORPHANS, Record, Shelf, bucket_of, turn_of
-from engine.data.bulk.settling import Doubles, Links, add_doubles, doubles_of, missing, settle, twice
+from engine.data.bulk.name_index import parts_of
+from engine.data.bulk.reading import Piece, by_patient, known_patients, read_again, read_piece, take_files, with_gaps
+from engine.data.bulk.records import Record, turn_of
+from engine.data.bulk.settling import Doubles, Settled, add_doubles, doubles_of, missing, settle, twice
 from engine.data.completeness import Completeness, reporting_to
 from engine.data.marks import Noted
 from engine.data.oddities import Oddities
 from engine.data.problems import Problem
 from engine.data.told_by_manifests import Told
 from engine.runners.judged_file import Entry, Range, RangeWriter, merge, ranges_of
+from engine.runners.kept import Joint, PieceDone, Shelved
 from engine.runners.problem_runs import ProblemShelf
 from engine.runners.problem_runs import place_of as place_of_problem
+from engine.runners.shelves import TASKS, Shelves
 from engine.runners.work import Evaluating, Work
 from engine.runners.workers import Workers
-from engine.runners.workspace import Joint, PieceDone, State, Workspace
+from engine.runners.workspace import CLAIMS, State, Workspace
 
 Progress = Callable[[str, int, int], None]
 """Told the step (`read` in bytes, `judge` and `write` in patients), how much is done, and of how much (0: not known)."""
-HELD = 8
-"""How much more memory records take than their bytes on disk, at most."""
-SPREAD = 3
-"""How much larger than the mean a bucket may be without being looked at."""
 ID_BYTES = 256
 """Memory for an id while ids that occur several times are looked for."""
 LEAST_IDS, MOST_IDS = 10_000, 1_000_000
@@ -80,8 +78,7 @@ class Counts:
 
 
 class _Worker:
-    """Does the tasks of a job, each a name and what it is about: `read` a piece, look for ids that occur `twice`, `sort` such by bucket, make a part of the
-    index of `names`, judge a bucket (`judged`), `write` a range of all patients."""
+    """Does the tasks of a job, each a name and what it is about: `read` a piece, look for ids that occur `twice`, `sort` such by bucket, judge a bucket (`judged`), `write` a range of all patients."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -89,21 +86,22 @@ class _Worker:
         self.decoders = Decoders(job.plan, self.model)
         self.evaluating: Evaluating | None = None
         self.joint: Joint | None = None
+        numbers = [piece.number for piece in job.pieces]
+        self.shelves = Shelves(job.workspace, self.decoders, numbers, job.buckets, job.plan)
         self._grouping: Grouping | None = None
         self._of_shared: list[Problem] = []
         self.completeness: Completeness | None = None
-        self._tables: list[int] = []
         self._times: tuple[tuple[tuple[str, str], ...], dict[str, dict[int, tuple[int, int]]]] = ((), {})
         self._writer: RangeWriter | None = None
 
     def __call__(self, task: tuple[str, Any]) -> Any:
         kind, about = task
-        return getattr(self, kind)(about)
+        return getattr(self.shelves if kind in TASKS else self, kind)(about)
 
     def read(self, number: int) -> int:
         """Read a piece; gives its size in bytes."""
         job = self.job
-        shelf = IndexedShelf(job.buckets, job.plan.together) if job.plan.follows else Shelf(job.buckets)
+        shelf = self.shelves.new()
         collector = Collector(self.decoders, shelf, validate=job.validate)
         problems = job.workspace.shelf_of_problems(f"piece-{number}", job.files)
         collector.collected.problems = problems
@@ -134,29 +132,7 @@ class _Worker:
             for kind, name in names:
                 times.setdefault(kind, {}).update(self.job.workspace.twice(name))
             self._times = names, times
-        return doubles_of(self._times[1], self.records(number))
-
-    def names(self, part: int) -> int:
-        """Make a part of the index of names."""
-        self.job.workspace.put_names(part, len(self.job.pieces))
-        return 0
-
-    def records(self, number: int) -> Iterator[Record]:
-        """The records of a bucket."""
-        for piece, table in zip(self.job.pieces, self.tables(), strict=True):
-            yield from self.job.workspace.records(piece.number, table, number)
-
-    def tables(self) -> list[int]:
-        """Where the table of the records of each piece stands, which is how long these are."""
-        if not self._tables:
-            self._tables = [self.job.workspace.table(piece.number) for piece in self.job.pieces]
-        return self._tables
-
-    def every_record(self) -> Iterator[Record]:
-        """All records kept."""
-        for piece, table in zip(self.job.pieces, self.tables(), strict=True):
-            for number in range(self.job.buckets):
-                yield from self.job.workspace.records(piece.number, table, number)
+        return doubles_of(self._times[1], self.shelves.records(number))
 
     def judged(self, number: int) -> int:
         """Judge a bucket; gives the number of its patients."""
@@ -170,6 +146,7 @@ class _Worker:
         workspace, texts = job.workspace, job.work.texts
         problems = workspace.shelf_of_problems(f"bucket-{number}", job.files)
         grouping = self.grouping(joint)
+        grouping.in_order = not joint.placed
         for problem in self._of_shared:
             problems.append(problem)
         completeness = self.completeness
@@ -177,23 +154,25 @@ class _Worker:
             completeness = self.completeness = Completeness.restored(workspace.gaps(), job.tolerate)
         grouping.on_problem = reporting_to(completeness, problems.append)
         outcome = evaluating.begin(number)
+        shelves = self.shelves
 
-        def entries(records: Iterable[Record], joined: Mapping[str, str] | None = None) -> Iterator[Entry]:
-            for place, compartment in with_gaps(grouping.patients(records, joined), completeness):
+        def entries(apart: Iterable[Record], together: Iterable[Record]) -> Iterator[Entry]:
+            for place, compartment in with_gaps(by_patient(apart, together, joint.joined, grouping), completeness):
                 yield evaluating.entry(place, compartment, outcome)
 
         def put(entries: Iterable[Entry]) -> int:
             return workspace.put_bucket(number, entries, texts, problems, lambda: evaluating.encoded(outcome))
 
-        if number == job.buckets:
-            return put(entries(self._joined(joint), joint.joined))
-        turns = self._turns(number)
+        turns = shelves.turns(number, job.memory)
         if turns == 1:
-            return put(entries(self._apart(number, joint)))
+            return put(entries(shelves.records(number), shelves.together(number, joint)))
         written = []
         for turn in range(turns):
-            mine = (one for one in self._apart(number, joint) if turn_of(one.group, job.buckets, turns) == turn)
-            written.append(workspace.put_turn(number, turn, entries(mine), texts))
+            apart, together = (
+                (one for one in records if turn_of(joint.joined.get(one.group, one.group), job.buckets, turns) == turn)
+                for records in (shelves.records(number), shelves.together(number, joint))
+            )
+            written.append(workspace.put_turn(number, turn, entries(apart, together), texts))
         count = put(merge(written, min(job.memory // 4, MOST_WRITTEN)))
         for one in written:
             one.path.unlink(missing_ok=True)
@@ -212,41 +191,19 @@ class _Worker:
             )
         return self._grouping
 
-    def _turns(self, number: int) -> int:
-        """In how many turns a bucket must be looked at for the memory there is."""
-        if SPREAD * HELD * sum(self.tables()) <= self.job.memory * self.job.buckets:
-            return 1  # patients are spread evenly
-        size = sum(
-            self.job.workspace.records_size(piece.number, table, number)
-            for piece, table in zip(self.job.pieces, self.tables(), strict=True)
-        )
-        return -(-size * HELD // self.job.memory) or 1
-
-    def _apart(self, number: int, joint: Joint) -> Iterator[Record]:
-        """The records of a bucket without those of patients that are looked at together."""
-        for record in self.records(number):
-            if record.group != ORPHANS and (not joint.joined or record.group not in joint.joined):
-                yield record
-
-    def _joined(self, joint: Joint) -> Iterator[Record]:
-        """The records of patients that are looked at together, and those that only the whole export could place."""
-        for record in self.every_record():
-            if record.group in joint.joined:
-                yield record
-        yield from joint.extra
-
-    def nobodys(self) -> list[Problem]:
-        """What is wrong with records that only the whole export could place, or that are linked to no patient although they should be."""
+    def lost(self, about: tuple[int, None]) -> int:
+        """Find out what is wrong with the records of a bucket that may be nobody's; gives how many files of problems that made."""
+        number, _ = about
         job, joint = self.job, self.job.workspace.joint()
-        problems: list[Problem] = []
+        problems = job.workspace.shelf_of_problems(f"lost-{number}", job.files)
         grouping = self.grouping(joint)
         grouping.on_problem = problems.append
-        if ORPHANS not in joint.joined:
-            grouping.without_orphans(self.records(bucket_of(ORPHANS, job.buckets)))
-        if joint.joined or joint.extra:
-            for _ in grouping.patients(self._joined(joint), joint.joined):
-                pass
-        return problems
+        for _ in by_patient(
+            self.shelves.undescribed(number), self.shelves.together(number, joint), joint.joined, grouping
+        ):
+            pass
+        problems.spill()
+        return len(problems.runs)
 
     def write(self, about: tuple[Range, Sequence[tuple[Path, int]], Sequence[int]]) -> int:
         """Write the texts of a range into the outputs, each a path and where in it the texts begin; gives the number of patients.
@@ -290,6 +247,7 @@ class BulkRun:
         self.completeness = completeness if completeness is not None else Completeness()
         self._told = told if told is not None else Told()
         self._noted: list[Problem] = []
+        self._lost: list[int] = []
         self.job = Job(
             workspace,
             plan,
@@ -364,13 +322,14 @@ class BulkRun:
         """All problems in the order of the data, each once; `listed` are those of the list of files."""
         listed.extend(self.odd.problems(self.job.files))
         listed.extend(self._noted)
-        return self.job.workspace.problems(listed, len(self.job.pieces), self._buckets)
+        return self.job.workspace.problems(listed, len(self.job.pieces), self._buckets, self._lost)
 
     def _settle(self) -> None:
         job = self.job
         workspace = job.workspace
         settled = workspace.has_joint()
-        links, noted = Links(), Noted()
+        aliases: list[tuple[str, str]] = []
+        named, unsure, noted = 0, 0, Noted()
         shared: dict[tuple[str | None, bytes], Record] = {}
         deleted: set[str] = set()
         kept: Counter[str] = Counter()
@@ -379,30 +338,26 @@ class BulkRun:
             self.counts.add(one)
             self.odd.extend(one.odd)
             noted.update(one.noted)
+            named, unsure = named + one.named, unsure + one.unsure
             if settled:
                 continue
-            links.add(one.aliases, one.urns, one.pending)
+            aliases += one.aliases
             for record in one.shared:
                 shared.setdefault((record.full_url, record.raw), record)
             deleted.update(one.deleted)
             kept.update({kind: length // 8 for kind, (_, length) in one.kept.items()})
         if not settled:
+            placed = self._place(named, aliases)
             doubles, more = self._doubles(kept)
-            worker = _Worker(job)
-            found = settle(
-                links,
-                worker.every_record,
-                worker.decoders,
-                doubles,
-                more,
-                lambda wanted: read_again(job.pieces, worker.decoders, wanted),
-            )
-            marked = sorted(noted.types())
-            workspace.put_joint(Joint(found.joined, found.extra, list(shared.values()), sorted(deleted), marked))
+            decoders = Decoders(job.plan, load_model(job.plan.model))
+            found = settle(aliases, doubles, more, lambda wanted: read_again(job.pieces, decoders, wanted))
+            moved = self._with_joined(found.joined, "move") if found.joined else []
+            marked, nobodys = sorted(noted.types()), list(shared.values())
+            workspace.put_joint(Joint(found.joined, found.extra, nobodys, sorted(deleted), marked, placed, moved))
         self.marks = list(noted.problems())
-        joint = workspace.joint()
-        together = [job.buckets] if joint.joined or joint.extra else []
-        self._buckets = [*range(job.buckets), *together]
+        self._buckets = list(range(job.buckets))
+        if named or unsure or workspace.joint().joined:
+            self._lost = self._every("lost")
         self._complete()
 
     def _complete(self) -> None:
@@ -416,13 +371,40 @@ class BulkRun:
                     known[kind] = known.get(kind, 0) + count
         completeness.count(self.counts.used + self.counts.passed)
         found = take_files(completeness, by_file, self.job.files)
-        for problem in workspace.problems_of_reading(pieces):
+        for problem in workspace.problems_of_reading(pieces, self._lost):
             completeness.problem(problem)
-        self._noted = [*self._told.lacking(found), *_Worker(self.job).nobodys()]
+        self._noted = list(self._told.lacking(found))
         for problem in self._noted:
             completeness.problem(problem)
         completeness.finish(known_patients(workspace.ids(pieces, "Patient", kept=True)))
         workspace.put_gaps(completeness.kept())
+
+    def _place(self, named: int, aliases: Sequence[tuple[str, str]]) -> list[Shelved]:
+        """Place the records, so many, that call their patient by a name that is no id."""
+        workspace = self.job.workspace
+        placed: list[Shelved] = []
+        if named:
+            claims = self._every("claim")
+            placed = self._with_joined(Settled.of(aliases).finish().joined, "place", claims)
+            workspace.drop_shelves(CLAIMS, len(claims))
+        workspace.put_placed(placed)
+        return placed
+
+    def _with_joined(self, joined: dict[str, str], task: str, about: Any = None) -> list[Any]:
+        """The same as `_every`, where the groups that are looked at together are known."""
+        self.job.workspace.put_joined(joined)
+        done = self._every(task, about)
+        self.job.workspace.drop_joined()
+        return done
+
+    def _every(self, task: str, about: Any = None) -> list[Any]:
+        """The results of a task on each bucket."""
+        done: list[Any] = [None] * self.job.buckets
+        for (_, (number, _)), result in self._workers.run(
+            (task, (number, about)) for number in range(self.job.buckets)
+        ):
+            done[number] = result
+        return done
 
     def _doubles(self, kept: Counter[str]) -> tuple[Doubles, dict[str, set[int]]]:
         """Resources that occur several times, and of which types and ids (as numbers) not all are kept."""

@@ -21,11 +21,18 @@ from isal.isal_zlib import crc32
 from engine.artifacts.own_outputs import WORK
 from engine.data.bulk.collecting import Collected
 from engine.data.bulk.name_index import IndexedShelf, NameIndex, parts_of, put_in_order
-from engine.data.bulk.records import Record, Shelf, SummedFile, read_section, section_bytes, section_size
-from engine.data.marks import Noted
-from engine.data.oddities import Oddity
+from engine.data.bulk.records import (
+    Record,
+    Shelf,
+    SummedFile,
+    decode_records,
+    read_section,
+    section_bytes,
+    section_size,
+)
 from engine.data.problems import Problem
 from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter
+from engine.runners.kept import BucketDone, Ids, Joint, NamesDone, PieceDone, Shelved, Stretch, Tables
 from engine.runners.problem_runs import ProblemShelf, in_order, run_path
 from engine.runners.workers import is_left_alone
 
@@ -44,82 +51,7 @@ class State(msgspec.Struct):
     piece: int
 
 
-Stretch = tuple[int, int]
-"""Where numbers stand in a file: the first byte, and how many bytes."""
-
-
-class PieceDone(msgspec.Struct, gc=False):
-    """What a piece of the input came to (see `Collected`), and where its records and the ids of its resources stand.
-
-    `table` is as `read_section` takes it; `problems` are sizes and sums of files.
-    """
-
-    size: int
-    sum: int
-    table: int
-    used: dict[str, int]
-    passed: dict[str, int]
-    lines: int
-    blank: int
-    by_file: dict[int, dict[str, int]]
-    problems: list[tuple[int, int]]
-    deleted: list[str]
-    kept: dict[str, Stretch]
-    seen: dict[str, Stretch]
-    pending: list[tuple[Record, str]]
-    urns: list[str]
-    aliases: list[tuple[str, str]]
-    shared: list[Record]
-    odd: list[Oddity]
-    noted: Noted
-    names: int | None = None
-    """Where the names of the records stand, as `section_bytes` takes it, where they are kept."""
-
-
-class _Tables(msgspec.Struct, gc=False):
-    """Of these where the records and their names stand."""
-
-    table: int
-    names: int | None = None
-
-
-class _Ids(msgspec.Struct, gc=False):
-    """Of these where the ids stand."""
-
-    kept: dict[str, Stretch]
-    seen: dict[str, Stretch]
-
-
-class Joint(msgspec.Struct, gc=False):
-    """What only the whole export could tell (see `Settled`), with what is no patient's."""
-
-    joined: dict[str, str]
-    extra: list[Record]
-    shared: list[Record]
-    deleted: list[str]
-    marked: list[str]
-
-
-class BucketDone(msgspec.Struct, gc=False):
-    """What a bucket came to, besides the texts of its patients; `lengths` are of these, by output, `problems` sizes and sums of files, `outcome` is what the
-    work at hand makes of it (`engine.runners.work`)."""
-
-    size: int
-    sum: int
-    patients: int
-    lengths: tuple[int, ...]
-    problems: list[tuple[int, int]]
-    outcome: bytes
-
-
-class NamesDone(msgspec.Struct, gc=False):
-    """Size and sum of a part of the index of names."""
-
-    size: int
-    sum: int
-    problems: tuple[tuple[int, int], ...] = ()
-
-
+PLACED, MOVED, CLAIMS = "placed", "moved", "claims"
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -206,8 +138,16 @@ class Workspace:
                 self._check(f"index-{part}", f"names-{part}", NamesDone)
         if self.has_joint():
             try:
-                self.joint()
-            except ValueError:
+                joint = self.joint()
+                kept = [(PLACED, one) for one in enumerate(joint.placed)] + [
+                    (MOVED, one) for one in enumerate(joint.moved)
+                ]
+                whole = self.placed() == joint.placed and all(
+                    sum_of(self.folder / f"{name}-{number}") == told[:2] for name, (number, told) in kept
+                )
+            except (OSError, ValueError):
+                whole = False
+            if not whole:
                 self._drop("joint")
         for number in range(buckets + 1):
             if self.has_bucket(number):
@@ -236,23 +176,26 @@ class Workspace:
         """Takes the problems of a piece or bucket (`piece-0`), or of the list of files (`files`)."""
         return ProblemShelf(self._problems(name), files)
 
-    def problems(self, listed: ProblemShelf, pieces: int, buckets: Iterable[int]) -> Iterator[Problem]:
-        """All problems in the order of the data, each once; `listed` are those of the list of files."""
+    def problems(
+        self, listed: ProblemShelf, pieces: int, buckets: Iterable[int], lost: Sequence[int]
+    ) -> Iterator[Problem]:
+        """All problems in the order of the data, each once; `listed` are those of the list of files, `lost` as in `problems_of_reading`."""
         listed.spill()
-        found = [("files", len(listed.runs))]
-        found += [(f"piece-{number}", len(self.piece(number).problems)) for number in range(pieces)]
+        found = [("files", len(listed.runs)), *self._of_reading(pieces, lost)]
         found += [(f"bucket-{number}", len(self.bucket(number).problems)) for number in buckets]
-        runs = [run_path(self._problems(name), number) for name, count in found for number in range(count)]
-        yield from in_order(runs, self._problems("merged"))
+        yield from self._in_order(found, "merged")
 
-    def problems_of_reading(self, pieces: int) -> Iterator[Problem]:
-        """The problems of all pieces, in the order of the data."""
-        runs = [
-            run_path(self._problems(f"piece-{number}"), run)
-            for number in range(pieces)
-            for run in range(len(self.piece(number).problems))
-        ]
-        yield from in_order(runs, self._problems("read"))
+    def problems_of_reading(self, pieces: int, lost: Sequence[int]) -> Iterator[Problem]:
+        """The problems of all pieces, in the order of the data, with those of records that are nobody's: so many files of each bucket."""
+        yield from self._in_order(self._of_reading(pieces, lost), "read")
+
+    def _of_reading(self, pieces: int, lost: Sequence[int]) -> list[tuple[str, int]]:
+        found = [(f"piece-{number}", len(self.piece(number).problems)) for number in range(pieces)]
+        return found + [(f"lost-{number}", count) for number, count in enumerate(lost)]
+
+    def _in_order(self, found: Iterable[tuple[str, int]], merged: str) -> Iterator[Problem]:
+        runs = [run_path(self._problems(name), number) for name, count in found for number in range(count)]
+        yield from in_order(runs, self._problems(merged))
 
     # -- what may be missing
 
@@ -296,8 +239,8 @@ class Workspace:
             problems.runs,
             collected.deleted,
             *ids,
-            pending=collected.pending,
-            urns=sorted(collected.urns),
+            named=collected.named,
+            unsure=collected.unsure,
             aliases=sorted(collected.aliases),
             shared=collected.shared,
             odd=list(collected.odd),
@@ -313,7 +256,7 @@ class Workspace:
 
     def table(self, number: int) -> int:
         """Where the records of a piece stand."""
-        found: _Tables = self._read(f"piece-{number}", _Tables)
+        found: Tables = self._read(f"piece-{number}", Tables)
         return found.table
 
     def records(self, piece: int, table: int, bucket: int) -> list[Record]:
@@ -327,7 +270,7 @@ class Workspace:
     def ids(self, pieces: int, kind: str, *, kept: bool) -> Iterator[array[int]]:
         """The ids of a type as numbers, piece by piece: of the records kept, or of all resources seen."""
         for number in range(pieces):
-            told: _Ids = self._read(f"piece-{number}", _Ids)
+            told: Ids = self._read(f"piece-{number}", Ids)
             stretch = (told.kept if kept else told.seen).get(kind)
             if stretch is not None:
                 found = array("Q")
@@ -346,9 +289,12 @@ class Workspace:
         """Make a part of the index of names, of the records of all pieces."""
         rows = []
         for number in range(pieces):
-            told: _Tables = self._read(f"piece-{number}", _Tables)
+            told: Tables = self._read(f"piece-{number}", Tables)
             if told.names is not None:
                 rows.append(section_bytes(self.folder / f"records-{number}", told.names, part))
+        for number, (_, _, _, names) in enumerate(self.placed()):
+            if names is not None:
+                rows.append(section_bytes(self.folder / f"{PLACED}-{number}", names, part))
         with self._whole(f"names-{part}") as out:
             for ordered in put_in_order(rows):
                 out.write(ordered)
@@ -358,7 +304,8 @@ class Workspace:
         """The index of the names of all records."""
         return NameIndex(
             [self.folder / f"names-{part}" for part in range(parts)],
-            [self.folder / f"records-{number}" for number in range(pieces)],
+            [self.folder / f"records-{number}" for number in range(pieces)]
+            + [self.folder / f"{PLACED}-{number}" for number in range(len(self.placed()))],
         )
 
     # -- ids that occur several times
@@ -370,6 +317,56 @@ class Workspace:
     def twice(self, name: str) -> dict[int, tuple[int, int]]:
         """Ids that were kept under a name."""
         found: dict[int, tuple[int, int]] = self._read(f"twice-{name}", dict[int, tuple[int, int]])
+        return found
+
+    # -- records that stand elsewhere than where they were read
+
+    def put_shelf(self, name: str, number: int, shelf: Shelf, piece: int = -1) -> Shelved:
+        """Keep sections under a name (`PLACED`, `MOVED`, `CLAIMS`) and a number; `piece` is the number by which the index of names knows the file."""
+        names: int | None = None
+        with self._whole(f"{name}-{number}") as out:
+            table, starts = shelf.write(out)
+            if isinstance(shelf, IndexedShelf):
+                names = shelf.write_names(out, piece, starts)
+        return out.size, out.sum, table, names
+
+    def shelved(self, name: str, shelves: Sequence[Shelved], section: int) -> Iterator[bytes]:
+        """One section of all files under a name."""
+        for number, (_, _, table, _) in enumerate(shelves):
+            data = section_bytes(self.folder / f"{name}-{number}", table, section)
+            if data:
+                yield data
+
+    def shelved_records(self, name: str, shelves: Sequence[Shelved], bucket: int) -> Iterator[Record]:
+        """The records of a bucket in all files under a name."""
+        for data in self.shelved(name, shelves, bucket):
+            yield from decode_records(data)
+
+    def drop_shelves(self, name: str, count: int) -> None:
+        """Remove the files under a name."""
+        for number in range(count):
+            self._drop(f"{name}-{number}")
+
+    def put_placed(self, placed: Sequence[Shelved]) -> None:
+        """Keep where placed records are."""
+        self._write("placed", _encode(placed))
+
+    def placed(self) -> list[Shelved]:
+        """Where placed records are; nowhere where none had to be placed."""
+        found: list[Shelved] = self._read("placed", list[Shelved])
+        return found
+
+    def put_joined(self, joined: dict[str, str]) -> None:
+        """Keep which groups are looked at together, as far as it is known."""
+        self._write("joined", _encode(joined))
+
+    def drop_joined(self) -> None:
+        """Remove the same."""
+        self._drop("joined")
+
+    def joined(self) -> dict[str, str]:
+        """The same."""
+        found: dict[str, str] = self._read("joined", dict[str, str])
         return found
 
     # -- what joins them

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.algebra.diagnostic import EvaluationError
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
-from engine.data.bulk.reading import files_to_read, pieces_of, read_export
+from engine.data.bulk.reading import by_patient, files_to_read, pieces_of, read_export
 from engine.data.compartment import Compartment
 from engine.data.reader import read_patients
 from engine.evaluation.evaluator import Options
@@ -117,8 +117,8 @@ def by_buckets(folder: Path, out: Path, buckets: int) -> Iterator[Compartment]:
         worker, joint = start_worker(bulk.job), workspace.joint()
         grouping = worker.grouping(joint)
         for number in range(buckets):
-            yield from (one for _, one in grouping.patients(worker._apart(number, joint)))
-        yield from (one for _, one in grouping.patients(worker._joined(joint), joint.joined))
+            apart, together = worker.shelves.records(number), worker.shelves.together(number, joint)
+            yield from (one for _, one in by_patient(apart, together, joint.joined, grouping))
 
 
 def seen(resource: Resource | None) -> str | None:

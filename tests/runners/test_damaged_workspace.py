@@ -41,7 +41,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "data" / "Observation.ndjson").write_text("".join(json.dumps(one) + "\n" for one in observed))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("engine.runners.run.SMALL", 0)
-        patch.setattr("engine.runners.run.ROUNDS", 2)
+        patch.setattr("engine.runners.large.ROUNDS", 2)
         assert screen(place, "expected") in (0, 1)
 
         def stop(self: Any, outputs: Any) -> None:
@@ -66,9 +66,11 @@ def test_all_kinds_of_files_are_there(stopped: Path) -> None:
     kinds = {name.rstrip("-0123456789") for name in files(stopped)}
     assert kinds == {
         "bucket",
+        "gaps",
         "joint",
         "judged",
         "piece",
+        "placed",
         "problems-bucket",
         "problems-piece",
         "records",
@@ -84,7 +86,7 @@ def test_every_byte_of_every_file_counts(stopped: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     pieces = len(list(work.glob("piece-*")))
     buckets = len(list(work.glob("bucket-*")))
-    dropped: dict[str, Callable[[], bool]] = {"joint": lambda: not workspace.has_joint()}
+    dropped: dict[str, Callable[[], bool]] = dict.fromkeys(("joint", "placed"), lambda: not workspace.has_joint())
     for number in range(pieces):
         for name in (f"piece-{number}", f"records-{number}", f"problems-piece-{number}-0"):
             dropped[name] = lambda number=number: not workspace.has_piece(number)  # type: ignore[misc]
@@ -92,7 +94,8 @@ def test_every_byte_of_every_file_counts(stopped: Path, tmp_path: Path) -> None:
         for name in (f"bucket-{number}", f"judged-{number}", f"problems-bucket-{number}-0"):
             dropped[name] = lambda number=number: not workspace.has_bucket(number)  # type: ignore[misc]
     unchecked = set(files(stopped)) - dropped.keys() - {"state"}
-    assert {name.rstrip("-0123456789") for name in unchecked} == {"twice"}, "made again by each run that has no joint"
+    again = {name.rstrip("-0123456789") for name in unchecked}
+    assert again == {"gaps", "twice"}, "made again by each run, or by each that has no joint"
     for name in files(stopped):
         whole = (work / name).read_bytes()
         for place in range(len(whole)):
@@ -103,7 +106,7 @@ def test_every_byte_of_every_file_counts(stopped: Path, tmp_path: Path) -> None:
                     workspace.state()
             elif name in unchecked:
                 with pytest.raises(ValueError, match="is damaged"):
-                    workspace.twice(name.removeprefix("twice-"))
+                    workspace.gaps() if name == "gaps" else workspace.twice(name.removeprefix("twice-"))
             else:
                 workspace.check(pieces, buckets)
                 assert dropped[name](), (name, place)
@@ -140,7 +143,7 @@ def test_a_run_that_goes_on_ends_with_the_same_outputs_or_refuses(
     stopped: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.runners.run.SMALL", 0)
-    monkeypatch.setattr("engine.runners.run.ROUNDS", 2)
+    monkeypatch.setattr("engine.runners.large.ROUNDS", 2)
     for name in files(stopped):
         out = stopped / "again"
         shutil.rmtree(out, ignore_errors=True)

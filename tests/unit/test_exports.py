@@ -318,7 +318,7 @@ def test_what_cannot_be_proved_is_read_whole(tmp_path: Path) -> None:
     assert plan("Observation.where(status = 'final').exists()").types["Observation"].codes is None
     assert plan("Observation.descendants().count() > 3").types["Observation"].elements is None
     assert plan("Observation.where(status = 'final').exists()").types["Observation"].elements is not None
-    assert plan("Encounter.subject.resolve().exists()").at_once
+    assert plan("Encounter.subject.resolve().exists()").linked
     both = plan(f"{PSA} or Observation.where(status = 'final').exists()")
     assert both.types["Observation"].codes is None
     component = f"component.exists(code.coding.exists(system = '{LOINC}' and code = '8480-6'))"

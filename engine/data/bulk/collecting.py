@@ -16,11 +16,12 @@ import msgspec
 import stringzilla as sz
 from stringzilla import contains
 
-from engine.artifacts.references import RESTFUL, plain_id, urn_of
+from engine.artifacts.references import Odd, plain_id
 from engine.compiler.reading import TypePlan
+from engine.data.bulk.bundle_patients import BundlePatients, group_of_address
 from engine.data.bulk.decoding import Decoders, FactDecoder
-from engine.data.bulk.records import ORPHANS, MemoryShelf, Record, Shelf, key_of, number_of
-from engine.data.identity import NO_HOME, address_of, shared_types, stands_alone, text_of_id
+from engine.data.bulk.records import MemoryShelf, Record, Shelf, key_of, name_group, number_of, orphan_group
+from engine.data.identity import NO_HOME, address_of, on_a_server, shared_types, stands_alone, text_of_id
 from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, told
 from engine.data.marks import Noted, may_be_marked, test_patient
 from engine.data.oddities import Oddities, odd_ids
@@ -29,7 +30,7 @@ from engine.data.problems import Problem
 from engine.data.remains import named_in
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
 from engine.data.resource_types import unknown_type
-from engine.data.subjects import asked_of, is_identifier, names_no_patient, names_nobody
+from engine.data.subjects import Asked, asked_of, names_no_patient, names_nobody
 
 # what a letter of a code may be written as
 ESCAPE = b"\\u00"
@@ -123,38 +124,14 @@ class TypeReader:
         return match[1] if match is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class OnePatient:
-    """The one Patient of a bundle: the group, the home of what stands in the bundle, and the urn that names the Patient there, if one does."""
-
-    group: str
-    home: int
-    urn: str | None = None
-
-    @classmethod
-    def of(
-        cls, full_url: str | None, identifier: Any, home: int, place: tuple[int, int], *, local: bool = False
-    ) -> OnePatient:
-        """That of a Patient with a fullUrl and an id; with `local` its urn stands for it all over the bundle."""
-        known = text_of_id(identifier)
-        urn = full_url if local and full_url is not None and RESTFUL.fullmatch(full_url) is None else None
-        group = plain_id(known) if known is not None else group_of_address(full_url)
-        return cls(group or unnamed(*place, home), home, urn_of(urn) or urn)
-
-
-def unnamed(file: int, offset: int, home: int) -> str:
-    """The group of a Patient without an id and an address, who is the one of a bundle."""
-    return f"#{file}.{offset}.{home // 2}.one"
-
-
 @dataclass(slots=True)
 class Collected:
     """What one piece of work came to, without its records.
 
-    `kept` and `seen` are numbers of ids by type: of the records kept, and of all resources of the types that are not read whole. `pending` are records
-    whose patient is named by an identifier, with the name, `urns` are names of patients that the bundle does not hold: only the whole export can tell who they are.
-    `aliases` are pairs of groups that are one patient's, `odd` is what is spelled otherwise than FHIR has it, `noted` are marks of what is read of the data.
-    `by_file` are how many resources of each type stand in a file of lines, by its number.
+    `kept` and `seen` are numbers of ids by type: of the records kept, and of all resources of the types that are not read whole. `named` is the number of records
+    whose patient is called by a name that is no id: only the whole export can tell who that is; `unsure` are those that may be nobody's. `aliases` are pairs of
+    groups that are one patient's, `odd` is what is spelled otherwise than FHIR has it, `noted` are marks of what is read of the data. `by_file` are how many
+    resources of each type stand in a file of lines, by its number.
     """
 
     used: Counter[str] = field(default_factory=Counter)
@@ -166,8 +143,8 @@ class Collected:
     deleted: list[str] = field(default_factory=list)
     kept: dict[str, array[int]] = field(default_factory=dict)
     seen: dict[str, array[int]] = field(default_factory=dict)
-    pending: list[tuple[Record, str]] = field(default_factory=list)
-    urns: set[str] = field(default_factory=set)
+    named: int = 0
+    unsure: int = 0
     aliases: set[tuple[str, str]] = field(default_factory=set)
     shared: list[Record] = field(default_factory=list)
     odd: Oddities = field(default_factory=Oddities)
@@ -246,9 +223,9 @@ class Collector:
         entry: int,
         full_url: str | None,
         path: str,
-        patient: OnePatient | None = None,
+        patients: BundlePatients | None = None,
     ) -> None:
-        """Take in one resource whose type is named; `patient` is the one Patient of its bundle. What is passed over was proved to be whole."""
+        """Take in one resource whose type is named; `patients` are those of its bundle. What is passed over was proved to be whole."""
         reader = self.reader(kind)
         readable = reader.known and not reader.unread and not reader.container
         needed = readable and (reader.needles is None or reader.needles.found(raw) or may_be_marked(raw))
@@ -263,7 +240,7 @@ class Collector:
         if not reader.known:
             self.unknown_type(reader, raw, path, offset, entry)
         elif needed or (readable and not self._see(reader, raw)):
-            self.keep(reader, raw, file, offset, entry, full_url, path, patient=patient)
+            self.keep(reader, raw, file, offset, entry, full_url, path, patients=patients)
         else:
             self.collected.passed[kind] += 1
 
@@ -301,11 +278,11 @@ class Collector:
         path: str,
         *,
         seen: bool = False,
-        patient: OnePatient | None = None,
+        patients: BundlePatients | None = None,
     ) -> None:
         """Keep a resource for the patients that it is about.
 
-        With `seen` its id was noted before; `patient` is as in `offer`.
+        With `seen` its id was noted before; `patients` are as in `offer`.
         """
         try:
             facts, compact = reader.decoder.packed(raw)
@@ -314,7 +291,7 @@ class Collector:
             return
         if self.look:
             self._note(facts, raw, offset, entry, path)
-        self._place(reader, facts, compact, raw, file, offset, entry, full_url, seen=seen, patient=patient)
+        self._place(reader, facts, compact, raw, file, offset, entry, full_url, seen=seen, patients=patients)
 
     def _note(self, facts: dict[str, Any], raw: bytes | memoryview, offset: int, entry: int, path: str) -> None:
         """Take in the marks of a resource, if it has some."""
@@ -334,7 +311,7 @@ class Collector:
         full_url: str | None,
         *,
         seen: bool = False,
-        patient: OnePatient | None = None,
+        patients: BundlePatients | None = None,
     ) -> None:
         """As `keep`, of a resource that is decoded."""
         kind = reader.kind
@@ -348,16 +325,16 @@ class Collector:
             facts = {**facts, "id": identifier}
         certain = facts.get("status") != "entered-in-error" and facts.get("verificationStatus") is None
         plain = certain and identifier is not None and (full_url is None or _ends_with(full_url, kind, identifier))
-        home = patient.home if patient is not None else NO_HOME
+        home = patients.home if patients is not None else NO_HOME
         if reader.shared and names_no_patient(self._about(reader, facts)):
             text = bytes(raw)
             record = Record("", file, offset, entry, kind, identifier, full_url, False, False, False, text, home=home)
             if (full_url, text) not in self._shared:
                 self._shared.add((full_url, text))
                 collected.shared.append(record)
-            if patient is not None and stands_alone(home) and identifier is not None:
+            if patients is not None and patients.only is not None and stands_alone(home) and identifier is not None:
                 kept_facts = facts if self._decoded else None
-                own = msgspec.structs.replace(record, group=patient.group, facts=kept_facts, own=True)
+                own = msgspec.structs.replace(record, group=patients.only, facts=kept_facts, own=True)
                 self.shelf.add(own)
             return
         if identifier is not None:
@@ -374,11 +351,15 @@ class Collector:
             for odd in odd_ids(written):
                 collected.odd.add(odd, file, f"Patient/{identifier}", f"{identifier!r:.200}", offset, entry)
             if group is None:
-                group = f"#{file}.{offset}.{entry}" if patient is None else patient.group
+                only = patients.only if patients is not None else None
+                group = only or f"#{file}.{offset}.{entry}"
             plain = plain and group == identifier
-            local = patient is not None and patient.urn is not None and certain
+            local = certain and patients is not None and patients.by_name.get(address_of(full_url) or "") == group
             if full_url is not None and not plain and not local:
-                other = group_of_address(full_url)
+                name = address_of(full_url) or ""
+                other = patients.by_name.get(name) if patients is not None else None
+                if other is None and on_a_server(name):
+                    other = group_of_address(full_url)
                 if other is not None and other != group:
                     collected.aliases.add((group, other))
         else:
@@ -388,11 +369,12 @@ class Collector:
             if subject.__class__ is dict:
                 reference = subject.get("reference")
                 if reference.__class__ is str:
-                    if patient is not None and patient.urn is not None and reference.lower() == patient.urn:
-                        group, plain, local = patient.group, False, certain
-                    else:
-                        match = _PLAIN_REFERENCE.fullmatch(reference)
-                        group = match[1] if match is not None else None
+                    match = _PLAIN_REFERENCE.fullmatch(reference)
+                    if match is not None:
+                        group = match[1]
+                    elif patients is not None:
+                        group = patients.by_name.get(reference)
+                        plain, local = plain and group is None, certain and group is not None
         if self._decoded:
             text, kept_facts = b"", facts
         else:
@@ -403,40 +385,48 @@ class Collector:
         if group is not None:
             self.shelf.add(record)
         else:
-            self._link(record, facts, patient)
+            self._link(record, facts, patients)
 
-    def _link(self, record: Record, facts: dict[str, Any], patient: OnePatient | None) -> None:
+    def _link(self, record: Record, facts: dict[str, Any], patients: BundlePatients | None) -> None:
         """Keep a resource whose patient is not simply named by type and id."""
         groups: dict[str, None] = {}
-        unknown: list[str] = []
-        for value in self._about(self.reader(record.kind), facts):
+        kind, plain, unsure, lost = record.kind, record.plain, False, False
+        for value in self._about(self.reader(kind), facts):
             asked = asked_of(value)
             if asked is None:
                 continue
             if asked.odd is not None:
-                resource = f"{record.kind}/{record.id}" if record.id is not None else record.kind
-                self.collected.odd.add(asked.odd, record.file, resource, asked.shown, record.offset, record.entry)
+                self._odd(asked.odd, asked, record)
             group, name = asked.group, asked.name
+            if name is not None:
+                group = patients.by_name.get(name) if patients is not None else None
+                if group is None:
+                    group = name_group(name)
+                    self.collected.named += 1
+                    if asked.urn:
+                        self._odd("urn-elsewhere", asked, record)
             if group is not None:
+                plain = plain and asked.name is not None
                 groups[group] = None
-            elif name is not None and patient is not None and name == patient.urn:
-                groups[patient.group] = None
-            elif name is not None and is_identifier(name):
-                unknown.append(name)
-            elif name is not None:
-                groups[name] = None
-                self.collected.urns.add(name)
-                if asked.urn:
-                    resource = f"{record.kind}/{record.id}" if record.id is not None else record.kind
-                    where = record.offset, record.entry
-                    self.collected.odd.add("urn-elsewhere", record.file, resource, asked.shown, *where)
-        record = msgspec.structs.replace(record, group=ORPHANS, plain=False, local=False)
-        if not groups and not unknown and patient is not None:
-            if names_nobody(self._about(self.reader(record.kind), facts)):
-                groups[patient.group] = None
-        for group in groups or (() if unknown else (ORPHANS,)):
-            self.shelf.add(msgspec.structs.replace(record, group=group))
-        self.collected.pending.extend((record, wanted) for wanted in unknown)
+            elif asked.certain and asked.failure is not None:
+                lost = True
+            unsure = unsure or (asked.name is None and not asked.firm)
+        if not groups and patients is not None and patients.only is not None:
+            if names_nobody(self._about(self.reader(kind), facts)):
+                plain = False
+                groups[patients.only] = None
+        if not groups or lost:
+            groups[orphan_group(kind, record.id, record.position)] = None
+            unsure = True
+        self.collected.unsure += unsure
+        # what is called by one name is linked plainly, once it is known to whom
+        plain = plain and len(groups) == 1
+        for group in groups:
+            self.shelf.add(msgspec.structs.replace(record, group=group, plain=plain, local=False))
+
+    def _odd(self, odd: Odd, asked: Asked, record: Record) -> None:
+        name = f"{record.kind}/{record.id}" if record.id is not None else record.kind
+        self.collected.odd.add(odd, record.file, name, asked.shown, record.offset, record.entry)
 
     def _about(self, reader: TypeReader, facts: dict[str, Any]) -> Iterator[Any]:
         """The values of the elements that may name a patient."""
@@ -466,15 +456,6 @@ class Collector:
 def _needle(text: str) -> bytes:
     """What stands in JSON for a string: itself in quotes, or without where a careless writer may have made it a number."""
     return text.encode() if text.isdigit() else f'"{text}"'.encode()
-
-
-def group_of_address(full_url: str | None) -> str | None:
-    """The group of a Patient at an address: the id that it ends with, or all of it, where it is none of a server; None where it is no absolute URI."""
-    address = address_of(full_url)
-    if address is None:
-        return None
-    match = RESTFUL.fullmatch(address)
-    return address if match is None else plain_id(match["path"].partition("/")[2])
 
 
 def values_at(owner: Any, path: list[str]) -> Iterator[Any]:

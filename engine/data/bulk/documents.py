@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 from stringzilla import contains
 
-from engine.data.bulk.collecting import BEGINNING, ESCAPE, THEN_ID, Collector, OnePatient, TypeReader
+from engine.data.bulk.bundle_patients import BundlePatients
+from engine.data.bulk.collecting import BEGINNING, ESCAPE, THEN_ID, Collector, TypeReader
 from engine.data.bulk.decoding import Head
-from engine.data.identity import home_of
+from engine.data.identity import NO_HOME, home_of
 from engine.data.json_text import BAD_JSON, check_encoding, whole
 from engine.data.kinds import BOM
 from engine.data.marks import may_be_marked
@@ -102,19 +103,23 @@ def offer_all(collector: Collector, data: Any, file: int, offset: int, path: str
     def report(problem: Problem) -> None:
         collector.collected.problems.append(problem.model_copy(update={"offset": offset}))
 
+    known: tuple[object, BundlePatients | None] = None, None
     for loaded in unpack(data, path, report, None):
-        offer_loaded(collector, loaded, file, offset, path)
+        if loaded.patients is not known[0]:
+            known = loaded.patients, BundlePatients.of(loaded.patients, loaded.home, (file, offset))
+        offer_loaded(collector, loaded, file, offset, path, known[1])
 
 
-def offer_loaded(collector: Collector, loaded: Loaded, file: int, offset: int, path: str) -> None:
-    """Give a collector one resource that was decoded."""
+def offer_loaded(
+    collector: Collector, loaded: Loaded, file: int, offset: int, path: str, patients: BundlePatients | None
+) -> None:
+    """Give a collector one resource that was decoded; `patients` are those of its bundle."""
     entry = loaded.entry if loaded.entry is not None else -1
     if loaded.resource is None:
         collector.collected.deleted.append(loaded.deleted or "")
         return
     kind = loaded.resource["resourceType"]
-    patient = None if loaded.one is None else OnePatient.of(*loaded.one, loaded.home, (file, offset))
-    collector.offer(kind, _encode(loaded.resource), file, offset, entry, loaded.full_url, path, patient)
+    collector.offer(kind, _encode(loaded.resource), file, offset, entry, loaded.full_url, path, patients)
 
 
 @dataclass(slots=True)
@@ -176,16 +181,9 @@ def _entries(
             except msgspec.ValidationError:
                 identifier = None
             patients.append((entries[index].fullUrl, identifier))
-    patient = _patient(patients, bundle_type, (file, offset))
+    home = home_of(0, bundle_type) if len(patients) == 1 else NO_HOME
+    together = BundlePatients.of(patients, home, (file, offset))
     for index, reader in out.kept:
         entry = entries[index]
-        collector.keep(reader, bytes(entry.resource), file, offset, index, entry.fullUrl, path, patient=patient)
+        collector.keep(reader, bytes(entry.resource), file, offset, index, entry.fullUrl, path, patients=together)
     return True
-
-
-def _patient(patients: list[tuple[str | None, Any]], bundle_type: Any, place: tuple[int, int]) -> OnePatient | None:
-    """The one Patient of a bundle, given with fullUrl and id; None where it holds none or several."""
-    if len(patients) != 1:
-        return None
-    ((full_url, identifier),) = patients
-    return OnePatient.of(full_url, identifier, home_of(0, bundle_type), place, local=True)

@@ -18,7 +18,7 @@ from engine.artifacts.models import Model
 from engine.artifacts.references import meaning_of, plain_id, root_of
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.following import Everyone, Follower, Person, World, identity_of
-from engine.data.bulk.records import ORPHANS, Position, Record
+from engine.data.bulk.records import Position, Record, called_as_several, is_orphan
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment, Origin
 from engine.data.identity import NO_HOME, address_of, id_of, stands_alone
@@ -26,7 +26,7 @@ from engine.data.in_doubt import InDoubt, marks_of
 from engine.data.json_text import BAD_JSON, told
 from engine.data.problems import Problem
 from engine.data.sources import Loaded
-from engine.data.subjects import Asked, is_identifier
+from engine.data.subjects import Asked
 
 Resource = dict[str, Any]
 # a named tuple made in one step
@@ -70,6 +70,8 @@ class Grouping:
             pass  # they are of no patient
         self._nobodys = self.shared.nobodys.shared
         self._plain: dict[tuple[str, str], Resource | None] = {}
+        self.in_order = True
+        """Whether the records that are given are in the order of the data."""
         self._world: World | None = None
         if everyone is not None:
             self._world = self._world_of(everyone, filled)
@@ -95,7 +97,7 @@ class Grouping:
     def _people(self, group: str, records: list[Record], joined: Mapping[str, str]) -> list[Person]:
         """The patients of a group, whose records are all there; of several groups that are looked at together with `joined`."""
         together = joined if group in joined else None
-        simple = self._simple(records) if group != ORPHANS and together is None else None
+        simple = self._simple(records) if together is None and not is_orphan(group) else None
         if simple is None:
             return [person for _, person in self._any(records, group, together)]
         (record,) = (one for one in records if one.kind == "Patient")
@@ -129,8 +131,10 @@ class Grouping:
                 place, _, compartment = heappop(waiting)
                 yield place, compartment
             found = groups.pop(group)
+            if not self.in_order:
+                found.sort(key=_position)
             try:
-                simple = self._simple(found) if group != ORPHANS and joined is None else None
+                simple = self._simple(found) if joined is None and not is_orphan(group) else None
                 several = [] if simple is not None else list(self._any(found, group, joined))
             except (OSError, MemoryError):
                 raise
@@ -147,18 +151,6 @@ class Grouping:
         while waiting:
             place, _, compartment = heappop(waiting)
             yield place, compartment
-
-    def without_orphans(self, records: Iterable[Record], joined: Mapping[str, str] | None = None) -> list[Record]:
-        """Records but those that are linked to no patient although they should be, which are reported."""
-        kept: list[Record] = []
-        orphans: list[Record] = []
-        for record in records:
-            group = record.group if joined is None else joined.get(record.group, record.group)
-            (orphans if group == ORPHANS else kept).append(record)
-        if orphans:
-            for _ in self._any(orphans, ORPHANS, joined):
-                pass
-        return kept
 
     def _lost(self, group: str, record: Record, error: Exception) -> None:
         """Report that a patient could not be put together."""
@@ -252,12 +244,14 @@ class Grouping:
     ) -> Iterator[tuple[Position, Person]]:
         """Patients of a group by way of a cohort; patients of other groups that its records mention as well are left to those."""
         cohort = Cohort(self.model, self.on_problem, self.shared)
-        cohort.mine = partial(_mine, group=group, joined=joined)
+        lost = any(is_orphan(record.group) for record in records)
+        cohort.mine = partial(_mine, group=group, joined=joined, lost=lost)
+        cohort.several = lost and any(called_as_several(record.group) for record in records)
         records.sort(key=lambda record: (record.file, record.offset, record.entry))
         own = self._fill(cohort, records)
         cohort.delete(self.deleted)
         for patient, reference in cohort.patients():
-            if group == ORPHANS or not self._own(patient, group, joined):
+            if is_orphan(group) or not self._own(patient, group, joined):
                 continue
             cohort.report_undescribed(patient, reference)
             loaded = cohort.first_of(patient)
@@ -377,10 +371,10 @@ def _logical(key: str) -> str:
     return plain_id(found.id) if found.form == "address" else key
 
 
-def _mine(asked: Asked, group: str, joined: Mapping[str, str] | None) -> bool:
-    """Whether a reference means a patient of a group, if it means anybody; what has a name that nobody bears is among those of no patient."""
+def _mine(asked: Asked, group: str, joined: Mapping[str, str] | None, lost: bool) -> bool:
+    """Whether a reference means a patient of a group, if it means anybody; with `lost`, what is called by a name that nobody bears is here."""
     if asked.group is None:
-        return group == ORPHANS or (asked.name is not None and not is_identifier(asked.name))
+        return lost
     return (asked.group if joined is None else joined.get(asked.group, asked.group)) == group
 
 

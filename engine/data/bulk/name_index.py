@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from engine.data.bulk.naming import keys_of
-from engine.data.bulk.records import Record, Shelf, SummedFile, key_of, read_bytes
+from engine.data.bulk.records import Record, Shelf, SummedFile, key_of, name_of_group, read_bytes
 
 MOST_PARTS = 256
 _ROW = Struct(">QIQI")
@@ -58,6 +58,8 @@ class IndexedShelf(Shelf):
     def add(self, record: Record) -> tuple[int, int]:
         """As of any shelf."""
         section, length = super().add(record)
+        if name_of_group(record.group) is not None:
+            return section, length  # it is found where it will be placed
         for name in keys_of(record, self._persons):
             self._hashes.append(key_of(name))
             self._sections.append(section)

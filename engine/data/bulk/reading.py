@@ -7,20 +7,23 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
-from engine.data.bulk.collecting import Collected, Collector, OnePatient
+from engine.data.bulk.bundle_patients import BundlePatients
+from engine.data.bulk.collecting import Collected, Collector
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.documents import read_document
 from engine.data.bulk.following import Everyone
 from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.name_index import MemoryIndex
-from engine.data.bulk.records import MemoryShelf, Position, Record, number_of
+from engine.data.bulk.placing import Bearers, claims_of, names_wanted, placed
+from engine.data.bulk.records import MemoryShelf, Position, Record, name_of_group, number_of
 from engine.data.bulk.scanning import LineScanner
-from engine.data.bulk.settling import Links, Settled, doubles_of, missing, settle, twice
+from engine.data.bulk.settling import Settled, doubles_of, missing, settle, twice
 from engine.data.compartment import Compartment
 from engine.data.completeness import Completeness, reporting_to
 from engine.data.files import Walk, found_file, walk
@@ -210,11 +213,11 @@ class _Again(Collector):
     wanted: Mapping[str, set[int]]
 
     def offer(self, kind: str, raw: bytes, file: int, offset: int, entry: int, full_url: str | None, path: str,
-              patient: OnePatient | None = None) -> None:  # fmt: skip
+              patients: BundlePatients | None = None) -> None:  # fmt: skip
         reader = self.reader(kind)
         identifier = reader.identifier(raw) if kind in self.wanted else None
         if identifier is not None and number_of(identifier) in self.wanted[kind]:
-            self.keep(reader, raw, file, offset, entry, full_url, path, patient=patient)
+            self.keep(reader, raw, file, offset, entry, full_url, path, patients=patients)
 
 
 def read_again(pieces: Iterable[Piece], decoders: Decoders, wanted: Mapping[str, set[int]]) -> Iterator[Record]:
@@ -300,11 +303,12 @@ class ExportReader:
         read = self.collected
         for problem in (*read.problems, *read.odd.problems(self.files), *read.noted.problems()):
             self.on_problem(problem)
-        settled = self._settled(pieces)
+        records = self._placed()
+        settled = self._settled(pieces, records)
         plan, marked = self.decoders.plan, read.noted.types()
         everyone = None
         if plan.follows:
-            index = MemoryIndex(self._shelf.records, plan.together)
+            index = MemoryIndex(records, plan.together)
             everyone = Everyone(index, read.shared, settled.extra, settled.joined)
         grouping = Grouping(
             self.decoders, self.model, self.files, self.on_problem, read.shared, read.deleted, marked, everyone
@@ -314,22 +318,45 @@ class ExportReader:
         for problem in self._told.lacking(take_files(completeness, read.by_file, self.files)):
             self.on_problem(problem)
         known = known_patients(_of(read.kept, "Patient"))
-        patients = by_patient(self._shelf.records, settled, grouping, lambda: completeness.finish(known))
-        yield from with_gaps(patients, completeness)
+        grouping.in_order = not read.named
+        yield from with_gaps(self._by_patient(records, settled, grouping, known), completeness)
 
-    def _settled(self, pieces: Sequence[Piece]) -> Settled:
-        links = Links()
+    def _by_patient(
+        self,
+        records: Sequence[Record],
+        settled: Settled,
+        grouping: Grouping,
+        known: Callable[[set[str]], set[str]],
+    ) -> Iterator[tuple[Position, Compartment]]:
+        """Patients in the order of the data; all that is wrong with records of nobody is told before the first."""
+        apart = [record for record in records if record.group not in settled.joined]
+        together = [record for record in records if record.group in settled.joined] + settled.extra
+        described = {record.group for record in apart if record.kind == "Patient"}
+        first = list(grouping.patients(record for record in apart if record.group not in described))
+        if together:
+            first = list(heapq.merge(first, grouping.patients(together, settled.joined), key=_place))
+        self.completeness.finish(known)
+        rest = grouping.patients(record for record in apart if record.group in described)
+        yield from heapq.merge(first, rest, key=_place)
+
+    def _placed(self) -> list[Record]:
+        """All records kept, those with their patient that call the patient by a name that is no id."""
+        records = self._shelf.records
+        if not self.collected.named:
+            return records
+        bearers = Bearers(claims_of(records, self.decoders), names_wanted(records))
+        joined = Settled.of(self.collected.aliases).finish().joined
+        return [one for one in records if name_of_group(one.group) is None] + list(placed(records, bearers, joined))
+
+    def _settled(self, pieces: Sequence[Piece], records: Sequence[Record]) -> Settled:
         found = self.collected
-        links.add(found.aliases, found.urns, found.pending)
         kept, seen = found.kept, found.seen
         times = {
             kind: ids for kind in sorted(kept) if (ids := twice(partial(_of, kept, kind), partial(_of, seen, kind)))
         }
-        doubles = doubles_of(times, self._shelf.records) if times else {}
+        doubles = doubles_of(times, records) if times else {}
         return settle(
-            links,
-            lambda: self._shelf.records,
-            self.decoders,
+            found.aliases,
             doubles,
             missing(times, doubles),
             lambda wanted: read_again(pieces, self.decoders, wanted),
@@ -345,17 +372,15 @@ def read_export(
 
 
 def by_patient(
-    records: Iterable[Record], settled: Settled, grouping: Grouping, then: Callable[[], object]
+    records: Iterable[Record], together: Iterable[Record], joined: Mapping[str, str], grouping: Grouping
 ) -> Iterator[tuple[Position, Compartment]]:
-    """Patients of all records, those that are looked at together among them, in the order of the data.
+    """The patients of some records, and those of records that are to be looked at `together`, by `joined`, in the order of the data."""
+    if not joined:
+        yield from grouping.patients(chain(records, together))
+        return
+    apart = (record for record in records if record.group not in joined)
+    yield from heapq.merge(grouping.patients(apart), grouping.patients(together, joined), key=_place)
 
-    `then` is called when all is known that is wrong with records of nobody.
-    """
-    apart: list[Record] = []
-    together: list[Record] = list(settled.extra)
-    for record in records:
-        (together if record.group in settled.joined else apart).append(record)
-    apart = grouping.without_orphans(apart)
-    joined = list(grouping.patients(together, settled.joined)) if together else []
-    then()
-    yield from heapq.merge(grouping.patients(apart), joined, key=lambda found: found[0])
+
+def _place(found: tuple[Position, Compartment]) -> Position:
+    return found[0]

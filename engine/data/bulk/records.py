@@ -22,8 +22,33 @@ from engine.data.identity import NO_HOME, address_of, stands_alone
 Position = tuple[int, int, int]
 """Number of the file among the input, byte offset of the line (0 in a bundle's file), bundle entry or array item (-1: none)."""
 
-ORPHANS = ""
-"""The group of resources that are linked to no patient although they should be."""
+_ORPHAN, _SEVERAL, _NAMED = "\0", "\1", "\2"
+# What groups begin with that are none of a patient.
+
+
+def orphan_group(kind: str, identifier: str | None, place: Position, *, several: bool = False) -> str:
+    """The group of a resource that is linked to no patient although it should be; of `several` whose patient is called as several patients are."""
+    return f"{_SEVERAL if several else _ORPHAN}{kind}/{identifier if identifier is not None else place}"
+
+
+def is_orphan(group: str) -> bool:
+    """Whether a group is that of a resource that is linked to no patient although it should be."""
+    return group.startswith((_ORPHAN, _SEVERAL))
+
+
+def called_as_several(group: str) -> bool:
+    """Whether the patient of a resource that is linked to none is called as several patients are."""
+    return group.startswith(_SEVERAL)
+
+
+def name_group(name: str) -> str:
+    """The group of records whose patient is called by a name that is no id (`engine.data.subjects`), until the whole export tells who that is."""
+    return _NAMED + name
+
+
+def name_of_group(group: str) -> str | None:
+    """The name that such a group is called by, None for any other group."""
+    return group[1:] if group.startswith(_NAMED) else None
 
 
 class Record(msgspec.Struct, array_like=True, gc=False):
@@ -64,7 +89,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
 _ARRAY = b"\xdd"
 _encode = msgspec.msgpack.Encoder().encode
-_decode_all = msgspec.msgpack.Decoder(list[Record]).decode
+decode_records = msgspec.msgpack.Decoder(list[Record]).decode
 
 
 number_of: Callable[[bytes], int] = hash_of
@@ -87,9 +112,13 @@ class Shelf:
 
     def add(self, record: Record) -> tuple[int, int]:
         """Take in a record; gives the number of its section and how many bytes it is."""
-        section, text = crc32(record.group.encode("utf-8", "surrogatepass")) % self.buckets, _encode(record)
-        self.sections[section].append(text)
-        return section, len(text)
+        return self.add_to(bucket_of(record.group, self.buckets), record)
+
+    def add_to(self, bucket: int, record: Record) -> tuple[int, int]:
+        """The same in a bucket that its group does not tell."""
+        text = _encode(record)
+        self.sections[bucket].append(text)
+        return bucket, len(text)
 
     def write(self, out: SummedFile) -> tuple[int, list[int]]:
         """Write the sections one after the other, and then where each begins and the last ends.
@@ -144,7 +173,7 @@ def read_section(path: Path, table: int, bucket: int) -> list[Record]:
     Raises OSError and, for a file cut short, ValueError.
     """
     data = section_bytes(path, table, bucket)
-    return _decode_all(data) if data else []
+    return decode_records(data) if data else []
 
 
 def section_bytes(path: Path, table: int, number: int) -> bytes:

@@ -10,13 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import msgspec
-
-from engine.data.bulk.decoding import Decoders
-from engine.data.bulk.records import ORPHANS, Position, Record, key_of
-from engine.data.identity import address_of
-from engine.data.json_text import BAD_JSON
-from engine.data.subjects import Names, names_of
+from engine.data.bulk.records import Position, Record, is_orphan, key_of
 
 
 @dataclass(slots=True)
@@ -25,6 +19,14 @@ class Settled:
 
     joined: dict[str, str] = field(default_factory=dict)
     extra: list[Record] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, aliases: Iterable[tuple[str, str]]) -> Settled:
+        """Pairs of groups that are one patient's."""
+        settled = cls()
+        for pair in sorted(aliases):
+            settled.join(pair)
+        return settled
 
     def name(self, group: str) -> str:
         """The name under which a group is looked at."""
@@ -36,7 +38,7 @@ class Settled:
         """Have groups looked at together."""
         names = list(dict.fromkeys(self.name(group) for group in groups))
         # a patient's name, where there is one, for nobody looks at orphans for patients
-        names.sort(key=ORPHANS.__eq__)
+        names.sort(key=is_orphan)
         for group in names:
             self.joined[group] = names[0]
 
@@ -44,26 +46,6 @@ class Settled:
         """Every joined group directly under its name."""
         self.joined = {group: self.name(group) for group in self.joined}
         return self
-
-
-@dataclass(slots=True)
-class Links:
-    """What pieces of work say about who patients are (see `Collected`)."""
-
-    aliases: list[tuple[str, str]] = field(default_factory=list)
-    urns: set[str] = field(default_factory=set)
-    pending: list[tuple[Record, str]] = field(default_factory=list)
-
-    def add(
-        self,
-        aliases: Iterable[tuple[str, str]],
-        urns: Iterable[str],
-        pending: Iterable[tuple[Record, str]],
-    ) -> None:
-        """Add those of a piece."""
-        self.aliases += sorted(aliases)
-        self.urns.update(urns)
-        self.pending += pending
 
 
 Doubles = dict[tuple[str, str], tuple[list[str], set[Position], dict[Position, list[str]]]]
@@ -74,64 +56,16 @@ Times = Mapping[int, tuple[int, int]]
 
 
 def settle(
-    links: Links,
-    kept: Callable[[], Iterable[Record]],
-    decoders: Decoders,
+    aliases: Iterable[tuple[str, str]],
     doubles: Doubles,
     more: Mapping[str, set[int]],
     again: Callable[[Mapping[str, set[int]]], Iterable[Record]],
 ) -> Settled:
-    """Settle an export. `kept` gives all records kept; `doubles` and `more` are as `doubles_of` and `missing` give them, and `again` reads the export
-    once more, for ids (as numbers) of some types."""
-    settled = Settled()
-    for pair in links.aliases:
-        settled.join(pair)
-    if links.urns or links.pending:
-        _names(settled, links.urns, links.pending, kept, decoders)
+    """Settle an export. `aliases` are pairs of groups that are one patient's; `doubles` and `more` are as `doubles_of` and `missing` give them, and `again` reads
+    the export once more, for ids (as numbers) of some types."""
+    settled = Settled.of(aliases)
     _versions(settled, doubles, again(more) if more else ())
     return settled.finish()
-
-
-def _names(
-    settled: Settled,
-    urns: set[str],
-    pending: list[tuple[Record, str]],
-    kept: Callable[[], Iterable[Record]],
-    decoders: Decoders,
-) -> None:
-    """Patients named by a urn of another file, or by an identifier."""
-    wanted = {name for _, name in pending} | urns
-    names = Names()
-    holders: dict[str, list[Record]] = {}
-    for record in kept():
-        if record.kind != "Patient":
-            continue
-        try:
-            patient = decoders.resource(record)
-        except BAD_JSON:
-            continue
-        who = f"{record.group}\0{address_of(record.full_url) or ''}"
-        for name, last in names_of(patient, record.full_url):
-            if name in wanted:
-                names.add(name, who, last)
-                holders.setdefault(who, []).append(record)
-    for urn in sorted(urns):
-        found = [holders[who][0].group for who in names.keys(urn)]
-        if found:
-            settled.join((*found, urn))
-    shown: set[Position] = set()
-    for record, name in pending:
-        bearing = names.keys(name)
-        if len(bearing) == 1:
-            group = holders[bearing[0]][0].group
-            settled.join((group,))
-            settled.extra.append(msgspec.structs.replace(record, group=group))
-            continue
-        settled.extra.append(record)
-        for one in (one for who in bearing for one in holders[who]):
-            if one.position not in shown:
-                shown.add(one.position)
-                settled.extra.append(msgspec.structs.replace(one, group=ORPHANS))
 
 
 def twice(

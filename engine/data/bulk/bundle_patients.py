@@ -1,0 +1,49 @@
+"""The Patients of one bundle: what references mean that lead to names which only the bundle knows, and whose that is which names nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.artifacts.references import RESTFUL, plain_id
+from engine.data.identity import NO_HOME, address_of, on_a_server, text_of_id
+
+
+@dataclass(frozen=True, slots=True)
+class BundlePatients:
+    """The Patients of a bundle: their groups by the names that entries have in the bundle (`fullUrl`, but addresses on a server).
+
+    Of a bundle of one patient also the group of that Patient and the home of what stands there.
+    """
+
+    by_name: Mapping[str, str]
+    only: str | None = None
+    home: int = NO_HOME
+
+    @classmethod
+    def of(cls, patients: Sequence[tuple[str | None, Any]], home: int, place: tuple[int, int]) -> BundlePatients | None:
+        """Those of Patients, each with its fullUrl and id; None where there are none. `home` is as of what stands in the bundle, `place` file and line."""
+        if not patients:
+            return None
+        by_name: dict[str, str] = {}
+        group: str | None = None
+        for full_url, identifier in patients:
+            known = text_of_id(identifier)
+            group = plain_id(known) if known is not None else group_of_address(full_url)
+            name = address_of(full_url)
+            if name is not None and group is not None and not on_a_server(name):
+                # two entries of one name are one Patient, whatever their ids
+                by_name.setdefault(name, group)
+        if len(patients) > 1:
+            return cls(by_name)
+        return cls(by_name, group or f"#{place[0]}.{place[1]}.{home // 2}.one", home)
+
+
+def group_of_address(full_url: str | None) -> str | None:
+    """The group of a Patient at an address: the id that it ends with, or all of it, where it is none of a server; None where it is no absolute URI."""
+    address = address_of(full_url)
+    if address is None:
+        return None
+    match = RESTFUL.fullmatch(address)
+    return address if match is None else plain_id(match["path"].partition("/")[2])

@@ -1,0 +1,94 @@
+"""What a large run keeps of what it has done, as it stands in the files of its workspace (`engine.runners.workspace`)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.data.bulk.records import Record
+from engine.data.marks import Noted
+from engine.data.oddities import Oddity
+
+Stretch = tuple[int, int]
+"""Where numbers stand in a file: the first byte, and how many bytes."""
+
+
+class PieceDone(msgspec.Struct, gc=False):
+    """What a piece of the input came to (see `Collected`), and where its records and the ids of its resources stand.
+
+    `table` is as `read_section` takes it; `problems` are sizes and sums of files.
+    """
+
+    size: int
+    sum: int
+    table: int
+    used: dict[str, int]
+    passed: dict[str, int]
+    lines: int
+    blank: int
+    by_file: dict[int, dict[str, int]]
+    problems: list[tuple[int, int]]
+    deleted: list[str]
+    kept: dict[str, Stretch]
+    seen: dict[str, Stretch]
+    named: int
+    unsure: int
+    aliases: list[tuple[str, str]]
+    shared: list[Record]
+    odd: list[Oddity]
+    noted: Noted
+    names: int | None = None
+    """Where the names of the records stand, as `section_bytes` takes it, where they are kept."""
+
+
+class Tables(msgspec.Struct, gc=False):
+    """Of these where the records and their names stand."""
+
+    table: int
+    names: int | None = None
+
+
+class Ids(msgspec.Struct, gc=False):
+    """Of these where the ids stand."""
+
+    kept: dict[str, Stretch]
+    seen: dict[str, Stretch]
+
+
+Shelved = tuple[int, int, int, int | None]
+"""A file of sections: size, sum, where the table of the sections stands, and that of the names of its records, where these are kept."""
+
+
+class Joint(msgspec.Struct, gc=False):
+    """What only the whole export could tell (see `Settled`), with what is no patient's.
+
+    `placed` and `moved` are files of records, one a bucket that they come from: those that were placed with the patient whom they call by a name that is no id,
+    and those of patients that are looked at together, in the bucket of the name for all of them.
+    """
+
+    joined: dict[str, str]
+    extra: list[Record]
+    shared: list[Record]
+    deleted: list[str]
+    marked: list[str]
+    placed: list[Shelved]
+    moved: list[Shelved]
+
+
+class BucketDone(msgspec.Struct, gc=False):
+    """What a bucket came to, besides the texts of its patients; `lengths` are of these, by output, `problems` sizes and sums of files, `outcome` is what the
+    work at hand makes of it (`engine.runners.work`)."""
+
+    size: int
+    sum: int
+    patients: int
+    lengths: tuple[int, ...]
+    problems: list[tuple[int, int]]
+    outcome: bytes
+
+
+class NamesDone(msgspec.Struct, gc=False):
+    """Size and sum of a part of the index of names."""
+
+    size: int
+    sum: int
+    problems: tuple[tuple[int, int], ...] = ()
