@@ -289,6 +289,8 @@ class Evaluator:
         if gap is not None and (
             outcome.value is not None or (outcome.reason is Reason.NO_DATA and gap is not NO_PATIENT)
         ):
+            if outcome.value is not None and isinstance(code, CqlCode):
+                outcome.plain = outcome.value
             outcome.value = None
             outcome.reason, outcome.detail = why_open(gap)
 

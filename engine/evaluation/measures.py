@@ -19,6 +19,8 @@ from engine.artifacts.measures import Group, Measure, Population, Stratifier
 from engine.compiler.cql.compiled import Loaded
 from engine.compiler.cql.printing import as_json
 from engine.compiler.cql.runtime import Run
+from engine.evaluation.cql_patient import CompartmentPatient
+from engine.evaluation.incomplete import with_gaps
 from engine.evaluation.time_limit import SECONDS, limited
 from engine.evaluation.verdict import Record
 
@@ -37,7 +39,9 @@ class PopulationResult(Record):
     episodes: list[str] = Field(
         default_factory=list, description="the episodes, as Type/id, where the basis is not boolean"
     )
-    unknown: str | None = Field(None, description="why the define had no answer; it counts as not met")
+    unknown: str | None = Field(
+        None, description="why the define had no answer (it counts as not met), or why there may be more episodes"
+    )
 
 
 class ObservationResult(Record):
@@ -132,12 +136,15 @@ class MeasureEvaluator:
         return MeasureResult(patient=patient, measure=self.measure.key, groups=groups, supplemental=supplemental)
 
     def value(self, define: str, environment: Run) -> tuple[Any, str | None]:
-        """The value of a define, or None and why there is none."""
+        """The value of a define, or None and why there is none; of a list to which records may be missing, what is there and why there may be more."""
         try:
             what = f"the define {define!r}"
-            return limited(self.seconds, what, self.loaded.evaluate, define, environment), None
+            value = limited(self.seconds, what, self.loaded.evaluate, define, environment)
         except (EvaluationError, LookupError) as error:
             return None, str(error)
+        if not isinstance(environment, CompartmentPatient):
+            return value, None
+        return with_gaps(self.loaded.compiled, define, value, environment.compartment)
 
     def group(self, group: Group, environment: Run) -> GroupResult:
         populations = [p for p in group.populations if p.code != OBSERVATION]

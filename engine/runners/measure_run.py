@@ -69,6 +69,7 @@ class MeasureRun:
             "--ignore-profiles": str(options.ignore_profiles),
             "--criterion-seconds": str(options.criterion_seconds),
             "--validate": str(self.means.validate),
+            "--tolerate": str(self.means.tolerate),
             "--now": str(self.now),
             "--timezone": options.timezone,
         }
@@ -165,7 +166,10 @@ def evaluate_in_memory(
     Gives what they come to, and the files in their order.
     """
     evaluation = run.work(moment, LOOKED_AT).start()
-    reader = ExportReader(run.data, plan_of(run.loaded, run.version), on_problem, validate=run.means.validate)
+    means = run.means
+    reader = ExportReader(
+        run.data, plan_of(run.loaded, run.version), on_problem, validate=means.validate, tolerate=means.tolerate
+    )
     outcome = evaluation.begin(0)
     for place, compartment in reader.patients():
         write(evaluation.entry(place, compartment, outcome).texts)

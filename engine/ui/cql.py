@@ -284,6 +284,7 @@ def cql_command(options: argparse.Namespace) -> int:
             return converse(session, sys.stdin, sys.stdout)
         if options.expression is None:
             return _every_define(session, options)
+        found = _of_data(session)
         answer = session.evaluate(options.expression)
     except DiagnosticError as error:
         _say(error.diagnostics)
@@ -297,7 +298,15 @@ def cql_command(options: argparse.Namespace) -> int:
     if options.show == "python":
         sys.stdout.write(answer.compiled.text)
     print(_shown(answer, options.json))
-    return Status.OK
+    return found
+
+
+def _of_data(session: Session) -> Status:
+    """Say what is wrong with the data; gives the status that it means."""
+    problems = session.subject.problems if session.subject is not None else ()
+    for problem in problems:
+        print(f"problem: {problem}", file=sys.stderr)
+    return Status.INCOMPLETE if any(problem.severity == "error" for problem in problems) else Status.OK
 
 
 def _shown(answer: Answer, plain: bool) -> str:
@@ -325,7 +334,7 @@ def _every_define(session: Session, options: argparse.Namespace) -> int:
     compiled = session.compiler().compile(session.library)
     _say([*compiled.diagnostics, *session.about_value_sets(compiled, compiled.defines)])
     loaded, environment = Loaded(compiled), session.environment(compiled)
-    status, values = Status.OK, {}
+    status, values = _of_data(session), {}
     for define in compiled.defines.values():
         if define.private:
             continue

@@ -27,6 +27,7 @@ from engine.compiler.cql.types import Type
 from engine.compiler.cql.value_sets import required_value_sets
 from engine.compiler.membership import NO_CODES, Codes
 from engine.data.compartment import Compartment
+from engine.data.problems import Problem
 from engine.data.reader import read_patients
 from engine.data.terminology import Terminology
 from engine.data.terminology_check import check_value_sets
@@ -54,10 +55,11 @@ class Answer:
 
 @dataclass(slots=True)
 class Subject:
-    """The patient that expressions are about."""
+    """The patient that expressions are about, with what is wrong with the data."""
 
     compartment: Compartment
     version: str
+    problems: tuple[Problem, ...] = ()
 
 
 class NoPatient(Run):
@@ -324,8 +326,8 @@ def parameters_of(texts: Iterable[str], now: str | None, timezone: str) -> dict[
 
 def read_subject(paths: Iterable[str | Path], version: str, patient: str | None = None) -> Subject:
     """The one patient of some files, or the one of an id. Raises ValueError where there is none, or more than one."""
-    problems: list[str] = []
-    found = list(read_patients(paths, model=load_model(version), on_problem=lambda p: problems.append(str(p))))
+    problems: list[Problem] = []
+    found = list(read_patients(paths, model=load_model(version), on_problem=problems.append))
     if patient is not None and found:
         named = [one for one in found if patient in (one.reference, one.id)]
         if len(named) != 1:
@@ -336,7 +338,7 @@ def read_subject(paths: Iterable[str | Path], version: str, patient: str | None 
         hint = (
             "give the data of one patient, or name one (--patient)"
             if found
-            else "; ".join(problems[:3]) or "there is no Patient"
+            else "; ".join(map(str, problems[:3])) or "there is no Patient"
         )
         raise ValueError(f"the data holds {len(found)} patients: {hint}")
-    return Subject(found[0], version)
+    return Subject(found[0], version, tuple(problems))

@@ -31,6 +31,7 @@ from engine.ui.options import (
     add_parameter_options,
     add_sharing_option,
     add_time_options,
+    add_tolerance,
     add_version_option,
 )
 from engine.ui.paths import check_exist
@@ -70,6 +71,7 @@ def add_options(command: CommandParser) -> None:
     add_time_options(group)
     group.add_argument("--ignore-profiles", action="store_true", help="retrieve resources whatever profile they claim")
     add_limit_option(group, "a define", " for one patient, which else has no answer")
+    add_tolerance(group)
     group = command.add_argument_group("what CQL names")
     add_libraries_option(group)
     add_parameter_options(group)

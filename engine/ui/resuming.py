@@ -39,7 +39,13 @@ def add_means_options(command: CommandParser) -> Any:
 
 def means_of(options: argparse.Namespace) -> Means:
     """What the options give a run."""
-    return Means(jobs=options.jobs or 0, memory=options.memory, validate=options.validate, resume=options.resume)
+    return Means(
+        jobs=options.jobs or 0,
+        memory=options.memory,
+        validate=options.validate,
+        resume=options.resume,
+        tolerate=options.tolerate,
+    )
 
 
 def warn_of_jobs(options: argparse.Namespace) -> None:
