@@ -26,13 +26,20 @@ class FoundFile(NamedTuple):
     """Device and number of the file, and when anything of it was changed last (by the clock of the system, which no program sets back)."""
 
 
-def walk(folder: str, above: frozenset[str] = frozenset()) -> Iterator[FoundFile]:
+Folders = dict[str, int]
+"""When the list of files of each folder was changed last, in nanoseconds."""
+
+
+def walk(folder: str, folders: Folders | None = None, above: frozenset[str] = frozenset()) -> Iterator[FoundFile]:
     """The files of a folder and of those in it, in the order of their names; a folder that may not be read is given itself, as `denied`.
 
     What the program wrote itself into a folder is not given; the folder is, as one of `outputs`, before the files in it.
-    Links to folders are followed, but not to one that the walk is in already: `above` are the true paths of these.
+    Links to folders are followed, but not to one that the walk is in already: `above` are the true paths of these. When each folder was changed is put
+    into `folders`.
     """
     try:
+        if folders is not None:
+            folders[folder] = os.stat(folder).st_mtime_ns
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
@@ -48,7 +55,7 @@ def walk(folder: str, above: frozenset[str] = frozenset()) -> Iterator[FoundFile
     for entry in listed:
         if entry.is_dir():
             if not entry.is_symlink() or os.path.realpath(entry.path) not in here:
-                yield from walk(entry.path, here)
+                yield from walk(entry.path, folders, here)
         elif entry.is_file() or entry.is_symlink():
             yield found_file(entry.path)
 
@@ -82,12 +89,13 @@ class Walks:
 
     def __init__(self) -> None:
         self._known: dict[str, list[FoundFile]] = {}
+        self.folders: Folders = {}
 
     def __call__(self, folder: str) -> list[FoundFile]:
         """The files of a folder."""
         found = self._known.get(folder)
         if found is None:
-            found = self._known[folder] = list(walk(folder))
+            found = self._known[folder] = list(walk(folder, self.folders))
         return found
 
 

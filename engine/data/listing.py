@@ -15,7 +15,7 @@ from typing import NamedTuple
 from engine.artifacts.own_outputs import CODE as OWN_OUTPUTS
 from engine.artifacts.own_outputs import MESSAGE as OUTPUTS_PASSED_OVER
 from engine.data.export_manifest import MANIFEST, ExportManifest, ListedFile, export_manifest, file_name
-from engine.data.files import FoundFile, Walk, found_file, walk
+from engine.data.files import FoundFile, Walk, Walks, found_file
 from engine.data.kinds import EMPTY, HIDDEN, LOOKED_AT, UNFINISHED, Kind, kind_by_name, kind_of, office_kind
 from engine.data.opening import PACKED, UNREADABLE, beginning_of, open_file, packing
 from engine.data.problems import Problem
@@ -35,17 +35,73 @@ class DataFile(NamedTuple):
     resources: int | None = None
 
 
-def data_file_names(paths: Iterable[str | Path], on_problem: OnProblem, walk: Walk = walk) -> Iterator[str]:
-    """The paths of the data files that paths name, in order; what is not read, or not there, is a problem."""
-    yield from (file.found.path for file in list_data(paths, on_problem, walk))
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The data files that paths name, each once, in order, and when the folders were changed in which they were found."""
+
+    paths: tuple[str, ...]
+    files: tuple[DataFile, ...]
+    folders: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """The paths of the files."""
+        return [file.found.path for file in self.files]
+
+    def changes(self) -> Iterator[Problem]:
+        """What of it is another now than it was when it was listed: to be asked when all is read, and before anything is concluded."""
+        told: set[str] = set()
+        for file in self.files:
+            was, place = file.found, file.found.path
+            if was.changed is None:
+                continue
+            if INSIDE in place and (holder := place_in_zip(place)) is not None:
+                place = holder[0]
+            if place in told:
+                continue
+            told.add(place)
+            now = found_file(place)
+            if now.changed is None:
+                yield _changed(place, "was removed")
+            elif (
+                (now.changed, now.identity) != (was.changed, was.identity)
+                or place == was.path
+                and now.bytes != was.bytes
+            ):
+                sizes = f" (it had {was.bytes} bytes, and has {now.bytes})" if place == was.path else ""
+                yield _changed(place, f"changed{sizes}")
+        if any(_changed_at(folder) != moment for folder, moment in self.folders.items()):
+            known = set(self.names)
+            for file in list_data(self.paths, lambda problem: None).files:
+                if file.found.path not in known:
+                    message = "this file came while the data was read; it is not used"
+                    yield Problem(file=file.found.path, code="changed-while-read", message=message, hint=_WRITTEN)
 
 
-def list_data(paths: Iterable[str | Path], on_problem: OnProblem, walk: Walk = walk) -> list[DataFile]:
-    """The data files that paths name, each once, in order; what is not read, or not there, is a problem."""
-    listing = _Listing(on_problem, walk)
-    for item in paths:
-        listing.path(str(item))
-    return listing.files
+_WRITTEN = "run again when nothing is written there any more"
+
+
+def _changed(path: str, what: str) -> Problem:
+    message = (
+        f"this file {what} while the data was read: what was read of it may be neither what it held nor what it holds"
+    )
+    return Problem(file=path, code="changed-while-read", message=message, hint=_WRITTEN)
+
+
+def _changed_at(folder: str) -> int | None:
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return None
+
+
+def list_data(paths: Iterable[str | Path], on_problem: OnProblem, walks: Walk | None = None) -> Listing:
+    """The data files that paths name; what is not read, or not there, is a problem."""
+    walks = walks if walks is not None else Walks()
+    listing, given = _Listing(on_problem, walks), tuple(map(str, paths))
+    for path in given:
+        listing.path(path)
+    return Listing(given, tuple(listing.files), walks.folders if isinstance(walks, Walks) else {})
 
 
 @dataclass(slots=True)

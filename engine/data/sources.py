@@ -12,7 +12,7 @@ from engine.data.forms import RESOURCE_LINE, Form, Values, form_of, form_of_dama
 from engine.data.identity import NO_HOME, home_of, id_of
 from engine.data.json_text import BAD_JSON, check_encoding, hint_for, told, whole
 from engine.data.kinds import BOM, EMPTY, LOOKED_AT, OTHER_JSON, SPACE, certain_kind, kind_of
-from engine.data.listing import data_file_names
+from engine.data.listing import list_data
 from engine.data.marks import may_be_marked
 from engine.data.opening import MOST_DOCUMENT, MOST_LINE, UNREADABLE, begin, document_in, lines_in
 from engine.data.other_lines import OtherLines
@@ -59,8 +59,11 @@ class Loaded:
 
 def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[Loaded]:
     """All resources in the files that paths name, in order. What cannot be read is a problem, and the rest goes on."""
-    for path in data_file_names(paths, on_problem):
+    listing = list_data(paths, on_problem)
+    for path in listing.names:
         yield from resources_in(path, on_problem)
+    for problem in listing.changes():
+        on_problem(problem)
 
 
 def resources_in(path: str, on_problem: OnProblem) -> Iterator[Loaded]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.artifacts.models.differences import family, written_as
 from engine.data.files import FoundFile, walk
-from engine.data.listing import data_file_names
+from engine.data.listing import list_data
 from engine.data.sources import dict_of, resources_in
 
 FILES, LOOKED_AT = 200, 200
@@ -61,7 +61,7 @@ def told_of_paths(paths: Iterable[str | Path], files: int = FILES) -> Told:
     def beginning(folder: str) -> Iterator[FoundFile]:
         return islice(walk(folder), 5 * files)
 
-    for path in islice(data_file_names(paths, _ignore, beginning), files):
+    for path in list_data(paths, _ignore, beginning).names[:files]:
         for loaded in islice(resources_in(path, _ignore), LOOKED_AT):
             told = _told(loaded.resource) if loaded.resource is not None else None
             if told is not None:

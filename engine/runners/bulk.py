@@ -23,6 +23,7 @@ from engine.data.bulk.reading import Piece, by_patient, known_patients, read_aga
 from engine.data.bulk.records import Record, turn_of
 from engine.data.bulk.settling import Doubles, Settled, add_doubles, doubles_of, missing, settle, twice
 from engine.data.completeness import Completeness, reporting_to
+from engine.data.listing import Listing
 from engine.data.marks import Noted
 from engine.data.oddities import Oddities
 from engine.data.problems import Problem
@@ -240,10 +241,12 @@ class BulkRun:
         meanwhile: Callable[[], None] = lambda: None,
         completeness: Completeness | None = None,
         told: Told | None = None,
+        listing: Listing | None = None,
     ) -> None:
         """`meanwhile` is done here as soon as all workers are busy. `completeness` has taken in the problems of the list of files, `told` is what
-        manifests tell.
+        manifests tell, `listing` what was told of the files.
         """
+        self._listing = listing if listing is not None else Listing((), ())
         self.completeness = completeness if completeness is not None else Completeness()
         self._told = told if told is not None else Told()
         self._noted: list[Problem] = []
@@ -373,7 +376,7 @@ class BulkRun:
         found = take_files(completeness, by_file, self.job.files)
         for problem in workspace.problems_of_reading(pieces, self._lost):
             completeness.problem(problem)
-        self._noted = list(self._told.lacking(found))
+        self._noted = [*self._told.lacking(found), *self._listing.changes()]
         for problem in self._noted:
             completeness.problem(problem)
         completeness.finish(known_patients(workspace.ids(pieces, "Patient", kept=True)))

@@ -12,10 +12,11 @@ from typing import Any
 
 from engine.compiler.reading import ReadPlan
 from engine.data.bulk.line_numbers import with_lines
-from engine.data.bulk.reading import files_to_read, pieces_of
+from engine.data.bulk.reading import pieces_of
 from engine.data.bulk.records import number_of
 from engine.data.completeness import Completeness, reporting_to
 from engine.data.files import FoundFile, Walks, found_file
+from engine.data.listing import list_data
 from engine.data.opening import PACKED
 from engine.data.problems import Problem
 from engine.data.told_by_manifests import told_by_manifests
@@ -98,9 +99,10 @@ def prepare(
     problems: list[Problem] = []
     told = told_by_manifests(inputs.paths)
     completeness = Completeness(means.tolerate, told.types)
-    files = files_to_read(inputs.paths, reporting_to(completeness, problems.append), inputs.walks)
+    listing = list_data(inputs.paths, reporting_to(completeness, problems.append), inputs.walks)
+    files = listing.names
     same = dict(fingerprint(files))
-    lengths = {one.path: one.bytes for one in inputs.found}
+    lengths = {one.found.path: one.found.bytes for one in listing.files}
     if means.resume and workspace.exists():
         state = workspace.state()
         changed = _differences(state.fingerprint, same)
@@ -132,6 +134,7 @@ def prepare(
         meanwhile=meanwhile,
         completeness=completeness,
         told=told,
+        listing=listing,
     )
     running.enter_context(bulk)
     bulk.prepare()

@@ -46,7 +46,7 @@ def listed(*paths: Path | str) -> tuple[list[str], list[Problem]]:
     """The names of the files that are read, below the first path, and the problems."""
     problems: list[Problem] = []
     files = list_data(paths, problems.append)
-    return [os.path.relpath(one.found.path, paths[0]).replace(os.sep, "/") for one in files], problems
+    return [os.path.relpath(one.found.path, paths[0]).replace(os.sep, "/") for one in files.files], problems
 
 
 def told(problems: list[Problem]) -> list[Told]:
@@ -324,7 +324,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
 
     written(tmp_path, {"Patient.ndjson": PATIENT})
     problems: list[Problem] = []
-    assert len(list_data([tmp_path], problems.append, locked)) == 1
+    assert len(list_data([tmp_path], problems.append, locked).files) == 1
     assert told(problems) == [("unreadable", "error", "locked")]
 
 

@@ -26,9 +26,9 @@ from engine.data.bulk.scanning import LineScanner
 from engine.data.bulk.settling import Settled, doubles_of, missing, settle, twice
 from engine.data.compartment import Compartment
 from engine.data.completeness import Completeness, reporting_to
-from engine.data.files import Walk, found_file, walk
+from engine.data.files import found_file
 from engine.data.forms import Form, Values, form_of, form_of_damaged, named_lines
-from engine.data.listing import data_file_names
+from engine.data.listing import list_data
 from engine.data.opening import UNREADABLE, begin, document_in, open_file, packing_of
 from engine.data.other_lines import OtherLines
 from engine.data.problems import Problem
@@ -64,9 +64,9 @@ class Piece:
         return sum(one.bytes for one in self.stretches)
 
 
-def files_to_read(paths: Iterable[str | Path], on_problem: OnProblem, walk: Walk = walk) -> list[str]:
+def files_to_read(paths: Iterable[str | Path], on_problem: OnProblem) -> list[str]:
     """The data files, in order; their place in the list is their number."""
-    return list(data_file_names(paths, on_problem, walk))
+    return list_data(paths, on_problem).names
 
 
 def pieces_of(files: Sequence[str], size: int = PIECE, lengths: Mapping[str, int] | None = None) -> list[Piece]:
@@ -284,7 +284,8 @@ class ExportReader:
         self._told = told_by_manifests(paths)
         self.completeness = Completeness(tolerate, self._told.types)
         self.on_problem = reporting_to(self.completeness, on_problem)
-        self.files = files_to_read(paths, self.on_problem)
+        self._listing = list_data(paths, self.on_problem)
+        self.files = self._listing.names
         self.model = load_model(plan.model)
         self.decoders = Decoders(plan, self.model)
         self._shelf = MemoryShelf()
@@ -315,7 +316,8 @@ class ExportReader:
         )
         completeness = self.completeness
         completeness.count(read.found())
-        for problem in self._told.lacking(take_files(completeness, read.by_file, self.files)):
+        lacking = self._told.lacking(take_files(completeness, read.by_file, self.files))
+        for problem in (*lacking, *self._listing.changes()):
             self.on_problem(problem)
         known = known_patients(_of(read.kept, "Patient"))
         grouping.in_order = not read.named
