@@ -85,18 +85,6 @@ class PseudonymousVerdicts:
             incomplete=None if verdict.incomplete is None else [self._type(one) for one in verdict.incomplete],
         )
 
-    def row(self, compartment: Compartment) -> str:
-        """The row of the list that tells whose a code is."""
-        patient = compartment.patient or {}
-        identifiers = patient.get("identifier")
-        known = [
-            f"{one.get('system') or ''}|{one.get('value')}".removeprefix("|")
-            for one in (identifiers if isinstance(identifiers, list) else ())
-            if isinstance(one, dict) and one.get("value")
-        ]
-        reference = compartment.reference
-        return row_of([self.pseudonyms.patient(reference), safe(reference), safe("; ".join(known))])
-
     def _type(self, kind: str) -> str:
         return kind if kind in self._types else "*"
 
@@ -133,7 +121,7 @@ class PseudonymousVerdicts:
             value=value if evidence.value is not None else None,
             unit=unit,
             date=_matching(_DATES, evidence.date),
-            code=_code_of(evidence.code),
+            code=code_of(evidence.code),
             display=None,
             note=None,
             file=None if evidence.file is None else self.pseudonyms.file(evidence.file),
@@ -196,6 +184,19 @@ class PseudonymousVerdicts:
         }
 
 
+def list_row(pseudonyms: Pseudonyms, compartment: Compartment) -> str:
+    """The row of the list that tells whose a code is."""
+    patient = compartment.patient or {}
+    identifiers = patient.get("identifier")
+    known = [
+        f"{one.get('system') or ''}|{one.get('value')}".removeprefix("|")
+        for one in (identifiers if isinstance(identifiers, list) else ())
+        if isinstance(one, dict) and one.get("value")
+    ]
+    reference = compartment.reference
+    return row_of([pseudonyms.patient(reference), safe(reference), safe("; ".join(known))])
+
+
 def _sentences(rule: Rule) -> Iterator[str]:
     """The sentences of a rule that are the same whoever the patient is."""
     yield rule.absent
@@ -208,7 +209,7 @@ def _matching(pattern: re.Pattern[str], text: Any) -> str | None:
     return text if isinstance(text, str) and pattern.fullmatch(text) else None
 
 
-def _code_of(code: str | None) -> str | None:
+def code_of(code: str | None) -> str | None:
     """`system|code`, where it looks like one."""
     system, _, bare = (code or "").rpartition("|")
     return code if _matching(_CODE, bare) and (not system or _matching(_SYSTEM, system)) else None
@@ -231,7 +232,7 @@ def _value(resource: dict[str, Any]) -> tuple[str | None, str | None]:
         number, comparator = quantity.get("value"), quantity.get("comparator")
         shown = _matching(_NUMBER, text_of(number)) if number is not None and not isinstance(number, bool) else None
         before = comparator if _matching(_COMPARATOR, comparator) else ""
-        return None if shown is None else f"{before}{shown}", _unit(quantity)
+        return None if shown is None else f"{before}{shown}", ucum_unit(quantity.get("code") or quantity.get("unit"))
     for name, value in resource.items():
         if name == "valueBoolean" and isinstance(value, bool):
             return text_of(value), None
@@ -253,13 +254,17 @@ def _first_code(concept: Any) -> str | None:
     for coding in codings if isinstance(codings, list) else ():
         if isinstance(coding, dict) and isinstance(code := coding.get("code"), str):
             system = coding.get("system")
-            return _code_of(f"{system}|{code}" if isinstance(system, str) and system else code)
+            return code_of(f"{system}|{code}" if isinstance(system, str) and system else code)
     return None
 
 
-def _unit(quantity: dict[str, Any]) -> str | None:
-    """The unit of a quantity, where it is one of UCUM."""
-    unit = quantity.get("code") or quantity.get("unit")
+def date_of(text: str) -> str | None:
+    """A text that is a date, a time, or a period, None for any other."""
+    return text if _DATES.fullmatch(text) or _TIME.fullmatch(text) else None
+
+
+def ucum_unit(unit: Any) -> str | None:
+    """A unit of UCUM without annotations, None for any other text."""
     if not isinstance(unit, str) or len(unit) > 40 or "{" in unit:
         return None
     try:

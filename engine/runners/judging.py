@@ -12,7 +12,7 @@ from engine.data.bulk.records import Position
 from engine.data.compartment import Compartment
 from engine.evaluation.evaluator import Evaluator, Options
 from engine.evaluation.records import Verdict, lines_of_verdicts
-from engine.output.pseudonymous import PseudonymousVerdicts
+from engine.output.pseudonymous import PseudonymousVerdicts, list_row
 from engine.output.pseudonyms import Pseudonyms
 from engine.output.summary import Columns, Summary
 
@@ -70,7 +70,7 @@ class Judge:
         if self._coded is not None:
             verdicts = [self._coded(verdict, compartment) for verdict in verdicts]
             patient = self._coded.pseudonyms.patient(patient)
-            listed = self._coded.row(compartment) if self._listed else None
+            listed = list_row(self._coded.pseudonyms, compartment) if self._listed else None
         found: list[tuple[int, str, str | None, list[str] | None]] = [
             (number, verdict.verdict, verdict.deciding[0] if verdict.deciding else None, verdict.incomplete)
             for number, verdict in enumerate(verdicts)

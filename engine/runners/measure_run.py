@@ -18,10 +18,12 @@ from engine.data.bulk.reading import ExportReader
 from engine.data.files import Walks, files_of
 from engine.data.problems import Problem
 from engine.data.terminology_check import used_value_sets
-from engine.output.folder import OutputFolder
+from engine.output.folder import OutputFolder, StagedFile
 from engine.output.lines import line_of
 from engine.output.measure_report import summary
 from engine.output.measure_totals import Totals
+from engine.output.pseudonymous import pseudonymous_problems
+from engine.output.pseudonyms import LIST_HEADER, Pseudonyms, check_list, write_list
 from engine.runners.bulk import Progress, in_place
 from engine.runners.collector import relaxed
 from engine.runners.criteria import PathLike
@@ -40,7 +42,8 @@ LOOKED_AT = 1000
 
 @dataclass(frozen=True, slots=True)
 class MeasureRun:
-    """A measure over some files. `made_from` are the files of the measure, `now` the time of evaluation as it was given."""
+    """A measure over some files. `made_from` are the files of the measure, `now` the time of evaluation as it was given. With `pseudonyms`, outputs carry codes in
+    the place of patients, and `pseudonym_list` is a file that tells whose each is."""
 
     loaded: LoadedMeasure
     made_from: Sequence[PathLike]
@@ -49,11 +52,15 @@ class MeasureRun:
     version: str
     now: str | None = None
     means: Means = Means()
+    pseudonyms: Pseudonyms | None = None
+    pseudonym_list: Path | None = None
 
     def work(self, moment: dt.datetime, look_at: int) -> MeasureWork:
         """What is to be done at a moment of evaluation."""
         traced = self.loaded.traced() if self.loaded.traced is not None and look_at else None
-        return MeasureWork(self.loaded, self.options, self.version, traced, look_at).at(moment)
+        listed = self.pseudonym_list is not None
+        work = MeasureWork(self.loaded, self.options, self.version, traced, look_at, self.pseudonyms, listed)
+        return work.at(moment)
 
     def fingerprint(self, files: Sequence[str], inputs: Inputs) -> dict[str, str]:
         """What must be the same for a run to be resumed, by what it is called in a message."""
@@ -72,6 +79,8 @@ class MeasureRun:
             "--tolerate": str(self.means.tolerate),
             "--now": str(self.now),
             "--timezone": options.timezone,
+            "--pseudonyms": str(None if self.pseudonyms is None else self.pseudonyms.told),
+            "--pseudonym-list": str(self.pseudonym_list is not None),
         }
 
 
@@ -108,19 +117,28 @@ def run_measure(run: MeasureRun, out: Path, *, shared: bool = False, progress: P
     Raises NothingScreened where there is no patient (what the folder holds stays), OSError where files cannot be read or written, ValueError where what was begun is another run, FolderInUse (a ValueError) where another run writes
     into the folder, WorkerLost where processes are killed again and again.
     """
+    if run.pseudonym_list is not None:
+        check_list(run.pseudonym_list, out)
     with relaxed(), OutputFolder(out, "measure", shared=shared) as folder, ExitStack() as running:
         folder.claim(RESULTS, REPORTS, SUMMARY, PROBLEMS)
         walks, workspace = Walks(), Workspace(out)
+        rows = None if run.pseudonym_list is None else folder.aside()
+        if rows is not None:
+            rows.stream.write(LIST_HEADER.encode())
         inputs = Inputs(run.data, files_of(run.data, walks), walks)
         if is_small(inputs, run.means) and not (run.means.resume and workspace.exists()):
             workspace.remove()
-            moment, outcome, listed = _small(run, folder)
+            moment, outcome, found = _small(run, folder, rows)
         else:
-            moment, outcome, listed = _large(run, folder, inputs, workspace, running, progress)
+            moment, outcome, found = _large(run, folder, inputs, workspace, running, progress, rows)
+
+        def listed() -> Iterator[Problem]:
+            return pseudonymous_problems(found(), run.pseudonyms)
+
         if not outcome.totals.patients:
-            found = list(islice(listed(), MOST_TOLD))
+            first = list(islice(listed(), MOST_TOLD))
             workspace.remove()
-            raise NothingScreened(found)
+            raise NothingScreened(first)
         told = Reporting.of(run.loaded, run.work(moment, 0).options, run.version)
         report = summary(run.loaded.measure, outcome.totals, told.period, told.date, told.version)
         folder.write_text(SUMMARY, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
@@ -133,6 +151,9 @@ def run_measure(run: MeasureRun, out: Path, *, shared: bool = False, progress: P
 
         done = MeasureDone.of(outcome, written())
         running.close()
+        if rows is not None and run.pseudonym_list is not None:
+            rows.finish()
+            write_list(rows.part, run.pseudonym_list)
         folder.publish()
         workspace.remove()
     return done
@@ -141,7 +162,7 @@ def run_measure(run: MeasureRun, out: Path, *, shared: bool = False, progress: P
 _Source = tuple[dt.datetime, MeasureOutcome, Callable[[], Iterable[Problem]]]
 
 
-def _small(run: MeasureRun, folder: OutputFolder) -> _Source:
+def _small(run: MeasureRun, folder: OutputFolder, rows: StagedFile | None) -> _Source:
     """Files that fit into memory many times."""
     moment = evaluation_time(run.now, run.options.timezone)
     results, reports = folder.stage(RESULTS).stream, folder.stage(REPORTS).stream
@@ -150,6 +171,8 @@ def _small(run: MeasureRun, folder: OutputFolder) -> _Source:
     def write(texts: Sequence[bytes | memoryview]) -> None:
         results.write(texts[0])
         reports.write(texts[1])
+        if rows is not None:
+            rows.stream.write(texts[2])
 
     outcome, files = evaluate_in_memory(run, moment, write, problems.append)
     return moment, outcome, lambda: with_lines(in_place(problems, files))
@@ -183,6 +206,7 @@ def _large(
     workspace: Workspace,
     running: ExitStack,
     progress: Progress | None,
+    rows: StagedFile | None,
 ) -> _Source:
     """Files of any size, by way of a workspace."""
     prepared = prepare(
@@ -198,7 +222,11 @@ def _large(
         progress,
     )
     results, reports = folder.stage(RESULTS), folder.stage(REPORTS)
-    prepared.bulk.write([(results.part, 0), (reports.part, 0)])
+    outputs = [(results.part, 0), (reports.part, 0)]
+    if rows is not None:
+        rows.stream.flush()
+        outputs.append((rows.part, len(LIST_HEADER.encode())))
+    prepared.bulk.write(outputs)
     outcome = MeasureOutcome(Totals(run.loaded.measure))
     for encoded in prepared.bulk.outcomes:
         outcome.extend(encoded)

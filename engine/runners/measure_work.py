@@ -17,6 +17,9 @@ from engine.evaluation.undecided_defines import Undecided, UndecidedDefines
 from engine.output.lines import line_of
 from engine.output.measure_report import individual
 from engine.output.measure_totals import Totals
+from engine.output.pseudonymous import list_row
+from engine.output.pseudonymous_measure import UNTOLD, PseudonymousResults
+from engine.output.pseudonyms import Pseudonyms
 from engine.runners.judged_file import Entry, place_of
 from engine.runners.measuring import LoadedMeasure, MeasureOptions, period_of, run_of, undecided_of
 
@@ -79,11 +82,13 @@ class MeasureWork:
     version: str
     traced: Compiled | None = None
     look_at: int = 0
+    pseudonyms: Pseudonyms | None = None
+    listed: bool = False
 
     @property
     def texts(self) -> int:
-        """A line of results, and a report."""
-        return 2
+        """A line of results, a report, and a row of the list of codes where there is one."""
+        return 2 + self.listed
 
     def start(self) -> MeasureEvaluation:
         """Get ready."""
@@ -108,6 +113,7 @@ class MeasureEvaluation:
         self._evaluator = MeasureEvaluator(loaded.measure, Loaded(loaded.compiled), options.criterion_seconds)
         self._run = run_of(loaded, options)
         self._reporting = Reporting.of(loaded, options, work.version)
+        self._coded = None if work.pseudonyms is None else PseudonymousResults(work.pseudonyms)
         self._look: UndecidedDefines | None = None
         if work.look_at:
             self._look = undecided_of(loaded, work.traced, options, self._run, work.version)
@@ -119,15 +125,22 @@ class MeasureEvaluation:
     def entry(self, place: Position, compartment: Compartment, outcome: MeasureOutcome) -> Entry:
         """A patient evaluated."""
         result = self._evaluator(compartment.reference, CompartmentPatient(self._run, compartment))
+        patient, codes = compartment.reference, self.work.pseudonyms
+        if self._coded is not None and codes is not None:
+            result, patient = self._coded(result), codes.patient(patient)
         outcome.totals.add(result, place)
         if outcome.looked < self.work.look_at:
             outcome.looked += 1
             for found in self._look(compartment) if self._look is not None else ():
-                outcome.undecided.append(UndecidedOf(place, compartment.reference, found))
+                told_of = found if codes is None else found._replace(detail=UNTOLD)
+                outcome.undecided.append(UndecidedOf(place, patient, told_of))
         told = self._reporting
         report = individual(self.measure, result, told.period, told.date, told.version)
         text = json.dumps(report, ensure_ascii=False, default=str) + "\n"
-        return Entry(place_of(place), [line_of(result).encode(), text.encode()])
+        texts: list[bytes | memoryview] = [line_of(result).encode(), text.encode()]
+        if self.work.listed and codes is not None:
+            texts.append(list_row(codes, compartment).encode())
+        return Entry(place_of(place), texts)
 
     def encoded(self, outcome: MeasureOutcome) -> bytes:
         """An outcome as it is kept."""

@@ -35,6 +35,7 @@ from engine.ui.options import (
     add_version_option,
 )
 from engine.ui.paths import check_exist
+from engine.ui.pseudonym_options import add_pseudonym_options, pseudonyms_of
 from engine.ui.resuming import add_means_options, means_of, resumable, warn_of_jobs
 from engine.ui.statuses import Status, worst
 from engine.ui.terminology import add_terminology_options, terminology_options
@@ -64,6 +65,7 @@ def add_options(command: CommandParser) -> None:
     )
     add_sharing_option(group)
     add_version_option(group)
+    add_pseudonym_options(command, uids=False)
     group = command.add_argument_group("how patients are evaluated")
     group.add_argument(
         "--period", type=PERIOD_TYPE, metavar="YEAR|START/END", help=f'the "{PERIOD}" (default: that of the measure)'
@@ -105,6 +107,7 @@ PERIOD_TYPE = ArgumentType(period_option, "a year, or two dates such as 2026-01-
 def measure_command(options: argparse.Namespace) -> int:
     """`eligibility measure`"""
     warn_of_jobs(options)
+    codes = pseudonyms_of(options)
     check_exist(options.measure, *options.data, *options.libraries)
     version = version_for(options.data, options.fhir)
     if options.fhir and not options.force_fhir:
@@ -136,8 +139,9 @@ def measure_command(options: argparse.Namespace) -> int:
     )
     made_from = [options.measure, *options.libraries, *options.valuesets, *options.parameters]
     made_from += [options.manifest] if options.manifest else []
+    means, listed = means_of(options), options.pseudonym_list
     return _evaluate(
-        MeasureRun(loaded, made_from, options.data, settings, version, options.now, means_of(options)), options
+        MeasureRun(loaded, made_from, options.data, settings, version, options.now, means, codes, listed), options
     )
 
 
