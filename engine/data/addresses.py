@@ -96,4 +96,4 @@ class Addresses:
         if name.startswith("Patient/"):
             found = self._by_key.get(self._residents.get(home, ""))
             return found if found is not None and found.name == name else None
-        return self._nobodys.own.get(home, {}).get(name) or self.known(f"{home}#{name}")
+        return self._nobodys.at_home(home, name) or self.known(f"{home}#{name}")

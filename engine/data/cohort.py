@@ -7,7 +7,6 @@ same id under different servers stay two.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -16,6 +15,9 @@ from engine.artifacts.models import Model
 from engine.artifacts.references import RESTFUL, root_of
 from engine.data.addresses import NOBODYS, Addresses, bundle_of
 from engine.data.compartment import Compartment, Origin, SharedResources
+from engine.data.counting import Counting
+from engine.data.deletions import Deletions
+from engine.data.holding import CohortPatient, Held
 from engine.data.identity import (
     NO_HOME,
     address_of,
@@ -25,16 +27,15 @@ from engine.data.identity import (
     on_a_server,
     shared_types,
     stands_alone,
-    updated,
     values_below,
     with_text_as_id,
 )
-from engine.data.in_doubt import InDoubt, marks_of
 from engine.data.linking import Linking, Links
 from engine.data.names import UnnamedPatients
 from engine.data.nobodys import Nobodys, origin_of
 from engine.data.oddities import Oddities, odd_ids
 from engine.data.problems import Problem
+from engine.data.record_versions import Versions
 from engine.data.referring import check_names_person, in_version, no_person
 from engine.data.sources import Loaded, OnProblem
 from engine.data.subjects import Asked, Names, names_no_patient, names_of
@@ -42,32 +43,25 @@ from engine.data.subjects import Asked, Names, names_no_patient, names_of
 Resource = dict[str, Any]
 
 
-@dataclass(slots=True)
-class CohortPatient:
-    """A patient, known by a key, with the resources about them; `place` is where they first appear."""
-
-    key: str
-    loaded: Loaded | None
-    place: int
-    resources: list[Loaded] = field(default_factory=list)
-
-
 class Cohort:
     """Everything read, by patient. `add` what was read, then iterate over `compartments`."""
 
     def __init__(
-        self, model: Model, on_problem: OnProblem, beyond: Cohort | None = None, oddities: Oddities | None = None
+        self,
+        model: Model,
+        on_problem: OnProblem,
+        beyond: Cohort | None = None,
+        oddities: Oddities | None = None,
+        versions: Versions | None = None,
     ) -> None:
-        """`beyond` holds what references may lead to besides: resources of no patient. Odd spellings are counted in `oddities`, if given."""
+        """`beyond` holds what references may lead to besides: resources of no patient. Odd spellings are counted in `oddities`, if given; `versions` tells
+        which of several versions of a record counts."""
         self.model = model
         self.beyond = beyond
         self.on_problem = on_problem
-        self._by_key: dict[str, Loaded] = {}
         # the key of the patient by bundle of one patient, and the bundles by patient
         self._residents: dict[str, str] = {}
         self._homes: dict[str, list[str]] = {}
-        self._anonymous: list[Loaded] = []
-        self._deleted: set[str] = set()
         self._owner: dict[int, Loaded] = {}
         self._names = Names()
         self.mine: Callable[[Asked], bool] | None = None
@@ -79,7 +73,15 @@ class Cohort:
         self._listed: dict[str, tuple[CohortPatient, str]] = {}
         self._persons: dict[int, list[str]] | None = None
         self._shared_types = shared_types(model)
-        self.nobodys = Nobodys()
+        self._counting = Counting(
+            versions if versions is not None else Versions(),
+            on_problem,
+            self._shared_types,
+            self._is_nobodys,
+            silent=beyond is not None,
+        )
+        self._by_key = self._counting.by_key
+        self.nobodys = Nobodys(self._counting.of_bundle)
         """What is about no patient; complete once patients were given out."""
         self._addresses = Addresses(self._by_key, self._residents, self.nobodys)
         self._named: dict[int, tuple[Resource, str]] = {}
@@ -90,23 +92,20 @@ class Cohort:
 
     def add(self, loaded: Loaded) -> None:
         """Take in one resource (or deletion)."""
-        if loaded.resource is None:
-            self._deleted.add((loaded.deleted or "").partition("?")[0])
+        self._counting.delete(loaded)
+        if loaded.resource is None or loaded.superseded:
             return
         resource = with_text_as_id(loaded.resource)
         if resource is not loaded.resource:
             loaded.odd_id, loaded.resource = loaded.resource["id"], resource
-        if entered_in_error(resource):
-            self._report(loaded, "entered-in-error", "recorded in error; it is disregarded", warning=True)
-            return
         key = self._settle(loaded)
-        if key is None:
-            self._anonymous.append(loaded)
-            return
-        known = self._by_key.get(key)
-        if known is None and resource["resourceType"] == "Patient":
-            self._first[key] = loaded
-        self._by_key[key] = loaded if known is None else self._newer(known, loaded)
+        self._counting.add(key, loaded)
+        if key is not None and resource["resourceType"] == "Patient" and not entered_in_error(resource):
+            self._first.setdefault(key, loaded)
+
+    def remove(self, deletions: Deletions) -> None:
+        """Go by deletions that were settled elsewhere."""
+        self._counting.remove(deletions)
 
     def _settle(self, loaded: Loaded) -> str | None:
         """The key of a resource; who lives in a bundle of one patient, and what is about nobody there, is noted."""
@@ -153,28 +152,6 @@ class Cohort:
     def first_of(self, patient: CohortPatient) -> Loaded:
         """Where a patient first appears: the first Patient resource, else the first record."""
         return self._first.get(patient.key) or patient.loaded or patient.resources[0]
-
-    def _newer(self, known: Loaded, loaded: Loaded) -> Loaded:
-        """Which of two with one identity counts; that there are two is reported."""
-        resource = loaded.resource
-        assert resource is not None and known.resource is not None
-        if known.resource == resource and resource["resourceType"] in self._shared_types:
-            return known  # every bundle brings its own copy of what all patients share
-        newest = loaded if updated(resource) > updated(known.resource) else known
-        if self.beyond is not None and self._is_nobodys(resource):
-            return newest  # that is reported where all of these are looked at
-        if known.resource == resource:
-            self._report(loaded, "duplicate", f"{loaded.name} was read before, the same; it counts once", warning=True)
-            return known
-        message = f"{loaded.name} was read before with other content; the one with the newest meta.lastUpdated counts"
-        if stands_alone(loaded.home) and self._is_nobodys(resource):
-            message += ", and for the patient of this bundle its own"
-        self._report(loaded, "duplicate", message, warning=True)
-        return newest
-
-    def delete(self, names: Iterable[str]) -> None:
-        """Take in deletions, as `Type/id`."""
-        self._deleted.update(names)
 
     def _key(self, loaded: Loaded) -> str | None:
         resource = loaded.resource
@@ -243,31 +220,26 @@ class Cohort:
 
     def patients(self) -> Iterator[tuple[CohortPatient, str]]:
         """Patients and how each is named, in order."""
-        everything = self.note_names()
+        everything = self.note_names(deleted=True)
         order: dict[str, CohortPatient] = {}
-        places: dict[tuple[str, str], int] = {}
         records: list[tuple[int, Loaded, Iterator[Any]]] = []
         for place, loaded in enumerate(everything):
             assert loaded.resource is not None
+            key = self._key(loaded)
+            counted = self._counting.doubt(key)
             if loaded.resource["resourceType"] == "Patient":
-                key = self._key(loaded)
                 assert key is not None
                 patient = order.setdefault(key, CohortPatient(key, None, place))
                 patient.loaded, patient.place = loaded, place
+                patient.forms = counted
             elif self._is_nobodys(loaded.resource):
-                self.nobodys.add(loaded, on_a_server(_address(self._key(loaded))))
+                self.nobodys.add(loaded, on_a_server(_address(key)), counted)
             else:
-                records.append((place, loaded, self._about(loaded.resource)))
+                forms = counted.forms if counted is not None else (loaded,)
+                records += ((place, form, self._about(form.resource)) for form in forms if form.resource is not None)
         linking = Linking(self._addresses, self._key, self._names, self._oddities, self.mine, self.several)
-        for place, loaded, links in linking.links(records, list(order)):
-            for key in self._patients_of(loaded, links):
-                held = order.setdefault(key, CohortPatient(key, None, place)).resources
-                only = self._name_for(key, loaded)
-                known = len(held) if only is None else places.setdefault((key, only), len(held))
-                if known == len(held):
-                    held.append(loaded)
-                else:
-                    held[known] = self._newer(held[known], loaded)
+        self._hold(linking.links(records, list(order)), order)
+        self._without_deleted(order)
         for patient in order.values():
             for loaded in patient.resources:
                 if stands_alone(loaded.home) and self._residents.get(bundle_of(loaded)) != patient.key:
@@ -284,9 +256,12 @@ class Cohort:
                 self.on_problem(problem)
         yield from self._listed.values()
 
-    def note_names(self) -> list[Loaded]:
-        """Note by which names what was taken in is called; gives what is left after duplicates and deletions, in the order of the data."""
-        everything = self._surviving()
+    def note_names(self, *, deleted: bool = False) -> list[Loaded]:
+        """Note by which names what was taken in is called; gives what is left after duplicates and deletions, in the order of the data.
+
+        With `deleted`, patients who were deleted are among it, until it is known which records are about them.
+        """
+        everything = self._counting.surviving(deleted=deleted)
         for loaded in everything:
             assert loaded.resource is not None
             self._owner[id(loaded.resource)] = loaded
@@ -298,15 +273,39 @@ class Cohort:
                 self._describe(loaded, key)
         return everything
 
-    def _surviving(self) -> list[Loaded]:
-        """What is left after duplicates and deletions, in the order of the data."""
-        out = []
-        for loaded in (*self._by_key.values(), *self._anonymous):
-            if loaded.name in self._deleted:
-                self._report(loaded, "deleted", f"{loaded.name} was deleted; it is not used", warning=True)
-            else:
-                out.append(loaded)
-        return out
+    def _hold(self, linked: Iterable[tuple[int, Loaded, Links]], order: dict[str, CohortPatient]) -> None:
+        """Give records to the patients that they are about; what is in doubt, to all whom it may be about."""
+        held: dict[tuple[str, str], Held] = {}
+        about: dict[int, list[str]] = {}
+        for place, loaded, links in linked:
+            about[id(loaded)] = self._patients_of(loaded, links)
+            whole = self._counting.held(self._key(loaded), loaded)
+            if loaded is not whole.forms[-1]:
+                continue  # the last form comes behind the others
+            for name in dict.fromkeys(name for form in whole.forms for name in about[id(form)]):
+                mine = whole.of([form for form in whole.forms if name in about[id(form)]])
+                patient = order.setdefault(name, CohortPatient(name, None, place))
+                only = self._name_for(name, mine.forms[0])
+                known = held.get((name, only)) if only is not None else None
+                if known is None:
+                    patient.records.append(mine)
+                    if only is not None:
+                        held[name, only] = mine
+                else:
+                    known.merge(mine, self._counting.count([*known.forms, *mine.forms]))
+
+    def _without_deleted(self, order: dict[str, CohortPatient]) -> None:
+        """Take away the patients who were deleted, with their records; that is reported."""
+        for key, patient in list(order.items()):
+            if patient.loaded is None and self._counting.is_removed(key):
+                self._counting.gone[key] = patient.records[0].forms[0]
+            if key in self._counting.gone:
+                message = (
+                    f"{_short(patient)} was deleted: there is no verdict, and records about this patient are not used"
+                )
+                self._report(self._counting.gone[key], "deleted", message, warning=True)
+                del order[key]
+                self._by_key.pop(key, None)
 
     def _name_for(self, patient: str, loaded: Loaded) -> str | None:
         """The `Type/id` under which a patient has one thing only; None where the resource is known otherwise."""
@@ -354,30 +353,30 @@ class Cohort:
         """A patient with the resources about them."""
         resources: dict[str, list[Resource]] = {}
         origins: dict[int, Origin] = {}
-        doubts: list[InDoubt] = []
-        for loaded in patient.resources:
-            assert loaded.resource is not None
-            resources.setdefault(loaded.resource["resourceType"], []).append(loaded.resource)
-            origins[id(loaded.resource)] = origin_of(loaded)
-            if loaded.marked:
-                doubts += marks_of(loaded.resource)
+        for held in patient.records:
+            for loaded in held.forms:
+                origins[id(loaded.resource)] = origin_of(loaded)
+                if loaded.resource is not None:
+                    self._owner.setdefault(id(loaded.resource), loaded)
+            used = held.forms[0].resource
+            assert used is not None
+            resources.setdefault(used["resourceType"], []).append(used)
         root = patient.loaded.resource if patient.loaded is not None else None
         if patient.loaded is not None and root is not None:
             origins[id(root)] = origin_of(patient.loaded)
-            if patient.loaded.marked:
-                doubts += marks_of(root)
-        others = partial(self.other, holder=root)
+        others, doubts = partial(self.other, holder=root), list(patient.doubts())
         return Compartment(root, reference, resources, origins, self.find, others, self._view(patient), doubts=doubts)
 
     def _view(self, patient: CohortPatient) -> SharedResources:
         """What is about nobody, as a patient sees it."""
-        homes = [home for home in self._homes.get(patient.key, ()) if home in self.nobodys.own]
+        homes = [home for home in self._homes.get(patient.key, ()) if home in self.nobodys.homes]
         base = self if self.beyond is None else self.beyond
         if not homes:
             return base.nobodys.shared
-        own = self.nobodys.of_bundles(homes, self._deleted)
+        own, doubts = self.nobodys.of_bundles(homes)
+        own = {name: one for name, one in own.items() if not self._counting.is_removed(name)}
         self._owner.update((id(loaded.resource), loaded) for loaded in own.values())
-        return base.nobodys.seen_with(own)
+        return base.nobodys.seen_with(own, doubts)
 
     def other(self, asked: Resource | str, holder: Resource | None) -> Compartment | None:
         """The compartment of the patient that a Patient, a RelatedPerson, or a reference to one means, as it stands in the data of `holder`.

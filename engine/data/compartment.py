@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.data.gaps import WHOLE, Gaps
-from engine.data.in_doubt import InDoubt
+from engine.data.in_doubt import InDoubt, name_of
 
 Resource = dict[str, Any]
 _REMEMBERED = 512
@@ -77,8 +77,8 @@ class SharedResources:
                     listed.append(resource)
                     there = True
             by_type[resource["resourceType"]] = listed if there else [*listed, resource]
-        gone = {id(one) for name in own for one in known.get(name, ())} - {id(resource) for resource, _ in own.values()}
-        return SharedResources(by_type, origins, self, [one for one in self.doubts if id(one.record) not in gone])
+        doubts = [one for one in self.doubts if one.record is None or name_of(one.record) not in own]
+        return SharedResources(by_type, origins, self, doubts)
 
     def origin(self, resource: Resource) -> Origin | None:
         """Where one was read."""

@@ -6,6 +6,7 @@ it. A manifest whose addresses lead to a server is found by the last part of eac
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,3 +130,40 @@ def file_name(url: str) -> str:
         and len(name.encode("utf-8", "replace")) <= 255
     )
     return name if usable else f"(no file name in {url[:80]!r})".replace("/", "|").replace("\\", "|")
+
+
+class ExportTimes:
+    """Tells when exports were made, by the manifests beside their files; each folder is looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, str]] = {}
+
+    def of(self, file: str) -> str | None:
+        """The `transactionTime` of the export that a file belongs to, None where no manifest beside it tells one."""
+        folder, name = os.path.split(file)
+        found = self._known.get(folder)
+        if found is None:
+            found = self._known[folder] = _times_in(folder)
+        return found.get(name) or found.get("")
+
+
+def _times_in(folder: str) -> dict[str, str]:
+    """The times of the exports in a folder by the files that their manifests list; of the only one there, for any file, under an empty name."""
+    try:
+        names = sorted(name for name in os.listdir(folder or ".") if _MAY_BE_ONE.search(name))
+    except OSError:
+        return {}
+    found: dict[str, str] = {}
+    times: list[str] = []
+    for name in names:
+        path = Path(folder) / name
+        time = (read_manifest(path) or {}).get("transactionTime")
+        if isinstance(time, str):
+            times.append(time)
+            found.update((listed.name, time) for listed in listed_files(path) or ())
+    if len(times) == 1:
+        found[""] = times[0]
+    return found
+
+
+_MAY_BE_ONE = re.compile(r"manifest.*\.json$", re.IGNORECASE)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 from engine.data.compartment import Origin, Resource, SharedResources
-from engine.data.identity import updated
-from engine.data.in_doubt import marks_of
+from engine.data.holding import doubts_of
+from engine.data.in_doubt import InDoubt, marks_of, name_of
+from engine.data.record_versions import Counted
 from engine.data.sources import Loaded
 
 
@@ -19,35 +20,50 @@ def origin_of(loaded: Loaded) -> Origin:
 class Nobodys:
     """What is about no patient. `add` each that counts, and tell what `stands_in` a bundle of one patient; then ask."""
 
-    def __init__(self) -> None:
-        self.own: dict[str, dict[str, Loaded]] = {}
+    def __init__(self, count: Callable[[Sequence[Loaded]], Counted]) -> None:
+        """`count` tells what counts of several of one name."""
+        self.homes: dict[str, dict[str, list[Loaded]]] = {}
         """What bundles that stand for themselves hold, by `Type/id`."""
+        self._count = count
         self._listed: list[Loaded] = []
+        self._doubts: list[InDoubt] = []
         self._local: dict[str, list[Resource]] = {}
 
-    def add(self, loaded: Loaded, on_a_server: bool) -> None:
-        """Take in one; `on_a_server` tells that it is known by its address there."""
+    def add(self, loaded: Loaded, on_a_server: bool, counted: Counted | None = None) -> None:
+        """Take in one; `on_a_server` tells that it is known by its address there, `counted` what else it may be."""
         assert loaded.resource is not None
         self._listed.append(loaded)
+        if counted is not None:
+            self._doubts += doubts_of(counted.forms, counted.why, perhaps_gone=counted.perhaps_gone)
         if not on_a_server:
             self._local.setdefault(loaded.name, []).append(loaded.resource)
 
     def stands_in(self, home: str, loaded: Loaded) -> None:
-        """Note one of a bundle that stands for itself; the newest of an id counts."""
-        held = self.own.setdefault(home, {})
-        known = held.get(loaded.name)
-        if known is None or updated(loaded.resource) > updated(known.resource):
-            held[loaded.name] = loaded
+        """Note one of a bundle that stands for itself."""
+        self.homes.setdefault(home, {}).setdefault(loaded.name, []).append(loaded)
 
-    def of_bundles(self, homes: Iterable[str], deleted: Collection[str]) -> dict[str, Loaded]:
-        """What some bundles hold by `Type/id`, but what was deleted; the newest of an id counts."""
-        found: dict[str, Loaded] = {}
+    def at_home(self, home: str, name: str) -> Loaded | None:
+        """What a bundle that stands for itself holds under a name, `Type/id`."""
+        held = self.homes.get(home, {}).get(name)
+        if held is None:
+            return None
+        forms = self._count(held).forms
+        return forms[0] if forms else None
+
+    def of_bundles(self, homes: Iterable[str]) -> tuple[dict[str, Loaded], list[InDoubt]]:
+        """What some bundles hold by `Type/id`, and what is in doubt of it."""
+        together: dict[str, list[Loaded]] = {}
         for home in homes:
-            for name, loaded in self.own.get(home, {}).items():
-                known = found.get(name)
-                if name not in deleted and (known is None or updated(loaded.resource) > updated(known.resource)):
-                    found[name] = loaded
-        return found
+            for name, listed in self.homes.get(home, {}).items():
+                together.setdefault(name, []).extend(listed)
+        found: dict[str, Loaded] = {}
+        doubts: list[InDoubt] = []
+        for name, listed in together.items():
+            counted = self._count(listed)
+            if counted.forms:
+                found[name] = counted.forms[0]
+                doubts += doubts_of(counted.forms, counted.why, perhaps_gone=counted.perhaps_gone)
+        return found, doubts
 
     @cached_property
     def shared(self) -> SharedResources:
@@ -56,14 +72,21 @@ class Nobodys:
         for loaded in self._listed:
             if loaded.resource is not None:
                 by_type.setdefault(loaded.resource["resourceType"], []).append(loaded.resource)
-        doubts = [one for x in self._listed if x.marked and x.resource is not None for one in marks_of(x.resource)]
-        return SharedResources(by_type, {id(x.resource): origin_of(x) for x in self._listed}, doubts=doubts)
+        marks = [one for x in self._listed if x.marked and x.resource is not None for one in marks_of(x.resource)]
+        origins = {id(x.resource): origin_of(x) for x in self._listed}
+        return SharedResources(by_type, origins, doubts=[*self._doubts, *marks])
 
-    def seen_with(self, own: dict[str, Loaded]) -> SharedResources:
-        """The same, as a patient sees them whose own bundles hold some: these come before what bears the same id elsewhere."""
+    def seen_with(self, own: dict[str, Loaded], doubts: Iterable[InDoubt]) -> SharedResources:
+        """The same, as a patient sees them whose own bundles hold some: these come before what bears the same id elsewhere; `doubts` are about them."""
+        open_here = {name_of(one.record) for one in self._doubts if one.record is not None}
         differing = {
             name: (loaded.resource, origin_of(loaded))
             for name, loaded in own.items()
-            if loaded.resource is not None and self._local.get(name) != [loaded.resource]
+            if loaded.resource is not None and (name in open_here or self._local.get(name) != [loaded.resource])
         }
-        return self.shared.with_own(differing, self._local) if differing else self.shared
+        marks = [one for x in own.values() if x.marked and x.resource is not None for one in marks_of(x.resource)]
+        if not differing:
+            return self.shared
+        seen = self.shared.with_own(differing, self._local)
+        seen.doubts = [*seen.doubts, *doubts, *marks]
+        return seen

@@ -8,7 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from engine.data.deletions import Deletion
 from engine.data.forms import RESOURCE_LINE, Form, Values, form_of, form_of_damaged, has_comma, line_text, named_lines
+from engine.data.histories import dated, deletion_of, is_deletion, superseded, written_in
 from engine.data.identity import NO_HOME, home_of, id_of
 from engine.data.json_text import BAD_JSON, check_encoding, hint_for, told, whole
 from engine.data.kinds import BOM, EMPTY, LOOKED_AT, OTHER_JSON, SPACE, certain_kind, kind_of
@@ -28,10 +30,10 @@ OnProblem = Callable[[Problem], None]
 
 @dataclass(slots=True)
 class Loaded:
-    """One resource and where it came from: file, bundle entry, line, byte offset of the line; `deleted` is `Type/id` of a resource that a DELETE entry removes.
+    """One resource and where it came from: file, bundle entry, line, byte offset of the line; `deletion` is what a DELETE entry says.
 
     `home` is the bundle of one patient in which it stands (`engine.data.identity`), `patients` are the Patients of its bundle, each by fullUrl and id. `marked`
-    tells whether it may be marked as a whole (`engine.data.marks`).
+    tells whether it may be marked as a whole (`engine.data.marks`), `superseded` that another entry of its history bundle came after it.
     """
 
     resource: Resource | None
@@ -39,7 +41,7 @@ class Loaded:
     entry: int | None = None
     line: int | None = None
     full_url: str | None = None
-    deleted: str | None = None
+    deletion: Deletion | None = None
     offset: int | None = None
     file_number: int = 0
     home: int = NO_HOME
@@ -47,6 +49,14 @@ class Loaded:
     odd_id: Any = None
     """What stands in the place of the id, where it is no text."""
     marked: bool = True
+    superseded: bool = False
+    text: bytes | None = None
+    """The text that it was read from, where only some elements of it are at hand."""
+
+    @property
+    def deleted(self) -> str | None:
+        """The address of what is deleted."""
+        return self.deletion.url if self.deletion is not None else None
 
     @property
     def name(self) -> str:
@@ -318,13 +328,16 @@ def _unknown_members(value: Resource, known: frozenset[str]) -> str | None:
     return ", ".join(map(repr, odd[:3])) if odd else None
 
 
-def patients_in(bundle: Resource) -> list[tuple[str | None, Any]]:
-    """The fullUrl and the id of each Patient of a bundle."""
+def patients_in(bundle: Resource, superseded: frozenset[int] = frozenset()) -> list[tuple[str | None, Any]]:
+    """The fullUrl and the id of each Patient of a bundle; of a history bundle some entries are superseded."""
+    listed = bundle.get("entry")
     found = [
         (item.get("fullUrl"), item["resource"].get("id"))
-        for item in dicts_in(bundle.get("entry"))
-        if dict_of(item.get("resource")).get("resourceType") == "Patient"
-        and dict_of(item.get("request")).get("method") != "DELETE"
+        for number, item in enumerate(listed if listed.__class__ is list else ())
+        if item.__class__ is dict
+        and dict_of(item.get("resource")).get("resourceType") == "Patient"
+        and number not in superseded
+        and not is_deletion(item)
     ]
     return [(full_url if full_url.__class__ is str else None, identifier) for full_url, identifier in found]
 
@@ -332,7 +345,9 @@ def patients_in(bundle: Resource) -> list[tuple[str | None, Any]]:
 def _bundle(
     bundle: Resource, file: str, on_problem: OnProblem, line: int | None, bundles: Iterator[int]
 ) -> Iterator[Loaded]:
-    number, patients = next(bundles), patients_in(bundle)
+    history = bundle.get("type") == "history"
+    old = superseded(bundle["entry"]) if history and bundle.get("entry").__class__ is list else frozenset()
+    number, patients = next(bundles), patients_in(bundle, old)
     home = home_of(number, bundle.get("type")) if len(patients) == 1 else NO_HOME
     odd = _unknown_members(bundle, BUNDLE_MEMBERS)
     if odd is not None:
@@ -344,6 +359,7 @@ def _bundle(
         message = "Bundle.entry must be an array"
         on_problem(Problem(file=file, line=line, element="Bundle.entry", code="malformed-bundle", message=message))
         return
+    written = written_in(bundle, entries)
     for index, item in enumerate(entries):
         if not isinstance(item, dict):
             message = "a bundle entry must be an object"
@@ -354,18 +370,23 @@ def _bundle(
             message = f"an entry of a Bundle has no element {odd}; what stands there is not read"
             where = {"line": line, "entry": index, "severity": "warning"}
             on_problem(Problem(file=file, **where, code="malformed-bundle", message=message))
-        request, full_url = dict_of(item.get("request")), item.get("fullUrl")
+        full_url = item.get("fullUrl")
         if full_url is not None and not isinstance(full_url, str):
             message = "fullUrl must be a text; the entry is read without it"
             where = {"entry": index, "element": "Bundle.entry.fullUrl"}
             on_problem(Problem(file=file, line=line, **where, code="malformed-bundle", message=message))
             full_url = None
-        if request.get("method") == "DELETE":
-            yield Loaded(None, file, index, line, deleted=str(request.get("url", "")))
+        if is_deletion(item):
+            if index not in old:
+                yield Loaded(None, file, index, line, deletion=deletion_of(item, bundle, written))
         elif "resource" in item:
-            for loaded in _one(item["resource"], file, index, full_url, on_problem, line, bundles):
-                if loaded.resource is item["resource"]:
+            resource = item["resource"]
+            if history and isinstance(resource, dict):
+                resource = dated(resource, item)
+            for loaded in _one(resource, file, index, full_url, on_problem, line, bundles):
+                if loaded.resource is resource:
                     loaded.home, loaded.patients = home, patients
+                loaded.superseded = index in old
                 yield loaded
         response = dict_of(item.get("response"))
         status = response.get("status")

@@ -19,10 +19,11 @@ from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.following import Everyone
 from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.name_index import parts_of
-from engine.data.bulk.reading import Piece, by_patient, known_patients, read_again, read_piece, take_files, with_gaps
+from engine.data.bulk.reading import FilesAgain, Piece, by_patient, known_patients, read_piece, take_files, with_gaps
 from engine.data.bulk.records import Record, turn_of
-from engine.data.bulk.settling import Doubles, Settled, add_doubles, doubles_of, missing, settle, twice
+from engine.data.bulk.settling import Doubles, Settled, add_doubles, doubles_of, missing, not_whole, settle, twice
 from engine.data.completeness import Completeness, reporting_to
+from engine.data.deletions import Deletion
 from engine.data.listing import Listing
 from engine.data.marks import Noted
 from engine.data.oddities import Oddities
@@ -125,15 +126,16 @@ class _Worker:
             workspace.put_twice(name, found)
         return len(found)
 
-    def sort(self, about: tuple[int, tuple[tuple[str, str], ...]]) -> Doubles:
-        """Resources of a bucket that occur several times and are not settled by themselves, by ids kept under (type, name)."""
+    def sort(self, about: tuple[int, tuple[tuple[str, str], ...]]) -> tuple[Doubles, dict[str, set[int]]]:
+        """Resources of a bucket that occur several times and are not settled by themselves, by ids kept under (type, name); and those that have to be read again."""
         number, names = about
         if self._times[0] != names:
             times: dict[str, dict[int, tuple[int, int]]] = {}
             for kind, name in names:
                 times.setdefault(kind, {}).update(self.job.workspace.twice(name))
             self._times = names, times
-        return doubles_of(self._times[1], self.shelves.records(number))
+        records = self.shelves.records
+        return doubles_of(self._times[1], records(number)), not_whole(self._times[1], records(number))
 
     def judged(self, number: int) -> int:
         """Judge a bucket; gives the number of its patients."""
@@ -186,9 +188,16 @@ class _Worker:
             if job.plan.follows:
                 names = job.workspace.names(parts_of(job.buckets), len(job.pieces))
                 everyone = Everyone(names, joint.shared, joint.extra, joint.joined)
-            report, files = self._of_shared.append, list(job.files)
             self._grouping = Grouping(
-                self.decoders, self.model, files, report, joint.shared, joint.deleted, joint.marked, everyone
+                self.decoders,
+                self.model,
+                list(job.files),
+                self._of_shared.append,
+                joint.shared,
+                joint.deleted,
+                joint.marked,
+                dict(joint.digests),
+                everyone,
             )
         return self._grouping
 
@@ -267,8 +276,8 @@ class BulkRun:
         """What patients come to, bucket by bucket."""
         self.odd = Oddities()
         """What is spelled otherwise than FHIR has it."""
-        self.marks: list[Problem] = []
-        """What is told once of resources that are marked as a whole."""
+        self.told_once: list[Problem] = []
+        """What is told once of all of the data: of resources that are marked as a whole, of deletions."""
         self.lengths: list[int] = []
         """How long the texts of all patients are, by output."""
         self._progress = progress or (lambda step, done, total: None)
@@ -334,7 +343,7 @@ class BulkRun:
         aliases: list[tuple[str, str]] = []
         named, unsure, noted = 0, 0, Noted()
         shared: dict[tuple[str | None, bytes], Record] = {}
-        deleted: set[str] = set()
+        deleted: list[Deletion] = []
         kept: Counter[str] = Counter()
         for piece in job.pieces:
             one = workspace.piece(piece.number)
@@ -347,19 +356,31 @@ class BulkRun:
             aliases += one.aliases
             for record in one.shared:
                 shared.setdefault((record.full_url, record.raw), record)
-            deleted.update(one.deleted)
+            deleted.extend(one.deleted)
             kept.update({kind: length // 8 for kind, (_, length) in one.kept.items()})
         if not settled:
             placed = self._place(named, aliases)
             doubles, more = self._doubles(kept)
             decoders = Decoders(job.plan, load_model(job.plan.model))
-            found = settle(aliases, doubles, more, lambda wanted: read_again(job.pieces, decoders, wanted))
+            found = settle(aliases, doubles, more, FilesAgain(job.pieces, decoders), deleted)
             moved = self._with_joined(found.joined, "move") if found.joined else []
-            marked, nobodys = sorted(noted.types()), list(shared.values())
-            workspace.put_joint(Joint(found.joined, found.extra, nobodys, sorted(deleted), marked, placed, moved))
-        self.marks = list(noted.problems())
+            workspace.put_joint(
+                Joint(
+                    found.joined,
+                    found.extra,
+                    list(shared.values()),
+                    found.deleted,
+                    sorted(noted.types()),
+                    sorted(found.digests.items()),
+                    [problem.model_dump() for problem in found.problems],
+                    placed,
+                    moved,
+                )
+            )
+        joint = workspace.joint()
+        self.told_once = [*noted.problems(), *(Problem.model_validate(one) for one in joint.problems)]
         self._buckets = list(range(job.buckets))
-        if named or unsure or workspace.joint().joined:
+        if named or unsure or joint.joined:
             self._lost = self._every("lost")
         self._complete()
 
@@ -431,8 +452,10 @@ class BulkRun:
             tasks = [("sort", (number, tuple(names))) for number in range(self.job.buckets)]
             mine: Doubles = {}
             # in the order of buckets, so that it is the same in every run
-            for _, one in sorted(self._workers.run(tasks), key=lambda done: done[0][1][0]):
+            for _, (one, again) in sorted(self._workers.run(tasks), key=lambda done: done[0][1][0]):
                 add_doubles(mine, one)
+                for kind, numbers in again.items():
+                    more.setdefault(kind, set()).update(numbers)
             times: dict[str, dict[int, tuple[int, int]]] = {}
             for kind, name in names:
                 times.setdefault(kind, {}).update(self.job.workspace.twice(name))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from engine.data.bulk.records import Record
+from engine.data.bulk.records import Position, Record
+from engine.data.deletions import Deletion
 from engine.data.marks import Noted
 from engine.data.oddities import Oddity
 
@@ -27,7 +30,7 @@ class PieceDone(msgspec.Struct, gc=False):
     blank: int
     by_file: dict[int, dict[str, int]]
     problems: list[tuple[int, int]]
-    deleted: list[str]
+    deleted: list[Deletion]
     kept: dict[str, Stretch]
     seen: dict[str, Stretch]
     named: int
@@ -68,8 +71,10 @@ class Joint(msgspec.Struct, gc=False):
     joined: dict[str, str]
     extra: list[Record]
     shared: list[Record]
-    deleted: list[str]
+    deleted: list[Deletion]
     marked: list[str]
+    digests: list[tuple[Position, bytes]]
+    problems: list[dict[str, Any]]
     placed: list[Shelved]
     moved: list[Shelved]
 

@@ -139,7 +139,7 @@ def prepare(
     running.enter_context(bulk)
     bulk.prepare()
     listed = workspace.shelf_of_problems("files", files)
-    listed.extend((*problems, *bulk.marks))
+    listed.extend((*problems, *bulk.told_once))
     return Prepared(bulk, moment, lambda: with_lines(bulk.problems(listed)))
 
 

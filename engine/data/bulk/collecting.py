@@ -21,6 +21,7 @@ from engine.compiler.reading import TypePlan
 from engine.data.bulk.bundle_patients import BundlePatients, group_of_address
 from engine.data.bulk.decoding import Decoders, FactDecoder
 from engine.data.bulk.records import MemoryShelf, Record, Shelf, key_of, name_group, number_of, orphan_group
+from engine.data.deletions import Deletion
 from engine.data.identity import NO_HOME, address_of, on_a_server, shared_types, stands_alone, text_of_id
 from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, told
 from engine.data.marks import Noted, may_be_marked, test_patient
@@ -140,7 +141,7 @@ class Collected:
     blank: int = 0
     by_file: dict[int, dict[str, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    deleted: list[str] = field(default_factory=list)
+    deleted: list[Deletion] = field(default_factory=list)
     kept: dict[str, array[int]] = field(default_factory=dict)
     seen: dict[str, array[int]] = field(default_factory=dict)
     named: int = 0

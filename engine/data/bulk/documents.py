@@ -74,11 +74,14 @@ def read_document(collector: Collector, text: bytes, file: int, path: str, offse
         check_encoding(text)
         # decoding the bundle proves that all of the text is whole, entries that are not looked at among it
         bundle = (_transaction if closely else _bundle).decode(text)
-        removes = closely and (
-            contains(text, b"OperationOutcome")
-            or any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ())
+        apart = bundle.type == "history" or (
+            closely
+            and (
+                contains(text, b"OperationOutcome")
+                or any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ())
+            )
         )
-        entries = bundle.entry if bundle.resourceType == "Bundle" and not removes else None
+        entries = bundle.entry if bundle.resourceType == "Bundle" and not apart else None
     except msgspec.ValidationError:
         pass  # no bundle of the usual shape: it is decoded whole below
     except BAD_JSON as error:
@@ -115,10 +118,16 @@ def offer_loaded(
 ) -> None:
     """Give a collector one resource that was decoded; `patients` are those of its bundle."""
     entry = loaded.entry if loaded.entry is not None else -1
+    if loaded.deletion is not None:
+        collector.collected.deleted.append(
+            msgspec.structs.replace(loaded.deletion, file=path, offset=offset, entry=loaded.entry)
+        )
     if loaded.resource is None:
-        collector.collected.deleted.append(loaded.deleted or "")
         return
     kind = loaded.resource["resourceType"]
+    if loaded.superseded:
+        collector.collected.passed[kind] += 1
+        return
     collector.offer(kind, _encode(loaded.resource), file, offset, entry, loaded.full_url, path, patients)
 
 

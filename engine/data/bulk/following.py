@@ -18,7 +18,9 @@ from engine.data.bulk.naming import group_name, keys_of, link_names, names_meant
 from engine.data.bulk.records import Record
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment
+from engine.data.deletions import Deletions
 from engine.data.identity import address_of, stands_alone, values_below
+from engine.data.record_versions import Versions
 from engine.data.referring import check_names_person, in_version, no_person
 from engine.data.sources import Loaded, OnProblem
 
@@ -147,7 +149,8 @@ class World(NamedTuple):
 
     model: Model
     everyone: Everyone
-    deleted: frozenset[str]
+    deletions: Deletions
+    versions: Versions
     read: Callable[[Record], Loaded | None]
     shared: Mapping[Identity, Loaded]
     holders: Mapping[int, tuple[Record, Loaded]]
@@ -241,14 +244,14 @@ class Follower:
     def _bearing(self, names: Sequence[str]) -> tuple[Cohort, dict[int, Record]]:
         """All that bear some names as a cohort, and their records by the identity of the resource."""
         world = self.world
-        cohort = Cohort(world.model, _ignore)
+        cohort = Cohort(world.model, _ignore, versions=world.versions)
         records: dict[int, Record] = {}
         for record in world.everyone.bearing(names):
             loaded = self._at_hand(record) or world.read(record)
             if loaded is not None:
                 cohort.add(loaded)
                 records[id(loaded.resource)] = record
-        cohort.delete(world.deleted)
+        cohort.remove(world.deletions)
         cohort.note_names()
         return cohort, records
 
@@ -272,7 +275,9 @@ class Follower:
     def _plainly(self, record: Record, reference: str, context: Loaded | None) -> bool:
         """Whether the only record that bears a name which a reference may mean is what it means, without a closer look."""
         name = f"{record.kind}/{record.id}"
-        if not record.plain or record.own or record.apart or name in self.world.deleted:
+        if not record.plain or record.own or record.apart:
+            return False
+        if self.world.deletions and self.world.deletions.has(record.kind, record.id, record.full_url):
             return False
         meaning = meaning_of(reference)
         if meaning.form != "address" or meaning.path != name:

@@ -21,10 +21,12 @@ from engine.data.bulk.following import Everyone, Follower, Person, World, identi
 from engine.data.bulk.records import Position, Record, called_as_several, is_orphan
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment, Origin
+from engine.data.deletions import Deletion, Deletions
 from engine.data.identity import NO_HOME, address_of, id_of, stands_alone
 from engine.data.in_doubt import InDoubt, marks_of
 from engine.data.json_text import BAD_JSON, told
 from engine.data.problems import Problem
+from engine.data.record_versions import Versions
 from engine.data.sources import Loaded
 from engine.data.subjects import Asked
 
@@ -39,8 +41,8 @@ def _position(record: Record) -> Position:
 
 
 class Grouping:
-    """Puts patients together from records; `shared` are the records of no patient, `deleted` what the export says was deleted, `marked` the types of which
-    some resource is marked as a whole."""
+    """Puts patients together from records; `shared` are the records of no patient, `deleted` what the export says was deleted, each naming a resource, `marked` the
+    types of which some resource is marked as a whole, `digests` the contents of records of which not all is kept."""
 
     def __init__(
         self,
@@ -49,8 +51,9 @@ class Grouping:
         paths: list[str],
         on_problem: OnProblem,
         shared: Iterable[Record] = (),
-        deleted: Iterable[str] = (),
+        deleted: Iterable[Deletion] = (),
         marked: Iterable[str] = (),
+        digests: Mapping[Position, bytes] | None = None,
         everyone: Everyone | None = None,
     ) -> None:
         """`everyone` is where references are looked up that lead to other patients' records, if criteria follow such."""
@@ -59,13 +62,14 @@ class Grouping:
         self.paths = paths
         self.on_problem = on_problem
         self.marked = frozenset(marked)
-        self.deleted = frozenset(text.partition("?")[0] for text in deleted)
-        self.shared = Cohort(model, on_problem)
+        self.deletions = Deletions(deleted)
+        self.versions = Versions(digests=digests)
+        self.shared = Cohort(model, on_problem, versions=self.versions)
         records = sorted(shared, key=_position)
         names = Counter((record.kind, record.id) for record in records)
         self._several = frozenset(name for name, number in names.items() if number > 1)
         filled = self._fill(self.shared, records)
-        self.shared.delete(self.deleted)
+        self.shared.remove(self.deletions)
         for _ in self.shared.patients():
             pass  # they are of no patient
         self._nobodys = self.shared.nobodys.shared
@@ -82,7 +86,8 @@ class Grouping:
         quiet._world = World(
             self.model,
             everyone,
-            self.deleted,
+            self.deletions,
+            self.versions,
             quiet._loaded,
             {identity_of(record): loaded for record, loaded in shared},
             {id(loaded.resource): (record, loaded) for record, loaded in shared},
@@ -199,7 +204,7 @@ class Grouping:
             return None
         if homes and homes != {(patient.file, patient.offset, patient.home)}:
             return None  # some stand in a bundle of another patient, or of another file
-        if self.deleted and any(f"{record.kind}/{record.id}" in self.deleted for record in records):
+        if self.deletions and any(self.deletions.has(record.kind, record.id, record.full_url) for record in records):
             return None
         resources: dict[str, list[Resource]] = {}
         origins: dict[int, Origin] = {}
@@ -243,13 +248,13 @@ class Grouping:
         self, records: list[Record], group: str, joined: Mapping[str, str] | None
     ) -> Iterator[tuple[Position, Person]]:
         """Patients of a group by way of a cohort; patients of other groups that its records mention as well are left to those."""
-        cohort = Cohort(self.model, self.on_problem, self.shared)
+        cohort = Cohort(self.model, self.on_problem, self.shared, versions=self.versions)
         lost = any(is_orphan(record.group) for record in records)
         cohort.mine = partial(_mine, group=group, joined=joined, lost=lost)
         cohort.several = lost and any(called_as_several(record.group) for record in records)
         records.sort(key=lambda record: (record.file, record.offset, record.entry))
         own = self._fill(cohort, records)
-        cohort.delete(self.deleted)
+        cohort.remove(self.deletions)
         for patient, reference in cohort.patients():
             if is_orphan(group) or not self._own(patient, group, joined):
                 continue
@@ -320,6 +325,7 @@ class Grouping:
             file_number=record.file,
             home=record.home,
             marked=record.kind in self.marked,
+            text=record.raw if record.facts is None and not record.compact else None,
         )
 
 

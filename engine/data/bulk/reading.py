@@ -23,15 +23,19 @@ from engine.data.bulk.name_index import MemoryIndex
 from engine.data.bulk.placing import Bearers, claims_of, names_wanted, placed
 from engine.data.bulk.records import MemoryShelf, Position, Record, name_of_group, number_of
 from engine.data.bulk.scanning import LineScanner
-from engine.data.bulk.settling import Settled, doubles_of, missing, settle, twice
+from engine.data.bulk.settling import Settled, doubles_of, missing, not_whole, settle, twice
 from engine.data.compartment import Compartment
 from engine.data.completeness import Completeness, reporting_to
+from engine.data.deletions import Candidate
 from engine.data.files import found_file
 from engine.data.forms import Form, Values, form_of, form_of_damaged, named_lines
+from engine.data.identity import with_text_as_id
+from engine.data.json_text import BAD_JSON, whole
 from engine.data.listing import list_data
 from engine.data.opening import UNREADABLE, begin, document_in, open_file, packing_of
 from engine.data.other_lines import OtherLines
 from engine.data.problems import Problem
+from engine.data.record_versions import content_of
 from engine.data.sources import invalid_document, other_file, too_long_document
 from engine.data.told_by_manifests import told_by_manifests
 
@@ -208,26 +212,56 @@ def _line_start(stream: BinaryIO, start: int) -> int:
 
 
 class _Again(Collector):
-    """Keeps resources with certain ids, whatever they say."""
+    """Keeps resources with certain ids, whatever they say, with their contents by place; and gives those of some types whole."""
 
     wanted: Mapping[str, set[int]]
+    kinds: frozenset[str] = frozenset()
+
+    def begin(self) -> None:
+        self.digests: dict[Position, bytes] = {}
+        self.candidates: list[Candidate] = []
 
     def offer(self, kind: str, raw: bytes, file: int, offset: int, entry: int, full_url: str | None, path: str,
               patients: BundlePatients | None = None) -> None:  # fmt: skip
         reader = self.reader(kind)
         identifier = reader.identifier(raw) if kind in self.wanted else None
-        if identifier is not None and number_of(identifier) in self.wanted[kind]:
-            self.keep(reader, raw, file, offset, entry, full_url, path, patients=patients)
+        try:
+            if kind in self.kinds:
+                resource = with_text_as_id(whole(raw))
+                self.candidates.append(Candidate(resource, full_url, path, offset, entry if entry >= 0 else None))
+            if identifier is not None and number_of(identifier) in self.wanted[kind]:
+                self.digests[file, offset, entry] = content_of(with_text_as_id(whole(raw)))
+                self.keep(reader, raw, file, offset, entry, full_url, path, patients=patients)
+        except BAD_JSON:
+            return  # that was told when it was read first
 
 
-def read_again(pieces: Iterable[Piece], decoders: Decoders, wanted: Mapping[str, set[int]]) -> Iterator[Record]:
-    """Every resource of some types with certain ids (as numbers), from the files."""
-    for piece in pieces:
-        shelf = MemoryShelf()
-        collector = _Again(decoders, shelf, validate=True)
-        collector.wanted = wanted
-        read_piece(piece, collector)
-        yield from shelf.records
+@dataclass(frozen=True, slots=True)
+class FilesAgain:
+    """Reads files once more."""
+
+    pieces: Sequence[Piece]
+    decoders: Decoders
+
+    def records(self, wanted: Mapping[str, set[int]]) -> Iterator[tuple[Record, bytes]]:
+        """Every resource of some types with certain ids (as numbers), with its content."""
+        for collector, shelf in self._read(wanted, frozenset()):
+            for record in shelf.records:
+                yield record, collector.digests.get(record.position, b"")
+
+    def resources(self, kinds: frozenset[str]) -> Iterator[Candidate]:
+        """Every resource of some types."""
+        for collector, _ in self._read({}, kinds):
+            yield from collector.candidates
+
+    def _read(self, wanted: Mapping[str, set[int]], kinds: frozenset[str]) -> Iterator[tuple[_Again, MemoryShelf]]:
+        for piece in self.pieces:
+            shelf = MemoryShelf()
+            collector = _Again(self.decoders, shelf, validate=True)
+            collector.wanted, collector.kinds = wanted, kinds
+            collector.begin()
+            read_piece(piece, collector)
+            yield collector, shelf
 
 
 def with_gaps(
@@ -307,12 +341,22 @@ class ExportReader:
         records = self._placed()
         settled = self._settled(pieces, records)
         plan, marked = self.decoders.plan, read.noted.types()
+        for problem in settled.problems:
+            self.on_problem(problem)
         everyone = None
         if plan.follows:
             index = MemoryIndex(records, plan.together)
             everyone = Everyone(index, read.shared, settled.extra, settled.joined)
         grouping = Grouping(
-            self.decoders, self.model, self.files, self.on_problem, read.shared, read.deleted, marked, everyone
+            self.decoders,
+            self.model,
+            self.files,
+            self.on_problem,
+            read.shared,
+            settled.deleted,
+            marked,
+            settled.digests,
+            everyone,
         )
         completeness = self.completeness
         completeness.count(read.found())
@@ -357,11 +401,15 @@ class ExportReader:
             kind: ids for kind in sorted(kept) if (ids := twice(partial(_of, kept, kind), partial(_of, seen, kind)))
         }
         doubles = doubles_of(times, records) if times else {}
+        more = missing(times, doubles)
+        for kind, numbers in (not_whole(times, records) if times else {}).items():
+            more.setdefault(kind, set()).update(numbers)
         return settle(
             found.aliases,
             doubles,
-            missing(times, doubles),
-            lambda wanted: read_again(pieces, self.decoders, wanted),
+            more,
+            FilesAgain(pieces, self.decoders),
+            found.deleted,
         )
 
 

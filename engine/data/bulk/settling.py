@@ -9,16 +9,36 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from engine.data.bulk.records import Position, Record, is_orphan, key_of
+from engine.data.deletions import Candidate, Deletion
+from engine.data.deletions import settled as settled_deletions
+from engine.data.problems import Problem
+
+
+class Again(Protocol):
+    """Reads an export once more."""
+
+    def records(self, wanted: Mapping[str, set[int]]) -> Iterable[tuple[Record, bytes]]:
+        """Every resource of some types with certain ids (as numbers), with its content (`engine.data.record_versions`)."""
+        ...
+
+    def resources(self, kinds: frozenset[str]) -> Iterable[Candidate]:
+        """Every resource of some types."""
+        ...
 
 
 @dataclass(slots=True)
 class Settled:
-    """Groups that are looked at together, each with the name of all of them, and records that were not kept at first."""
+    """Groups that are looked at together, each with the name of all of them, and records that were not kept at first; deletions, each of which names a
+    resource; and contents of records that stand in the data several times and were not kept whole."""
 
     joined: dict[str, str] = field(default_factory=dict)
     extra: list[Record] = field(default_factory=list)
+    deleted: list[Deletion] = field(default_factory=list)
+    digests: dict[Position, bytes] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
 
     @classmethod
     def of(cls, aliases: Iterable[tuple[str, str]]) -> Settled:
@@ -59,12 +79,14 @@ def settle(
     aliases: Iterable[tuple[str, str]],
     doubles: Doubles,
     more: Mapping[str, set[int]],
-    again: Callable[[Mapping[str, set[int]]], Iterable[Record]],
+    again: Again,
+    deleted: Iterable[Deletion] = (),
 ) -> Settled:
-    """Settle an export. `aliases` are pairs of groups that are one patient's; `doubles` and `more` are as `doubles_of` and `missing` give them, and `again` reads
-    the export once more, for ids (as numbers) of some types."""
+    """Settle an export. `aliases` are pairs of groups that are one patient's; `doubles` and `more` are as `doubles_of` and `missing` give them, with the ids of what
+    was not kept whole, and `again` reads the export once more. `deleted` are the deletions in it."""
     settled = Settled.of(aliases)
-    _versions(settled, doubles, again(more) if more else ())
+    _versions(settled, doubles, again.records(more) if more else ())
+    settled.deleted = settled_deletions(deleted, again.resources, settled.problems.append)
     return settled.finish()
 
 
@@ -145,13 +167,25 @@ def missing(times: Mapping[str, Times], doubles: Doubles) -> dict[str, set[int]]
     return out
 
 
-def _versions(settled: Settled, doubles: Doubles, again: Iterable[Record]) -> None:
+def not_whole(times: Mapping[str, Times], kept: Iterable[Record]) -> dict[str, set[int]]:
+    """Of the resources that occur several times those (by type, ids as numbers) of which some record is not kept whole, so that they have to be read again to be compared."""
+    out: dict[str, set[int]] = {}
+    for record in kept:
+        if record.id is not None and record.kind in times and (record.compact or record.facts is not None):
+            number = key_of(record.id)
+            if number in times[record.kind]:
+                out.setdefault(record.kind, set()).add(number)
+    return out
+
+
+def _versions(settled: Settled, doubles: Doubles, again: Iterable[tuple[Record, bytes]]) -> None:
     """Resources that occur several times, for different patients or in a form that was passed over: only the newest counts.
 
     What stands in a bundle that stands for itself is another thing than what bears its id elsewhere, but where both are one patient's.
     """
     found: dict[tuple[str, str], list[Record]] = {}
-    for record in again:
+    for record, digest in again:
+        settled.digests[record.position] = digest
         name = record.kind, record.id or ""
         if name in doubles and record.position not in doubles[name][1]:
             found.setdefault(name, []).append(record)

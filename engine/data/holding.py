@@ -1,0 +1,78 @@
+"""What is held for a patient: the Patient and the records about them, each in the forms that it may have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from engine.data.identity import contradiction
+from engine.data.in_doubt import Doubtful, InDoubt, marks_of
+from engine.data.record_versions import Counted
+from engine.data.sources import Loaded
+
+
+@dataclass(slots=True)
+class Held:
+    """A record as a patient has it: the forms that it may have, the first of which is used, whether the patient may have no such record, and why."""
+
+    forms: list[Loaded]
+    perhaps_gone: bool = False
+    why: str = ""
+
+    def of(self, forms: list[Loaded]) -> Held:
+        """The same for a patient whom only some of the forms are about."""
+        return Held(forms, self.perhaps_gone or len(forms) < len(self.forms), self.why)
+
+    def merge(self, more: Held, counted: Counted) -> None:
+        """Take in what else bears the same name; `counted` is what counts of the forms of both."""
+        self.perhaps_gone = self.perhaps_gone or more.perhaps_gone or counted.perhaps_gone
+        self.why = counted.why or self.why or more.why
+        self.forms = list(counted.forms) or self.forms
+
+
+@dataclass(slots=True)
+class CohortPatient:
+    """A patient, known by a key, with the resources about them; `place` is where they first appear."""
+
+    key: str
+    loaded: Loaded | None
+    place: int
+    records: list[Held] = field(default_factory=list)
+    forms: Counted | None = None
+    """What the Patient may be, where that is in doubt."""
+
+    @property
+    def resources(self) -> list[Loaded]:
+        """The records about the patient, each in the form that is used."""
+        return [held.forms[0] for held in self.records]
+
+    def doubts(self) -> Iterator[InDoubt]:
+        """What is in doubt about the patient."""
+        if self.forms is not None and self.loaded is not None:
+            yield from doubts_of_person(self.forms)
+        for loaded in ([self.loaded] if self.loaded is not None else []) + self.resources:
+            if loaded.marked and loaded.resource is not None:
+                yield from marks_of(loaded.resource)
+        for held in self.records:
+            yield from doubts_of(held.forms, held.why, perhaps_gone=held.perhaps_gone)
+
+
+def doubts_of(forms: Sequence[Loaded], why: str, *, perhaps_gone: bool) -> list[InDoubt]:
+    """The doubt about a record that may be one thing or another, if there is one; the first of the forms is the one that is used."""
+    listed = [one.resource for one in forms]
+    if not why or not listed:
+        return []
+    return [InDoubt(Doubtful.VERSIONS, listed[0], why, (*listed[1:], *((None,) if perhaps_gone else ())))]
+
+
+def doubts_of_person(counted: Counted) -> Iterator[InDoubt]:
+    """The doubt about a Patient. Where it may have been deleted, or two persons may have the id, nothing about the patient can be told."""
+    listed = [one.resource for one in counted.forms if one.resource is not None]
+    differ = next((found for one in listed[1:] if (found := contradiction(listed[0], one))), None)
+    if counted.perhaps_gone:
+        yield InDoubt(Doubtful.PERSON, None, counted.why)
+    elif differ is not None:
+        why = f"{counted.why}; they differ in {differ}, so that they may be two persons, and whose the records are cannot be told"
+        yield InDoubt(Doubtful.PERSON, None, why)
+    else:
+        yield from doubts_of(counted.forms, counted.why, perhaps_gone=False)
