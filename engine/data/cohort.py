@@ -17,7 +17,7 @@ from engine.data.addresses import NOBODYS, Addresses, bundle_of
 from engine.data.compartment import Compartment, Origin, SharedResources
 from engine.data.counting import Counting
 from engine.data.deletions import Deletions
-from engine.data.holding import CohortPatient, Held
+from engine.data.holding import CohortPatient, Held, doubts_of
 from engine.data.identity import (
     NO_HOME,
     address_of,
@@ -30,6 +30,7 @@ from engine.data.identity import (
     values_below,
     with_text_as_id,
 )
+from engine.data.in_doubt import InDoubt, marks_of
 from engine.data.linking import Linking, Links
 from engine.data.names import UnnamedPatients
 from engine.data.nobodys import Nobodys, origin_of
@@ -365,7 +366,26 @@ class Cohort:
         if patient.loaded is not None and root is not None:
             origins[id(root)] = origin_of(patient.loaded)
         others, doubts = partial(self.other, holder=root), list(patient.doubts())
-        return Compartment(root, reference, resources, origins, self.find, others, self._view(patient), doubts=doubts)
+        return Compartment(
+            root,
+            reference,
+            resources,
+            origins,
+            self.find,
+            others,
+            self._view(patient),
+            doubts=doubts,
+            reached=self.doubts_about,
+        )
+
+    def doubts_about(self, resource: Resource) -> list[InDoubt]:
+        """The doubts about a resource that was found for a reference."""
+        loaded = self._owner.get(id(resource))
+        if loaded is None:
+            return self.beyond.doubts_about(resource) if self.beyond is not None else []
+        held = self._counting.held(self._key(loaded), loaded)
+        marks = marks_of(resource) if loaded.marked else ()
+        return [*doubts_of(held.forms, held.why, perhaps_gone=held.perhaps_gone), *marks]
 
     def _view(self, patient: CohortPatient) -> SharedResources:
         """What is about nobody, as a patient sees it."""

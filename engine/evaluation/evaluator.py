@@ -169,8 +169,9 @@ class Evaluator:
 
     def leaf(self, rule: Rule, code: AnyCode, environment: PatientEnvironment) -> Outcome:
         """Truth of a rule that is one expression; unknown where it hangs on records in doubt."""
+        environment.forget_reached()
         outcome = self.answer(rule, code, environment)
-        if outcome.value is not None and environment.compartment.in_doubt:
+        if outcome.value is not None and environment.doubts():
             why = self.certainty.why_in_doubt(
                 rule, outcome.value, environment, lambda other: self.answer(rule, code, other).value
             )

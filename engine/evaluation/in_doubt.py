@@ -23,6 +23,7 @@ from engine.evaluation.tracing import DoubtKey, PatientEnvironment, Trace
 
 Resource = dict[str, Any]
 WORLDS = 64
+ROUNDS = 4
 REASONS = {
     Doubtful.VERSIONS: Reason.CONFLICTING_RECORDS,
     Doubtful.PERSON: Reason.CONFLICTING_RECORDS,
@@ -80,19 +81,32 @@ class Certainty:
         if reads is None:
             reads = self._reads[id(rule)] = read_elements(rule)
 
+        later: list[InDoubt] = []
+
         def run(compartment: Compartment) -> Answer:
-            other = _Watched(compartment, now=environment.now, variables=environment.variables, run=environment.run)
+            other = _Watched(compartment, now=environment.moment, variables=environment.variables, run=environment.run)
             try:
                 return Answer(answer(other), other.seen())
             finally:
+                later.extend(other.doubts())
                 other.release()
 
-        found = sorted(self._open(environment.compartment, reads), key=lambda one: one.why)
-        return _why_in_doubt(value, environment.compartment, found, run)
+        doubts = {_identity(doubt): doubt for doubt in environment.doubts()}
+        for _ in range(ROUNDS):
+            found = sorted(self._open(doubts.values(), reads), key=lambda one: one.why)
+            why = _why_in_doubt(value, environment.compartment, found, run)
+            known = len(doubts)
+            # in another form a record may refer to others that are in doubt
+            for doubt in later:
+                doubts.setdefault(_identity(doubt), doubt)
+            if why is not None or len(doubts) == known:
+                return why
+        reason, sentence = found[0].why
+        return reason, f"records in doubt refer to others that are: {sentence}"
 
-    def _open(self, compartment: Compartment, reads: ReadElements) -> Iterator[Open]:
+    def _open(self, doubts: Iterable[InDoubt], reads: ReadElements) -> Iterator[Open]:
         """The doubts about records that a criterion may look at."""
-        for doubt in compartment.in_doubt:
+        for doubt in doubts:
             record = doubt.record
             if record is None:
                 yield Open(doubt, ())
@@ -109,6 +123,10 @@ class Certainty:
                     forms = _that_differ(record, doubt.forms, reads.elements(kind))
                     if forms or not doubt.forms:
                         yield Open(doubt, forms)
+
+
+def _identity(doubt: InDoubt) -> tuple[int, Doubtful]:
+    return id(doubt.record), doubt.kind
 
 
 class _Watched(PatientEnvironment):
@@ -303,6 +321,12 @@ def in_world(compartment: Compartment, chosen: Chosen) -> Compartment:
         found = compartment.find(reference, originals.get(id(holder), holder))
         return found if found is None or id(found) not in choice else taken(found)
 
+    def others(asked: Resource | str) -> Compartment | None:
+        if compartment.others is None:
+            return None
+        other = compartment.others(asked if isinstance(asked, str) else originals.get(id(asked), asked))
+        return None if other is None else in_world(other, chosen)
+
     if patient is not None and id(patient) in choice:
         patient = taken(patient)
     resources = {kind: replaced(records) for kind, records in compartment.resources.items()}
@@ -317,6 +341,7 @@ def in_world(compartment: Compartment, chosen: Chosen) -> Compartment:
         resources=resources,
         origins=origins,
         find=find,
+        others=None if compartment.others is None else others,
         shared=shared,
         doubts=(),
         _indexes={},

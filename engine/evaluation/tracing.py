@@ -23,6 +23,7 @@ from engine.compiler.membership import coded
 from engine.compiler.runtime import Environment
 from engine.data.compartment import Compartment, Origin, add_holders
 from engine.data.gaps import Gap
+from engine.data.in_doubt import InDoubt
 from engine.evaluation.cql_patient import CompartmentPatient
 from engine.evaluation.time_limit import NO_LIMIT
 from engine.evaluation.unknowns import NotInTerminology, Records, Unknown
@@ -99,6 +100,8 @@ class PatientEnvironment(Environment):
         self._holders: dict[int, Resource] | None = None
         self._untold: tuple[Any, str] = (None, "")
         self._others: dict[Any, Compartment | None] = {}
+        # resources that references led to, by `id()`
+        self._reached: dict[int, Resource] = {}
         self._cql: CqlPatient | None = None
         self.limited: Callable[..., Any] = NO_LIMIT.runner()
         self._looked_through: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[Resource]] = {}
@@ -281,9 +284,31 @@ class PatientEnvironment(Environment):
         found = self.compartment.resolve(reference, owner)
         if found is None and owner is not None:
             self.trace_of_run.unresolved.setdefault(id(owner), reference)
-        elif found is not None and self._holders is not None and id(found) not in self._holders:
-            add_holders(self._holders, found)  # references may go on from there
+        elif found is not None:
+            self.reach(found)
+            if self._holders is not None and id(found) not in self._holders:
+                add_holders(self._holders, found)  # references may go on from there
         return found
+
+    def reach(self, resource: Resource) -> None:
+        """Note a resource that a reference led to."""
+        if self.compartment.reached is not None:
+            self._reached[id(resource)] = resource
+
+    def forget_reached(self) -> None:
+        """Forget what references led to, before another criterion."""
+        if self._reached:
+            self._reached = {}
+
+    def doubts(self) -> Sequence[InDoubt]:
+        """The records in doubt that retrieves find or references led to, of this patient and of others that were looked at."""
+        found = self.compartment.in_doubt
+        if not self._reached and not self._others:
+            return found
+        more = [one for other in self._others.values() if other is not None for one in other.in_doubt]
+        if self.compartment.reached is not None:
+            more += (one for resource in self._reached.values() for one in self.compartment.reached(resource))
+        return list({(id(one.record), one.kind): one for one in (*found, *more)}.values()) if more else found
 
     def _owner(self, holder: Any) -> Resource | None:
         """The resource in which a reference stands."""
@@ -316,6 +341,13 @@ class CqlPatient(CompartmentPatient):
         """The patient of a resource or reference, whose rows are reported like the patient's own."""
         found = self.environment.other(asked)
         return None if found is None else CqlPatient(self.run, self.environment, found)
+
+    def referred(self, reference: str, holder: Any) -> Any:
+        """As of any patient."""
+        found = super().referred(reference, holder)
+        if found is not None:
+            self.environment.reach(found)
+        return found
 
     def bare(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
         """As `retrieve`, for rows that no filter tries: all of them count as evidence."""

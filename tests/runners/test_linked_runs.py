@@ -63,6 +63,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         practitioners.append({"resourceType": "Practitioner", "id": f"d{number}", "active": number % 2 == 0})
     # one that leads nowhere, and one that occurs twice
     observations[3]["derivedFrom"] = [{"reference": "Observation/nowhere"}]
+    observations[9]["meta"] = {"lastUpdated": "2025-01-01T00:00:00Z"}
     observations.append({**observations[9], "meta": {"lastUpdated": "2026-01-01T00:00:00Z"}, "valueInteger": 7})
     for name, found in (("Patient", patients), ("Observation", observations), ("Practitioner", practitioners)):
         (folder / f"{name}.ndjson").write_text("".join(json.dumps(one) + "\n" for one in found), "utf-8")

@@ -6,6 +6,7 @@ of them alone says which one it is, as a cohort of everything would (`engine.dat
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment
 from engine.data.deletions import Deletions
 from engine.data.identity import address_of, stands_alone, values_below
+from engine.data.in_doubt import InDoubt, marks_of
 from engine.data.record_versions import Versions
 from engine.data.referring import check_names_person, in_version, no_person
 from engine.data.sources import Loaded, OnProblem
@@ -41,11 +43,12 @@ class Person(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a reference means: the resource as it was read, its record, and the key that a cohort knows it by."""
+    """What a reference means: the resource as it was read, its record, the key that a cohort knows it by, and what is in doubt about it."""
 
     loaded: Loaded
     record: Record
     key: str
+    doubts: tuple[InDoubt, ...] = ()
 
 
 def identity_of(record: Record) -> Identity:
@@ -161,7 +164,7 @@ class World(NamedTuple):
 class Follower:
     """Follows the references of one patient's resources; `own` are the patient's records with the resources as they were read."""
 
-    __slots__ = ("_by_name", "_foreign", "_holders", "_mine", "_own", "_people", "world")
+    __slots__ = ("_by_name", "_doubts", "_foreign", "_holders", "_mine", "_own", "_people", "world")
 
     def __init__(self, world: World, own: Sequence[tuple[Record, Loaded]]) -> None:
         self.world = world
@@ -171,12 +174,19 @@ class Follower:
         self._holders: dict[int, tuple[Record, Loaded]] = {}
         self._foreign: dict[Identity, Loaded] = {}
         self._people: dict[str, list[Person]] = {}
+        self._doubts: dict[int, tuple[InDoubt, ...]] = {}
 
     def find(self, reference: str, holder: Resource | None) -> Resource | None:
         """The resource that a reference means as it stands in another, in the version that it names, if it does."""
         context = self._context(holder)
         found = self.meant(reference, context)
+        if found is not None and found.doubts:
+            self._doubts[id(found.loaded.resource)] = found.doubts
         return in_version(found.loaded if found is not None else None, reference, context, self.world.on_problem)
+
+    def doubts_about(self, resource: Resource) -> Sequence[InDoubt]:
+        """The doubts about a resource that was found for a reference."""
+        return self._doubts.get(id(resource), ())
 
     def other(self, asked: Resource | str, holder: Resource | None) -> Compartment | None:
         """As `Cohort.other`."""
@@ -222,7 +232,8 @@ class Follower:
                 return None
             if len(mine) == 1 and self._plainly(mine[0][0], reference, context):
                 record, loaded = mine[0]
-                return Found(loaded, record, address_of(record.full_url) or loaded.name)
+                marks = tuple(marks_of(loaded.resource)) if loaded.marked and loaded.resource is not None else ()
+                return Found(loaded, record, address_of(record.full_url) or loaded.name, marks)
         remembered, asked = self.world.everyone.remembered, _asked(reference, context)
         if asked not in remembered:
             remembered[asked] = self._among(names, reference, context)
@@ -231,7 +242,9 @@ class Follower:
             return None
         loaded = self._at_hand(found.record) or self._foreign.setdefault(identity_of(found.record), found.loaded)
         self._holders[id(loaded.resource)] = found.record, loaded
-        return Found(loaded, found.record, found.key)
+        # the doubts are about the resource as this patient has it
+        doubts = tuple(dataclasses.replace(one, record=loaded.resource) for one in found.doubts)
+        return Found(loaded, found.record, found.key, doubts)
 
     def _among(self, names: Sequence[str], reference: str, context: Loaded | None) -> Found | None:
         """What a reference means among all that bear some names."""
@@ -239,7 +252,8 @@ class Follower:
         found = cohort.meant(reference, context)
         if found is None or found.resource is None:
             return None
-        return Found(found, records[id(found.resource)], cohort.key_of(found) or found.name)
+        key, doubts = cohort.key_of(found) or found.name, tuple(cohort.doubts_about(found.resource))
+        return Found(found, records[id(found.resource)], key, doubts)
 
     def _bearing(self, names: Sequence[str]) -> tuple[Cohort, dict[int, Record]]:
         """All that bear some names as a cohort, and their records by the identity of the resource."""

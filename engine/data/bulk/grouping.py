@@ -234,7 +234,15 @@ class Grouping:
             follower = Follower(self._world, [(record, self._read(record, found)) for record, found in decoded])
             others = partial(follower.other, holder=owner)
             return Compartment(
-                owner, reference, resources, origins, follower.find, others, shared=self._nobodys, doubts=doubts
+                owner,
+                reference,
+                resources,
+                origins,
+                follower.find,
+                others,
+                shared=self._nobodys,
+                doubts=doubts,
+                reached=follower.doubts_about,
             )
         find = _Finder(self, owner, resources, origins)
         return Compartment(owner, reference, resources, origins, find, shared=self._nobodys, doubts=doubts)
@@ -265,7 +273,9 @@ class Grouping:
             if self._world is not None:
                 follower = Follower(self._world, own)
                 others = partial(follower.other, holder=compartment.patient)
-                compartment = replace(compartment, find=follower.find, others=others, _indexes={})
+                compartment = replace(
+                    compartment, find=follower.find, others=others, reached=follower.doubts_about, _indexes={}
+                )
             yield place, Person(patient.key, patient.loaded, compartment)
 
     def plain(self, reference: str, root: str | None) -> Resource | None:
