@@ -378,13 +378,20 @@ class Cohort:
             reached=self.doubts_about,
         )
 
-    def doubts_about(self, resource: Resource) -> list[InDoubt]:
-        """The doubts about a resource that was found for a reference."""
+    def doubts_about(self, resource: Resource, holder: Resource | None) -> list[InDoubt]:
+        """The doubts about a resource that was found for a reference, as it stands in another resource."""
+        found = self._owner.get(id(holder)) if holder is not None else None
+        return self.doubts_beside(resource, found)
+
+    def doubts_beside(self, resource: Resource, holder: Loaded | None) -> list[InDoubt]:
+        """The same, given how the other was read."""
         loaded = self._owner.get(id(resource))
         if loaded is None:
-            return self.beyond.doubts_about(resource) if self.beyond is not None else []
-        held = self._counting.held(self._key(loaded), loaded)
+            return self.beyond.doubts_beside(resource, holder) if self.beyond is not None else []
         marks = marks_of(resource) if loaded.marked else ()
+        if holder is not None and stands_alone(holder.home) and bundle_of(holder) == bundle_of(loaded):
+            return [*marks]  # of several, that of the own bundle is meant
+        held = self._counting.held(self._key(loaded), loaded)
         return [*doubts_of(held.forms, held.why, perhaps_gone=held.perhaps_gone), *marks]
 
     def _view(self, patient: CohortPatient) -> SharedResources:

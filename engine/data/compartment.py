@@ -117,7 +117,7 @@ class Compartment:
     `reference` names the patient either way (`Patient/123`, `urn:uuid:...`). `others` gives the compartment of another patient, by their
     Patient, a RelatedPerson that is linked to it, or a reference to one (None where they are not among the data); it is None where data
     is read one patient at a time. `gaps` tell of which types records may be missing, `doubts` which of the patient's records, and the Patient, are in doubt.
-    `reached` gives the doubts about a resource that a reference led to, of whomever it is.
+    `reached` gives the doubts about a resource that a reference led to, of whomever it is, as it stands in another resource.
     """
 
     patient: Resource | None
@@ -129,7 +129,7 @@ class Compartment:
     shared: SharedResources | None = None
     gaps: Gaps = WHOLE
     doubts: Sequence[InDoubt] = ()
-    reached: Callable[[Resource], Sequence[InDoubt]] | None = None
+    reached: Callable[[Resource, Resource | None], Sequence[InDoubt]] | None = None
     _indexes: dict[tuple[str, str], Index] = field(default_factory=dict)
 
     def __repr__(self) -> str:

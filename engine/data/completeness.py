@@ -17,7 +17,7 @@ from engine.artifacts.elements import all_resource_types
 from engine.data.compartment import Compartment
 from engine.data.gaps import EVERY, WHOLE, Gap, Gaps
 from engine.data.opening import without_packing
-from engine.data.problems import Problem
+from engine.data.problems import NOTHING_LOST, Problem
 
 FIRST = 3
 """Places that are named."""
@@ -90,7 +90,7 @@ class Completeness:
 
     def problem(self, problem: Problem) -> None:
         """Take in a problem; warnings lose nothing."""
-        if problem.severity != "error":
+        if problem.severity != "error" or problem.code in NOTHING_LOST:
             return
         if self._finished:
             self._take(problem)

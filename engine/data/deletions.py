@@ -17,10 +17,9 @@ import msgspec
 from engine.artifacts.elements import all_resource_types
 from engine.artifacts.references import Meaning, meaning_of, plain_id, root_of
 from engine.data.identity import id_of, pair_of
-from engine.data.problems import Problem
+from engine.data.problems import DELETION, Problem
 
 Resource = dict[str, Any]
-CODE = "deletion-not-understood"
 _SEARCHED = ("_id", "identifier")
 _CONTROL = frozenset(("_format", "_pretty", "_summary", "_elements", "_count", "_total"))
 """Parameters that do not choose what is found (http.html#parameters)."""
@@ -170,7 +169,7 @@ def not_understood(deletion: Deletion, why: str) -> Problem:
     """The problem of a deletion that removes nothing because it is not understood."""
     message = f"DELETE {deletion.url[:200]!r} removes nothing: {why}"
     hint = "write Type/id in the request.url of a deletion"
-    return Problem(**deletion.where, code=CODE, message=message, hint=hint)
+    return Problem(**deletion.where, code=DELETION, message=message, hint=hint)
 
 
 def finds_nothing(deletion: Deletion) -> Problem:

@@ -6,6 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+CONFLICTING, DELETION = "conflicting-versions", "deletion-not-understood"
+NOTHING_LOST = frozenset((CONFLICTING, DELETION))
+"""Codes of errors that lose no record: what is in doubt is told of the record itself."""
+
 
 class Problem(BaseModel):
     """One problem of the data. The run goes on; nothing is dropped without one of these."""

@@ -19,14 +19,13 @@ from engine.data.export_manifest import ExportTimes
 from engine.data.identity import entered_in_error, stands_alone
 from engine.data.json_text import BAD_JSON, whole
 from engine.data.lifecycle import Moment, Said, moment_of, newest, version_number
-from engine.data.problems import Problem
+from engine.data.problems import CONFLICTING, Problem
 from engine.data.sources import Loaded
 
 Resource = dict[str, Any]
 Place = tuple[int, int, int]
 _encode = msgspec.json.Encoder(decimal_format="number", order="sorted", enc_hook=repr).encode
 _BOOKKEEPING = frozenset(("lastUpdated", "versionId"))
-CONFLICT = "conflicting-versions"
 _PARTS = frozenset("output outputs deleted deletions".split())
 
 
@@ -250,7 +249,7 @@ def _shown(files: Iterable[str]) -> dict[str, str]:
 
 def _told(loaded: Loaded, name: str, why: str, report: Callable[[Problem], None]) -> None:
     hint = "leave out what is out of date, or give meta.lastUpdated, or each export in a folder of its own with its manifest"
-    report(_problem(loaded, name, CONFLICT, f"{why}; what hangs on it is unknown", hint=hint))
+    report(_problem(loaded, name, CONFLICTING, f"{why}; what hangs on it is unknown", hint=hint))
 
 
 def _problem(

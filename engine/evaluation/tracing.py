@@ -101,7 +101,7 @@ class PatientEnvironment(Environment):
         self._untold: tuple[Any, str] = (None, "")
         self._others: dict[Any, Compartment | None] = {}
         # resources that references led to, by `id()`
-        self._reached: dict[int, Resource] = {}
+        self._reached: dict[int, tuple[Resource, Resource | None]] = {}
         self._cql: CqlPatient | None = None
         self.limited: Callable[..., Any] = NO_LIMIT.runner()
         self._looked_through: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[Resource]] = {}
@@ -285,15 +285,15 @@ class PatientEnvironment(Environment):
         if found is None and owner is not None:
             self.trace_of_run.unresolved.setdefault(id(owner), reference)
         elif found is not None:
-            self.reach(found)
+            self.reach(found, owner)
             if self._holders is not None and id(found) not in self._holders:
                 add_holders(self._holders, found)  # references may go on from there
         return found
 
-    def reach(self, resource: Resource) -> None:
-        """Note a resource that a reference led to."""
+    def reach(self, resource: Resource, holder: Resource | None) -> None:
+        """Note a resource that a reference led to, as it stands in another."""
         if self.compartment.reached is not None:
-            self._reached[id(resource)] = resource
+            self._reached[id(resource)] = resource, holder
 
     def forget_reached(self) -> None:
         """Forget what references led to, before another criterion."""
@@ -307,7 +307,7 @@ class PatientEnvironment(Environment):
             return found
         more = [one for other in self._others.values() if other is not None for one in other.in_doubt]
         if self.compartment.reached is not None:
-            more += (one for resource in self._reached.values() for one in self.compartment.reached(resource))
+            more += (one for pair in self._reached.values() for one in self.compartment.reached(*pair))
         return list({(id(one.record), one.kind): one for one in (*found, *more)}.values()) if more else found
 
     def _owner(self, holder: Any) -> Resource | None:
@@ -346,7 +346,7 @@ class CqlPatient(CompartmentPatient):
         """As of any patient."""
         found = super().referred(reference, holder)
         if found is not None:
-            self.environment.reach(found)
+            self.environment.reach(found, holder)
         return found
 
     def bare(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:

@@ -184,7 +184,7 @@ class Follower:
             self._doubts[id(found.loaded.resource)] = found.doubts
         return in_version(found.loaded if found is not None else None, reference, context, self.world.on_problem)
 
-    def doubts_about(self, resource: Resource) -> Sequence[InDoubt]:
+    def doubts_about(self, resource: Resource, holder: Resource | None) -> Sequence[InDoubt]:
         """The doubts about a resource that was found for a reference."""
         return self._doubts.get(id(resource), ())
 
@@ -252,7 +252,7 @@ class Follower:
         found = cohort.meant(reference, context)
         if found is None or found.resource is None:
             return None
-        key, doubts = cohort.key_of(found) or found.name, tuple(cohort.doubts_about(found.resource))
+        key, doubts = cohort.key_of(found) or found.name, tuple(cohort.doubts_beside(found.resource, context))
         return Found(found, records[id(found.resource)], key, doubts)
 
     def _bearing(self, names: Sequence[str]) -> tuple[Cohort, dict[int, Record]]:
