@@ -395,7 +395,7 @@ def _bundle(
         elif "resource" not in item and isinstance(status, str) and status.startswith(("4", "5")):
             message = f"the server answered {status:.40} in the place of this entry"
             on_problem(Problem(file=file, line=line, entry=index, code="server-error", message=message))
-        if request.get("method") != "DELETE" and "resource" not in item and not response:
+        if not is_deletion(item) and "resource" not in item and not response:
             message = "the entry holds no resource"
             on_problem(
                 Problem(file=file, line=line, entry=index, code="empty-entry", severity="warning", message=message)
