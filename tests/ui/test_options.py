@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.ui.argument_types import PATH, PATH_OR_ADDRESS, ArgumentType
 from engine.ui.cli import COMMANDS, main, parser
 from engine.ui.command_parser import CommandParser, documentation
 
@@ -145,3 +146,35 @@ def test_a_switch_is_turned_off_by_its_opposite() -> None:
 
 def test_what_was_given_is_known() -> None:
     assert parser("screen").parse_args([*SCREEN, "--jobs", "2"]).given == {"criteria", "data", "out", "jobs"}
+
+
+OPTIONS = [
+    (leaf, action)
+    for leaf in LEAVES.values()
+    for action in leaf.settings()
+    if any(name.startswith("--") for name in action.option_strings)
+]
+
+
+def told(leaf: CommandParser, words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command answers to words that are wrong."""
+    assert main([*leaf.prog.split()[1:], *words]) == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("leaf", "action"), OPTIONS, ids=[f"{a.prog} {b.option_strings[-1]}" for a, b in OPTIONS])
+def test_each_option_is_named_where_it_is_misspelt_or_has_a_wrong_value(
+    leaf: CommandParser, action: argparse.Action, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = next(name for name in action.option_strings if name.startswith("--"))
+    misspelt = f"{name[:4]}q{name[5:]}"
+    shown = told(leaf, [misspelt], capsys)
+    assert f"unknown option {misspelt}" in shown
+    assert len(name) < 8 or "; did you mean --" in shown
+    if action.nargs != 0 and action.nargs != "?":
+        assert f"{name}: its value is missing" in told(leaf, [name], capsys)
+    free = action.type in (None, PATH, PATH_OR_ADDRESS) or not isinstance(action.type, ArgumentType)
+    if action.choices is not None or not free:
+        shown = told(leaf, [name, "no such thing"], capsys)
+        assert name in shown.splitlines()[0] and "no such thing" in shown
+        assert len(shown.splitlines()) <= 2
