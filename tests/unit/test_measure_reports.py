@@ -284,7 +284,7 @@ def test_supplemental_data_and_risk_factors_stand_in_the_reports(tmp_path: Path,
 def test_a_stratifier_that_cannot_be_evaluated_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], basis: str, define: str, message: str
 ) -> None:
-    found = Reported(tmp_path, measure(one(define), one("Sex", "sex"), basis=basis), status=1)
+    found = Reported(tmp_path, measure(one(define), one("Sex", "sex"), basis=basis), status=3)
     assert [s["id"] for s in found.summary["group"][0]["stratifier"]] == ["sex"]
     assert message in capsys.readouterr().err
 
@@ -292,7 +292,7 @@ def test_a_stratifier_that_cannot_be_evaluated_is_refused(
 def test_a_population_that_names_a_function_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = measure(one("Sex"))
     asked["group"][0]["population"].append(population("denominator", "Age At"))
-    found = Reported(tmp_path, asked, status=1)
+    found = Reported(tmp_path, asked, status=3)
     assert [p["count"] for p in found.summary["group"][0]["population"]] == [4, 0]
     assert (
         "'Age At' is a function of 1 operands of the library MLib; a define is needed here" in capsys.readouterr().err
