@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 from engine.artifacts.own_outputs import MARKER, OWN, own_names
 from engine.data.zips import place_in_zip, size_in_zip
@@ -68,16 +67,9 @@ def found_file(path: str) -> FoundFile:
         place = place_in_zip(path)
         if place is None:
             return FoundFile(path, 0, None)
-        return found_file(place[0])._replace(path=path, bytes=_size_in_zip(*place))
+        return found_file(place[0])._replace(path=path, bytes=size_in_zip(*place))
     identity = told.st_dev, told.st_ino, told.st_ctime_ns
     return FoundFile(path, told.st_size, told.st_mtime_ns, identity=identity)
-
-
-def _size_in_zip(path: str, name: str) -> int:
-    try:
-        return size_in_zip(path, name)
-    except (OSError, BadZipFile):
-        return 0
 
 
 Walk = Callable[[str], Iterable[FoundFile]]

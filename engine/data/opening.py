@@ -282,6 +282,17 @@ def begin(path: str) -> Opened:
     return _begin(open_file(path))
 
 
+def begin_text(text: bytes) -> Opened:
+    """The same of what a program was given in the place of a file. Raises UNREADABLE."""
+    found = packing(text)
+    if found is None:
+        return Opened(text, None)
+    if found == "zip":
+        raise zipfile.BadZipFile("a zip is read from a file only; unpack it")
+    stream: Any = Unpacked(io.BytesIO(text), _UNPACK[found])
+    return _begin(stream)
+
+
 def _begin(stream: BinaryIO) -> Opened:
     parts, length = [], 0
     try:

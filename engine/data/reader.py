@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from engine.data.compartment import Compartment
 from engine.data.completeness import Completeness, reporting_to
 from engine.data.marks import Noted, test_patient
 from engine.data.oddities import Oddities
+from engine.data.opening import begin, begin_text
+from engine.data.problems import Problem
 from engine.data.sources import Loaded, OnProblem, read_resources, unpack
 from engine.data.told_by_manifests import told_by_manifests
+from engine.data.values import values_in
 
 __all__ = ["compartments_of", "read_patients"]
 
@@ -82,6 +86,24 @@ def _with_gaps(cohort: Cohort, completeness: Completeness) -> Iterator[Compartme
         found = cohort.compartment(patient, reference)
         found.gaps = completeness.gaps(found)
         yield found
+
+
+def read_value(path: str, text: bytes | None = None) -> Any:
+    """The one JSON value of a file - a resource, a bundle - as it stands; of a `text` that was given in its place, which the path is the name of.
+
+    Raises ValueError, which says what is wrong and what to do, where there is none, or several.
+    """
+    problems: list[Problem] = []
+    opened = begin if text is None else lambda _: begin_text(text)
+    found = list(islice(values_in(path, problems.append, opened), 2))
+    if len(found) == 1 and not problems:
+        return found[0].data
+    if len(found) == 2:
+        raise ValueError(f"{path} holds several resources, one behind the other; give one of them")
+    told = problems[0] if problems else Problem(code="empty-file", message="the file is empty")
+    hint = f"; {told.hint}" if told.hint else ""
+    line = f", line {told.line}" if told.line is not None else ""
+    raise ValueError(f"{path}{line}: {told.message}{hint}")
 
 
 def compartments_of(

@@ -6,23 +6,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from engine.data.deletions import Deletion
-from engine.data.forms import RESOURCE_LINE, Form, Values, form_of, form_of_damaged, has_comma, line_text, named_lines
 from engine.data.histories import dated, deletion_of, is_deletion, superseded, written_in
 from engine.data.identity import NO_HOME, home_of, id_of
-from engine.data.json_text import BAD_JSON, check_encoding, hint_for, told, whole
-from engine.data.kinds import BOM, EMPTY, LOOKED_AT, OTHER_JSON, SPACE, certain_kind, kind_of
 from engine.data.listing import list_data
 from engine.data.marks import may_be_marked
-from engine.data.opening import MOST_DOCUMENT, MOST_LINE, UNREADABLE, begin, document_in, lines_in
-from engine.data.other_lines import OtherLines
 from engine.data.outcomes import FATAL, is_failure, issue_text, issues_of, leaves_out
 from engine.data.problems import Problem
-from engine.data.remains import named_in, remains_of
+from engine.data.remains import remains_of
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
 from engine.data.resource_types import unknown_type
+from engine.data.values import values_in
 
 Resource = dict[str, Any]
 OnProblem = Callable[[Problem], None]
@@ -78,138 +74,11 @@ def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterat
 
 def resources_in(path: str, on_problem: OnProblem) -> Iterator[Loaded]:
     """All resources in a file, in whatever form they stand there. What cannot be read is a problem, and the rest goes on."""
-    try:
-        with begin(path) as opened:
-            head, stream = opened.head, opened.stream
-            other = other_file(path, head, stream is None)
-            form = form_of(head, stream is None, named_lines(path))
-            if other is not None:
-                on_problem(other)
-            elif form is not Form.DOCUMENT:
-                yield from _several(form, head, stream, path, on_problem)
-            elif (text := document_in(stream, head)) is None:
-                on_problem(too_long_document(path))
-            else:
-                yield from _document(text, path, on_problem)
-    except UNREADABLE as error:
-        message = f"cannot be read: {error or error.__class__.__name__}"
-        on_problem(Problem(file=path, code="unreadable", message=message))
-
-
-def _document(text: bytes, path: str, on_problem: OnProblem) -> Iterator[Loaded]:
-    """The resources of a text that should be one document."""
-    try:
-        data = _decode(text.removeprefix(BOM))
-    except BAD_JSON as error:
-        form = form_of_damaged(text, error)
-        if form is Form.DOCUMENT:
-            on_problem(invalid_document(text, path, error))
-        else:
-            yield from _several(form, text, None, path, on_problem)
-        return
-    marked = may_be_marked(text)
-    for loaded in unpack(data, path, on_problem, None):
-        loaded.marked = marked
-        yield loaded
-
-
-_Text = tuple[int, int, bytes]
-"""A line, or one of several values: where it begins, in bytes and as the number of a line, and the text, which should be JSON."""
-
-
-def _several(form: Form, head: bytes, stream: BinaryIO | None, path: str, on_problem: OnProblem) -> Iterator[Loaded]:
-    """The resources of a file that begins so, of lines or values. Raises UNREADABLE."""
-    read = 0
-    others = OtherLines(path, on_problem, lambda: read)
-    try:
-        for offset, number, text in _texts(form, head, stream, path, on_problem):
-            read += 1
-            yield from _line(offset, number, text, path, others.add)
-    finally:
-        others.finish()
-
-
-def _texts(form: Form, head: bytes, stream: BinaryIO | None, path: str, on_problem: OnProblem) -> Iterator[_Text]:
-    """The texts of a file that begins so, of lines or values. Raises UNREADABLE."""
-    values = Values(head, stream)
-    found: Iterable[tuple[int, int, bytes | None]] = values
-    if form is Form.LINES:
-        found = ((offset, number, text) for number, (offset, text) in enumerate(lines_in(stream, head), start=1))
-    commas = False
-    for offset, number, text in found:
-        if text is None:
-            on_problem(too_long_line(path, offset, number))
-        elif line := line_text(text):
-            commas = commas or has_comma(text)
-            yield offset, number, line
-    if commas or values.commas:
-        on_problem(commas_in(path))
-
-
-def _line(offset: int, number: int, text: bytes, path: str, on_problem: OnProblem) -> Iterator[Loaded]:
-    """The resources of one text of several."""
-    try:
-        data = _decode(text)
-    except BAD_JSON as error:
-        where, what = {"line": number, "offset": offset}, {"message": told(error, text), "hint": hint_for(error)}
-        on_problem(Problem(file=path, **where, code="invalid-json", **what, **named_in(text)))
-        return
-    marked = may_be_marked(text)
-    for loaded in unpack(data, path, on_problem, number):
-        loaded.line, loaded.offset, loaded.marked = number, offset, marked
-        yield loaded
-
-
-def other_file(path: str, head: bytes, whole: bool) -> Problem | None:
-    """The problem of a file that is, by how it begins, no JSON at all, or empty; None for any other file.
-
-    `whole` tells that the beginning is all of it.
-    """
-    if head[:1] in (b"{", b"[") and 0 not in head[:4]:
-        return None
-    kind = certain_kind(head)
-    if kind is None and not head[:LOOKED_AT].lstrip(SPACE).startswith((b"{", b"[")):
-        kind = kind_of(head, path)
-    if kind is not None and RESOURCE_LINE.search(head):
-        return None  # one line of several is something else
-    if kind is None or kind is OTHER_JSON:
-        return None
-    if kind is not EMPTY:
-        message = f"not valid JSON: this is {kind.what}; nothing of it is used"
-        return Problem(file=path, code="invalid-json", message=message, hint=kind.hint, **named_in(head))
-    if not whole:
-        return None
-    message, hint = "the file is empty: it holds no resource", "was it written to its end?"
-    return Problem(file=path, code="empty-file", message=message, hint=hint)
-
-
-def commas_in(path: str) -> Problem:
-    """The remark about a file that has commas between resources where it should have line feeds only."""
-    message = "commas stand between the resources, where NDJSON has line feeds only; they are read without them"
-    return Problem(file=path, code="commas", severity="warning", message=message)
-
-
-def too_long_document(file: str) -> Problem:
-    """The problem of a file that is one JSON document larger than is read."""
-    message = f"one JSON document of more than {MOST_DOCUMENT >> 30} GB, which is not read"
-    return Problem(file=file, code="too-large", message=message, hint="write it as NDJSON, one resource a line")
-
-
-def too_long_line(file: str, offset: int, line: int | None = None) -> Problem:
-    """The problem of a line that is longer than is read."""
-    message = f"the line has more than {MOST_LINE >> 20} MB; it is not read"
-    return Problem(file=file, line=line, offset=offset, code="too-large", message=message)
-
-
-def _decode(raw: bytes) -> Any:
-    """What a text holds. Raises BAD_JSON."""
-    check_encoding(raw)
-    return whole(raw)
-
-
-def invalid_document(text: bytes, file: str, error: Exception) -> Problem:
-    """The problem of a file that is not the one JSON document that it should be."""
-    return Problem(file=file, code="invalid-json", message=told(error, text), hint=hint_for(error), **named_in(text))
+    for value in values_in(path, on_problem):
+        marked = may_be_marked(value.text)
+        for loaded in unpack(value.data, path, value.report, value.line):
+            loaded.line, loaded.offset, loaded.marked = value.line, value.offset, marked
+            yield loaded
 
 
 def dict_of(value: Any) -> dict[str, Any]:

@@ -86,8 +86,11 @@ def place_in_zip(path: str) -> tuple[str, str] | None:
 
 
 def size_in_zip(path: str, name: str) -> int:
-    """The size of a file in a zip, unpacked; 0 where there is none. Raises OSError, BadZipFile."""
-    found = _directory(path).files.get(name)
+    """The size of a file in a zip, unpacked; 0 where it cannot be told."""
+    try:
+        found = _directory(path).files.get(name)
+    except (OSError, zipfile.BadZipFile):
+        return 0
     return found.file_size if found is not None else 0
 
 

@@ -6,17 +6,14 @@ stopped when it is started again in the same way.
 
 from __future__ import annotations
 
-import gzip
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import msgspec
 
 from engine.data.export_manifest import MANIFEST, noted_problems, read_manifest
 from engine.data.outcomes import FATAL, issue_text, issues_of
@@ -35,6 +32,7 @@ from engine.data.server.folder import (
     write_state,
 )
 from engine.data.server.search import count_of
+from engine.data.values import values_in
 from engine.output.folder import locked_folder
 
 CONNECTIONS = 4
@@ -285,20 +283,11 @@ def _conclude(
 def _reported(path: Path) -> list[str]:
     """What the server itself says went wrong with parts of the export (the `error` files of a manifest)."""
     out: Counter[str] = Counter()
-    for line in _decoded(path):
-        for issue in issues_of(line):
+    for value in values_in(str(path), lambda problem: None):
+        for issue in issues_of(value.data):
             if issue.get("severity") in (*FATAL, "warning"):
                 out[f"the server reports: {issue.get('severity')}: {issue_text(issue)}"] += 1
     return [text if count == 1 else f"{text} ({count} times)" for text, count in out.items()]
-
-
-def _decoded(path: Path) -> Iterable[object]:
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
-        for line in stream:
-            try:
-                yield msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                yield None
 
 
 def _lacking(server: Server, request: ExportRequest, manifest: Manifest, resources: Counter[str]) -> list[str]:

@@ -8,14 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from engine.algebra.diagnostic import DiagnosticError, EvaluationError
-from engine.artifacts.mistaken_files import mistaken
-from engine.artifacts.shape import json_problem
 from engine.compiler.elm import to_json
 from engine.compiler.fhirpath import compile_fhirpath
-from engine.data.json_text import number
+from engine.data.reader import read_value
 from engine.data.terminology_files import open_terminology
 from engine.data.versions import version_of
 from engine.evaluation.time_limit import limited
@@ -96,22 +92,13 @@ def fhirpath_command(options: argparse.Namespace) -> int:
 
 
 def _resource(file: str) -> Any:
-    """The JSON of a file, or of standard input (`-`). Raises ValueError and OSError."""
+    """What stands in a file, or on standard input (`-`). Raises ValueError and OSError."""
     if file == "-":
-        raw = sys.stdin.buffer.read()
-    else:
-        check_exist(file)
-        raw = Path(file).read_bytes()
-    try:
-        return msgspec.json.Decoder(float_hook=number).decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        other = mistaken(raw, file)
-        if other is not None:
-            raise ValueError(f"{file}: {other[0]}; give one resource as JSON") from None
-        lines = sum(line.lstrip().startswith(b"{") for line in raw[:100_000].splitlines())
-        if lines > 1 and raw.lstrip()[:1] == b"{" and b"\n{" in raw:
-            raise ValueError(f"{file} holds several resources, a line each; give one of them") from None
-        raise ValueError(f"{file}: {json_problem(error, raw)}") from None
+        return read_value("standard input", sys.stdin.buffer.read())
+    check_exist(file)
+    if Path(file).is_dir():
+        raise ValueError(f"{file} is a folder; give a file with one resource")
+    return read_value(file)
 
 
 def _in_bundle(expression: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import random
 import re
@@ -21,7 +23,7 @@ from engine.data.versions import guess_version_of_paths
 from engine.runners.coverage import coverage
 from engine.ui.cli import main
 from tests.data.every_way import criteria, outcomes, screened
-from tests.data.forms import BOM, FORMS, bundle, cohort, compact, lines, pretty, written
+from tests.data.forms import BOM, FORMS, bundle, cohort, compact, lines, pretty, written, zipped, zstd
 
 EXPRESSION = "Condition.where(code.coding.exists(code = 'WD1')).exists()"
 FOLLOWING = "Condition.where(subject.resolve().birthDate.exists()).count() > 1"
@@ -117,6 +119,52 @@ def test_the_version_is_told_by_every_form(tmp_path: Path) -> None:
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(data)
         assert guess_version_of_paths([tmp_path / f"{number:02}"]) == "r5", form
+
+
+PATIENT = {"resourceType": "Patient", "id": "p", "birthDate": "1950-01-01"}
+ONE: dict[str, tuple[str, bytes]] = {
+    "compact": ("p.json", compact(PATIENT)),
+    "pretty-printed": ("p.json", pretty(PATIENT)),
+    "with a mark": ("p.json", BOM + pretty(PATIENT)),
+    "a line": ("p.ndjson", lines([PATIENT])),
+    "a sequence": ("p", b"\x1e" + pretty(PATIENT)),
+    "gzip": ("p.json", gzip.compress(pretty(PATIENT))),
+    "zstd": ("p.json.zst", zstd(pretty(PATIENT))),
+    "a zip": ("p.zip", zipped({"x/p.json": pretty(PATIENT)})),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(ONE))
+def test_fhirpath_reads_one_resource_in_every_form(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    name, text = ONE[kind]
+    (tmp_path / name).write_bytes(text)
+    assert main(["fhirpath", "birthDate.toString()", str(tmp_path / name)]) == 0
+    assert capsys.readouterr().out == "1950-01-01  (System.String)\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert main(["fhirpath", "birthDate.toString()", "-"]) == (2 if kind == "a zip" else 0)
+    told = capsys.readouterr()
+    assert "unpack it" in told.err if kind == "a zip" else told.out == "1950-01-01  (System.String)\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("x.json", b"", "the file is empty"),
+        ("x.json", b"<html></html>", "a web page"),
+        ("x.json", "{}".encode("utf-16"), "UTF-16"),
+        ("x.ndjson", lines([PATIENT, PATIENT]), "several resources, one behind the other"),
+        ("x.json", pretty(PATIENT) + pretty(PATIENT), "several resources, one behind the other"),
+        ("x.json", pretty(PATIENT)[:-5], "not valid JSON"),
+        ("x.ndjson", compact(PATIENT)[:-5], "not valid JSON"),
+        ("x.zip", zipped({"a.json": b"{}", "b.json": b"{}"}), "a zip of 2 files is not read; unpack it"),
+        ("x.json", "{'ü'}".encode("latin-1"), "not valid JSON"),
+    ],
+)
+def test_fhirpath_says_what_is_wrong_with_a_file(tmp_path: Path, name: str, text: bytes, words: str, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    (tmp_path / name).write_bytes(text)
+    assert main(["fhirpath", "birthDate", str(tmp_path / name)]) == 2
+    error = capsys.readouterr().err
+    assert words in error and name in error
 
 
 # -- the same cohort in any form

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from engine.data import opening, sources
+from engine.data import opening, values
 from engine.data.bulk import scanning
 from engine.data.files import walk
 from engine.data.opening import document_in, lines_in, open_file
@@ -114,7 +114,7 @@ def test_a_line_that_is_too_long_is_a_problem_and_all_others_are_read(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = 2 << 20
-    for module in (opening, scanning, sources):
+    for module in (opening, scanning, values):
         monkeypatch.setattr(module, "MOST_LINE", most)
     data = tmp_path / "data"
     data.mkdir()
@@ -129,7 +129,7 @@ def test_a_line_that_is_too_long_is_a_problem_and_all_others_are_read(
 
 
 def test_a_document_that_is_too_large_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (opening, sources):
+    for module in (opening, values):
         monkeypatch.setattr(module, "MOST_DOCUMENT", 1 << 20)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "large.json").write_bytes(b"[" + b" " * (2 << 20) + b"]")

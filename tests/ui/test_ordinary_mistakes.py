@@ -148,7 +148,7 @@ CASES = [
     Case("a folder where one library is wanted", "cql Adult --library data", FAILED, ("data is a folder; give the library, a file in it",)),
     Case("FHIRPath on a bundle", "fhirpath Patient.gender bundle.json", FAILED, ("bundle.json is a Bundle: its resources stand under `entry.resource.ofType(Patient).gender`",)),
     Case("FHIRPath on broken JSON", "fhirpath gender broken.json", FAILED, ("broken.json: not valid JSON", "(line 2, column 11)"), {"broken.json": '{"resourceType": "Patient",\n "name": [,]}'}),
-    Case("FHIRPath on lines", "fhirpath gender p.ndjson", FAILED, ("p.ndjson holds several resources, a line each; give one of them",), {"p.ndjson": f"{json.dumps(PATIENT)}\n{json.dumps(PATIENT)}\n"}),
+    Case("FHIRPath on lines", "fhirpath gender p.ndjson", FAILED, ("p.ndjson holds several resources, one behind the other; give one of them",), {"p.ndjson": f"{json.dumps(PATIENT)}\n{json.dumps(PATIENT)}\n"}),
     Case("a folder that is no run", "imaging manifest data --out m", FAILED, ("data holds no verdicts.ndjson: give the folder that `eligibility screen --out` wrote",)),
     Case("a folder that is no run, shown", "show data", FAILED, ("data holds no verdicts.ndjson: give the folder that `eligibility screen --out` wrote",)),
     # -- in criteria

@@ -36,8 +36,8 @@ from engine.data.opening import UNREADABLE, begin, document_in, open_file, packi
 from engine.data.other_lines import OtherLines
 from engine.data.problems import Problem
 from engine.data.record_versions import content_of
-from engine.data.sources import invalid_document, other_file, too_long_document
 from engine.data.told_by_manifests import told_by_manifests
+from engine.data.values import invalid_document, other_file, too_long_document
 
 RESOURCE_TYPE = b'"resourceType"'
 PIECE = 64 << 20

@@ -22,7 +22,7 @@ from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_
 from engine.data.marks import marks_in, may_be_marked
 from engine.data.opening import MOST_LINE
 from engine.data.remains import named_in
-from engine.data.sources import commas_in, too_long_line
+from engine.data.values import commas_in, too_long_line
 
 BLOCK = 1 << 20
 _BEGINNING = re.compile(rb'\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
