@@ -231,7 +231,7 @@ FORMS: dict[str, Form] = {
     # Parameters
     "Parameters": lambda r: {"all.json": pretty(parameters(r))},
     "Parameters with parts": lambda r: {"all.json": compact(nested_parameters(r))},
-    "Parameters on lines": lambda r: {"all.ndjson": b"".join(compact(nested_parameters(x)) + b"\n" for x in halves(r))},
+    "Parameters on lines": lambda r: {"all.ndjson": b"".join(compact(nested_parameters(x)) + b"\n" for x in halves(r) if x)},
     "Parameters with a bundle": lambda r: {"all.json": compact(parameters([bundle("searchset", r)]))},
     "Parameters before lines": lambda r: {
         "1.ndjson": compact({"resourceType": "Parameters", "parameter": [{"name": "header", "valueReference": {"reference": "Patient/x"}}]}) + b"\n" + lines(r)

@@ -117,7 +117,7 @@ def hand_made() -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = [person("a"), person("b", birthDate="1950"), person("c", gender=f"{SECRET}")]
     for number, value in enumerate(values):
         out.append(observation(f"o{number}", "abc"[number % 3], **value))
-    out += [observation("o0", "a", valueInteger=8), person("a", active=False)]
+    out += [observation("twice", "a", valueInteger=number) for number in (8, 9)] + [person("a", active=False)]
     out.append({"resourceType": f"{SECRET}Type", "id": f"{SECRET}", "subject": {"reference": f"Patient/{SECRET}-a"}})
     return out
 

@@ -115,7 +115,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def outputs(folder: Path, out: Path, *options: str) -> dict[str, bytes]:
     words = ["measure", str(folder / "measure" / "measure.json"), "--data", str(folder / "data"), "--out", str(out)]
-    assert main([*words, "--now", "2026-06-01", "--quiet", *options]) == 0
+    assert main([*words, "--now", "2026-06-01", "--quiet", *options]) == 1
     assert not Workspace(out).folder.exists()
     return {name: (out / name).read_bytes() for name in OUTPUTS}
 
@@ -163,7 +163,7 @@ def test_standard_output_has_the_same_results(
     folder: Path, tmp_path: Path, expected: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["measure", str(folder / "measure" / "measure.json"), "--data", str(folder / "data"), "--out", "-"]
-    assert main([*words, "--now", "2026-06-01", "--quiet"]) == 0
+    assert main([*words, "--now", "2026-06-01", "--quiet"]) == 1
     assert capsys.readouterr().out.encode() == expected["results.ndjson"]
 
 

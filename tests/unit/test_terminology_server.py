@@ -298,7 +298,7 @@ def test_a_credential_is_written_nowhere(
     with caplog.at_level(logging.DEBUG):
         assert main(arguments) == 0
         stub.credential = "Bearer another"
-        assert main([*arguments, "--refresh-terminology"]) == 2
+        assert main([*arguments, "--refresh-terminology"]) == 3
     printed = capsys.readouterr()
     assert "answered 401" in printed.err and "check the credential in TX_AUTH" in printed.err
     (used,) = json.loads((out / "run.json").read_text())["value_sets"] or [None]
