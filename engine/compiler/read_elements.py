@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.compiler.code import Code
-from engine.compiler.cql.criterion import CqlCode
+from engine.compiler.cql.compiled import Compiled
+from engine.compiler.cql.criterion import CqlCode, data_requirements
+from engine.compiler.requirements import DataRequirement
 from engine.compiler.rules import Rule
 
 
@@ -42,8 +45,22 @@ def read_elements(rule: Rule) -> ReadElements:
     return found
 
 
-def _add(code: Code | CqlCode, found: ReadElements) -> None:
-    for name, requirement in code.reads().items():
+def elements_of_define(compiled: Compiled, define: str) -> ReadElements:
+    """What one define of a library reads."""
+    found = ReadElements()
+    _add_requirements(data_requirements(compiled, [define]), found)
+    _add_reached(compiled, define, found)
+    return found
+
+
+def _add_reached(compiled: Compiled, define: str, found: ReadElements) -> None:
+    for _, uses in compiled.reached([define]):
+        found.everything = found.everything or "*" in uses.whole
+        found.reached = found.reached or any(retrieval.spec.target for retrieval in uses.retrievals)
+
+
+def _add_requirements(requirements: Mapping[str, DataRequirement], found: ReadElements) -> None:
+    for name, requirement in requirements.items():
         root, _, owner = name.partition(".")
         before = f"{owner}." if owner else ""
         found.paths.setdefault(root, set()).update(before + path for path in requirement.paths)
@@ -51,10 +68,12 @@ def _add(code: Code | CqlCode, found: ReadElements) -> None:
         found.found_by.setdefault(root, set()).update(path.partition(".")[0] for path in by)
         if requirement.whole:
             found.whole.add(root)
+
+
+def _add(code: Code | CqlCode, found: ReadElements) -> None:
+    _add_requirements(code.reads(), found)
     if isinstance(code, CqlCode):
-        for _, uses in code.compiled.reached([code.define]):
-            found.everything = found.everything or "*" in uses.whole
-            found.reached = found.reached or any(retrieval.spec.target for retrieval in uses.retrievals)
+        _add_reached(code.compiled, code.define, found)
         return
     for node in code.node.walk():
         if node.kind == "Resolve":

@@ -294,6 +294,8 @@ class Cohort:
                         held[name, only] = mine
                 else:
                     known.merge(mine, self._counting.count([*known.forms, *mine.forms]))
+        for patient in order.values():
+            patient.join_addresses(partial(self._name_for, patient.key), self._counting.count)
 
     def _without_deleted(self, order: dict[str, CohortPatient]) -> None:
         """Take away the patients who were deleted, with their records; that is reported."""
@@ -301,10 +303,11 @@ class Cohort:
             if patient.loaded is None and self._counting.is_removed(key):
                 self._counting.gone[key] = patient.records[0].forms[0]
             if key in self._counting.gone:
-                message = (
-                    f"{_short(patient)} was deleted: there is no verdict, and records about this patient are not used"
-                )
-                self._report(self._counting.gone[key], "deleted", message, warning=True)
+                first, name = self._counting.gone[key], _short(patient)
+                where = {"file": first.file, "line": first.line, "offset": first.offset, "entry": first.entry}
+                message = f"{name} was deleted: there is no verdict, and records about this patient are not used"
+                what = {"resource": name, "patient": name, "code": "deleted", "severity": "warning"}
+                self.on_problem(Problem(**where, **what, message=message))
                 del order[key]
                 self._by_key.pop(key, None)
 

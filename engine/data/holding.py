@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from engine.data.identity import contradiction
+from engine.data.identity import address_of, contradiction, on_a_server
 from engine.data.in_doubt import Doubtful, InDoubt, marks_of
 from engine.data.record_versions import Counted
 from engine.data.sources import Loaded
@@ -45,6 +45,29 @@ class CohortPatient:
     def resources(self) -> list[Loaded]:
         """The records about the patient, each in the form that is used."""
         return [held.forms[0] for held in self.records]
+
+    def join_addresses(
+        self, name_for: Callable[[Loaded], str | None], count: Callable[[Sequence[Loaded]], Counted]
+    ) -> None:
+        """Put together what the patient has without an address and at an address of the same type and id, where there is only one such address.
+
+        `name_for` gives the `Type/id` of what has no address, `count` what counts of several versions.
+        """
+        plain: dict[str, Held] = {}
+        at: dict[str, list[Held]] = {}
+        for held in self.records:
+            loaded = held.forms[0]
+            if on_a_server(address_of(loaded.full_url) or ""):
+                at.setdefault(loaded.name, []).append(held)
+            else:
+                name = name_for(loaded)
+                if name is not None:
+                    plain[name] = held
+        for name in sorted(plain.keys() & at.keys()):
+            if len(at[name]) == 1:
+                known, (other,) = plain[name], at[name]
+                known.merge(other, count([*known.forms, *other.forms]))
+                self.records = [held for held in self.records if held is not other]
 
     def doubts(self) -> Iterator[InDoubt]:
         """What is in doubt about the patient."""

@@ -81,17 +81,22 @@ def newer(one: Said, other: Said) -> bool | None:
             later = newer(other, one)
             return None if later is None else not later
         return _deleted_after(one, other)
-    for a, b in ((one.moment, other.moment), (one.seen, other.seen)):
-        if a is not None and b is not None:
-            if a.after(b):
-                return True
-            if b.after(a):
-                return False
-        if a is one.moment and b is other.moment:
-            found = _by_number(one, other)
-            if found is not None:
-                return found
-    return None
+    later = _after(one.moment, other.moment)
+    if later is None:
+        later = _by_number(one, other)
+    if later is None:
+        later = _after(one.seen, other.seen)
+    if later is None and (one.moment is None) is not (other.moment is None):
+        # what an export has without a time was so when it was made
+        later = _after(one.moment or one.seen, other.moment or other.seen)
+    return later
+
+
+def _after(one: Moment | None, other: Moment | None) -> bool | None:
+    """Whether a moment was after another; None where that cannot be told."""
+    if one is None or other is None or not (one.after(other) or other.after(one)):
+        return None
+    return one.after(other)
 
 
 def _by_number(one: Said, other: Said) -> bool | None:

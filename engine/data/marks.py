@@ -40,6 +40,27 @@ def marks_in(lines: bytes) -> Iterator[int]:
             at = sz.find(lines, mark, line_end) if line_end >= 0 else -1
 
 
+def handed_down(bundle: Resource, entry: Resource) -> Resource:
+    """The modifiers of a bundle and of one of its entries, which hold for the resource of the entry, too; by their JSON names."""
+    found = {name: bundle[name] for name in ("implicitRules", "_implicitRules") if bundle.get(name)}
+    if entry.get("modifierExtension"):
+        found["modifierExtension"] = entry["modifierExtension"]
+    return found
+
+
+def with_modifiers(resource: Resource, modifiers: Resource) -> Resource:
+    """A resource with modifiers besides its own."""
+    found = {**modifiers, **resource}
+    own, more = resource.get("modifierExtension"), modifiers.get("modifierExtension")
+    if own and more:
+        found["modifierExtension"] = [*_listed(own), *_listed(more)]
+    return found
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if value.__class__ is list else [value]
+
+
 class Noted(msgspec.Struct):
     """How many resources have which marks: parts and test data by type, modifiers by type and what they are."""
 

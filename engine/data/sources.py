@@ -12,7 +12,7 @@ from engine.data.deletions import Deletion
 from engine.data.histories import dated, deletion_of, is_deletion, superseded, written_in
 from engine.data.identity import NO_HOME, home_of, id_of
 from engine.data.listing import list_data
-from engine.data.marks import may_be_marked
+from engine.data.marks import handed_down, may_be_marked, with_modifiers
 from engine.data.outcomes import FATAL, is_failure, issue_text, issues_of, leaves_out
 from engine.data.problems import Problem
 from engine.data.remains import remains_of
@@ -250,8 +250,10 @@ def _bundle(
                 yield Loaded(None, file, index, line, deletion=deletion_of(item, bundle, written))
         elif "resource" in item:
             resource = item["resource"]
-            if history and isinstance(resource, dict):
-                resource = dated(resource, item)
+            if isinstance(resource, dict):
+                resource = dated(resource, item) if history else resource
+                modifiers = handed_down(bundle, item)
+                resource = with_modifiers(resource, modifiers) if modifiers else resource
             for loaded in _one(resource, file, index, full_url, on_problem, line, bundles):
                 if loaded.resource is resource:
                     loaded.home, loaded.patients = home, patients

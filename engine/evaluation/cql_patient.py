@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ from engine.compiler.cql.related import out_of_reach
 from engine.compiler.cql.retrieving import RetrieveSpec
 from engine.compiler.cql.runtime import Patient, Run
 from engine.data.compartment import Compartment, Resource
+from engine.data.in_doubt import InDoubt
 
 
 class CompartmentPatient(Patient):
@@ -16,6 +18,7 @@ class CompartmentPatient(Patient):
 
     def __init__(self, run: Run, compartment: Compartment) -> None:
         self.compartment = compartment
+        self._reached: dict[int, tuple[Resource, Any]] = {}
         super().__init__(run, compartment.patient)
 
     def of_type(self, resource_type: str) -> list[Any]:
@@ -44,4 +47,14 @@ class CompartmentPatient(Patient):
 
     def referred(self, reference: str, holder: Any) -> Any:
         """The resource that a reference means as it stands in its holder."""
-        return self.compartment.resolve(reference, holder)
+        found = self.compartment.resolve(reference, holder)
+        if found is not None and self.compartment.reached is not None:
+            self._reached[id(found)] = found, holder
+        return found
+
+    def doubts(self) -> Sequence[InDoubt]:
+        """The records in doubt that retrieves find or references led to."""
+        found, reached = self.compartment.in_doubt, self.compartment.reached
+        if not self._reached or reached is None:
+            return found
+        return [*found, *(one for pair in self._reached.values() for one in reached(*pair))]

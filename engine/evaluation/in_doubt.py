@@ -14,10 +14,12 @@ from typing import Any
 
 from engine.algebra.reasons import Reason
 from engine.artifacts.models import Model
-from engine.compiler.read_elements import ReadElements, read_elements
+from engine.compiler.cql.compiled import Loaded
+from engine.compiler.read_elements import ReadElements, elements_of_define, read_elements
 from engine.compiler.rules import Rule
 from engine.data.compartment import Compartment, SharedResources
-from engine.data.in_doubt import Doubtful, InDoubt
+from engine.data.in_doubt import Doubtful, InDoubt, modifiers_in
+from engine.evaluation.cql_patient import CompartmentPatient
 from engine.evaluation.other_forms import with_unknown, without_values
 from engine.evaluation.tracing import DoubtKey, PatientEnvironment, Trace
 
@@ -53,10 +55,12 @@ Chosen = tuple[tuple[Open, Resource | None], ...]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a criterion comes to in one world, and the records, by `id()`, that some condition of it tried or kept."""
+    """What a criterion or a define comes to in one world, the records, by `id()`, that some condition of it tried or kept (None: that cannot be told), and the
+    doubts about what references led to."""
 
-    value: bool | None
-    seen: frozenset[int]
+    value: Any
+    seen: frozenset[int] | None
+    reached: Sequence[InDoubt] = ()
 
 
 Run = Callable[[Compartment], Answer]
@@ -68,6 +72,7 @@ class Certainty:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._reads: dict[int, ReadElements] = {}
+        self._reads_of_defines: dict[tuple[int, str], ReadElements] = {}
 
     def why_in_doubt(
         self,
@@ -81,25 +86,58 @@ class Certainty:
         if reads is None:
             reads = self._reads[id(rule)] = read_elements(rule)
 
-        later: list[InDoubt] = []
-
         def run(compartment: Compartment) -> Answer:
             other = _Watched(compartment, now=environment.moment, variables=environment.variables, run=environment.run)
             try:
-                return Answer(answer(other), other.seen())
+                return Answer(answer(other), other.seen(), other.doubts())
             finally:
-                later.extend(other.doubts())
                 other.release()
 
-        doubts = {_identity(doubt): doubt for doubt in environment.doubts()}
+        return self._why(value, environment.doubts(), environment.compartment, reads, run)
+
+    def of_define(
+        self,
+        loaded: Loaded,
+        define: str,
+        value: Any,
+        patient: CompartmentPatient,
+        evaluate: Callable[[CompartmentPatient], Any],
+    ) -> str | None:
+        """Why the value of a define of a library is not certain for a patient, None where it is. `evaluate` gives it over other data, in a form to compare."""
+        doubts = patient.doubts()
+        if not doubts:
+            return None
+        key = id(loaded), define
+        reads = self._reads_of_defines.get(key)
+        if reads is None:
+            reads = self._reads_of_defines[key] = elements_of_define(loaded.compiled, define)
+
+        def run(compartment: Compartment) -> Answer:
+            other = CompartmentPatient(patient.run, compartment)
+            return Answer(evaluate(other), None, other.doubts())
+
+        why = self._why(value, doubts, patient.compartment, reads, run)
+        return None if why is None else f"{why[0]}: {why[1]}"
+
+    def _why(
+        self, value: Any, doubts: Iterable[InDoubt], compartment: Compartment, reads: ReadElements, run: Run
+    ) -> tuple[Reason, str] | None:
+        later: list[InDoubt] = []
+
+        def watched(world: Compartment) -> Answer:
+            found = run(world)
+            later.extend(found.reached)
+            return found
+
+        known = {_identity(doubt): doubt for doubt in doubts}
         for _ in range(ROUNDS):
-            found = sorted(self._open(doubts.values(), reads), key=lambda one: one.why)
-            why = _why_in_doubt(value, environment.compartment, found, run)
-            known = len(doubts)
+            found = sorted(self._open(known.values(), reads), key=lambda one: one.why)
+            why = _why_in_doubt(value, compartment, found, watched)
+            number = len(known)
             # in another form a record may refer to others that are in doubt
             for doubt in later:
-                doubts.setdefault(_identity(doubt), doubt)
-            if why is not None or len(doubts) == known:
+                known.setdefault(_identity(doubt), doubt)
+            if why is not None or len(known) == number:
                 return why
         reason, sentence = found[0].why
         return reason, f"records in doubt refer to others that are: {sentence}"
@@ -120,9 +158,17 @@ class Certainty:
                 case Doubtful.PART:
                     yield from _partial(doubt, record, reads, self._model)
                 case _:
-                    forms = _that_differ(record, doubt.forms, reads.elements(kind))
+                    forms = _that_differ(record, self._with_marked(doubt.forms), reads.elements(kind))
                     if forms or not doubt.forms:
                         yield Open(doubt, forms)
+
+    def _with_marked(self, forms: Sequence[Resource | None]) -> list[Resource | None]:
+        """Other versions of a record, and of those with a modifier that is not known what it leaves."""
+        found = list(forms)
+        for form in forms:
+            if form is not None and any(True for _ in modifiers_in(form)):
+                found += (None, without_values(form, self._model))
+        return found
 
 
 def _identity(doubt: InDoubt) -> tuple[int, Doubtful]:
@@ -151,7 +197,7 @@ class _Watched(PatientEnvironment):
         return frozenset(found)
 
 
-def _why_in_doubt(value: bool, compartment: Compartment, found: list[Open], run: Run) -> tuple[Reason, str] | None:
+def _why_in_doubt(value: Any, compartment: Compartment, found: list[Open], run: Run) -> tuple[Reason, str] | None:
     for one in found:
         if not one.forms:
             return one.why
@@ -162,7 +208,7 @@ def _why_in_doubt(value: bool, compartment: Compartment, found: list[Open], run:
         key = frozenset((id(one.doubt.record), id(form)) for one, form in chosen)
         if key not in tried:
             tried.add(key)
-            if run(in_world(compartment, chosen)).value is not value:
+            if run(in_world(compartment, chosen)).value != value:
                 return chosen[0][0].why
     if _worlds(found) > WORLDS:
         reason, sentence = next(one for one in found if one.doubt.kind is not Doubtful.PART).why
@@ -274,13 +320,15 @@ def _that_matter(found: list[Open], compartment: Compartment, run: Run) -> list[
     kept = [one for one in found if id(one) not in left]
 
     def look(chosen: Chosen) -> None:
-        seen = run(in_world(compartment, chosen)).seen
+        seen = run(in_world(compartment, chosen)).seen or frozenset()
         forms = {id(one): form for one, form in chosen}
         for key, one in list(left.items()):
             form = forms.get(key, one.doubt.record)
             if form is not None and id(form) in seen:
                 kept.append(left.pop(key))
 
+    if run(compartment).seen is None:
+        return found
     look(())
     for chosen in _all_at_once(found):
         look(chosen)

@@ -16,10 +16,12 @@ from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.element import unit_of
 from engine.algebra.quantity import CALENDAR_WORDS, Quantity
 from engine.artifacts.measures import Group, Measure, Population, Stratifier
+from engine.artifacts.models import load_model
 from engine.compiler.cql.compiled import Loaded
 from engine.compiler.cql.printing import as_json
 from engine.compiler.cql.runtime import Run
 from engine.evaluation.cql_patient import CompartmentPatient
+from engine.evaluation.in_doubt import Certainty
 from engine.evaluation.incomplete import with_gaps
 from engine.evaluation.time_limit import SECONDS, limited
 from engine.evaluation.verdict import Record
@@ -124,6 +126,7 @@ class MeasureEvaluator:
         """A define that takes longer than `seconds` for a patient has no answer (0: no limit)."""
         self.measure = measure
         self.loaded = loaded
+        self._certainty = Certainty(load_model(loaded.compiled.fhir or "r4"))
         self.seconds = seconds
 
     def __call__(self, patient: str, environment: Run) -> MeasureResult:
@@ -144,7 +147,33 @@ class MeasureEvaluator:
             return None, str(error)
         if not isinstance(environment, CompartmentPatient):
             return value, None
-        return with_gaps(self.loaded.compiled, define, value, environment.compartment)
+        certain, why = with_gaps(self.loaded.compiled, define, value, environment.compartment)
+        doubt = self.doubt(define, value, environment) if environment.doubts() else None
+        return (certain, why) if doubt is None else (None, doubt)
+
+    def doubt(self, define: str, value: Any, patient: CompartmentPatient) -> str | None:
+        """Why a define has another value where a record in doubt says something else, None where it has not."""
+
+        def evaluate(other: CompartmentPatient) -> Any:
+            try:
+                return _comparable(self.loaded.evaluate(define, other))
+            except (EvaluationError, LookupError) as error:
+                return str(error)
+
+        what = f"the define {define!r}"
+        try:
+            return limited(
+                self.seconds,
+                what,
+                self._certainty.of_define,
+                self.loaded,
+                define,
+                _comparable(value),
+                patient,
+                evaluate,
+            )
+        except EvaluationError as error:
+            return str(error)
 
     def group(self, group: Group, environment: Run) -> GroupResult:
         populations = [p for p in group.populations if p.code != OBSERVATION]
@@ -313,6 +342,13 @@ def _by_code(populations: list[Population], test: Callable[[Population], bool]) 
 def canonical(value: Any) -> str:
     """A value as JSON text that is the same for equal values."""
     return json.dumps(value, sort_keys=True, default=str)
+
+
+def _comparable(value: Any) -> Any:
+    """The value of a define in a form to compare: records by type and id."""
+    if value.__class__ is list:
+        return sorted(episode_key(row) for row in value if row is not None)
+    return value if value is None or value is True or value is False else episode_key(value)
 
 
 def episode_key(row: Any) -> str:

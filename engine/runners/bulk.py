@@ -21,7 +21,17 @@ from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.name_index import parts_of
 from engine.data.bulk.reading import FilesAgain, Piece, by_patient, known_patients, read_piece, take_files, with_gaps
 from engine.data.bulk.records import Record, turn_of
-from engine.data.bulk.settling import Doubles, Settled, add_doubles, doubles_of, missing, not_whole, settle, twice
+from engine.data.bulk.settling import (
+    Doubles,
+    NotWhole,
+    Settled,
+    add_doubles,
+    doubles_of,
+    missing,
+    not_whole,
+    settle,
+    twice,
+)
 from engine.data.completeness import Completeness, reporting_to
 from engine.data.deletions import Deletion
 from engine.data.listing import Listing
@@ -126,7 +136,7 @@ class _Worker:
             workspace.put_twice(name, found)
         return len(found)
 
-    def sort(self, about: tuple[int, tuple[tuple[str, str], ...]]) -> tuple[Doubles, dict[str, set[int]]]:
+    def sort(self, about: tuple[int, tuple[tuple[str, str], ...]]) -> tuple[Doubles, NotWhole]:
         """Resources of a bucket that occur several times and are not settled by themselves, by ids kept under (type, name); and those that have to be read again."""
         number, names = about
         if self._times[0] != names:
@@ -360,9 +370,9 @@ class BulkRun:
             kept.update({kind: length // 8 for kind, (_, length) in one.kept.items()})
         if not settled:
             placed = self._place(named, aliases)
-            doubles, more = self._doubles(kept)
+            doubles, more, parts = self._doubles(kept)
             decoders = Decoders(job.plan, load_model(job.plan.model))
-            found = settle(aliases, doubles, more, FilesAgain(job.pieces, decoders), deleted)
+            found = settle(aliases, doubles, more, parts, FilesAgain(job.pieces, decoders), deleted)
             moved = self._with_joined(found.joined, "move") if found.joined else []
             workspace.put_joint(
                 Joint(
@@ -430,8 +440,8 @@ class BulkRun:
             done[number] = result
         return done
 
-    def _doubles(self, kept: Counter[str]) -> tuple[Doubles, dict[str, set[int]]]:
-        """Resources that occur several times, and of which types and ids (as numbers) not all are kept."""
+    def _doubles(self, kept: Counter[str]) -> tuple[Doubles, dict[str, set[int]], NotWhole]:
+        """Resources that occur several times, of which types and ids (as numbers) not all are kept, and which are not kept whole."""
         at_once = max(min(self.job.memory // ID_BYTES, MOST_IDS), LEAST_IDS)
         asked: list[tuple[str, str, int, int]] = []
         for kind, records in sorted(kept.items()):
@@ -442,6 +452,7 @@ class BulkRun:
         )
         doubles: Doubles = {}
         more: dict[str, set[int]] = {}
+        parts = NotWhole()
         while found:
             names: list[tuple[str, str]] = []
             held = 0
@@ -454,15 +465,14 @@ class BulkRun:
             # in the order of buckets, so that it is the same in every run
             for _, (one, again) in sorted(self._workers.run(tasks), key=lambda done: done[0][1][0]):
                 add_doubles(mine, one)
-                for kind, numbers in again.items():
-                    more.setdefault(kind, set()).update(numbers)
+                parts.add(again)
             times: dict[str, dict[int, tuple[int, int]]] = {}
             for kind, name in names:
                 times.setdefault(kind, {}).update(self.job.workspace.twice(name))
             for kind, numbers in missing(times, mine).items():
                 more.setdefault(kind, set()).update(numbers)
             doubles.update(mine)
-        return doubles, more
+        return doubles, more, parts
 
 
 def in_place(problems: Iterable[Problem], files: Sequence[str]) -> list[Problem]:

@@ -152,6 +152,27 @@ def test_marks_in_cql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
     assert the_outcomes(criteria, data, tmp_path / "out", monkeypatch) == {"Patient/p": list(expected.values())}
 
 
+@pytest.mark.parametrize("form", ["bundle", "bundles in lines"])
+@pytest.mark.parametrize(
+    ("of_bundle", "of_entry"),
+    [
+        ({"implicitRules": "http://example.org/rules"}, {}),
+        ({"_implicitRules": {"extension": NEVER}}, {}),
+        ({}, {"modifierExtension": NEVER}),
+    ],
+)
+def test_modifiers_of_a_bundle_hold_for_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, of_bundle: Resource, of_entry: Resource
+) -> None:
+    (bundle,) = files_of(form, [PATIENT, condition()]).popitem()[1]
+    bundle["entry"][1] |= of_entry
+    name = "b.json" if form == "bundle" else "b.ndjson"
+    data = write({name: [bundle | of_bundle]}, tmp_path / "data")
+    criteria = criteria_of(tmp_path / "c", f"{CODED}.exists()", "Observation.exists()", language="text/fhirpath")
+    found = the_outcomes(criteria, data, tmp_path / "out", monkeypatch)
+    assert found == {"Patient/p": [UNKNOWN, "not met"]}
+
+
 @FORMS
 def test_marks_are_told_once_with_their_number(tmp_path: Path, form: str) -> None:
     resources = [

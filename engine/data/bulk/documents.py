@@ -74,11 +74,15 @@ def read_document(collector: Collector, text: bytes, file: int, path: str, offse
         check_encoding(text)
         # decoding the bundle proves that all of the text is whole, entries that are not looked at among it
         bundle = (_transaction if closely else _bundle).decode(text)
-        apart = bundle.type == "history" or (
-            closely
-            and (
-                contains(text, b"OperationOutcome")
-                or any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ())
+        apart = (
+            bundle.type == "history"
+            or (collector.look and _is_modified(bundle))
+            or (
+                closely
+                and (
+                    contains(text, b"OperationOutcome")
+                    or any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ())
+                )
             )
         )
         entries = bundle.entry if bundle.resourceType == "Bundle" and not apart else None
@@ -98,6 +102,13 @@ def read_document(collector: Collector, text: bytes, file: int, path: str, offse
         return error
     offer_all(collector, data, file, offset, path)
     return None
+
+
+def _is_modified(bundle: Any) -> bool:
+    """Whether a bundle, or an entry of it, has modifiers that hold for resources in it."""
+    if bytes(bundle.implicitRules) or bytes(bundle._implicitRules):
+        return True
+    return any(bytes(entry.modifierExtension) for entry in bundle.entry or ())
 
 
 def offer_all(collector: Collector, data: Any, file: int, offset: int, path: str) -> None:

@@ -23,7 +23,7 @@ from engine.data.bulk.name_index import MemoryIndex
 from engine.data.bulk.placing import Bearers, claims_of, names_wanted, placed
 from engine.data.bulk.records import MemoryShelf, Position, Record, name_of_group, number_of
 from engine.data.bulk.scanning import LineScanner
-from engine.data.bulk.settling import Settled, doubles_of, missing, not_whole, settle, twice
+from engine.data.bulk.settling import NotWhole, Settled, doubles_of, missing, not_whole, settle, twice
 from engine.data.compartment import Compartment
 from engine.data.completeness import Completeness, reporting_to
 from engine.data.deletions import Candidate
@@ -243,19 +243,27 @@ class FilesAgain:
     pieces: Sequence[Piece]
     decoders: Decoders
 
-    def records(self, wanted: Mapping[str, set[int]]) -> Iterator[tuple[Record, bytes]]:
-        """Every resource of some types with certain ids (as numbers), with its content."""
-        for collector, shelf in self._read(wanted, frozenset()):
+    def records(
+        self, wanted: Mapping[str, set[int]], files: frozenset[int] | None = None
+    ) -> Iterator[tuple[Record, bytes]]:
+        """Every resource of some types with certain ids (as numbers) in some files (None: in any), with its content."""
+        for collector, shelf in self._read(wanted, frozenset(), files):
             for record in shelf.records:
                 yield record, collector.digests.get(record.position, b"")
 
     def resources(self, kinds: frozenset[str]) -> Iterator[Candidate]:
         """Every resource of some types."""
-        for collector, _ in self._read({}, kinds):
+        for collector, _ in self._read({}, kinds, None):
             yield from collector.candidates
 
-    def _read(self, wanted: Mapping[str, set[int]], kinds: frozenset[str]) -> Iterator[tuple[_Again, MemoryShelf]]:
+    def _read(
+        self, wanted: Mapping[str, set[int]], kinds: frozenset[str], files: frozenset[int] | None
+    ) -> Iterator[tuple[_Again, MemoryShelf]]:
         for piece in self.pieces:
+            stretches = tuple(one for one in piece.stretches if files is None or one.file in files)
+            if not stretches:
+                continue
+            piece = Piece(piece.number, stretches)
             shelf = MemoryShelf()
             collector = _Again(self.decoders, shelf, validate=True)
             collector.wanted, collector.kinds = wanted, kinds
@@ -401,13 +409,12 @@ class ExportReader:
             kind: ids for kind in sorted(kept) if (ids := twice(partial(_of, kept, kind), partial(_of, seen, kind)))
         }
         doubles = doubles_of(times, records) if times else {}
-        more = missing(times, doubles)
-        for kind, numbers in (not_whole(times, records) if times else {}).items():
-            more.setdefault(kind, set()).update(numbers)
+        parts = not_whole(times, records) if times else NotWhole()
         return settle(
             found.aliases,
             doubles,
-            more,
+            missing(times, doubles),
+            parts,
             FilesAgain(pieces, self.decoders),
             found.deleted,
         )

@@ -20,8 +20,8 @@ from engine.data.problems import Problem
 class Again(Protocol):
     """Reads an export once more."""
 
-    def records(self, wanted: Mapping[str, set[int]]) -> Iterable[tuple[Record, bytes]]:
-        """Every resource of some types with certain ids (as numbers), with its content (`engine.data.record_versions`)."""
+    def records(self, wanted: Mapping[str, set[int]], files: frozenset[int] | None) -> Iterable[tuple[Record, bytes]]:
+        """Every resource of some types with certain ids (as numbers) in some files (None: in any), with its content (`engine.data.record_versions`)."""
         ...
 
     def resources(self, kinds: frozenset[str]) -> Iterable[Candidate]:
@@ -79,13 +79,15 @@ def settle(
     aliases: Iterable[tuple[str, str]],
     doubles: Doubles,
     more: Mapping[str, set[int]],
+    parts: NotWhole,
     again: Again,
     deleted: Iterable[Deletion] = (),
 ) -> Settled:
-    """Settle an export. `aliases` are pairs of groups that are one patient's; `doubles` and `more` are as `doubles_of` and `missing` give them, with the ids of what
-    was not kept whole, and `again` reads the export once more. `deleted` are the deletions in it."""
+    """Settle an export. `aliases` are pairs of groups that are one patient's; `doubles`, `more` and `parts` are as `doubles_of`, `missing` and `not_whole` give them,
+    and `again` reads the export once more. `deleted` are the deletions in it."""
     settled = Settled.of(aliases)
-    _versions(settled, doubles, again.records(more) if more else ())
+    wanted = {kind: more.get(kind, set()) | parts.ids.get(kind, set()) for kind in more.keys() | parts.ids.keys()}
+    _versions(settled, doubles, again.records(wanted, None if more else frozenset(parts.files)) if wanted else ())
     settled.deleted = settled_deletions(deleted, again.resources, settled.problems.append)
     return settled.finish()
 
@@ -167,14 +169,29 @@ def missing(times: Mapping[str, Times], doubles: Doubles) -> dict[str, set[int]]
     return out
 
 
-def not_whole(times: Mapping[str, Times], kept: Iterable[Record]) -> dict[str, set[int]]:
-    """Of the resources that occur several times those (by type, ids as numbers) of which some record is not kept whole, so that they have to be read again to be compared."""
-    out: dict[str, set[int]] = {}
+@dataclass(slots=True)
+class NotWhole:
+    """Records that are not kept whole, of resources that occur several times: they have to be read again to be compared. By type, ids as numbers; and the files they stand in."""
+
+    ids: dict[str, set[int]] = field(default_factory=dict)
+    files: set[int] = field(default_factory=set)
+
+    def add(self, more: NotWhole) -> None:
+        """Add those of other records."""
+        for kind, numbers in more.ids.items():
+            self.ids.setdefault(kind, set()).update(numbers)
+        self.files |= more.files
+
+
+def not_whole(times: Mapping[str, Times], kept: Iterable[Record]) -> NotWhole:
+    """Those among some records."""
+    out = NotWhole()
     for record in kept:
         if record.id is not None and record.kind in times and (record.compact or record.facts is not None):
             number = key_of(record.id)
             if number in times[record.kind]:
-                out.setdefault(record.kind, set()).add(number)
+                out.ids.setdefault(record.kind, set()).add(number)
+                out.files.add(record.file)
     return out
 
 
