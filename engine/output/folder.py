@@ -24,6 +24,7 @@ import msgspec
 from engine.artifacts.own_outputs import MARKER, NEW, PLAN, is_name, recorded_outputs
 from engine.output.atomic import BUFFER, write_text
 from engine.output.atomic import owner_only as open_private
+from engine.output.earlier_versions import outputs_without_marker
 from engine.output.lock import FolderLock
 
 RUN = "run.json"
@@ -121,7 +122,7 @@ class OutputFolder:
             finish_interrupted(self.path)
             self._clean()
             if not recorded_outputs(self.path):
-                _mark(self.path, _outputs_without_marker(self.path))
+                _mark(self.path, outputs_without_marker(self.path))
             self._held = held.pop_all()
         return self
 
@@ -251,22 +252,3 @@ def _carry_out(folder: Path, plan: Plan) -> None:
 def _mark(folder: Path, outputs: Mapping[str, list[str]]) -> None:
     text = json.dumps({"program": "fhir-eligibility", "format": FORMAT, "outputs": outputs}, indent=1)
     write_text(folder / MARKER, text + "\n")
-
-
-def _outputs_without_marker(folder: Path) -> dict[str, list[str]]:
-    """The outputs of a screening as its run.json tells, where the marker is damaged or a version wrote them that had none."""
-    try:
-        record = json.loads((folder / RUN).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    artifacts = record.get("artifacts") if isinstance(record, dict) and "engine" in record else None
-    if not isinstance(artifacts, list):
-        return {}
-    names = ["verdicts.ndjson", "summary.csv", "problems.ndjson", "criteria.json", RUN, "included.json"]
-    for number, artifact in enumerate(artifacts, start=1):
-        name = artifact.get("name") if isinstance(artifact, dict) else None
-        names += [f"included-{one}.json" for one in (number, name) if is_name(f"{one}")]
-    tables = ["verdicts.parquet", "criteria.parquet", "evidence.parquet", "images.parquet"]
-    if all((folder / name).is_file() for name in tables):
-        names += tables
-    return {"screen": [name for name in names if (folder / name).is_file()]}

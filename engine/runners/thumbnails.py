@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.data.dicomweb.client import Client
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
 from engine.data.dicomweb.qido import find_instances, find_series
-from engine.data.dicomweb.wado import rendered
+from engine.data.dicomweb.wado import rendered, sweep
 from engine.output.atomic import AtomicFile
 from engine.output.folder import OutputFolder
 from engine.output.gallery import gallery
@@ -60,6 +60,8 @@ def picture(client: Client, wanted: WantedSeries, out: Path, kind: str, size: in
         except ArchiveFailure as error:
             failure = error
             continue
+        if (out / place).parent.is_dir():
+            sweep((out / place).parent)
         with AtomicFile(out / place, "wb") as file:
             file.stream.write(image)  # type: ignore[arg-type]
         return wanted.record(TransferState.COMPLETE, archive=archive, fetched=1, bytes=len(image), **done)

@@ -13,6 +13,7 @@ from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationErr
 from engine.artifacts.libraries import LibraryStore, LibraryText, load_libraries
 from engine.artifacts.mistaken_files import mistaken
 from engine.artifacts.models import load_model
+from engine.artifacts.own_outputs import own_names
 from engine.compiler.cql.cache import caching_compiler
 from engine.compiler.cql.compiled import Compiled, Loaded
 from engine.compiler.cql.elm_writer import elm_text
@@ -132,9 +133,9 @@ def read_library(path: str, more: Iterable[str]) -> tuple[LibraryText, LibrarySt
     own = load_libraries([file])
     if not own.libraries:
         own.add_text(Source(str(file), _text(file)))
-    beside = load_libraries(
-        sorted(p for p in file.parent.iterdir() if p.suffix in (".cql", ".json", ".xml") and p != file)
-    )
+    written = own_names(file.parent)
+    listed = (p for p in file.parent.iterdir() if p.suffix in (".cql", ".json", ".xml") and p.name not in written)
+    beside = load_libraries(sorted(p for p in listed if p != file))
     for library in (*own.libraries, *beside.libraries):
         store.add(library)
     store.models += [*own.models, *beside.models]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import importlib.util
 import json
 import os
 import signal
@@ -11,11 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from engine.artifacts.own_outputs import LOCK, MARKER, NEW, PLAN, recorded_outputs
 from engine.output import folder as folders
+from engine.output import lock
 from engine.output.folder import About, OutputFolder, owner_only
 from engine.output.lock import FolderInUse
 from tests.outputs import seen, visible
@@ -120,6 +124,30 @@ def test_leftovers_of_earlier_versions_are_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.endswith(".part")) == kept
 
 
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("measure", ["results.ndjson", "reports.ndjson", "summary.json", "problems.ndjson"]),
+        ("imaging fetch", ["fetch.ndjson", "fetch.csv"]),
+        ("imaging verify", ["archive.ndjson"]),
+        ("imaging manifest", ["images.csv", "studies.txt", "series.txt", "lists.ndjson"]),
+    ],
+)
+def test_outputs_of_earlier_versions_are_known_by_standing_together(
+    tmp_path: Path, command: str, names: list[str]
+) -> None:
+    for name in names:
+        (tmp_path / name).write_text("old")
+    write(tmp_path, {names[0]: "new"}, command)
+    assert texts(tmp_path) == {names[0]: "new"}
+    if len(names) > 1:
+        (tmp_path / "apart").mkdir()
+        (tmp_path / "apart" / names[-1]).write_text("mine")
+        with pytest.raises(ValueError, match="is there already, and is not an output of this program"):
+            write(tmp_path / "apart", {names[-1]: "new"}, command)
+        assert texts(tmp_path / "apart") == {names[-1]: "mine"}
+
+
 def test_a_plan_that_is_damaged_or_names_files_outside_is_refused(tmp_path: Path) -> None:
     write(tmp_path, FIRST)
     (tmp_path / PLAN).write_text('{"format": 1, "appear": [], "remove": ["../x"], "aside": {}, "outputs": {}}')
@@ -167,6 +195,7 @@ def test_a_second_run_is_told_who_is_at_work_and_touches_nothing(tmp_path: Path)
 HOLD = """
 import os, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from engine.output.folder import OutputFolder
 with OutputFolder(Path(sys.argv[1]), "screen") as folder:
     folder.write_text("a.txt", "half")
@@ -242,3 +271,32 @@ def test_the_umask_is_put_back_after_an_error() -> None:
         assert os.umask(0o027) == 0o027
     finally:
         os.umask(before)
+
+
+def test_the_lock_where_files_are_locked_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: the byte that is locked stands behind what others have to read, and an open file is not removed."""
+    held: dict[tuple[int, int], int] = {}
+
+    def locking(handle: int, mode: int, count: int) -> None:
+        place = os.fstat(handle).st_ino, os.lseek(handle, 0, os.SEEK_CUR)
+        if mode == 0:
+            assert held.pop(place) == handle
+        elif place in held:
+            raise OSError(errno.EACCES, "locked")
+        else:
+            held[place] = handle
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_UNLCK=0, LK_NBLCK=2, locking=locking))
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert lock.__spec__ is not None and lock.__spec__.loader is not None
+    other = importlib.util.module_from_spec(lock.__spec__)
+    lock.__spec__.loader.exec_module(other)
+    first, second = other.FolderLock(tmp_path, "screen"), other.FolderLock(tmp_path, "measure")
+    first.acquire()
+    with pytest.raises(other.FolderInUse, match=rf"`eligibility screen` \(process {os.getpid()} on "):
+        second.acquire()
+    assert all(place > 4096 for _, place in held)
+    first.release()
+    assert held == {} and (tmp_path / LOCK).exists()
+    second.acquire()
+    second.release()

@@ -126,7 +126,7 @@ def retrieve(
     ArchiveFailure; what came whole before that stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
+    sweep(folder)
 
     def check(part: Path) -> str | None:
         """The name of a file that may stay, None where it was rejected."""
@@ -165,7 +165,7 @@ def retrieve(
 Check = Callable[[Path], str | None]
 
 
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Remove what a download that was killed left behind; what is younger may be another's that is under way."""
     for part in folder.glob(".*.part"):
         try:
