@@ -36,9 +36,15 @@ class AskedCode:
 
 @dataclass(slots=True)
 class Coverage:
-    """Counts of patients: all, those with a record of a type, those with a code, and the code systems on records of a type."""
+    """Counts of patients: all, those with a record of a type, those with a code, and the code systems on records of a type.
+
+    `gaps` are the types of which records may be missing, each with the first sentence that says so and the number of patients; `errors` are
+    those of the data.
+    """
 
     patients: int = 0
+    errors: int = 0
+    gaps: dict[str, tuple[str, int]] = field(default_factory=dict)
     types: Counter[str] = field(default_factory=Counter)
     codes: Counter[AskedCode] = field(default_factory=Counter)
     systems: dict[str, Counter[str]] = field(default_factory=dict)
@@ -78,6 +84,12 @@ def coverage(
 ) -> Coverage:
     """Count what some data has of what criteria ask for. Raises OSError where it cannot be read."""
     found = Coverage()
+
+    def report(problem: Problem) -> None:
+        found.errors += problem.severity == "error"
+        if on_problem is not None:
+            on_problem(problem)
+
     for rules in criteria.rules:
         for rule in rules.walk():
             for asked in _asked(rule):
@@ -87,7 +99,7 @@ def coverage(
                     found.kinds.setdefault(kind, []).append(rule)
     matchers = {asked: _matcher(asked, criteria) for asked in found.asked}
     plan = _plan(criteria)
-    for compartment in compartments(data, criteria.fhir_version, on_problem, plan):
+    for compartment in compartments(data, criteria.fhir_version, report, plan):
         _count(found, matchers, compartment)
     return found
 
@@ -131,6 +143,9 @@ def _count(
     found: Coverage, matchers: dict[AskedCode, Callable[[str | None, str], bool]], compartment: Compartment
 ) -> None:
     found.patients += 1
+    for gap in compartment.gaps:
+        sentence, count = found.gaps.get(gap.type, (gap.sentence, 0))
+        found.gaps[gap.type] = sentence, count + 1
     codes: dict[str, set[tuple[str | None, str]]] = {}
     for kind in {*found.kinds, *(asked.type for asked in found.asked)}:
         resources = compartment.of_type(kind)

@@ -20,7 +20,7 @@ from engine.ui.argument_types import PATH
 from engine.ui.command_parser import STATUSES_OF_TEXT, CommandParser
 from engine.ui.options import add_config_options, add_libraries_option, add_study_option, add_version_option
 from engine.ui.paths import check_exist
-from engine.ui.statuses import Status
+from engine.ui.statuses import Status, worst
 from engine.ui.terminology import add_terminology_options, terminology_options
 
 SHOWN = 240  # characters of an expression
@@ -107,7 +107,8 @@ def check_command(options: argparse.Namespace) -> int:
             wanted = "EvidenceVariable, Group or ResearchStudy resources"
             print(f"eligibility: there are no criteria here: {wanted}", file=sys.stderr)
         return Status.FAILED
-    return Status.CRITERIA_ERRORS if errors else Status.OK
+    incomplete = [Status.INCOMPLETE] if counted is not None and counted.errors else []
+    return worst([*([Status.CRITERIA_ERRORS] if errors else []), *incomplete])
 
 
 def _show_coverage(counted: Coverage) -> None:
@@ -117,6 +118,8 @@ def _show_coverage(counted: Coverage) -> None:
         print(f"  {counted.types[kind]:>9}  {kind}")
         for asked in sorted((one for one in counted.asked if one.type == kind), key=lambda one: one.name):
             print(f"  {counted.codes[asked]:>9}    with {asked.name}")
+    for sentence, count in counted.gaps.values():
+        print(f"{sentence} ({count} patients)")
     print()
 
 
@@ -185,6 +188,7 @@ def report(criteria: Criteria, found: Sequence[Diagnostic], counted: Coverage | 
     if counted is not None:
         out["data"] = {
             "patients": counted.patients,
+            "incomplete": {kind: {"why": why, "patients": count} for kind, (why, count) in counted.gaps.items()},
             "types": {kind: counted.types[kind] for kind in sorted(counted.kinds)},
             "codes": [
                 {"type": asked.type, "system": asked.system, "code": asked.code, "patients": counted.codes[asked]}
