@@ -11,6 +11,11 @@ NOTHING_LOST = frozenset((CONFLICTING, DELETION))
 """Codes of errors that lose no record: what is in doubt is told of the record itself."""
 
 
+NO_PATIENT = "no-patient"
+"""The code of what is wrong with a record that was read, and belongs to nobody."""
+_UNREAD = frozenset(("invalid-json", "not-a-resource", "unknown-resource-type", "too-large", "malformed-bundle"))
+
+
 class Problem(BaseModel):
     """One problem of the data. The run goes on; nothing is dropped without one of these."""
 
@@ -40,3 +45,9 @@ class Problem(BaseModel):
         named = f" {about}" if about and about not in self.message else ""
         hint = f"; {self.hint}" if self.hint else ""
         return f"{place}{named}: {self.message}{hint}" if place or named else f"{self.message}{hint}"
+
+
+def is_unread(problem: Problem) -> bool:
+    """Whether a problem is that a line, an entry or a document was not read. What is only read in another way, such as without its fullUrl, names an element."""
+    whole = problem.element is None or problem.element == "Bundle.entry"
+    return problem.severity == "error" and problem.code in _UNREAD and whole

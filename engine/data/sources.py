@@ -246,7 +246,9 @@ def _bundle(
             on_problem(Problem(file=file, line=line, **where, code="malformed-bundle", message=message))
             full_url = None
         if is_deletion(item):
-            if index not in old:
+            if index in old:
+                yield Loaded(None, file, index, line)
+            else:
                 yield Loaded(None, file, index, line, deletion=deletion_of(item, bundle, written))
         elif "resource" in item:
             resource = item["resource"]
@@ -266,6 +268,8 @@ def _bundle(
         elif "resource" not in item and isinstance(status, str) and status.startswith(("4", "5")):
             message = f"the server answered {status:.40} in the place of this entry"
             on_problem(Problem(file=file, line=line, entry=index, code="server-error", message=message))
+        if not is_deletion(item) and "resource" not in item:
+            yield Loaded(None, file, index, line)
         if not is_deletion(item) and "resource" not in item and not response:
             message = "the entry holds no resource"
             on_problem(

@@ -51,12 +51,23 @@ class UsedValueSet(Record):
 
 
 class Resources(Record):
-    """What became of the resources that were read: used, or passed over because no criterion can need them; the rest is in problems.ndjson."""
+    """What became of all that was read: each resource was used, passed over because no criterion can need it, or is among the problems.
+
+    Each line that is not blank, each entry of what a line or a file holds several of, and each file that holds one resource is one of these: a resource that was
+    used or passed over, a problem, a deletion, or an entry without a resource.
+    """
 
     used: dict[str, int] = Field(description="resource type -> how many were kept for their patients")
     passed: dict[str, int] = Field(description="resource type -> how many were passed over, unparsed unless --validate")
-    lines: int = Field(description="lines of NDJSON")
-    blank: int = Field(description="of these, blank ones")
+    problems: dict[str, int] = Field(
+        default_factory=dict,
+        description="resource type (`*`: not known) -> how many lines, entries and documents could not be read, or belong to no patient",
+    )
+    deletions: int = Field(0, description="entries that delete a resource")
+    empty: int = Field(0, description="other entries of bundles without a resource")
+    files: int = Field(0, description="files that were read")
+    lines: int = Field(0, description="lines of NDJSON")
+    blank: int = Field(0, description="of these, blank ones")
 
 
 class TypeRecord(Record):
@@ -123,7 +134,7 @@ class RunRecord(Record):
     value_sets: list[UsedValueSet] = Field(default_factory=list)
     parameters: list[UsedParameter] = Field(default_factory=list)
     warnings: list[CriteriaWarning] = Field(default_factory=list, description="warnings about the criteria")
-    resources: Resources | None = Field(None, description="what became of the resources of files")
+    resources: Resources = Field(description="what became of the resources that were read")
     pseudonyms: UsedPseudonyms | None = Field(None, description="where outputs carry codes: how they were made")
     completeness: list[TypeRecord] = Field(
         default_factory=list,

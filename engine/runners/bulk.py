@@ -74,12 +74,14 @@ class Job:
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the resources of an export: used, or passed over unparsed, by type; and the lines it had."""
+    """What became of the resources of an export: used, or passed over unparsed, by type; the lines it had, its deletions, and entries without a resource."""
 
     used: Counter[str] = field(default_factory=Counter)
     passed: Counter[str] = field(default_factory=Counter)
     lines: int = 0
     blank: int = 0
+    deletions: int = 0
+    empty: int = 0
 
     def add(self, collected: Collected | PieceDone) -> None:
         """Add what a piece came to."""
@@ -87,6 +89,8 @@ class Counts:
         self.passed.update(collected.passed)
         self.lines += collected.lines
         self.blank += collected.blank
+        self.deletions += len(collected.deleted)
+        self.empty += collected.empty
 
 
 class _Worker:

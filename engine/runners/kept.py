@@ -28,6 +28,7 @@ class PieceDone(msgspec.Struct, gc=False):
     passed: dict[str, int]
     lines: int
     blank: int
+    empty: int
     by_file: dict[int, dict[str, int]]
     problems: list[tuple[int, int]]
     deleted: list[Deletion]

@@ -5,7 +5,6 @@ Small runs write them from beginning to end; for large ones it is known how long
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,14 +121,11 @@ class Outputs:
         self._folder.write_text(CRITERIA, record.model_dump_json(indent=2, exclude_none=True) + "\n")
         return record
 
-    def write_problems(self, problems: Iterable[Problem]) -> Counter[str]:
-        """Write problems in the order in which they come; gives their numbers by severity."""
+    def write_problems(self, problems: Iterable[Problem]) -> None:
+        """Write problems in the order in which they come."""
         stream = self._folder.stage(PROBLEMS).stream
-        count = Counter[str]()
         for problem in pseudonymous_problems(problems, self._pseudonyms):
             stream.write(line_of(problem).encode())
-            count[problem.severity] += 1
-        return count
 
     def verdicts(self) -> Path:
         """Where verdicts.ndjson is, all of which is written."""

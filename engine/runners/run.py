@@ -39,11 +39,11 @@ from engine.output.run_record import (
     ArtifactCounts,
     CriteriaWarning,
     InputFile,
-    Resources,
     RunRecord,
     UsedParameter,
     UsedValueSet,
 )
+from engine.runners.accounting import Accounting, Counted
 from engine.runners.bulk import Counts, Progress, in_place
 from engine.runners.collector import relaxed
 from engine.runners.completeness import completeness_of
@@ -135,7 +135,8 @@ class _Source:
 
     write: Callable[[Outputs, Progress | None], Tally]
     problems: Callable[[], Iterable[Problem]]
-    counts: Callable[[], Counts | None]
+    counts: Callable[[], Counts]
+    files: Callable[[], int]
     moment: dt.datetime
     completeness: Completeness
 
@@ -144,12 +145,15 @@ class _Source:
         cls,
         judged: Iterator[Judged],
         problems: Callable[[], Iterable[Problem]],
-        counts: Callable[[], Counts | None],
+        counts: Callable[[], Counts],
+        files: Callable[[], int],
         moment: dt.datetime,
         completeness: Completeness,
     ) -> _Source:
         """Patients that are judged while they are written."""
-        return cls(lambda outputs, progress: outputs.write(judged, progress), problems, counts, moment, completeness)
+        return cls(
+            lambda outputs, progress: outputs.write(judged, progress), problems, counts, files, moment, completeness
+        )
 
 
 def input_files(files: Iterable[FoundFile], hashed: bool = True) -> list[InputFile]:
@@ -218,11 +222,11 @@ def _run(
             found_problems = list(islice(pseudonymous_problems(source.problems(), codes), MOST_TOLD))
             Workspace(folder.path).remove()
             raise NothingScreened(found_problems)
-        problems = outputs.write_problems(source.problems())
+        account = Accounting(source.completeness)
+        outputs.write_problems(account.through(source.problems()))
     described = outputs.write_criteria(options.timezone)
     if options.parquet:
         write_parquet(outputs.verdicts(), described, folder)
-    counts = source.counts()
     record = RunRecord(
         engine=__version__,
         python=platform.python_version(),
@@ -245,18 +249,11 @@ def _run(
         criteria=input_files(files_of(criteria_paths)),
         data=[InputFile(path=item.name) for item in data if not isinstance(item, (str, Path, Compartment))]
         + input_files(found, options.hash_data or sum(one.bytes for one in found) <= HASHED),
-        resources=None
-        if counts is None
-        else Resources(
-            used=dict(sorted(counts.used.items())),
-            passed=dict(sorted(counts.passed.items())),
-            lines=counts.lines,
-            blank=counts.blank,
-        ),
+        resources=account.resources(source.counts(), source.files()),
         patients=tally.patients,
         completeness=completeness_of(criteria.rules, source.completeness, tally),
-        problems=problems.total(),
-        errors=problems["error"],
+        problems=account.count.total(),
+        errors=account.count["error"],
         artifacts=[_counts(tally, rules, name) for rules, name in zip(criteria.rules, outputs.names, strict=True)],
     )
     if codes is not None:
@@ -342,9 +339,9 @@ def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> 
     judge = _judge(criteria, options, moment)
     problems: list[Problem] = []
     completeness = Completeness(options.tolerate)
-    found = compartments(data, criteria.fhir_version, reporting_to(completeness, problems.append))
+    found = Counted(compartments(data, criteria.fhir_version, reporting_to(completeness, problems.append)))
     judged = (judge(one) for one in found) if options.images is None else _confirmed(criteria, options, judge, found)
-    return _Source.of(judged, lambda: problems, lambda: None, moment, completeness)
+    return _Source.of(judged, lambda: problems, lambda: found.counts, lambda: 0, moment, completeness)
 
 
 def _confirmed(
@@ -373,7 +370,7 @@ def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, option
     else:
         judged = (judge(compartment, place) for place, compartment in reader.patients())
     told = lambda: with_lines(in_place(problems, reader.files))  # noqa: E731
-    return _Source.of(judged, told, counts, moment, reader.completeness)
+    return _Source.of(judged, told, counts, lambda: len(reader.files), moment, reader.completeness)
 
 
 def _large(
@@ -410,6 +407,7 @@ def _large(
         lambda outputs, _: outputs.write_bulk(bulk),
         prepared.problems,
         lambda: bulk.counts,
+        lambda: len(bulk.job.files),
         prepared.moment,
         bulk.completeness,
     )

@@ -235,6 +235,7 @@ class Workspace:
             dict(collected.passed),
             collected.lines,
             collected.blank,
+            collected.empty,
             collected.by_file,
             problems.runs,
             collected.deleted,

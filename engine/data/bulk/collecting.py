@@ -139,6 +139,8 @@ class Collected:
     passed: Counter[str] = field(default_factory=Counter)
     lines: int = 0
     blank: int = 0
+    empty: int = 0
+    """Entries of bundles without a resource: answers of a server alone, deletions that a later entry undid, and those that should have one."""
     by_file: dict[int, dict[str, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     deleted: list[Deletion] = field(default_factory=list)

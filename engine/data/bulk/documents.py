@@ -134,6 +134,7 @@ def offer_loaded(
             msgspec.structs.replace(loaded.deletion, file=path, offset=offset, entry=loaded.entry)
         )
     if loaded.resource is None:
+        collector.collected.empty += loaded.deletion is None
         return
     kind = loaded.resource["resourceType"]
     if loaded.superseded:
