@@ -29,7 +29,7 @@ _SHOWN = frozenset(
     "occurrence occurence onset value medication".split()
 )
 _OF_TYPE = {
-    "Patient": frozenset(("birthDate", "gender", "identifier")),
+    "Patient": frozenset(("birthDate", "gender", "identifier", "link")),
     "ImagingStudy": frozenset(
         "identifier uid series modality endpoint accession contained numberOfSeries numberOfInstances".split()
     ),

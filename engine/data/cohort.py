@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.artifacts.models import Model
@@ -31,11 +31,11 @@ from engine.data.identity import (
     with_text_as_id,
 )
 from engine.data.in_doubt import InDoubt, marks_of
-from engine.data.linking import Linking, Links
+from engine.data.linking import Linking, Links, problem_of, undescribed, whose
 from engine.data.names import UnnamedPatients
 from engine.data.nobodys import Nobodys, origin_of
 from engine.data.oddities import Oddities, odd_ids
-from engine.data.problems import Problem
+from engine.data.persons import Persons, is_replaced, persons_of
 from engine.data.record_versions import Versions
 from engine.data.referring import check_names_person, in_version, no_person
 from engine.data.sources import Loaded, OnProblem
@@ -54,9 +54,11 @@ class Cohort:
         beyond: Cohort | None = None,
         oddities: Oddities | None = None,
         versions: Versions | None = None,
+        *,
+        merge: bool = False,
     ) -> None:
         """`beyond` holds what references may lead to besides: resources of no patient. Odd spellings are counted in `oddities`, if given; `versions` tells
-        which of several versions of a record counts."""
+        which of several versions of a record counts. With `merge`, Patients that are linked as one person are one patient."""
         self.model = model
         self.beyond = beyond
         self.on_problem = on_problem
@@ -72,7 +74,10 @@ class Cohort:
         self._oddities = oddities
         self._unnamed = UnnamedPatients(on_problem)
         self._listed: dict[str, tuple[CohortPatient, str]] = {}
-        self._persons: dict[int, list[str]] | None = None
+        self._relatives: dict[int, list[str]] | None = None
+        self._persons = Persons()
+        self._merge = merge
+        self._whole = True
         self._shared_types = shared_types(model)
         self._counting = Counting(
             versions if versions is not None else Versions(),
@@ -152,7 +157,7 @@ class Cohort:
 
     def first_of(self, patient: CohortPatient) -> Loaded:
         """Where a patient first appears: the first Patient resource, else the first record."""
-        return self._first.get(patient.key) or patient.loaded or patient.resources[0]
+        return self._first.get(patient.key) or patient.loaded or patient.like or patient.resources[0]
 
     def _key(self, loaded: Loaded) -> str | None:
         resource = loaded.resource
@@ -190,11 +195,7 @@ class Cohort:
     def _report(
         self, loaded: Loaded, code: str, message: str, *, warning: bool = False, hint: str | None = None
     ) -> None:
-        severity: Literal["error", "warning"] = "warning" if warning else "error"
-        where = {"file": loaded.file, "line": loaded.line, "offset": loaded.offset, "entry": loaded.entry}
-        self.on_problem(
-            Problem(**where, resource=loaded.name, code=code, severity=severity, message=message, hint=hint)
-        )
+        self.on_problem(problem_of(loaded, code, message, warning=warning, hint=hint))
 
     # -- giving out
 
@@ -203,6 +204,7 @@ class Cohort:
 
         Without `whole` there may be Patient resources besides those at hand.
         """
+        self._whole = whole
         for patient, reference in self.patients():
             if whole:
                 self.report_undescribed(patient, reference)
@@ -211,13 +213,9 @@ class Cohort:
     def report_undescribed(self, patient: CohortPatient, reference: str) -> None:
         """Report a patient whom no Patient resource describes, if it is one."""
         if patient.loaded is None:
-            first = patient.resources[0]
-            where = {"file": first.file, "line": first.line, "offset": first.offset, "entry": first.entry}
-            message = f"{reference} is known by references only, such as that of {first.name}: no Patient resource describes this patient"
-            names = {"resource": reference, "patient": reference}
-            self.on_problem(
-                Problem(**where, **names, code="patient-not-described", message=message, hint=_MISSING_HINT)
-            )
+            first = patient.resources[0] if patient.resources else patient.like
+            assert first is not None
+            self.on_problem(undescribed(first, reference))
 
     def patients(self) -> Iterator[tuple[CohortPatient, str]]:
         """Patients and how each is named, in order."""
@@ -239,11 +237,14 @@ class Cohort:
                 forms = counted.forms if counted is not None else (loaded,)
                 records += ((place, form, self._about(form.resource)) for form in forms if form.resource is not None)
         linking = Linking(self._addresses, self._key, self._names, self._oddities, self.mine, self.several)
+        self._merge_persons(order, linking)
         self._hold(linking.links(records, list(order)), order)
+        for key in self._persons.gone:
+            order.pop(key, None)
         self._without_deleted(order)
         for patient in order.values():
             for loaded in patient.resources:
-                if stands_alone(loaded.home) and self._residents.get(bundle_of(loaded)) != patient.key:
+                if stands_alone(loaded.home) and self._resident(loaded) != patient.key:
                     message = f"{loaded.name} is about {_short(patient)}, not about the one Patient of its bundle"
                     self._report(loaded, "other-patient", message, warning=True, hint=_OTHER_HINT)
         names: dict[str, int] = {}
@@ -256,6 +257,28 @@ class Cohort:
             for problem in self._oddities.problems():
                 self.on_problem(problem)
         yield from self._listed.values()
+
+    def _merge_persons(self, order: dict[str, CohortPatient], linking: Linking) -> None:
+        """Have Patients who are one person count as one."""
+        described = {key: patient.loaded for key, patient in order.items() if patient.loaded is not None}
+        report, whole = self.on_problem, self._whole
+        self._persons = persons_of(described, linking.of, self._names, report, merge=self._merge, whole=whole)
+        linking.bearing = self._persons.bearing
+        for key in self._persons.same:
+            patient, to = order.pop(key, None), self._persons.of(key)
+            if patient is not None:
+                # nobody is lost of whom only another Patient tells
+                order.setdefault(to, CohortPatient(to, None, patient.place, like=patient.loaded))
+            self._homes.setdefault(to, []).extend(self._homes.pop(key, []))
+
+    def merged_into(self, patient: CohortPatient) -> frozenset[str]:
+        """The keys of those who count for a patient."""
+        return frozenset(key for key in self._persons.same if self._persons.of(key) == patient.key)
+
+    def _resident(self, loaded: Loaded) -> str | None:
+        """The patient of the bundle of one patient in which a resource stands."""
+        found = self._residents.get(bundle_of(loaded)) if loaded.home != NO_HOME else None
+        return None if found is None else self._persons.of(found)
 
     def note_names(self, *, deleted: bool = False) -> list[Loaded]:
         """Note by which names what was taken in is called; gives what is left after duplicates and deletions, in the order of the data.
@@ -279,7 +302,8 @@ class Cohort:
         held: dict[tuple[str, str], Held] = {}
         about: dict[int, list[str]] = {}
         for place, loaded, links in linked:
-            about[id(loaded)] = self._patients_of(loaded, links)
+            named = whose(loaded, links, self._resident(loaded), self.on_problem)
+            about[id(loaded)] = list(dict.fromkeys(map(self._persons.of, named)))
             whole = self._counting.held(self._key(loaded), loaded)
             if loaded is not whole.forms[-1]:
                 continue  # the last form comes behind the others
@@ -316,15 +340,16 @@ class Cohort:
         assert loaded.resource is not None
         if id_of(loaded.resource) is None or address_of(loaded.full_url) is not None:
             return None
-        if stands_alone(loaded.home) and self._residents.get(bundle_of(loaded)) != patient:
+        if stands_alone(loaded.home) and self._resident(loaded) != patient:
             return None
         return loaded.name
 
     def _describe(self, loaded: Loaded, key: str) -> None:
         """Note by which names a Patient is known, and what is odd about the id."""
         assert loaded.resource is not None
+        replaced = is_replaced(loaded.resource)
         for name, last in names_of(loaded.resource, loaded.full_url):
-            self._names.add(name, key, last)
+            self._names.add(name, key, last or replaced)
         identifier = id_of(loaded.resource)
         if identifier is None:
             return
@@ -333,25 +358,6 @@ class Cohort:
             where = (loaded.offset or 0, -1 if loaded.entry is None else loaded.entry, loaded.line)
             for odd in odd_ids(identifier if loaded.odd_id is None else loaded.odd_id):
                 self._oddities.add(odd, loaded.file, loaded.name, f"{identifier!r:.200}", *where)
-
-    def _patients_of(self, loaded: Loaded, links: Links) -> list[str]:
-        """The patients of a resource: those that it names; of one that names nothing, that of its bundle, if there is exactly one. What is wrong is reported."""
-        assert loaded.resource is not None
-        for asked, why in links.wrong:
-            if not links.keys or asked.certain:
-                message = f"{loaded.name} is about {asked.shown}, and {why}: that links it to nobody"
-                self._report(loaded, "no-patient", message, hint=_LINK_HINT)
-        if links.keys or links.names_somebody:
-            return links.keys
-        resident = self._residents.get(bundle_of(loaded)) if loaded.home != NO_HOME else None
-        if resident is None or links.elsewhere:
-            message = f"{loaded.name} is linked to no patient; it is not used"
-            # what is about a place, a group or another thing is no patient's that could be missed
-            self._report(loaded, "no-patient", message, warning=links.elsewhere, hint=_LINK_HINT)
-            return []
-        message = f"{loaded.name} names no patient; it counts as that of the one Patient of its bundle"
-        self._report(loaded, "patient-of-bundle", message, warning=True, hint=_LINK_HINT)
-        return [resident]
 
     def compartment(self, patient: CohortPatient, reference: str) -> Compartment:
         """A patient with the resources about them."""
@@ -377,7 +383,8 @@ class Cohort:
             self.find,
             others,
             self._view(patient),
-            doubts=doubts,
+            tuple(self._persons.gaps.get(patient.key, ())),
+            doubts=doubts + self._persons.in_doubt.get(patient.key, []),
             reached=self.doubts_about,
         )
 
@@ -426,7 +433,7 @@ class Cohort:
             root = root_of(home.full_url) if home is not None else None
             keys = [key for key in (f"{root}{bare}" if root else bare, bare) if key in self._listed][:1]
         elif found.resource["resourceType"] == "Patient":
-            keys = [self._key(found) or f"Patient/{id(found.resource)}"]
+            keys = [self._persons.of(self._key(found) or f"Patient/{id(found.resource)}")]
         elif found.resource["resourceType"] != "RelatedPerson":
             raise no_person(asked)
         else:
@@ -439,7 +446,7 @@ class Cohort:
 
     def _linked(self) -> dict[int, list[str]]:
         """Keys of the patients by the resource, a RelatedPerson, that their `link.other` names."""
-        if self._persons is None:
+        if self._relatives is None:
             persons: dict[int, dict[str, None]] = {}
             for key, (patient, _) in self._listed.items():
                 if patient.loaded is None:
@@ -448,8 +455,8 @@ class Cohort:
                     found = self._addresses.lookup(other, patient.loaded) if isinstance(other, str) else None
                     if found is not None and found.resource is not None:
                         persons.setdefault(id(found.resource), {})[key] = None
-            self._persons = {resource: list(keys) for resource, keys in persons.items()}
-        return self._persons
+            self._relatives = {resource: list(keys) for resource, keys in persons.items()}
+        return self._relatives
 
     # -- references
 
@@ -474,9 +481,7 @@ class Cohort:
         return found
 
 
-_MISSING_HINT = "what criteria ask of the Patient is not known; give the Patient resource, or mend the references"
 _OTHER_HINT = "it does not count for the Patient of the bundle; mend the reference if it should"
-_LINK_HINT = "a record needs a reference to a Patient in its subject (or patient) element"
 
 
 def _address(key: str | None) -> str:

@@ -40,6 +40,8 @@ class CohortPatient:
     records: list[Held] = field(default_factory=list)
     forms: Counted | None = None
     """What the Patient may be, where that is in doubt."""
+    like: Loaded | None = None
+    """The Patient that counts as this one, where no resource describes this one."""
 
     @property
     def resources(self) -> list[Loaded]:

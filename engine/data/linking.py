@@ -9,9 +9,12 @@ from typing import Any
 from engine.artifacts.references import Meaning, Odd, root_of
 from engine.data.addresses import Addresses
 from engine.data.oddities import Oddities
+from engine.data.problems import Problem
 from engine.data.sources import Loaded
 from engine.data.subjects import Asked, Names, asked_of
 
+_MISSING_HINT = "what criteria ask of the Patient is not known; give the Patient resource, or mend the references"
+_LINK_HINT = "a record needs a reference to a Patient in its subject (or patient) element"
 _NONE = "no patient of the data is called so"
 _SEVERAL = "several patients of the data are called so"
 
@@ -36,6 +39,40 @@ class Links:
             self.keys.append(key)
 
 
+def problem_of(
+    loaded: Loaded, code: str, message: str, *, warning: bool = False, hint: str | None = None, **more: Any
+) -> Problem:
+    """A problem with a resource, where it stands."""
+    where = {"file": loaded.file, "line": loaded.line, "offset": loaded.offset, "entry": loaded.entry}
+    fields = {"resource": loaded.name, "severity": "warning" if warning else "error", **more}
+    return Problem(**where, **fields, code=code, message=message, hint=hint)
+
+
+def whose(loaded: Loaded, links: Links, resident: str | None, on_problem: Callable[[Problem], None]) -> list[str]:
+    """The patients of a resource: those that it names; of one that names nothing, that of its bundle, if there is exactly one (`resident`). What is wrong is reported."""
+    for asked, why in links.wrong:
+        if not links.keys or asked.certain:
+            message = f"{loaded.name} is about {asked.shown}, and {why}: that links it to nobody"
+            on_problem(problem_of(loaded, "no-patient", message, hint=_LINK_HINT))
+    if links.keys or links.names_somebody:
+        return links.keys
+    if resident is None or links.elsewhere:
+        message = f"{loaded.name} is linked to no patient; it is not used"
+        # what is about a place, a group or another thing is no patient's that could be missed
+        on_problem(problem_of(loaded, "no-patient", message, warning=links.elsewhere, hint=_LINK_HINT))
+        return []
+    message = f"{loaded.name} names no patient; it counts as that of the one Patient of its bundle"
+    on_problem(problem_of(loaded, "patient-of-bundle", message, warning=True, hint=_LINK_HINT))
+    return [resident]
+
+
+def undescribed(first: Loaded, reference: str) -> Problem:
+    """The problem of a patient whom no Patient resource describes; `first` is the first resource that names this patient."""
+    message = f"{reference} is known by references only, such as that of {first.name}: no Patient resource describes this patient"
+    names: dict[str, Any] = {"resource": reference, "patient": reference}
+    return problem_of(first, "patient-not-described", message, hint=_MISSING_HINT, **names)
+
+
 class Linking:
     """Finds the patients of records. `key_of` gives the key of a Patient, `names` tells who bears which names."""
 
@@ -56,13 +93,15 @@ class Linking:
         self._oddities = oddities
         self._mine = mine
         self._several = several
+        self.bearing: Callable[[list[str]], list[str]] = list
+        """The patients that those who bear one name come to (`engine.data.persons`)."""
 
     def links(
         self, records: Iterable[tuple[int, Loaded, Iterable[Any]]], described: Iterable[str]
     ) -> Iterator[tuple[int, Loaded, Links]]:
         """Records with the patients that they are about. Each is given with its place and the values of its elements for a patient; `described` are
         the keys of the patients who have a Patient resource."""
-        found = [(place, loaded, self._links(loaded, values)) for place, loaded, values in records]
+        found = [(place, loaded, self.of(loaded, values)) for place, loaded, values in records]
         known = set(described)
         for _, _, links in found:
             known.update(links.keys)
@@ -83,7 +122,8 @@ class Linking:
         if asked.failure is not None or self._mine is None or self._mine(asked):
             links.wrong.append((asked, why))
 
-    def _links(self, loaded: Loaded, values: Iterable[Any]) -> Links:
+    def of(self, loaded: Loaded, values: Iterable[Any]) -> Links:
+        """What some values, as they stand in a resource, mean; whether the patients whom they mean `perhaps` are there is left to the caller."""
         links = Links()
         for asked in map(asked_of, values):
             if asked is None:
@@ -117,7 +157,7 @@ class Linking:
 
     def _by_name(self, asked: Asked, name: str, loaded: Loaded, links: Links) -> None:
         """By a urn or an identifier."""
-        keys = self._names.keys(name)
+        keys = self.bearing(self._names.keys(name))
         if len(keys) == 1:
             links.add(keys[0])
         elif keys:

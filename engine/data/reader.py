@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from engine.algebra.arguments import function_of, instance_of, several
+from engine.algebra.arguments import flag, function_of, instance_of, several
 from engine.artifacts.models import Model, load_model
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment
@@ -23,9 +23,17 @@ from engine.data.values import values_in
 __all__ = ["compartments_of", "read_patients"]
 
 
-def cohort_of(loaded: Iterable[Loaded], model: Model, on_problem: OnProblem, noted: Noted | None = None) -> Cohort:
-    """A cohort of everything read. What is marked among it is told, or `noted` for whoever reads more of it."""
-    cohort, found = Cohort(model, on_problem, oddities=Oddities()), noted if noted is not None else Noted()
+def cohort_of(
+    loaded: Iterable[Loaded],
+    model: Model,
+    on_problem: OnProblem,
+    noted: Noted | None = None,
+    *,
+    merge_linked: bool = False,
+) -> Cohort:
+    """A cohort of everything read. What is marked among it is told, or `noted` for whoever reads more of it. `merge_linked` is as in `read_patients`."""
+    cohort = Cohort(model, on_problem, oddities=Oddities(), merge=merge_linked)
+    found = noted if noted is not None else Noted()
     for item in loaded:
         if item.marked and item.resource is not None and found.add(item.resource):
             where = {"file": item.file, "line": item.line, "offset": item.offset, "entry": item.entry}
@@ -42,13 +50,14 @@ def read_patients(
     model: Model,
     on_problem: OnProblem,
     tolerate: int = 0,
+    merge_linked: bool = False,
     completeness: Completeness | None = None,
 ) -> Iterator[Compartment]:
     """Patients of bundles, arrays, single resources, NDJSON, and folders of these (`.gz` too), in order of appearance.
 
     A patient's resources may be spread over files, and a file may hold several patients. What cannot be read is handed to
     `on_problem`, and the rest goes on; what may be missing for it of a patient's data, the compartment tells. Of each type `tolerate` damaged records are tolerated
-    whose patients nobody can tell. A `completeness` that is given learns all of that.
+    whose patients nobody can tell. A `completeness` that is given learns all of that. With `merge_linked`, Patients that are linked as one person (Patient.link) are one patient.
     """
     paths = list(paths)
     told = told_by_manifests(paths)
@@ -57,7 +66,7 @@ def read_patients(
     report = reporting_to(completeness, on_problem)
     counts: dict[str, dict[str, int]] = {}
     loaded = _counted(read_resources(paths, report), counts)
-    cohort = cohort_of(loaded, model, report)
+    cohort = cohort_of(loaded, model, report, merge_linked=merge_linked)
     for path, types in counts.items():
         completeness.file(path, types)
         completeness.count(types)
@@ -84,7 +93,7 @@ def _with_gaps(cohort: Cohort, completeness: Completeness) -> Iterator[Compartme
     completeness.finish({f"Patient/{reference.rpartition('/')[2]}" for _, reference in patients}.intersection)
     for patient, reference in patients:
         found = cohort.compartment(patient, reference)
-        found.gaps = completeness.gaps(found)
+        found.gaps = (*completeness.gaps(found), *found.gaps)
         yield found
 
 
@@ -107,9 +116,15 @@ def read_value(path: str, text: bytes | None = None) -> Any:
 
 
 def compartments_of(
-    resources: Iterable[dict[str, Any]], *, model: Model | None = None, on_problem: OnProblem | None = None
+    resources: Iterable[dict[str, Any]],
+    *,
+    model: Model | None = None,
+    on_problem: OnProblem | None = None,
+    merge_linked: bool = False,
 ) -> Iterator[Compartment]:
     """Patients of resources already decoded (decimals as Decimal); bundles among them are unpacked.
+
+    With `merge_linked`, Patients that are linked as one person (Patient.link) are one patient.
 
     Raises TypeError where `resources` are no dictionaries, or one alone.
     """
@@ -121,11 +136,12 @@ def compartments_of(
     if model is not None:
         instance_of(model, Model, "model", "what load_model gives")
     function_of(on_problem, "on_problem")
-    return _in_memory(listed, model, on_problem)
+    flag(merge_linked, "merge_linked")
+    return _in_memory(listed, model, on_problem, merge_linked)
 
 
 def _in_memory(
-    resources: list[dict[str, Any]], model: Model | None, on_problem: OnProblem | None
+    resources: list[dict[str, Any]], model: Model | None, on_problem: OnProblem | None, merge_linked: bool
 ) -> Iterator[Compartment]:
     from_memory: list[Loaded] = []
     completeness = Completeness()
@@ -137,7 +153,8 @@ def _in_memory(
             else:
                 loaded.offset = index
             from_memory.append(loaded)
-    yield from _with_gaps(cohort_of(from_memory, model or load_model("r4"), report), completeness)
+    cohort = cohort_of(from_memory, model or load_model("r4"), report, merge_linked=merge_linked)
+    yield from _with_gaps(cohort, completeness)
 
 
 def _ignore(problem: object) -> None:

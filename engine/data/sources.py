@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from engine.data.deletions import Deletion
 from engine.data.histories import dated, deletion_of, is_deletion, superseded, written_in
@@ -18,17 +18,27 @@ from engine.data.problems import Problem
 from engine.data.remains import remains_of
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
 from engine.data.resource_types import unknown_type
+from engine.data.subjects import condition_of
 from engine.data.values import values_in
 
 Resource = dict[str, Any]
 OnProblem = Callable[[Problem], None]
 
 
+class PatientEntry(NamedTuple):
+    """A Patient in a bundle: the number of the entry, its fullUrl, the id as it is written, and the condition (`Loaded.condition`)."""
+
+    entry: int
+    full_url: str | None
+    id: Any
+    condition: str | None
+
+
 @dataclass(slots=True)
 class Loaded:
     """One resource and where it came from: file, bundle entry, line, byte offset of the line; `deletion` is what a DELETE entry says.
 
-    `home` is the bundle of one patient in which it stands (`engine.data.identity`), `patients` are the Patients of its bundle, each by fullUrl and id. `marked`
+    `home` is the bundle of one patient in which it stands (`engine.data.identity`), `patients` are the Patients of its bundle. `marked`
     tells whether it may be marked as a whole (`engine.data.marks`), `superseded` that another entry of its history bundle came after it.
     """
 
@@ -41,7 +51,9 @@ class Loaded:
     offset: int | None = None
     file_number: int = 0
     home: int = NO_HOME
-    patients: Sequence[tuple[str | None, Any]] = ()
+    patients: Sequence[PatientEntry] = ()
+    condition: str | None = None
+    """Of a Patient that is created or changed only where a search finds it, or does not: what is searched for (`engine.data.subjects`)."""
     odd_id: Any = None
     """What stands in the place of the id, where it is no text."""
     marked: bool = True
@@ -197,18 +209,19 @@ def _unknown_members(value: Resource, known: frozenset[str]) -> str | None:
     return ", ".join(map(repr, odd[:3])) if odd else None
 
 
-def patients_in(bundle: Resource, superseded: frozenset[int] = frozenset()) -> list[tuple[str | None, Any]]:
-    """The fullUrl and the id of each Patient of a bundle; of a history bundle some entries are superseded."""
-    listed = bundle.get("entry")
-    found = [
-        (item.get("fullUrl"), item["resource"].get("id"))
-        for number, item in enumerate(listed if listed.__class__ is list else ())
-        if item.__class__ is dict
-        and dict_of(item.get("resource")).get("resourceType") == "Patient"
-        and number not in superseded
-        and not is_deletion(item)
-    ]
-    return [(full_url if full_url.__class__ is str else None, identifier) for full_url, identifier in found]
+def patients_in(bundle: Resource, superseded: frozenset[int] = frozenset()) -> list[PatientEntry]:
+    """The Patients of a bundle; of a history bundle some entries are superseded."""
+    found: list[PatientEntry] = []
+    entries = bundle.get("entry")
+    for number, item in enumerate(entries if entries.__class__ is list else ()):
+        resource = dict_of(item.get("resource")) if item.__class__ is dict else {}
+        if resource.get("resourceType") != "Patient" or number in superseded or is_deletion(item):
+            continue
+        request, full_url = dict_of(item.get("request")), item.get("fullUrl")
+        condition = condition_of(request.get("method"), request.get("url"), request.get("ifNoneExist"))
+        url = full_url if full_url.__class__ is str else None
+        found.append(PatientEntry(number, url, resource.get("id"), condition))
+    return found
 
 
 def _bundle(
@@ -218,6 +231,7 @@ def _bundle(
     old = superseded(bundle["entry"]) if history and bundle.get("entry").__class__ is list else frozenset()
     number, patients = next(bundles), patients_in(bundle, old)
     home = home_of(number, bundle.get("type")) if len(patients) == 1 else NO_HOME
+    conditions = {patient.entry: patient.condition for patient in patients}
     odd = _unknown_members(bundle, BUNDLE_MEMBERS)
     if odd is not None:
         message = f"a Bundle has no element {odd}; what stands there is not read"
@@ -259,6 +273,7 @@ def _bundle(
             for loaded in _one(resource, file, index, full_url, on_problem, line, bundles):
                 if loaded.resource is resource:
                     loaded.home, loaded.patients = home, patients
+                    loaded.condition = conditions.get(index)
                 loaded.superseded = index in old
                 yield loaded
         response = dict_of(item.get("response"))

@@ -124,6 +124,21 @@ def _of_search(found: Meaning, shown: str) -> Asked:
     )
 
 
+def condition_of(method: Any, url: Any, if_none_exist: Any) -> str | None:
+    """What is searched for before a Patient is created or changed, by the request of its entry (FHIR R4: http.html#ccreate, #cond-update): a name, None for none.
+
+    A search for anything else than an identifier is a name of its own: who asks the same means the same.
+    """
+    if method == "POST" and if_none_exist.__class__ is str and if_none_exist.strip():
+        query = if_none_exist.strip().rpartition("?")[2]
+    elif method in ("PUT", "PATCH") and url.__class__ is str and "?" in url:
+        query = url.partition("?")[2]
+    else:
+        return None
+    asked = _of_text(f"Patient?{query}", True)
+    return asked.name if asked.name is not None else f"search\0{'&'.join(sorted(query.split('&')))}"
+
+
 def names_nobody(values: Iterable[Any]) -> bool:
     """Whether none of the values of elements for a patient refers to anything."""
     return all(asked_of(value) is None for value in values)

@@ -70,6 +70,7 @@ class Job:
     validate: bool
     memory: int
     tolerate: int = 0
+    merge_linked: bool = False
 
 
 @dataclass(slots=True)
@@ -212,6 +213,7 @@ class _Worker:
                 joint.marked,
                 dict(joint.digests),
                 everyone,
+                merge=job.merge_linked,
             )
         return self._grouping
 
@@ -265,9 +267,10 @@ class BulkRun:
         completeness: Completeness | None = None,
         told: Told | None = None,
         listing: Listing | None = None,
+        merge_linked: bool = False,
     ) -> None:
         """`meanwhile` is done here as soon as all workers are busy. `completeness` has taken in the problems of the list of files, `told` is what
-        manifests tell, `listing` what was told of the files.
+        manifests tell, `listing` what was told of the files. With `merge_linked`, Patients that are linked as one person are one patient.
         """
         self._listing = listing if listing is not None else Listing((), ())
         self.completeness = completeness if completeness is not None else Completeness()
@@ -284,6 +287,7 @@ class BulkRun:
             validate,
             memory // jobs,
             self.completeness.tolerate,
+            merge_linked,
         )
         self.counts = Counts()
         self.outcomes: list[Any] = []
@@ -355,7 +359,7 @@ class BulkRun:
         workspace = job.workspace
         settled = workspace.has_joint()
         aliases: list[tuple[str, str]] = []
-        named, unsure, noted = 0, 0, Noted()
+        named, unsure, persons, noted = 0, 0, 0, Noted()
         shared: dict[tuple[str | None, bytes], Record] = {}
         deleted: list[Deletion] = []
         kept: Counter[str] = Counter()
@@ -364,7 +368,7 @@ class BulkRun:
             self.counts.add(one)
             self.odd.extend(one.odd)
             noted.update(one.noted)
-            named, unsure = named + one.named, unsure + one.unsure
+            named, unsure, persons = named + one.named, unsure + one.unsure, persons + one.persons
             if settled:
                 continue
             aliases += one.aliases
@@ -373,7 +377,7 @@ class BulkRun:
             deleted.extend(one.deleted)
             kept.update({kind: length // 8 for kind, (_, length) in one.kept.items()})
         if not settled:
-            placed = self._place(named, aliases)
+            placed = self._place(named, persons, aliases)
             doubles, more, parts = self._doubles(kept)
             decoders = Decoders(job.plan, load_model(job.plan.model))
             found = settle(aliases, doubles, more, parts, FilesAgain(job.pieces, decoders), deleted)
@@ -417,13 +421,17 @@ class BulkRun:
         completeness.finish(known_patients(workspace.ids(pieces, "Patient", kept=True)))
         workspace.put_gaps(completeness.kept())
 
-    def _place(self, named: int, aliases: Sequence[tuple[str, str]]) -> list[Shelved]:
-        """Place the records, so many, that call their patient by a name that is no id."""
+    def _place(self, named: int, persons: int, aliases: list[tuple[str, str]]) -> list[Shelved]:
+        """Place the records, `named` in number, that call their patient by a name that is no id. Of Patients who may be one person with others, so many, the
+        groups that are looked at together are added to `aliases`."""
         workspace = self.job.workspace
         placed: list[Shelved] = []
-        if named:
+        if named or persons:
             claims = self._every("claim")
-            placed = self._with_joined(Settled.of(aliases).finish().joined, "place", claims)
+            if persons:
+                aliases += [pair for pairs in self._every("join", claims) for pair in pairs]
+            if named:
+                placed = self._with_joined(Settled.of(aliases).finish().joined, "place", claims)
             workspace.drop_shelves(CLAIMS, len(claims))
         workspace.put_placed(placed)
         return placed

@@ -35,6 +35,7 @@ class PieceDone(msgspec.Struct, gc=False):
     kept: dict[str, Stretch]
     seen: dict[str, Stretch]
     named: int
+    persons: int
     unsure: int
     aliases: list[tuple[str, str]]
     shared: list[Record]

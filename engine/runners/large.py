@@ -52,13 +52,14 @@ class Inputs:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
     """What a run may take: processes (0: one a core), bytes of memory (None: a quarter of the machine); whether every line is parsed, and a run that was
-    stopped is gone on with; and how many damaged records of a type whose patients nobody can tell are tolerated."""
+    stopped is gone on with; how many damaged records of a type whose patients nobody can tell are tolerated; and whether linked Patients are one patient."""
 
     jobs: int = 1
     memory: int | None = None
     validate: bool = False
     resume: bool = False
     tolerate: int = 0
+    merge_linked: bool = False
 
     @property
     def bytes(self) -> int:
@@ -135,6 +136,7 @@ def prepare(
         completeness=completeness,
         told=told,
         listing=listing,
+        merge_linked=means.merge_linked,
     )
     running.enter_context(bulk)
     bulk.prepare()

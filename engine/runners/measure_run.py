@@ -77,6 +77,7 @@ class MeasureRun:
             "--criterion-seconds": str(options.criterion_seconds),
             "--validate": str(self.means.validate),
             "--tolerate": str(self.means.tolerate),
+            "--merge-linked": str(self.means.merge_linked),
             "--now": str(self.now),
             "--timezone": options.timezone,
             "--pseudonyms": str(None if self.pseudonyms is None else self.pseudonyms.told),
@@ -191,7 +192,12 @@ def evaluate_in_memory(
     evaluation = run.work(moment, LOOKED_AT).start()
     means = run.means
     reader = ExportReader(
-        run.data, plan_of(run.loaded, run.version), on_problem, validate=means.validate, tolerate=means.tolerate
+        run.data,
+        plan_of(run.loaded, run.version),
+        on_problem,
+        validate=means.validate,
+        tolerate=means.tolerate,
+        merge_linked=means.merge_linked,
     )
     outcome = evaluation.begin(0)
     for place, compartment in reader.patients():

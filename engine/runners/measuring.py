@@ -326,12 +326,14 @@ def evaluate_measure(
     options: MeasureOptions,
     on_problem: Callable[[Problem], None] | None = None,
     fhir_version: str = "r4",
+    *,
+    merge_linked: bool = False,
 ) -> Iterator[MeasureResult]:
-    """One result a patient of the data, in its order."""
+    """One result a patient of the data, in its order. With `merge_linked`, Patients that are linked as one person (Patient.link) are one patient."""
     evaluator = MeasureEvaluator(loaded.measure, Loaded(loaded.compiled), options.criterion_seconds)
     run = run_of(loaded, options)
     report = on_problem if on_problem is not None else (lambda problem: None)
-    for compartment in read_export(data, plan_of(loaded, fhir_version), report):
+    for compartment in read_export(data, plan_of(loaded, fhir_version), report, merge_linked=merge_linked):
         yield evaluator(compartment.reference, CompartmentPatient(run, compartment))
 
 

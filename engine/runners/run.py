@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.algebra.diagnostic import Diagnostic
-from engine.compiler.cql.parameters import used_parameters
 from engine.compiler.reading import ReadPlan, reading_plan
-from engine.compiler.rules import RuleSet, cql_codes
+from engine.compiler.rules import RuleSet
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import ExportReader
 from engine.data.compartment import Compartment
@@ -40,7 +39,6 @@ from engine.output.run_record import (
     CriteriaWarning,
     InputFile,
     RunRecord,
-    UsedParameter,
     UsedValueSet,
 )
 from engine.runners.accounting import Accounting, Counted
@@ -51,6 +49,7 @@ from engine.runners.criteria import Criteria, PathLike, warnings_by_artifact
 from engine.runners.judging import Judge, Judged
 from engine.runners.large import SPREAD, Inputs, Means, digest_of, digests_of, prepare
 from engine.runners.outputs import Outputs, output_names
+from engine.runners.parameters_used import parameters_used
 from engine.runners.screening import (
     TOGETHER_WITH_IMAGES,
     Data,
@@ -80,7 +79,7 @@ class RunOptions:
     is. With
     `images`, images count only where archives hold them. With `force_fhir`, data that is written in another version of FHIR than the criteria were compiled
     for is screened all the same; else it is an error. A criterion that takes longer than `criterion_seconds` for a patient is unknown (0: no limit). Of each
-    resource type `tolerate` damaged records are tolerated whose patients nobody can tell.
+    resource type `tolerate` damaged records are tolerated whose patients nobody can tell. With `merge_linked`, linked Patients (Patient.link) are one patient.
     """
 
     now: str | None = None
@@ -104,12 +103,18 @@ class RunOptions:
     tolerate: int = 0
     pseudonyms: Pseudonyms | None = None
     pseudonym_list: Path | None = None
+    merge_linked: bool = False
 
     @property
     def means(self) -> Means:
         """What the run may take."""
         return Means(
-            jobs=self.jobs, memory=self.memory, validate=self.validate, resume=self.resume, tolerate=self.tolerate
+            jobs=self.jobs,
+            memory=self.memory,
+            validate=self.validate,
+            resume=self.resume,
+            tolerate=self.tolerate,
+            merge_linked=self.merge_linked,
         )
 
 
@@ -244,7 +249,7 @@ def _run(
             if not name.startswith("--")  # which are told by name
         },
         value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
-        parameters=_parameters(criteria, options),
+        parameters=parameters_used(criteria, options.parameters),
         warnings=list(_warnings(criteria)),
         criteria=input_files(files_of(criteria_paths)),
         data=[InputFile(path=item.name) for item in data if not isinstance(item, (str, Path, Compartment))]
@@ -339,7 +344,8 @@ def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> 
     judge = _judge(criteria, options, moment)
     problems: list[Problem] = []
     completeness = Completeness(options.tolerate)
-    found = Counted(compartments(data, criteria.fhir_version, reporting_to(completeness, problems.append)))
+    report = reporting_to(completeness, problems.append)
+    found = Counted(compartments(data, criteria.fhir_version, report, merge_linked=options.merge_linked))
     judged = (judge(one) for one in found) if options.images is None else _confirmed(criteria, options, judge, found)
     return _Source.of(judged, lambda: problems, lambda: found.counts, lambda: 0, moment, completeness)
 
@@ -358,7 +364,8 @@ def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, option
     moment = evaluation_time(options.now, options.timezone)
     judge = _judge(criteria, options, moment)
     problems: list[Problem] = []
-    reader = ExportReader(paths, plan, problems.append, validate=options.validate, tolerate=options.tolerate)
+    means = {"validate": options.validate, "tolerate": options.tolerate, "merge_linked": options.merge_linked}
+    reader = ExportReader(paths, plan, problems.append, **means)  # type: ignore[arg-type]
 
     def counts() -> Counts:
         found = Counts()
@@ -422,7 +429,7 @@ def _fingerprint(
 ) -> dict[str, str]:
     """What must be the same for a run to be resumed, by what it is called in a message; `found` is what was told of files."""
     settings = _recorded(criteria, options)
-    used = [found.model_dump_json() for found in _parameters(criteria, options)]
+    used = [found.model_dump_json() for found in parameters_used(criteria, options.parameters)]
     return {
         **digests_of(files, found),
         "parameters": digest_of(used),
@@ -464,20 +471,12 @@ def _recorded(criteria: Criteria, options: RunOptions) -> dict[str, str | bool |
         "parameters": list(options.parameter_texts),
         "validate": options.validate,
         "tolerate": options.tolerate,
+        "merge_linked": options.merge_linked,
         "require_images": options.images is not None,
         "pseudonyms": None if options.pseudonyms is None else options.pseudonyms.told,
         "pseudonym_list": options.pseudonym_list is not None,
         **options.terminology,
     }
-
-
-def _parameters(criteria: Criteria, options: RunOptions) -> list[UsedParameter]:
-    found = dict.fromkeys(
-        given
-        for code in cql_codes(criteria.rules)
-        for given in used_parameters(code.compiled, options.parameters, code.given)
-    )
-    return [UsedParameter(**asdict(given)) for given in found]
 
 
 def _counts(tally: Tally, rules: RuleSet, name: str) -> ArtifactCounts:

@@ -39,6 +39,7 @@ Data: TypeAlias = "PathLike | ServerPatients | Compartment"
 TOGETHER_WITH_IMAGES = (
     "criteria look at other patients' data ([x -> Type]): whether an archive holds the images of these is not asked"
 )
+MERGED_FILES = "linked patients (Patient.link) are merged where all of them are at hand: export the server's patients first (eligibility export)"
 if TYPE_CHECKING:
     from engine.data.server.patients import ServerPatients
     from engine.runners.confirming import RequiredImages
@@ -83,12 +84,14 @@ def screen(
     on_problem: Callable[[Problem], None] | None = None,
     force_fhir: bool = False,
     tolerate: int = 0,
+    merge_linked: bool = False,
 ) -> Iterator[Verdict]:
     """Screen patients lazily: one Verdict for each patient and rule set, in the order of the data.
 
     `data` is a path (a bundle, a folder of them, NDJSON, `.gz`), several, the patients of a server, or compartments already read. With `images`,
     images count only where an archive holds them. A criterion that takes longer than `criterion_seconds` for a patient is unknown (0: no limit). `on_problem` is told what could not be read.
     Of each resource type `tolerate` damaged records are tolerated whose patients nobody can tell; more of them leave answers unknown that rest on their absence.
+    With `merge_linked`, Patients in files that are linked as one person (Patient.link) are one patient.
 
     Raises at once TypeError for criteria, data or options of another type, ValueError for values that mean nothing, and FileNotFoundError for data that is
     not there. Raises FhirVersionError, a ValueError, for files whose beginning tells that they are written in another version of FHIR than the criteria were
@@ -99,6 +102,7 @@ def screen(
     one_of(absent, "absent", ("default", "unknown", "not-met"))
     flag(strict_cql, "strict_cql")
     flag(force_fhir, "force_fhir")
+    flag(merge_linked, "merge_linked")
     if tolerate.__class__ is not int or tolerate < 0:
         raise ValueError(f"tolerate: expected a number of records, 0 or more, found {tolerate!r:.40}")
     function_of(on_problem, "on_problem")
@@ -124,7 +128,7 @@ def screen(
     plan = reading_plan(rules, options.value_sets)
     if images is not None and plan.together:
         raise ValueError(TOGETHER_WITH_IMAGES)
-    return _verdicts(rules, data, options, version, plan, images, on_problem, tolerate)
+    return _verdicts(rules, data, options, version, plan, images, on_problem, tolerate, merge_linked)
 
 
 def _verdicts(
@@ -136,16 +140,17 @@ def _verdicts(
     images: RequiredImages | None,
     on_problem: Callable[[Problem], None] | None,
     tolerate: int,
+    merge_linked: bool,
 ) -> Iterator[Verdict]:
     whole = [completed(rule_set, options) for rule_set in rules]
     if images is not None:
-        patients = compartments(data, version, on_problem, plan.with_instances(), tolerate)
+        patients = compartments(data, version, on_problem, plan.with_instances(), tolerate, merge_linked)
         for _, verdicts in images.verdicts(rules, options, patients):
             for complete, verdict in zip(whole, verdicts, strict=True):
                 yield complete(decoded(verdict))
         return
     evaluators = [Evaluator(rule_set, options) for rule_set in rules]
-    for compartment in compartments(data, version, on_problem, plan, tolerate):
+    for compartment in compartments(data, version, on_problem, plan, tolerate, merge_linked):
         for complete, evaluator in zip(whole, evaluators, strict=True):
             yield complete(decoded(evaluator(compartment)))
 
@@ -204,8 +209,9 @@ def compartments(
     on_problem: Callable[[Problem], None] | None = None,
     plan: ReadPlan | None = None,
     tolerate: int = 0,
+    merge_linked: bool = False,
 ) -> Iterator[Compartment]:
-    """Patients of some data, whatever form it is given in; of files no more is read than `plan` asks for. `tolerate` is as in `screen`."""
+    """Patients of some data, whatever form it is given in; of files no more is read than `plan` asks for. `tolerate` and `merge_linked` are as in `screen`."""
     if isinstance(data, Compartment):
         yield data
         return
@@ -218,15 +224,18 @@ def compartments(
         elif isinstance(item, (str, Path)):
             paths.append(item)
         elif hasattr(item, "compartments"):
+            if merge_linked:
+                raise ValueError(MERGED_FILES)
             yield from item.compartments(on_problem or (lambda problem: None))
         else:
             kind = item.__class__.__name__
             raise TypeError(f"data is a path, a compartment, or the patients of a server, and not of type {kind}")
     report = on_problem or (lambda problem: None)
     if paths and plan is not None:
-        yield from read_export(paths, plan, report, tolerate=tolerate)
+        yield from read_export(paths, plan, report, tolerate=tolerate, merge_linked=merge_linked)
     elif paths:
-        yield from read_patients(paths, model=load_model(fhir_version), on_problem=report, tolerate=tolerate)
+        model, means = load_model(fhir_version), {"tolerate": tolerate, "merge_linked": merge_linked}
+        yield from read_patients(paths, model=model, on_problem=report, **means)  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)

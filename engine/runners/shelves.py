@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 from engine.compiler.reading import ReadPlan
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.name_index import IndexedShelf
-from engine.data.bulk.placing import Bearers, ClaimShelf, claims_of, decode_claims, names_wanted, placed
+from engine.data.bulk.placing import (
+    Bearers,
+    ClaimShelf,
+    claims_of,
+    decode_claims,
+    joined_by_names,
+    names_wanted,
+    placed,
+)
 from engine.data.bulk.records import Record, Shelf, bucket_of, name_of_group
 from engine.runners.kept import Joint, Shelved
 from engine.runners.workspace import CLAIMS, MOVED, PLACED, Workspace
@@ -16,7 +24,7 @@ HELD = 8
 """How much more memory records take than their bytes on disk, at most."""
 SPREAD = 3
 """How much larger than the mean a bucket may be without being looked at."""
-TASKS = frozenset(("claim", "place", "move", "names"))
+TASKS = frozenset(("claim", "join", "place", "move", "names"))
 """What a worker does by way of `Shelves`."""
 
 
@@ -58,6 +66,13 @@ class Shelves:
         for record in placed(self._read(number), bearers, self._together("place")):
             shelf.add(record)
         return self.workspace.put_shelf(PLACED, number, shelf, len(self.pieces) + number)
+
+    def join(self, about: tuple[int, Sequence[Shelved]]) -> list[tuple[str, str]]:
+        """Pairs of groups whose Patients may be one person, by a part of all names; where these were gathered is given."""
+        number, claims = about
+        return joined_by_names(
+            claim for data in self.workspace.shelved(CLAIMS, claims, number) for claim in decode_claims(data)
+        )
 
     def move(self, about: tuple[int, None]) -> Shelved:
         """Put the records of a bucket that are of patients who are looked at together into the buckets of these."""

@@ -241,6 +241,7 @@ class Workspace:
             collected.deleted,
             *ids,
             named=collected.named,
+            persons=collected.persons,
             unsure=collected.unsure,
             aliases=sorted(collected.aliases),
             shared=collected.shared,

@@ -28,6 +28,7 @@ from engine.ui.options import (
     add_config_options,
     add_libraries_option,
     add_limit_option,
+    add_merging,
     add_parameter_options,
     add_sharing_option,
     add_time_options,
@@ -74,6 +75,7 @@ def add_options(command: CommandParser) -> None:
     group.add_argument("--ignore-profiles", action="store_true", help="retrieve resources whatever profile they claim")
     add_limit_option(group, "a define", " for one patient, which else has no answer")
     add_tolerance(group)
+    add_merging(group)
     group = command.add_argument_group("what CQL names")
     add_libraries_option(group)
     add_parameter_options(group)

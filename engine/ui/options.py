@@ -101,6 +101,15 @@ def add_config_options(command: argparse.ArgumentParser) -> None:
 MINUTES = number(0, "a number of minutes above 0", above=True)
 
 
+def add_merging(group: Any) -> None:
+    """`--merge-linked`"""
+    group.add_argument(
+        "--merge-linked",
+        action="store_true",
+        help="count Patients that are linked as one person (Patient.link) as one patient, with the records of all; without it they are told, and what one has is missing of the others",
+    )
+
+
 def add_tolerance(group: Any) -> None:
     """`--tolerate`"""
     group.add_argument(

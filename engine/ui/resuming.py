@@ -45,6 +45,7 @@ def means_of(options: argparse.Namespace) -> Means:
         validate=options.validate,
         resume=options.resume,
         tolerate=options.tolerate,
+        merge_linked=options.merge_linked,
     )
 
 

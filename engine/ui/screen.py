@@ -126,6 +126,7 @@ def _screened(
         pseudonyms=pseudonyms_of(options, keep_uids=options.keep_uids),
         pseudonym_list=options.pseudonym_list,
         tolerate=options.tolerate,
+        merge_linked=options.merge_linked,
     )
     if options.out == "-":
         patients, problems, judged = _to_stdout(criteria, data, settings)
@@ -222,6 +223,7 @@ def _to_stdout(
         on_problem=on_problem,
         force_fhir=settings.force_fhir,
         tolerate=settings.tolerate,
+        merge_linked=settings.merge_linked,
     ):
         total[verdict.artifact] += 1
         undetermined[verdict.artifact] += verdict.verdict == "undetermined"

@@ -10,6 +10,7 @@ from engine.ui.options import (
     add_config_options,
     add_libraries_option,
     add_limit_option,
+    add_merging,
     add_parameter_options,
     add_sharing_option,
     add_study_option,
@@ -96,6 +97,7 @@ def _judging(command: CommandParser) -> None:
     )
     add_limit_option(group, "a criterion", " for one patient, which else is unknown")
     add_tolerance(group)
+    add_merging(group)
     group.add_argument(
         "--dicomweb",
         type=ADDRESS,

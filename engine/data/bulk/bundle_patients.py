@@ -4,40 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from engine.artifacts.references import RESTFUL, plain_id
 from engine.data.identity import NO_HOME, address_of, on_a_server, text_of_id
+from engine.data.sources import PatientEntry
 
 
 @dataclass(frozen=True, slots=True)
 class BundlePatients:
-    """The Patients of a bundle: their groups by the names that entries have in the bundle (`fullUrl`, but addresses on a server).
+    """The Patients of a bundle: their groups by the names that entries have in the bundle (`fullUrl`, but addresses on a server), and by entry their conditions.
 
     Of a bundle of one patient also the group of that Patient and the home of what stands there.
     """
 
     by_name: Mapping[str, str]
+    conditions: Mapping[int, str]
     only: str | None = None
     home: int = NO_HOME
 
     @classmethod
-    def of(cls, patients: Sequence[tuple[str | None, Any]], home: int, place: tuple[int, int]) -> BundlePatients | None:
-        """Those of Patients, each with its fullUrl and id; None where there are none. `home` is as of what stands in the bundle, `place` file and line."""
+    def of(cls, patients: Sequence[PatientEntry], home: int, place: tuple[int, int]) -> BundlePatients | None:
+        """None where there are none. `home` is as of what stands in the bundle, `place` file and line."""
         if not patients:
             return None
         by_name: dict[str, str] = {}
         group: str | None = None
-        for full_url, identifier in patients:
-            known = text_of_id(identifier)
-            group = plain_id(known) if known is not None else group_of_address(full_url)
-            name = address_of(full_url)
+        for patient in patients:
+            known = text_of_id(patient.id)
+            group = plain_id(known) if known is not None else group_of_address(patient.full_url)
+            name = address_of(patient.full_url)
             if name is not None and group is not None and not on_a_server(name):
                 # two entries of one name are one Patient, whatever their ids
                 by_name.setdefault(name, group)
+        conditions = {patient.entry: patient.condition for patient in patients if patient.condition is not None}
         if len(patients) > 1:
-            return cls(by_name)
-        return cls(by_name, group or f"#{place[0]}.{place[1]}.{home // 2}.one", home)
+            return cls(by_name, conditions)
+        return cls(by_name, conditions, group or f"#{place[0]}.{place[1]}.{home // 2}.one", home)
 
 
 def group_of_address(full_url: str | None) -> str | None:

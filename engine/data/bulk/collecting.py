@@ -27,6 +27,7 @@ from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_fo
 from engine.data.marks import Noted, may_be_marked, test_patient
 from engine.data.oddities import Oddities, odd_ids
 from engine.data.other_lines import OtherLines
+from engine.data.persons import links_in
 from engine.data.problems import Problem
 from engine.data.remains import named_in
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
@@ -130,7 +131,7 @@ class Collected:
     """What one piece of work came to, without its records.
 
     `kept` and `seen` are numbers of ids by type: of the records kept, and of all resources of the types that are not read whole. `named` is the number of records
-    whose patient is called by a name that is no id: only the whole export can tell who that is; `unsure` are those that may be nobody's. `aliases` are pairs of
+    whose patient is called by a name that is no id: only the whole export can tell who that is; `unsure` are those that may be nobody's, `persons` Patients that may be one person with others. `aliases` are pairs of
     groups that are one patient's, `odd` is what is spelled otherwise than FHIR has it, `noted` are marks of what is read of the data. `by_file` are how many
     resources of each type stand in a file of lines, by its number.
     """
@@ -147,6 +148,7 @@ class Collected:
     kept: dict[str, array[int]] = field(default_factory=dict)
     seen: dict[str, array[int]] = field(default_factory=dict)
     named: int = 0
+    persons: int = 0
     unsure: int = 0
     aliases: set[tuple[str, str]] = field(default_factory=set)
     shared: list[Record] = field(default_factory=list)
@@ -349,6 +351,7 @@ class Collector:
             if not seen:
                 self.seen_ids(kind).append(number)
         local = False
+        condition: str | None = None
         if kind == "Patient":
             group: Any = plain_id(identifier) if identifier is not None else group_of_address(full_url)
             for odd in odd_ids(written):
@@ -358,6 +361,10 @@ class Collector:
                 group = only or f"#{file}.{offset}.{entry}"
             plain = plain and group == identifier
             local = certain and patients is not None and patients.by_name.get(address_of(full_url) or "") == group
+            condition = patients.conditions.get(entry) if patients is not None else None
+            if condition is not None or facts.get("link"):
+                self._person(facts, group, patients)
+                plain = local = False
             if full_url is not None and not plain and not local:
                 name = address_of(full_url) or ""
                 other = patients.by_name.get(name) if patients is not None else None
@@ -383,12 +390,24 @@ class Collector:
         else:
             text, kept_facts = reader.decoder.pack(facts) if compact else bytes(raw), None
         record = Record(
-            group, file, offset, entry, kind, identifier, full_url, plain, local, compact, text, kept_facts, home
-        )
+            group, file, offset, entry, kind, identifier, full_url, plain, local, compact, text, kept_facts, home,
+            condition=condition,
+        )  # fmt: skip
         if group is not None:
             self.shelf.add(record)
         else:
             self._link(record, facts, patients)
+
+    def _person(self, patient: dict[str, Any], group: str, patients: BundlePatients | None) -> None:
+        """Note that a Patient may be one person with others: they are looked at together."""
+        self.collected.persons += 1
+        for _, other in links_in(patient):
+            asked = asked_of(other)
+            target = asked.group if asked is not None else None
+            if asked is not None and asked.name is not None and patients is not None:
+                target = patients.by_name.get(asked.name)
+            if target is not None and target != group:
+                self.collected.aliases.add((group, target))
 
     def _link(self, record: Record, facts: dict[str, Any], patients: BundlePatients | None) -> None:
         """Keep a resource whose patient is not simply named by type and id."""

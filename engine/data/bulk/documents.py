@@ -19,11 +19,14 @@ from engine.data.json_text import BAD_JSON, check_encoding, whole
 from engine.data.kinds import BOM
 from engine.data.marks import may_be_marked
 from engine.data.problems import Problem
-from engine.data.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, Loaded, unpack
+from engine.data.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, Loaded, PatientEntry, unpack
+from engine.data.subjects import condition_of
 
 
 class _Request(msgspec.Struct, gc=False):
     method: str | None = None
+    url: Any = None
+    ifNoneExist: Any = None
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -68,6 +71,8 @@ def read_document(collector: Collector, text: bytes, file: int, path: str, offse
     collector.look = may_be_marked(text)
     # deletions, and what a server says of errors, are looked at closely
     closely = escapes or contains(text, b"DELETE") or contains(text, b"OperationOutcome")
+    # and what is only created or changed if a search finds it, or does not
+    closely = closely or contains(text, b"ifNoneExist") or contains(text, b"Patient?")
     entries: list[_Entry] | None = None
     bundle: Any = None
     try:
@@ -194,14 +199,17 @@ def _entries(
         else:
             out.take(index, reader, bytes(raw), match.start(1), escapes)
     collector.pass_over(out.passed, out.seen.items())
-    patients: list[tuple[str | None, Any]] = []
+    patients: list[PatientEntry] = []
     for index, reader in out.kept:
         if reader.kind == "Patient":
             try:
                 identifier = _head.decode(entries[index].resource).id
             except msgspec.ValidationError:
                 identifier = None
-            patients.append((entries[index].fullUrl, identifier))
+            request: Any = entries[index].request
+            asked = (request.method, request.url, request.ifNoneExist) if request.__class__ is _Request else None
+            condition = condition_of(*asked) if asked is not None else None
+            patients.append(PatientEntry(index, entries[index].fullUrl, identifier, condition))
     home = home_of(0, bundle_type) if len(patients) == 1 else NO_HOME
     together = BundlePatients.of(patients, home, (file, offset))
     for index, reader in out.kept:

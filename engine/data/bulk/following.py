@@ -35,11 +35,12 @@ _LEAST = 100
 
 
 class Person(NamedTuple):
-    """A patient of a group: the key that a cohort knows them by, the Patient resource as it was read, and the compartment."""
+    """A patient of a group: the key that a cohort knows them by, the Patient resource as it was read, the compartment, and the keys of those who count for it."""
 
     key: str
     loaded: Loaded | None
     compartment: Compartment
+    same: frozenset[str] = frozenset()
 
 
 class Found(NamedTuple):
@@ -199,7 +200,9 @@ class Follower:
         if found is None:
             return self._undescribed(asked, context)
         if found.record.kind == "Patient":
-            people = [person for person in self._of_group(found.record.group) if person.key == found.key]
+            people = [
+                person for person in self._of_group(found.record.group) if found.key in (person.key, *person.same)
+            ]
         elif found.record.kind != "RelatedPerson":
             raise no_person(asked)
         else:

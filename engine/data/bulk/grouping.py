@@ -55,12 +55,16 @@ class Grouping:
         marked: Iterable[str] = (),
         digests: Mapping[Position, bytes] | None = None,
         everyone: Everyone | None = None,
+        *,
+        merge: bool = False,
     ) -> None:
-        """`everyone` is where references are looked up that lead to other patients' records, if criteria follow such."""
+        """`everyone` is where references are looked up that lead to other patients' records, if criteria follow such. With `merge`, Patients that are linked as
+        one person are one patient."""
         self.decoders = decoders
         self.model = model
         self.paths = paths
         self.on_problem = on_problem
+        self.merge = merge
         self.marked = frozenset(marked)
         self.deletions = Deletions(deleted)
         self.versions = Versions(digests=digests)
@@ -256,7 +260,7 @@ class Grouping:
         self, records: list[Record], group: str, joined: Mapping[str, str] | None
     ) -> Iterator[tuple[Position, Person]]:
         """Patients of a group by way of a cohort; patients of other groups that its records mention as well are left to those."""
-        cohort = Cohort(self.model, self.on_problem, self.shared, versions=self.versions)
+        cohort = Cohort(self.model, self.on_problem, self.shared, versions=self.versions, merge=self.merge)
         lost = any(is_orphan(record.group) for record in records)
         cohort.mine = partial(_mine, group=group, joined=joined, lost=lost)
         cohort.several = lost and any(called_as_several(record.group) for record in records)
@@ -276,7 +280,7 @@ class Grouping:
                 compartment = replace(
                     compartment, find=follower.find, others=others, reached=follower.doubts_about, _indexes={}
                 )
-            yield place, Person(patient.key, patient.loaded, compartment)
+            yield place, Person(patient.key, patient.loaded, compartment, cohort.merged_into(patient))
 
     def plain(self, reference: str, root: str | None) -> Resource | None:
         """A resource of no patient that a reference by type and id means, as it stands in a resource of a server (empty: of no known one).
@@ -334,6 +338,7 @@ class Grouping:
             offset=record.offset,
             file_number=record.file,
             home=record.home,
+            condition=record.condition,
             marked=record.kind in self.marked,
             text=record.raw if record.facts is None and not record.compact else None,
         )

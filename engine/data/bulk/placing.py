@@ -13,16 +13,21 @@ from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.records import Record, Shelf, bucket_of, name_group, name_of_group, orphan_group
 from engine.data.identity import address_of
 from engine.data.json_text import BAD_JSON
-from engine.data.subjects import names_of
+from engine.data.persons import is_replaced, links_in
+from engine.data.subjects import asked_of, names_of
 
 
 class Claim(msgspec.Struct, array_like=True, gc=False):
-    """A name that a Patient bears: the group of the Patient, and who it is in that group; with `last` the name counts only where nothing else bears it."""
+    """A name that a Patient bears: the group of the Patient, and who it is in that group; with `last` the name counts only where nothing else bears it.
+
+    With `of_other` it is a name that another Patient bears who may be the same person: one that is linked, or that is searched for before the Patient is created.
+    """
 
     name: str
     group: str
     who: str
-    last: bool
+    last: bool = False
+    of_other: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -39,8 +44,15 @@ def claims_of(records: Iterable[Record], decoders: Decoders) -> Iterator[Claim]:
         except BAD_JSON:
             continue  # which is reported where the patient is put together
         who = address_of(record.full_url) or record.group
-        for name, last in names_of(patient, record.full_url):
-            yield Claim(name, record.group, who, last)
+        last = is_replaced(patient)
+        for name, soft in names_of(patient, record.full_url):
+            yield Claim(name, record.group, who, last or soft)
+        if record.condition is not None:
+            yield Claim(record.condition, record.group, who, of_other=True)
+        for _, other in links_in(patient):
+            asked = asked_of(other)
+            if asked is not None and asked.name is not None:
+                yield Claim(asked.name, record.group, who, of_other=True)
 
 
 class ClaimShelf(Shelf):
@@ -57,7 +69,7 @@ class Bearers:
     def __init__(self, claims: Iterable[Claim], wanted: set[str]) -> None:
         self._claims: dict[str, dict[tuple[str, str], Claim]] = {}
         for claim in claims:
-            if claim.name in wanted:
+            if claim.name in wanted and not claim.of_other:
                 held = self._claims.setdefault(claim.name, {})
                 key = claim.group, claim.who
                 known = held.get(key)
@@ -72,6 +84,19 @@ class Bearers:
         if len(together) == 1 and (len(held) == 1 or held[0].group in joined):
             return [held[0].group]
         return [claim.group for claim in held]
+
+
+def joined_by_names(claims: Iterable[Claim]) -> list[tuple[str, str]]:
+    """Pairs of groups whose Patients may be one person by the names that they have for each other."""
+    asking: dict[str, set[str]] = {}
+    bearing: dict[str, set[str]] = {}
+    for claim in claims:
+        (asking if claim.of_other else bearing).setdefault(claim.name, set()).add(claim.group)
+    pairs: set[tuple[str, str]] = set()
+    for name, groups in asking.items():
+        first, *others = sorted(groups | bearing.get(name, set()))
+        pairs.update((first, other) for other in others)
+    return sorted(pairs)
 
 
 def placed(records: Iterable[Record], bearers: Bearers, joined: Mapping[str, str]) -> Iterator[Record]:

@@ -20,7 +20,7 @@ from engine.data.bulk.documents import read_document
 from engine.data.bulk.following import Everyone
 from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.name_index import MemoryIndex
-from engine.data.bulk.placing import Bearers, claims_of, names_wanted, placed
+from engine.data.bulk.placing import Bearers, claims_of, joined_by_names, names_wanted, placed
 from engine.data.bulk.records import MemoryShelf, Position, Record, name_of_group, number_of
 from engine.data.bulk.scanning import LineScanner
 from engine.data.bulk.settling import NotWhole, Settled, doubles_of, missing, not_whole, settle, twice
@@ -277,7 +277,7 @@ def with_gaps(
 ) -> Iterator[tuple[Position, Compartment]]:
     """Patients, each with what may be missing of the data."""
     for place, compartment in patients:
-        compartment.gaps = completeness.gaps(compartment)
+        compartment.gaps = (*completeness.gaps(compartment), *compartment.gaps)
         yield place, compartment
 
 
@@ -320,8 +320,9 @@ class ExportReader:
         *,
         validate: bool = False,
         tolerate: int = 0,
+        merge_linked: bool = False,
     ) -> None:
-        """`tolerate` is as in `Completeness`."""
+        """`tolerate` is as in `Completeness`. With `merge_linked`, Patients that are linked as one person are one patient."""
         paths = list(paths)
         self._told = told_by_manifests(paths)
         self.completeness = Completeness(tolerate, self._told.types)
@@ -332,6 +333,7 @@ class ExportReader:
         self.decoders = Decoders(plan, self.model)
         self._shelf = MemoryShelf()
         self._collector = Collector(self.decoders, self._shelf, validate=validate, decoded=True)
+        self._merge = merge_linked
 
     @property
     def collected(self) -> Collected:
@@ -365,6 +367,7 @@ class ExportReader:
             marked,
             settled.digests,
             everyone,
+            merge=self._merge,
         )
         completeness = self.completeness
         completeness.count(read.found())
@@ -395,11 +398,13 @@ class ExportReader:
 
     def _placed(self) -> list[Record]:
         """All records kept, those with their patient that call the patient by a name that is no id."""
-        records = self._shelf.records
-        if not self.collected.named:
+        records, read = self._shelf.records, self.collected
+        if not (read.named or read.persons):
             return records
-        bearers = Bearers(claims_of(records, self.decoders), names_wanted(records))
-        joined = Settled.of(self.collected.aliases).finish().joined
+        claims = list(claims_of(records, self.decoders))
+        read.aliases.update(joined_by_names(claims))
+        bearers = Bearers(claims, names_wanted(records))
+        joined = Settled.of(read.aliases).finish().joined
         return [one for one in records if name_of_group(one.group) is None] + list(placed(records, bearers, joined))
 
     def _settled(self, pieces: Sequence[Piece], records: Sequence[Record]) -> Settled:
@@ -421,10 +426,11 @@ class ExportReader:
 
 
 def read_export(
-    paths: Iterable[str | Path], plan: ReadPlan, on_problem: OnProblem, *, validate: bool = False, tolerate: int = 0
+    paths: Iterable[str | Path], plan: ReadPlan, on_problem: OnProblem, *, tolerate: int = 0, merge_linked: bool = False
 ) -> Iterator[Compartment]:
     """The patients of an export, in one process and with what is kept held in memory."""
-    for _, compartment in ExportReader(paths, plan, on_problem, validate=validate, tolerate=tolerate).patients():
+    reader = ExportReader(paths, plan, on_problem, tolerate=tolerate, merge_linked=merge_linked)
+    for _, compartment in reader.patients():
         yield compartment
 
 

@@ -58,7 +58,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     known by its type and id, is not in error, and refers to the patient by type and id. `local` tells the same of an entry that refers to the Patient of its
     own bundle by a urn. `raw` is the text as it was read, or, with `compact`, as `FactDecoder.pack` made it; records that stay in memory are decoded, as
     `facts`, and have no text. `home` is the bundle of one patient in which it stands (`engine.data.identity`); `own` tells that it is about nobody, and is
-    kept for the patient of that bundle.
+    kept for the patient of that bundle. `condition` is as in `Loaded`.
     """
 
     group: str
@@ -75,6 +75,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     facts: Any = None
     home: int = NO_HOME
     own: bool = False
+    condition: str | None = None
 
     @property
     def position(self) -> Position:
