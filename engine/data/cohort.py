@@ -261,12 +261,13 @@ class Cohort:
     def _merge_persons(self, order: dict[str, CohortPatient], linking: Linking) -> None:
         """Have Patients who are one person count as one."""
         described = {key: patient.loaded for key, patient in order.items() if patient.loaded is not None}
-        report, whole = self.on_problem, self._whole
-        self._persons = persons_of(described, linking.of, self._names, report, merge=self._merge, whole=whole)
+        known = described, linking.of, self._names, self._counting.versions, self.on_problem
+        self._persons = persons_of(*known, merge=self._merge, whole=self._whole)
         linking.bearing = self._persons.bearing
         for key in self._persons.same:
-            patient, to = order.pop(key, None), self._persons.of(key)
-            if patient is not None:
+            to = self._persons.of(key)
+            if key in order:
+                patient = order.pop(key)
                 # nobody is lost of whom only another Patient tells
                 order.setdefault(to, CohortPatient(to, None, patient.place, like=patient.loaded))
             self._homes.setdefault(to, []).extend(self._homes.pop(key, []))

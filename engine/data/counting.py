@@ -109,6 +109,10 @@ class Counting:
         """What is in doubt of the resource of a key, None where nothing is."""
         return self._counted.get(key) if key is not None else None
 
+    def versions(self, key: str) -> Sequence[Loaded]:
+        """All versions of the resource of a key, where there are several and the data tells which is the newest."""
+        return () if key in self._counted else self._several.get(key, ())
+
     def held(self, key: str | None, loaded: Loaded) -> Held:
         """The resource of a key in all forms that it may have."""
         found = self.doubt(key)

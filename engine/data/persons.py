@@ -7,15 +7,16 @@ merging is asked for; else what the others hold is known to be missing for each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.data.gaps import EVERY, Gap
-from engine.data.identity import contradiction
+from engine.data.identity import contradiction, on_a_server
 from engine.data.in_doubt import Doubtful, InDoubt
 from engine.data.linking import Links, problem_of
 from engine.data.problems import Problem
+from engine.data.record_versions import told_apart
 from engine.data.sources import Loaded, dicts_in
 from engine.data.subjects import Names
 
@@ -64,21 +65,52 @@ def persons_of(
     described: Mapping[str, Loaded],
     links_of: Callable[[Loaded, list[Any]], Links],
     names: Names,
+    versions: Callable[[str], Sequence[Loaded]],
     on_problem: Callable[[Problem], None],
     *,
     merge: bool,
     whole: bool = True,
 ) -> Persons:
-    """Who is one person of the `described` Patients, by key; `links_of` tells whom a reference of theirs means. What is found is reported.
+    """Who is one person of the `described` Patients, by key; `links_of` tells whom a reference of theirs means, `versions` in which
+    versions a Patient was read. What is found is reported.
 
     Without `whole` there are Patients besides those at hand.
     """
     people = Persons()
     if any(loaded.condition is not None for loaded in described.values()):
         _conditional(people, described, names, on_problem)
+    for key in described:
+        found = two_persons(versions(key)) if not on_a_server(key) else None
+        if found is not None:
+            on_problem(found[0])
+            people.in_doubt[key] = [found[1]]
     if any(loaded.resource is not None and loaded.resource.get("link") for loaded in described.values()):
         _Linked(people, described, on_problem, merge, whole).find(links_of)
+    for key in people.same:
+        target = people.of(key)
+        people.in_doubt.setdefault(target, []).extend(people.in_doubt.get(key, ()))
+        people.gaps.setdefault(target, []).extend(people.gaps.get(key, ()))
     return people
+
+
+def two_persons(versions: Sequence[Loaded]) -> tuple[Problem, InDoubt] | None:
+    """The problem of an id that Patients of different files have who cannot be one person, and the doubt that it leaves, whichever of them is the newest."""
+    for number, one in enumerate(versions):
+        for other in versions[:number]:
+            if one.file == other.file or one.resource is None or other.resource is None:
+                continue
+            differ = contradiction(other.resource, one.resource)
+            if differ is not None:
+                shown = told_apart([other.file, one.file])
+                why = (
+                    f"{one.name} differs in {differ} in {shown[other.file]} and {shown[one.file]}: "
+                    "these may be two persons of two sources, and whose the records are cannot be told"
+                )
+                names: dict[str, Any] = {"patient": one.name, "type": "Patient", "element": f"Patient.{differ}"}
+                hint = "ids are unique in one source only: screen sources apart, or make their ids differ"
+                problem = problem_of(one, "same-id", why, hint=hint, **names)
+                return problem, InDoubt(Doubtful.PERSON, None, why)
+    return None
 
 
 def _conditional(
@@ -182,16 +214,17 @@ class _Linked:
         if not ends:
             names = " and ".join(self._name(one) for one in sorted(seen, key=self._order))
             why = f"{names} are each replaced by the other (Patient.link): which of them is in use, nobody can tell"
-            self.people.in_doubt[key] = [InDoubt(Doubtful.PERSON, None, why)]
+            self.people.in_doubt.setdefault(key, []).append(InDoubt(Doubtful.PERSON, None, why))
             self._tell(loaded, "patient-replaced", why, key, key, hint=_MEND)
             return
         if len(ends) > 1:
             names = " and ".join(map(self._name, listed))
-            message = f"{self._name(key)} was replaced by several patients, {names} (Patient.link): there is no verdict, and whose its records are cannot be told"
+            message = f"{self._name(key)} was replaced by several patients, {names} (Patient.link): there is no verdict"
             self.people.gone.add(key)
             for end in listed:
                 self._gap(end, f"records of {self._name(key)}, whom it and others replaced, may be this patient's")
-                self._tell(loaded, "patient-replaced", message, key, end, hint=_MEND)
+                text = f"{message}, and whether its records are those of {self._name(end)} cannot be told"
+                self._tell(loaded, "patient-replaced", text, key, end, hint=_MEND)
             return
         (end,) = listed
         if self.merge:

@@ -227,7 +227,7 @@ def _told_deleted(name: str, loaded: Loaded, report: Callable[[Problem], None]) 
 
 def _conflict(name: str, forms: Sequence[Loaded], gone: Sequence[Deletion]) -> str:
     files = list(dict.fromkeys(form.file for form in sorted(forms, key=_place)))
-    shown = _shown(files + [deletion.file for deletion in gone])
+    shown = told_apart(files + [deletion.file for deletion in gone])
     where = " and ".join(shown[file] for file in files[:3]) + (" and more" if len(files) > 3 else "")
     if gone:
         listed = shown[gone[0].file]
@@ -237,7 +237,7 @@ def _conflict(name: str, forms: Sequence[Loaded], gone: Sequence[Deletion]) -> s
     return f"{name} stands in {where} with different content, and nothing tells which is the newest"
 
 
-def _shown(files: Iterable[str]) -> dict[str, str]:
+def told_apart(files: Iterable[str]) -> dict[str, str]:
     """How a sentence calls files: by their names, with the folder where several have the same."""
     different = set(files)
     names = [os.path.basename(file) for file in different]

@@ -41,11 +41,12 @@ def outcomes(verdicts: Any) -> Outcomes:
 
 
 def screened(
-    rules: Criteria, data: Path, out: Path, tolerate: int = 0
+    rules: Criteria, data: Path, out: Path, tolerate: int = 0, merge_linked: bool = False
 ) -> Iterator[tuple[str, Outcomes, list[Problem]]]:
     """Outcomes and problems by each way of reading: from memory, from files by plan, by one process and by two with little memory."""
     problems: list[Problem] = []
-    compartments = list(read_patients([data], model=load_model("r4"), on_problem=problems.append, tolerate=tolerate))
+    given: Any = {"tolerate": tolerate, "merge_linked": merge_linked}
+    compartments = list(read_patients([data], model=load_model("r4"), on_problem=problems.append, **given))
     yield "memory", outcomes(engine.screen(rules, compartments, now=NOW)), problems
     for name, small, options in (
         ("by plan", running.SMALL, {}),
@@ -55,7 +56,7 @@ def screened(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(running, "SMALL", small)
             folder = out / name.replace(" ", "-")
-            run(rules, [], [data], folder, RunOptions(now=NOW, tolerate=tolerate, **options))  # type: ignore[arg-type]
+            run(rules, [], [data], folder, RunOptions(now=NOW, **given, **options))
         lines = (folder / "verdicts.ndjson").read_text("utf-8").splitlines()
         listed = (folder / "problems.ndjson").read_text("utf-8").splitlines()
         yield (
