@@ -329,10 +329,8 @@ class Cohort:
                 self._counting.gone[key] = patient.records[0].forms[0]
             if key in self._counting.gone:
                 first, name = self._counting.gone[key], _short(patient)
-                where = {"file": first.file, "line": first.line, "offset": first.offset, "entry": first.entry}
                 message = f"{name} was deleted: there is no verdict, and records about this patient are not used"
-                what = {"resource": name, "patient": name, "code": "deleted", "severity": "warning"}
-                self.on_problem(Problem(**where, **what, message=message))
+                self.on_problem(problem_of(first, "deleted", message, warning=True, resource=name, patient=name))
                 del order[key]
                 self._by_key.pop(key, None)
 

@@ -39,6 +39,7 @@ ALLOWED = {
     "output/atomic.py": "writes outputs",
     "output/checks.py": "records of checks",
     "output/criteria_record.py": "criteria and verdicts of a run",
+    "output/earlier_versions.py": "the record of an earlier run",
     "output/folder.py": "writes outputs",
     "output/lock.py": "the lock of an output folder",
     "output/measure_totals.py": "results of a measure",
