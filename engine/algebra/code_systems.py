@@ -164,7 +164,7 @@ def is_well_formed(system: str, code: str) -> bool:
 
 
 def check_digit_is_wrong(system: str, code: str) -> bool:
-    """Whether a LOINC code or a SNOMED CT identifier is not built as such: its check digit does not fit, or it is no number."""
+    """Whether a LOINC code or a SNOMED CT identifier is not built as such: its check digit does not fit, or it is not a number."""
     name = canonical(system)
     if name == LOINC:
         return not _is_loinc(code)

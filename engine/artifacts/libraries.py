@@ -83,7 +83,7 @@ class LibraryStore:
             self.diagnostics.append(Diagnostic("unreadable", found, location=str(path)))
             return
         except UnicodeDecodeError as error:
-            # the reader of the artifacts tells of a file that is no JSON at all; others in the same words as here
+            # the reader of the artifacts tells of a file that is not JSON at all; others in the same words as here
             if path.suffix == ".cql" or (path.suffix in (".json", ".xml") and mistaken(raw, path.name) is None):
                 code, message, hint = not_json(raw, path.name, error)
                 self.diagnostics.append(Diagnostic(code, message, hint=hint, location=str(path)))

@@ -58,7 +58,7 @@ def not_json(raw: bytes, name: str, error: Exception) -> tuple[str, str, str | N
         line = raw[: error.start].count(b"\n") + 1
         return "unreadable", f"not text in UTF-8: byte 0x{raw[error.start]:02x} in line {line}", "save it as UTF-8"
     if raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] not in (b"{", b"["):
-        return "not-json", "the file is no JSON", f"{_JSON}write the criteria in one, and give that"
+        return "not-json", "the file is not JSON", f"{_JSON}write the criteria in one, and give that"
     return "invalid-json", json_problem(error, raw), None
 
 

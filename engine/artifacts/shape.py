@@ -129,7 +129,7 @@ def pointer(kind: str, path: KeyPath) -> str:
 
 
 def json_problem(error: Exception, text: str | bytes) -> str:
-    """What is wrong with a text that is no JSON, with line and column instead of a number of bytes."""
+    """What is wrong with a text that is not JSON, with line and column instead of a number of bytes."""
     message = str(error)
     match = re.search(r"\(byte (\d+)\)", message)
     if match is None:

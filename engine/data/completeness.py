@@ -17,7 +17,7 @@ from engine.artifacts.elements import all_resource_types
 from engine.data.compartment import Compartment
 from engine.data.gaps import EVERY, WHOLE, Gap, Gaps
 from engine.data.opening import without_packing
-from engine.data.problems import NOTHING_LOST, Problem
+from engine.data.problems import NOT_DESCRIBED, NOTHING_LOST, Problem
 
 FIRST = 3
 """Places that are named."""
@@ -134,6 +134,9 @@ class Completeness:
         return self
 
     def _take(self, problem: Problem) -> None:
+        if problem.code == NOT_DESCRIBED:
+            self._lost("Patient").of_patients += 1  # criteria see by themselves that there is no Patient
+            return
         kinds = self.types_of(problem)
         patient = _person(problem.patient)
         if patient is not None and (patient in self._own or len(self._own) < MOST_PATIENTS):

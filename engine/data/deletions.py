@@ -107,7 +107,7 @@ def meant(deletion: Deletion) -> Meaning | Search | str:
         case "search":
             return _search(found, _root_of_search(text) or root_of(deletion.full_url))
         case _:
-            return "it is no address of a resource"
+            return "it is not an address of a resource"
 
 
 def _is_type(text: str) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 import stringzilla as sz
 
 BAD_JSON: tuple[type[Exception], ...] = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What reading raises where a text is no JSON, or not in UTF-8."""
+"""What reading raises where a text is not JSON, or not in UTF-8."""
 LARGEST_EXPONENT, MOST_DIGITS = 1000, 400
 """What a decimal may be; FHIR's own rule of thumb is 18 significant digits, CQL's limit 28 digits before and 8 behind the point."""
 _SHOWN = 40
@@ -46,7 +46,7 @@ def whole(text: bytes | memoryview) -> Any:
 
 
 def told(error: Exception, text: bytes | memoryview = b"") -> str:
-    """What is wrong with a text that is no JSON, with the place in it: line and column, the column alone where it is one line."""
+    """What is wrong with a text that is not JSON, with the place in it: line and column, the column alone where it is one line."""
     if isinstance(error, UnicodeDecodeError):
         return f"not valid JSON: byte {error.start} is not UTF-8 (0x{error.object[error.start]:02X})"
     message = f"not valid JSON: {error or 'nested too deeply'}"
@@ -60,7 +60,7 @@ def told(error: Exception, text: bytes | memoryview = b"") -> str:
 
 
 def hint_for(error: Exception) -> str | None:
-    """What to do about a text that is no JSON, where that is known."""
+    """What to do about a text that is not JSON, where that is known."""
     if isinstance(error, UnicodeDecodeError) or "utf-8" in str(error):
         return "FHIR's JSON is UTF-8; where this was written in another encoding (such as Latin-1), convert the file"
     return None

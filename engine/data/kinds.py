@@ -1,4 +1,4 @@
-"""What a file is that is no FHIR JSON, by how it begins and what it is called: so that a person is told once, in words, and not by each of its lines."""
+"""What a file is that is not FHIR JSON, by how it begins and what it is called: so that a person is told once, in words, and not by each of its lines."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def kind_by_name(name: str) -> Kind | None:
 
 
 def certain_kind(beginning: bytes) -> Kind | None:
-    """What a file certainly is that is no JSON in UTF-8, by its beginning; None for JSON, and for what may be JSON that is damaged."""
+    """What a file certainly is that is not JSON in UTF-8, by its beginning; None for JSON, and for what may be JSON that is damaged."""
     for mark, kind in _BEGINNINGS:
         if beginning.startswith(mark):
             return kind
@@ -129,7 +129,7 @@ def certain_kind(beginning: bytes) -> Kind | None:
 
 
 def kind_of(beginning: bytes, name: str) -> Kind | None:
-    """What a file is that is no FHIR JSON, by its beginning and its name; None where it is JSON that may hold resources."""
+    """What a file is that is not FHIR JSON, by its beginning and its name; None where it is JSON that may hold resources."""
     if not beginning:
         return EMPTY
     certain = certain_kind(beginning)

@@ -34,7 +34,7 @@ class Moment:
 
 
 def moment_of(text: Any) -> Moment | None:
-    """The moment that a text gives; without a time zone, or of a day, it is known less precisely. None for what is no date and time."""
+    """The moment that a text gives; without a time zone, or of a day, it is known less precisely. None for what is not a date and time."""
     if text.__class__ is not str:
         return None
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from engine.artifacts.references import Meaning, Odd, root_of
 from engine.data.addresses import Addresses
 from engine.data.oddities import Oddities
-from engine.data.problems import Problem
+from engine.data.problems import NOT_DESCRIBED, Problem
 from engine.data.sources import Loaded
 from engine.data.subjects import Asked, Names, asked_of
 
@@ -70,7 +70,7 @@ def undescribed(first: Loaded, reference: str) -> Problem:
     """The problem of a patient whom no Patient resource describes; `first` is the first resource that names this patient."""
     message = f"{reference} is known by references only, such as that of {first.name}: no Patient resource describes this patient"
     names: dict[str, Any] = {"resource": reference, "patient": reference}
-    return problem_of(first, "patient-not-described", message, hint=_MISSING_HINT, **names)
+    return problem_of(first, NOT_DESCRIBED, message, hint=_MISSING_HINT, **names)
 
 
 class Linking:

@@ -36,7 +36,7 @@ class UnnamedPatients:
         digest = sha256(place.encode("utf-8", "surrogatepass") + _written(resource))
         key = f"Patient/no-id-{digest.hexdigest()[:16]}"
         self._known[id(resource)] = resource, key
-        has = "has no id" if resource.get("id") is None else "has an id that is no text with characters in it"
+        has = "has no id" if resource.get("id") is None else "has an id that is not a text with characters in it"
         where = {"file": loaded.file, "line": loaded.line, "offset": loaded.offset, "entry": loaded.entry}
         message = f"the Patient {has}; it is called {key}"
         self._on_problem(Problem(**where, resource=key, code=CODE, severity="warning", message=message, hint=_HINT))

@@ -54,7 +54,7 @@ class OtherLines:
         first = next((one for one in self._held if one.code == "invalid-json"), None)
         which = f"none of the {self._count} lines of this file is"
         if first is not None:
-            message = f"{which} FHIR's JSON; the first that is no JSON: {first.message}"
+            message = f"{which} FHIR's JSON; the first that is not JSON: {first.message}"
             self._report(Problem(file=self._path, code="invalid-json", message=message, hint=first.hint or _HINT))
         else:
             message = f"{which} a FHIR resource: none has a resourceType, as in a log"

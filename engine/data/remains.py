@@ -1,4 +1,4 @@
-"""What a text that is no JSON any more still tells of the resources that it was: type, id, and the patient whom it is about.
+"""What a text that is not JSON any more still tells of the resources that it was: type, id, and the patient whom it is about.
 
 Only what is certain is told. Damage that leaves the rest of the text as it was - bytes that are no text, one byte that is wrong, missing or too many - is undone in every
 way that makes the text whole again, and what all of these ways agree on is certain. Of any other damage only what stands before it is: behind it may be another
@@ -169,7 +169,7 @@ def _as_text(text: bytes) -> bytes:
 
 
 def _made_whole(text: bytes) -> Iterator[Any]:
-    """What a text may have been before one byte of it was damaged: all that it can be, by the place where it is no JSON."""
+    """What a text may have been before one byte of it was damaged: all that it can be, by the place where it is not JSON."""
     try:
         yield _decode(text)
         return

@@ -55,7 +55,7 @@ class Loaded:
     condition: str | None = None
     """Of a Patient that is created or changed only where a search finds it, or does not: what is searched for (`engine.data.subjects`)."""
     odd_id: Any = None
-    """What stands in the place of the id, where it is no text."""
+    """What stands in the place of the id, where it is not a text."""
     marked: bool = True
     superseded: bool = False
     text: bytes | None = None

@@ -72,7 +72,7 @@ def asked_of(value: Any) -> Asked | None:
         if pair is None or not (found.failure is not None or (bare and pair[0] is not None)):
             return found if odd is None else _replaced(found, odd)
     elif text is not None and text.__class__ is not str and pair is None:
-        return Asked(f"{text!r:.80}", failure="is no text")
+        return Asked(f"{text!r:.80}", failure="is not a text")
     if pair is None:
         if value.get("identifier") is None:
             return None

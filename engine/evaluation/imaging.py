@@ -347,7 +347,7 @@ def _text(study: dict[str, Any], name: str, warnings: list[str]) -> str | None:
     value = study.get(name)
     if value is None or isinstance(value, str):
         return value
-    warnings.append(f"the {name} of the study is no text; it is not used")
+    warnings.append(f"the {name} of the study is not a text; it is not used")
     return None
 
 

@@ -58,7 +58,7 @@ def study_date(text: str | None) -> str | None:
     try:
         return dt.date.fromisoformat(text).isoformat()
     except ValueError:
-        raise ValueError(f"{text!r} is no date of the study's start; write 2026-03-01") from None
+        raise ValueError(f"{text!r} is not a date of the study's start; write 2026-03-01") from None
 
 
 def warnings_of(criteria: Criteria) -> list[Diagnostic]:

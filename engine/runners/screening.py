@@ -63,7 +63,7 @@ def evaluation_time(now: str | dt.datetime | None, timezone: str) -> dt.datetime
         try:
             now = dt.datetime.fromisoformat(now)
         except ValueError:
-            raise ValueError(f"{now!r} is no date or time; write 2026-03-01 or 2026-03-01T09:00:00+01:00") from None
+            raise ValueError(f"{now!r} is not a date or time; write 2026-03-01 or 2026-03-01T09:00:00+01:00") from None
     return now if now.tzinfo is not None else now.replace(tzinfo=zone)
 
 

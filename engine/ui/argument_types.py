@@ -145,7 +145,7 @@ def _moment(text: str) -> str:
     try:
         dt.datetime.fromisoformat(text)
     except ValueError:
-        raise Expected(f"{text!r} is no date or time; write 2026-03-01 or 2026-03-01T09:00:00+01:00") from None
+        raise Expected(f"{text!r} is not a date or time; write 2026-03-01 or 2026-03-01T09:00:00+01:00") from None
     return text
 
 
@@ -178,12 +178,14 @@ def _zone(text: str) -> str:
 
 def _address(text: str) -> str:
     if not re.match(r"https?://[^/\s]", text, re.IGNORECASE):
-        raise Expected(_about_scheme(text) or f"{_without_credentials(text)!r} is no address; write https://host/...")
+        raise Expected(
+            _about_scheme(text) or f"{_without_credentials(text)!r} is not an address; write https://host/..."
+        )
     return text
 
 
 def _about_scheme(text: str) -> str | None:
-    """What is wrong with an address of another scheme; None for what is no address. `C:/folder` on Windows is none."""
+    """What is wrong with an address of another scheme; None for what is not an address. `C:/folder` on Windows is none."""
     match = _ADDRESS.match(text)
     text = _without_credentials(text)
     if match is None or re.match(r"https?://[^/\s]", text, re.IGNORECASE):

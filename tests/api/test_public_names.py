@@ -202,7 +202,7 @@ def test_a_text_in_place_of_a_list_is_one_path() -> None:
         ({"on_problem": 5}, "on_problem: expected a function"),
         ({"dicomweb": 5}, "dicomweb: expected a text"),
         ({"dicomweb": "http://u:p@h/x"}, "holds credentials"),
-        ({"dicomweb": "ftp://h/x"}, "is no address of an archive"),
+        ({"dicomweb": "ftp://h/x"}, "is not an address of an archive"),
         ({"now": 5}, "now: expected a datetime"),
         ({"timezone": "Mars/Olympus"}, "unknown time zone"),
         ({"parameters": {"Name": 5}}, r"expected keys \(library, name\)"),

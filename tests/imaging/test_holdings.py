@@ -300,7 +300,7 @@ def test_batches() -> None:
         (["--client-key", "FILE"], "--client-key needs --client-cert"),
         (["--user", "u", "--password-file", "FILE"], "credentials would go there without encryption"),
         (["--user", "u", "--password-file", "FILE", "--token-file", "FILE"], "either --user or --token-file"),
-        (["--credentials-for", "somewhere"], "'somewhere' is no address"),
+        (["--credentials-for", "somewhere"], "'somewhere' is not an address"),
         (["--ca", "FILE"], "no certificates of an authority"),
     ],
 )

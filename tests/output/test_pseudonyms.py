@@ -195,7 +195,7 @@ def cohort(folder: Path, form: str) -> set[str]:
     else:
         lines = [json.dumps(one) for one in resources]
         lines.insert(5, f'{{"resourceType":"Patient","id":"{SECRET}-x","name":[{{"family":"{SECRET}')
-        lines.append(f"{SECRET} is no JSON")
+        lines.append(f"{SECRET} is not JSON")
         (folder / f"{SECRET}.ndjson").write_text("\n".join(lines) + "\n")
     return secrets
 

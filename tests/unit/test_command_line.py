@@ -87,7 +87,7 @@ def test_broken_data_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
     [
         (["screen", "nowhere", "--data", str(COHORT), "--out", "x"], "nowhere does not exist"),
         (["screen", str(FLUTE / "mr"), "--data", str(COHORT), "--out", "x", "--fhir", "dstu1"], "unknown FHIR version"),
-        (["screen", str(FLUTE / "mr"), "--data", str(COHORT), "--out", "x", "--now", "soon"], "'soon' is no date"),
+        (["screen", str(FLUTE / "mr"), "--data", str(COHORT), "--out", "x", "--now", "soon"], "'soon' is not a date"),
         (["screen", str(FLUTE / "mr"), "--data", str(COHORT), "--out", "x", "--timezone", "Mars"], "unknown time zone"),
     ],
 )

@@ -95,12 +95,9 @@ def test_a_measurement_that_was_never_made(tmp_path: Path) -> None:
 
 def test_the_patient_resource_is_missing(tmp_path: Path) -> None:
     verdict = judge("Patient.gender = 'male'", [observation("o")], tmp_path)
-    assert (verdict.patient, verdict.verdict, verdict.criteria[0].reason) == (
-        "Patient/p",
-        "undetermined",
-        "data-incomplete",
-    )
-    assert str(verdict.criteria[0].detail).startswith("Patient is incomplete: ")
+    (criterion,) = verdict.criteria
+    assert (verdict.patient, verdict.verdict, criterion.reason) == ("Patient/p", "undetermined", "no-data")
+    assert criterion.detail == "the Patient resource is not among the data"
 
 
 @pytest.mark.parametrize(

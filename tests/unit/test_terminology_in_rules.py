@@ -508,7 +508,7 @@ def test_the_commands_take_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--terminology-cache", "x"], "need --terminology-server"),
         (["--refresh-terminology"], "need --terminology-server"),
         (["--terminology-server", "http://127.0.0.1:9", "--refresh-terminology"], "needs --terminology-cache"),
-        (["--terminology-server", "tx.example.org"], "is no address; write https://"),
+        (["--terminology-server", "tx.example.org"], "is not an address; write https://"),
         (["--terminology-server", "https://me:secret@tx.example.org"], "credentials do not belong into an address"),
         (["--manifest", "gone.json"], "gone.json does not exist"),
         (["--valuesets", "gone"], "gone does not exist"),

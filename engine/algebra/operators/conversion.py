@@ -133,7 +133,7 @@ def string_of_value(a: Any) -> str:
 
 @operator("ToString", "(Quantity) String")
 def string_of_quantity(a: Quantity) -> str:
-    written(a.value)  # a number that is too long is no text
+    written(a.value)  # a number that is too long is not a text
     return str(a)
 
 

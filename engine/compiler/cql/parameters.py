@@ -308,7 +308,7 @@ def _interval(content: Any, point: str) -> Interval:
 def _bound(text: str, point: str, last: bool) -> Any:
     match = _MOMENT.match(text)
     if match is None:
-        raise ValueError(f"{text!r} is no date or time of FHIR")
+        raise ValueError(f"{text!r} is not a date or time of FHIR")
     if point == "Time":
         return Time.parse(text.partition("T")[2].rstrip("Z").partition("+")[0])
     year, month, day, hour, minute, second, fraction, offset = match.groups()

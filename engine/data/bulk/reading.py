@@ -127,7 +127,7 @@ def is_document(path: str) -> bool:
 
 
 def _form(path: str) -> Form:
-    """The form of a file; that of one that is no JSON is a document. Raises UNREADABLE."""
+    """The form of a file; that of one that is not JSON is a document. Raises UNREADABLE."""
     with begin(path) as opened:
         if other_file(path, opened.head, opened.stream is None) is not None:
             return Form.DOCUMENT

@@ -26,7 +26,7 @@ def archive_address(text: str) -> str:
             "the address of the archive holds credentials; give them with --user and --password-file, or with --token-file"
         )
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError(f"{text!r} is no address of an archive; write https://host/dicom-web")
+        raise ValueError(f"{text!r} is not an address of an archive; write https://host/dicom-web")
     if parts.query or parts.fragment:
         raise ValueError(f"{text!r}: the address of an archive has no query; /studies and the like are put behind it")
     return urlunsplit((parts.scheme, parts.netloc, without_studies(parts.path), "", ""))

@@ -154,7 +154,7 @@ class Client:
         try:
             place = origin(url)
         except ValueError:
-            raise ArchiveFailure(Cause.REQUEST_REFUSED, f"{shown(url)}: this is no address", 0) from None
+            raise ArchiveFailure(Cause.REQUEST_REFUSED, f"{shown(url)}: this is not an address", 0) from None
         attempts = 1 if self._failures.get(place, 0) >= DOWN_AFTER else 1 + self.access.retries
         for attempt in range(attempts):
             try:
@@ -275,7 +275,7 @@ class Client:
         if isinstance(cause, found.SSLError):
             return ArchiveFailure(Cause.TLS, f"{where}: the connection is not trusted: {tls_words(cause)}", 0)
         if isinstance(cause, (found.LocationParseError, found.LocationValueError, UnicodeError)):
-            return ArchiveFailure(Cause.REQUEST_REFUSED, f"{where}: this is no address", 0)
+            return ArchiveFailure(Cause.REQUEST_REFUSED, f"{where}: this is not an address", 0)
         if isinstance(cause, found.NewConnectionError):
             return ArchiveFailure(Cause.CONNECTION, f"{where}: no connection", unsent=True)
         return ArchiveFailure(Cause.CONNECTION, f"{where}: the connection broke ({type(cause).__name__})")

@@ -97,7 +97,7 @@ def origin_of(url: str) -> tuple[str, str, int]:
     except ValueError:
         scheme, host, port = "", None, None
     if scheme not in ("http", "https") or not host:
-        raise ServerError(f"{shown(url) if scheme else url!r} is no address of the form https://host/path")
+        raise ServerError(f"{shown(url) if scheme else url!r} is not an address of the form https://host/path")
     return scheme, host.lower(), port or (443 if scheme == "https" else 80)
 
 

@@ -245,6 +245,6 @@ def _lines(path: Path, compressed: bool) -> Iterator[bytes]:
         while line := stream.readline(LONGEST_LINE + 1):
             if len(line) > LONGEST_LINE:
                 raise ServerError(
-                    f"{path.name}: a line is longer than {LONGEST_LINE >> 20} MiB; it is no FHIR resource"
+                    f"{path.name}: a line is longer than {LONGEST_LINE >> 20} MiB; it is not a FHIR resource"
                 )
             yield line

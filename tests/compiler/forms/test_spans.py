@@ -1,4 +1,4 @@
-"""When a record was: periods lie in a window that they overlap, an onset that is no date is no date, states last at a moment."""
+"""When a record was: periods lie in a window that they overlap, an onset that is not a date is not a date, states last at a moment."""
 
 from __future__ import annotations
 
