@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import stringzilla as sz
-from stringzilla import contains
 
 from engine.artifacts.references import Odd, plain_id
-from engine.compiler.reading import TypePlan
 from engine.data.bulk.bundle_patients import BundlePatients, group_of_address
 from engine.data.bulk.decoding import Decoders, FactDecoder
-from engine.data.bulk.records import MemoryShelf, Record, Shelf, key_of, name_group, number_of, orphan_group
+from engine.data.bulk.needles import Needles
+from engine.data.bulk.records import MemoryShelf, Position, Record, Shelf, key_of, name_group, number_of, orphan_group
 from engine.data.deletions import Deletion
 from engine.data.identity import NO_HOME, address_of, on_a_server, shared_types, stands_alone, text_of_id
 from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, told
@@ -34,70 +32,13 @@ from engine.data.resource_types import CODE as UNKNOWN_TYPE
 from engine.data.resource_types import unknown_type
 from engine.data.subjects import Asked, asked_of, names_no_patient, names_nobody
 
-# what a letter of a code may be written as
-ESCAPE = b"\\u00"
 # no percent sign, behind which another id may stand
 _PLAIN_REFERENCE = re.compile(r"Patient/([A-Za-z0-9\-._~:@!$&'()*+;=]+)")
-FEW_CODES = 8
 CONTAINERS = frozenset(("Bundle", "Parameters", "OperationOutcome"))
 """Resources that hold others, or say that data is missing: they are opened."""
 THEN_ID = b'","id":"'
 BEGINNING = rb'\s*\{\s*"resourceType"\s*:\s*"%s"'
 ID = rb'\s*,\s*"id"\s*:\s*"([^"\\]+)"'
-# a code that is a number in the data, which it should not be, is found as well
-_CODES = re.compile(rb'"code"\s*:\s*"?([^"\\,}\s]*)')
-
-
-@dataclass(slots=True)
-class Needles:
-    """What the text of a resource must hold to matter (see `engine.compiler.reading`), as bytes."""
-
-    texts: tuple[bytes, ...]
-    codes: frozenset[bytes] | None
-    escapes: tuple[bytes, ...]
-    """What may hide a needle."""
-
-    @classmethod
-    def of(cls, plan: TypePlan) -> Needles | None:
-        """The needles of a plan, None where every resource of the type matters."""
-        if plan.codes is None or plan.texts is None:
-            return None
-        written = plan.codes | plan.texts
-        escapes = (ESCAPE, b"\\/") if any("/" in text for text in written) else (ESCAPE,)
-        if any(not text.isascii() or '"' in text or "\\" in text or not text.isprintable() for text in written):
-            return None
-        if len(plan.codes) <= FEW_CODES:
-            return cls(tuple(map(_needle, sorted(written))), None, escapes)
-        if any(" " in code or "," in code or "}" in code for code in plan.codes):
-            return None
-        texts = tuple(f'"{text}"'.encode() for text in sorted(plan.texts))
-        return cls(texts, frozenset(code.encode() for code in plan.codes), escapes)
-
-    def found(self, text: bytes, escapes: bool = True) -> bool:
-        """Whether a resource with this text may matter; without `escapes` it is known to have no ESCAPE."""
-        for needle in self.texts:
-            if contains(text, needle):
-                return True
-        if escapes or len(self.escapes) > 1:
-            for escape in self.escapes if escapes else self.escapes[1:]:
-                if contains(text, escape):
-                    return True
-        return self.codes is not None and not self.codes.isdisjoint(_CODES.findall(text))
-
-    def starts(self, lines: bytes) -> Iterator[int]:
-        """Places in a text of lines where something stands for which a line may matter, in no order."""
-        for needle in (*self.texts, *self.escapes):
-            at = sz.find(lines, needle, 0)
-            while at >= 0:
-                yield at
-                # one hit makes the whole line matter
-                line_end = lines.find(b"\n", at)
-                at = sz.find(lines, needle, line_end) if line_end >= 0 else -1
-        if self.codes is not None:
-            codes = self.codes
-            for match in _CODES.finditer(lines):
-                if match[1] in codes:
-                    yield match.start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,13 +275,7 @@ class Collector:
         if reader.shared and names_no_patient(self._about(reader, facts)):
             text = bytes(raw)
             record = Record("", file, offset, entry, kind, identifier, full_url, False, False, False, text, home=home)
-            if (full_url, text) not in self._shared:
-                self._shared.add((full_url, text))
-                collected.shared.append(record)
-            if patients is not None and patients.only is not None and stands_alone(home) and identifier is not None:
-                kept_facts = facts if self._decoded else None
-                own = msgspec.structs.replace(record, group=patients.only, facts=kept_facts, own=True)
-                self.shelf.add(own)
+            self._keep_nobodys(record, facts, patients)
             return
         if identifier is not None:
             number = key_of(identifier)
@@ -350,28 +285,13 @@ class Collector:
             kept.append(number)
             if not seen:
                 self.seen_ids(kind).append(number)
+        group: Any
         local = False
         condition: str | None = None
         if kind == "Patient":
-            group: Any = plain_id(identifier) if identifier is not None else group_of_address(full_url)
-            for odd in odd_ids(written):
-                collected.odd.add(odd, file, f"Patient/{identifier}", f"{identifier!r:.200}", offset, entry)
-            if group is None:
-                only = patients.only if patients is not None else None
-                group = only or f"#{file}.{offset}.{entry}"
-            plain = plain and group == identifier
-            local = certain and patients is not None and patients.by_name.get(address_of(full_url) or "") == group
-            condition = patients.conditions.get(entry) if patients is not None else None
-            if condition is not None or facts.get("link"):
-                self._person(facts, group, patients)
-                plain = local = False
-            if full_url is not None and not plain and not local:
-                name = address_of(full_url) or ""
-                other = patients.by_name.get(name) if patients is not None else None
-                if other is None and on_a_server(name):
-                    other = group_of_address(full_url)
-                if other is not None and other != group:
-                    collected.aliases.add((group, other))
+            group, plain, local, condition = self._patient(
+                facts, written, certain, plain, (file, offset, entry), full_url, patients
+            )
         else:
             group = None
             first = reader.first
@@ -408,6 +328,52 @@ class Collector:
                 target = patients.by_name.get(asked.name)
             if target is not None and target != group:
                 self.collected.aliases.add((group, target))
+
+    def _keep_nobodys(self, record: Record, facts: dict[str, Any], patients: BundlePatients | None) -> None:
+        """Keep a resource that is about nobody, and for the patient of its bundle besides, where that stands for itself."""
+        if (record.full_url, record.raw) not in self._shared:
+            self._shared.add((record.full_url, record.raw))
+            self.collected.shared.append(record)
+        if patients is not None and patients.only is not None and stands_alone(record.home) and record.id is not None:
+            kept_facts = facts if self._decoded else None
+            self.shelf.add(msgspec.structs.replace(record, group=patients.only, facts=kept_facts, own=True))
+
+    def _patient(
+        self,
+        facts: dict[str, Any],
+        written: Any,
+        certain: bool,
+        plain: bool,
+        place: Position,
+        full_url: str | None,
+        patients: BundlePatients | None,
+    ) -> tuple[str, bool, bool, str | None]:
+        """The group of a Patient, whether it needs no closer look (`plain`, and `local` in its bundle), and the condition it was created under.
+
+        `written` is the id as it stands in the data, `facts` has it as a text; by that alone the Patient would be `plain`.
+        """
+        file, offset, entry = place
+        identifier = facts.get("id") if text_of_id(written) is not None else None
+        group = plain_id(identifier) if identifier is not None else group_of_address(full_url)
+        for odd in odd_ids(written):
+            self.collected.odd.add(odd, file, f"Patient/{identifier}", f"{identifier!r:.200}", offset, entry)
+        if group is None:
+            only = patients.only if patients is not None else None
+            group = only or f"#{file}.{offset}.{entry}"
+        plain = plain and group == identifier
+        local = certain and patients is not None and patients.by_name.get(address_of(full_url) or "") == group
+        condition = patients.conditions.get(entry) if patients is not None else None
+        if condition is not None or facts.get("link"):
+            self._person(facts, group, patients)
+            plain = local = False
+        if full_url is not None and not plain and not local:
+            name = address_of(full_url) or ""
+            other = patients.by_name.get(name) if patients is not None else None
+            if other is None and on_a_server(name):
+                other = group_of_address(full_url)
+            if other is not None and other != group:
+                self.collected.aliases.add((group, other))
+        return group, plain, local, condition
 
     def _link(self, record: Record, facts: dict[str, Any], patients: BundlePatients | None) -> None:
         """Keep a resource whose patient is not simply named by type and id."""
@@ -473,11 +439,6 @@ class Collector:
         where = {"file": path, "offset": offset, "entry": entry if entry >= 0 else None}
         report = self.collected.problems.append if self.others is None else self.others.add
         report(Problem(**where, code=code, message=message, **more))
-
-
-def _needle(text: str) -> bytes:
-    """What stands in JSON for a string: itself in quotes, or without where a careless writer may have made it a number."""
-    return text.encode() if text.isdigit() else f'"{text}"'.encode()
 
 
 def values_at(owner: Any, path: list[str]) -> Iterator[Any]:

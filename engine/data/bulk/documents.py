@@ -12,8 +12,9 @@ import msgspec
 from stringzilla import contains
 
 from engine.data.bulk.bundle_patients import BundlePatients
-from engine.data.bulk.collecting import BEGINNING, ESCAPE, THEN_ID, Collector, TypeReader
+from engine.data.bulk.collecting import BEGINNING, THEN_ID, Collector, TypeReader
 from engine.data.bulk.decoding import Head
+from engine.data.bulk.needles import ESCAPE
 from engine.data.identity import NO_HOME, home_of
 from engine.data.json_text import BAD_JSON, check_encoding, whole
 from engine.data.kinds import BOM

@@ -13,9 +13,10 @@ from typing import BinaryIO
 import msgspec
 import stringzilla as sz
 
-from engine.data.bulk.collecting import CONTAINERS, Collector, Needles, TypeReader
+from engine.data.bulk.collecting import CONTAINERS, Collector, TypeReader
 from engine.data.bulk.decoding import Head
 from engine.data.bulk.documents import read_document
+from engine.data.bulk.needles import Needles
 from engine.data.bulk.records import number_of
 from engine.data.forms import Values, has_comma, line_text
 from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole, lines_end_in_braces
