@@ -17,6 +17,7 @@ class ReadElements:
     """The paths of elements that are read, by resource type (`component.value`), the elements that records are found by, and the types that are looked at whole.
 
     With `everything`, any resource may be looked at, whole. `reached` tells that references are followed: records are looked at that no retrieve gives.
+    `profiles` are those that are asked for of each type, None where records of the type are looked at whatever their profile.
     """
 
     paths: dict[str, set[str]] = field(default_factory=dict)
@@ -24,6 +25,7 @@ class ReadElements:
     whole: set[str] = field(default_factory=set)
     everything: bool = False
     reached: bool = False
+    profiles: dict[str, set[str | None]] = field(default_factory=dict)
 
     def reads(self, resource_type: str) -> bool:
         """Whether resources of a type may be looked at."""
@@ -56,7 +58,12 @@ def elements_of_define(compiled: Compiled, define: str) -> ReadElements:
 def _add_reached(compiled: Compiled, define: str, found: ReadElements) -> None:
     for _, uses in compiled.reached([define]):
         found.everything = found.everything or "*" in uses.whole
-        found.reached = found.reached or any(retrieval.spec.target for retrieval in uses.retrievals)
+        for retrieval in uses.retrievals:
+            spec = retrieval.spec
+            found.profiles.setdefault(spec.resource_type, set()).add(spec.profile)
+            if spec.target:
+                found.reached = True
+                found.profiles.setdefault(spec.target, set()).add(None)
 
 
 def _add_requirements(requirements: Mapping[str, DataRequirement], found: ReadElements) -> None:
@@ -75,6 +82,8 @@ def _add(code: Code | CqlCode, found: ReadElements) -> None:
     if isinstance(code, CqlCode):
         _add_reached(code.compiled, code.define, found)
         return
+    for name in found.paths:
+        found.profiles.setdefault(name, set()).add(None)
     for node in code.node.walk():
         if node.kind == "Resolve":
             found.reached = True

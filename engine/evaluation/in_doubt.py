@@ -15,6 +15,7 @@ from typing import Any
 from engine.algebra.reasons import Reason
 from engine.artifacts.models import Model
 from engine.compiler.cql.compiled import Loaded
+from engine.compiler.cql.retrieving import has_profile
 from engine.compiler.read_elements import ReadElements, elements_of_define, read_elements
 from engine.compiler.rules import Rule
 from engine.data.compartment import Compartment, SharedResources
@@ -32,6 +33,9 @@ REASONS = {
     Doubtful.MODIFIER: Reason.UNKNOWN_MODIFIER,
     Doubtful.PART: Reason.PARTIAL_RECORD,
 }
+_QICORE = "http://hl7.org/fhir/us/qicore/StructureDefinition/"
+MODIFIERS_OF_PROFILES = {f"{_QICORE}qicore-observationcancelled": frozenset((f"{_QICORE}qicore-notDone",))}
+"""The modifier extensions that profiles define, by the addresses of the profiles (QI-Core 6.0.0: QICore Observation Cancelled)."""
 _IDENTITY = frozenset(("resourceType", "id"))
 
 
@@ -72,7 +76,7 @@ class Certainty:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._reads: dict[int, ReadElements] = {}
-        self._reads_of_defines: dict[tuple[int, str], ReadElements] = {}
+        self._reads_of_defines: dict[tuple[int, str, bool], ReadElements] = {}
 
     def why_in_doubt(
         self,
@@ -107,10 +111,12 @@ class Certainty:
         doubts = patient.doubts()
         if not doubts:
             return None
-        key = id(loaded), define
+        key = id(loaded), define, patient.ignore_profiles
         reads = self._reads_of_defines.get(key)
         if reads is None:
             reads = self._reads_of_defines[key] = elements_of_define(loaded.compiled, define)
+            if patient.ignore_profiles:
+                reads.profiles.clear()  # a retrieve of a profile takes all records of the type
 
         def run(compartment: Compartment) -> Answer:
             other = CompartmentPatient(patient.run, compartment)
@@ -261,8 +267,24 @@ def _modified(doubt: InDoubt, record: Resource, reads: ReadElements, model: Mode
             return  # the author reads what the modifiers say
         if doubt.marked and not any(_is_one_of(name, elements) for name in doubt.marked):
             return
+    if _defined_by_profiles(record, reads):
+        return
     blank = without_values(record, model)
     yield Open(doubt, (blank,) if kind == "Patient" else (None, blank))
+
+
+def _defined_by_profiles(record: Resource, reads: ReadElements) -> bool:
+    """Whether a record is only looked at by retrieves of profiles that define all modifiers in it: the author knows of them."""
+    asked = reads.profiles.get(str(record.get("resourceType")))
+    if not asked or None in asked or reads.everything:
+        return False
+    claimed = [profile for profile in asked if profile is not None and has_profile(record, profile)]
+    if not claimed:
+        return False
+    return all(
+        path == "modifierExtension" and all(url in MODIFIERS_OF_PROFILES.get(profile, ()) for profile in claimed)
+        for path, url in modifiers_in(record)
+    )
 
 
 def _partial(doubt: InDoubt, record: Resource, reads: ReadElements, model: Model) -> Iterator[Open]:

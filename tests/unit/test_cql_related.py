@@ -32,18 +32,14 @@ define "Own diabetes": exists [Condition: "Diabetes"]
 define "Mother gave birth": exists ([Mother -> Observation] O where O.value as FHIR.Quantity > 36 'wk')
 define Sister: null as FHIR.Patient
 define "Sister has diabetes": exists [Sister -> Condition]
-define Link: First(Patient.link).other
+define Link: First([Observation] O where exists O.focus return First(O.focus))
 define "Linked has diabetes": exists [Link -> Condition: "Diabetes"]
 define Number: 'mother'
 define "Numbered has diabetes": exists [Number -> Condition: "Diabetes"]
 define "Mother was imaged": exists [Mother -> ImagingStudy]
 define "Mother's age": [Mother -> Patient] P return P.id.value
 """
-CHILD = {
-    "resourceType": "Patient",
-    "id": "child",
-    "link": [{"type": "seealso", "other": {"reference": "Patient/mother"}}],
-}
+CHILD: dict[str, Any] = {"resourceType": "Patient", "id": "child"}
 MOTHER: dict[str, Any] = {
     "resourceType": "Patient",
     "id": "mother",
@@ -69,7 +65,15 @@ WEEKS = {
     "code": {"text": "gestation"},
     "valueQuantity": {"value": 39, "unit": "wk", "system": "http://unitsofmeasure.org", "code": "wk"},
 }
-FAMILY = (CHILD, MOTHER, MUM, DIABETES, WEEKS)
+OF_MOTHER = {
+    "resourceType": "Observation",
+    "id": "history",
+    "status": "final",
+    "subject": {"reference": "Patient/child"},
+    "focus": [{"reference": "Patient/mother"}],
+    "code": {"text": "history of the mother"},
+}
+FAMILY = (CHILD, MOTHER, MUM, DIABETES, WEEKS, OF_MOTHER)
 
 
 @pytest.fixture
@@ -147,7 +151,7 @@ def test_references_and_ids_identify_a_patient_and_null_gives_an_empty_list(fold
 
 
 def test_a_person_who_is_not_among_the_data_leaves_the_criterion_unknown(folder: Path) -> None:
-    mother, linked = judged(folder, ("Mother has diabetes", "Linked has diabetes"), CHILD, MUM)
+    mother, linked = judged(folder, ("Mother has diabetes", "Linked has diabetes"), CHILD, MUM, OF_MOTHER)
     assert (mother.outcome, mother.reason) == ("unknown", "unresolved-reference")
     assert mother.detail is not None
     assert mother.detail.startswith(
@@ -252,8 +256,8 @@ def test_expressions_reach_the_other_patient(folder: Path, capsys: pytest.Captur
 
 def test_a_reference_to_what_is_no_person_is_an_error(folder: Path) -> None:
     place = {"resourceType": "Organization", "id": "mother"}
-    child = {**CHILD, "link": [{"type": "seealso", "other": {"reference": "Organization/mother"}}]}
-    (linked,) = judged(folder, ("Linked has diabetes",), child, MOTHER, place)
+    history = {**OF_MOTHER, "focus": [{"reference": "Organization/mother"}]}
+    (linked,) = judged(folder, ("Linked has diabetes",), CHILD, MOTHER, place, history)
     assert (linked.outcome, linked.reason) == ("unknown", "error")
     assert linked.detail is not None
     assert "Organization/mother is no patient whose data could be retrieved" in linked.detail

@@ -298,9 +298,14 @@ def test_what_is_in_error_and_what_was_deleted(tmp_path: Path, folder: Path) -> 
 
 def test_references_may_lead_to_another_patient(tmp_path: Path, folder: Path) -> None:
     mother = patient("mother", gender="female")
-    child = patient("child", link=[{"other": {"reference": "Patient/mother"}, "type": "seealso"}])
-    (folder / "Patient.ndjson").write_bytes(lines(mother, child))
-    criteria = criteria_of(tmp_path, "Patient.link.other.resolve().ofType(Patient).exists(gender = 'female')")
+    (folder / "Patient.ndjson").write_bytes(lines(mother, patient("child")))
+    history = {
+        **observation("o1"),
+        "subject": {"reference": "Patient/child"},
+        "focus": [{"reference": "Patient/mother"}],
+    }
+    (folder / "Observation.ndjson").write_bytes(lines(history))
+    criteria = criteria_of(tmp_path, "Observation.focus.resolve().ofType(Patient).exists(gender = 'female')")
     verdicts = {v.patient: v.verdict for v in engine.screen(criteria, folder, now="2026-06-01")}
     assert verdicts == {"Patient/mother": "excluded", "Patient/child": "included"}
     record = run(criteria, [], [folder], tmp_path / "out", RunOptions(now="2026-06-01")).record

@@ -217,7 +217,7 @@ def test_credentials_over_plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
     ("address", "message"),
     [
         ("https://user:pass@host/fhir", "credentials do not belong into an address"),
-        ("ftp://host/fhir", "no address of the form https://host/path"),
+        ("ftp://host/fhir", "is not an address of the form https://host/path"),
         ("https://host/fhir?x=1", "has no query"),
     ],
 )
