@@ -14,63 +14,35 @@ from typing import Any
 
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
-from engine.data.bulk.collecting import Collected, Collector
+from engine.data.bulk.collecting import Collected
 from engine.data.bulk.decoding import Decoders
-from engine.data.bulk.following import Everyone
-from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.name_index import parts_of
-from engine.data.bulk.reading import FilesAgain, Piece, by_patient, known_patients, read_piece, take_files, with_gaps
-from engine.data.bulk.records import Record, turn_of
-from engine.data.bulk.settling import (
-    Doubles,
-    NotWhole,
-    Settled,
-    add_doubles,
-    doubles_of,
-    missing,
-    not_whole,
-    settle,
-    twice,
-)
-from engine.data.completeness import Completeness, reporting_to
+from engine.data.bulk.reading import FilesAgain, Piece, known_patients, take_files
+from engine.data.bulk.records import Record
+from engine.data.bulk.settling import Doubles, NotWhole, Settled, add_doubles, missing, settle
+from engine.data.completeness import Completeness
 from engine.data.deletions import Deletion
 from engine.data.listing import Listing
 from engine.data.marks import Noted
 from engine.data.oddities import Oddities
 from engine.data.problems import Problem
 from engine.data.told_by_manifests import Told
-from engine.runners.judged_file import Entry, Range, RangeWriter, merge, ranges_of
+from engine.runners.bulk_worker import MOST_WRITTEN, Job, start_worker
+from engine.runners.judged_file import ranges_of
 from engine.runners.kept import Joint, PieceDone, Shelved
 from engine.runners.problem_runs import ProblemShelf
 from engine.runners.problem_runs import place_of as place_of_problem
-from engine.runners.shelves import TASKS, Shelves
-from engine.runners.work import Evaluating, Work
+from engine.runners.work import Work
 from engine.runners.workers import Workers
 from engine.runners.workspace import CLAIMS, State, Workspace
 
 Progress = Callable[[str, int, int], None]
-"""Told the step (`read` in bytes, `judge` and `write` in patients), how much is done, and of how much (0: not known)."""
+"""Told the step (`read` in bytes, `ask`, `judge` and `write` in patients), how much is done, and of how much (0: not known)."""
+Answering = Callable[[Sequence[int], Callable[[int], None]], None]
+"""Has the questions of buckets answered; tells now and then of how many patients they are."""
 ID_BYTES = 256
 """Memory for an id while ids that occur several times are looked for."""
 LEAST_IDS, MOST_IDS = 10_000, 1_000_000
-MOST_WRITTEN = 4 << 20
-"""Bytes of texts that are put in order at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """All that a worker needs to know. `memory` are bytes that one worker may take."""
-
-    workspace: Workspace
-    plan: ReadPlan
-    work: Work
-    files: tuple[str, ...]
-    pieces: tuple[Piece, ...]
-    buckets: int
-    validate: bool
-    memory: int
-    tolerate: int = 0
-    merge_linked: bool = False
 
 
 @dataclass(slots=True)
@@ -94,160 +66,6 @@ class Counts:
         self.empty += collected.empty
 
 
-class _Worker:
-    """Does the tasks of a job, each a name and what it is about: `read` a piece, look for ids that occur `twice`, `sort` such by bucket, judge a bucket (`judged`), `write` a range of all patients."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.model = load_model(job.plan.model)
-        self.decoders = Decoders(job.plan, self.model)
-        self.evaluating: Evaluating | None = None
-        self.joint: Joint | None = None
-        numbers = [piece.number for piece in job.pieces]
-        self.shelves = Shelves(job.workspace, self.decoders, numbers, job.buckets, job.plan)
-        self._grouping: Grouping | None = None
-        self._of_shared: list[Problem] = []
-        self.completeness: Completeness | None = None
-        self._times: tuple[tuple[tuple[str, str], ...], dict[str, dict[int, tuple[int, int]]]] = ((), {})
-        self._writer: RangeWriter | None = None
-
-    def __call__(self, task: tuple[str, Any]) -> Any:
-        kind, about = task
-        return getattr(self.shelves if kind in TASKS else self, kind)(about)
-
-    def read(self, number: int) -> int:
-        """Read a piece; gives its size in bytes."""
-        job = self.job
-        shelf = self.shelves.new()
-        collector = Collector(self.decoders, shelf, validate=job.validate)
-        problems = job.workspace.shelf_of_problems(f"piece-{number}", job.files)
-        collector.collected.problems = problems
-        piece = job.pieces[number]
-        read_piece(piece, collector)
-        job.workspace.put_piece(number, shelf, collector.collected, problems)
-        return piece.bytes
-
-    def twice(self, about: tuple[str, str, int, int]) -> int:
-        """Look for ids of a type that occur several times, in one of so many turns; gives how many were kept under the name."""
-        name, kind, turn, turns = about
-        workspace, pieces = self.job.workspace, len(self.job.pieces)
-        found = twice(
-            lambda: workspace.ids(pieces, kind, kept=True),
-            lambda: workspace.ids(pieces, kind, kept=False),
-            turn,
-            turns,
-        )
-        if found:
-            workspace.put_twice(name, found)
-        return len(found)
-
-    def sort(self, about: tuple[int, tuple[tuple[str, str], ...]]) -> tuple[Doubles, NotWhole]:
-        """Resources of a bucket that occur several times and are not settled by themselves, by ids kept under (type, name); and those that have to be read again."""
-        number, names = about
-        if self._times[0] != names:
-            times: dict[str, dict[int, tuple[int, int]]] = {}
-            for kind, name in names:
-                times.setdefault(kind, {}).update(self.job.workspace.twice(name))
-            self._times = names, times
-        records = self.shelves.records
-        return doubles_of(self._times[1], records(number)), not_whole(self._times[1], records(number))
-
-    def judged(self, number: int) -> int:
-        """Judge a bucket; gives the number of its patients."""
-        job = self.job
-        if self.evaluating is None:
-            self.evaluating = job.work.start()
-            self.joint = job.workspace.joint()
-            self._times = ((), {})
-        joint, evaluating = self.joint, self.evaluating
-        assert joint is not None
-        workspace, texts = job.workspace, job.work.texts
-        problems = workspace.shelf_of_problems(f"bucket-{number}", job.files)
-        grouping = self.grouping(joint)
-        grouping.in_order = not joint.placed
-        for problem in self._of_shared:
-            problems.append(problem)
-        completeness = self.completeness
-        if completeness is None:
-            completeness = self.completeness = Completeness.restored(workspace.gaps(), job.tolerate)
-        grouping.on_problem = reporting_to(completeness, problems.append)
-        outcome = evaluating.begin(number)
-        shelves = self.shelves
-
-        def entries(apart: Iterable[Record], together: Iterable[Record]) -> Iterator[Entry]:
-            for place, compartment in with_gaps(by_patient(apart, together, joint.joined, grouping), completeness):
-                yield evaluating.entry(place, compartment, outcome)
-
-        def put(entries: Iterable[Entry]) -> int:
-            return workspace.put_bucket(number, entries, texts, problems, lambda: evaluating.encoded(outcome))
-
-        turns = shelves.turns(number, job.memory)
-        if turns == 1:
-            return put(entries(shelves.records(number), shelves.together(number, joint)))
-        written = []
-        for turn in range(turns):
-            apart, together = (
-                (one for one in records if turn_of(joint.joined.get(one.group, one.group), job.buckets, turns) == turn)
-                for records in (shelves.records(number), shelves.together(number, joint))
-            )
-            written.append(workspace.put_turn(number, turn, entries(apart, together), texts))
-        count = put(merge(written, min(job.memory // 4, MOST_WRITTEN)))
-        for one in written:
-            one.path.unlink(missing_ok=True)
-        return count
-
-    def grouping(self, joint: Joint) -> Grouping:
-        """What puts patients together; problems with what is about no patient are kept aside."""
-        if self._grouping is None:
-            job, everyone = self.job, None
-            if job.plan.follows:
-                names = job.workspace.names(parts_of(job.buckets), len(job.pieces))
-                everyone = Everyone(names, joint.shared, joint.extra, joint.joined)
-            self._grouping = Grouping(
-                self.decoders,
-                self.model,
-                list(job.files),
-                self._of_shared.append,
-                joint.shared,
-                joint.deleted,
-                joint.marked,
-                dict(joint.digests),
-                everyone,
-                merge=job.merge_linked,
-            )
-        return self._grouping
-
-    def lost(self, about: tuple[int, None]) -> int:
-        """Find out what is wrong with the records of a bucket that may be nobody's; gives how many files of problems that made."""
-        number, _ = about
-        job, joint = self.job, self.job.workspace.joint()
-        problems = job.workspace.shelf_of_problems(f"lost-{number}", job.files)
-        grouping = self.grouping(joint)
-        grouping.on_problem = problems.append
-        for _ in by_patient(
-            self.shelves.undescribed(number), self.shelves.together(number, joint), joint.joined, grouping
-        ):
-            pass
-        problems.spill()
-        return len(problems.runs)
-
-    def write(self, about: tuple[Range, Sequence[tuple[Path, int]], Sequence[int]]) -> int:
-        """Write the texts of a range into the outputs, each a path and where in it the texts begin; gives the number of patients.
-
-        The last item are the buckets that patients are in.
-        """
-        found, outputs, buckets = about
-        if self._writer is None:
-            self._writer = RangeWriter([self.job.workspace.judged(number) for number in buckets])
-        self._writer.write(found, outputs)
-        return found.patients
-
-
-def start_worker(job: Job) -> _Worker:
-    """A worker of a job."""
-    return _Worker(job)
-
-
 class BulkRun:
     """One export on its way through; `jobs` processes, that may use `memory` bytes together. To be used in a `with`."""
 
@@ -264,12 +82,13 @@ class BulkRun:
         validate: bool = False,
         progress: Progress | None = None,
         meanwhile: Callable[[], None] = lambda: None,
+        answer: Answering | None = None,
         completeness: Completeness | None = None,
         told: Told | None = None,
         listing: Listing | None = None,
         merge_linked: bool = False,
     ) -> None:
-        """`meanwhile` is done here as soon as all workers are busy. `completeness` has taken in the problems of the list of files, `told` is what
+        """`meanwhile` is done here as soon as all workers are busy; `answer` has the questions of buckets answered, where the work asks. `completeness` has taken in the problems of the list of files, `told` is what
         manifests tell, `listing` what was told of the files. With `merge_linked`, Patients that are linked as one person are one patient.
         """
         self._listing = listing if listing is not None else Listing((), ())
@@ -300,6 +119,7 @@ class BulkRun:
         """How long the texts of all patients are, by output."""
         self._progress = progress or (lambda step, done, total: None)
         self._meanwhile = meanwhile
+        self._answer = answer
         self._buckets: list[int] = []
         self._workers = Workers(jobs, start_worker, self.job)
 
@@ -326,6 +146,12 @@ class BulkRun:
             for _ in self._workers.run(("names", part) for part in parts):
                 pass
         todo = [number for number in self._buckets if not workspace.has_bucket(number)]
+        if self.job.work.asks:
+            unasked = [number for number in todo if not workspace.has_questions(number)]
+            for _ in self._workers.run([("asked", number) for number in unasked]):
+                pass
+            assert self._answer is not None
+            self._answer(todo, lambda count: self._progress("ask", count, 0))
         patients = sum(workspace.bucket(number).patients for number in self._buckets if number not in todo)
         for _, count in self._workers.run([("judged", number) for number in todo]):
             patients += count

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from engine.compiler.rules import RuleSet
 from engine.data.compartment import Compartment
@@ -16,9 +16,12 @@ from engine.evaluation.imaging import identifiers_of, imaging_link
 from engine.evaluation.records import Verdict
 from engine.evaluation.verdict import Holding
 from engine.runners.asking import Asker
-from engine.runners.bounded import in_order
+from engine.runners.bounded import as_they_come, in_order
 from engine.runners.images import Places
+from engine.runners.questions import Answer, Question, add_answers, drop_unfinished, read_answers
+from engine.runners.workspace import Workspace
 
+A = TypeVar("A")
 PATIENTS = 500
 # A patient with what is expected of each imaging study, by `id()` of the resource.
 Waiting = tuple[Compartment, list[tuple[int, Expected]]]
@@ -52,28 +55,65 @@ class RequiredImages:
 
     def _batches(self, compartments: Iterable[Compartment]) -> Iterator[list[Waiting]]:
         """Patients together until they have as many studies as one request asks for."""
-        batch: list[Waiting] = []
-        count = 0
-        for compartment in compartments:
-            studies = [(id(study), self._expected(compartment, study)) for study in compartment.of_type(IMAGING)]
-            batch.append((compartment, studies))
-            count += len(studies)
-            if count >= BATCH or len(batch) >= PATIENTS:
-                yield batch
-                batch, count = [], 0
-        if batch:
-            yield batch
 
-    def _expected(self, compartment: Compartment, study: dict[str, Any]) -> Expected:
+        def waiting() -> Iterator[Waiting]:
+            for compartment in compartments:
+                keys = map(id, compartment.of_type(IMAGING))
+                yield compartment, list(zip(keys, expected_studies(compartment, self.places), strict=True))
+
+        return together(waiting(), lambda one: len(one[1]))
+
+    def answer(self, workspace: Workspace, buckets: Iterable[int], progress: Callable[[int], None]) -> None:
+        """Have the questions of buckets answered that are not answered yet. `progress` is told how many patients are. Raises OSError."""
+        self.client.go_on()
+        done = 0
+
+        def batches() -> Iterator[tuple[int, list[Question]]]:
+            nonlocal done
+            for bucket in buckets:
+                path = workspace.answers(bucket)
+                drop_unfinished(path)
+                # where an archive was not reached it is asked again
+                known = {one.key for one in read_answers(path) if one.reached}
+                done += len(known)
+                left = (one for one in workspace.questions(bucket) if one.key not in known)
+                for batch in together(left, lambda one: len(one.studies)):
+                    yield bucket, batch
+
+        def ask(about: tuple[int, list[Question]]) -> tuple[int, list[Answer]]:
+            bucket, batch = about
+            found = iter(self.asker.holdings([expected for one in batch for expected in one.studies]))
+            return bucket, [Answer.of(one, [next(found) for _ in one.studies]) for one in batch]
+
+        for bucket, answers in as_they_come(ask, batches(), self.client.access.concurrency, self.client.stop):
+            add_answers(workspace.answers(bucket), answers)
+            done += len(answers)
+            progress(done)
+
+
+def expected_studies(compartment: Compartment, places: Places) -> list[Expected]:
+    """What is expected of each imaging study of a patient, in the order of the record."""
+    identifiers = [identifier.value for identifier in identifiers_of(compartment.patient)]
+    out = []
+    for study in compartment.of_type(IMAGING):
         link = imaging_link(study, criterion="", role="examined", failed=None, resolve=compartment.resolver(study))
-        identifiers = [identifier.value for identifier in identifiers_of(compartment.patient)]
-        return expected_of(
-            compartment.reference,
-            [link],
-            identifiers,
-            dicomweb=self.places.dicomweb,
-            ignore_endpoints=self.places.ignore_endpoints,
-        )
+        dicomweb, ignored = places.dicomweb, places.ignore_endpoints
+        out.append(expected_of(compartment.reference, [link], identifiers, dicomweb=dicomweb, ignore_endpoints=ignored))
+    return out
+
+
+def together(patients: Iterable[A], studies_of: Callable[[A], int]) -> Iterator[list[A]]:
+    """Patients in batches, each with as many studies as one request asks for, about."""
+    batch: list[A] = []
+    count = 0
+    for one in patients:
+        batch.append(one)
+        count += studies_of(one)
+        if count >= BATCH or len(batch) >= PATIENTS:
+            yield batch
+            batch, count = [], 0
+    if batch:
+        yield batch
 
 
 def _without_time(holding: Holding) -> Holding:

@@ -93,8 +93,8 @@ class BucketDone(msgspec.Struct, gc=False):
     outcome: bytes
 
 
-class NamesDone(msgspec.Struct, gc=False):
-    """Size and sum of a part of the index of names."""
+class FileDone(msgspec.Struct, gc=False):
+    """Size and sum of a file: a part of the index of names, the questions about a bucket."""
 
     size: int
     sum: int

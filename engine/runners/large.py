@@ -20,7 +20,7 @@ from engine.data.listing import list_data
 from engine.data.opening import PACKED
 from engine.data.problems import Problem
 from engine.data.told_by_manifests import told_by_manifests
-from engine.runners.bulk import BulkRun, Progress
+from engine.runners.bulk import Answering, BulkRun, Progress
 from engine.runners.machine import cores, machine_memory
 from engine.runners.screening import evaluation_time
 from engine.runners.work import Work
@@ -88,6 +88,7 @@ def prepare(
     running: ExitStack,
     progress: Progress | None = None,
     meanwhile: Callable[[], None] = lambda: None,
+    answer: Answering | None = None,
 ) -> Prepared:
     """Read the data and evaluate all patients, or what is left of that; `running` is left when all is written.
 
@@ -133,6 +134,7 @@ def prepare(
         validate=means.validate,
         progress=progress,
         meanwhile=meanwhile,
+        answer=answer,
         completeness=completeness,
         told=told,
         listing=listing,

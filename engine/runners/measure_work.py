@@ -90,6 +90,11 @@ class MeasureWork:
         """A line of results, a report, and a row of the list of codes where there is one."""
         return 2 + self.listed
 
+    @property
+    def asks(self) -> bool:
+        """Nobody."""
+        return False
+
     def start(self) -> MeasureEvaluation:
         """Get ready."""
         return MeasureEvaluation(self)

@@ -10,7 +10,8 @@ import datetime as dt
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ from engine.runners.accounting import Accounting, Counted
 from engine.runners.bulk import Counts, Progress, in_place
 from engine.runners.collector import relaxed
 from engine.runners.completeness import completeness_of
+from engine.runners.confirming_work import ConfirmingWork
 from engine.runners.criteria import Criteria, PathLike, warnings_by_artifact
 from engine.runners.judging import Judge, Judged
 from engine.runners.large import SPREAD, Inputs, Means, digest_of, digests_of, prepare
@@ -59,6 +61,7 @@ from engine.runners.screening import (
     sha256_of,
 )
 from engine.runners.screening_work import ScreeningWork
+from engine.runners.work import Work
 from engine.runners.workspace import Workspace
 from engine.version import __version__
 
@@ -315,8 +318,6 @@ def _source(
     """`running` is left when all is written."""
     paths = _paths(data)
     workspace = Workspace(out)
-    if options.images is not None and options.resume:
-        raise ValueError("--resume does not go with --require-images: archives are asked anew")
     plan = reading_plan(criteria.rules, criteria.terminology)
     if plan.together and options.images is not None:
         raise ValueError(TOGETHER_WITH_IMAGES)
@@ -324,10 +325,8 @@ def _source(
         if options.resume:
             raise ValueError("--resume goes on with files; patients of a server are searched anew")
         return _searched(criteria, data, options)
-    if options.images is not None:
-        return _small(criteria, paths, plan.with_instances(), options)
     inputs = Inputs(paths, found, walks)
-    if is_small(inputs, options.means) and not (options.resume and workspace.exists()):
+    if options.images is None and is_small(inputs, options.means) and not (options.resume and workspace.exists()):
         workspace.remove()
         return _small(criteria, paths, plan, options)
     return _large(criteria, criteria_paths, inputs, plan, workspace, options, progress, running)
@@ -372,10 +371,7 @@ def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, option
         found.add(reader.collected)
         return found
 
-    if options.images is not None:
-        judged = _confirmed(criteria, options, judge, (compartment for _, compartment in reader.patients()))
-    else:
-        judged = (judge(compartment, place) for place, compartment in reader.patients())
+    judged = (judge(compartment, place) for place, compartment in reader.patients())
     told = lambda: with_lines(in_place(problems, reader.files))  # noqa: E731
     return _Source.of(judged, told, counts, lambda: len(reader.files), moment, reader.completeness)
 
@@ -391,23 +387,30 @@ def _large(
     running: ExitStack,
 ) -> _Source:
     """Files of any size, by way of a workspace."""
+    images, means = options.images, options.means
+    if images is not None:
+        plan = plan.with_instances()
+        # what archives answered is kept, however small the data is
+        means = replace(means, jobs=1) if is_small(inputs, means) else means
+
+    def work(moment: dt.datetime, buckets: int) -> Work:
+        listed = options.pseudonym_list is not None
+        found = ScreeningWork(criteria.rules, _options(criteria, options, moment), options.pseudonyms, listed)
+        return found if images is None else ConfirmingWork(found, workspace, images.places)
+
     prepared = prepare(
         workspace,
         inputs,
         plan,
-        lambda moment, _: ScreeningWork(
-            criteria.rules,
-            _options(criteria, options, moment),
-            options.pseudonyms,
-            options.pseudonym_list is not None,
-        ),
+        work,
         lambda files: _fingerprint(criteria, criteria_paths, files, inputs.found, options),
-        options.means,
+        means,
         options.now,
         options.timezone,
         running,
         progress,
         lambda: load(criteria.fhir_version),
+        None if images is None else partial(images.answer, workspace),
     )
     bulk = prepared.bulk
     return _Source(
@@ -473,6 +476,7 @@ def _recorded(criteria: Criteria, options: RunOptions) -> dict[str, str | bool |
         "tolerate": options.tolerate,
         "merge_linked": options.merge_linked,
         "require_images": options.images is not None,
+        **({} if options.images is None else {"ignore_endpoints": options.images.places.ignore_endpoints}),
         "pseudonyms": None if options.pseudonyms is None else options.pseudonyms.told,
         "pseudonym_list": options.pseudonym_list is not None,
         **options.terminology,

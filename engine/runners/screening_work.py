@@ -56,9 +56,18 @@ class ScreeningWork:
         """Lines of verdicts, rows of the table, a row of the list of codes where there is one, and a member of the Group of each artifact."""
         return TEXTS + self.listed + len(self.rule_sets)
 
+    @property
+    def asks(self) -> bool:
+        """Nobody."""
+        return False
+
     def start(self) -> ScreeningEvaluation:
         """Get ready."""
-        return ScreeningEvaluation(Judge(self.rule_sets, self.options, self.pseudonyms, listed=self.listed))
+        return ScreeningEvaluation(self.judge())
+
+    def judge(self) -> Judge:
+        """What judges patients."""
+        return Judge(self.rule_sets, self.options, self.pseudonyms, listed=self.listed)
 
     def decoded(self, outcome: bytes) -> Outcome:
         """An outcome that was kept."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from engine.data.bulk.records import Position
 from engine.data.compartment import Compartment
 from engine.runners.judged_file import Entry
+from engine.runners.questions import Question
 
 
 class Evaluating(Protocol):
@@ -22,12 +24,23 @@ class Evaluating(Protocol):
         """An outcome as it is kept."""
 
 
+class Asking(Evaluating, Protocol):
+    """Work that needs answers from elsewhere, which are kept in the workspace by bucket."""
+
+    def questions(self, patients: Iterable[tuple[Position, Compartment]]) -> Iterable[Question]:
+        """What is to be asked about patients."""
+
+
 class Work(Protocol):
     """What is to be found out. It is pickled where processes share nothing."""
 
     @property
     def texts(self) -> int:
         """How many texts there are of a patient: outputs that go by patient."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether others are asked about the patients before they are evaluated; it is then started as `Asking`."""
 
     def start(self) -> Evaluating:
         """Get ready, in a worker process."""

@@ -32,8 +32,9 @@ from engine.data.bulk.records import (
 )
 from engine.data.problems import Problem
 from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter
-from engine.runners.kept import BucketDone, Ids, Joint, NamesDone, PieceDone, Shelved, Stretch, Tables
+from engine.runners.kept import BucketDone, FileDone, Ids, Joint, PieceDone, Shelved, Stretch, Tables
 from engine.runners.problem_runs import ProblemShelf, in_order, run_path
+from engine.runners.questions import Question, read_questions, write_questions
 from engine.runners.workers import is_left_alone
 
 HEAD = Struct("<4sHIQ")
@@ -135,7 +136,7 @@ class Workspace:
                 self._check(f"piece-{number}", f"records-{number}", PieceDone)
         for part in range(parts_of(buckets)):
             if self.has_names(part):
-                self._check(f"index-{part}", f"names-{part}", NamesDone)
+                self._check(f"index-{part}", f"names-{part}", FileDone)
         if self.has_joint():
             try:
                 joint = self.joint()
@@ -150,10 +151,12 @@ class Workspace:
             if not whole:
                 self._drop("joint")
         for number in range(buckets + 1):
+            if self.has_questions(number):
+                self._check(f"asked-{number}", f"questions-{number}", FileDone)
             if self.has_bucket(number):
                 self._check(f"bucket-{number}", f"judged-{number}", BucketDone)
 
-    def _check(self, name: str, data: str, kind: type[PieceDone | NamesDone | BucketDone]) -> None:
+    def _check(self, name: str, data: str, kind: type[PieceDone | FileDone | BucketDone]) -> None:
         try:
             done = self._read(name, kind)
             whole = sum_of(self.folder / data) == (done.size, done.sum)
@@ -300,7 +303,7 @@ class Workspace:
         with self._whole(f"names-{part}") as out:
             for ordered in put_in_order(rows):
                 out.write(ordered)
-        self._write(f"index-{part}", _encode(NamesDone(out.size, out.sum)))
+        self._write(f"index-{part}", _encode(FileDone(out.size, out.sum)))
 
     def names(self, parts: int, pieces: int) -> NameIndex:
         """The index of the names of all records."""
@@ -385,6 +388,26 @@ class Workspace:
         """What the whole export told."""
         found: Joint = self._read("joint", Joint)
         return found
+
+    # -- what archives are asked, and what they answer
+
+    def has_questions(self, bucket: int) -> bool:
+        """Whether it is written down what is to be asked about a bucket."""
+        return (self.folder / f"asked-{bucket}").exists()
+
+    def put_questions(self, bucket: int, questions: Iterable[Question]) -> None:
+        """Write down what is to be asked about the patients of a bucket."""
+        with self._whole(f"questions-{bucket}") as out:
+            write_questions(out, questions)
+        self._write(f"asked-{bucket}", _encode(FileDone(out.size, out.sum)))
+
+    def questions(self, bucket: int) -> Iterator[Question]:
+        """What is to be asked about the patients of a bucket."""
+        return read_questions(self.folder / f"questions-{bucket}")
+
+    def answers(self, bucket: int) -> Path:
+        """Where the answers are."""
+        return self.folder / f"answers-{bucket}"
 
     # -- buckets of patients
 

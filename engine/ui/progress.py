@@ -9,7 +9,7 @@ from typing import TextIO
 from engine.ui.logs import Step, say
 from engine.ui.visible import plain
 
-STEPS: dict[str, Step] = {"read": "reading", "judge": "judging", "write": "writing"}
+STEPS: dict[str, Step] = {"read": "reading", "ask": "asking", "judge": "judging", "write": "writing"}
 TERMINAL, LOG = 0.2, 30.0
 
 

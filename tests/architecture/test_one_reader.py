@@ -50,6 +50,7 @@ ALLOWED = {
     "runners/judged_file.py": "a workspace",
     "runners/measure_work.py": "results of a measure",
     "runners/problem_runs.py": "a workspace",
+    "runners/questions.py": "a workspace",
     "runners/screening.py": "the sum of a file, for run.json",
     "runners/workers.py": "an error on its way between processes",
     "runners/workspace.py": "a workspace",

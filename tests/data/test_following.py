@@ -18,7 +18,8 @@ from engine.data.bulk.reading import by_patient, files_to_read, pieces_of, read_
 from engine.data.compartment import Compartment
 from engine.data.reader import read_patients
 from engine.evaluation.evaluator import Options
-from engine.runners.bulk import BulkRun, start_worker
+from engine.runners.bulk import BulkRun
+from engine.runners.bulk_worker import start_worker
 from engine.runners.screening import evaluation_time
 from engine.runners.screening_work import ScreeningWork
 from engine.runners.workspace import State, Workspace

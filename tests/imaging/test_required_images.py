@@ -226,9 +226,3 @@ def test_patients_of_a_server(tmp_path: Path, orthanc: Orthanc) -> None:
         ("Patient/example-01", "included", ["present"]),
         ("Patient/example-02", "excluded", ["present"]),
     ]
-
-
-def test_a_run_with_required_images_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["screen", str(FLUTE / "mr"), "--data", str(FLUTE / "cohort"), "--out", str(tmp_path), "--resume"]
-    assert main([*arguments, "--require-images"]) == 2
-    assert "--resume does not go with --require-images" in capsys.readouterr().err

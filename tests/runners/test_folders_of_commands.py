@@ -245,11 +245,11 @@ def test_a_second_run_says_so_and_changes_nothing(
 
 SLOW = """
 import sys, time
-from engine.runners import bulk, run
+from engine.runners import bulk_worker, run
 from engine.ui.cli import main
 run.SMALL = 0
-judged = bulk._Worker.judged
-bulk._Worker.judged = lambda self, number: (time.sleep(0.2), judged(self, number))[1]
+judged = bulk_worker.Worker.judged
+bulk_worker.Worker.judged = lambda self, number: (time.sleep(0.2), judged(self, number))[1]
 sys.exit(main(sys.argv[1:]))
 """
 

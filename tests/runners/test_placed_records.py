@@ -10,7 +10,7 @@ import pytest
 
 from engine.data.bulk.placing import Bearers, Claim, placed
 from engine.data.bulk.records import Record, is_orphan, name_group
-from engine.runners import bulk
+from engine.runners import bulk_worker
 from engine.runners import run as running
 from engine.runners.run import RunOptions, run
 from tests.data.every_way import criteria
@@ -58,7 +58,7 @@ def test_a_run_that_was_stopped_ends_the_same(tmp_path: Path, monkeypatch: pytes
     assert expected["problems.ndjson"].count(b'"no-patient"') == 8
     monkeypatch.setattr(running, "SMALL", 0)
     out = tmp_path / "out"
-    judged, done = bulk._Worker.judged, []
+    judged, done = bulk_worker.Worker.judged, []
 
     def stopping(self: Any, number: int) -> int:
         if len(done) == 3:
@@ -67,7 +67,7 @@ def test_a_run_that_was_stopped_ends_the_same(tmp_path: Path, monkeypatch: pytes
         return judged(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bulk._Worker, "judged", stopping)
+        patch.setattr(bulk_worker.Worker, "judged", stopping)
         with pytest.raises(OSError, match="disk full"):
             run(rules, [], [data], out, RunOptions(now="2026-06-01", jobs=1))
     for damaged in (None, "placed-1", "moved-1", "placed"):
