@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from engine.data.bulk.instances import UIDS
+from engine.data.bulk.instances import LISTED, UIDS
 from engine.data.dicomweb.address import without_studies
 from engine.data.dicomweb.uids import all_plain, valid_uid
 from engine.evaluation.records import ImagingLink, PatientIdentifier, Series, changed
@@ -84,6 +84,7 @@ def imaging_link(
     series = _all_series(kept, linked, bases, address, resolve, warnings)
     urls = [f"{base}/studies/{uid}" for base in bases] if uid is not None and offered else []
     modalities = [code for code in map(_code, _list(study.get("modality"))) if code]
+    _compare_counts(study, warnings)
     if uid is not None and uid in [one.uid for one in series]:
         warnings.append("a series has the UID of the study")
     for found in {one.modality: None for one in series}:
@@ -106,6 +107,26 @@ def imaging_link(
         failed=failed,
         warnings=list(dict.fromkeys(warnings)) if warnings else warnings,
     )
+
+
+def _compare_counts(study: Resource, warnings: list[str]) -> None:
+    """Warn where the numbers of series and instances that a study says of itself are not those that it lists."""
+    series = study.get("series")
+    if series.__class__ is not list or not series:
+        return
+    said = study.get("numberOfSeries")
+    if said.__class__ is int and said != len(series):
+        warnings.append(f"the study says {said} series, and lists {len(series)}")
+    said = study.get("numberOfInstances")
+    if said.__class__ is not int:
+        return
+    first = series[0]
+    if first.__class__ is dict and first.get(UIDS).__class__ is msgspec.Raw:
+        listed = study.get(LISTED, said)
+    else:
+        listed = sum(len(_list(one.get("instance"))) for one in series if one.__class__ is dict)
+    if listed and listed != said:
+        warnings.append(f"the study says {said} instances, and lists {listed}")
 
 
 def study_uid(study: Resource) -> tuple[str | None, str | None]:

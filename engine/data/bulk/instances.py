@@ -15,7 +15,8 @@ from engine.data.dicomweb.uids import arrays_of
 
 UIDS = "#uids"
 """Where a series that was read has the JSON text of its instances' UIDs: a name that no element has. Its own UID is plain then."""
-
+LISTED = "#listed"
+"""Where a study that was read so says how many instances it lists, if that is another number than its `numberOfInstances`."""
 
 _OID = "urn:oid:"
 
@@ -39,6 +40,9 @@ def gather(study: dict[str, Any]) -> None:
         bare = _without_oid(own), [_without_oid(texts) for texts in written]
     arrays = arrays_of(*bare)
     if arrays is not None:
+        listed = sum(map(len, written))
+        if listed != study.get("numberOfInstances"):
+            study[LISTED] = listed
         for one, uid, array in zip(series, bare[0], arrays, strict=True):
             one["uid"] = uid
             one[UIDS] = msgspec.Raw(array.encode())
