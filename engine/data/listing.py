@@ -29,10 +29,11 @@ _EXPORT_AGAIN = "run the export again: it fetches what is missing"
 
 
 class DataFile(NamedTuple):
-    """A file that is read: what the system told of it when it was found, and how many resources a manifest says it holds, if one does."""
+    """A file that is read: what the system told of it when it was found, how many resources a manifest says it holds, if one does, and whether it is packed."""
 
     found: FoundFile
     resources: int | None = None
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,17 @@ class Listing:
     def names(self) -> list[str]:
         """The paths of the files."""
         return [file.found.path for file in self.files]
+
+    def stored(self) -> list[FoundFile]:
+        """The files as they are stored: those in a zip are one."""
+        found: dict[str, FoundFile] = {}
+        for file in self.files:
+            place = place_in_zip(file.found.path) if INSIDE in file.found.path else None
+            if place is None:
+                found[file.found.path] = file.found
+            elif place[0] not in found:
+                found[place[0]] = found_file(place[0])
+        return list(found.values())
 
     def changes(self) -> Iterator[Problem]:
         """What of it is another now than it was when it was listed: to be asked when all is read, and before anything is concluded."""
@@ -132,6 +144,7 @@ class _Listing:
         self._walk = walk
         self._seen: set[tuple[object, ...]] = set()
         self._zips: dict[str, Kind] = {}
+        self._packed: set[str] = set()
 
     def _report(self, path: str, code: str, message: str, hint: str | None = None, *, warning: bool = False) -> None:
         self._on_problem(
@@ -279,7 +292,10 @@ class _Listing:
         if found.denied is not None or found.outputs or INSIDE in found.path:
             return None
         try:
-            if packing(beginning_of(found.path, 4)) != "zip":
+            kind_of_packing = packing(beginning_of(found.path, 4))
+            if kind_of_packing is not None:
+                self._packed.add(found.path)
+            if kind_of_packing != "zip":
                 return None
             members = members_of(found.path)
         except UNREADABLE:
@@ -335,7 +351,8 @@ class _Listing:
             if key in self._seen:
                 return False
             self._seen.add(key)
-        self.files.append(DataFile(found, resources))
+        packed = found.path in self._packed or INSIDE in found.path and found.path.lower().endswith(PACKED)
+        self.files.append(DataFile(found, resources, packed))
         return True
 
 

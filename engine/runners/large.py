@@ -15,9 +15,8 @@ from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import pieces_of
 from engine.data.bulk.records import number_of
 from engine.data.completeness import Completeness, reporting_to
-from engine.data.files import FoundFile, Walks, found_file
-from engine.data.listing import list_data
-from engine.data.opening import PACKED
+from engine.data.files import FoundFile
+from engine.data.listing import Listing, list_data
 from engine.data.problems import Problem
 from engine.data.told_by_manifests import told_by_manifests
 from engine.runners.bulk import Answering, BulkRun, Progress
@@ -37,16 +36,27 @@ ROUNDS = 16  # pieces and buckets of work for each process, at least
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The data of a run: paths as they were given, the files that they name as these were found, and the walks by which."""
+    """The data of a run: paths as they were given, the files that they name as these were found, and what is wrong with the list."""
 
     paths: Sequence[str | Path]
-    found: Sequence[FoundFile]
-    walks: Walks
+    listing: Listing
+    problems: Sequence[Problem]
+
+    @classmethod
+    def of(cls, paths: Sequence[str | Path]) -> Inputs:
+        """The data that paths name."""
+        problems: list[Problem] = []
+        return cls(paths, list_data(paths, problems.append), problems)
+
+    @property
+    def found(self) -> list[FoundFile]:
+        """The files that are read."""
+        return [file.found for file in self.listing.files]
 
     @property
     def size(self) -> int:
         """Bytes, about, as they are unpacked."""
-        return sum(one.bytes * (UNPACKED if one.path.lower().endswith(PACKED) else 1) for one in self.found)
+        return sum(file.found.bytes * (UNPACKED if file.packed else 1) for file in self.listing.files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +91,7 @@ def prepare(
     inputs: Inputs,
     plan: ReadPlan,
     work_at: Callable[[dt.datetime, int], Work],
-    fingerprint: Callable[[Sequence[str]], Mapping[str, str]],
+    fingerprint: Callable[[], Mapping[str, str]],
     means: Means,
     now: str | None,
     timezone: str,
@@ -93,7 +103,7 @@ def prepare(
     """Read the data and evaluate all patients, or what is left of that; `running` is left when all is written.
 
     `work_at` gives what is to be done at a moment of evaluation, for so many buckets, `fingerprint` what must be the same for a run to be gone on with, by what it is called in
-    messages, of the files that are read. Raises OSError, ValueError where what was begun is another run, WorkerLost.
+    messages. Raises OSError, ValueError where what was begun is another run, WorkerLost.
     """
     jobs = means.jobs or cores()
     # what the processes take themselves is not there for the data
@@ -101,9 +111,11 @@ def prepare(
     problems: list[Problem] = []
     told = told_by_manifests(inputs.paths)
     completeness = Completeness(means.tolerate, told.types)
-    listing = list_data(inputs.paths, reporting_to(completeness, problems.append), inputs.walks)
+    report, listing = reporting_to(completeness, problems.append), inputs.listing
+    for problem in inputs.problems:
+        report(problem)
     files = listing.names
-    same = dict(fingerprint(files))
+    same = dict(fingerprint())
     lengths = {one.found.path: one.found.bytes for one in listing.files}
     if means.resume and workspace.exists():
         state = workspace.state()
@@ -152,12 +164,11 @@ def digest_of(items: Iterable[Any]) -> str:
     return hashlib.sha256("\n".join(map(repr, items)).encode()).hexdigest()
 
 
-def digests_of(files: Sequence[str], found: Sequence[FoundFile]) -> dict[str, str]:
-    """What must be the same of the program and the data; `found` is what was told of files."""
-    known = {one.path: one for one in found}
+def digests_of(found: Sequence[FoundFile]) -> dict[str, str]:
+    """What must be the same of the program and the data; `found` is what was told of the files that are read."""
     return {
         "engine": f"{__version__} {number_of(b'Patient'):x}",  # ids are told apart by numbers that a library makes
-        "data": digest_of(tuple(known.get(path) or found_file(path)) for path in files),
+        "data": digest_of(tuple(found)),
     }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import ExportReader
-from engine.data.files import Walks, files_of
+from engine.data.files import files_of
 from engine.data.problems import Problem
 from engine.data.terminology_check import used_value_sets
 from engine.output.folder import OutputFolder, StagedFile
@@ -62,13 +62,13 @@ class MeasureRun:
         work = MeasureWork(self.loaded, self.options, self.version, traced, look_at, self.pseudonyms, listed)
         return work.at(moment)
 
-    def fingerprint(self, files: Sequence[str], inputs: Inputs) -> dict[str, str]:
+    def fingerprint(self, inputs: Inputs) -> dict[str, str]:
         """What must be the same for a run to be resumed, by what it is called in a message."""
         options = self.options
         given = sorted((*self.loaded.parameters.values.items(), *options.parameters.items()), key=repr)
         return {
             "command": "measure",
-            **digests_of(files, inputs.found),
+            **digests_of(inputs.found),
             "measure": digest_of((found.path, found.sha256) for found in input_files(files_of(self.made_from))),
             "value sets": digest_of(used_value_sets(self.loaded.terminology)),
             "parameters": digest_of(given),
@@ -122,11 +122,11 @@ def run_measure(run: MeasureRun, out: Path, *, shared: bool = False, progress: P
         check_list(run.pseudonym_list, out)
     with relaxed(), OutputFolder(out, "measure", shared=shared) as folder, ExitStack() as running:
         folder.claim(RESULTS, REPORTS, SUMMARY, PROBLEMS)
-        walks, workspace = Walks(), Workspace(out)
+        workspace = Workspace(out)
         rows = None if run.pseudonym_list is None else folder.aside()
         if rows is not None:
             rows.stream.write(LIST_HEADER.encode())
-        inputs = Inputs(run.data, files_of(run.data, walks), walks)
+        inputs = Inputs.of(run.data)
         if is_small(inputs, run.means) and not (run.means.resume and workspace.exists()):
             workspace.remove()
             moment, outcome, found = _small(run, folder, rows)
@@ -220,7 +220,7 @@ def _large(
         inputs,
         plan_of(run.loaded, run.version),
         lambda moment, buckets: run.work(moment, max(1, LOOKED_AT // buckets)),
-        lambda files: run.fingerprint(files, inputs),
+        lambda: run.fingerprint(inputs),
         run.means,
         run.now,
         run.options.timezone,

@@ -23,7 +23,7 @@ from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import ExportReader
 from engine.data.compartment import Compartment
 from engine.data.completeness import Completeness, reporting_to
-from engine.data.files import FoundFile, Walks, files_of
+from engine.data.files import FoundFile, files_of
 from engine.data.problems import Problem
 from engine.data.terminology_check import used_value_sets
 from engine.data.versions import check_version
@@ -217,10 +217,9 @@ def _run(
     progress: Progress | None,
 ) -> RunResult:
     started = dt.datetime.now(dt.UTC)
-    walks = Walks()
-    found = files_of(_paths(data), walks)
+    inputs = Inputs.of(_paths(data))
     with ExitStack() as running:
-        source = _source(criteria, criteria_paths, data, found, walks, folder.path, options, progress, running)
+        source = _source(criteria, criteria_paths, data, inputs, folder.path, options, progress, running)
         header = Judge(criteria.rules, _options(criteria, options, source.moment)).header
         listed = None if options.pseudonym_list is None else folder.aside()
         moment, codes = source.moment.isoformat(), options.pseudonyms
@@ -235,6 +234,7 @@ def _run(
     described = outputs.write_criteria(options.timezone)
     if options.parquet:
         write_parquet(outputs.verdicts(), described, folder)
+    stored = inputs.listing.stored()
     record = RunRecord(
         engine=__version__,
         python=platform.python_version(),
@@ -246,9 +246,7 @@ def _run(
         options=_recorded(criteria, options),
         digests={
             name: value
-            for name, value in _fingerprint(
-                criteria, criteria_paths, [one.path for one in found], found, options
-            ).items()
+            for name, value in _fingerprint(criteria, criteria_paths, inputs.found, options).items()
             if not name.startswith("--")  # which are told by name
         },
         value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
@@ -256,7 +254,7 @@ def _run(
         warnings=list(_warnings(criteria)),
         criteria=input_files(files_of(criteria_paths)),
         data=[InputFile(path=item.name) for item in data if not isinstance(item, (str, Path, Compartment))]
-        + input_files(found, options.hash_data or sum(one.bytes for one in found) <= HASHED),
+        + input_files(stored, options.hash_data or sum(one.bytes for one in stored) <= HASHED),
         resources=account.resources(source.counts(), source.files()),
         patients=tally.patients,
         completeness=completeness_of(criteria.rules, source.completeness, tally),
@@ -308,8 +306,7 @@ def _source(
     criteria: Criteria,
     criteria_paths: Sequence[PathLike],
     data: Sequence[Data],
-    found: Sequence[FoundFile],
-    walks: Walks,
+    inputs: Inputs,
     out: Path,
     options: RunOptions,
     progress: Progress | None,
@@ -325,7 +322,6 @@ def _source(
         if options.resume:
             raise ValueError("--resume goes on with files; patients of a server are searched anew")
         return _searched(criteria, data, options)
-    inputs = Inputs(paths, found, walks)
     if options.images is None and is_small(inputs, options.means) and not (options.resume and workspace.exists()):
         workspace.remove()
         return _small(criteria, paths, plan, options)
@@ -403,7 +399,7 @@ def _large(
         inputs,
         plan,
         work,
-        lambda files: _fingerprint(criteria, criteria_paths, files, inputs.found, options),
+        lambda: _fingerprint(criteria, criteria_paths, inputs.found, options),
         means,
         options.now,
         options.timezone,
@@ -426,15 +422,14 @@ def _large(
 def _fingerprint(
     criteria: Criteria,
     criteria_paths: Sequence[PathLike],
-    files: Sequence[str],
     found: Sequence[FoundFile],
     options: RunOptions,
 ) -> dict[str, str]:
-    """What must be the same for a run to be resumed, by what it is called in a message; `found` is what was told of files."""
+    """What must be the same for a run to be resumed, by what it is called in a message; `found` is what was told of the files that are read."""
     settings = _recorded(criteria, options)
     used = [found.model_dump_json() for found in parameters_used(criteria, options.parameters)]
     return {
-        **digests_of(files, found),
+        **digests_of(found),
         "parameters": digest_of(used),
         "criteria": digest_of((found.path, found.sha256) for found in input_files(files_of(criteria_paths))),
         "value sets": digest_of(used_value_sets(criteria.terminology)),

@@ -17,6 +17,7 @@ import pytest
 from engine.data.files import FoundFile, walk
 from engine.data.listing import list_data
 from engine.data.problems import Problem
+from engine.runners.large import Inputs
 from tests.data.every_way import criteria, screened
 from tests.shared import SHARED
 
@@ -338,3 +339,23 @@ def test_the_reported_folder_with_packed_and_odd_files(tmp_path: Path) -> None:
     ]
     files, problems = listed(cases / "t" / "manpages")
     assert files == ["Patient.ndjson"] and [one.code for one in problems] == ["incomplete-export", "not-listed"]
+
+
+def test_the_record_of_a_run_names_the_files_that_were_read(tmp_path: Path) -> None:
+    inner = {"Patient.ndjson": PATIENT, "Condition.ndjson": CONDITION}
+    written(tmp_path / "data", {"all.zip": zipped(inner), "more.json": CONDITION, "notes.pdf": b"%PDF-1.7"})
+    rules = criteria(tmp_path / "criteria", "Condition.exists()")
+    for way, _, _ in screened(rules, tmp_path / "data", tmp_path):
+        if way != "memory":
+            record = json.loads((tmp_path / way.replace(" ", "-") / "run.json").read_text())
+            read = [(Path(one["path"]).name, one["bytes"]) for one in record["data"]]
+            assert read == [(n, (tmp_path / "data" / n).stat().st_size) for n in ("all.zip", "more.json")], way
+            assert all(one["sha256"] for one in record["data"]), way
+
+
+def test_what_is_packed_counts_as_more_than_it_takes(tmp_path: Path) -> None:
+    data = gzip.compress(PATIENT * 100)
+    written(tmp_path / "a", {"all": data})
+    written(tmp_path / "b", {"all.ndjson.gz": PATIENT * 100})
+    assert Inputs.of([tmp_path / "a"]).size == 8 * len(data)
+    assert Inputs.of([tmp_path / "b"]).size == 100 * len(PATIENT)
