@@ -15,6 +15,11 @@ from typing import Any
 from engine.algebra.diagnostic import Span
 
 ANY = "*"
+_CLOCKS = frozenset(("Clock", "Now", "Today", "TimeOfDay"))
+# Operators that ask the environment for terminology, or for the offset of the request from UTC, which does not go with the time of day.
+_NO_CLOCK = frozenset(
+    "InValueSet AnyInValueSet InCodeSystem AnyInCodeSystem ExpandValueSet Subsumes SubsumedBy ToDateTime".split()
+)
 
 
 @dataclass(slots=True)
@@ -82,6 +87,17 @@ def _joined(rows: list[tuple[Any, ...]]) -> Node:
     for kind, operands, *rest in rows:
         nodes.append(Node(kind, tuple(nodes[number] for number in operands), *rest))
     return nodes[-1]
+
+
+def reads_clock(root: Node) -> bool:
+    """Whether a tree reads the time of evaluation; an operator that is given the environment counts as reading it unless it is known not to."""
+    for node in root.walk():
+        if node.kind in _CLOCKS:
+            return True
+        overload = node.attrs.get("_overload")
+        if overload is not None and overload.context and overload.operator not in _NO_CLOCK:
+            return True
+    return False
 
 
 def to_json(node: Node) -> dict[str, Any]:

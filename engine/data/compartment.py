@@ -109,6 +109,15 @@ class SharedResources:
         return known[1]
 
 
+class Fingerprint:
+    """A digest of all records of a patient; `value` is None as soon as something is found that the records alone do not tell."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: bytes | None) -> None:
+        self.value = value
+
+
 @dataclass(slots=True, repr=False)
 class Compartment:
     """A patient and the resources about them; `shared` are those that are about no patient.
@@ -117,7 +126,8 @@ class Compartment:
     `reference` names the patient either way (`Patient/123`, `urn:uuid:...`). `others` gives the compartment of another patient, by their
     Patient, a RelatedPerson that is linked to it, or a reference to one (None where they are not among the data); it is None where data
     is read one patient at a time. `gaps` tell of which types records may be missing, `doubts` which of the patient's records, and the Patient, are in doubt.
-    `reached` gives the doubts about a resource that a reference led to, of whomever it is, as it stands in another resource.
+    `reached` gives the doubts about a resource that a reference led to, of whomever it is, as it stands in another resource. `fingerprint` tells the data apart from
+    that of other runs, where that is kept.
     """
 
     patient: Resource | None
@@ -130,6 +140,7 @@ class Compartment:
     gaps: Gaps = WHOLE
     doubts: Sequence[InDoubt] = ()
     reached: Callable[[Resource, Resource | None], Sequence[InDoubt]] | None = None
+    fingerprint: Fingerprint | None = None
     _indexes: dict[tuple[str, str], Index] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -240,3 +251,11 @@ def _codings(resource: Resource, path: str) -> list[Resource]:
             raise EvaluationError("malformed-data", f"{name}: {path} is no CodeableConcept: {str(value)[:60]}")
         out.extend(codings)
     return out
+
+
+@dataclass(slots=True, repr=False)
+class Unchanged(Compartment):
+    """A patient whose records are the same as in an earlier run, whose verdicts hold: nothing of them is decoded. `taken` is the fingerprint, `read` gives the Patient."""
+
+    taken: bytes = b""
+    read: Callable[[], Resource] | None = None

@@ -211,6 +211,16 @@ class Completeness:
             return self._gaps
         return (*(Gap(kind, _of_patient(records)) for one in own for kind, records in one.items()), *self._gaps)
 
+    def everybodys(self) -> Gaps:
+        """The gaps in the data of all patients."""
+        return self._gaps
+
+    def lacks(self, reference: str, identifier: str | None) -> bool:
+        """Whether records are known to be missing of a patient, of whom a reference and the id are given."""
+        if not self._own:
+            return False
+        return any(name in self._own for name in _names(Compartment({"id": identifier}, reference)))
+
     def state(self, kind: str) -> State:
         """How complete a type is."""
         tolerated = any(gap.type == kind and gap.tolerated for gap in self._gaps)

@@ -201,6 +201,10 @@ class Deletions:
                 name, root = found.id, None
             self._named.setdefault(name, []).append((deletion, root))
 
+    def told(self) -> list[Any]:
+        """All of them, by the name of what they remove."""
+        return sorted(self._named.items())
+
     def has(self, kind: str, identifier: str | None, full_url: str | None) -> bool:
         """Whether some may remove a resource."""
         if identifier is not None and f"{kind}/{identifier}" in self._named:

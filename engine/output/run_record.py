@@ -114,6 +114,13 @@ class UsedPseudonyms(Record):
     uids: Literal["coded", "kept"] = Field(description="whether DICOM UIDs are codes as well")
 
 
+class EarlierRun(Record):
+    """What was taken over from an earlier run (`--since`)."""
+
+    taken: int = Field(description="patients whose verdicts were taken over; the others were judged anew")
+    why_not: str | None = Field(None, description="why nobody was taken over, where something was in the way")
+
+
 class RunRecord(Record):
     """One run of `eligibility screen`."""
 
@@ -140,6 +147,7 @@ class RunRecord(Record):
         default_factory=list,
         description="the resource types that criteria read, those with the most undetermined verdicts first",
     )
+    since: EarlierRun | None = Field(None, description="of a run that goes by an earlier one: what was taken over")
     patients: int
     problems: int
     errors: int = Field(0, description="of the problems, those that are errors: something was lost")

@@ -16,12 +16,14 @@ from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
 from engine.data.bulk.collecting import Collected
 from engine.data.bulk.decoding import Decoders
+from engine.data.bulk.fingerprints import Fingerprints, state_of_nobodys
 from engine.data.bulk.name_index import parts_of
 from engine.data.bulk.reading import FilesAgain, Piece, known_patients, take_files
 from engine.data.bulk.records import Record
 from engine.data.bulk.settling import Doubles, NotWhole, Settled, add_doubles, missing, settle
 from engine.data.completeness import Completeness
 from engine.data.deletions import Deletion
+from engine.data.gaps import Gaps
 from engine.data.listing import Listing
 from engine.data.marks import Noted
 from engine.data.oddities import Oddities
@@ -36,6 +38,7 @@ from engine.runners.work import Work
 from engine.runners.workers import Workers
 from engine.runners.workspace import CLAIMS, State, Workspace
 
+Taking = Callable[[bytes, Gaps], bool]
 Progress = Callable[[str, int, int], None]
 """Told the step (`read` in bytes, `ask`, `judge` and `write` in patients), how much is done, and of how much (0: not known)."""
 Answering = Callable[[Sequence[int], Callable[[int], None]], None]
@@ -87,10 +90,14 @@ class BulkRun:
         told: Told | None = None,
         listing: Listing | None = None,
         merge_linked: bool = False,
+        fingerprints: Fingerprints | None = None,
+        taking: Taking | None = None,
     ) -> None:
         """`meanwhile` is done here as soon as all workers are busy; `answer` has the questions of buckets answered, where the work asks. `completeness` has taken in the problems of the list of files, `told` is what
-        manifests tell, `listing` what was told of the files. With `merge_linked`, Patients that are linked as one person are one patient.
+        manifests tell, `listing` what was told of the files. With `merge_linked`, Patients that are linked as one person are one patient. With
+        `fingerprints`, patients have such; `taking` tells whether some may be taken over, given the state of the data (see `ExportReader`).
         """
+        self._taking = taking
         self._listing = listing if listing is not None else Listing((), ())
         self.completeness = completeness if completeness is not None else Completeness()
         self._told = told if told is not None else Told()
@@ -107,6 +114,7 @@ class BulkRun:
             memory // jobs,
             self.completeness.tolerate,
             merge_linked,
+            fingerprints,
         )
         self.counts = Counts()
         self.outcomes: list[Any] = []
@@ -245,7 +253,16 @@ class BulkRun:
         for problem in self._noted:
             completeness.problem(problem)
         completeness.finish(known_patients(workspace.ids(pieces, "Patient", kept=True)))
-        workspace.put_gaps(completeness.kept())
+        workspace.put_gaps({**completeness.kept(), "taking": self._takes()})
+
+    def _takes(self) -> bool:
+        """Whether patients are taken over from an earlier run, now that all is known that their answers depend on besides their records."""
+        job = self.job
+        if job.fingerprints is None or self._taking is None:
+            return False
+        joint = job.workspace.joint()
+        nobodys = state_of_nobodys(job.fingerprints, joint.shared, joint.deleted, job.files)
+        return self._taking(nobodys, self.completeness.everybodys())
 
     def _place(self, named: int, persons: int, aliases: list[tuple[str, str]]) -> list[Shelved]:
         """Place the records, `named` in number, that call their patient by a name that is no id. Of Patients who may be one person with others, so many, the

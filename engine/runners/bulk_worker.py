@@ -11,6 +11,7 @@ from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
 from engine.data.bulk.collecting import Collector
 from engine.data.bulk.decoding import Decoders
+from engine.data.bulk.fingerprints import Fingerprints, Takeover
 from engine.data.bulk.following import Everyone
 from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.name_index import parts_of
@@ -44,6 +45,7 @@ class Job:
     memory: int
     tolerate: int = 0
     merge_linked: bool = False
+    fingerprints: Fingerprints | None = None
 
 
 class Worker:
@@ -74,6 +76,7 @@ class Worker:
         collector = Collector(self.decoders, shelf, validate=job.validate)
         problems = job.workspace.shelf_of_problems(f"piece-{number}", job.files)
         collector.collected.problems = problems
+        collector.fingerprints = job.fingerprints
         piece = job.pieces[number]
         read_piece(piece, collector)
         job.workspace.put_piece(number, shelf, collector.collected, problems)
@@ -139,7 +142,10 @@ class Worker:
             problems.append(problem)
         completeness = self.completeness
         if completeness is None:
-            completeness = self.completeness = Completeness.restored(workspace.gaps(), job.tolerate)
+            kept = workspace.gaps()
+            completeness = self.completeness = Completeness.restored(kept, job.tolerate)
+            if kept.get("taking"):
+                grouping.takeover = Takeover(evaluating.knows, completeness.lacks)
         grouping.on_problem = reporting_to(completeness, problems.append)
         outcome = evaluating.begin(number)
 
@@ -193,6 +199,7 @@ class Worker:
                 everyone,
                 merge=job.merge_linked,
             )
+            self._grouping.fingerprints = job.fingerprints
         return self._grouping
 
     def lost(self, about: tuple[int, None]) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from stringzilla import contains
 
+from engine.algebra.reasons import Reason
 from engine.compiler.cql.parameters import check_given
 from engine.compiler.rules import RuleSet, cql_codes
 from engine.data.bulk.records import Position
@@ -15,6 +17,8 @@ from engine.evaluation.records import Verdict, lines_of_verdicts
 from engine.output.pseudonymous import PseudonymousVerdicts, list_row
 from engine.output.pseudonyms import Pseudonyms
 from engine.output.summary import Columns, Summary
+
+ERROR = f'"reason":"{Reason.ERROR}"'.encode()
 
 
 class Judged(msgspec.Struct, array_like=True, gc=False):
@@ -27,9 +31,13 @@ class Judged(msgspec.Struct, array_like=True, gc=False):
     patient: str
     verdicts: list[tuple[int, str, str | None, list[str] | None]]
     lines: memoryview
-    rows: str
+    rows: bytes | memoryview
     listed: str | None = None
     """The row that tells whose a code is, where there is a list of them."""
+    fingerprint: bytes | None = None
+    """What tells that the answers hold as long as it is the same; None where nothing does."""
+    taken: bool = False
+    """Whether the texts are those of an earlier run."""
 
 
 def columns_of(rule_sets: Sequence[RuleSet]) -> list[Columns]:
@@ -60,6 +68,11 @@ class Judge:
         self._coded = None if pseudonyms is None else PseudonymousVerdicts(pseudonyms, rule_sets)
         self._listed = listed
 
+    @property
+    def listed_by(self) -> Pseudonyms | None:
+        """What makes the codes of which there is a list, None where there is none."""
+        return self._coded.pseudonyms if self._coded is not None and self._listed else None
+
     def __call__(self, compartment: Compartment, place: Position = (0, 0, 0)) -> Judged:
         """A patient judged."""
         return self.written(compartment, [evaluator(compartment) for evaluator in self.evaluators], place)
@@ -76,4 +89,7 @@ class Judge:
             for number, verdict in enumerate(verdicts)
         ]
         rows = "".join([self._summary.row(verdict, number) for number, verdict in enumerate(verdicts)])
-        return Judged(place, patient, found, memoryview(lines_of_verdicts(verdicts)), rows, listed)
+        lines, mark = lines_of_verdicts(verdicts), compartment.fingerprint
+        # an error may be one of the moment: a limit of time or of memory
+        value = None if mark is None or contains(lines, ERROR) else mark.value
+        return Judged(place, patient, found, memoryview(lines), rows.encode(), listed, value)

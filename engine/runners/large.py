@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.compiler.reading import ReadPlan
+from engine.data.bulk.fingerprints import Fingerprints
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import pieces_of
 from engine.data.bulk.records import number_of
@@ -19,7 +20,7 @@ from engine.data.files import FoundFile
 from engine.data.listing import Listing, list_data
 from engine.data.problems import Problem
 from engine.data.told_by_manifests import told_by_manifests
-from engine.runners.bulk import Answering, BulkRun, Progress
+from engine.runners.bulk import Answering, BulkRun, Progress, Taking
 from engine.runners.machine import cores, machine_memory
 from engine.runners.screening import evaluation_time
 from engine.runners.work import Work
@@ -99,11 +100,13 @@ def prepare(
     progress: Progress | None = None,
     meanwhile: Callable[[], None] = lambda: None,
     answer: Answering | None = None,
+    fingerprints: Fingerprints | None = None,
+    taking: Taking | None = None,
 ) -> Prepared:
     """Read the data and evaluate all patients, or what is left of that; `running` is left when all is written.
 
     `work_at` gives what is to be done at a moment of evaluation, for so many buckets, `fingerprint` what must be the same for a run to be gone on with, by what it is called in
-    messages. Raises OSError, ValueError where what was begun is another run, WorkerLost.
+    messages. `fingerprints` and `taking` are as `BulkRun` takes them. Raises OSError, ValueError where what was begun is another run, WorkerLost.
     """
     jobs = means.jobs or cores()
     # what the processes take themselves is not there for the data
@@ -151,6 +154,8 @@ def prepare(
         told=told,
         listing=listing,
         merge_linked=means.merge_linked,
+        fingerprints=fingerprints,
+        taking=taking,
     )
     running.enter_context(bulk)
     bulk.prepare()

@@ -20,17 +20,19 @@ from engine.output.pseudonymous import pseudonymous_problems
 from engine.output.pseudonyms import LIST_HEADER, Pseudonyms
 from engine.output.trial_names import trial_names
 from engine.runners.bulk import BulkRun, Progress
+from engine.runners.earlier import FINGERPRINTS, SUMMARY, finish
 from engine.runners.judging import Judged
 from engine.runners.screening import Tally
 from engine.runners.screening_work import Outcome, entry_of
 
-SUMMARY, PROBLEMS = "summary.csv", "problems.ndjson"
+PROBLEMS = "problems.ndjson"
 
 
-def output_names(rule_sets: Sequence[RuleSet], tables: Iterable[str]) -> list[str]:
-    """The names of all outputs of a run; `tables` are those of Parquet tables."""
+def output_names(rule_sets: Sequence[RuleSet], tables: Iterable[str], keep: bool = False) -> list[str]:
+    """The names of all outputs of a run; `tables` are those of Parquet tables, with `keep` the fingerprints of patients are among them."""
     groups = [group_file(name) for name in trial_names([rules.key for rules in rule_sets])]
-    return [VERDICTS, SUMMARY, PROBLEMS, CRITERIA, RUN, *groups, *(f"{name}.parquet" for name in tables)]
+    more = [*groups, *(f"{name}.parquet" for name in tables), *([FINGERPRINTS] if keep else [])]
+    return [VERDICTS, SUMMARY, PROBLEMS, CRITERIA, RUN, *more]
 
 
 def group_file(name: str) -> str:
@@ -50,8 +52,11 @@ class Outputs:
         now: str,
         pseudonyms: Pseudonyms | None = None,
         listed: StagedFile | None = None,
+        keep: bool = False,
     ) -> None:
-        """`header` is the first row of the table, `now` the time of evaluation as the Groups tell it, `listed` the list of codes where there is one."""
+        """`header` is the first row of the table, `now` the time of evaluation as the Groups tell it, `listed` the list of codes where there is one. With `keep`
+        the fingerprints of patients are written."""
+        self._prints = folder.stage(FINGERPRINTS) if keep else None
         self.rule_sets = rule_sets
         self.names = trial_names([rules.key for rules in rule_sets])
         """What files about an artifact are named by, in the order of the artifacts."""
@@ -69,15 +74,18 @@ class Outputs:
         listed: Any = None if self._listed is None else self._listed.stream
         if listed is not None:
             listed.write(LIST_HEADER.encode())
+        prints: Any = None if self._prints is None else self._prints.stream
         outcome = Outcome.empty(len(self.rule_sets))
         members = [bytearray() for _ in self.rule_sets]
         patients = 0
         for one in judged:
-            lines, rows, *texts = entry_of(one, outcome).texts
+            lines, rows, *texts = entry_of(one, outcome, prints is not None).texts
             verdicts.write(lines)
             table.write(rows)
             if listed is not None:
                 listed.write(texts.pop(0))
+            if prints is not None:
+                prints.write(texts.pop(0))
             for held, text in zip(members, texts, strict=True):
                 held += text
             patients += 1
@@ -104,6 +112,8 @@ class Outputs:
             stream.write(header)
             stream.flush()
             outputs.append((self._listed.part, len(header)))
+        if self._prints is not None:
+            outputs.append((self._prints.part, 0))
         first = len(outputs)
         groups = self._groups(tally, outcomes)
         outputs += [(file.part, len(head) - 1) for file, head, _ in groups]
@@ -114,6 +124,12 @@ class Outputs:
             file.stream.seek(max(len(head) - 1 + length, len(head)))
             file.stream.write(tail)
         return tally
+
+    def finish_fingerprints(self, state: dict[str, str]) -> None:
+        """Write what verdicts depend on besides the records of patients, behind the fingerprints, if there are such."""
+        if self._prints is not None:
+            files = [(name, self._folder.staged(name)) for name in (VERDICTS, SUMMARY)]
+            finish(self._prints, files, len(self._header), state)
 
     def write_criteria(self, timezone: str) -> CriteriaRecord:
         """Write what all verdicts have in common, and give it."""
@@ -155,4 +171,5 @@ def tally_of(rule_sets: Sequence[RuleSet], outcomes: Iterable[Outcome]) -> Tally
             tally.lacking.update(outcome.lacking[number])
             tally.resting.update(outcome.resting[number])
         tally.patients += outcome.patients
+        tally.taken += outcome.taken
     return tally

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.algebra.diagnostic import Diagnostic
 from engine.compiler.reading import ReadPlan, reading_plan
@@ -23,21 +23,21 @@ from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import ExportReader
 from engine.data.compartment import Compartment
 from engine.data.completeness import Completeness, reporting_to
-from engine.data.files import FoundFile, files_of
+from engine.data.files import files_of
+from engine.data.gaps import Gaps
 from engine.data.problems import Problem
 from engine.data.terminology_check import used_value_sets
 from engine.data.versions import check_version
-from engine.evaluation.evaluator import Absent, Options
-from engine.evaluation.time_limit import SECONDS
 from engine.output.checks import ABOUT_IMAGES
 from engine.output.fhir_group import load
 from engine.output.folder import RUN, OutputFolder
 from engine.output.parquet import TABLES, require_parquet, write_parquet
 from engine.output.pseudonymous import pseudonymous_problems, pseudonymous_record
-from engine.output.pseudonyms import Pseudonyms, check_list, write_list
+from engine.output.pseudonyms import check_list, write_list
 from engine.output.run_record import (
     ArtifactCounts,
     CriteriaWarning,
+    EarlierRun,
     InputFile,
     RunRecord,
     UsedValueSet,
@@ -49,76 +49,21 @@ from engine.runners.completeness import completeness_of
 from engine.runners.confirming_work import ConfirmingWork
 from engine.runners.criteria import Criteria, PathLike, warnings_by_artifact
 from engine.runners.judging import Judge, Judged
-from engine.runners.large import SPREAD, Inputs, Means, digest_of, digests_of, prepare
+from engine.runners.large import SPREAD, Inputs, Means, prepare
 from engine.runners.outputs import Outputs, output_names
 from engine.runners.parameters_used import parameters_used
-from engine.runners.screening import (
-    TOGETHER_WITH_IMAGES,
-    Data,
-    Tally,
-    compartments,
-    evaluation_time,
-    sha256_of,
-)
-from engine.runners.screening_work import ScreeningWork
+from engine.runners.run_options import RunOptions, fingerprint_of, input_files, options_of, recorded
+from engine.runners.screening import TOGETHER_WITH_IMAGES, Data, Tally, compartments, evaluation_time
+from engine.runners.screening_work import ScreeningEvaluation, ScreeningWork
+from engine.runners.since import TakingOver
 from engine.runners.work import Work
 from engine.runners.workspace import Workspace
 from engine.version import __version__
 
+__all__ = ["MOST_TOLD", "NothingScreened", "RunOptions", "RunResult", "input_files", "is_small", "run"]
 SMALL = 16 << 20  # of the input: so much is held in memory, where that is allowed
 HASHED = 64 << 20
 MOST_TOLD = 100  # problems of data in which there is no patient
-if TYPE_CHECKING:
-    from engine.runners.confirming import RequiredImages
-
-
-@dataclass(slots=True)
-class RunOptions:
-    """Options of a run; see `screen` for what they mean.
-
-    `jobs` are processes (0: one a core), `memory` bytes that the run may use (None: a quarter of the machine), `validate` has every line parsed, `resume` goes
-    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size, `parquet` writes tables besides, `shared` has outputs readable by
-    others than their owner, as the umask says. With `pseudonyms`, outputs carry codes in the place of patients, and `pseudonym_list` is a file that tells whose each
-    is. With
-    `images`, images count only where archives hold them. With `force_fhir`, data that is written in another version of FHIR than the criteria were compiled
-    for is screened all the same; else it is an error. A criterion that takes longer than `criterion_seconds` for a patient is unknown (0: no limit). Of each
-    resource type `tolerate` damaged records are tolerated whose patients nobody can tell. With `merge_linked`, linked Patients (Patient.link) are one patient.
-    """
-
-    now: str | None = None
-    timezone: str = "UTC"
-    absent: Absent = "default"
-    dicomweb: str | None = None
-    parameters: Mapping[tuple[str, str], Any] = field(default_factory=dict)
-    strict_cql: bool = False
-    parameter_texts: Sequence[str] = ()
-    terminology: Mapping[str, str | bool | None] = field(default_factory=dict)
-    jobs: int = 1
-    memory: int | None = None
-    validate: bool = False
-    resume: bool = False
-    hash_data: bool = False
-    parquet: bool = False
-    images: RequiredImages | None = None
-    force_fhir: bool = False
-    criterion_seconds: float = SECONDS
-    shared: bool = False
-    tolerate: int = 0
-    pseudonyms: Pseudonyms | None = None
-    pseudonym_list: Path | None = None
-    merge_linked: bool = False
-
-    @property
-    def means(self) -> Means:
-        """What the run may take."""
-        return Means(
-            jobs=self.jobs,
-            memory=self.memory,
-            validate=self.validate,
-            resume=self.resume,
-            tolerate=self.tolerate,
-            merge_linked=self.merge_linked,
-        )
 
 
 class NothingScreened(ValueError):
@@ -147,6 +92,7 @@ class _Source:
     files: Callable[[], int]
     moment: dt.datetime
     completeness: Completeness
+    taking: TakingOver | None = None
 
     @classmethod
     def of(
@@ -157,27 +103,11 @@ class _Source:
         files: Callable[[], int],
         moment: dt.datetime,
         completeness: Completeness,
+        taking: TakingOver | None = None,
     ) -> _Source:
         """Patients that are judged while they are written."""
-        return cls(
-            lambda outputs, progress: outputs.write(judged, progress), problems, counts, files, moment, completeness
-        )
-
-
-def input_files(files: Iterable[FoundFile], hashed: bool = True) -> list[InputFile]:
-    """Files as they were listed, with size and hash, as run.json has them; one that cannot be read (any more) has no hash."""
-
-    def digest(path: str) -> str | None:
-        try:
-            return sha256_of(path) if hashed else None
-        except OSError:
-            return None
-
-    return [
-        InputFile(path=found.path, bytes=found.bytes, sha256=digest(found.path))
-        for found in files
-        if found.changed is not None
-    ]
+        write = lambda outputs, progress: outputs.write(judged, progress)  # noqa: E731
+        return cls(write, problems, counts, files, moment, completeness, taking)
 
 
 def run(
@@ -204,7 +134,7 @@ def run(
     if options.pseudonym_list is not None:
         check_list(options.pseudonym_list, out)
     with relaxed(), OutputFolder(out, "screen", shared=options.shared) as folder:
-        folder.claim(*output_names(criteria.rules, TABLES if options.parquet else ()))
+        folder.claim(*output_names(criteria.rules, TABLES if options.parquet else (), options.keeps))
         return _run(criteria, criteria_paths, data, folder, options, progress)
 
 
@@ -219,11 +149,12 @@ def _run(
     started = dt.datetime.now(dt.UTC)
     inputs = Inputs.of(_paths(data))
     with ExitStack() as running:
-        source = _source(criteria, criteria_paths, data, inputs, folder.path, options, progress, running)
-        header = Judge(criteria.rules, _options(criteria, options, source.moment)).header
+        source = _source(criteria, criteria_paths, data, inputs, folder, options, progress, running)
+        header = Judge(criteria.rules, options_of(criteria, options, source.moment)).header
         listed = None if options.pseudonym_list is None else folder.aside()
         moment, codes = source.moment.isoformat(), options.pseudonyms
-        outputs = Outputs(folder, criteria.rules, header, criteria.fhir_version, moment, codes, listed)
+        taking, version = source.taking, criteria.fhir_version
+        outputs = Outputs(folder, criteria.rules, header, version, moment, codes, listed, taking is not None)
         tally = source.write(outputs, progress)
         if not tally.patients:
             found_problems = list(islice(pseudonymous_problems(source.problems(), codes), MOST_TOLD))
@@ -231,6 +162,8 @@ def _run(
             raise NothingScreened(found_problems)
         account = Accounting(source.completeness)
         outputs.write_problems(account.through(source.problems()))
+        if taking is not None:
+            outputs.finish_fingerprints(taking.state)
     described = outputs.write_criteria(options.timezone)
     if options.parquet:
         write_parquet(outputs.verdicts(), described, folder)
@@ -243,10 +176,10 @@ def _run(
         now=source.moment.isoformat(),
         timezone=options.timezone,
         fhir_version=criteria.fhir_version,
-        options=_recorded(criteria, options),
+        options=recorded(criteria, options),
         digests={
             name: value
-            for name, value in _fingerprint(criteria, criteria_paths, inputs.found, options).items()
+            for name, value in fingerprint_of(criteria, criteria_paths, inputs.found, options).items()
             if not name.startswith("--")  # which are told by name
         },
         value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
@@ -256,6 +189,7 @@ def _run(
         data=[InputFile(path=item.name) for item in data if not isinstance(item, (str, Path, Compartment))]
         + input_files(stored, options.hash_data or sum(one.bytes for one in stored) <= HASHED),
         resources=account.resources(source.counts(), source.files()),
+        since=None if options.since is None or taking is None else EarlierRun(taken=tally.taken, why_not=taking.why),
         patients=tally.patients,
         completeness=completeness_of(criteria.rules, source.completeness, tally),
         problems=account.count.total(),
@@ -307,14 +241,17 @@ def _source(
     criteria_paths: Sequence[PathLike],
     data: Sequence[Data],
     inputs: Inputs,
-    out: Path,
+    folder: OutputFolder,
     options: RunOptions,
     progress: Progress | None,
     running: ExitStack,
 ) -> _Source:
     """`running` is left when all is written."""
     paths = _paths(data)
-    workspace = Workspace(out)
+    workspace = Workspace(folder.path)
+    if options.keeps and (options.images is not None or len(paths) != len(data)):
+        name = "--keep-fingerprints" if options.since is None else "--since"
+        raise ValueError(f"{name} goes with files, where the answers of archives and servers play no part")
     plan = reading_plan(criteria.rules, criteria.terminology)
     if plan.together and options.images is not None:
         raise ValueError(TOGETHER_WITH_IMAGES)
@@ -322,10 +259,13 @@ def _source(
         if options.resume:
             raise ValueError("--resume goes on with files; patients of a server are searched anew")
         return _searched(criteria, data, options)
+    taking = None
+    if options.keeps:
+        taking = TakingOver(criteria, criteria_paths, options, folder, plan.follows)
     if options.images is None and is_small(inputs, options.means) and not (options.resume and workspace.exists()):
         workspace.remove()
-        return _small(criteria, paths, plan, options)
-    return _large(criteria, criteria_paths, inputs, plan, workspace, options, progress, running)
+        return _small(criteria, paths, plan, options, taking)
+    return _large(criteria, criteria_paths, inputs, plan, workspace, options, progress, running, taking)
 
 
 def is_small(inputs: Inputs, means: Means) -> bool:
@@ -354,22 +294,40 @@ def _confirmed(
         yield judge.written(compartment, verdicts)
 
 
-def _small(criteria: Criteria, paths: Sequence[PathLike], plan: ReadPlan, options: RunOptions) -> _Source:
+def _small(
+    criteria: Criteria,
+    paths: Sequence[PathLike],
+    plan: ReadPlan,
+    options: RunOptions,
+    taking: TakingOver | None = None,
+) -> _Source:
     """Files that fit into memory many times."""
     moment = evaluation_time(options.now, options.timezone)
     judge = _judge(criteria, options, moment)
     problems: list[Problem] = []
-    means = {"validate": options.validate, "tolerate": options.tolerate, "merge_linked": options.merge_linked}
-    reader = ExportReader(paths, plan, problems.append, **means)  # type: ignore[arg-type]
+    means: dict[str, Any] = {
+        "validate": options.validate,
+        "tolerate": options.tolerate,
+        "merge_linked": options.merge_linked,
+    }
+    evaluation = ScreeningEvaluation(judge, earlier=None if taking is None else taking.begin(moment))
+
+    def takes(nobodys: bytes, gaps: Gaps) -> Callable[[bytes], bool] | None:
+        assert taking is not None
+        return evaluation.knows if taking.with_data(nobodys, gaps) else None
+
+    if taking is not None:
+        means |= {"fingerprints": taking.fingerprints, "taking": takes}
+    reader = ExportReader(paths, plan, problems.append, **means)
 
     def counts() -> Counts:
         found = Counts()
         found.add(reader.collected)
         return found
 
-    judged = (judge(compartment, place) for place, compartment in reader.patients())
+    judged = (evaluation.judged(compartment, place) for place, compartment in reader.patients())
     told = lambda: with_lines(in_place(problems, reader.files))  # noqa: E731
-    return _Source.of(judged, told, counts, lambda: len(reader.files), moment, reader.completeness)
+    return _Source.of(judged, told, counts, lambda: len(reader.files), moment, reader.completeness, taking)
 
 
 def _large(
@@ -381,6 +339,7 @@ def _large(
     options: RunOptions,
     progress: Progress | None,
     running: ExitStack,
+    taking: TakingOver | None = None,
 ) -> _Source:
     """Files of any size, by way of a workspace."""
     images, means = options.images, options.means
@@ -391,7 +350,9 @@ def _large(
 
     def work(moment: dt.datetime, buckets: int) -> Work:
         listed = options.pseudonym_list is not None
-        found = ScreeningWork(criteria.rules, _options(criteria, options, moment), options.pseudonyms, listed)
+        given = options_of(criteria, options, moment)
+        earlier = None if taking is None else taking.begin(moment)
+        found = ScreeningWork(criteria.rules, given, options.pseudonyms, listed, taking is not None, earlier)
         return found if images is None else ConfirmingWork(found, workspace, images.places)
 
     prepared = prepare(
@@ -399,7 +360,10 @@ def _large(
         inputs,
         plan,
         work,
-        lambda: _fingerprint(criteria, criteria_paths, inputs.found, options),
+        lambda: {
+            **fingerprint_of(criteria, criteria_paths, inputs.found, options),
+            **({} if taking is None else {"--since": taking.digest or "none"}),
+        },
         means,
         options.now,
         options.timezone,
@@ -407,6 +371,8 @@ def _large(
         progress,
         lambda: load(criteria.fhir_version),
         None if images is None else partial(images.answer, workspace),
+        None if taking is None else taking.fingerprints,
+        None if taking is None else taking.with_data,
     )
     bulk = prepared.bulk
     return _Source(
@@ -416,66 +382,13 @@ def _large(
         lambda: len(bulk.job.files),
         prepared.moment,
         bulk.completeness,
+        taking,
     )
-
-
-def _fingerprint(
-    criteria: Criteria,
-    criteria_paths: Sequence[PathLike],
-    found: Sequence[FoundFile],
-    options: RunOptions,
-) -> dict[str, str]:
-    """What must be the same for a run to be resumed, by what it is called in a message; `found` is what was told of the files that are read."""
-    settings = _recorded(criteria, options)
-    used = [found.model_dump_json() for found in parameters_used(criteria, options.parameters)]
-    return {
-        **digests_of(found),
-        "parameters": digest_of(used),
-        "criteria": digest_of((found.path, found.sha256) for found in input_files(files_of(criteria_paths))),
-        "value sets": digest_of(used_value_sets(criteria.terminology)),
-        **{f"--{name.replace('_', '-')}": str(value) for name, value in sorted(settings.items())},
-        "--now": str(options.now),
-        "--timezone": options.timezone,
-    }
 
 
 def _judge(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> Judge:
     listed = options.pseudonym_list is not None
-    return Judge(criteria.rules, _options(criteria, options, moment), options.pseudonyms, listed=listed)
-
-
-def _options(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> Options:
-    return Options(
-        moment,
-        options.timezone,
-        options.absent,
-        options.dicomweb,
-        {},
-        dict(options.parameters),
-        criteria.terminology,
-        options.strict_cql,
-        options.criterion_seconds,
-    )
-
-
-def _recorded(criteria: Criteria, options: RunOptions) -> dict[str, str | bool | int | float | list[str] | None]:
-    """The options as run.json records them: those that verdicts depend on."""
-    return {
-        "absent": options.absent,
-        **({"study_start": criteria.study_start} if criteria.study_start is not None else {}),
-        "dicomweb": options.dicomweb,
-        "strict_cql": options.strict_cql,
-        "criterion_seconds": options.criterion_seconds,
-        "parameters": list(options.parameter_texts),
-        "validate": options.validate,
-        "tolerate": options.tolerate,
-        "merge_linked": options.merge_linked,
-        "require_images": options.images is not None,
-        **({} if options.images is None else {"ignore_endpoints": options.images.places.ignore_endpoints}),
-        "pseudonyms": None if options.pseudonyms is None else options.pseudonyms.told,
-        "pseudonym_list": options.pseudonym_list is not None,
-        **options.terminology,
-    }
+    return Judge(criteria.rules, options_of(criteria, options, moment), options.pseudonyms, listed=listed)
 
 
 def _counts(tally: Tally, rules: RuleSet, name: str) -> ArtifactCounts:

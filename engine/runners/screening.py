@@ -251,6 +251,8 @@ class Tally:
     titles: dict[str, dict[str, str]] = field(default_factory=dict)
     lacking: Counter[str] = field(default_factory=Counter)
     resting: Counter[str] = field(default_factory=Counter)
+    taken: int = 0
+    """Patients who were taken over from an earlier run."""
 
     @classmethod
     def of(cls, rule_sets: Sequence[RuleSet]) -> Tally:

@@ -9,12 +9,14 @@ import msgspec
 
 from engine.compiler.rules import RuleSet
 from engine.data.bulk.records import Position
-from engine.data.compartment import Compartment
+from engine.data.compartment import Compartment, Unchanged
 from engine.evaluation.evaluator import Options
 from engine.output.fhir_group import VALIDATED, member_of
 from engine.output.pseudonyms import Pseudonyms
+from engine.runners.earlier import EarlierPatients, row_of
 from engine.runners.judged_file import Entry, place_of
 from engine.runners.judging import Judge, Judged
+from engine.runners.taking import taken_over
 
 TEXTS = 2
 """Outputs that go by patient, besides the list of codes and the Group of each artifact: lines of verdicts, rows of the table."""
@@ -33,6 +35,8 @@ class Outcome:
     some: list[list[str]]
     lacking: list[dict[str, int]]
     resting: list[dict[str, int]]
+    taken: int = 0
+    """Patients who were taken over from an earlier run."""
 
     @classmethod
     def empty(cls, artifacts: int) -> Outcome:
@@ -50,11 +54,15 @@ class ScreeningWork:
     options: Options
     pseudonyms: Pseudonyms | None = None
     listed: bool = False
+    keep: bool = False
+    """Whether the fingerprints of patients are kept."""
+    earlier: EarlierPatients | None = None
+    """Whom an earlier run knows, where there is one that helps."""
 
     @property
     def texts(self) -> int:
-        """Lines of verdicts, rows of the table, a row of the list of codes where there is one, and a member of the Group of each artifact."""
-        return TEXTS + self.listed + len(self.rule_sets)
+        """Lines of verdicts, rows of the table, a row of the list of codes and one of fingerprints where there are such, and a member of the Group of each artifact."""
+        return TEXTS + self.listed + self.keep + len(self.rule_sets)
 
     @property
     def asks(self) -> bool:
@@ -63,7 +71,7 @@ class ScreeningWork:
 
     def start(self) -> ScreeningEvaluation:
         """Get ready."""
-        return ScreeningEvaluation(self.judge())
+        return ScreeningEvaluation(self.judge(), self.keep, self.earlier)
 
     def judge(self) -> Judge:
         """What judges patients."""
@@ -77,8 +85,10 @@ class ScreeningWork:
 class ScreeningEvaluation:
     """The same in one process."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, keep: bool = False, earlier: EarlierPatients | None = None) -> None:
         self.judge = judge
+        self.keep = keep
+        self.earlier = earlier
         self.encoded: Callable[[Outcome], bytes] = _encode
 
     def begin(self, bucket: int) -> Outcome:
@@ -87,15 +97,29 @@ class ScreeningEvaluation:
 
     def entry(self, place: Position, compartment: Compartment, outcome: Outcome) -> Entry:
         """A patient judged."""
-        return entry_of(self.judge(compartment, place), outcome)
+        return entry_of(self.judged(compartment, place), outcome, self.keep)
+
+    def judged(self, compartment: Compartment, place: Position) -> Judged:
+        """A patient judged, or taken over."""
+        if isinstance(compartment, Unchanged):
+            assert self.earlier is not None
+            return taken_over(self.judge, self.earlier, compartment, place)
+        return self.judge(compartment, place)
+
+    def knows(self, fingerprint: bytes) -> bool:
+        """Whether the patient with a fingerprint is taken over from an earlier run."""
+        return self.earlier is not None and self.earlier.knows(fingerprint)
 
 
-def entry_of(judged: Judged, outcome: Outcome) -> Entry:
-    """A judged patient as it goes into a file; what it comes to is counted."""
-    texts: list[bytes | memoryview] = [judged.lines, judged.rows.encode()]
+def entry_of(judged: Judged, outcome: Outcome, keep: bool = False) -> Entry:
+    """A judged patient as it goes into a file, with `keep` with the fingerprint; what it comes to is counted."""
+    texts: list[bytes | memoryview] = [judged.lines, judged.rows]
     if judged.listed is not None:
         texts.append(judged.listed.encode())
+    if keep:
+        texts.append(row_of(judged.fingerprint, len(judged.lines), len(judged.rows)))
     outcome.patients += 1
+    outcome.taken += judged.taken
     for number, verdict, deciding, incomplete in judged.verdicts:
         if incomplete is not None:
             hanging = (outcome.lacking if verdict == "undetermined" else outcome.resting)[number]

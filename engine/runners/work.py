@@ -20,6 +20,9 @@ class Evaluating(Protocol):
     def entry(self, place: Position, compartment: Compartment, outcome: Any) -> Entry:
         """The texts of a patient, one an output; what the patient comes to is added to the outcome."""
 
+    def knows(self, fingerprint: bytes) -> bool:
+        """Whether the patient with a fingerprint is taken over from an earlier run."""
+
     def encoded(self, outcome: Any) -> bytes:
         """An outcome as it is kept."""
 

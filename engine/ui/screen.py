@@ -7,12 +7,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from logging import INFO, WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.algebra.diagnostic import Diagnostic
 from engine.data.problems import Problem
 from engine.output.lines import line_of
+from engine.output.run_record import EarlierRun
 from engine.output.table import completeness_lines, problem_lines, summary_table
 from engine.runners.criteria import Criteria, load_criteria, warnings_of
 from engine.runners.run import NothingScreened, RunOptions, run
@@ -45,6 +47,8 @@ def add_options(command: CommandParser) -> None:
 def screen_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     warn_of_jobs(options)
+    if options.out == "-" and (options.since is not None or options.keep_fingerprints):
+        raise ValueError("--since and --keep-fingerprints need an output folder: --out DIR")
     pseudonyms_of(options, keep_uids=options.keep_uids)  # what is wrong with them is told before anything is read
     if options.dicomweb:
         options.dicomweb = import_module(SOURCES).address(options.dicomweb)
@@ -127,6 +131,8 @@ def _screened(
         pseudonym_list=options.pseudonym_list,
         tolerate=options.tolerate,
         merge_linked=options.merge_linked,
+        keep_fingerprints=options.keep_fingerprints,
+        since=None if options.since is None else earlier_folder(options),
     )
     if options.out == "-":
         patients, problems, judged = _to_stdout(criteria, data, settings)
@@ -141,6 +147,8 @@ def _screened(
         except NothingScreened as nothing:
             return nothing_done(nothing.problems, options.out)
         record = result.record
+        if record.since is not None:
+            say(*told_of_earlier(record.since, record.patients, options.since))
         patients = record.patients
         problems = Counter(error=record.errors, warning=record.problems - record.errors)
         judged = [Judged(one.title or one.artifact, patients, one.undetermined) for one in record.artifacts]
@@ -150,6 +158,21 @@ def _screened(
                 print(line)
             print(f"written to {options.out}; `eligibility show {options.out}` shows who and why")
     return _status(options, about, patients, problems, judged)
+
+
+def earlier_folder(options: argparse.Namespace) -> Path:
+    """The folder of the run that `--since` names. Raises FileNotFoundError where there is none, but for the output folder itself, in which the first run is yet to come."""
+    folder = Path(options.since)
+    if not folder.is_dir() and folder.resolve() != Path(options.out).resolve():
+        raise FileNotFoundError(f"--since: {folder} does not exist; name the output folder of an earlier run")
+    return folder
+
+
+def told_of_earlier(earlier: EarlierRun, patients: int, folder: str) -> tuple[str, int]:
+    """What came of `--since`, and how much it matters."""
+    if earlier.why_not is not None:
+        return f"--since {folder}: all {patients:,} patients were judged anew: {earlier.why_not}", WARNING
+    return f"--since {folder}: {earlier.taken:,} of {patients:,} patients were taken over, the others judged anew", INFO
 
 
 def about_criteria(criteria: Criteria) -> list[Diagnostic]:

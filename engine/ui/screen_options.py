@@ -109,5 +109,16 @@ def _judging(command: CommandParser) -> None:
 def _large_data(command: CommandParser) -> None:
     group = add_means_options(command)
     group.add_argument(
+        "--keep-fingerprints",
+        action="store_true",
+        help="keep what tells a later run whose records did not change (fingerprints.bin), for its --since",
+    )
+    group.add_argument(
+        "--since",
+        type=PATH,
+        metavar="DIR",
+        help="take over the verdicts of patients whose records did not change since the run in this output folder, which kept fingerprints; the outputs are those of a full run (keeps fingerprints, too)",
+    )
+    group.add_argument(
         "--hash-data", action="store_true", help="record the SHA-256 of data files, however large they are"
     )

@@ -14,7 +14,7 @@ from engine.algebra.diagnostic import Span
 from engine.compiler.cql.retrieving import RetrieveSpec, codes_and_context
 from engine.compiler.cql.types import ANY, ChoiceType, ListType, Named, TupleType, Type, TypeSystem
 from engine.compiler.dates import Restriction, restricted_retrieves
-from engine.compiler.elm import Node
+from engine.compiler.elm import Node, reads_clock
 
 # Kinds that only hand on what their operands are.
 HAND_ON = frozenset(
@@ -46,7 +46,7 @@ class Retrieval:
 @dataclass(slots=True)
 class Uses:
     """What one definition uses itself. `calls` are definitions as (library key, Python name), `whole` resource types that are looked at as a whole, `*`
-    for all.
+    for all. `clock` tells that it reads the time of evaluation.
     """
 
     name: str
@@ -55,11 +55,12 @@ class Uses:
     value_sets: list[tuple[ValueSet, Span | None]] = field(default_factory=list)
     calls: set[tuple[str, str]] = field(default_factory=set)
     whole: set[str] = field(default_factory=set)
+    clock: bool = False
 
 
 def uses_of(name: str, node: Node | None, types: TypeSystem) -> Uses:
     """What the node of a definition uses."""
-    found = Uses(name)
+    found = Uses(name, clock=node is not None and reads_clock(node))
     dates = restricted_retrieves(node) if node is not None else {}
     for below in node.walk() if node is not None else ():
         kind = below.kind

@@ -17,6 +17,7 @@ import msgspec
 from engine.artifacts.references import Odd, plain_id
 from engine.data.bulk.bundle_patients import BundlePatients, group_of_address
 from engine.data.bulk.decoding import Decoders, FactDecoder
+from engine.data.bulk.fingerprints import Fingerprints
 from engine.data.bulk.needles import Needles
 from engine.data.bulk.records import MemoryShelf, Position, Record, Shelf, key_of, name_group, number_of, orphan_group
 from engine.data.deletions import Deletion
@@ -120,6 +121,8 @@ class Collector:
         self.decoders = decoders
         self.shelf = shelf
         self.validate = validate
+        self.fingerprints: Fingerprints | None = None
+        """Makes the digests of records, where they are kept."""
         self.others: OtherLines | None = None
         """Takes what lines of the file that is being read are no resources, where not each of them is to be told."""
         self.look = False
@@ -311,7 +314,7 @@ class Collector:
             text, kept_facts = reader.decoder.pack(facts) if compact else bytes(raw), None
         record = Record(
             group, file, offset, entry, kind, identifier, full_url, plain, local, compact, text, kept_facts, home,
-            condition=condition,
+            condition=condition, digest=None if self.fingerprints is None else self.fingerprints.of_text(raw),
         )  # fmt: skip
         if group is not None:
             self.shelf.add(record)

@@ -17,10 +17,11 @@ from typing import Any
 from engine.artifacts.models import Model
 from engine.artifacts.references import meaning_of, plain_id, root_of
 from engine.data.bulk.decoding import Decoders
+from engine.data.bulk.fingerprints import Fingerprints, Takeover
 from engine.data.bulk.following import Everyone, Follower, Person, World, identity_of
 from engine.data.bulk.records import Position, Record, called_as_several, is_orphan
 from engine.data.cohort import Cohort
-from engine.data.compartment import Compartment, Origin
+from engine.data.compartment import Compartment, Fingerprint, Origin
 from engine.data.deletions import Deletion, Deletions
 from engine.data.identity import NO_HOME, address_of, id_of, stands_alone
 from engine.data.in_doubt import InDoubt, marks_of
@@ -78,6 +79,10 @@ class Grouping:
             pass  # they are of no patient
         self._nobodys = self.shared.nobodys.shared
         self._plain: dict[tuple[str, str], Resource | None] = {}
+        self.fingerprints: Fingerprints | None = None
+        """Makes the fingerprints of patients, where they are kept."""
+        self.takeover: Takeover | None = None
+        """Takes over patients whose records did not change since an earlier run, where there is one."""
         self.in_order = True
         """Whether the records that are given are in the order of the data."""
         self._world: World | None = None
@@ -210,6 +215,14 @@ class Grouping:
             return None  # some stand in a bundle of another patient, or of another file
         if self.deletions and any(self.deletions.has(record.kind, record.id, record.full_url) for record in records):
             return None
+        mark: Fingerprint | None = None
+        if self.fingerprints is not None and self._world is None:
+            value = self.fingerprints.of_records(records, self.paths)
+            mark = Fingerprint(value)
+            if value is not None and self.takeover is not None:
+                taken = self.takeover.taken(value, patient, partial(self.decoders.resource, patient))
+                if taken is not None:
+                    return taken
         resources: dict[str, list[Resource]] = {}
         origins: dict[int, Origin] = {}
         decode, paths, follows = self.decoders.resource, self.paths, self._world is not None
@@ -248,8 +261,10 @@ class Grouping:
                 doubts=doubts,
                 reached=follower.doubts_about,
             )
-        find = _Finder(self, owner, resources, origins)
-        return Compartment(owner, reference, resources, origins, find, shared=self._nobodys, doubts=doubts)
+        find = _Finder(self, owner, resources, origins, mark)
+        return Compartment(
+            owner, reference, resources, origins, find, shared=self._nobodys, doubts=doubts, fingerprint=mark
+        )
 
     def _doubts(self, owner: Resource | None, resources: Mapping[str, list[Resource]]) -> list[InDoubt]:
         """The doubts that a patient's records tell of themselves."""
@@ -347,7 +362,7 @@ class Grouping:
 class _Finder:
     """Follows references of a patient's resources; the maps are only made if something asks."""
 
-    __slots__ = ("cohort", "grouping", "origins", "owner", "resources")
+    __slots__ = ("cohort", "grouping", "mark", "origins", "owner", "resources")
 
     def __init__(
         self,
@@ -355,7 +370,10 @@ class _Finder:
         owner: Resource | None,
         resources: dict[str, list[Resource]],
         origins: dict[int, Origin],
+        mark: Fingerprint | None,
     ) -> None:
+        """What is reported is so every time the patient is judged: such a one has no fingerprint (`mark`)."""
+        self.mark = mark
         self.grouping = grouping
         self.owner = owner
         self.resources = resources
@@ -371,7 +389,7 @@ class _Finder:
                 if known is not None and not self._mine(reference):
                     return known
         if self.cohort is None:
-            self.cohort = Cohort(self.grouping.model, self.grouping.on_problem, self.grouping.shared)
+            self.cohort = Cohort(self.grouping.model, self._report, self.grouping.shared)
             several = [self.owner] if self.owner is not None else []
             for resource in (*several, *(one for same in self.resources.values() for one in same)):
                 origin = self.origins[id(resource)]
@@ -379,6 +397,11 @@ class _Finder:
             for _ in self.cohort.patients():
                 pass
         return self.cohort.find(reference, from_resource)
+
+    def _report(self, problem: Problem) -> None:
+        if self.mark is not None:
+            self.mark.value = None
+        self.grouping.on_problem(problem)
 
     def _mine(self, reference: str) -> bool:
         kind, _, identifier = reference.partition("/")

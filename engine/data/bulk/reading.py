@@ -17,6 +17,7 @@ from engine.data.bulk.bundle_patients import BundlePatients
 from engine.data.bulk.collecting import Collected, Collector
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.documents import read_document
+from engine.data.bulk.fingerprints import Fingerprints, Takeover, state_of_nobodys
 from engine.data.bulk.following import Everyone
 from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.name_index import MemoryIndex
@@ -29,6 +30,7 @@ from engine.data.completeness import Completeness, reporting_to
 from engine.data.deletions import Candidate
 from engine.data.files import found_file
 from engine.data.forms import Form, Values, form_of, form_of_damaged, named_lines
+from engine.data.gaps import Gaps
 from engine.data.identity import with_text_as_id
 from engine.data.json_text import BAD_JSON, whole
 from engine.data.listing import list_data
@@ -42,6 +44,8 @@ from engine.data.values import invalid_document, other_file, too_long_document
 RESOURCE_TYPE = b'"resourceType"'
 PIECE = 64 << 20
 OnProblem = Callable[[Problem], None]
+Taking = Callable[[bytes, Gaps], Callable[[bytes], bool] | None]
+"""Given a digest of the records of no patient, and what may be missing of all: tells whether an earlier run knows a fingerprint; None where that does not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,9 +325,14 @@ class ExportReader:
         validate: bool = False,
         tolerate: int = 0,
         merge_linked: bool = False,
+        fingerprints: Fingerprints | None = None,
+        taking: Taking | None = None,
     ) -> None:
-        """`tolerate` is as in `Completeness`. With `merge_linked`, Patients that are linked as one person are one patient."""
+        """`tolerate` is as in `Completeness`. With `merge_linked`, Patients that are linked as one person are one patient. With `fingerprints`, patients have such;
+        `taking` tells whether patients are known by them, given the state of the data."""
         paths = list(paths)
+        self._fingerprints = fingerprints
+        self._taking = taking
         self._told = told_by_manifests(paths)
         self.completeness = Completeness(tolerate, self._told.types)
         self.on_problem = reporting_to(self.completeness, on_problem)
@@ -333,6 +342,7 @@ class ExportReader:
         self.decoders = Decoders(plan, self.model)
         self._shelf = MemoryShelf()
         self._collector = Collector(self.decoders, self._shelf, validate=validate, decoded=True)
+        self._collector.fingerprints = fingerprints
         self._merge = merge_linked
 
     @property
@@ -369,6 +379,7 @@ class ExportReader:
             everyone,
             merge=self._merge,
         )
+        grouping.fingerprints = self._fingerprints
         completeness = self.completeness
         completeness.count(read.found())
         lacking = self._told.lacking(take_files(completeness, read.by_file, self.files))
@@ -393,8 +404,16 @@ class ExportReader:
         if together:
             first = list(heapq.merge(first, grouping.patients(together, settled.joined), key=_place))
         self.completeness.finish(known)
+        self._begin_to_take(grouping, settled)
         rest = grouping.patients(record for record in apart if record.group in described)
         yield from heapq.merge(first, rest, key=_place)
+
+    def _begin_to_take(self, grouping: Grouping, settled: Settled) -> None:
+        """All is known that patients' answers depend on besides their records."""
+        if self._fingerprints is not None and self._taking is not None:
+            shared, gaps = self.collected.shared, self.completeness.everybodys()
+            known = self._taking(state_of_nobodys(self._fingerprints, shared, settled.deleted, self.files), gaps)
+            grouping.takeover = None if known is None else Takeover(known, self.completeness.lacks)
 
     def _placed(self) -> list[Record]:
         """All records kept, those with their patient that call the patient by a name that is no id."""

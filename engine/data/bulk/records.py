@@ -58,7 +58,8 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     known by its type and id, is not in error, and refers to the patient by type and id. `local` tells the same of an entry that refers to the Patient of its
     own bundle by a urn. `raw` is the text as it was read, or, with `compact`, as `FactDecoder.pack` made it; records that stay in memory are decoded, as
     `facts`, and have no text. `home` is the bundle of one patient in which it stands (`engine.data.identity`); `own` tells that it is about nobody, and is
-    kept for the patient of that bundle. `condition` is as in `Loaded`.
+    kept for the patient of that bundle. `condition` is as in `Loaded`,
+    `digest` as `engine.data.bulk.fingerprints` makes it of the text as it was read, where it is kept.
     """
 
     group: str
@@ -76,6 +77,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     home: int = NO_HOME
     own: bool = False
     condition: str | None = None
+    digest: bytes | None = None
 
     @property
     def position(self) -> Position:

@@ -1,0 +1,110 @@
+"""A run that takes over patients from an earlier one (`--since`): what else than a patient's records must be the same, and what comes of it.
+
+What verdicts depend on is named part by part, so that a run can say why it judged everyone anew. What is not known to be the same is not the same.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+from collections.abc import Mapping, Sequence
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from engine.compiler.clock import rules_read_clock
+from engine.data.bulk.fingerprints import Fingerprints
+from engine.data.gaps import Gaps
+from engine.output.folder import OutputFolder
+from engine.runners.criteria import Criteria, PathLike
+from engine.runners.earlier import Described, EarlierPatients, Unusable, described, write_index
+from engine.runners.run_options import RunOptions, fingerprint_of
+
+_FIRST, _LAST = 1900, 2100
+_LEFT_OUT = frozenset(("data", "--now", "--timezone", "--pseudonym-list"))
+FOLLOWS = "the criteria follow references to other patients' records, so that a patient's own do not tell whether the answers are the same"
+
+
+class TakingOver:
+    """Keeps the fingerprints of a run, and tells whom it takes over. `why` says why it takes over nobody, None where it may take over some."""
+
+    def __init__(
+        self,
+        criteria: Criteria,
+        criteria_paths: Sequence[PathLike],
+        options: RunOptions,
+        folder: OutputFolder,
+        follows: bool,
+    ) -> None:
+        codes = options.pseudonyms
+        self.fingerprints = Fingerprints(b"" if codes is None else codes.key)
+        self.why: str | None = None
+        self.digest = ""
+        """What tells the earlier run from others."""
+        self._settings = {
+            name: value
+            for name, value in fingerprint_of(criteria, criteria_paths, (), options).items()
+            if name not in _LEFT_OUT
+        }
+        self._settings["Python"] = platform.python_version()
+        self._settings["version of FHIR"] = criteria.fhir_version
+        self._clock = rules_read_clock(criteria.rules)
+        self._timezone = options.timezone
+        self._state: dict[str, str] = {}
+        self._since = options.since
+        self._folder = folder
+        self._told: Described | None = None
+        if options.since is not None:
+            try:
+                self._told = described(options.since)
+                self.digest = self.fingerprints.of(msgspec.json.encode(self._told)).hex()
+            except (Unusable, OSError) as error:
+                self.why = str(error)
+            if follows:
+                self.why = FOLLOWS
+
+    @property
+    def state(self) -> dict[str, str]:
+        """All that verdicts depend on besides the records of patients, by what it is called."""
+        return self._state
+
+    def begin(self, moment: dt.datetime) -> EarlierPatients | None:
+        """The patients of the earlier run, if some can be taken over at a time of evaluation. Raises OSError."""
+        self._state = {
+            **self._settings,
+            "time of evaluation": moment.isoformat() if self._clock else "not read",
+            "time zone": _zone(self._timezone, moment),
+        }
+        if self._told is None or self._since is None or self._differs():
+            return None
+        index = self._folder.aside()
+        index.stream.close()
+        write_index(self._since, self._told, index.part)
+        return EarlierPatients(self._since, index.part)
+
+    def with_data(self, nobodys: bytes, gaps: Gaps) -> bool:
+        """Whether patients are taken over, now that the data is read: `nobodys` is a digest of the records of no patient, `gaps` are what may be missing of all."""
+        found = [(gap.type, gap.why, gap.replaced, gap.tolerated, gap.others) for gap in gaps]
+        self._state["records of no patient"] = nobodys.hex()
+        self._state["what is known to be missing"] = self.fingerprints.of(found).hex()
+        return self._told is not None and not self._differs()
+
+    def _differs(self) -> bool:
+        """Whether something is known to be another than in the earlier run."""
+        if self.why is None and self._told is not None:
+            changed = _changed(self._told.state, self._state)
+            if changed:
+                self.why = f"changed since then: {', '.join(changed)}"
+        return self.why is not None
+
+
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return [name for name, value in now.items() if before.get(name) != value]
+
+
+def _zone(name: str, moment: dt.datetime) -> str:
+    """A time zone with its rules, which a system may be brought up to date in, and the offset from UTC at the time of evaluation."""
+    zone = ZoneInfo(name)
+    days = range(dt.date(_FIRST, 1, 1).toordinal(), dt.date(_LAST, 1, 1).toordinal(), 5)
+    rules = [str(dt.datetime.fromordinal(day).replace(tzinfo=zone).utcoffset()) for day in days]
+    return f"{name} {moment.utcoffset()} {Fingerprints().of(rules).hex()}"

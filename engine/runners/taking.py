@@ -1,0 +1,38 @@
+"""Patients who are taken over: what their lines in the outputs of an earlier run come to."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.data.bulk.records import Position
+from engine.data.compartment import Unchanged
+from engine.output.pseudonymous import list_row
+from engine.runners.earlier import EarlierPatients
+from engine.runners.judging import Judge, Judged
+
+
+class _Line(msgspec.Struct):
+    """What a line of verdicts.ndjson comes to."""
+
+    patient: str
+    verdict: str
+    deciding: list[str] = []
+    incomplete: list[str] | None = None
+
+
+_lines = msgspec.json.Decoder(_Line).decode_lines
+
+
+def taken_over(judge: Judge, earlier: EarlierPatients, unchanged: Unchanged, place: Position) -> Judged:
+    """A patient with the lines and rows of an earlier run."""
+    lines, rows = earlier.texts(unchanged.taken)
+    found = _lines(lines)
+    listed = None
+    codes = judge.listed_by
+    if codes is not None and unchanged.read is not None:
+        listed = list_row(codes, Unchanged(unchanged.read(), unchanged.reference))
+    verdicts = [
+        (number, one.verdict, one.deciding[0] if one.deciding else None, one.incomplete)
+        for number, one in enumerate(found)
+    ]
+    return Judged(place, found[0].patient, verdicts, lines, rows, listed, unchanged.taken, True)
