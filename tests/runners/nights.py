@@ -157,8 +157,9 @@ def _reorder_patient(cohort: Cohort, chance: random.Random) -> None:
 def _damage(cohort: Cohort, chance: random.Random) -> None:
     name, _ = _some(cohort, chance)
     whole = json.dumps(record(chance, name, 7))
-    cut = whole[: chance.randrange(5, len(whole))]
-    cohort.lines.setdefault("Observation.0.ndjson", []).append(cut)
+    told = whole.index("Patient/") + 20
+    cut = whole[: chance.choice((chance.randrange(5, len(whole)), chance.randrange(told, len(whole)), len(whole) - 1))]
+    cohort.lines.setdefault(chance.choice(("Observation.0.ndjson", "Condition.0.ndjson")), []).append(cut)
 
 
 def _mend(cohort: Cohort, chance: random.Random) -> None:

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.runners.run import NothingScreened
+from engine.data.compartment import Compartment
+from engine.output.pseudonyms import Pseudonyms
+from engine.runners.earlier import Unusable, described
+from engine.runners.outputs import Outputs
+from engine.runners.run import NothingScreened, RunOptions, run
+from engine.runners.since import FOLLOWS
+from engine.ui.cli import main
 from tests.runners.nights import CHANGES, LATER, NOW, Cohort, criteria, outputs, screened
 
 WAYS = ("memory", "files-1", "files-2")
@@ -94,3 +100,184 @@ def test_those_whose_records_did_not_change_are_taken_over(tmp_path: Path, form:
     nights.cohort.patients["p5"].append(dict(nights.cohort.patients["p5"][-1], id="more"))
     del nights.cohort.patients["p7"]
     assert nights.taken(way) == SIZE - 3
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_fingerprint_is_the_same_by_every_way(tmp_path: Path, form: str) -> None:
+    nights = Nights(tmp_path, form)
+    for way in WAYS:
+        screened(nights.criteria, nights.data, tmp_path / way, way)
+    found = {way: outputs(tmp_path / way) for way in WAYS}
+    assert found["memory"] == found["files-1"] == found["files-2"]
+
+
+def test_other_criteria_options_or_records_of_nobody_have_all_judged_anew(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, "ndjson")
+    nights.first()
+    for options, why in (
+        ({"absent": "unknown"}, "--absent"),
+        ({"strict_cql": True}, "--strict-cql"),
+        ({"tolerate": 3}, "--tolerate"),
+        ({"timezone": "Europe/Paris", "now": "2026-06-01T10:00:00+02:00"}, "time zone"),
+        ({"criterion_seconds": 9.0}, "--criterion-seconds"),
+    ):
+        assert nights.taken(**options) == 0
+        assert nights.why is not None and why in nights.why
+    nights.cohort.nobodys[0]["code"]["text"] = "another"
+    assert nights.taken("files-1") == 0
+    assert nights.why == "changed since then: records of no patient"
+    nights.cohort.nobodys[0]["code"].pop("text")
+    assert nights.taken() == SIZE
+    nights.criteria = criteria(tmp_path / "criteria", more="Patient.exists()")
+    assert nights.taken() == 0
+    assert nights.why == "changed since then: criteria"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_missing_of_all_has_all_judged_anew(tmp_path: Path, way: str) -> None:
+    nights = Nights(tmp_path, "ndjson")
+    nights.first()
+    nights.cohort.lines["Condition.0.ndjson"] = ['{"resourceType": "Condition", "id": "x"']
+    assert nights.taken(way) == 0
+    assert nights.why == "changed since then: what is known to be missing"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_record_has_its_patient_judged_anew(tmp_path: Path, way: str) -> None:
+    nights = Nights(tmp_path, "ndjson")
+    nights.first()
+    damaged = '{"resourceType": "Condition", "id": "x", "subject": {"reference": "Patient/p4"}, "code": '
+    nights.cohort.lines["Condition.0.ndjson"] = [damaged]
+    assert nights.taken(way) == SIZE - 1
+    shutil.rmtree(tmp_path / "first")
+    nights.first()
+    nights.cohort.lines.clear()
+    assert nights.taken(way) == SIZE - 1  # who lacked something then has no fingerprint
+
+
+@pytest.mark.parametrize("clock", (False, True))
+def test_another_time_of_evaluation_matters_where_the_clock_is_read(tmp_path: Path, clock: bool) -> None:
+    nights = Nights(tmp_path, "ndjson", clock=clock)
+    nights.first()
+    assert nights.taken(now=LATER) == (0 if clock else SIZE)
+    assert nights.why == ("changed since then: time of evaluation" if clock else None)
+    assert nights.taken(now=NOW) == SIZE
+
+
+@pytest.mark.parametrize(
+    "name, cut",
+    [("verdicts.ndjson", 0), ("summary.csv", 0), ("fingerprints.bin", 0), ("fingerprints.bin", 3)]
+    + [(name, None) for name in ("verdicts.ndjson", "summary.csv", "fingerprints.bin", "run.json")],
+)
+def test_nothing_is_taken_from_outputs_that_are_not_as_they_were_written(
+    tmp_path: Path, name: str, cut: int | None
+) -> None:
+    """A byte changed in the middle, a file cut short, or missing."""
+    nights = Nights(tmp_path, "ndjson")
+    nights.first()
+    path = tmp_path / "first" / name
+    if cut is None:
+        path.unlink()
+    else:
+        text = bytearray(path.read_bytes())
+        text[len(text) // 2] ^= 1
+        path.write_bytes(text if not cut else text[:-cut])
+    assert nights.taken() == 0
+    assert nights.why is not None and name in nights.why
+
+
+def test_any_byte_of_the_fingerprints_that_is_changed_is_noticed(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, "ndjson")
+    nights.first()
+    path = tmp_path / "first" / "fingerprints.bin"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 20):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(Unusable):
+            described(tmp_path / "first")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_codes_and_the_list_of_them_are_taken_over(tmp_path: Path, way: str) -> None:
+    key, listed = Pseudonyms(b"k" * 32), tmp_path / "list.csv"
+    nights = Nights(tmp_path, "ndjson")
+    nights.first(pseudonyms=key)
+    nights.cohort.patients["p2"][0]["birthDate"] = "1999-01-01"
+    assert nights.taken(way, pseudonyms=key, pseudonym_list=listed) == SIZE - 1
+    found = listed.read_bytes()
+    listed.unlink()
+    screened(nights.criteria, nights.data, tmp_path / "more", way, pseudonyms=key, pseudonym_list=listed)
+    assert found == listed.read_bytes()
+    assert nights.taken(way, pseudonyms=Pseudonyms(b"l" * 32)) == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_may_go_by_the_one_whose_place_it_takes(tmp_path: Path, way: str) -> None:
+    nights = Nights(tmp_path, "ndjson")
+    out = tmp_path / "out"
+    result = screened(nights.criteria, nights.data, out, way, since=out)
+    assert result.record.since is not None and result.record.since.why_not is not None  # the first night
+    nights.cohort.patients["p2"][0]["birthDate"] = "1999-01-01"
+    nights.cohort.write(nights.data, nights.form)
+    result = screened(nights.criteria, nights.data, out, way, since=out)
+    assert result.record.since is not None and result.record.since.taken == SIZE - 1
+    screened(nights.criteria, nights.data, tmp_path / "full", way)
+    assert outputs(out) == outputs(tmp_path / "full")
+
+
+def test_a_run_that_goes_by_another_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nights = Nights(tmp_path, "ndjson")
+    nights.first()
+    nights.cohort.patients["p2"][0]["birthDate"] = "1999-01-01"
+    nights.cohort.write(nights.data, nights.form)
+    out = tmp_path / "since"
+    with monkeypatch.context() as patch:
+        patch.setattr(Outputs, "write_bulk", _fail)
+        with pytest.raises(OSError, match="no room"):
+            screened(nights.criteria, nights.data, out, "files-1", since=tmp_path / "first")
+    with pytest.raises(ValueError, match="--since"):
+        screened(nights.criteria, nights.data, out, "files-1", resume=True)
+    result = screened(nights.criteria, nights.data, out, "files-1", since=tmp_path / "first", resume=True)
+    assert result.record.since is not None and result.record.since.taken == SIZE - 1
+    screened(nights.criteria, nights.data, tmp_path / "full", "files-1")
+    assert outputs(out) == outputs(tmp_path / "full")
+
+
+def _fail(outputs: Outputs, bulk: object) -> None:
+    raise OSError("no room")
+
+
+def test_criteria_that_follow_references_have_all_judged_anew(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, "ndjson", more="Observation.subject.resolve().exists()")
+    nights.first()
+    for way in WAYS:
+        assert nights.taken(way) == 0
+        assert nights.why == FOLLOWS
+
+
+def test_patients_who_do_not_come_from_files_are_refused(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, "ndjson")
+    with pytest.raises(ValueError, match="--keep-fingerprints goes with files"):
+        run(nights.criteria, [], [Compartment(None, "Patient/p")], tmp_path / "out", RunOptions(keep_fingerprints=True))
+
+
+def test_without_the_option_nothing_is_kept(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, "ndjson")
+    nights.first()
+    screened(nights.criteria, nights.data, tmp_path / "first", "memory", keep_fingerprints=False)
+    assert not (tmp_path / "first" / "fingerprints.bin").exists()
+    assert nights.taken() == 0
+    assert nights.why is not None and "--keep-fingerprints" in nights.why
+
+
+def test_the_command_says_what_was_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nights = Nights(tmp_path, "ndjson")
+    command = ["screen", str(tmp_path / "criteria"), "--data", str(nights.data), "--now", NOW]
+    first, out = str(tmp_path / "first"), str(tmp_path / "out")
+    assert main([*command, "--out", first, "--keep-fingerprints"]) == 0
+    assert main([*command, "--out", out, "--since", first]) == 0
+    assert f"--since {first}: 12 of 12 patients were taken over" in capsys.readouterr().err
+    assert main([*command, "--out", out, "--since", str(tmp_path / "none")]) == 2
+    assert "does not exist; name the output folder of an earlier run" in capsys.readouterr().err
+    assert main([*command, "--out", "-", "--since", first]) == 2
+    assert "--since and --keep-fingerprints need an output folder" in capsys.readouterr().err

@@ -279,9 +279,12 @@ class FilesAgain:
 def with_gaps(
     patients: Iterable[tuple[Position, Compartment]], completeness: Completeness
 ) -> Iterator[tuple[Position, Compartment]]:
-    """Patients, each with what may be missing of the data."""
+    """Patients, each with what may be missing of the data. Who lacks more than others do has no fingerprint, which does not tell that."""
     for place, compartment in patients:
-        compartment.gaps = (*completeness.gaps(compartment), *compartment.gaps)
+        found = completeness.gaps(compartment)
+        if compartment.fingerprint is not None and (compartment.gaps or found != completeness.everybodys()):
+            compartment.fingerprint.value = None
+        compartment.gaps = (*found, *compartment.gaps)
         yield place, compartment
 
 
