@@ -15,7 +15,7 @@ from engine.algebra.diagnostic import Diagnostic, Source, Span
 from engine.algebra.operators.table import OPERATORS
 from engine.artifacts.models import Model
 from engine.compiler.elm import ANY, Node
-from engine.compiler.typing import SYSTEM_NAMES, describe, is_static, system_of
+from engine.compiler.typing import SYSTEM_NAMES, describe, is_static, merge, system_of
 
 BOOLEAN = ("System.Boolean",)
 INTEGER = ("System.Integer",)
@@ -73,6 +73,13 @@ class Coercions:
         if all(node.is_null or is_static(node) for node in nodes):
             return [self.box(node) if node.many else self.system(node) for node in nodes]
         return [self.box(node) for node in nodes]
+
+    def mixed(self, nodes: list[Node]) -> tuple[list[Node], tuple[str, ...]]:
+        """Operands whose values come to stand for each other, and the types that these may have: as they are where all are of one known type, else with their type."""
+        types = merge(*(node.types for node in nodes))
+        if len(types) != 1 or types == (ANY,):
+            nodes = [self.box(node) for node in nodes]
+        return nodes, types
 
     def box(self, node: Node) -> Node:
         """The same values with their type, so that they can stand among values of other types."""

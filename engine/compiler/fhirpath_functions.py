@@ -320,10 +320,7 @@ def _is(t: T, tree: s.Call, source: Node, env: Env) -> Node:
 
 @function("coalesce", 1, 255)
 def _coalesce(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    operands = [t.expression(argument, env) for argument in tree.arguments]
-    types = merge(*(operand.types for operand in operands))
-    if len(types) != 1:
-        operands = [t.box(operand) for operand in operands]
+    operands, types = t.mixed([t.expression(argument, env) for argument in tree.arguments])
     return Node("Coalesce", tuple(operands), types=types, many=any(o.many for o in operands))
 
 
@@ -408,10 +405,13 @@ def _set_function(name: str, kind: str) -> None:
         other = t.expression(tree.arguments[0], env)
         if kind in ("Union", "Combine"):
             return t.combine(kind, source, other, tree.span)
-        left, right = source, other
-        if source.types != other.types:
-            left, right = t.box(source), t.box(other)
-        return Node(kind, (left, right), types=source.types, many=source.many)
+        operands, types = t.mixed([source, other])
+        if types == source.types:
+            return Node(kind, tuple(operands), types=types, many=source.many)
+        found = Node(kind, tuple(operands), types=(ANY,), many=source.many)
+        if source.type is None or operands[0] is source:  # each has its type beside it, or needs none
+            return replace(found, types=source.types)
+        return t.of_type(found, *source.type.split(".", 1), tree.span)
 
 
 for _name, _kind in (("union", "Union"), ("combine", "Combine"), ("intersect", "Intersect"), ("exclude", "Exclude")):
@@ -439,9 +439,7 @@ def _iif(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     branches = [t.expression(argument, inner) for argument in tree.arguments[1:]]
     if len(branches) == 1:
         branches.append(Node("Null", span=tree.span))
-    types = merge(*(branch.types for branch in branches))
-    if len(types) != 1:
-        branches = [t.box(branch) for branch in branches]
+    branches, types = t.mixed(branches)
     many = any(branch.many for branch in branches)
     node = Node("If", (condition, *branches), types=types, many=many)
     if number is not None:

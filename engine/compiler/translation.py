@@ -289,12 +289,8 @@ class Translator(Coercions):
         return Node("EquivalentList", (self.box(left), self.box(right)), types=BOOLEAN, span=span)
 
     def combine(self, kind: str, left: Node, right: Node, span: Span) -> Node:
-        if left.types == right.types:
-            return Node(kind, (left, right), types=left.types, many=True, span=span)
-        types = merge(left.types, right.types)
-        if left.is_null or right.is_null:
-            return Node(kind, (left, right), types=types, many=True, span=span)
-        return Node(kind, (self.box(left), self.box(right)), types=types, many=True, span=span)
+        operands, types = self.mixed([left, right])
+        return Node(kind, tuple(operands), types=types, many=True, span=span)
 
     # -- paths
 

@@ -72,7 +72,10 @@ def _wrap(value: Any, type_name: str) -> Any:
 
 
 def children_named(model: ModelLike, value: Any, name: str, lenient: bool = False) -> list[Any]:
-    """Children of a dynamically typed value under one name; an unknown name gives none."""
+    """Children of a dynamically typed value under one name; an unknown name gives none.
+
+    Raises EvaluationError `untyped-value` where the type of an object was lost on the way: what it holds cannot be told.
+    """
     if value.__class__ is Element:
         if value.sibling is not None and value.type in SYSTEM_TYPE and name in _PRIMITIVE_PARTS:
             return _parts(model, value.sibling, name)
@@ -80,9 +83,13 @@ def children_named(model: ModelLike, value: Any, name: str, lenient: bool = Fals
     elif value.__class__ is dict:
         if "resourceType" in value:
             owner, type_name = value, value["resourceType"]
-        else:
+        elif "namespace" in value:  # a System.TypeInfo
             found = value.get(name)
             return [] if found is None else [found]
+        else:
+            raise _untyped(name)
+    elif value.__class__ is list:
+        raise _untyped(name)
     else:
         return []
     if owner.__class__ is not dict:
@@ -91,6 +98,13 @@ def children_named(model: ModelLike, value: Any, name: str, lenient: bool = Fals
     if definition is None:
         return _polymorphic(model, owner, type_name, name) if lenient else []
     return children_of(owner, definition)
+
+
+def _untyped(name: str) -> EvaluationError:
+    """A fault of the translation, which has to keep types beside values wherever several may come: never to be taken for an element that is missing."""
+    return EvaluationError(
+        "untyped-value", f"the type of a value was lost, so that {name!r} cannot be looked for in it"
+    )
 
 
 def _parts(model: ModelLike, sibling: dict[str, Any], name: str) -> list[Any]:
@@ -139,6 +153,8 @@ def children(model: ModelLike, value: Any) -> list[Any]:
         owner, type_name = value.value, value.type
     elif value.__class__ is dict and "resourceType" in value:
         owner, type_name = value, value["resourceType"]
+    elif value.__class__ is list or (value.__class__ is dict and "namespace" not in value):
+        raise _untyped("children")
     else:
         return []
     if owner.__class__ is not dict:

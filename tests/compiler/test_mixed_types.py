@@ -1,0 +1,79 @@
+"""Functions that answer with one of several values, or with all of them, keep the type of each: what is asked of the value afterwards is the same as without the function."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from engine.compiler.fhirpath import compile_fhirpath
+
+DATA = {
+    "resourceType": "Observation",
+    "status": "final",
+    "code": {"coding": [{"system": "s", "code": "A"}, {"system": "s", "code": "B"}], "text": "t"},
+    "valueCodeableConcept": {"coding": [{"system": "s", "code": "V"}]},
+    "category": [{"coding": [{"code": "C"}]}],
+    "component": [{"code": {"coding": [{"code": "K"}]}, "valueQuantity": {"value": 1, "unit": "g"}}],
+}
+# one value each that has codings: of a known type, of a choice, of any type, an element of a list
+CODED = (
+    "code",
+    "value",
+    "value.ofType(CodeableConcept)",
+    "component.code.aggregate($this)",
+    "children().where(coding.exists(code = 'A'))",
+    "category.first()",
+    "category.repeat($this)",
+)
+OTHERS = (
+    *CODED,
+    "{}",
+    "'text'",
+    "status",
+    "5 'mg'",
+    "component",
+    "component.value",
+    "component.aggregate($total | $this, {})",
+    "%context",
+    "code.type()",
+)
+ASKED = (
+    "coding.code",
+    "coding.exists(code = 'A' or code = 'C' or code = 'K' or code = 'V')",
+    "children().count()",
+    "ofType(CodeableConcept).coding.code",
+    "type().name",
+)
+
+
+def result(text: str) -> Any:
+    return json.loads(json.dumps(compile_fhirpath(text, root="Observation", lenient=True).evaluate(DATA), default=str))
+
+
+@pytest.mark.parametrize("coded", CODED)
+@pytest.mark.parametrize("other", OTHERS)
+def test_one_of_two(coded: str, other: str) -> None:
+    for asked in ASKED:
+        expected = result(f"({coded}).{asked}")
+        assert expected, (coded, asked)
+        for chosen in (
+            f"iif(true, {coded}, {other})",
+            f"iif(false, {other}, {coded})",
+            f"iif(status = 'final', {coded}, {other})",
+            f"coalesce({{}}, {coded}, {other})",
+            f"coalesce(({other}).where(false), {coded})",
+            f"iif(false, {other}, iif(true, {coded}, {other}))",
+            f"(({coded}).union(({other}).where(false)))",
+            f"(({other}).where(false).combine({coded}))",
+            f"(({other}).where(false) | ({coded}))",
+            f"({coded}).exclude(({other}).where(false))",
+            f"({coded}).exclude(component.value)",
+            f"({coded}).exclude('text')",
+            f"({coded}).intersect(({other}).combine({coded}))",
+            f"defineVariable('x', iif(true, {coded}, {other})).select(%x)",
+            f"({coded}).aggregate(iif(true, $this, {other}))",
+            f"({coded}).select(iif($this.exists(), $this, {other}))",
+        ):
+            assert result(f"({chosen}).{asked}") == expected, (chosen, asked)
