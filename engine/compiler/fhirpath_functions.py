@@ -411,7 +411,8 @@ def _set_function(name: str, kind: str) -> None:
         found = Node(kind, tuple(operands), types=(ANY,), many=source.many)
         if source.type is None or operands[0] is source:  # each has its type beside it, or needs none
             return replace(found, types=source.types)
-        return t.of_type(found, *source.type.split(".", 1), tree.span)
+        namespace, _, name = source.type.partition(".")
+        return t.of_type(found, namespace, name, tree.span)
 
 
 for _name, _kind in (("union", "Union"), ("combine", "Combine"), ("intersect", "Intersect"), ("exclude", "Exclude")):
