@@ -32,7 +32,7 @@ from engine.data.identity import (
 )
 from engine.data.in_doubt import InDoubt, marks_of
 from engine.data.linking import Linking, Links, problem_of, undescribed, whose
-from engine.data.names import UnnamedPatients
+from engine.data.names import SharedUrns, UnnamedPatients
 from engine.data.nobodys import Nobodys, origin_of
 from engine.data.oddities import Oddities, odd_ids
 from engine.data.persons import Persons, is_replaced, persons_of
@@ -57,8 +57,8 @@ class Cohort:
         *,
         merge: bool = False,
     ) -> None:
-        """`beyond` holds what references may lead to besides: resources of no patient. Odd spellings are counted in `oddities`, if given; `versions` tells
-        which of several versions of a record counts. With `merge`, Patients that are linked as one person are one patient."""
+        """`beyond` holds what references may lead to besides: resources of no patient. Odd spellings are counted in `oddities`, if given; `versions` tells which of
+        several versions of a record counts. With `merge`, Patients that are linked as one person are one patient."""
         self.model = model
         self.beyond = beyond
         self.on_problem = on_problem
@@ -90,6 +90,7 @@ class Cohort:
         self.nobodys = Nobodys(self._counting.of_bundle)
         """What is about no patient; complete once patients were given out."""
         self._addresses = Addresses(self._by_key, self._residents, self.nobodys)
+        self._urns = SharedUrns()
         self._named: dict[int, tuple[Resource, str]] = {}
         self._namesakes: dict[str, list[str]] = {}
         self._first: dict[str, Loaded] = {}
@@ -165,6 +166,8 @@ class Cohort:
         kind = resource["resourceType"]
         key = address_of(loaded.full_url)
         identifier = id_of(resource)
+        if kind == "Patient" and key is not None and identifier is not None:
+            return self._urns.key(key, identifier)
         if key is None and identifier is None and kind == "Patient":
             return self._unnamed.key(loaded)
         if key is None and identifier is not None:
@@ -212,9 +215,8 @@ class Cohort:
 
     def report_undescribed(self, patient: CohortPatient, reference: str) -> None:
         """Report a patient whom no Patient resource describes, if it is one."""
-        if patient.loaded is None:
-            first = patient.resources[0] if patient.resources else patient.like
-            assert first is not None
+        first = patient.resources[0] if patient.resources else patient.like
+        if patient.loaded is None and first is not None:
             self.on_problem(undescribed(first, reference))
 
     def patients(self) -> Iterator[tuple[CohortPatient, str]]:
@@ -289,8 +291,7 @@ class Cohort:
         everything = self._counting.surviving(deleted=deleted)
         for loaded in everything:
             assert loaded.resource is not None
-            self._owner[id(loaded.resource)] = loaded
-            key = self._key(loaded)
+            self._owner[id(loaded.resource)], key = loaded, self._key(loaded)
             if key is not None and id_of(loaded.resource) is not None and key != loaded.name:
                 self._addresses.add_alias(loaded.name, key)
             if loaded.resource["resourceType"] == "Patient":

@@ -2,7 +2,7 @@
 
 The one place that turns problems into gaps (`engine.data.gaps`). A problem that is an error has lost something: a record, where it names a place in a file or a
 resource, else all or part of a file. Of a record whose patient is told only that patient's data has a gap; of one whose patient nobody can tell, that of all. Of
-which type it was is told by the record itself, by the manifest of the export, by the other lines of its file, or by the file's name; where nothing tells, it may be any.
+which type it was is told by the record itself, by the manifest of the export, by the file's name, or by many other lines of its file; where nothing tells, it may be any.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ FIRST = 3
 """Places that are named."""
 MOST_PATIENTS = 100_000
 """Patients whose own gaps are kept apart; more of them count as everybody's."""
+LINES_THAT_TELL = 10
+"""Resources of one type alone in a file of lines that tell, without any name, that all of its lines are of that type. Fewer may be those of one patient."""
 _PARTS = re.compile(r"[^A-Za-z]+")
 
 
@@ -80,7 +82,7 @@ class Completeness:
         self.found: dict[str, int] = {}
         self.lost: dict[str, Lost] = {}
         self._listed = dict(types_of_files or {})
-        self._seen: dict[str, frozenset[str]] = {}
+        self._seen: dict[str, tuple[frozenset[str], int]] = {}
         self._waiting: list[Problem] = []
         self._own: dict[str, dict[str, list[str]]] = {}
         self._gaps: Gaps = WHOLE
@@ -102,8 +104,10 @@ class Completeness:
         self._listed.update(types)
 
     def file(self, path: str, types: Mapping[str, int]) -> None:
-        """Take in how many resources of each type a file holds."""
-        self._seen[path] = self._seen.get(path, frozenset()) | {name for name in types if name != "OperationOutcome"}
+        """Take in how many resources of each type a file of lines holds."""
+        told = {name: number for name, number in types.items() if name != "OperationOutcome"}
+        known, lines = self._seen.get(path, (frozenset[str](), 0))
+        self._seen[path] = known | told.keys(), lines + sum(told.values())
 
     def count(self, types: Mapping[str, int]) -> None:
         """Take in how many resources of each type there are, of files that hold several types."""
@@ -184,11 +188,10 @@ class Completeness:
         listed = self._listed.get(path)
         if listed is not None:
             return (listed,)
-        seen, name = self._seen.get(path, frozenset()), type_by_name(path)
-        if len(seen) > 1:
+        (seen, lines), name = self._seen.get(path, (frozenset[str](), 0)), type_by_name(path)
+        if len(seen) > 1 or (name is None and lines < LINES_THAT_TELL):
             return (EVERY,)
-        found = sorted({*seen, *([name] if name is not None else [])})
-        return tuple(found) or (EVERY,)
+        return tuple(sorted(seen if name is None else seen | {name}))
 
     def _global(self) -> Iterator[Gap]:
         anything = self.lost.get(EVERY)

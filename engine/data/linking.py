@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.artifacts.references import Meaning, Odd, root_of
 from engine.data.addresses import Addresses
+from engine.data.identity import address_of, id_of, text_of_id
 from engine.data.oddities import Oddities
 from engine.data.problems import NOT_DESCRIBED, Problem
 from engine.data.sources import Loaded
@@ -155,9 +156,17 @@ class Linking:
         else:
             links.perhaps.append((key, asked))
 
+    def _in_bundle(self, keys: Sequence[str], name: str, loaded: Loaded) -> list[str]:
+        """Those of some patients whom the entry of a urn in the bundle of a resource is."""
+        ids = {text_of_id(patient.id) for patient in loaded.patients if address_of(patient.full_url) == name}
+        known = {key: self._addresses.known(key) for key in keys}
+        return [key for key, one in known.items() if one is not None and one.resource and id_of(one.resource) in ids]
+
     def _by_name(self, asked: Asked, name: str, loaded: Loaded, links: Links) -> None:
         """By a urn or an identifier."""
         keys = self.bearing(self._names.keys(name))
+        if len(keys) > 1 and asked.urn:
+            keys = self._in_bundle(keys, name, loaded) or keys
         if len(keys) == 1:
             links.add(keys[0])
         elif keys:

@@ -1,4 +1,4 @@
-"""Patients whom nothing names: they are known by their place in the data."""
+"""Patients whose names do not tell them apart: those without any, known by their place in the data, and those of different ids that bear one urn."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from engine.data.identity import on_a_server
 from engine.data.problems import Problem
 from engine.data.sources import Loaded
 
@@ -41,3 +42,16 @@ class UnnamedPatients:
         message = f"the Patient {has}; it is called {key}"
         self._on_problem(Problem(**where, resource=key, code=CODE, severity="warning", message=message, hint=_HINT))
         return key
+
+
+class SharedUrns:
+    """The keys of Patients by the urns and ids that they have. A urn that Patients of several ids bear - bundles written from one pattern - is that of several patients."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def key(self, address: str, identifier: str) -> str:
+        """The address, of whoever bore it first; of others with the id."""
+        if on_a_server(address) or self._first.setdefault(address, identifier) == identifier:
+            return address
+        return f"{address}#{identifier}"

@@ -65,23 +65,28 @@ def read_patients(
     completeness.listed(told.types)
     report = reporting_to(completeness, on_problem)
     counts: dict[str, dict[str, int]] = {}
-    loaded = _counted(read_resources(paths, report), counts)
+    lines: dict[str, dict[str, int]] = {}
+    loaded = _counted(read_resources(paths, report), counts, lines)
     cohort = cohort_of(loaded, model, report, merge_linked=merge_linked)
-    for path, types in counts.items():
-        completeness.file(path, types)
+    for types in counts.values():
         completeness.count(types)
+    for path, types in lines.items():
+        completeness.file(path, types)
     for problem in told.lacking({path: sum(types.values()) for path, types in counts.items()}):
         report(problem)
     yield from _with_gaps(cohort, completeness)
 
 
-def _counted(loaded: Iterable[Loaded], counts: dict[str, dict[str, int]]) -> Iterator[Loaded]:
-    """The same, counted by file and type."""
+def _counted(
+    loaded: Iterable[Loaded], counts: dict[str, dict[str, int]], lines: dict[str, dict[str, int]]
+) -> Iterator[Loaded]:
+    """The same, counted by file and type; what stands in lines once more by itself."""
     for one in loaded:
         if one.resource is not None:
-            types = counts.setdefault(one.file, {})
             kind = one.resource["resourceType"]
-            types[kind] = types.get(kind, 0) + 1
+            for counted in (counts,) if one.line is None else (counts, lines):
+                types = counted.setdefault(one.file, {})
+                types[kind] = types.get(kind, 0) + 1
         yield one
 
 

@@ -2,7 +2,8 @@
 
 Only what is certain is told. Damage that leaves the rest of the text as it was - bytes that are no text, one byte that is wrong, missing or too many - is undone in every
 way that makes the text whole again, and what all of these ways agree on is certain. Of any other damage only what stands before it is: behind it may be another
-resource, whose beginning was lost. Each beginning of a resource in the text is one that was there. A bundle that tells of one patient alone is that patient's.
+resource, whose beginning was lost. Each beginning of a resource in the text is one that was there. A bundle that holds a Patient, tells of nobody else, and is of a
+type that is made for one patient is that patient's; what a search found, a history or a batch may go on with others.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 
 from engine.artifacts.elements import all_resource_types
 from engine.artifacts.models import load_model
+from engine.data.identity import ALONE
 
 Path = tuple[str, ...]
 MOST_REPAIRED = 1 << 16
@@ -31,6 +33,7 @@ _AT = re.compile(r"\(byte (\d+)\)")
 _TOKEN = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrtu])*"|[{}\[\]:,]|[^\s"{}\[\]:,]+|"')
 _SCALAR = re.compile(rb"-?\d+(\.\d+)?([eE][+-]?\d+)?|true|false|null")
 _BUNDLE = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"Bundle"')
+_TYPE_OF_BUNDLE = re.compile(r'"type"\s*:\s*"([^"]*)"')
 _STARTS = re.compile(rb'\{\s*"resourceType"')
 _PATIENT = re.compile(r"(?:https?://[^\s\"|?#]+/)?Patient/[A-Za-z0-9\-._:]{1,256}(?:/_history/[A-Za-z0-9\-.]+)?")
 _PATIENTS = re.compile(r'"resourceType"\s*:\s*"Patient"\s*,\s*"id"\s*:\s*"([^"]*)"')
@@ -78,14 +81,17 @@ def remains_in(text: bytes) -> list[Remains]:
             return [_agreed(told)]
     found = _scanned(cleaned[:MOST_SCANNED])
     if _BUNDLE.match(cleaned):
-        # of the bundle of one patient, that patient: what is lost of it is that patient's, or of patients whose records are all in it
+        # what is lost of the bundle of one patient is that patient's, or of patients whose records are all in it
         return [Remains(None, None, _seen_in(cleaned[:MOST_SCANNED].decode()))]
     return found
 
 
 def _seen_in(text: str) -> str | None:
-    """The one patient whom a text tells of anywhere."""
-    about: set[str | None] = {f"Patient/{found}" for found in _PATIENTS.findall(text)}
+    """The one patient whose bundle a text is the beginning of; None where it may be a bundle of several."""
+    kind, patients = _TYPE_OF_BUNDLE.search(text), set(_PATIENTS.findall(text))
+    if kind is None or kind[1] not in ALONE or not patients:
+        return None
+    about: set[str | None] = {f"Patient/{found}" for found in patients}
     about |= {found.partition("/_history/")[0] for found in _REFERENCES.findall(text)}
     return _patient(about)
 

@@ -198,6 +198,7 @@ def _holds_resources(value: Any) -> bool:
 BUNDLE_MEMBERS = frozenset(
     "resourceType id meta implicitRules language identifier type timestamp total link entry signature issues".split()
 ) | frozenset("_id _implicitRules _language _type _timestamp _total".split())
+_WRAPPED = "write the resource as `resource` of the entry"
 ENTRY_MEMBERS = frozenset(
     "id extension modifierExtension link fullUrl _fullUrl resource search request response".split()
 )
@@ -251,8 +252,12 @@ def _bundle(
         odd = _unknown_members(item, ENTRY_MEMBERS)
         if odd is not None:
             message = f"an entry of a Bundle has no element {odd}; what stands there is not read"
-            where = {"line": line, "entry": index, "severity": "warning"}
-            on_problem(Problem(file=file, **where, code="malformed-bundle", message=message))
+            problem = Problem(file=file, line=line, entry=index, code="malformed-bundle", message=message)
+            if "resource" not in item and not is_deletion(item):
+                # as a rule a resource that stands where its entry should
+                on_problem(problem.model_copy(update={**remains_of(item).named(), "hint": _WRAPPED}))
+                continue
+            on_problem(problem.model_copy(update={"severity": "warning"}))
         full_url = item.get("fullUrl")
         if full_url is not None and not isinstance(full_url, str):
             message = "fullUrl must be a text; the entry is read without it"

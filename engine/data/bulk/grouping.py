@@ -316,6 +316,8 @@ class Grouping:
             identifier = id_of(patient.loaded.resource)
             if identifier is not None:
                 names.add(plain_id(identifier))
+            elif address_of(patient.loaded.full_url) is None:
+                return True  # a Patient without any name is kept once, in the group that its place in the data tells
         if joined is not None:
             return any(joined.get(name) == group for name in names)
         return group in names or group.startswith("#")
