@@ -270,6 +270,12 @@ def type_by_name(path: str) -> str | None:
     return None
 
 
+def type_named(path: str) -> str | None:
+    """The one resource type that the name of a file itself tells."""
+    types = _types_named(without_packing(PurePath(path).name.lower()) and PurePath(path).name)
+    return types[0] if len(types) == 1 else None
+
+
 def _types_named(name: str) -> list[str]:
     parts = [part for part in _PARTS.split(name) if part]
     known = all_resource_types()

@@ -1,4 +1,4 @@
-"""Ids and references that are spelled otherwise than FHIR has it, and are read all the same: one warning a file and kind, with a count and the first example."""
+"""Ids, references and elements that are written otherwise than FHIR has it, and are read all the same: one warning a file and kind, with a count and the first example."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from engine.artifacts.references import FHIR_ID, Odd
 from engine.data.problems import Problem
 
 MOST_CHARACTERS = 64
+MOST_KINDS = 10_000
+OTHERS = "elements that FHIR does not have, or has in another form, in other records than those named"
 OddId = Literal["id-allowed-characters", "id-length", "id-number"]
 _IDS: dict[str, str] = {
     "id-allowed-characters": "have an id with characters that FHIR does not allow",
@@ -66,7 +68,9 @@ class Oddities:
         entry: int = -1,
         line: int | None = None,
     ) -> None:
-        """Take in one: in the resource called so, written so."""
+        """Take in one: in the resource called so, written so. `kind` is one of the kinds of ids and references, or says in words what is odd about an element."""
+        if len(self._found) > MOST_KINDS and (file, kind) not in self._found:
+            kind = OTHERS
         held = self._found.get((file, kind))
         if held is not None and (held.offset, held.entry) <= (offset, entry):
             held.count += 1
@@ -94,6 +98,16 @@ class Oddities:
                 "entry": one.entry if one.entry >= 0 else None,
             }
             several = one.count > 1
+            if one.kind not in _IDS and one.kind not in _REFERENCES:
+                others = f" ({one.count} records of this file; this is the first)" if several else ""
+                yield Problem(
+                    **where,
+                    resource=one.resource or None,
+                    code="odd-element",
+                    severity="warning",
+                    message=one.kind + others,
+                )
+                continue
             if one.kind in _IDS:
                 who = f"{one.count} Patients of this file" if several else "a Patient of this file"
                 what = _IDS[one.kind] if several else _IDS[one.kind].replace("have", "has", 1)

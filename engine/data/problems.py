@@ -15,7 +15,9 @@ NOT_DESCRIBED = "patient-not-described"
 """The code of a patient whom no Patient resource describes: that one is missing, and nothing else of the patient."""
 NO_PATIENT = "no-patient"
 """The code of what is wrong with a record that was read, and belongs to nobody."""
-_UNREAD = frozenset(("invalid-json", "not-a-resource", "unknown-resource-type", "too-large", "malformed-bundle"))
+_UNREAD = frozenset(
+    ("invalid-json", "not-a-resource", "unknown-resource-type", "too-large", "malformed-bundle", "damaged-record")
+)
 
 
 class Problem(BaseModel):

@@ -8,13 +8,28 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
+from engine.data.completeness import type_named
 from engine.data.deletions import Deletion
 from engine.data.histories import dated, deletion_of, is_deletion, superseded, written_in
 from engine.data.identity import NO_HOME, home_of, id_of
+from engine.data.kinds import BOM
 from engine.data.listing import list_data
 from engine.data.marks import handed_down, may_be_marked, with_modifiers
+from engine.data.oddities import Oddities
 from engine.data.outcomes import FATAL, is_failure, issue_text, issues_of, leaves_out
 from engine.data.problems import Problem
+from engine.data.record_shape import (
+    DAMAGED,
+    DAMAGED_HINT,
+    TWICE,
+    damage_of,
+    holds_doubles,
+    oddness_of,
+    stray,
+    with_doubles,
+)
 from engine.data.remains import remains_of
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
 from engine.data.resource_types import unknown_type
@@ -22,6 +37,7 @@ from engine.data.subjects import condition_of
 from engine.data.values import values_in
 
 Resource = dict[str, Any]
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 OnProblem = Callable[[Problem], None]
 
 
@@ -86,11 +102,54 @@ def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterat
 
 def resources_in(path: str, on_problem: OnProblem) -> Iterator[Loaded]:
     """All resources in a file, in whatever form they stand there. What cannot be read is a problem, and the rest goes on."""
+    odd, expected = Oddities(), type_named(path)
     for value in values_in(path, on_problem):
-        marked = may_be_marked(value.text)
-        for loaded in unpack(value.data, path, value.report, value.line):
+        marked, text, data = may_be_marked(value.text), value.text.removeprefix(BOM), value.data
+        if holds_doubles(text, data):
+            data = with_doubles(text, data)
+        for loaded in unpack(data, path, value.report, value.line, several=value.line is not None):
             loaded.line, loaded.offset, loaded.marked = value.line, value.offset, marked
-            yield loaded
+            if loaded.resource is None or is_as_it_should_be(
+                loaded,
+                text if loaded.resource is data else None,
+                odd,
+                value.report,
+                expected if value.line is not None else None,
+            ):
+                yield loaded
+    for problem in odd.problems():
+        on_problem(problem)
+
+
+def is_as_it_should_be(
+    loaded: Loaded, text: bytes | None, odd: Oddities, on_problem: OnProblem, expected: str | None = None
+) -> bool:
+    """Whether a resource can be used, by the members that it has; what is wrong is reported, or noted in `odd`.
+
+    `text` is what it was read from, where that is known; of lines `expected` is the type that the name of their file tells.
+    """
+    resource = loaded.resource or {}
+    kind, written = resource["resourceType"], _encode(resource) if text is None or TWICE in resource else text
+    where: dict[str, Any] = {"file": loaded.file, "line": loaded.line, "offset": loaded.offset, "entry": loaded.entry}
+    wrong = stray(kind, expected, written)
+    if wrong is not None:
+        named = remains_of({**resource, "resourceType": expected}).named()
+        on_problem(Problem(**where, code=DAMAGED, message=wrong, hint=DAMAGED_HINT, **named))
+        return False
+    found = oddness_of(kind, written)
+    if not found:
+        return True
+    damage = damage_of(found)
+    if damage is None:
+        place = loaded.offset or 0, loaded.entry if loaded.entry is not None else -1, loaded.line
+        for one in found:
+            odd.add(one.message, loaded.file, loaded.name, "", *place)
+        return True
+    named = remains_of(resource).named()
+    if any(one.element.endswith("resourceType") for one in found):
+        named = {"patient": named["patient"]} if "patient" in named else {}  # its type is not known
+    on_problem(Problem(**where, code=DAMAGED, message=damage, hint=DAMAGED_HINT, **named))
+    return False
 
 
 def dict_of(value: Any) -> dict[str, Any]:
@@ -103,9 +162,16 @@ def dicts_in(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if item.__class__ is dict] if value.__class__ is list else []
 
 
-def unpack(data: Any, file: str, on_problem: OnProblem, line: int | None) -> Iterator[Loaded]:
-    """The resources of something decoded: bundles, arrays and Parameters opened. What is no resource is a problem."""
+def unpack(data: Any, file: str, on_problem: OnProblem, line: int | None, *, several: bool = False) -> Iterator[Loaded]:
+    """The resources of something decoded: bundles, arrays and Parameters opened. What is no resource is a problem.
+
+    `several` tells that it is one of several lines or values of a file: then one that holds nothing stands in the place of a resource.
+    """
     bundles = count()
+    if several and (not isinstance(data, (dict, list)) or not data):
+        message = "not a FHIR resource: nothing stands in its place"
+        on_problem(Problem(file=file, line=line, code="not-a-resource", message=message))
+        return
     if isinstance(data, list):
         for index, item in enumerate(data):
             yield from _one(item, file, index, None, on_problem, line, bundles)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,16 @@ from engine.data.oddities import Oddities, odd_ids
 from engine.data.other_lines import OtherLines
 from engine.data.persons import links_in
 from engine.data.problems import Problem
+from engine.data.record_shape import (
+    DAMAGED,
+    DAMAGED_HINT,
+    TYPE,
+    Oddness,
+    damage_of,
+    oddness_of,
+    states_another_type,
+    type_twice,
+)
 from engine.data.remains import named_in
 from engine.data.resource_types import CODE as UNKNOWN_TYPE
 from engine.data.resource_types import unknown_type
@@ -190,6 +200,9 @@ class Collector:
             self.unknown_type(reader, raw, path, offset, entry)
         elif needed or (readable and not self._see(reader, raw)):
             self.keep(reader, raw, file, offset, entry, full_url, path, patients=patients)
+        elif raw.count(TYPE) > 1 and states_another_type(kind, raw):
+            named = {name: told for name, told in named_in(raw).items() if name == "patient"}
+            self.problem(path, offset, entry, DAMAGED, type_twice(kind), hint=DAMAGED_HINT, **named)
         else:
             self.collected.passed[kind] += 1
 
@@ -234,6 +247,13 @@ class Collector:
         With `seen` its id was noted before; `patients` are as in `offer`.
         """
         try:
+            odd = oddness_of(reader.kind, raw)
+        except BAD_JSON as error:
+            self.invalid(raw, path, offset, entry, error)
+            return
+        if odd and self._odd_members(odd, raw, file, offset, entry, path):
+            return
+        try:
             facts, compact = reader.decoder.packed(raw)
         except BAD_JSON as error:
             self.invalid(raw, path, offset, entry, error)
@@ -241,6 +261,21 @@ class Collector:
         if self.look:
             self._note(facts, raw, offset, entry, path)
         self._place(reader, facts, compact, raw, file, offset, entry, full_url, seen=seen, patients=patients)
+
+    def _odd_members(
+        self, odd: Sequence[Oddness], raw: bytes | memoryview, file: int, offset: int, entry: int, path: str
+    ) -> bool:
+        """Report what is wrong with the members of a resource; gives whether nobody can tell what it says, so that it is not used."""
+        named = named_in(bytes(raw))
+        damage = damage_of(odd)
+        if damage is not None:
+            if any(one.element.endswith("resourceType") for one in odd):
+                named = {"patient": named["patient"]} if "patient" in named else {}  # its type is not known
+            self.problem(path, offset, entry, DAMAGED, damage, hint=DAMAGED_HINT, **named)
+            return True
+        for one in odd:
+            self.collected.odd.add(one.message, file, named.get("resource", ""), "", offset, entry)
+        return False
 
     def _note(self, facts: dict[str, Any], raw: bytes | memoryview, offset: int, entry: int, path: str) -> None:
         """Take in the marks of a resource, if it has some."""

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
+import stringzilla as sz
 from stringzilla import contains
 
 from engine.data.bulk.bundle_patients import BundlePatients
@@ -20,6 +21,17 @@ from engine.data.json_text import BAD_JSON, check_encoding, whole
 from engine.data.kinds import BOM
 from engine.data.marks import may_be_marked
 from engine.data.problems import Problem
+from engine.data.record_shape import (
+    DAMAGED,
+    DAMAGED_HINT,
+    TWICE,
+    TYPE,
+    holds_doubles,
+    states_another_type,
+    type_twice,
+    with_doubles,
+)
+from engine.data.remains import remains_of
 from engine.data.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, Loaded, PatientEntry, unpack
 from engine.data.subjects import condition_of
 
@@ -64,8 +76,13 @@ _index = itemgetter(0)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def read_document(collector: Collector, text: bytes, file: int, path: str, offset: int = 0) -> Exception | None:
-    """Read one document, which stands at an offset of a file, into a collector; gives why it is none, having done nothing, where it is none."""
+def read_document(
+    collector: Collector, text: bytes, file: int, path: str, offset: int = 0, *, several: bool = False
+) -> Exception | None:
+    """Read one document, which stands at an offset of a file, into a collector; gives why it is none, having done nothing, where it is none.
+
+    `several` tells that it is one of several lines or values of its file.
+    """
     if text.startswith(BOM):
         text = text[len(BOM) :]
     escapes = contains(text, ESCAPE)
@@ -99,14 +116,16 @@ def read_document(collector: Collector, text: bytes, file: int, path: str, offse
     if (
         entries is not None
         and not collector.validate
-        and _entries(collector, entries, bundle.type, escapes, file, path, offset)
+        and _entries(collector, entries, bundle.type, escapes, sz.count(text, TYPE), file, path, offset)
     ):
         return None
     try:
         data: Any = whole(text)
     except BAD_JSON as error:
         return error
-    offer_all(collector, data, file, offset, path)
+    if holds_doubles(text, data):
+        data = with_doubles(text, data)
+    offer_all(collector, data, file, offset, path, several=several)
     return None
 
 
@@ -117,14 +136,17 @@ def _is_modified(bundle: Any) -> bool:
     return any(bytes(entry.modifierExtension) for entry in bundle.entry or ())
 
 
-def offer_all(collector: Collector, data: Any, file: int, offset: int, path: str) -> None:
+def offer_all(collector: Collector, data: Any, file: int, offset: int, path: str, *, several: bool = False) -> None:
     """Give a collector every resource of something decoded: bundles, arrays and Parameters opened."""
 
     def report(problem: Problem) -> None:
-        collector.collected.problems.append(problem.model_copy(update={"offset": offset}))
+        found = problem.model_copy(update={"offset": offset})
+        if several and found.code == "not-a-resource":
+            found = found.model_copy(update={"severity": "error"})
+        (collector.collected.problems.append if collector.others is None else collector.others.add)(found)
 
     known: tuple[object, BundlePatients | None] = None, None
-    for loaded in unpack(data, path, report, None):
+    for loaded in unpack(data, path, report, None, several=several):
         if loaded.patients is not known[0]:
             known = loaded.patients, BundlePatients.of(loaded.patients, loaded.home, (file, offset))
         offer_loaded(collector, loaded, file, offset, path, known[1])
@@ -145,6 +167,10 @@ def offer_loaded(
     kind = loaded.resource["resourceType"]
     if loaded.superseded:
         collector.collected.passed[kind] += 1
+        return
+    if "resourceType" in loaded.resource.get(TWICE, ()):
+        about = {name: told for name, told in remains_of(loaded.resource).named().items() if name == "patient"}
+        collector.problem(path, offset, entry, DAMAGED, type_twice(kind), hint=DAMAGED_HINT, **about)
         return
     collector.offer(kind, _encode(loaded.resource), file, offset, entry, loaded.full_url, path, patients)
 
@@ -179,13 +205,21 @@ class _Sorted:
 
 
 def _entries(
-    collector: Collector, entries: list[_Entry], bundle_type: Any, escapes: bool, file: int, path: str, offset: int
+    collector: Collector,
+    entries: list[_Entry],
+    bundle_type: Any,
+    escapes: bool,
+    types: int,
+    file: int,
+    path: str,
+    offset: int,
 ) -> bool:
     """Give a collector the entries of a bundle; False, having done nothing, where one is no plain resource and has to be looked at closely.
 
-    `escapes` tells whether some character of the bundle may be written as `\\u00..`.
+    `escapes` tells whether some character of the bundle may be written as `\\u00..`, `types` how many types of resources its text names.
     """
     out = _Sorted(look=collector.look)
+    contained = types > len(entries) + 1
     beginning, known = _KIND.match, collector.known
     for index, entry in enumerate(entries):
         raw: Any = entry.resource  # its text is copied only where it is looked into
@@ -193,7 +227,7 @@ def _entries(
         if match is None:
             return False
         reader = known(match[1]) or collector.named(match[1])
-        if not reader.known or reader.container:
+        if not reader.known or reader.container or (contained and states_another_type(reader.kind, raw)):
             return False
         if reader.unread:
             out.passed[reader.kind] += 1

@@ -18,11 +18,13 @@ from engine.data.bulk.decoding import Head
 from engine.data.bulk.documents import read_document
 from engine.data.bulk.needles import Needles
 from engine.data.bulk.records import number_of
+from engine.data.completeness import type_named
 from engine.data.forms import Values, has_comma, line_text
-from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole, lines_end_in_braces
+from engine.data.json_text import BAD_JSON, check_encoding, is_utf_8, lines_are_whole, lines_end_in_braces, whole
 from engine.data.marks import marks_in, may_be_marked
 from engine.data.opening import MOST_LINE
-from engine.data.remains import named_in
+from engine.data.record_shape import DAMAGED, DAMAGED_HINT, TYPE, states_another_type, stray
+from engine.data.remains import named_in, remains_of
 from engine.data.values import commas_in, too_long_line
 
 BLOCK = 1 << 20
@@ -38,6 +40,7 @@ class LineScanner:
         self.file = file
         self.path = path
         self.commas = False
+        self.expected = type_named(path)
 
     def scan(self, stream: BinaryIO, offset: int, end: int | None, head: bytes = b"") -> None:
         """Read the lines that begin from `offset` on and before `end` (None: to the end of the file).
@@ -138,6 +141,10 @@ class LineScanner:
         lines = sz.count(text, b"\n")
         if sz.count(text, b"\n" + beginning) != lines - 1:
             return False
+        if sz.count(text, TYPE) != lines and any(
+            states_another_type(reader.kind, line) for line in text.split(b"\n") if line.count(TYPE) > 1
+        ):
+            return False
         collector.look = not reader.unread and may_be_marked(text)
         if reader.needles is None and not reader.unread:
             if not lines_end_in_braces(text, lines) or not is_utf_8(text):
@@ -200,6 +207,11 @@ class LineScanner:
         if kind in CONTAINERS:
             self.several(text, offset)
         elif kind is not None:
+            wrong = stray(kind, self.expected, text) if kind != self.expected else None
+            if wrong is not None and is_utf_8(text):
+                meant = remains_of({**whole(text), "resourceType": self.expected}).named()
+                collector.problem(self.path, offset, -1, DAMAGED, wrong, hint=DAMAGED_HINT, **meant)
+                return
             collector.offer(kind, text, self.file, offset, -1, None, self.path)
 
     def kind_of(self, text: bytes, offset: int) -> str | None:
@@ -221,7 +233,7 @@ class LineScanner:
 
     def several(self, text: bytes, offset: int) -> None:
         """A line that holds several resources, or something else than a resource."""
-        error = read_document(self.collector, text, self.file, self.path, offset)
+        error = read_document(self.collector, text, self.file, self.path, offset, several=True)
         if error is not None:
             self.collector.invalid(text, self.path, offset, -1, error)
 
