@@ -280,6 +280,8 @@ def _in_member(
     item: Any, name: str, known: tuple[frozenset[str], bool, bool], path: str, depth: int
 ) -> Iterator[Oddness]:
     types, one, many = known
+    if "Reference" in types and item.__class__ not in (dict, list) or name == "reference":
+        return  # odd references are told as such (engine.data.subjects)
     if item.__class__ is list:
         if not many and name not in _OPEN:
             yield Oddness("form", path, f"{path} is a list, and should be one value")

@@ -104,7 +104,10 @@ def searchset(resources: list[Resource]) -> Resource:
 
 def document(resources: list[Resource], kind: str, head: str) -> Resource:
     subject = {"reference": f"Patient/{resources[0]['id']}"}
-    return bundle(kind, [{"resourceType": head, "id": "head", "status": "final", "subject": subject}, *resources])
+    first: Resource = {"resourceType": head, "id": "head"}
+    if head == "Composition":
+        first |= {"status": "final", "subject": subject}
+    return bundle(kind, [first, *resources])
 
 
 def parameters(resources: list[Resource]) -> Resource:
