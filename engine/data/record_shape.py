@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from msgspec import UNSET, UnsetType
 from stringzilla import contains
 
 from engine.artifacts.models import load_model
+from engine.data.gaps import EVERY
 from engine.data.json_text import number, whole
 
 VERSIONS = ("r4", "r4b", "r5")
@@ -94,6 +95,11 @@ def states_another_type(kind: str, text: bytes | memoryview) -> bool:
         return bool(_head(text).resourceType != kind)
     except (msgspec.DecodeError, RecursionError):
         return True
+
+
+def of_any_type(named: Mapping[str, str]) -> dict[str, str]:
+    """What a text tells of a record, without what hangs on its type."""
+    return {"type": EVERY, **{name: told for name, told in named.items() if name == "patient"}}
 
 
 def type_twice(kind: str) -> str:

@@ -27,6 +27,7 @@ from engine.data.record_shape import (
     damage_of,
     holds_doubles,
     oddness_of,
+    of_any_type,
     stray,
     with_doubles,
 )
@@ -147,7 +148,7 @@ def is_as_it_should_be(
         return True
     named = remains_of(resource).named()
     if any(one.element.endswith("resourceType") for one in found):
-        named = {"patient": named["patient"]} if "patient" in named else {}  # its type is not known
+        named = of_any_type(named)
     on_problem(Problem(**where, code=DAMAGED, message=damage, hint=DAMAGED_HINT, **named))
     return False
 

@@ -59,6 +59,7 @@ ALLOWED = {
     "ui/logs.py": "writes a log",
     # what is no patient's data
     "data/export_manifest.py": "the manifest of an export, opened by the reader",
+    "data/record_shape.py": "looks at records once more that the reader decoded, for members that decoding drops",
     "data/remains.py": "makes a text whole again, in trials, that the reader could not decode",
     "data/terminology_files.py": "terminology",
     "data/terminology_server.py": "answers of a terminology server",

@@ -35,6 +35,7 @@ from engine.data.record_shape import (
     Oddness,
     damage_of,
     oddness_of,
+    of_any_type,
     states_another_type,
     type_twice,
 )
@@ -201,7 +202,7 @@ class Collector:
         elif needed or (readable and not self._see(reader, raw)):
             self.keep(reader, raw, file, offset, entry, full_url, path, patients=patients)
         elif raw.count(TYPE) > 1 and states_another_type(kind, raw):
-            named = {name: told for name, told in named_in(raw).items() if name == "patient"}
+            named = of_any_type(named_in(raw))
             self.problem(path, offset, entry, DAMAGED, type_twice(kind), hint=DAMAGED_HINT, **named)
         else:
             self.collected.passed[kind] += 1
@@ -270,7 +271,7 @@ class Collector:
         damage = damage_of(odd)
         if damage is not None:
             if any(one.element.endswith("resourceType") for one in odd):
-                named = {"patient": named["patient"]} if "patient" in named else {}  # its type is not known
+                named = of_any_type(named)
             self.problem(path, offset, entry, DAMAGED, damage, hint=DAMAGED_HINT, **named)
             return True
         for one in odd:

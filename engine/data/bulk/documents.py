@@ -27,6 +27,7 @@ from engine.data.record_shape import (
     TWICE,
     TYPE,
     holds_doubles,
+    of_any_type,
     states_another_type,
     type_twice,
     with_doubles,
@@ -169,7 +170,7 @@ def offer_loaded(
         collector.collected.passed[kind] += 1
         return
     if "resourceType" in loaded.resource.get(TWICE, ()):
-        about = {name: told for name, told in remains_of(loaded.resource).named().items() if name == "patient"}
+        about = of_any_type(remains_of(loaded.resource).named())
         collector.problem(path, offset, entry, DAMAGED, type_twice(kind), hint=DAMAGED_HINT, **about)
         return
     collector.offer(kind, _encode(loaded.resource), file, offset, entry, loaded.full_url, path, patients)
