@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.algebra import quantity as q
+from engine.algebra.code_systems import same_system
 from engine.algebra.quantity import Quantity
 
 
@@ -97,10 +98,10 @@ def equivalent_ratios(a: Ratio, b: Ratio) -> bool:
 
 
 def equivalent_codes(a: Code | None, b: Code | None) -> bool:
-    """Same code of the same system, whatever the version and display (CQL: Equivalent on Code)."""
+    """Same code of the same system, however its address is spelt, whatever the version and display (CQL: Equivalent on Code)."""
     if a is None or b is None:
         return a is b
-    return a.code == b.code and a.system == b.system
+    return a.code == b.code and same_system(a.system, b.system)
 
 
 def codes_of(value: Any) -> tuple[Code | None, ...]:

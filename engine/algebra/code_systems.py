@@ -1,6 +1,7 @@
 """Code systems by their addresses: known spellings of one, what people call it, how its codes are built, and which include which.
 
-Criteria and data write the same code system in several ways (an OID, `https` for `http`, a slash at the end). One table serves both.
+Criteria and data write the same code system in several ways (an OID, `https` for `http`, a slash at the end). One table serves both: coded criteria, the code
+comparisons, retrieves and value sets of CQL, and `memberOf`. Texts that an author compares are compared as they are.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from typing import Any
 
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
@@ -16,6 +18,7 @@ ICD_10_CM = "http://hl7.org/fhir/sid/icd-10-cm"
 ICD_10_GM = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"
 ATC = "http://www.whocc.no/atc"
 ATC_DE = "http://fhir.de/CodeSystem/bfarm/atc"
+DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 
 # Canonical address (as FHIR's terminology pages give it): what people call it, its OIDs, other addresses in use.
 _KNOWN: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
@@ -39,7 +42,17 @@ _KNOWN: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "http://www.ama-assn.org/go/cpt": ("CPT", ("2.16.840.1.113883.6.12",), ()),
     "http://hl7.org/fhir/sid/ndc": ("NDC", ("2.16.840.1.113883.6.69",), ()),
     "http://hl7.org/fhir/sid/cvx": ("CVX", ("2.16.840.1.113883.12.292",), ()),
-    "http://dicom.nema.org/resources/ontology/DCM": ("DICOM", ("1.2.840.10008.2.16.4",), ()),
+    # The codes of a modality also stand under the page and the UID of the list that they are taken from (PS3.16, CID 29; Synthea writes the
+    # page), under the address of DSTU2, and under the name of the coding scheme.
+    DICOM: (
+        "DICOM",
+        ("1.2.840.10008.2.16.4", "1.2.840.10008.6.1.19"),
+        (
+            "http://dicom.nema.org/medical/dicom/current/output/chtml/part16/sect_CID_29.html",
+            "http://nema.org/dicom/dicm",
+            "DCM",
+        ),
+    ),
     "http://terminology.hl7.org/CodeSystem/v3-ActCode": (
         "ActCode",
         ("2.16.840.1.113883.5.4",),
@@ -54,7 +67,7 @@ def _ways(canonical: str) -> tuple[str, ...]:
     found = [canonical]
     for address in (canonical, *others):
         secure = address.replace("http://", "https://", 1)
-        found += [address, address + "/", secure, secure + "/"]
+        found += [address, address + "/", secure, secure + "/"] if "/" in address else [address]
     for oid in oids:
         found += [f"urn:oid:{oid}", oid]
     return tuple(dict.fromkeys(found))
@@ -62,12 +75,33 @@ def _ways(canonical: str) -> tuple[str, ...]:
 
 _SPELLINGS = {canonical: _ways(canonical) for canonical in _KNOWN}
 _CANONICAL = {spelling: canonical for canonical, ways in _SPELLINGS.items() for spelling in ways}
+ALIASES = {spelling: known for spelling, known in _CANONICAL.items() if spelling != known}
+"""Known addresses of code systems that are not the canonical one, with that."""
 _LABELS = {entry[0].lower().replace(" ", "").replace("-", ""): canonical for canonical, entry in _KNOWN.items()}
 
 
 def canonical(system: str) -> str:
     """The address of a code system for any known spelling of it; any other text as it is."""
     return _CANONICAL.get(system, system)
+
+
+def alias_of(system: Any) -> str | None:
+    """The canonical address of a code system that is known by another one; None for canonical addresses and all that is not known."""
+    return ALIASES.get(system) if system.__class__ is str else None
+
+
+def other_address(system: str) -> str:
+    """An address that is not the canonical one, in words."""
+    return f"{system} is read as {label(system)} ({canonical(system)})"
+
+
+def same_system(one: Any, other: Any) -> bool:
+    """Whether two texts are addresses of one code system."""
+    if one == other:
+        return True
+    if one.__class__ is not str or other.__class__ is not str:
+        return False
+    return _CANONICAL.get(one, one) == _CANONICAL.get(other, other)
 
 
 def spellings(system: str) -> tuple[str, ...]:

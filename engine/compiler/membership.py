@@ -6,12 +6,11 @@ answers true, false, or unknown (None).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from engine.algebra.clinical import Code, CodeSystem, Concept, ValueSet, codes_of
-from engine.algebra.code_systems import canonical
+from engine.algebra.code_systems import alias_of, canonical
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.element import Element
 from engine.algebra.expansion import Expansion, Member
@@ -36,11 +35,21 @@ class Membership:
     def __init__(self, source: Codes) -> None:
         self.source = source
         self._known: dict[ValueSet, Expansion] = {}
+        self._matching: dict[ValueSet, Expansion] = {}
 
     # -- value sets
 
     def members(self, value_set: ValueSet) -> Expansion:
-        """The codes of a value set, as far as they are known. Raises EvaluationError `missing-valueset`."""
+        """The codes of a value set to look for, as far as they are known. Raises EvaluationError `missing-valueset`.
+
+        They have the canonical addresses of their code systems, besides those that the value set writes.
+        """
+        found = self._matching.get(value_set)
+        if found is None:
+            found = self._matching[value_set] = with_canonical(self._written(value_set))
+        return found
+
+    def _written(self, value_set: ValueSet) -> Expansion:
         found = self._known.get(value_set)
         if found is None:
             found = self._known[value_set] = self._found(value_set)
@@ -61,17 +70,17 @@ class Membership:
         members = self.members(value_set)
         kind = code.__class__
         if kind is Code:
-            return members.has((code.system, code.code))
+            return _has(members, code)
         if kind is str:
             try:
-                return members.by_text(code)
+                return self._written(value_set).by_text(code)
             except EvaluationError as error:
                 raise EvaluationError(error.code, f"{error.message} ({shown(value_set)})") from None
-        return any_of(members.has((c.system, c.code)) for c in codes_of(code) if c is not None)
+        return any_of(_has(members, c) for c in codes_of(code) if c is not None)
 
     def expand(self, value_set: ValueSet) -> list[Code]:
         """The codes of a value set (CQL: ExpandValueSet). Raises EvaluationError `incomplete-valueset` where not all are known."""
-        members = self.members(value_set)
+        members = self._written(value_set)
         if not members.complete:
             raise EvaluationError(
                 "incomplete-valueset", f"the value set {shown(value_set)} is not known whole: {members.why}"
@@ -93,7 +102,7 @@ class Membership:
     def member_of(self, value: Any, url: str) -> bool | None:
         """Membership of a code, Coding or CodeableConcept (FHIR: memberOf); a text in a set of several code systems has no answer."""
         try:
-            return self.in_value_set(_canonical(coded(value)), ValueSet(url))
+            return self.in_value_set(coded(value), ValueSet(url))
         except EvaluationError as error:
             if error.code == "ambiguous-code":
                 return None
@@ -143,15 +152,24 @@ def coded(value: Any) -> Any:
     return to_concept(found) if "coding" in found or "text" in found else to_code(found)
 
 
-def _canonical(value: Any) -> Any:
-    """A code or concept with the canonical addresses of its code systems besides those that it is written with."""
-    listed_codes = [code for code in listed(value) if code is not None]
-    others = [
-        replace(code, system=known)
-        for code in listed_codes
-        if code.system is not None and (known := canonical(code.system)) != code.system
-    ]
-    return Concept((*listed_codes, *others)) if others else value
+def with_canonical(members: Expansion) -> Expansion:
+    """A set of codes with the canonical addresses of its code systems, besides those that it is written with."""
+    if not any(map(alias_of, members.systems)):
+        return members
+
+    def both(listed: Iterable[Member]) -> list[Member]:
+        return [*listed, *((known, code) for system, code in listed if (known := alias_of(system)) is not None)]
+
+    maybe = {(canonical(system) if system else system, code): why for (system, code), why in members.maybe.items()}
+    open_ = {canonical(system) if system else system: why for system, why in members.open.items()}
+    return Expansion(both(members.codes), {**maybe, **members.maybe}, {**open_, **members.open}, both(members.out))
+
+
+def _has(members: Expansion, code: Code) -> bool | None:
+    """Whether a code is in a set, by its code system as it is written or by the canonical address of that."""
+    found = members.has((code.system, code.code))
+    known = alias_of(code.system) if found is not True else None
+    return found if known is None else any_of((found, members.has((known, code.code))))
 
 
 def any_of(answers: Any) -> bool | None:

@@ -22,11 +22,16 @@ def with_spellings(node: Node) -> Node:
     if node.kind != "Equal" or not _is_system(node.operands[0]) or node.operands[1].kind != "Literal":
         return node
     element, literal = node.operands
-    found = node
-    for way in spellings(str(literal.attrs["value"]))[1:]:
-        other = replace(node, operands=(element, replace(literal, attrs={**literal.attrs, "value": way})))
-        found = Node("Or", (found, other), types=("System.Boolean",), span=node.span)
-    return found
+    others = [
+        replace(literal, attrs={**literal.attrs, "value": way}) for way in spellings(str(literal.attrs["value"]))[1:]
+    ]
+    if not others:
+        return node
+    listed = others[0]
+    for other in others[1:]:
+        listed = Node("Union", (listed, other), types=literal.types, many=True, span=node.span)
+    also = Node("In", (element, listed), types=node.types, span=node.span)
+    return Node("Or", (node, also), types=node.types, span=node.span)
 
 
 def _is_system(node: Node) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.algebra.clinical import Code, CodeSystem, ValueSet
+from engine.algebra.code_systems import same_system, spellings
 from engine.algebra.diagnostic import Diagnostic
 from engine.algebra.expansion import Expansion, unknown
 from engine.artifacts.libraries import version_key
@@ -243,8 +244,8 @@ class Terminology:
     # -- code systems
 
     def code_system(self, url: str, version: str | None = None) -> CodeSystemRecord | None:
-        """A code system by url and version; without a version that of the manifest, else the latest active one."""
-        given = self.code_systems.get(url) or []
+        """A code system by url, however that is spelt, and version; without a version that of the manifest, else the latest active one."""
+        given = self.code_systems.get(url) or next(filter(None, map(self.code_systems.get, spellings(url))), [])
         wanted = version or self.manifest.version(url)
         if wanted is not None:
             return next((x for x in given if x.version == wanted), None)
@@ -304,7 +305,7 @@ class Terminology:
 
     def in_code_system(self, code: Code, system: CodeSystem) -> bool | None:
         """Whether a code is of a code system; None where its codes are not all known."""
-        if code.system is not None and code.system != system.id:
+        if code.system is not None and not same_system(code.system, system.id):
             return False
         record = self.code_system(system.id or "", system.version)
         if record is None:
@@ -313,7 +314,7 @@ class Terminology:
 
     def subsumes(self, general: Code, special: Code) -> bool | None:
         """Whether a code is another or an ancestor of it; None where its code system does not tell, or is not there."""
-        if general.system != special.system:
+        if not same_system(general.system, special.system):
             return False
         if general.code == special.code:
             return True

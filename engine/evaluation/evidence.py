@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from engine.algebra import limits
+from engine.algebra.code_systems import ALIASES, other_address
 from engine.algebra.element import unit_of
 from engine.compiler.requirements import DataRequirement
 from engine.evaluation.records import Evidence
@@ -97,6 +99,33 @@ def text_of(value: Any) -> str:
     return limits.shown(value) if isinstance(value, Decimal) else str(value)
 
 
+def _other_addresses(concept: Any) -> str | None:
+    """Code systems of a CodeableConcept that stand under another address than the usual one, in words."""
+    if concept.__class__ is list:
+        concept = concept[0] if concept else None
+    if concept.__class__ is not dict:
+        return None
+    found = None
+    codings = concept.get("coding")
+    for coding in codings if codings.__class__ is list else ():
+        system = coding.get("system") if coding.__class__ is dict else None
+        if system.__class__ is str and system in ALIASES:
+            found = other_address(system) if found is None else f"{found}; {other_address(system)}"
+    return found
+
+
+def _remarks_of_value(resource: dict[str, Any]) -> Iterator[str]:
+    """What is unusual about the unit, or the code systems, of a value."""
+    quantity = resource.get("valueQuantity")
+    remark = unit_of(quantity)[1] if quantity.__class__ is dict else None
+    if remark is not None:
+        yield remark
+    concept = resource.get("valueCodeableConcept")
+    remark = _other_addresses(concept) if concept is not None else None
+    if remark is not None:
+        yield remark
+
+
 def coding_of(concept: Any) -> tuple[str | None, str | None]:
     """`system|code` and display of the first coding of a CodeableConcept (or of a CodeableReference or list of them)."""
     if concept.__class__ is list:
@@ -124,15 +153,17 @@ def reference_to(resource: dict[str, Any]) -> str:
 def evidence_of(resource: dict[str, Any], role: Role, failed: str | None, file: str | None) -> Evidence:
     """One resource of a patient as evidence of a criterion."""
     shown = _shown(tuple(resource))
-    code, display = coding_of(resource[shown.code]) if shown.code is not None else (None, None)
+    code = display = note = None
+    if shown.code is not None:
+        concept = resource[shown.code]
+        code, display = coding_of(concept)
+        note = _other_addresses(concept)
     value: str | None = None
     unit: str | None = None
-    note: str | None = None
     if shown.valued and resource.get("resourceType") != "ImagingStudy":
         value, unit = _value(resource, shown.values)
-        quantity = resource.get("valueQuantity")
-        if quantity.__class__ is dict:
-            note = unit_of(quantity)[1]
+        for remark in _remarks_of_value(resource):
+            note = remark if note is None else f"{note}; {remark}"
     return Evidence(
         resource=reference_to(resource),
         role=role,

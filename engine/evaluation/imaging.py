@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from engine.algebra.code_systems import ALIASES, DICOM, other_address
 from engine.data.bulk.instances import LISTED, UIDS
 from engine.data.dicomweb.address import without_studies
 from engine.data.dicomweb.uids import all_plain, valid_uid
@@ -83,7 +84,13 @@ def imaging_link(
     address = _series_address(bases, linked)
     series = _all_series(kept, linked, bases, address, resolve, warnings)
     urls = [f"{base}/studies/{uid}" for base in bases] if uid is not None and offered else []
-    modalities = [code for code in map(_code, _list(study.get("modality"))) if code]
+    modalities = []
+    for one in _list(study.get("modality")):
+        code = _code(one)
+        if code:
+            modalities.append(code)
+            if one.get("system") != DICOM:
+                _note_system(one, warnings)
     _compare_counts(study, warnings)
     if uid is not None and uid in [one.uid for one in series]:
         warnings.append("a series has the UID of the study")
@@ -127,6 +134,16 @@ def _compare_counts(study: Resource, warnings: list[str]) -> None:
         listed = sum(len(_list(one.get("instance"))) for one in series if one.__class__ is dict)
     if listed and listed != said:
         warnings.append(f"the study says {said} instances, and lists {listed}")
+
+
+def _note_system(modality: Any, warnings: list[str]) -> None:
+    """Warn where a modality is coded under another address of its code system than the usual one."""
+    if modality.__class__ is not dict:
+        return
+    for coding in _list(modality["coding"]) if "coding" in modality else (modality,):
+        system = coding.get("system") if coding.__class__ is dict else None
+        if system.__class__ is str and system in ALIASES:
+            warnings.append(f"the modality: {other_address(system)}")
 
 
 def study_uid(study: Resource) -> tuple[str | None, str | None]:
@@ -206,6 +223,8 @@ def _all_series(
             return _merge_series([_series(one, study, bases, address, resolve, warnings) for one in items])
         uid: str = item["uid"]
         modality = item.get("modality")
+        if modality.__class__ is dict and modality.get("system") != DICOM:
+            _note_system(modality, warnings)
         out.append(
             Series(
                 uid=uid,
@@ -238,9 +257,11 @@ def _series(
     if own:
         address = _series_address(_bases(own, resolve, warnings) or bases, study)
     site = item.get("bodySite")
+    modality = item.get("modality")
+    _note_system(modality, warnings)
     return Series(
         uid=uid,
-        modality=_code(item.get("modality")),
+        modality=_code(modality),
         description=item.get("description"),
         body_site=None if site is None else _display(site),
         instances=instances,

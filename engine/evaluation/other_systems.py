@@ -15,6 +15,8 @@ def coded_otherwise(row: dict[str, Any], asked: OtherSystems) -> tuple[Reason, s
     name = f"{row.get('resourceType')}/{row.get('id', '(no id)')}"
     wanted = " or ".join(label(system) for system in asked.systems)
     concepts = list(_at(row, asked.path))
+    if asked.path[0] == "series":  # a study says the modalities of its series, too
+        concepts += _at(row, asked.path[1:])
     systems = dict.fromkeys(label(coding.get("system")) for concept in concepts for coding in _codings(concept))
     about = "its value" if asked.path[0].startswith("value") else "it"
     if systems:
@@ -23,14 +25,15 @@ def coded_otherwise(row: dict[str, Any], asked: OtherSystems) -> tuple[Reason, s
             Reason.OTHER_CODE_SYSTEM,
             f"{subject} codes of {' and '.join(systems)} only; the criterion asks for {wanted}",
         )
+    element = "modality" if asked.path[0] == "series" else asked.path[0]
     texts = [text for concept in concepts if isinstance(text := concept.get("text"), str)]
     if texts:
         return (
             Reason.MISSING_VALUE,
-            f"{name}: `{asked.path[0]}` is text without a code ({texts[0][:80]!r}); the criterion asks for {wanted}",
+            f"{name}: `{element}` is text without a code ({texts[0][:80]!r}); the criterion asks for {wanted}",
         )
     if concepts or "medicationReference" not in row and "reference" not in str(row.get("medication")):
-        return Reason.MISSING_VALUE, f"{name}: `{asked.path[0]}` has no code; the criterion asks for {wanted}"
+        return Reason.MISSING_VALUE, f"{name}: `{element}` has no code; the criterion asks for {wanted}"
     return Reason.OTHER_CODE_SYSTEM, f"{name} has codes of other code systems only; the criterion asks for {wanted}"
 
 
@@ -46,5 +49,6 @@ def _at(value: Any, path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
 
 
 def _codings(concept: dict[str, Any]) -> list[dict[str, Any]]:
-    found = concept.get("coding")
+    """The codings of a CodeableConcept, or a Coding itself."""
+    found = concept.get("coding", [concept])
     return [item for item in found if item.__class__ is dict and item.get("code")] if found.__class__ is list else []

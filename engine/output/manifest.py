@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.algebra.code_systems import DICOM
 from engine.evaluation.verdict import ImagingLink, Series, Verdict
 
 Json = dict[str, Any]
@@ -31,7 +32,6 @@ COLUMNS = (
     "accept",
     "archive",
 )
-DCM = "http://dicom.nema.org/resources/ontology/DCM"
 DICOM_UID = "urn:dicom:uid"
 _NAMESPACE = uuid.UUID("5b1f3f0c-6d3c-5c2e-9a53-2f3b7f7f9c11")
 
@@ -102,7 +102,7 @@ def imaging_selections(study: ManifestStudy) -> list[Json]:
         "resourceType": "ImagingSelection",
         "status": "available" if study.held in ("present", "mismatch") else "unknown",
         "subject": {"reference": study.patient},
-        "code": {"coding": [{"system": DCM, "code": "113000", "display": "Of Interest"}]},
+        "code": {"coding": [{"system": DICOM, "code": "113000", "display": "Of Interest"}]},
         "studyUid": study.study,
     }
     if study.resource != "ImagingStudy":

@@ -51,7 +51,9 @@ def _equivalent(e: E, node: Node) -> str:
     if not preset:
         del e.preset[id(source)]
     if target == CODE:
-        same = f"{value}.get('code') == {literal(code.code)} and {value}.get('system') == {literal(code.system)}"
+        system = literal(code.system)
+        of_system = f"({value}.get('system') == {system} or same_system({value}.get('system'), {system}))"
+        same = f"{value}.get('code') == {literal(code.code)} and {of_system}"
     else:
         same = f"has_coding({value}, {e.value(named)})"
     return ShortWay(f"({same} if {value}.__class__ is dict else {call})", call)

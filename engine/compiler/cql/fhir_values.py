@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from engine.algebra.clinical import Code, Concept, Ratio, ValueSet
+from engine.algebra.code_systems import ALIASES, same_system
 from engine.algebra.element import (
     SYSTEM_TYPE,
     UCUM,
@@ -216,7 +217,7 @@ def has_coding(concept: dict[str, Any], wanted: Code) -> bool:
     """Whether a CodeableConcept has a code, whatever its version and display (CQL: Equivalent on Concept)."""
     found = False
     for coding in concept.get("coding") or ():
-        if coding.get("code") == wanted.code and coding.get("system") == wanted.system:
+        if coding.get("code") == wanted.code and same_system(coding.get("system"), wanted.system):
             found = True
     return found
 
@@ -287,7 +288,10 @@ def listed(value: Any) -> list[Any]:
 
 
 def plainly_coded(resources: list[dict[str, Any]], key: str, codes: Collection[Any]) -> list[dict[str, Any]] | None:
-    """Resources whose CodeableConcept has one of some codes; None unless each coding of all of them has a system and a code, as texts."""
+    """Resources whose CodeableConcept has one of some codes.
+
+    None unless each coding of all of them has a code, and a system by its usual address, as texts.
+    """
     rows = []
     for resource in resources:
         concept = resource.get(key)
@@ -307,6 +311,8 @@ def plainly_coded(resources: list[dict[str, Any]], key: str, codes: Collection[A
                 return None
             if (system, code) in codes:
                 found = True
+            elif system in ALIASES:
+                return None
         if found:
             rows.append(resource)
     return rows

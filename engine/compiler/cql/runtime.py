@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from engine.algebra import points as p
 from engine.algebra.clinical import Code, CodeSystem, Tuple, ValueSet, codes_of
+from engine.algebra.code_systems import alias_of, same_system
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.element import (
     Element,
@@ -41,7 +42,7 @@ from engine.compiler.cql.related import Others, RelatedContexts
 from engine.compiler.cql.retrieving import RetrieveSpec, has_profile
 from engine.compiler.cql.type_tests import as_type, cast_to
 from engine.compiler.cql.untraced import Untraced
-from engine.compiler.membership import NO_CODES, Codes, Membership
+from engine.compiler.membership import NO_CODES, Codes, Membership, with_canonical
 from engine.compiler.runtime import box
 
 MISSING: Any = object()
@@ -190,8 +191,10 @@ class Run(Untraced, RelatedContexts):
         known = self._listed.get(id(codes))
         if known is None:
             wanted = codes if codes.__class__ in (list, tuple) else [codes]
-            members = Expansion(
-                (c.system, c.code) for code in wanted if code is not None for c in codes_of(code) if c is not None
+            members = with_canonical(
+                Expansion(
+                    (c.system, c.code) for code in wanted if code is not None for c in codes_of(code) if c is not None
+                )
             )
             if len(self._listed) >= _LISTED:
                 self._listed.clear()
@@ -292,6 +295,11 @@ class Patient(Run):
             for code in fhir.codes_at(resource, path):
                 if code in members.codes:
                     return True
+                known = alias_of(code[0])
+                if known is not None:
+                    code = known, code[1]
+                    if code in members.codes:
+                        return True
                 if code[0] is fhir.PLAIN:  # a `code`: its element says of which system it is
                     found = members.in_any_system(code[1])
                     if found:
@@ -426,7 +434,7 @@ NAMES: dict[str, Any] = {
         function.__name__: function
         for function in (
             as_type, box, cast_to, coalesce, component, convert_interval, descendents, distinct, element_of, make_date, make_datetime,
-            make_time, fhir_instance, json_of, new_instance, once, sort_rows, unbox, with_point,
+            make_time, fhir_instance, json_of, new_instance, once, same_system, sort_rows, unbox, with_point,
             fhir.alternative, fhir.at_path, fhir.choice_of, fhir.has_coding, fhir.raw, fhir.to_code, fhir.to_concept, fhir.to_interval, fhir.to_period,
             fhir.calendar_unit, fhir.quantity_bounds, fhir.quantity_without_comparator, fhir.reference_to, fhir.to_quantity, fhir.to_range, fhir.to_ratio, fhir.to_value, fhir.to_value_set,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.algebra.code_systems import DICOM
 from engine.artifacts.models import Model
 from engine.artifacts.records import Coding, Concept
 from engine.compiler.forms.base import Selection, concept_condition, in_concept
@@ -16,7 +17,6 @@ from engine.compiler.forms.statuses import AFFIRMED, DEVICE_STATUS, NOT_OPEN, co
 
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
-DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 
 # Kinds by SNOMED CT type code.
@@ -138,6 +138,8 @@ MEDICATION_R4 = "(medication.ofType(CodeableConcept) | medication.ofType(Referen
 MEDICATION_R5 = "(medication.concept | medication.reference.resolve().ofType(Medication).code)"
 DEVICE_R4 = "device.resolve().ofType(Device).type"
 DEVICE_R5 = "(device.concept | device.reference.resolve().ofType(Device).type)"
+# A study says the modalities of its series, too.
+MODALITY_R4, MODALITY_R5 = "(series.modality | modality)", "(series.modality.coding | modality.coding)"
 # Where that reference leads nowhere nobody can tell which drug or device it was: the test is unknown.
 _UNRESOLVED = {
     DEVICE_R4: "device.exists() and device.resolve().empty() and {}",
@@ -290,9 +292,9 @@ def _imaging_test(model: Model, concept: Concept) -> str:
     others = tuple(coding for coding in concept.codings if coding.system not in (DICOM, None))
     tests = []
     if modalities or not others:
-        coding = ".coding" if model.version == "r5" else ""
+        path = MODALITY_R5 if model.version == "r5" else MODALITY_R4
         condition = concept_condition(concept.model_copy(update={"codings": modalities}))
-        tests.append(f"(series.modality{coding} | modality{coding}).exists({condition})")
+        tests.append(f"{path}.exists({condition})")
     if others:
         paths = ("procedure.concept", "reason.concept") if model.version == "r5" else ("procedureCode", "reasonCode")
         tests.append(in_concept(f"({' | '.join(paths)})", concept.model_copy(update={"codings": others})))

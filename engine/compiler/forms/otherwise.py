@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from engine.algebra.code_systems import DICOM
 from engine.artifacts.models import Model
 from engine.artifacts.records import Concept, Criterion, TypeAndValueDefinition, Value
 from engine.compiler.forms.base import CodedOtherwise, Selection, quoted
+from engine.compiler.forms.kinds import MODALITY_R4, MODALITY_R5
 from engine.compiler.forms.values import CODED, value_test
 
 # JSON names on the way to the code that a record of each type is about; types that are missing here are known by other elements too.
@@ -34,6 +36,8 @@ def coded_otherwise(model: Model, criterion: Criterion, selections: list[Selecti
     for chosen in selections:
         if chosen.concept is not None and chosen.type in _CODES and (certain or chosen.type == "Condition"):
             found.append(_records(model, chosen, chosen.concept))
+        elif chosen.concept is not None and chosen.type == "ImagingStudy":
+            found.append(_studies(model, chosen, chosen.concept))
     definition = criterion.definition
     if isinstance(definition, TypeAndValueDefinition) and definition.value is not None and definition.value.concept:
         found += _values(selections, definition.value.concept)
@@ -54,6 +58,16 @@ def _records(model: Model, chosen: Selection, concept: Concept) -> CodedOtherwis
         tests.insert(0, f"{chosen.code_path}.exists()")
     rows = f"{chosen.type}.where({' and '.join(tests)})"
     return CodedOtherwise(f"iif({chosen.type}.exists({of_system}), {{}}, {rows})", path, systems)
+
+
+def _studies(model: Model, chosen: Selection, concept: Concept) -> CodedOtherwise | None:
+    """Imaging studies whose modalities, their own and those of their series, are all of other code systems."""
+    if systems_of(concept) != (DICOM,):
+        return None
+    path = MODALITY_R5 if model.version == "r5" else MODALITY_R4
+    of_system = f"{path}.exists({of_systems((DICOM,))})"
+    rows = f"ImagingStudy.where({' and '.join([f'{path}.exists()', f'{of_system}.not()', *chosen.tests])})"
+    return CodedOtherwise(f"iif(ImagingStudy.exists({of_system}), {{}}, {rows})", ("series", "modality"), (DICOM,))
 
 
 def _values(selections: list[Selection], concept: Concept) -> list[CodedOtherwise]:
