@@ -17,7 +17,7 @@ from engine.artifacts.elements import all_resource_types
 from engine.data.compartment import Compartment
 from engine.data.gaps import EVERY, WHOLE, Gap, Gaps
 from engine.data.opening import without_packing
-from engine.data.problems import NOT_DESCRIBED, NOTHING_LOST, Problem
+from engine.data.problems import ANSWER, NEXT_PAGE, NOT_DESCRIBED, NOTHING_LOST, SERVER_ERROR, Problem
 
 FIRST = 3
 """Places that are named."""
@@ -157,10 +157,16 @@ class Completeness:
                 if len(lost.places) < FIRST:
                     lost.places.append(_place(problem))
             else:
-                lost.add_file(f"{_name(problem.file)}: {problem.message}")
+                # of what servers say there may be a line a record
+                what = (
+                    "a server reports errors in the place of data" if problem.code == SERVER_ERROR else problem.message
+                )
+                lost.add_file(f"{_name(problem.file)}: {what}")
 
     def _is_record(self, problem: Problem) -> bool:
-        """Whether a problem is about one record, and not about a file."""
+        """Whether a problem is about one record, and not about a file, or about nobody knows how many records."""
+        if problem.code == NEXT_PAGE or (problem.code == SERVER_ERROR and problem.element != ANSWER):
+            return False
         if problem.resource is not None or problem.line is not None or problem.entry is not None:
             return True
         return bool(problem.offset) or (problem.offset is not None and problem.file in self._seen)

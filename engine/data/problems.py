@@ -7,6 +7,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 CONFLICTING, DELETION = "conflicting-versions", "deletion-not-understood"
+SERVER_ERROR = "server-error"
+"""The code of what a server says instead of data."""
+ANSWER = "Bundle.entry.response"
+"""The element of a problem with what a server says of one entry; what it says elsewhere is about nobody knows how many records."""
+NEXT_PAGE = "next-page-missing"
+"""The code of a page of a search or a history whose next page is not among the data."""
 NOTHING_LOST = frozenset((CONFLICTING, DELETION))
 """Codes of errors that lose no record: what is in doubt is told of the record itself."""
 

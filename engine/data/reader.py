@@ -7,6 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from engine.algebra.arguments import flag, function_of, instance_of, several
 from engine.artifacts.models import Model, load_model
 from engine.data.cohort import Cohort
@@ -15,6 +17,8 @@ from engine.data.completeness import Completeness, reporting_to
 from engine.data.marks import Noted, test_patient
 from engine.data.oddities import Oddities
 from engine.data.opening import begin, begin_text
+from engine.data.pages import Page
+from engine.data.pages import lacking as pages_lacking
 from engine.data.problems import Problem
 from engine.data.sources import Loaded, OnProblem, read_resources, unpack
 from engine.data.told_by_manifests import told_by_manifests
@@ -66,7 +70,8 @@ def read_patients(
     report = reporting_to(completeness, on_problem)
     counts: dict[str, dict[str, int]] = {}
     lines: dict[str, dict[str, int]] = {}
-    loaded = _counted(read_resources(paths, report), counts, lines)
+    pages: list[Page] = []
+    loaded = _counted(_without_pages(read_resources(paths, report), pages), counts, lines)
     cohort = cohort_of(loaded, model, report, merge_linked=merge_linked)
     for types in counts.values():
         completeness.count(types)
@@ -74,7 +79,18 @@ def read_patients(
         completeness.file(path, types)
     for problem in told.lacking({path: sum(types.values()) for path, types in counts.items()}):
         report(problem)
+    for problem in pages_lacking(pages):
+        report(problem)
     yield from _with_gaps(cohort, completeness)
+
+
+def _without_pages(loaded: Iterable[Loaded], pages: list[Page]) -> Iterator[Loaded]:
+    """The same, but for what bundles say of their pages."""
+    for one in loaded:
+        if one.page is None:
+            yield one
+        else:
+            pages.append(msgspec.structs.replace(one.page, file=one.file, offset=one.offset, line=one.line))
 
 
 def _counted(
@@ -158,6 +174,10 @@ def _in_memory(
             else:
                 loaded.offset = index
             from_memory.append(loaded)
+    pages: list[Page] = []
+    from_memory = list(_without_pages(from_memory, pages))
+    for problem in pages_lacking(pages):
+        report(problem)
     cohort = cohort_of(from_memory, model or load_model("r4"), report, merge_linked=merge_linked)
     yield from _with_gaps(cohort, completeness)
 

@@ -19,7 +19,8 @@ from engine.data.listing import list_data
 from engine.data.marks import handed_down, may_be_marked, with_modifiers
 from engine.data.oddities import Oddities
 from engine.data.outcomes import FATAL, is_failure, issue_text, issues_of, leaves_out
-from engine.data.problems import Problem
+from engine.data.pages import Page, page_of
+from engine.data.problems import ANSWER, SERVER_ERROR, Problem
 from engine.data.record_shape import (
     DAMAGED,
     DAMAGED_HINT,
@@ -77,6 +78,8 @@ class Loaded:
     superseded: bool = False
     text: bytes | None = None
     """The text that it was read from, where only some elements of it are at hand."""
+    page: Page | None = None
+    """In the place of a resource: what a bundle says of the pages before and after it."""
 
     @property
     def deleted(self) -> str | None:
@@ -225,8 +228,10 @@ def _in_parameters(parameters: Resource) -> Iterator[Any]:
         waiting.extend(dicts_in(parameter.get("part"))[::-1])
 
 
-def _tell(outcome: Any, file: str, entry: int | None, on_problem: OnProblem, line: int | None) -> None:
-    """Report what a server said went wrong, for then data is missing."""
+def _tell(
+    outcome: Any, file: str, entry: int | None, on_problem: OnProblem, line: int | None, element: str | None = None
+) -> None:
+    """Report what a server said went wrong, for then data is missing; `element` is `ANSWER` where it said it of one entry."""
     issues = [issue for issue in issues_of(outcome) if issue.get("severity") in (*FATAL, "warning")]
     if not issues:
         return
@@ -235,8 +240,8 @@ def _tell(outcome: Any, file: str, entry: int | None, on_problem: OnProblem, lin
     what = "reports an error" if is_failure(outcome) else "warns"
     message = f"the server {what} in the place of data: {'; '.join(map(issue_text, issues[:3]))}"
     hint = "fetch the data again" if lost else None
-    where = {"file": file, "entry": entry, "line": line}
-    on_problem(Problem(**where, code="server-error", severity=severity, message=message, hint=hint))
+    where = {"file": file, "entry": entry, "line": line, "element": element}
+    on_problem(Problem(**where, code=SERVER_ERROR, severity=severity, message=message, hint=hint))
 
 
 def _named(kind: str, resource: Resource) -> dict[str, str]:
@@ -269,6 +274,12 @@ _WRAPPED = "write the resource as `resource` of the entry"
 ENTRY_MEMBERS = frozenset(
     "id extension modifierExtension link fullUrl _fullUrl resource search request response".split()
 )
+
+
+def _type_of(entry: Any) -> str:
+    """The type of the resource of an entry, as far as it has one."""
+    resource = entry.get("resource") if entry.__class__ is dict else None
+    return str(resource.get("resourceType")) if resource.__class__ is dict else ""
 
 
 def _unknown_members(value: Resource, known: frozenset[str]) -> str | None:
@@ -310,6 +321,9 @@ def _bundle(
         message = "Bundle.entry must be an array"
         on_problem(Problem(file=file, line=line, element="Bundle.entry", code="malformed-bundle", message=message))
         return
+    page = page_of(bundle.get("type"), bundle.get("link"), map(_type_of, entries)) if "link" in bundle else None
+    if page is not None:
+        yield Loaded(None, file, line=line, page=page)
     written = written_in(bundle, entries)
     for index, item in enumerate(entries):
         if not isinstance(item, dict):
@@ -351,10 +365,11 @@ def _bundle(
         response = dict_of(item.get("response"))
         status = response.get("status")
         if "outcome" in response:
-            _tell(response["outcome"], file, index, on_problem, line)
+            _tell(response["outcome"], file, index, on_problem, line, ANSWER)
         elif "resource" not in item and isinstance(status, str) and status.startswith(("4", "5")):
             message = f"the server answered {status:.40} in the place of this entry"
-            on_problem(Problem(file=file, line=line, entry=index, code="server-error", message=message))
+            where = {"file": file, "line": line, "entry": index, "element": ANSWER}
+            on_problem(Problem(**where, code=SERVER_ERROR, message=message))
         if not is_deletion(item) and "resource" not in item:
             yield Loaded(None, file, index, line)
         if not is_deletion(item) and "resource" not in item and not response:

@@ -27,6 +27,7 @@ from engine.data.gaps import Gaps
 from engine.data.listing import Listing
 from engine.data.marks import Noted
 from engine.data.oddities import Oddities
+from engine.data.pages import lacking as pages_lacking
 from engine.data.problems import Problem
 from engine.data.told_by_manifests import Told
 from engine.runners.bulk_worker import MOST_WRITTEN, Job, start_worker
@@ -249,7 +250,8 @@ class BulkRun:
         found = take_files(completeness, by_file, self.job.files)
         for problem in workspace.problems_of_reading(pieces, self._lost):
             completeness.problem(problem)
-        self._noted = [*self._told.lacking(found), *self._listing.changes()]
+        pages = [page for number in range(pieces) for page in workspace.piece(number).pages]
+        self._noted = [*self._told.lacking(found), *pages_lacking(pages), *self._listing.changes()]
         for problem in self._noted:
             completeness.problem(problem)
         completeness.finish(known_patients(workspace.ids(pieces, "Patient", kept=True)))

@@ -10,6 +10,7 @@ from engine.data.bulk.records import Position, Record
 from engine.data.deletions import Deletion
 from engine.data.marks import Noted
 from engine.data.oddities import Oddity
+from engine.data.pages import Page
 
 Stretch = tuple[int, int]
 """Where numbers stand in a file: the first byte, and how many bytes."""
@@ -41,6 +42,7 @@ class PieceDone(msgspec.Struct, gc=False):
     shared: list[Record]
     odd: list[Oddity]
     noted: Noted
+    pages: list[Page] = []
     names: int | None = None
     """Where the names of the records stand, as `section_bytes` takes it, where they are kept."""
 

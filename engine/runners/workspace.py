@@ -250,6 +250,7 @@ class Workspace:
             shared=collected.shared,
             odd=list(collected.odd),
             noted=collected.noted,
+            pages=collected.pages,
             names=names,
         )
         self._write(f"piece-{number}", _encode(done))

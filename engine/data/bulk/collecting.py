@@ -26,6 +26,7 @@ from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_fo
 from engine.data.marks import Noted, may_be_marked, test_patient
 from engine.data.oddities import Oddities, odd_ids
 from engine.data.other_lines import OtherLines
+from engine.data.pages import Page
 from engine.data.persons import links_in
 from engine.data.problems import Problem
 from engine.data.record_shape import (
@@ -107,6 +108,8 @@ class Collected:
     shared: list[Record] = field(default_factory=list)
     odd: Oddities = field(default_factory=Oddities)
     noted: Noted = field(default_factory=Noted)
+    pages: list[Page] = field(default_factory=list)
+    """What bundles say of the pages before and after them."""
 
     def found(self) -> Counter[str]:
         """How many resources of each type there were so far."""

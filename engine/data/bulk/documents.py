@@ -20,6 +20,7 @@ from engine.data.identity import NO_HOME, home_of
 from engine.data.json_text import BAD_JSON, check_encoding, whole
 from engine.data.kinds import BOM
 from engine.data.marks import may_be_marked
+from engine.data.pages import page_of
 from engine.data.problems import Problem
 from engine.data.record_shape import (
     DAMAGED,
@@ -74,6 +75,7 @@ _KIND = re.compile(BEGINNING % b"([A-Za-z]+)")
 _NAME = re.compile(rb"[A-Za-z]+")
 _THEN = len(THEN_ID)
 _index = itemgetter(0)
+_links = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -119,6 +121,10 @@ def read_document(
         and not collector.validate
         and _entries(collector, entries, bundle.type, escapes, sz.count(text, TYPE), file, path, offset)
     ):
+        if bytes(bundle.link):
+            page = page_of(bundle.type, _links.decode(bundle.link), map(_type_of, entries))
+            if page is not None:
+                collector.collected.pages.append(msgspec.structs.replace(page, file=path, offset=offset))
         return None
     try:
         data: Any = whole(text)
@@ -128,6 +134,12 @@ def read_document(
         data = with_doubles(text, data)
     offer_all(collector, data, file, offset, path, several=several)
     return None
+
+
+def _type_of(entry: _Entry) -> str:
+    """The type of the resource of an entry."""
+    match = _KIND.match(entry.resource)
+    return match[1].decode() if match is not None else ""
 
 
 def _is_modified(bundle: Any) -> bool:
@@ -158,6 +170,9 @@ def offer_loaded(
 ) -> None:
     """Give a collector one resource that was decoded; `patients` are those of its bundle."""
     entry = loaded.entry if loaded.entry is not None else -1
+    if loaded.page is not None:
+        collector.collected.pages.append(msgspec.structs.replace(loaded.page, file=path, offset=offset))
+        return
     if loaded.deletion is not None:
         collector.collected.deleted.append(
             msgspec.structs.replace(loaded.deletion, file=path, offset=offset, entry=loaded.entry)

@@ -36,6 +36,7 @@ from engine.data.json_text import BAD_JSON, whole
 from engine.data.listing import list_data
 from engine.data.opening import UNREADABLE, begin, document_in, open_file, packing_of
 from engine.data.other_lines import OtherLines
+from engine.data.pages import lacking as pages_lacking
 from engine.data.problems import Problem
 from engine.data.record_versions import content_of
 from engine.data.told_by_manifests import told_by_manifests
@@ -386,7 +387,7 @@ class ExportReader:
         completeness = self.completeness
         completeness.count(read.found())
         lacking = self._told.lacking(take_files(completeness, read.by_file, self.files))
-        for problem in (*lacking, *self._listing.changes()):
+        for problem in (*lacking, *pages_lacking(read.pages), *self._listing.changes()):
             self.on_problem(problem)
         known = known_patients(_of(read.kept, "Patient"))
         grouping.in_order = not read.named
