@@ -18,7 +18,13 @@ from engine.runners.criteria import Criteria, load_criteria, warnings_of
 from engine.runners.screening import version_for
 from engine.ui.argument_types import PATH
 from engine.ui.command_parser import STATUSES_OF_TEXT, CommandParser
-from engine.ui.options import add_config_options, add_libraries_option, add_study_option, add_version_option
+from engine.ui.options import (
+    add_config_options,
+    add_criteria_argument,
+    add_libraries_option,
+    add_study_option,
+    add_version_option,
+)
 from engine.ui.paths import check_exist
 from engine.ui.statuses import Status, worst
 from engine.ui.terminology import add_terminology_options, terminology_options
@@ -28,13 +34,7 @@ SHOWN = 240  # characters of an expression
 
 def add_options(command: CommandParser) -> None:
     """What the command is told."""
-    command.add_argument(
-        "criteria",
-        nargs="+",
-        type=PATH,
-        metavar="CRITERIA",
-        help="files, folders or bundles with EvidenceVariable, Group or ResearchStudy",
-    )
+    add_criteria_argument(command)
     group = command.add_argument_group("patients, and what criteria name")
     group.add_argument(
         "--data",

@@ -22,7 +22,8 @@ from engine.runners.screening import evaluation_time, version_for
 from engine.ui.argument_types import PATH, ArgumentType, Expected
 from engine.ui.command_parser import CommandParser
 from engine.ui.cql_session import given_parameters, parameters_of
-from engine.ui.logs import add_log_options, say, say_diagnostics, say_error, say_problem
+from engine.ui.ending import ended
+from engine.ui.logs import add_log_options, say, say_diagnostics, say_problem
 from engine.ui.nothing import nothing_done
 from engine.ui.options import (
     add_config_options,
@@ -38,9 +39,9 @@ from engine.ui.options import (
 from engine.ui.paths import check_exist
 from engine.ui.pseudonym_options import add_pseudonym_options, pseudonyms_of
 from engine.ui.resuming import add_means_options, means_of, resumable, warn_of_jobs
-from engine.ui.statuses import Status, worst
+from engine.ui.statuses import Status
 from engine.ui.terminology import add_terminology_options, terminology_options
-from engine.ui.thresholds import add_threshold_options, exceeded
+from engine.ui.thresholds import add_threshold_options
 
 _YEAR, _DAYS = re.compile(r"\d{4}"), re.compile(r"(\d{4}-\d\d-\d\d\S*)/(\d{4}-\d\d-\d\d\S*)")
 
@@ -168,21 +169,7 @@ def _evaluate(run: MeasureRun, options: argparse.Namespace) -> int:
     if loaded.refused:
         say(f"{len(loaded.refused)} parts of the measure were not evaluated, as said above", WARNING, step="done")
         found.append(Status.CRITERIA_ERRORS)
-    if done.errors:
-        found.append(Status.INCOMPLETE)
-    for sentence in exceeded(options, patients, done.errors, ()):
-        say_error(f"eligibility: {sentence}")
-        found.append(Status.THRESHOLD_EXCEEDED)
-    status = worst(found)
-    say(
-        f"evaluated {patients:,} patients; {done.count:,} problems; exit status {int(status)}",
-        step="done",
-        log_only=True,
-        status=int(status),
-        patients=patients,
-        problems=done.count,
-    )
-    return status
+    return ended(options, found, "evaluated", patients, problems=done.count, errors=done.errors)
 
 
 def _to_stdout(run: MeasureRun) -> MeasureDone:

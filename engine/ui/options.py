@@ -11,6 +11,13 @@ from engine.ui.argument_types import COUNT, MOMENT, PATH, ZONE, number
 from engine.ui.argument_types import SECONDS as SECONDS_TYPE
 
 
+def add_criteria_argument(
+    command: Any, what: str = "files, folders or bundles with EvidenceVariable, Group or ResearchStudy"
+) -> None:
+    """The criteria that a command is about."""
+    command.add_argument("criteria", nargs="+", type=PATH, metavar="CRITERIA", help=what)
+
+
 def add_parameter_options(command: Any) -> None:
     """`--parameter` and `--parameters`."""
     command.add_argument(

@@ -19,20 +19,17 @@ from engine.compiler.rules import cql_codes
 from engine.output.requirements import module_definition, type_filters, type_parameter
 from engine.runners.criteria import load_criteria
 from engine.runners.measuring import MeasureOptions, load_measure, run_of
-from engine.ui.argument_types import PATH
 from engine.ui.command_parser import STATUSES_OF_TEXT, CommandParser
 from engine.ui.cql_session import given_parameters
 from engine.ui.date_options import add_date_options, run_told
-from engine.ui.options import add_config_options, add_libraries_option
+from engine.ui.options import add_config_options, add_criteria_argument, add_libraries_option
 
 OK, ERRORS = 0, 2
 
 
 def add_options(command: CommandParser) -> None:
     """What the command is told."""
-    command.add_argument(
-        "criteria", nargs="+", type=PATH, metavar="CRITERIA", help="criteria, a Measure, or a CQL library"
-    )
+    add_criteria_argument(command, "criteria, a Measure, or a CQL library")
     group = command.add_argument_group("what is shown")
     group.add_argument("--bulk", action="store_true", help="print _type and _typeFilter of a bulk export instead")
     group = command.add_argument_group("what criteria read")

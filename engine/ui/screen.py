@@ -21,15 +21,16 @@ from engine.runners.run import NothingScreened, RunOptions, run
 from engine.runners.screening import Data, screen, version_for
 from engine.ui.archive_options import needless_options
 from engine.ui.command_parser import CommandParser
+from engine.ui.ending import ended
 from engine.ui.logs import say, say_diagnostics, say_error, say_problem
 from engine.ui.nothing import nothing_done
 from engine.ui.paths import check_exist
 from engine.ui.pseudonym_options import pseudonyms_of
 from engine.ui.resuming import resumable, warn_of_jobs
 from engine.ui.screen_options import add_screen_options
-from engine.ui.statuses import Status, worst
+from engine.ui.statuses import Status
 from engine.ui.terminology import terminology_options
-from engine.ui.thresholds import Judged, exceeded
+from engine.ui.thresholds import Judged
 
 if TYPE_CHECKING:
     from engine.runners.confirming import RequiredImages
@@ -202,23 +203,16 @@ def _status(
     found = [Status.CRITERIA_ERRORS] if any(d.severity == "error" for d in about) else []
     if options.strict and any(d.severity == "warning" for d in about):
         found.append(Status.CRITERIA_ERRORS)
-    if problems["error"]:
-        found.append(Status.INCOMPLETE)
-    for sentence in exceeded(options, patients, problems["error"], judged):
-        say_error(f"eligibility: {sentence}")
-        found.append(Status.THRESHOLD_EXCEEDED)
-    status = worst(found)
-    say(
-        f"screened {patients:,} patients; {problems.total():,} problems; exit status {int(status)}",
-        step="done",
-        log_only=True,
-        status=int(status),
-        patients=patients,
+    return ended(
+        options,
+        found,
+        "screened",
+        patients,
         problems=problems.total(),
         errors=problems["error"],
+        judged=judged,
         undetermined={one.name: one.undetermined for one in judged},
     )
-    return status
 
 
 def _to_stdout(

@@ -8,6 +8,7 @@ from engine.ui.command_parser import CommandParser
 from engine.ui.logs import add_log_options
 from engine.ui.options import (
     add_config_options,
+    add_criteria_argument,
     add_libraries_option,
     add_limit_option,
     add_merging,
@@ -27,13 +28,7 @@ from engine.ui.thresholds import add_threshold_options
 
 def add_screen_options(command: CommandParser) -> None:
     """What the command is told."""
-    command.add_argument(
-        "criteria",
-        nargs="+",
-        type=PATH,
-        metavar="CRITERIA",
-        help="files, folders or bundles with EvidenceVariable, Group or ResearchStudy",
-    )
+    add_criteria_argument(command)
     group = command.add_argument_group("what goes in and out")
     group.add_argument(
         "--data",
