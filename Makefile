@@ -18,7 +18,7 @@ help:
 	@echo 'make check        the inner loop: format, lint, strict types, fast tests'
 	@echo 'make conformance  the official suites of FHIRPath and CQL, and the measures, one line each'
 	@echo 'make fuzz         the parsers and the compiler on ten minutes of nonsense, 75,000 definitions of strangers,'
-	@echo '                  and all ways of random criteria for ten more minutes'
+	@echo '                  10,000 damaged lines of an export, and all ways of random criteria for ten more minutes'
 	@echo 'make docs         write docs/operators.md again'
 	@echo 'make bench        how long compiled expressions, libraries, the import and the screening of a cohort take, beside others'
 	@echo 'make clean        remove .venv and everything generated'
@@ -71,6 +71,8 @@ FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.installed-test
 	FUZZ_EXAMPLES=12000 $(PY) -m pytest -q tests/unit/test_cql_fuzz.py
 	FUZZ_EXAMPLES=75000 FHIR_ELIGIBILITY_CACHE=off $(PY) -m pytest -q -rP tests/compiler/test_hostile_definitions.py
+	DAMAGE_TIMES=20 $(PY) -m pytest -q tests/data/test_damaged_exports.py
+	$(PY) -m tests.benchmarks.damage --lines 10000
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest -q tests/paths/test_fhirpath_ways.py tests/paths/test_cql_ways.py
 
 docs: $(VENV)/.installed-test

@@ -13,9 +13,12 @@ It is done without tolerance, where absence is unknown wherever a record's patie
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import re
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -34,6 +37,7 @@ from engine.output.run_record import Resources
 from engine.runners import run as running
 from engine.runners.criteria import Criteria
 from engine.runners.run import RunOptions, run
+from tests.benchmarks.cohorts import Options, write
 from tests.benchmarks.runners import CRITERIA, NOW
 
 Damage = Callable[[bytes, random.Random], bytes]
@@ -183,13 +187,17 @@ def odd_shape(resource: dict[str, Any], chance: random.Random) -> None:
             break
         owner = chance.choice(inner)
     if isinstance(owner, list):
-        owner[0] = chance.choice(([owner[0]], None, "x", 1, {}))
+        owner[0] = another_form(owner[0], chance)
         return
     name = chance.choice([name for name in owner if name != "resourceType"])
-    value = owner[name]
-    owner[name] = chance.choice(
-        (value[0] if isinstance(value, list) else [value], None, "x", 1, True, {}, [], [[value]])
-    )
+    owner[name] = another_form(owner[name], chance)
+
+
+def another_form(value: Any, chance: random.Random) -> Any:
+    """Something else than a value of the same form."""
+    first = value[0] if isinstance(value, list) else [value]
+    others: list[Any] = [first, None, "x", 1, True, {}, [[value]]]
+    return chance.choice([one for one in others if type(one) is not type(value)])
 
 
 KINDS: dict[str, Damage] = {
@@ -329,6 +337,9 @@ def spoil(source: Path, target: Path, number: int, chance: random.Random) -> lis
         for at, line in enumerate(lines)
         if b'"resourceType":"Endpoint"' not in line
     ]
+    if number > 1:
+        # a file that begins with a line that is no whole value is read as values one behind the other, and not line by line
+        places = [(name, at) for name, at in places if at > 0]
     kinds = [kind for kind in KINDS for _ in range(number // len(KINDS) + 1)]
     chance.shuffle(kinds)
     chosen = dict(zip(chance.sample(places, number), kinds, strict=False))
@@ -403,23 +414,29 @@ def in_memory(criteria: Criteria, data: Path, tolerate: int = 0) -> Screened:
     return Screened("memory", outcomes_of(engine.screen(criteria, found, now=NOW)), problems)
 
 
-def by_plan(way: str, criteria: Criteria, data: Path, out: Path, tolerate: int = 0) -> Screened:
+def by_plan(
+    way: str, criteria: Criteria, data: Path, out: Path, tolerate: int = 0, *, validate: bool = False
+) -> Screened:
     """A run with an output folder."""
     small, options = WAYS[way]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "SMALL", small)
-        record = run(criteria, [], [data], out, RunOptions(now=NOW, tolerate=tolerate, **options)).record
+        record = run(
+            criteria, [], [data], out, RunOptions(now=NOW, tolerate=tolerate, validate=validate, **options)
+        ).record
     listed = (out / "problems.ndjson").read_text("utf-8").splitlines()
     return Screened(
         way, outcomes_of(read_verdicts(out)), [Problem.model_validate_json(line) for line in listed], record.resources
     )
 
 
-def every_way(criteria: Criteria, data: Path, out: Path, tolerate: int = 0) -> Iterator[Screened]:
-    """All of them."""
+def every_way(
+    criteria: Criteria, data: Path, out: Path, tolerate: int = 0, *, validate: bool = False
+) -> Iterator[Screened]:
+    """All of them; with `validate` what no criterion can need is looked at, too."""
     yield in_memory(criteria, data, tolerate)
     for way in WAYS:
-        yield by_plan(way, criteria, data, out / way.replace(" ", "-"), tolerate)
+        yield by_plan(way, criteria, data, out / way.replace(" ", "-"), tolerate, validate=validate)
 
 
 # -- what must hold
@@ -486,3 +503,65 @@ def check(damaged: list[Damaged], before: Outcomes, after: Screened, tolerate: i
                     f"{trial} {patient}: {was} became {got} by {kinds}, by what is lost: {about[0].after[:300]!r}"
                 )
     return found
+
+
+def check_account(account: Resources) -> list[str]:
+    """Whether every line that is not blank was used, not needed, or a problem."""
+    total = sum(sum(one.values()) for one in (account.used, account.passed, account.problems)) + account.empty
+    if total == account.lines - account.blank:
+        return []
+    return [f"{account.lines} lines, {account.blank} of them blank, and {total} resources and problems: {account}"]
+
+
+def compared(one: Screened, other: Screened, *, problems: bool) -> list[str]:
+    """Where two ways differ: in verdicts, and in `problems` if these are to be the same."""
+    found = []
+    for trial in sorted(one.outcomes.keys() | other.outcomes.keys()):
+        mine, theirs = one.outcomes.get(trial, {}), other.outcomes.get(trial, {})
+        found += [
+            f"{trial} {patient}: {mine.get(patient)} {one.way}, {theirs.get(patient)} {other.way}"
+            for patient in sorted(mine.keys() | theirs.keys())
+            if mine.get(patient) != theirs.get(patient)
+        ]
+    if problems and one.problems != other.problems:
+        found.append(f"the problems are others {one.way} than {other.way}")
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Damage an export, screen it on every way, and say what does not hold; 1 where anything does not."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.damage", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--lines", type=int, default=10_000, help="damaged lines (default 10,000)")
+    parser.add_argument("--patients", type=int, help="default: so many that about every fourth line is damaged")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args(arguments)
+    number = given.patients or max(50, round(given.lines / 1.8))
+    criteria, bad = rules(), 0
+    with tempfile.TemporaryDirectory() as place:
+        whole, damaged = Path(place) / "whole", Path(place) / "damaged"
+        write(whole, Options(number, given.seed, "ndjson", kilobytes=4, files=2))
+        before = in_memory(criteria, whole)
+        done = spoil(whole, damaged, given.lines, random.Random(given.seed))
+        for tolerate in (0, 10**9):
+            first: Screened | None = None
+            for after in every_way(criteria, damaged, Path(place) / str(tolerate), tolerate):
+                found = check(done, before.outcomes, after, tolerate)
+                faults = found.faults + (check_account(after.account) if after.account is not None else [])
+                if first is not None and first.account is not None:
+                    faults += compared(first, after, problems=True)
+                first = first if first is not None and first.account is not None else after
+                bad += len(faults)
+                verdicts = Counter(row[0] for rows in after.outcomes.values() for row in rows.values())
+                print(
+                    f"{number:,} patients, {len(done):,} damaged lines, {after.way}, {tolerate:,} tolerated: {dict(verdicts)}, {len(after.problems):,} problems, {len(faults)} faults",
+                    flush=True,
+                )
+                for fault in faults[:20]:
+                    print(f"  {fault}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,6 @@ from engine.data.record_shape import (
     DAMAGED,
     DAMAGED_HINT,
     TYPE,
-    Oddness,
     damage_of,
     oddness_of,
     of_any_type,
@@ -207,7 +206,7 @@ class Collector:
         elif raw.count(TYPE) > 1 and states_another_type(kind, raw):
             named = of_any_type(named_in(raw))
             self.problem(path, offset, entry, DAMAGED, type_twice(kind), hint=DAMAGED_HINT, **named)
-        else:
+        elif not (self.validate and self._is_odd(kind, raw, file, offset, entry, path)):
             self.collected.passed[kind] += 1
 
     def pass_over(self, numbers: Mapping[str, int], seen: Iterable[tuple[str, Iterable[bytes]]]) -> None:
@@ -250,12 +249,7 @@ class Collector:
 
         With `seen` its id was noted before; `patients` are as in `offer`.
         """
-        try:
-            odd = oddness_of(reader.kind, raw)
-        except BAD_JSON as error:
-            self.invalid(raw, path, offset, entry, error)
-            return
-        if odd and self._odd_members(odd, raw, file, offset, entry, path):
+        if self._is_odd(reader.kind, raw, file, offset, entry, path):
             return
         try:
             facts, compact = reader.decoder.packed(raw)
@@ -266,10 +260,15 @@ class Collector:
             self._note(facts, raw, offset, entry, path)
         self._place(reader, facts, compact, raw, file, offset, entry, full_url, seen=seen, patients=patients)
 
-    def _odd_members(
-        self, odd: Sequence[Oddness], raw: bytes | memoryview, file: int, offset: int, entry: int, path: str
-    ) -> bool:
+    def _is_odd(self, kind: str, raw: bytes | memoryview, file: int, offset: int, entry: int, path: str) -> bool:
         """Report what is wrong with the members of a resource; gives whether nobody can tell what it says, so that it is not used."""
+        try:
+            odd = oddness_of(kind, raw)
+        except BAD_JSON as error:
+            self.invalid(raw, path, offset, entry, error)
+            return True
+        if not odd:
+            return False
         named = named_in(bytes(raw))
         damage = damage_of(odd)
         if damage is not None:
