@@ -402,7 +402,7 @@ class Cohort:
         if holder is not None and stands_alone(holder.home) and bundle_of(holder) == bundle_of(loaded):
             return [*marks]  # of several, that of the own bundle is meant
         held = self._counting.held(self._key(loaded), loaded)
-        return [*doubts_of(held.forms, held.why, perhaps_gone=held.perhaps_gone), *marks]
+        return [*doubts_of(held), *marks]
 
     def _view(self, patient: CohortPatient) -> SharedResources:
         """What is about nobody, as a patient sees it."""

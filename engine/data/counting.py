@@ -97,7 +97,7 @@ class Counting:
             if counted.forms:
                 self.by_key[key] = counted.forms[0]
                 out.append(counted.forms[0])
-            elif deleted and kind == "Patient" and removed:
+            elif deleted and kind == "Patient" and any(not one.patch for one in removed):
                 self.gone[key] = first
                 out.append(first)
             else:
@@ -116,7 +116,9 @@ class Counting:
     def held(self, key: str | None, loaded: Loaded) -> Held:
         """The resource of a key in all forms that it may have."""
         found = self.doubt(key)
-        return Held([loaded]) if found is None else Held(list(found.forms), found.perhaps_gone, found.why)
+        return (
+            Held([loaded]) if found is None else Held(list(found.forms), found.perhaps_gone, found.why, found.unknown)
+        )
 
     def is_removed(self, name: str) -> bool:
         """Whether something that is known by its address or by `Type/id` was deleted."""
@@ -124,7 +126,7 @@ class Counting:
         if match is None or not self._removed:
             return False
         kind, _, identifier = match["path"].partition("/")
-        return bool(self._removed.of(kind, identifier, name if match["root"] else None))
+        return any(not one.patch for one in self._removed.of(kind, identifier, name if match["root"] else None))
 
     def _candidates(self, kinds: frozenset[str]) -> Iterator[Candidate]:
         """The resources that a search among deletions may find."""

@@ -1,13 +1,13 @@
-"""Deletions among the data: which resources the DELETE entries of bundles remove (FHIR R4: http.html#delete, http.html#cond-delete; Bulk Data: deleted).
+"""Deletions and patches among the data: which resources the DELETE and PATCH entries of bundles mean (FHIR R4: http.html#delete, http.html#cond-delete, http.html#patch; Bulk Data: deleted).
 
-The address of a deletion is read however it is spelled. A search in its place (a conditional delete) is answered from the data where it asks for ids and
+What a patch makes of a record is not worked out: the record is in doubt. The address of a deletion is read however it is spelled. A search in its place (a conditional delete) is answered from the data where it asks for ids and
 identifiers alone; whatever is not understood removes nothing, and is reported.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
@@ -17,7 +17,7 @@ import msgspec
 from engine.artifacts.elements import all_resource_types
 from engine.artifacts.references import Meaning, meaning_of, plain_id, root_of
 from engine.data.identity import id_of, pair_of
-from engine.data.problems import DELETION, Problem
+from engine.data.problems import DELETION, PATCHED, Problem
 
 Resource = dict[str, Any]
 _SEARCHED = ("_id", "identifier")
@@ -46,6 +46,8 @@ class Deletion(msgspec.Struct, array_like=True, frozen=True, gc=False):
     id: str = ""
     root: str | None = None
     several: bool = False
+    patch: bool = False
+    """Whether it changes the resource in a way that is not known here, and does not delete it."""
 
     @property
     def where(self) -> dict[str, Any]:
@@ -153,10 +155,8 @@ def _root_of_search(text: str) -> str | None:
     return f"{root}/" if root.startswith(("http://", "https://")) else None
 
 
-def resolved(deletion: Deletion, found: Iterable[tuple[str, str | None]]) -> Iterator[Deletion]:
-    """A conditional delete as deletions of what was found, each an id with the fullUrl of its entry."""
-    search = meant(deletion)
-    assert isinstance(search, Search)
+def resolved(deletion: Deletion, search: Search, found: Iterable[tuple[str, str | None]]) -> Iterator[Deletion]:
+    """A conditional delete as deletions of what its search found, each an id with the fullUrl of its entry."""
     addresses = sorted(
         {(identifier, root_of(full_url) or "", "" if identifier else full_url or "") for identifier, full_url in found}
     )
@@ -165,15 +165,49 @@ def resolved(deletion: Deletion, found: Iterable[tuple[str, str | None]]) -> Ite
         yield msgspec.structs.replace(deletion, **what, several=len(addresses) > 1)
 
 
+def patched(deletion: Deletion, search: Search, found: Sequence[Resource]) -> Problem:
+    """The problem of a patch of what a search finds among the data."""
+    identifiers = {id_of(one) for one in found} if found else set(search.ids or ())
+    identifier = identifiers.pop() if len(identifiers) == 1 else None
+    whose = {_patient_of(one) for one in found}
+    if search.kind == "Patient" and identifier is not None:
+        whose = {f"Patient/{identifier}"}
+    now = "what the record says now cannot be told"
+    where = "" if found else ", which is not among the data"
+    return Problem(
+        **deletion.where,
+        type=search.kind or None,
+        resource=f"{search.kind}/{identifier}" if identifier is not None else None,
+        patient=whose.pop() if len(whose) == 1 else None,
+        code=PATCHED,
+        message=f"PATCH {deletion.url[:200]!r} is not applied{where}: {now}",
+        hint="give the record as it is after the patch",
+    )
+
+
+def _patient_of(resource: Resource) -> str | None:
+    """Whom a resource is about, where it says so by type and id."""
+    subject = resource.get("subject") or resource.get("patient")
+    text = subject.get("reference") if subject.__class__ is dict else None
+    found = meaning_of(text) if text.__class__ is str else None
+    certain = found is not None and found.form == "address" and found.kind == "Patient"
+    return f"Patient/{plain_id(found.id)}" if found is not None and certain else None
+
+
 def not_understood(deletion: Deletion, why: str) -> Problem:
     """The problem of a deletion that removes nothing because it is not understood."""
+    if deletion.patch:
+        message = f"PATCH {deletion.url[:200]!r} is not applied, and which record it changes cannot be told: {why}"
+        return Problem(**deletion.where, code=PATCHED, message=message, hint="write Type/id in its request.url")
     message = f"DELETE {deletion.url[:200]!r} removes nothing: {why}"
     hint = "write Type/id in the request.url of a deletion"
     return Problem(**deletion.where, code=DELETION, message=message, hint=hint)
 
 
-def finds_nothing(deletion: Deletion) -> Problem:
-    """The problem of a conditional delete that finds nothing among the data."""
+def finds_nothing(deletion: Deletion, search: Search) -> Problem:
+    """The problem of a conditional delete, or patch, that finds nothing among the data."""
+    if deletion.patch:
+        return patched(deletion, search, ())
     message = f"DELETE {deletion.url[:200]!r} finds no resource of the data; nothing is removed"
     return Problem(**deletion.where, code="deletion-finds-nothing", severity="warning", message=message)
 
@@ -250,21 +284,33 @@ def settled(
             report(not_understood(deletion, found))
         elif isinstance(found, Search):
             searches.append((deletion, found))
+        elif deletion.patch and found.kind:
+            # whether the record is there at all is asked, too
+            searches.append((deletion, Search(found.kind, found.root, frozenset((plain_id(found.id),)), ())))
+        elif deletion.patch:
+            report(not_understood(deletion, "it names no type"))
         else:
             out.append(deletion)
     if not searches:
         return out
     matches: list[list[tuple[str, str | None]]] = [[] for _ in searches]
+    changed: list[list[Resource]] = [[] for _ in searches]
     for one in candidates(frozenset(search.kind for _, search in searches)):
         for number, (deletion, search) in enumerate(searches):
             identifier = id_of(one.resource)
-            if search.finds(one.resource, one.full_url) and not _created_beside(one, deletion):
+            if search.finds(one.resource, one.full_url) and (deletion.patch or not _created_beside(one, deletion)):
                 if identifier is not None or one.full_url is not None:
                     matches[number].append((identifier or "", one.full_url))
-    for (deletion, _), found_by_it in zip(searches, matches, strict=True):
+                    if deletion.patch:
+                        changed[number].append(one.resource)
+    for (deletion, search), found_by_it, resources in zip(searches, matches, changed, strict=True):
+        if deletion.patch and found_by_it:
+            report(patched(deletion, search, resources))
+            out.extend(resolved(deletion, search, found_by_it))
+            continue
         if not found_by_it:
-            report(finds_nothing(deletion))
-        out.extend(resolved(deletion, found_by_it))
+            report(finds_nothing(deletion, search))
+        out.extend(resolved(deletion, search, found_by_it))
     return out
 
 

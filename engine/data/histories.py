@@ -12,7 +12,7 @@ from typing import Any
 from engine.artifacts.references import meaning_of
 from engine.data.deletions import Deletion
 from engine.data.identity import address_of, id_of
-from engine.data.lifecycle import Said, moment_of, newest, version_number
+from engine.data.lifecycle import Said, moment_of, newer, newest, version_number
 
 Resource = dict[str, Any]
 _ETAG = re.compile(r'(?:W/)?"?([^"]*)"?')
@@ -23,6 +23,20 @@ def is_deletion(entry: Resource) -> bool:
     request = entry.get("request")
     method = request.get("method") if request.__class__ is dict else None
     return method.__class__ is str and method.strip().upper() == "DELETE"
+
+
+def is_patch(entry: Resource, bundle_type: Any) -> bool:
+    """Whether an entry of a bundle changes a record in a way that is not worked out here.
+
+    A history may hold what the patch made of the record; a transaction or a batch never does.
+    """
+    request = entry.get("request")
+    method = request.get("method") if request.__class__ is dict else None
+    if method.__class__ is not str or method.strip().upper() != "PATCH":
+        return False
+    resource: Any = entry.get("resource")
+    whole = resource.__class__ is dict and resource.get("resourceType") not in ("Parameters", "Binary")
+    return not whole or bundle_type in ("transaction", "batch")
 
 
 def entry_version(entry: Resource) -> str | None:
@@ -66,8 +80,14 @@ def superseded(entries: list[Any]) -> frozenset[int]:
     gone: set[int] = set()
     for numbers in same.values():
         if len(numbers) > 1:
-            said = [_said(entries[number], -number) for number in numbers]
-            gone.update(set(numbers) - {numbers[place] for place in newest(said)})
+            # what a patch changes counts beside it
+            patches = [number for number in numbers if is_patch(entries[number], "history")]
+            left = [number for number in numbers if number not in patches]
+            said = [_said(entries[number], -number) for number in left]
+            gone.update(set(left) - {left[place] for place in newest(said)} if left else ())
+            for number in patches:
+                patch = _said(entries[number], -number)
+                gone.update((number,) if any(newer(one, patch) for one in said) else ())
     return frozenset(gone)
 
 
@@ -103,8 +123,8 @@ def _said(entry: Resource, rank: int) -> Said:
     )
 
 
-def deletion_of(entry: Resource, bundle: Resource, written: dict[int, str]) -> Deletion:
-    """The deletion that an entry tells, with what dates it: the response, or the bundle that lists deletions; `written` is as `written_in` gives it."""
+def deletion_of(entry: Resource, bundle: Resource, written: dict[int, str], *, patch: bool = False) -> Deletion:
+    """The deletion (or patch) that an entry tells, with what dates it: the response, or the bundle that lists deletions; `written` is as `written_in` gives it."""
     request = entry.get("request")
     url = request.get("url") if request.__class__ is dict else None
     full_url = entry.get("fullUrl")
@@ -117,6 +137,7 @@ def deletion_of(entry: Resource, bundle: Resource, written: dict[int, str]) -> D
         moment=moment,
         version=entry_version(entry),
         written=written,
+        patch=patch,
     )
 
 

@@ -18,14 +18,17 @@ class Held:
     forms: list[Loaded]
     perhaps_gone: bool = False
     why: str = ""
+    unknown: bool = False
+    """Whether it may say anything else."""
 
     def of(self, forms: list[Loaded]) -> Held:
         """The same for a patient whom only some of the forms are about."""
-        return Held(forms, self.perhaps_gone or len(forms) < len(self.forms), self.why)
+        return Held(forms, self.perhaps_gone or len(forms) < len(self.forms), self.why, self.unknown)
 
     def merge(self, more: Held, counted: Counted) -> None:
         """Take in what else bears the same name; `counted` is what counts of the forms of both."""
         self.perhaps_gone = self.perhaps_gone or more.perhaps_gone or counted.perhaps_gone
+        self.unknown = self.unknown or more.unknown or counted.unknown
         self.why = counted.why or self.why or more.why
         self.forms = list(counted.forms) or self.forms
 
@@ -79,15 +82,19 @@ class CohortPatient:
             if loaded.marked and loaded.resource is not None:
                 yield from marks_of(loaded.resource)
         for held in self.records:
-            yield from doubts_of(held.forms, held.why, perhaps_gone=held.perhaps_gone)
+            yield from doubts_of(held)
 
 
-def doubts_of(forms: Sequence[Loaded], why: str, *, perhaps_gone: bool) -> list[InDoubt]:
+def doubts_of(held: Held | Counted) -> list[InDoubt]:
     """The doubt about a record that may be one thing or another, if there is one; the first of the forms is the one that is used."""
-    listed = [one.resource for one in forms]
-    if not why or not listed:
+    listed = [one.resource for one in held.forms]
+    if not held.why or not listed:
         return []
-    return [InDoubt(Doubtful.VERSIONS, listed[0], why, (*listed[1:], *((None,) if perhaps_gone else ())))]
+    forms = [*listed[1:], *([None] if held.perhaps_gone or held.unknown else [])]
+    if held.unknown and listed[0] is not None and listed[0].get("resourceType") == "Patient":
+        forms = []  # there is a Patient, and nobody knows what is said of it
+    # what a record says now that was changed is missing, as one more record (`engine.data.deletions.patched`)
+    return [InDoubt(Doubtful.VERSIONS, listed[0], held.why, tuple(forms))]
 
 
 def doubts_of_person(counted: Counted) -> Iterator[InDoubt]:
@@ -100,4 +107,4 @@ def doubts_of_person(counted: Counted) -> Iterator[InDoubt]:
         why = f"{counted.why}; they differ in {differ}, so that they may be two persons, and whose the records are cannot be told"
         yield InDoubt(Doubtful.PERSON, None, why)
     else:
-        yield from doubts_of(counted.forms, counted.why, perhaps_gone=False)
+        yield from doubts_of(counted)

@@ -34,7 +34,7 @@ class Nobodys:
         assert loaded.resource is not None
         self._listed.append(loaded)
         if counted is not None:
-            self._doubts += doubts_of(counted.forms, counted.why, perhaps_gone=counted.perhaps_gone)
+            self._doubts += doubts_of(counted)
         if not on_a_server:
             self._local.setdefault(loaded.name, []).append(loaded.resource)
 
@@ -62,7 +62,7 @@ class Nobodys:
             counted = self._count(listed)
             if counted.forms:
                 found[name] = counted.forms[0]
-                doubts += doubts_of(counted.forms, counted.why, perhaps_gone=counted.perhaps_gone)
+                doubts += doubts_of(counted)
         return found, doubts
 
     @cached_property

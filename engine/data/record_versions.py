@@ -54,6 +54,8 @@ class Counted:
     forms: tuple[Loaded, ...]
     perhaps_gone: bool = False
     why: str = ""
+    unknown: bool = False
+    """Whether it may say anything else: it was changed in a way that is not known."""
 
 
 class Versions:
@@ -86,6 +88,25 @@ class Versions:
 
         Of what is about `nobodys`, every bundle brings its own copy: that is no news, and where they differ each patient sees that of the own bundle.
         """
+        patches = [one for one in deletions if one.patch] if deletions else []
+        if patches:
+            deletions = [one for one in deletions if not one.patch]
+        found = self._counted(name, versions, deletions, report, nobodys)
+        left = [one for one in patches if not all(_has_patch(form, one) for form in found.forms)]
+        if not left:
+            return found
+        where = told_apart([left[0].file])[left[0].file]
+        why = f"{name} is changed by a PATCH in {where}, which is not applied: what it says now cannot be told"
+        return Counted(found.forms, found.perhaps_gone, why, unknown=True)
+
+    def _counted(
+        self,
+        name: str,
+        versions: Sequence[Loaded],
+        deletions: Sequence[Deletion],
+        report: Callable[[Problem], None],
+        nobodys: bool,
+    ) -> Counted:
         if len(versions) == 1 and not deletions:
             (only,) = versions
             return Counted(()) if _in_error(only, report) else Counted((only,))
@@ -174,6 +195,17 @@ class Versions:
             else:
                 message = f"{name} was read before with other content; the newest counts"
             report(_problem(one, name, "duplicate", message, warning=True))
+
+
+def _has_patch(loaded: Loaded, patch: Deletion) -> bool:
+    """Whether a version certainly came after a patch, or is what it made."""
+    meta = loaded.resource.get("meta") if loaded.resource is not None else None
+    known = meta if meta.__class__ is dict else {}
+    moment, patched = moment_of(known.get("lastUpdated")), moment_of(patch.moment)
+    if moment is not None and patched is not None:
+        return moment.after(patched)
+    version, made = version_number(known.get("versionId")), version_number(patch.version)
+    return version is not None and made is not None and version >= made
 
 
 def _place(loaded: Loaded) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ import msgspec
 
 from engine.data.completeness import type_named
 from engine.data.deletions import Deletion
-from engine.data.histories import dated, deletion_of, is_deletion, superseded, written_in
+from engine.data.histories import dated, deletion_of, is_deletion, is_patch, superseded, written_in
 from engine.data.identity import NO_HOME, home_of, id_of
 from engine.data.kinds import BOM
 from engine.data.listing import list_data
@@ -276,6 +276,11 @@ ENTRY_MEMBERS = frozenset(
 )
 
 
+def is_change(entry: Resource, bundle: Resource) -> bool:
+    """Whether an entry of a bundle deletes or patches a record, and holds none."""
+    return is_deletion(entry) or is_patch(entry, bundle.get("type"))
+
+
 def _type_of(entry: Any) -> str:
     """The type of the resource of an entry, as far as it has one."""
     resource = entry.get("resource") if entry.__class__ is dict else None
@@ -294,7 +299,7 @@ def patients_in(bundle: Resource, superseded: frozenset[int] = frozenset()) -> l
     entries = bundle.get("entry")
     for number, item in enumerate(entries if entries.__class__ is list else ()):
         resource = dict_of(item.get("resource")) if item.__class__ is dict else {}
-        if resource.get("resourceType") != "Patient" or number in superseded or is_deletion(item):
+        if resource.get("resourceType") != "Patient" or number in superseded or is_change(item, bundle):
             continue
         request, full_url = dict_of(item.get("request")), item.get("fullUrl")
         condition = condition_of(request.get("method"), request.get("url"), request.get("ifNoneExist"))
@@ -345,11 +350,14 @@ def _bundle(
             where = {"entry": index, "element": "Bundle.entry.fullUrl"}
             on_problem(Problem(file=file, line=line, **where, code="malformed-bundle", message=message))
             full_url = None
-        if is_deletion(item):
+        changed = is_change(item, bundle)
+        if changed:
             if index in old:
                 yield Loaded(None, file, index, line)
             else:
-                yield Loaded(None, file, index, line, deletion=deletion_of(item, bundle, written))
+                yield Loaded(
+                    None, file, index, line, deletion=deletion_of(item, bundle, written, patch=not is_deletion(item))
+                )
         elif "resource" in item:
             resource = item["resource"]
             if isinstance(resource, dict):
@@ -370,9 +378,9 @@ def _bundle(
             message = f"the server answered {status:.40} in the place of this entry"
             where = {"file": file, "line": line, "entry": index, "element": ANSWER}
             on_problem(Problem(**where, code=SERVER_ERROR, message=message))
-        if not is_deletion(item) and "resource" not in item:
+        if not changed and "resource" not in item:
             yield Loaded(None, file, index, line)
-        if not is_deletion(item) and "resource" not in item and not response:
+        if not changed and "resource" not in item and not response:
             message = "the entry holds no resource"
             on_problem(
                 Problem(file=file, line=line, entry=index, code="empty-entry", severity="warning", message=message)

@@ -63,7 +63,7 @@ class Resources(Record):
         default_factory=dict,
         description="resource type (`*`: not known) -> how many lines, entries and documents could not be read, or belong to no patient",
     )
-    deletions: int = Field(0, description="entries that delete a resource")
+    deletions: int = Field(0, description="entries that delete or patch a resource")
     empty: int = Field(0, description="other entries of bundles without a resource")
     files: int = Field(0, description="files that were read")
     lines: int = Field(0, description="lines of NDJSON")

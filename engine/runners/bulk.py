@@ -250,6 +250,8 @@ class BulkRun:
         found = take_files(completeness, by_file, self.job.files)
         for problem in workspace.problems_of_reading(pieces, self._lost):
             completeness.problem(problem)
+        for problem in self.told_once:
+            completeness.problem(problem)
         pages = [page for number in range(pieces) for page in workspace.piece(number).pages]
         self._noted = [*self._told.lacking(found), *pages_lacking(pages), *self._listing.changes()]
         for problem in self._noted:

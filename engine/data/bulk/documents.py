@@ -90,8 +90,8 @@ def read_document(
         text = text[len(BOM) :]
     escapes = contains(text, ESCAPE)
     collector.look = may_be_marked(text)
-    # deletions, and what a server says of errors, are looked at closely
-    closely = escapes or contains(text, b"DELETE") or contains(text, b"OperationOutcome")
+    # deletions, patches, and what a server says of errors, are looked at closely
+    closely = escapes or contains(text, b"DELETE") or contains(text, b'"PATCH"') or contains(text, b"OperationOutcome")
     # and what is only created or changed if a search finds it, or does not
     closely = closely or contains(text, b"ifNoneExist") or contains(text, b"Patient?")
     entries: list[_Entry] | None = None
@@ -107,7 +107,9 @@ def read_document(
                 closely
                 and (
                     contains(text, b"OperationOutcome")
-                    or any(e.request is not None and e.request.method == "DELETE" for e in bundle.entry or ())
+                    or any(
+                        e.request is not None and e.request.method in ("DELETE", "PATCH") for e in bundle.entry or ()
+                    )
                 )
             )
         )
