@@ -148,29 +148,29 @@ class EarlierPatients:
         self._paths = (index, folder / VERDICTS, folder / SUMMARY)
         self._told = tuple(_stamp(os.stat(path)) for path in self._paths)
         self._open: tuple[memoryview, ...] = ()
+        self._last: tuple[bytes, tuple[bytes, int, int, int, int] | None] = (b"", None)
 
     def __getstate__(self) -> tuple[object, ...]:
         return self._paths, self._told
 
     def __setstate__(self, state: tuple[object, ...]) -> None:
         self._paths, self._told = state  # type: ignore[assignment]
-        self._open = ()
+        self._open, self._last = (), (b"", None)
 
     def knows(self, fingerprint: bytes) -> bool:
         """Whether a patient has a fingerprint. Raises OSError."""
-        return self._place(fingerprint) is not None
+        self._last = fingerprint, self._place(fingerprint)
+        return self._last[1] is not None
 
     def texts(self, fingerprint: bytes) -> tuple[memoryview, memoryview]:
         """The lines and rows of the patient who has a fingerprint, which is known."""
-        place = self._place(fingerprint)
+        asked, place = self._last
+        if asked != fingerprint:
+            place = self._place(fingerprint)
         assert place is not None
         _, lines, some, rows, more = place
         _, verdicts, table = self._open
         return verdicts[lines : lines + some], table[rows : rows + more]
-
-    def close(self) -> None:
-        """Let go of the files."""
-        self._open = ()
 
     def _place(self, fingerprint: bytes) -> tuple[bytes, int, int, int, int] | None:
         if not self._open:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import platform
 from collections.abc import Mapping, Sequence
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -20,7 +19,6 @@ from engine.runners.criteria import Criteria, PathLike
 from engine.runners.earlier import Described, EarlierPatients, Unusable, described, write_index
 from engine.runners.run_options import RunOptions, fingerprint_of
 
-_FIRST, _LAST = 1900, 2100
 _LEFT_OUT = frozenset(("data", "--now", "--timezone", "--pseudonym-list"))
 FOLLOWS = "the criteria follow references to other patients' records, so that a patient's own do not tell whether the answers are the same"
 
@@ -73,7 +71,7 @@ class TakingOver:
         self._state = {
             **self._settings,
             "time of evaluation": moment.isoformat() if self._clock else "not read",
-            "time zone": _zone(self._timezone, moment),
+            "time zone": f"{self._timezone} {moment.utcoffset()}",
         }
         if self._told is None or self._since is None or self._differs():
             return None
@@ -100,11 +98,3 @@ class TakingOver:
 
 def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [name for name, value in now.items() if before.get(name) != value]
-
-
-def _zone(name: str, moment: dt.datetime) -> str:
-    """A time zone with its rules, which a system may be brought up to date in, and the offset from UTC at the time of evaluation."""
-    zone = ZoneInfo(name)
-    days = range(dt.date(_FIRST, 1, 1).toordinal(), dt.date(_LAST, 1, 1).toordinal(), 5)
-    rules = [str(dt.datetime.fromordinal(day).replace(tzinfo=zone).utcoffset()) for day in days]
-    return f"{name} {moment.utcoffset()} {Fingerprints().of(rules).hex()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from stringzilla import contains
 
 from engine.data.bulk.records import Position
 from engine.data.compartment import Unchanged
@@ -20,13 +21,23 @@ class _Line(msgspec.Struct):
     incomplete: list[str] | None = None
 
 
-_lines = msgspec.json.Decoder(_Line).decode_lines
+_decode = msgspec.json.Decoder(_Line).decode
+_CRITERIA, _INCOMPLETE = b',"criteria":[', b'"incomplete":['
+# Quotes within texts are escaped, so that these are names of members.
+
+
+def _come_to(line: bytes) -> _Line:
+    """What a line comes to: as a rule its beginning tells, and the long rest is not decoded."""
+    end = line.find(_CRITERIA)
+    if end < 0 or contains(line, _INCOMPLETE):
+        return _decode(line)
+    return _decode(line[:end] + b"}")
 
 
 def taken_over(judge: Judge, earlier: EarlierPatients, unchanged: Unchanged, place: Position) -> Judged:
     """A patient with the lines and rows of an earlier run."""
     lines, rows = earlier.texts(unchanged.taken)
-    found = _lines(lines)
+    found = [_come_to(line) for line in bytes(lines).split(b"\n") if line]
     listed = None
     codes = judge.listed_by
     if codes is not None and unchanged.read is not None:
