@@ -21,6 +21,7 @@ from engine.data.bulk.name_index import parts_of
 from engine.data.bulk.reading import FilesAgain, Piece, known_patients, take_files
 from engine.data.bulk.records import Record
 from engine.data.bulk.settling import Doubles, NotWhole, Settled, add_doubles, missing, settle
+from engine.data.bulk.sifting import Unusual
 from engine.data.completeness import Completeness
 from engine.data.deletions import Deletion
 from engine.data.gaps import Gaps
@@ -116,6 +117,7 @@ class BulkRun:
             self.completeness.tolerate,
             merge_linked,
             fingerprints,
+            state.sifts,
         )
         self.counts = Counts()
         self.outcomes: list[Any] = []
@@ -146,6 +148,9 @@ class BulkRun:
         left = [piece for piece in self.job.pieces if not workspace.has_piece(piece.number)]
         done = total - sum(piece.bytes for piece in left)
         self._progress("read", done, total)
+        if self.job.sifts:
+            self._sift(total)
+            left = []
         for _, size in self._workers.run([("read", piece.number) for piece in left], self._meanwhile):
             done += size
             self._progress("read", done, total)
@@ -189,6 +194,19 @@ class BulkRun:
         listed.extend(self._noted)
         return self.job.workspace.problems(listed, len(self.job.pieces), self._buckets, self._lost)
 
+    def _sift(self, total: int) -> None:
+        """Read everything but the lines of patients who are taken over. Raises Unusual where not all of the data is plain enough for that."""
+        done, aside = 0, {}
+        tasks = [("skim", piece.number) for piece in self.job.pieces]
+        for (_, number), (size, shelved) in self._workers.run(tasks, self._meanwhile):
+            aside[number] = shelved
+            done += size
+            self._progress("read", done, total)
+        sifted = self._every("sift", [aside[number] for number in sorted(aside)])
+        if None in sifted:
+            raise Unusual
+        self.job.workspace.put_sifted(sifted)
+
     def _settle(self) -> None:
         job = self.job
         workspace = job.workspace
@@ -211,6 +229,8 @@ class BulkRun:
                 shared.setdefault((record.full_url, record.raw), record)
             deleted.extend(one.deleted)
             kept.update({kind: length // 8 for kind, (_, length) in one.kept.items()})
+            if job.sifts and (one.problems or one.deleted or one.aliases or one.named or one.unsure or one.persons):
+                raise Unusual
         if not settled:
             placed = self._place(named, persons, aliases)
             doubles, more, parts = self._doubles(kept)
@@ -257,7 +277,10 @@ class BulkRun:
         for problem in self._noted:
             completeness.problem(problem)
         completeness.finish(known_patients(workspace.ids(pieces, "Patient", kept=True)))
-        workspace.put_gaps({**completeness.kept(), "taking": self._takes()})
+        takes = self._takes()
+        if self.job.sifts and not takes:
+            raise Unusual
+        workspace.put_gaps({**completeness.kept(), "taking": takes})
 
     def _takes(self) -> bool:
         """Whether patients are taken over from an earlier run, now that all is known that their answers depend on besides their records."""
@@ -309,6 +332,8 @@ class BulkRun:
         found = sorted(
             (about, count) for (_, about), count in self._workers.run(("twice", one) for one in asked) if count
         )
+        if found and self.job.sifts:
+            raise Unusual
         doubles: Doubles = {}
         more: dict[str, set[int]] = {}
         parts = NotWhole()

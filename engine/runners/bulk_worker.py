@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,17 +17,19 @@ from engine.data.bulk.fingerprints import Fingerprints, Takeover
 from engine.data.bulk.following import Everyone
 from engine.data.bulk.grouping import Grouping
 from engine.data.bulk.name_index import parts_of
-from engine.data.bulk.reading import Piece, by_patient, read_piece, with_gaps
-from engine.data.bulk.records import Record, turn_of
+from engine.data.bulk.reading import Piece, by_patient, is_plain_lines, read_piece, with_gaps
+from engine.data.bulk.records import MemoryShelf, Position, Record, turn_of
 from engine.data.bulk.settling import Doubles, NotWhole, doubles_of, not_whole, twice
+from engine.data.bulk.sifting import AsideShelf, Settling, Sifter, Unusual, decode_aside
+from engine.data.compartment import Compartment, Unchanged
 from engine.data.completeness import Completeness, reporting_to
 from engine.data.problems import Problem
 from engine.runners.judged_file import Entry, Range, RangeWriter, merge
-from engine.runners.kept import Joint
+from engine.runners.kept import Joint, Shelved
 from engine.runners.questions import Question
 from engine.runners.shelves import TASKS, Shelves
 from engine.runners.work import Asking, Evaluating, Work
-from engine.runners.workspace import Workspace
+from engine.runners.workspace import ASIDE, SIFTED, Workspace
 
 MOST_WRITTEN = 4 << 20
 """Bytes of texts that are put in order at a time."""
@@ -46,6 +50,8 @@ class Job:
     tolerate: int = 0
     merge_linked: bool = False
     fingerprints: Fingerprints | None = None
+    sifts: bool = False
+    """Whether lines are set aside whose patients may be taken over from an earlier run."""
 
 
 class Worker:
@@ -58,7 +64,7 @@ class Worker:
         self.evaluating: Evaluating | None = None
         self.joint: Joint | None = None
         numbers = [piece.number for piece in job.pieces]
-        self.shelves = Shelves(job.workspace, self.decoders, numbers, job.buckets, job.plan)
+        self.shelves = Shelves(job.workspace, self.decoders, numbers, job.buckets, job.plan, job.sifts)
         self._grouping: Grouping | None = None
         self._of_shared: list[Problem] = []
         self.completeness: Completeness | None = None
@@ -69,14 +75,45 @@ class Worker:
         kind, about = task
         return getattr(self.shelves if kind in TASKS else self, kind)(about)
 
-    def read(self, number: int) -> int:
+    def skim(self, number: int) -> tuple[int, Shelved]:
+        """Read a piece, and set lines aside whose patients may be taken over; gives its size in bytes, and where the lines are."""
+        job = self.job
+        assert job.fingerprints is not None
+        aside = AsideShelf(job.buckets)
+        stretches = job.pieces[number].stretches
+        files = frozenset(one.file for one in stretches if one.end is not None or is_plain_lines(one.path))
+        size = self.read(number, Sifter(job.fingerprints, aside, files))
+        return size, job.workspace.put_shelf(ASIDE, number, aside)
+
+    def sift(self, about: tuple[int, Sequence[Shelved]]) -> Shelved | None:
+        """Tell whom of a bucket is taken over, and decode the lines of the others; gives where their records are, None where some are unusual."""
+        number, shelves = about
+        job, workspace = self.job, self.job.workspace
+        assert job.fingerprints is not None
+        if self.evaluating is None:
+            self.evaluating = job.work.start()
+        lines = (line for data in workspace.shelved(ASIDE, shelves, number) for line in decode_aside(data))
+        near = frozenset(record.group for record in self.shelves.as_read(number))
+        collector = Collector(self.decoders, MemoryShelf())
+        collector.fingerprints = job.fingerprints
+        try:
+            known, records = Settling(lines, job.files, job.fingerprints, near).run(self.evaluating.knows, collector)
+        except Unusual:
+            return None
+        shelf = self.shelves.new()
+        for record in records:
+            shelf.add(record)
+        workspace.put_known(number, known)
+        return workspace.put_shelf(SIFTED, number, shelf)
+
+    def read(self, number: int, sifter: Sifter | None = None) -> int:
         """Read a piece; gives its size in bytes."""
         job = self.job
         shelf = self.shelves.new()
         collector = Collector(self.decoders, shelf, validate=job.validate)
         problems = job.workspace.shelf_of_problems(f"piece-{number}", job.files)
         collector.collected.problems = problems
-        collector.fingerprints = job.fingerprints
+        collector.fingerprints, collector.sifter = job.fingerprints, sifter
         piece = job.pieces[number]
         read_piece(piece, collector)
         job.workspace.put_piece(number, shelf, collector.collected, problems)
@@ -125,7 +162,7 @@ class Worker:
     def ready(self) -> tuple[Evaluating, Joint]:
         """The work, and what only the whole export could tell."""
         if self.evaluating is None or self.joint is None:
-            self.evaluating = self.job.work.start()
+            self.evaluating = self.evaluating or self.job.work.start()
             self.joint = self.job.workspace.joint()
             self._times = ((), {})
         return self.evaluating, self.joint
@@ -137,7 +174,7 @@ class Worker:
         workspace, texts = job.workspace, job.work.texts
         problems = workspace.shelf_of_problems(f"bucket-{number}", job.files)
         grouping = self.grouping(joint)
-        grouping.in_order = not joint.placed
+        grouping.in_order = not joint.placed and not job.sifts
         for problem in self._of_shared:
             problems.append(problem)
         completeness = self.completeness
@@ -149,21 +186,38 @@ class Worker:
         grouping.on_problem = reporting_to(completeness, problems.append)
         outcome = evaluating.begin(number)
 
-        def entries(apart: Iterable[Record], together: Iterable[Record]) -> Iterator[Entry]:
-            for place, compartment in with_gaps(by_patient(apart, together, joint.joined, grouping), completeness):
+        def entries(
+            apart: Iterable[Record], together: Iterable[Record], known: Sequence[tuple[Position, Compartment]] = ()
+        ) -> Iterator[Entry]:
+            patients = with_gaps(by_patient(apart, together, joint.joined, grouping), completeness)
+            for place, compartment in heapq.merge(patients, known, key=itemgetter(0)) if known else patients:
                 yield evaluating.entry(place, compartment, outcome)
 
         def put(entries: Iterable[Entry]) -> int:
             return workspace.put_bucket(number, entries, texts, problems, lambda: evaluating.encoded(outcome))
 
+        taken = self._known(number, completeness)
         turns = self._in_turns(number, joint)
         if len(turns) == 1:
-            return put(entries(*turns[0]))
-        written = [workspace.put_turn(number, turn, entries(*some), texts) for turn, some in enumerate(turns)]
+            return put(entries(*turns[0], taken))
+        written = [
+            workspace.put_turn(number, turn, entries(*some, () if turn else taken), texts)
+            for turn, some in enumerate(turns)
+        ]
         count = put(merge(written, min(job.memory // 4, MOST_WRITTEN)))
         for one in written:
             one.path.unlink(missing_ok=True)
         return count
+
+    def _known(self, number: int, completeness: Completeness) -> list[tuple[Position, Compartment]]:
+        """The patients of a bucket who are taken over without a look at their records."""
+        found: list[tuple[Position, Compartment]] = []
+        for place, identifier, fingerprint in self.job.workspace.known(number) if self.job.sifts else ():
+            reference = f"Patient/{identifier}"
+            if completeness.lacks(reference, identifier):
+                raise RuntimeError(f"{reference} lacks records, and was to be taken over; run again without --since")
+            found.append((place, Unchanged(None, reference, taken=fingerprint)))
+        return found
 
     def _in_turns(self, number: int, joint: Joint) -> list[tuple[Iterable[Record], Iterable[Record]]]:
         """The records of a bucket in as many parts as the memory asks for, each to be taken before the next: those of patients who are looked at by themselves,

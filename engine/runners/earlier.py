@@ -20,7 +20,7 @@ from engine.data.bulk.fingerprints import NONE, SIZE
 from engine.output.criteria_record import VERDICTS
 from engine.output.folder import RUN, StagedFile
 
-FINGERPRINTS, SUMMARY = "fingerprints.bin", "summary.csv"
+FINGERPRINTS, SUMMARY, PROBLEMS = "fingerprints.bin", "summary.csv", "problems.ndjson"
 ROW = Struct("<16sQQ")
 _PLACE = Struct("<16sQQQQ")
 """A patient in the index: fingerprint, then where the texts begin and how long they are in each output."""

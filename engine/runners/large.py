@@ -15,6 +15,7 @@ from engine.data.bulk.fingerprints import Fingerprints
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import pieces_of
 from engine.data.bulk.records import number_of
+from engine.data.bulk.sifting import Unusual
 from engine.data.completeness import Completeness, reporting_to
 from engine.data.files import FoundFile
 from engine.data.listing import Listing, list_data
@@ -102,11 +103,12 @@ def prepare(
     answer: Answering | None = None,
     fingerprints: Fingerprints | None = None,
     taking: Taking | None = None,
+    sifts: Callable[[], bool] = lambda: False,
 ) -> Prepared:
     """Read the data and evaluate all patients, or what is left of that; `running` is left when all is written.
 
     `work_at` gives what is to be done at a moment of evaluation, for so many buckets, `fingerprint` what must be the same for a run to be gone on with, by what it is called in
-    messages. `fingerprints` and `taking` are as `BulkRun` takes them. Raises OSError, ValueError where what was begun is another run, WorkerLost.
+    messages. `fingerprints` and `taking` are as `BulkRun` takes them, `sifts` tells whether lines may be set aside whose patients are perhaps taken over. Raises OSError, ValueError where what was begun is another run, WorkerLost.
     """
     jobs = means.jobs or cores()
     # what the processes take themselves is not there for the data
@@ -120,45 +122,66 @@ def prepare(
     files = listing.names
     same = dict(fingerprint())
     lengths = {one.found.path: one.found.bytes for one in listing.files}
+    state: State | None = None
     if means.resume and workspace.exists():
-        state = workspace.state()
-        changed = _differences(state.fingerprint, same)
+        begun = workspace.state()
+        changed = _differences(begun.fingerprint, same)
         if changed:
             message = f"{workspace.folder} holds a run with other {' and '.join(changed)}"
             raise ValueError(f"{message}; give the same again, or run without --resume to begin anew")
-        moment = dt.datetime.fromisoformat(state.now)
-        pieces = pieces_of(state.files, state.piece, lengths)
-        workspace.check(len(pieces), state.buckets)
+        moment = dt.datetime.fromisoformat(begun.now)
+        state = None if begun.sifts else begun
     else:
         moment = evaluation_time(now, timezone)
+    if state is not None:
+        pieces = pieces_of(state.files, state.piece, lengths)
+        workspace.check(len(pieces), state.buckets)
+        work = work_at(moment, state.buckets)
+    else:
         each = min(max(memory // (jobs * SPREAD), 1 << 20), LARGEST)
         # so many that all processes end at about the same time
         buckets = min(max(-(-inputs.size // each), ROUNDS * jobs), MOST_BUCKETS)
         piece = max(min(each, inputs.size // (ROUNDS * jobs)), 1 << 22)
-        state = State(moment.isoformat(), same, files, buckets, piece)
+        work = work_at(moment, buckets)
+        state = State(moment.isoformat(), same, files, buckets, piece, sifts())
         workspace.create(state)
         pieces = pieces_of(files, piece, lengths)
-    bulk = BulkRun(
-        workspace,
-        state,
-        plan,
-        work_at(moment, state.buckets),
-        pieces,
-        memory=memory,
-        jobs=jobs,
-        validate=means.validate,
-        progress=progress,
-        meanwhile=meanwhile,
-        answer=answer,
-        completeness=completeness,
-        told=told,
-        listing=listing,
-        merge_linked=means.merge_linked,
-        fingerprints=fingerprints,
-        taking=taking,
-    )
+
+    def run_of(state: State, completeness: Completeness) -> BulkRun:
+        return BulkRun(
+            workspace,
+            state,
+            plan,
+            work,
+            pieces,
+            memory=memory,
+            jobs=jobs,
+            validate=means.validate,
+            progress=progress,
+            meanwhile=meanwhile,
+            answer=answer,
+            completeness=completeness,
+            told=told,
+            listing=listing,
+            merge_linked=means.merge_linked,
+            fingerprints=fingerprints,
+            taking=taking,
+        )
+
+    bulk = run_of(state, completeness)
     running.enter_context(bulk)
-    bulk.prepare()
+    try:
+        bulk.prepare()
+    except Unusual:
+        # something is not as most data is: everything is read in the ordinary way
+        bulk.__exit__()
+        state.sifts = False
+        workspace.create(state)
+        completeness = Completeness(means.tolerate, told.types)
+        for problem in problems:
+            completeness.problem(problem)
+        bulk = running.enter_context(run_of(state, completeness))
+        bulk.prepare()
     listed = workspace.shelf_of_problems("files", files)
     listed.extend((*problems, *bulk.told_once))
     return Prepared(bulk, moment, lambda: with_lines(bulk.problems(listed)))

@@ -20,12 +20,10 @@ from engine.output.pseudonymous import pseudonymous_problems
 from engine.output.pseudonyms import LIST_HEADER, Pseudonyms
 from engine.output.trial_names import trial_names
 from engine.runners.bulk import BulkRun, Progress
-from engine.runners.earlier import FINGERPRINTS, SUMMARY, finish
+from engine.runners.earlier import FINGERPRINTS, PROBLEMS, SUMMARY, finish
 from engine.runners.judging import Judged
 from engine.runners.screening import Tally
 from engine.runners.screening_work import Outcome, entry_of
-
-PROBLEMS = "problems.ndjson"
 
 
 def output_names(rule_sets: Sequence[RuleSet], tables: Iterable[str], keep: bool = False) -> list[str]:

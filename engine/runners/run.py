@@ -373,6 +373,7 @@ def _large(
         None if images is None else partial(images.answer, workspace),
         None if taking is None else taking.fingerprints,
         None if taking is None else taking.with_data,
+        lambda: taking is not None and taking.sifts,
     )
     bulk = prepared.bulk
     return _Source(

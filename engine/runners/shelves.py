@@ -18,7 +18,7 @@ from engine.data.bulk.placing import (
 )
 from engine.data.bulk.records import Record, Shelf, bucket_of, name_of_group
 from engine.runners.kept import Joint, Shelved
-from engine.runners.workspace import CLAIMS, MOVED, PLACED, Workspace
+from engine.runners.workspace import CLAIMS, MOVED, PLACED, SIFTED, Workspace
 
 HELD = 8
 """How much more memory records take than their bytes on disk, at most."""
@@ -32,8 +32,17 @@ class Shelves:
     """The records of a workspace that was read in so many `pieces`."""
 
     def __init__(
-        self, workspace: Workspace, decoders: Decoders, pieces: Sequence[int], buckets: int, plan: ReadPlan
+        self,
+        workspace: Workspace,
+        decoders: Decoders,
+        pieces: Sequence[int],
+        buckets: int,
+        plan: ReadPlan,
+        sifts: bool = False,
     ) -> None:
+        """With `sifts`, there are records besides that were set aside at first, of patients who are not taken over from an earlier run."""
+        self._sifts = sifts
+        self._sifted: list[Shelved] | None = None
         self.workspace = workspace
         self.decoders = decoders
         self.pieces = pieces
@@ -100,12 +109,20 @@ class Shelves:
 
     def records(self, number: int) -> Iterator[Record]:
         """The records of a bucket, each with its patient as far as that is known."""
+        if self._sifts:
+            if self._sifted is None:
+                self._sifted = self.workspace.sifted()
+            yield from self.workspace.shelved_records(SIFTED, self._sifted[number : number + 1], number, number)
         shelves = self._places()
         if not shelves:
             yield from self._read(number)
             return
         yield from (record for record in self._read(number) if name_of_group(record.group) is None)
         yield from self.workspace.shelved_records(PLACED, shelves, number)
+
+    def as_read(self, number: int) -> Iterator[Record]:
+        """The records of a bucket as they were read, but for those that were set aside."""
+        return self._read(number)
 
     def undescribed(self, number: int) -> Iterator[Record]:
         """The records of a bucket that are kept for no patient, or for one whom no Patient resource describes."""

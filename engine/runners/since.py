@@ -16,7 +16,7 @@ from engine.data.bulk.fingerprints import Fingerprints
 from engine.data.gaps import Gaps
 from engine.output.folder import OutputFolder
 from engine.runners.criteria import Criteria, PathLike
-from engine.runners.earlier import Described, EarlierPatients, Unusable, described, write_index
+from engine.runners.earlier import PROBLEMS, Described, EarlierPatients, Unusable, described, write_index
 from engine.runners.run_options import RunOptions, fingerprint_of
 
 _LEFT_OUT = frozenset(("data", "--now", "--timezone", "--pseudonym-list"))
@@ -51,6 +51,7 @@ class TakingOver:
         self._state: dict[str, str] = {}
         self._since = options.since
         self._folder = folder
+        self._asks = options.validate or options.pseudonym_list is not None
         self._told: Described | None = None
         if options.since is not None:
             try:
@@ -79,6 +80,16 @@ class TakingOver:
         index.stream.close()
         write_index(self._since, self._told, index.part)
         return EarlierPatients(self._since, index.part)
+
+    @property
+    def sifts(self) -> bool:
+        """Whether lines may be set aside undecoded: patients may be taken over, nothing was wrong with the data of the earlier run, and nobody asks for more of it."""
+        if self._told is None or self.why is not None or self._since is None or self._asks:
+            return False
+        try:
+            return not (self._since / PROBLEMS).stat().st_size
+        except OSError:
+            return False
 
     def with_data(self, nobodys: bytes, gaps: Gaps) -> bool:
         """Whether patients are taken over, now that the data is read: `nobodys` is a digest of the records of no patient, `gaps` are what may be missing of all."""

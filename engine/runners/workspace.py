@@ -30,6 +30,7 @@ from engine.data.bulk.records import (
     section_bytes,
     section_size,
 )
+from engine.data.bulk.sifting import Known
 from engine.data.problems import Problem
 from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter
 from engine.runners.kept import BucketDone, FileDone, Ids, Joint, PieceDone, Shelved, Stretch, Tables
@@ -50,9 +51,11 @@ class State(msgspec.Struct):
     files: list[str]
     buckets: int
     piece: int
+    sifts: bool = False
+    """Whether lines are set aside at first; such a run is not gone on with."""
 
 
-PLACED, MOVED, CLAIMS = "placed", "moved", "claims"
+PLACED, MOVED, CLAIMS, ASIDE, SIFTED = "placed", "moved", "claims", "aside", "sifted"
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -336,22 +339,40 @@ class Workspace:
                 names = shelf.write_names(out, piece, starts)
         return out.size, out.sum, table, names
 
-    def shelved(self, name: str, shelves: Sequence[Shelved], section: int) -> Iterator[bytes]:
-        """One section of all files under a name."""
-        for number, (_, _, table, _) in enumerate(shelves):
+    def shelved(self, name: str, shelves: Sequence[Shelved], section: int, first: int = 0) -> Iterator[bytes]:
+        """One section of all files under a name, the first of which has a number."""
+        for number, (_, _, table, _) in enumerate(shelves, first):
             data = section_bytes(self.folder / f"{name}-{number}", table, section)
             if data:
                 yield data
 
-    def shelved_records(self, name: str, shelves: Sequence[Shelved], bucket: int) -> Iterator[Record]:
-        """The records of a bucket in all files under a name."""
-        for data in self.shelved(name, shelves, bucket):
+    def shelved_records(self, name: str, shelves: Sequence[Shelved], bucket: int, first: int = 0) -> Iterator[Record]:
+        """The records of a bucket in all files under a name, the first of which has a number."""
+        for data in self.shelved(name, shelves, bucket, first):
             yield from decode_records(data)
 
     def drop_shelves(self, name: str, count: int) -> None:
         """Remove the files under a name."""
         for number in range(count):
             self._drop(f"{name}-{number}")
+
+    def put_sifted(self, sifted: Sequence[Shelved]) -> None:
+        """Keep where the records are of those who are not taken over, a file a bucket."""
+        self._write("sifted", _encode(sifted))
+
+    def sifted(self) -> list[Shelved]:
+        """The same."""
+        found: list[Shelved] = self._read("sifted", list[Shelved])
+        return found
+
+    def put_known(self, number: int, known: Sequence[Known]) -> None:
+        """Keep who of a bucket is taken over."""
+        self._write(f"known-{number}", _encode(known))
+
+    def known(self, number: int) -> list[Known]:
+        """The same."""
+        found: list[Known] = self._read(f"known-{number}", list[Known])
+        return found
 
     def put_placed(self, placed: Sequence[Shelved]) -> None:
         """Keep where placed records are."""

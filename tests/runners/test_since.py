@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.data.bulk.decoding import FactDecoder
 from engine.data.compartment import Compartment
 from engine.output.pseudonyms import Pseudonyms
 from engine.runners.earlier import Unusable, described
@@ -281,3 +283,59 @@ def test_the_command_says_what_was_taken_over(tmp_path: Path, capsys: pytest.Cap
     assert "does not exist; name the output folder of an earlier run" in capsys.readouterr().err
     assert main([*command, "--out", "-", "--since", first]) == 2
     assert "--since and --keep-fingerprints need an output folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", (1, 2))
+def test_lines_of_those_who_are_taken_over_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """Only those of patients whose records changed, and the records of nobody."""
+    nights = Nights(tmp_path, "ndjson")
+    nights.first("files-1")
+    changed = nights.cohort.patients["p5"]
+    changed[0]["birthDate"] = "1950-01-01"
+    nights.cohort.write(nights.data, nights.form)
+    decoded = tmp_path / "decoded"
+    before = FactDecoder.packed
+
+    def packed(decoder: FactDecoder, raw: bytes) -> Any:
+        with decoded.open("ab") as stream:
+            stream.write(bytes(raw) + b"\n")
+        return before(decoder, raw)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FactDecoder, "packed", packed)
+        out, way = tmp_path / "since", f"files-{jobs}"
+        result = screened(nights.criteria, nights.data, out, way, since=tmp_path / "first")
+    assert result.record.since is not None and result.record.since.taken == SIZE - 1
+    kinds = {"Observation", "Condition", "Procedure", "MedicationRequest", "Patient"}
+    expected = [one for one in changed if one["resourceType"] in kinds]
+    found = [json.loads(line) for line in decoded.read_bytes().splitlines()]
+    shared = [one for one in found if one["resourceType"] == "Medication"]
+    assert len(shared) == 2
+    assert sorted((one for one in found if one not in shared), key=str) == sorted(expected, key=str)
+
+
+@pytest.mark.parametrize("way", WAYS[1:])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"resourceType": "Observation", "id": "o", "subject": {"reference": "Patient/p3"}, "status": ',
+        '{"resourceType": "Observation", "id": "o", "subject": {"identifier": {"value": "x"}}}',
+        '{"resourceType": "Observation", "id": "o", "subject": {"reference": "Patient/p3/_history/1"}}',
+        '{"resourceType": "Observation", "id": "o", "subject": {"reference": "Patient/p3"}, "subject": {"reference": "Patient/p4"}}',
+        '{"resourceType": "Observation", "id": "o", "subject": {"reference": "Patient/stranger"}}',
+        '{"resourceType": "Observation", "id": "p1-0", "subject": {"reference": "Patient/p3"}}',
+        '{"resourceType": "Patient", "id": "p3", "link": [{"type": "seealso", "other": {"reference": "Patient/p4"}}]}',
+        '{"resourceType": "Patient", "id": "new", "link": [{"type": "replaces", "other": {"reference": "Patient/p4"}}]}',
+        '{"resourceType": "Bundle", "type": "transaction", "entry": [{"request": {"method": "DELETE", "url": "Patient/p4"}}]}',
+        '{"resourceType": "Observation", "id": "o", "subject": {"reference": "Patient/p3"}, "modifierExtension": [{"url": "u"}]}',
+        '{"id": "o", "resourceType": "Observation", "subject": {"reference": "Patient/p3"}, "status": "final"}',
+        "[]",
+    ],
+)
+def test_an_unusual_line_changes_no_byte_of_what_a_full_run_gives(tmp_path: Path, way: str, line: str) -> None:
+    nights = Nights(tmp_path, "ndjson")
+    nights.first("files-1")
+    nights.cohort.lines["Observation.0.ndjson"] = [line]
+    nights.taken(way)

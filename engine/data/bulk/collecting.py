@@ -10,7 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -73,7 +73,7 @@ class TypeReader:
     id_at: int
     """Where the id stands as a rule, counted from the name of the type."""
 
-    def identifier(self, text: bytes) -> bytes | None:
+    def identifier(self, text: bytes | memoryview) -> bytes | None:
         """The id of a resource, None where it does not stand where it is expected."""
         match = self.beginning.match(text)
         return match[1] if match is not None else None
@@ -124,6 +124,15 @@ class Collected:
                     known[kind] = known.get(kind, 0) + more
 
 
+class Sifting(Protocol):
+    """Sets lines aside (`engine.data.bulk.sifting`)."""
+
+    def takes(
+        self, collector: Collector, reader: TypeReader, raw: bytes | memoryview, file: int, offset: int, seen: bool
+    ) -> bool:
+        """Set a line aside; False, having done nothing, for one that is to be kept."""
+
+
 class Collector:
     """Takes resources as they are read and keeps those that may matter."""
 
@@ -136,6 +145,8 @@ class Collector:
         self.validate = validate
         self.fingerprints: Fingerprints | None = None
         """Makes the digests of records, where they are kept."""
+        self.sifter: Sifting | None = None
+        """Sets lines aside whose patients may be taken over from an earlier run, where there is one."""
         self.others: OtherLines | None = None
         """Takes what lines of the file that is being read are no resources, where not each of them is to be told."""
         self.look = False
@@ -225,6 +236,13 @@ class Collector:
         self.seen_ids(reader.kind).append(number_of(identifier))
         return True
 
+    def kept_ids(self, kind: str) -> array[int]:
+        """Numbers of the ids kept of a type."""
+        found = self.collected.kept.get(kind)
+        if found is None:
+            found = self.collected.kept[kind] = array("Q")
+        return found
+
     def seen_ids(self, kind: str) -> array[int]:
         """Numbers of the ids seen of a type."""
         found = self.collected.seen.get(kind)
@@ -249,6 +267,8 @@ class Collector:
 
         With `seen` its id was noted before; `patients` are as in `offer`.
         """
+        if self.sifter is not None and entry < 0 and self.sifter.takes(self, reader, raw, file, offset, seen):
+            return
         if self._is_odd(reader.kind, raw, file, offset, entry, path):
             return
         try:
@@ -320,10 +340,7 @@ class Collector:
             return
         if identifier is not None:
             number = key_of(identifier)
-            kept = collected.kept.get(kind)
-            if kept is None:
-                kept = collected.kept[kind] = array("Q")
-            kept.append(number)
+            self.kept_ids(kind).append(number)
             if not seen:
                 self.seen_ids(kind).append(number)
         group: Any
@@ -352,8 +369,11 @@ class Collector:
             text, kept_facts = reader.decoder.pack(facts) if compact else bytes(raw), None
         record = Record(
             group, file, offset, entry, kind, identifier, full_url, plain, local, compact, text, kept_facts, home,
-            condition=condition, digest=None if self.fingerprints is None else self.fingerprints.of_text(raw),
+            condition=condition,
         )  # fmt: skip
+        if self.fingerprints is not None:
+            record.digest = self.fingerprints.of_text(raw)
+            record.regular = identifier is not None and reader.identifier(raw) == identifier.encode("utf-8", "replace")
         if group is not None:
             self.shelf.add(record)
         else:

@@ -51,7 +51,7 @@ class Fingerprints:
         for record in records:
             if record.digest is None:
                 return None
-            found.append((record.digest, paths[record.file], record.entry, record.full_url))
+            found.append((record.digest, paths[record.file], record.entry, record.full_url, record.regular))
         return self.of(found)
 
 

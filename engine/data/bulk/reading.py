@@ -123,6 +123,17 @@ def _is_cut(path: str) -> bool:
         return False  # reading it whole tells why
 
 
+def is_plain_lines(path: str) -> bool:
+    """Whether a file is NDJSON that is not packed, so that the offsets of lines are those of its bytes."""
+    try:
+        if packing_of(path) is not None or _form(path) is not Form.LINES:
+            return False
+        with open_file(path) as stream:
+            return stream.read(1) == b"{"
+    except UNREADABLE:
+        return False
+
+
 def is_document(path: str) -> bool:
     """Whether a file is one document, as far as its beginning tells, or cannot be read (any more)."""
     try:

@@ -59,7 +59,8 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     own bundle by a urn. `raw` is the text as it was read, or, with `compact`, as `FactDecoder.pack` made it; records that stay in memory are decoded, as
     `facts`, and have no text. `home` is the bundle of one patient in which it stands (`engine.data.identity`); `own` tells that it is about nobody, and is
     kept for the patient of that bundle. `condition` is as in `Loaded`,
-    `digest` as `engine.data.bulk.fingerprints` makes it of the text as it was read, where it is kept.
+    `digest` as `engine.data.bulk.fingerprints` makes it of the text as it was read, where it is kept, and `regular`
+    then tells that the text begins with its type and id.
     """
 
     group: str
@@ -78,6 +79,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     own: bool = False
     condition: str | None = None
     digest: bytes | None = None
+    regular: bool = False
 
     @property
     def position(self) -> Position:
