@@ -132,6 +132,8 @@ class BulkRun:
         self._meanwhile = meanwhile
         self._answer = answer
         self._buckets: list[int] = []
+        self._sifted = False
+        """Whether lines were set aside."""
         self._workers = Workers(jobs, start_worker, self.job)
 
     def __enter__(self) -> BulkRun:
@@ -205,7 +207,8 @@ class BulkRun:
         sifted = self._every("sift", [aside[number] for number in sorted(aside)])
         if None in sifted:
             raise Unusual
-        self.job.workspace.put_sifted(sifted)
+        self.job.workspace.put_sifted([shelved for shelved, _ in sifted])
+        self._sifted = any(some for _, some in sifted)
 
     def _settle(self) -> None:
         job = self.job
@@ -229,7 +232,7 @@ class BulkRun:
                 shared.setdefault((record.full_url, record.raw), record)
             deleted.extend(one.deleted)
             kept.update({kind: length // 8 for kind, (_, length) in one.kept.items()})
-            if job.sifts and (one.problems or one.deleted or one.aliases or one.named or one.unsure or one.persons):
+            if self._sifted and (one.problems or one.deleted or one.aliases or one.named or one.unsure or one.persons):
                 raise Unusual
         if not settled:
             placed = self._place(named, persons, aliases)
@@ -278,7 +281,7 @@ class BulkRun:
             completeness.problem(problem)
         completeness.finish(known_patients(workspace.ids(pieces, "Patient", kept=True)))
         takes = self._takes()
-        if self.job.sifts and not takes:
+        if self._sifted and not takes:
             raise Unusual
         workspace.put_gaps({**completeness.kept(), "taking": takes})
 
@@ -332,7 +335,7 @@ class BulkRun:
         found = sorted(
             (about, count) for (_, about), count in self._workers.run(("twice", one) for one in asked) if count
         )
-        if found and self.job.sifts:
+        if found and self._sifted:
             raise Unusual
         doubles: Doubles = {}
         more: dict[str, set[int]] = {}

@@ -85,8 +85,9 @@ class Worker:
         size = self.read(number, Sifter(job.fingerprints, aside, files))
         return size, job.workspace.put_shelf(ASIDE, number, aside)
 
-    def sift(self, about: tuple[int, Sequence[Shelved]]) -> Shelved | None:
-        """Tell whom of a bucket is taken over, and decode the lines of the others; gives where their records are, None where some are unusual."""
+    def sift(self, about: tuple[int, Sequence[Shelved]]) -> tuple[Shelved, bool] | None:
+        """Tell whom of a bucket is taken over, and decode the lines of the others; gives where their records are, and whether there were any lines. None where
+        some are unusual."""
         number, shelves = about
         job, workspace = self.job, self.job.workspace
         assert job.fingerprints is not None
@@ -104,7 +105,7 @@ class Worker:
         for record in records:
             shelf.add(record)
         workspace.put_known(number, known)
-        return workspace.put_shelf(SIFTED, number, shelf)
+        return workspace.put_shelf(SIFTED, number, shelf), bool(known or records)
 
     def read(self, number: int, sifter: Sifter | None = None) -> int:
         """Read a piece; gives its size in bytes."""

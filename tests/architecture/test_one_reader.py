@@ -34,6 +34,7 @@ ALLOWED = {
     # what the program wrote itself
     "data/bulk/name_index.py": "an index in a workspace",
     "data/bulk/records.py": "sections of a workspace",
+    "data/bulk/sifting.py": "a line that the reader set aside, once more",
     "evaluation/imaging.py": "UIDs that the reader made a text of",
     "evaluation/records.py": "a verdict that was encoded here",
     "output/atomic.py": "writes outputs",

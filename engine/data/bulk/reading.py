@@ -125,6 +125,8 @@ def _is_cut(path: str) -> bool:
 
 def is_plain_lines(path: str) -> bool:
     """Whether a file is NDJSON that is not packed, so that the offsets of lines are those of its bytes."""
+    if not named_lines(path):
+        return False  # which spares opening each of many bundles
     try:
         if packing_of(path) is not None or _form(path) is not Form.LINES:
             return False
