@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
-from engine.data.bulk.collecting import Collected
+from engine.data.bulk.collected import Collected
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.fingerprints import Fingerprints, state_of_nobodys
 from engine.data.bulk.name_index import parts_of

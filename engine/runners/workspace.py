@@ -19,7 +19,7 @@ import msgspec
 from isal.isal_zlib import crc32
 
 from engine.artifacts.own_outputs import WORK
-from engine.data.bulk.collecting import Collected
+from engine.data.bulk.collected import Collected
 from engine.data.bulk.name_index import IndexedShelf, NameIndex, parts_of, put_in_order
 from engine.data.bulk.records import (
     Record,

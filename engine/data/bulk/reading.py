@@ -14,7 +14,8 @@ from typing import BinaryIO
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
 from engine.data.bulk.bundle_patients import BundlePatients
-from engine.data.bulk.collecting import Collected, Collector
+from engine.data.bulk.collected import Collected
+from engine.data.bulk.collecting import Collector
 from engine.data.bulk.decoding import Decoders
 from engine.data.bulk.documents import read_document
 from engine.data.bulk.fingerprints import Fingerprints, Takeover, state_of_nobodys
