@@ -5,8 +5,9 @@ A bound stands for all values on one side of it. A comparison is decided where i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from engine.algebra import quantity as q
 from engine.algebra.element import Element, to_quantity
@@ -15,8 +16,7 @@ from engine.algebra.quantity import Quantity
 _UP, _DOWN = (">", ">="), ("<", "<=")
 
 
-@dataclass(frozen=True, slots=True)
-class _Range:
+class _Range(Struct, frozen=True):
     """The values that a quantity may have: None is without limit."""
 
     low: Quantity | None

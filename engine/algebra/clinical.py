@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from engine.algebra import quantity as q
 from engine.algebra.code_systems import same_system
 from engine.algebra.quantity import Quantity
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(Struct, frozen=True):
     """A code of a code system (System.Code)."""
 
     code: str | None
@@ -23,8 +23,7 @@ class Code:
         return f"Code {self.code!r} from {self.system!r}"
 
 
-@dataclass(frozen=True, slots=True)
-class Concept:
+class Concept(Struct, frozen=True):
     """Codes that mean the same (System.Concept)."""
 
     codes: tuple[Code | None, ...]
@@ -34,8 +33,7 @@ class Concept:
         return f"Concept {{ {', '.join(map(str, self.codes))} }}"
 
 
-@dataclass(frozen=True, slots=True)
-class CodeSystem:
+class CodeSystem(Struct, frozen=True):
     """A code system by its url (System.CodeSystem)."""
 
     id: str | None
@@ -43,8 +41,7 @@ class CodeSystem:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ValueSet:
+class ValueSet(Struct, frozen=True):
     """A value set by its url, and the versions of code systems that it is to be read with (System.ValueSet)."""
 
     id: str | None
@@ -56,8 +53,7 @@ class ValueSet:
         return hash(self.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Ratio:
+class Ratio(Struct, frozen=True):
     """A quantity for another (System.Ratio)."""
 
     numerator: Quantity | None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
@@ -136,8 +137,7 @@ def meant(system: str) -> str | None:
 # -- classifications, whose codes say by their text what they include
 
 
-@dataclass(frozen=True, slots=True)
-class Classification:
+class Classification(Struct, frozen=True):
     """Whose categories include the codes that begin with theirs. `category` is a code that has others below it by definition."""
 
     category: re.Pattern[str]

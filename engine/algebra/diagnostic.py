@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
+from msgspec import Struct
+
 Severity = Literal["error", "warning", "information"]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """Half-open range of character offsets `[start, end)` in a `Source`."""
 
     start: int
@@ -50,8 +51,7 @@ class Source:
         return lines[line - 1].rstrip("\r") if 0 < line <= len(lines) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
+class Diagnostic(Struct, frozen=True):
     """One finding about a text or an artifact.
 
     `code` is stable and documented; `location` says where the thing stands when there is no `span`

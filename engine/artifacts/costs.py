@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 DEEPEST = 300
 """Levels of objects and arrays in a resource that defines criteria."""
@@ -11,8 +12,7 @@ LONGEST_CHAIN = 50
 MOST_REFERRED = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class TooMany:
+class TooMany(Struct, frozen=True):
     """That an artifact refers to too many others, in words; `first` tells that it was not said before."""
 
     detail: str

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from importlib import resources
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from engine.artifacts.models import ElementDef, Model
 
 VERSIONS = ("r5", "r4b", "r4", "r6")  # in the order in which they are tried
 
 
-@dataclass(frozen=True, slots=True)
-class Definitions:
+class Definitions(Struct, frozen=True):
     """One version: its types, the codes of required bindings by element, the names of all resource types."""
 
     model: Model
@@ -34,8 +33,7 @@ class Definitions:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """What may stand under a JSON name: values of a type, one or a list. `plain` is the Python type of a primitive, `codes` those that it may have."""
 
     kind: str

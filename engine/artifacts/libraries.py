@@ -10,11 +10,11 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from engine.algebra.diagnostic import Diagnostic, Source
 from engine.artifacts.mistaken_files import mistaken, not_json
@@ -32,8 +32,7 @@ CQL_TYPES = ("text/cql", "application/cql")
 ELM_TYPES = ("application/elm+json",)
 
 
-@dataclass(frozen=True, slots=True)
-class LibraryText:
+class LibraryText(Struct, frozen=True):
     """One CQL library: its text, and what the FHIR resource that carries it says of it (None for a bare file).
 
     `defaults` are values that the resource gives for parameters (`cqf-defaultValue` in Library.parameter).
@@ -47,8 +46,7 @@ class LibraryText:
     defaults: tuple[ParameterValue, ...] = ()
 
 
-@dataclass(slots=True)
-class LibraryStore:
+class LibraryStore(Struct):
     """All libraries found; of two with one name and version the first stands."""
 
     libraries: list[LibraryText] = field(default_factory=list)

@@ -6,8 +6,9 @@ handed to `ValueSet/$expand`. A Library may hold such Parameters as a contained 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.artifacts.shape import checked, pointer
 
@@ -18,8 +19,7 @@ _CHECKS = ("check-system-version", "check-valueset-version", "checkCanonicalVers
 _FORCED = ("force-system-version", "force-valueset-version", "forceCanonicalVersion")
 
 
-@dataclass(slots=True)
-class Manifest:
+class Manifest(Struct):
     """Versions by canonical url. `forced` ones replace a version that a definition states, `checked` ones must agree with it.
 
     Of a url with two versions (`contradicted`) neither counts: a manifest may list two versions of a library, which are no business here.

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import Diagnostic
 from engine.algebra.reasons import Reason
@@ -45,8 +46,7 @@ CRITERIA_TYPES = ("EvidenceVariable", "Group", "ResearchStudy")
 ELSEWHERE = ("Library", "ValueSet", "CodeSystem", "Measure")  # whose faults are told by those who read them
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(Struct):
     """One resource as found: its JSON, the file, the path in the file, the resource that contains it, and what is wrong with its shape."""
 
     resource: Json
@@ -65,8 +65,7 @@ class _Entry:
         return str(self.resource.get("url") or kind)
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(Struct):
     entries: list[_Entry] = field(default_factory=list)
     index: dict[str, _Entry] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)

@@ -8,10 +8,12 @@ written otherwise; what has none is `unclear`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.artifacts.elements import all_resource_types
 
@@ -45,8 +47,7 @@ Odd = Literal[
 """What is written otherwise than the standard has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(Struct, frozen=True):
     """What a reference says.
 
     An `address` has a type (`kind`), an id and perhaps the root of a server and a version; a `bare` id is one without a type. A `urn` (in lower case), a `uri` that is

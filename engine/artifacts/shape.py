@@ -10,9 +10,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import Diagnostic
 from engine.artifacts.elements import (
@@ -70,8 +72,7 @@ ALWAYS = ("modifierExtension", "implicitRules", "resourceType", "id", "url", "ve
 _WITHIN = ("EvidenceVariable.characteristic", "Group.characteristic")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that is wrong: where in the resource, what, and what to do. `weighty` where the meaning of the resource may depend on it."""
 
     code: str
@@ -87,8 +88,7 @@ class Finding:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """A resource without what FHIR does not have, the version that it is of, and the findings."""
 
     resource: Json

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from msgspec import Struct
+from msgspec import field as struct_field
+
 from engine.algebra.expansion import Member
 from engine.artifacts.shape import checked, pointer
 
@@ -15,8 +18,7 @@ _UNCLOSED = (f"{_EXTENSIONS}valueset-unclosed", f"{_EXTENSIONS}valueset-toocostl
 _GROUPING = ("grouped-by", "part-of")
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """A condition on the codes of a code system."""
 
     property: str
@@ -27,8 +29,7 @@ class Filter:
         return f"{self.property} {self.operator} {self.value}"
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One include or exclude: codes, or all codes of a system that pass the filters, within the value sets named."""
 
     system: str | None
@@ -38,8 +39,7 @@ class Part:
     value_sets: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class ValueSetRecord:
+class ValueSetRecord(Struct):
     """A value set. `expansion` are the codes that the resource lists as such, None where it lists none.
 
     `partial` says why there may be more of them; `made_with` are the versions of code systems that they were taken from.
@@ -55,7 +55,7 @@ class ValueSetRecord:
     exclude: tuple[Part, ...] = ()
     identifiers: tuple[str, ...] = ()
     active_only: bool = False
-    made_with: dict[str, frozenset[str]] = field(default_factory=dict)
+    made_with: dict[str, frozenset[str]] = struct_field(default_factory=dict)
     origin: str = ""
 
     @property

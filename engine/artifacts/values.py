@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.artifacts.parameters import extension_values
 from engine.artifacts.records import (
@@ -123,8 +125,7 @@ def _silent(code: str, message: str) -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What extensions say for the expressions below them, the nearest first: libraries, and values for parameters.
 
     `find` gives the resource that a reference of the artifact means, `warn` takes a code and a message.

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import Diagnostic, Source, Span
 from engine.algebra.operators.table import OPERATORS

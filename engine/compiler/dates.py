@@ -7,8 +7,10 @@ parameters, the clock with fixed offsets. What is not understood restricts nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.interval import Interval, end, start
@@ -55,8 +57,7 @@ _MOMENTS = frozenset("Date DateTime Interval<Date> Interval<DateTime>".split())
 _DATES = frozenset("dateTime Period instant date".split())
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(Struct, frozen=True):
     """A moment or an interval of moments known when a run begins: the kind of an ELM node with its operands and its value."""
 
     kind: str
@@ -69,8 +70,7 @@ class Bound:
         return self.kind in ("Today", "Now") or any(x.moving for x in self.operands)
 
 
-@dataclass(frozen=True, slots=True)
-class Restriction:
+class Restriction(Struct, frozen=True):
     """A condition on an element of each row: its dates lie between two bounds (None: open).
 
     `path` is the place that the bounds hold for, `element` the element of the resource that it is or lies in.
@@ -82,8 +82,7 @@ class Restriction:
     high: Bound | None
 
 
-@dataclass(frozen=True, slots=True)
-class DateFilter:
+class DateFilter(Struct, frozen=True):
     """A restriction with its values, None where a side is open or its value is not known.
 
     `moving` tells that the end depends on the clock: it is another one on the day of another run.
@@ -96,8 +95,7 @@ class DateFilter:
     moving: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(Struct, frozen=True):
     """What a run knows when it begins: its clock, and its parameters by (owner, Python name, name)."""
 
     today: Date
@@ -105,8 +103,7 @@ class Clock:
     parameter: Callable[[tuple[str, str, str]], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Struct, frozen=True):
     """A date of a row: an element, its start or its end (`part`), and whether other types of value may stand there."""
 
     element: str

@@ -9,8 +9,9 @@ whose overload is chosen at run time), and the tree and utility functions by the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.algebra.diagnostic import Span
 
@@ -22,8 +23,7 @@ _NO_CLOCK = frozenset(
 )
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Struct):
     """One node: operands (sub-expressions), attributes, and its static type.
 
     `types` are qualified names (`System.Integer`, `FHIR.code`); several mean one of them, `*` any, none at all the null literal.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from engine.algebra.arguments import flag, instance_of, named, text_of
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, Source
@@ -60,8 +61,7 @@ def translate_fhirpath(
     return node, tuple(found)
 
 
-@dataclass(slots=True, repr=False)
-class Expression:
+class Expression(Struct):
     """A compiled FHIRPath expression."""
 
     source: Source

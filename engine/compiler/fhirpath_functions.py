@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from engine.algebra.operators.registry import fhirpath_functions
 from engine.compiler import syntax as s

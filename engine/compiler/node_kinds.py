@@ -7,8 +7,9 @@ single values are not listed: whether their value can be missing stands with the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 EVERY = -1  # in place of the index of an operand: all operands
 
@@ -22,8 +23,7 @@ class Missing(Enum):
     MAYBE = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeKind:
+class NodeKind(Struct, frozen=True):
     """What is known of one kind.
 
     `hands_on` are the operands of which items can be among its own, `compared` those whose items it tells apart by equality, `whole` those whose items

@@ -7,8 +7,9 @@ followed to an element has no origin, and nothing is said of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from engine.algebra.diagnostic import Span
 from engine.compiler.elm import Node
@@ -46,8 +47,7 @@ _LONGEST = 80
 _NONE: Mapping[int, Node] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """One element that an operand is computed from.
 
     `operand` is the number of the operand, `path` the element below the record (`performed`, empty where the value itself is at hand), `type`

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import types
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
 from engine.algebra.operators.registry import OverloadReference
@@ -20,8 +21,7 @@ from engine.compiler.nesting import flattened
 from engine.compiler.runtime import NAMES
 
 
-@dataclass(slots=True)
-class Program:
+class Program(Struct):
     """One module of emitted functions. `spans[i]` is the author's span of line `i` (zero-based)."""
 
     source: Source

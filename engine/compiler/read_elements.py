@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from engine.compiler.code import Code
 from engine.compiler.cql.compiled import Compiled
@@ -12,8 +13,7 @@ from engine.compiler.requirements import DataRequirement
 from engine.compiler.rules import Rule
 
 
-@dataclass(slots=True)
-class ReadElements:
+class ReadElements(Struct):
     """The paths of elements that are read, by resource type (`component.value`), the elements that records are found by, and the types that are looked at whole.
 
     With `everything`, any resource may be looked at, whole. `reached` tells that references are followed: records are looked at that no retrieve gives.

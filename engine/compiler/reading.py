@@ -8,7 +8,9 @@ clause asks for something below an element that the text does not even name. Wha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from engine.algebra.clinical import ValueSet
 from engine.algebra.diagnostic import EvaluationError
@@ -37,8 +39,7 @@ _OF_TYPE = {
 _CODED = frozenset(("FHIR.CodeableConcept", "FHIR.Coding", "CodeableConcept", "Coding", "CodeableReference"))
 
 
-@dataclass(frozen=True, slots=True)
-class TypePlan:
+class TypePlan(Struct, frozen=True):
     """How resources of one type are read.
 
     `elements` are the JSON names that are kept (None: all). A resource matters only if its text holds one of `codes` or `texts` in quotes
@@ -58,8 +59,7 @@ class TypePlan:
         return self.codes is not None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadPlan:
+class ReadPlan(Struct, frozen=True):
     """What is read of an export: the types that some criterion reads. With `everything`, all types, whole.
 
     `together` tells that some criterion looks at other patients' data besides, `linked` that one follows references, which may lead there.
@@ -90,8 +90,7 @@ class _NeedsWhole(Exception):
     """Some expression may look at any resource, whole."""
 
 
-@dataclass(slots=True)
-class _Type:
+class _Type(Struct):
     elements: set[str] = field(default_factory=set)
     codes: set[str] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)

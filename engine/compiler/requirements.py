@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.compiler import node_kinds
 from engine.compiler.dates import Clock, DateFilter, date_filters, hull, restricted_retrieves
@@ -19,8 +20,7 @@ Asked = tuple[str, ...]
 ALL: Asked = ()
 
 
-@dataclass(slots=True)
-class DataRequirement:
+class DataRequirement(Struct):
     """One resource type that is read: the paths below it, and what it is retrieved by.
 
     `codes` are (path, system, code), `value_sets` (path, url); `unfiltered` tells that some retrieve asks for all of the type.

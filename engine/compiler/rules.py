@@ -6,8 +6,9 @@ This is what evaluation runs and what `eligibility check` shows. A rule set pick
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Literal, assert_never
+
+from msgspec import Struct, field
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError
 from engine.algebra.reasons import Reason
@@ -51,8 +52,7 @@ FHIRPATH_LANGUAGES = ("text/fhirpath", "text/fhir-path", "fhirpath")
 CQL_LANGUAGES = ("text/cql", "text/cql-identifier", "text/cql-expression", "text/cql.identifier", "text/cql.expression")
 
 
-@dataclass(slots=True)
-class Cause:
+class Cause(Struct):
     """Where `code` is true for a patient, a criterion that is unknown is so for this reason."""
 
     code: Code
@@ -60,8 +60,7 @@ class Cause:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class OtherSystems:
+class OtherSystems(Struct, frozen=True):
     """Finds records that are coded in other systems than `systems`; `path` leads to their codes by JSON names. Where records are
     `counted`, one more may change any answer; else only the answer that there is none.
     """
@@ -72,8 +71,7 @@ class OtherSystems:
     counted: bool = False
 
 
-@dataclass(slots=True, repr=False)
-class Rule:
+class Rule(Struct):
     """One criterion, or a combination of them. `asked` are resource type, system and code of what a coded form asks for.
 
     Exactly one of these holds: `code` is set; `combination` with `members` is set; `reason` tells why neither is.
@@ -123,8 +121,7 @@ class Rule:
             yield from member.walk()
 
 
-@dataclass(slots=True, repr=False)
-class RuleSet:
+class RuleSet(Struct):
     """A compiled artifact. `artifact` is its name in outputs, which versions of it share; `key` tells it from all others of a run."""
 
     artifact: str
@@ -170,8 +167,7 @@ def cql_codes(rule_sets: Iterable[RuleSet]) -> Iterator[CqlCode]:
                 yield rule.code
 
 
-@dataclass(slots=True)
-class _Builder:
+class _Builder(Struct):
     artifact: Artifact
     model: Model
     variables: Mapping[str, str]

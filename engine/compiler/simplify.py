@@ -7,7 +7,7 @@ joined by `or` on one path, and `code in ('A' | 'B')`) and nothing else: what it
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from engine.compiler.elm import Node
 from engine.compiler.emit_filters import conjuncts

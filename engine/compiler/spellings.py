@@ -5,7 +5,7 @@ A pass over the ELM of a coded form: the text that people read names the canonic
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from engine.algebra.code_systems import spellings
 from engine.compiler.elm import Node

@@ -7,9 +7,11 @@ says that there is at most one. Functions with arguments that are not plain valu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import Span
 from engine.algebra.element import ElementLike
@@ -39,8 +41,7 @@ CONSTANTS = {
 SYSTEM_VARIABLES = frozenset((*CONSTANTS, "context", "resource", "rootResource", "terminologies", "factory", "patient"))
 
 
-@dataclass(frozen=True, slots=True)
-class Env:
+class Env(Struct, frozen=True):
     """What names mean at a place: `$this`, `$index`, `$total`, and the variables defined so far."""
 
     this: Node

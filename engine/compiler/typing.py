@@ -6,8 +6,9 @@ which beats a conversion.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from engine.algebra.element import SYSTEM_TYPE
 from engine.algebra.operators.registry import Operator, Overload
@@ -68,8 +69,7 @@ def is_static(node: Node) -> bool:
     return node.type is not None and system_of(node.type) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(Struct, frozen=True):
     """The overload chosen for a call and the System type of each operand before conversion."""
 
     overload: Overload

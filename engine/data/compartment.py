@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.data.gaps import WHOLE, Gaps
@@ -118,8 +119,7 @@ class Fingerprint:
         self.value = value
 
 
-@dataclass(slots=True, repr=False)
-class Compartment:
+class Compartment(Struct):
     """A patient and the resources about them; `shared` are those that are about no patient.
 
     `patient` is None where the Patient resource is not among the data and the patient is known by reference only;
@@ -253,7 +253,6 @@ def _codings(resource: Resource, path: str) -> list[Resource]:
     return out
 
 
-@dataclass(slots=True, repr=False)
 class Unchanged(Compartment):
     """A patient whose records are the same as in an earlier run, whose verdicts hold: nothing of them is decoded. `taken` is the fingerprint, `read` gives the Patient."""
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.artifacts.elements import all_resource_types
 from engine.data.compartment import Compartment
@@ -28,8 +29,7 @@ LINES_THAT_TELL = 10
 _PARTS = re.compile(r"[^A-Za-z]+")
 
 
-@dataclass(slots=True)
-class Lost:
+class Lost(Struct):
     """What was lost of one type: parts of files (sentences), records of nobody knows whom, and records of known patients."""
 
     files: list[str] = field(default_factory=list)
@@ -55,8 +55,7 @@ class Lost:
         return "; ".join(parts)
 
 
-@dataclass(slots=True)
-class State:
+class State(Struct):
     """Whether the records of a type are all there, as far as it is known. `found` are resources of the type that could be read."""
 
     type: str

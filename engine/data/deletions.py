@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
 import msgspec
+from msgspec import Struct
 
 from engine.artifacts.elements import all_resource_types
 from engine.artifacts.references import Meaning, meaning_of, plain_id, root_of
@@ -55,8 +55,7 @@ class Deletion(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return {"file": self.file, "offset": self.offset, "entry": self.entry, "line": self.line}
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(Struct, frozen=True):
     """A search that the data can answer: resources of a type that have one of the ids, and of each list of identifiers one."""
 
     kind: str
@@ -259,8 +258,7 @@ class Deletions:
         return out
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A resource that a conditional delete may find, with the fullUrl of its entry and its place."""
 
     resource: Resource

@@ -6,7 +6,8 @@ FHIR ("Value Set Expansion"): within one include everything that is named has to
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from engine.algebra.clinical import CodeSystem
 from engine.algebra.expansion import NOTHING, Expansion, unknown
@@ -17,8 +18,7 @@ from engine.data.code_systems import selected
 Note = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Pins:
+class Pins(Struct, frozen=True):
     """The versions of code systems that a value set is to be computed with: those that its declaration names, then the manifest's."""
 
     declared: tuple[CodeSystem, ...] = ()
@@ -44,8 +44,7 @@ class Pins:
         return self.manifest.versions | {x.id: x.version for x in self.declared if x.id and x.version}
 
 
-@dataclass(slots=True)
-class Source:
+class Source(Struct):
     """Where an expansion finds what it draws on. `code_system` gives None, and the reason, for one that is not there."""
 
     value_set: Callable[[str, Pins], Expansion]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
+from msgspec import Struct
 
 from engine.data.json_text import BAD_JSON
 from engine.data.opening import UNREADABLE, open_file
@@ -25,8 +25,7 @@ LARGEST = 64 << 20
 _decode = msgspec.json.Decoder().decode
 
 
-@dataclass(frozen=True, slots=True)
-class ListedFile:
+class ListedFile(Struct, frozen=True):
     """A file that a manifest lists: its name beside the manifest, the type of its resources, how many they are, if it says so, and the part of the manifest that lists it."""
 
     name: str
@@ -35,8 +34,7 @@ class ListedFile:
     section: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExportManifest:
+class ExportManifest(Struct, frozen=True):
     """What a manifest says of an export.
 
     `noted` is what was odd when `eligibility export` made it, `next` the address of a further page, if there is one.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 EVERY = "*"
 """In the place of a resource type: of whatever type."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True):
     """Records of a type (`EVERY`: of any) may be missing.
 
     `why` is a clause that names the file or the record ("Condition.ndjson is cut short"). With `replaced`, records that are there may have been changed or

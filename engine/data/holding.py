@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from engine.data.identity import address_of, contradiction, on_a_server
 from engine.data.in_doubt import Doubtful, InDoubt, marks_of
@@ -11,8 +12,7 @@ from engine.data.record_versions import Counted
 from engine.data.sources import Loaded
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Struct):
     """A record as a patient has it: the forms that it may have, the first of which is used, whether the patient may have no such record, and why."""
 
     forms: list[Loaded]
@@ -33,8 +33,7 @@ class Held:
         self.forms = list(counted.forms) or self.forms
 
 
-@dataclass(slots=True)
-class CohortPatient:
+class CohortPatient(Struct):
     """A patient, known by a key, with the resources about them; `place` is where they first appear."""
 
     key: str

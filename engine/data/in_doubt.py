@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 Resource = dict[str, Any]
 PART, TEST = "SUBSETTED", "HTEST"
@@ -25,8 +26,7 @@ class Doubtful(StrEnum):
     """Whose the records of this patient are, or whether the patient was deleted, cannot be told: nothing can be decided."""
 
 
-@dataclass(frozen=True, slots=True)
-class InDoubt:
+class InDoubt(Struct, frozen=True):
     """A record in doubt, as it stands among the patient's resources; `why` is a sentence that names it.
 
     `forms` are what it may be instead, None where there may be no such record; of several versions there is none where they cannot be tried. `marked` are the JSON names of the elements that hold a modifier, empty

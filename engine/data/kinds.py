@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import PurePath
+
+from msgspec import Struct
 
 from engine.data.json_text import wide_encoding
 from engine.data.opening import packing
@@ -16,8 +17,7 @@ SPACE = BOM + b" \t\r\n\x1e,"
 """Bytes that may stand before the first resource of a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """A kind of file: what it is, in words that follow "this is", and what to do about it."""
 
     what: str

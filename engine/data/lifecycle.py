@@ -10,8 +10,9 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 _EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 # Time zones reach from UTC-12 to UTC+14.
@@ -21,8 +22,7 @@ FEW = 64
 """Of so many each is compared with each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """An instant, as far as it is known: between two (inclusive), which are the same for an instant as FHIR writes it."""
 
     low: dt.datetime
@@ -55,8 +55,7 @@ def version_number(value: Any) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 40 else None
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """One thing that is said of a record: that it is so, or (`gone`) that it was deleted.
 
     `moment` is when that came to be, `seen` the time of the export that says so, `folder` (of the export) and `bundle` where it stands; `rank` is the place in a history

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.artifacts.references import Meaning, Odd, root_of
 from engine.data.addresses import Addresses
@@ -20,8 +21,7 @@ _NONE = "no patient of the data is called so"
 _SEVERAL = "several patients of the data are called so"
 
 
-@dataclass(slots=True)
-class Links:
+class Links(Struct):
     """The patients of one record: `keys` of those that it names, `perhaps` those that it means if the data holds them, and what is wrong with what means nobody.
 
     `elsewhere` tells that it names something that is no patient, `names_somebody` that some reference can mean a patient.

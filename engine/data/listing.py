@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from engine.artifacts.own_outputs import CODE as OWN_OUTPUTS
 from engine.artifacts.own_outputs import MESSAGE as OUTPUTS_PASSED_OVER
@@ -36,8 +37,7 @@ class DataFile(NamedTuple):
     packed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """The data files that paths name, each once, in order, and when the folders were changed in which they were found."""
 
     paths: tuple[str, ...]
@@ -116,8 +116,7 @@ def list_data(paths: Iterable[str | Path], on_problem: OnProblem, walks: Walk | 
     return Listing(given, tuple(listing.files), walks.folders if isinstance(walks, Walks) else {})
 
 
-@dataclass(slots=True)
-class _Export:
+class _Export(Struct):
     """What of an export is there: the manifest, the files that it lists and finds (pages of the manifest among them), and those that are missing."""
 
     path: str
@@ -126,8 +125,7 @@ class _Export:
     missing: list[ListedFile] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Notes:
+class _Notes(Struct):
     """What of a folder is not read: by what it is; beside which manifest; and what was read under another name."""
 
     kinds: dict[Kind, list[str]] = field(default_factory=dict)

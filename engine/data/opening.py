@@ -9,11 +9,11 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import zstandard
 from isal import isal_zlib
+from msgspec import Struct
 
 from engine.data.zips import open_in_zip, place_in_zip
 
@@ -251,8 +251,7 @@ class Unpacked(io.RawIOBase):
         super().close()
 
 
-@dataclass(slots=True)
-class Opened:
+class Opened(Struct):
     """A file that is open: how it begins, and, where that is not all of it, a stream that stands behind the beginning. To be used in a `with`."""
 
     head: bytes

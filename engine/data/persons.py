@@ -8,8 +8,9 @@ merging is asked for; else what the others hold is known to be missing for each.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.data.gaps import EVERY, Gap
 from engine.data.identity import contradiction, on_a_server
@@ -25,8 +26,7 @@ _MERGE = "--merge-linked counts the records of both for one patient (in Python m
 _MEND = "mend Patient.link"
 
 
-@dataclass(slots=True)
-class Persons:
+class Persons(Struct):
     """What is known of the Patients of some data, each by its key.
 
     `same` are those that count for another. `gone` are those that are no candidates; where records of a patient stand with another, or may, `gaps` says so.
@@ -135,8 +135,7 @@ def _conditional(
                 on_problem(_problem(where, "same-patient", message, key, target, described, element, warning=True))
 
 
-@dataclass(slots=True)
-class _Linked:
+class _Linked(Struct):
     """Goes by the links of Patients."""
 
     people: Persons

@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 from stringzilla import contains
 
 from engine.artifacts.models import load_model
@@ -47,8 +46,7 @@ _JSON: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Oddness:
+class Oddness(Struct, frozen=True):
     """One thing that is wrong with the members of a record: what, at which element, in words.
 
     `twice` and `misspelt` leave open what the record says.

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from engine.data.deletions import Deletion
 from engine.data.export_manifest import ExportTimes
@@ -44,8 +44,7 @@ def content_of(resource: Resource) -> bytes:
     return blake2b(text, digest_size=16).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """What counts of one record: the forms that it may have, the first of which is used (none: it was deleted, or is not to be used), and whether there may be no such record.
 
     `why` says what is in doubt where it may be one thing or another; it is empty where nothing is.

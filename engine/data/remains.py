@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from engine.artifacts.elements import all_resource_types
 from engine.artifacts.models import load_model
@@ -43,8 +43,7 @@ _USUAL = ("subject", "patient")
 _decode = msgspec.json.Decoder().decode
 
 
-@dataclass(frozen=True, slots=True)
-class Remains:
+class Remains(Struct, frozen=True):
     """A resource that stood in a text, as far as it is certain."""
 
     type: str | None = None

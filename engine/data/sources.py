@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from engine.data.completeness import type_named
 from engine.data.deletions import Deletion
@@ -52,8 +52,7 @@ class PatientEntry(NamedTuple):
     condition: str | None
 
 
-@dataclass(slots=True)
-class Loaded:
+class Loaded(Struct):
     """One resource and where it came from: file, bundle entry, line, byte offset of the line; `deletion` is what a DELETE entry says.
 
     `home` is the bundle of one patient in which it stands (`engine.data.identity`), `patients` are the Patients of its bundle. `marked`

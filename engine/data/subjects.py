@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
+
+from msgspec import Struct
 
 from engine.artifacts.references import Meaning, Odd, meaning_of, plain_id, urn_of_id
 from engine.data.identity import address_of, id_of, pair_of
@@ -20,8 +21,7 @@ Resource = dict[str, Any]
 NAMES_OF_ID = ("_id", "_id:exact")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What a value asks for: a patient by an address (`address`) or by another `name`; neither where it means none.
 
     `shown` is the value as it is written, `failure` why it means nobody at all. `certain` tells that it can mean a patient only.

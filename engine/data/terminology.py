@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from engine.algebra.clinical import Code, CodeSystem, ValueSet
 from engine.algebra.code_systems import same_system, spellings
@@ -43,8 +44,7 @@ class Server(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(slots=True)
-class Resolution:
+class Resolution(Struct):
     """A value set as it was resolved: the record and the codes, or why it is missing; `notes` are (code, message)."""
 
     record: ValueSetRecord | None
@@ -53,8 +53,7 @@ class Resolution:
     notes: list[Note] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Terminology:
+class Terminology(Struct):
     """Value sets and code systems by url; expanded at first use."""
 
     value_sets: dict[str, list[ValueSetRecord]] = field(default_factory=dict)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from msgspec import Struct, field
 
 from engine.artifacts.elements import all_resource_types
 from engine.data.export_manifest import EXTENSION, MANIFEST, file_name, read_manifest
@@ -22,8 +23,7 @@ _AGAIN = "have the export completed, or run it again"
 _EARLIER = "give the earlier exports too, each in a folder of its own with its manifest, or have all exported"
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(Struct, frozen=True):
     """When an export was made, by its manifest, of what (the address that was asked, without its query), and since when it has what was changed (None: all there is)."""
 
     manifest: str
@@ -41,8 +41,7 @@ class Export:
         return covers and not since.after(earlier.made)
 
 
-@dataclass(slots=True)
-class Told:
+class Told(Struct):
     """The types and counts of files by path, the types that were asked for, each with the manifest that says so, and the exports."""
 
     types: dict[str, str] = field(default_factory=dict)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, BinaryIO
+
+from msgspec import Struct
 
 from engine.data.forms import RESOURCE_LINE, Form, Values, form_of, form_of_damaged, has_comma, line_text, named_lines
 from engine.data.json_text import BAD_JSON, check_encoding, hint_for, told, whole
@@ -17,8 +18,7 @@ from engine.data.remains import named_in
 OnProblem = Callable[[Problem], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """A value of a file, decoded, with its text; a line or one of several values has the number of its line and the offset where it begins.
 
     What is wrong with what it holds is told to `report`.

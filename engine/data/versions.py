@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.artifacts.models.differences import family, written_as
 from engine.data.files import FoundFile, walk
@@ -22,8 +23,7 @@ class FhirVersionError(ValueError):
     """Data is written in another version of FHIR than criteria were compiled for: the message says what tells it, and what to do."""
 
 
-@dataclass(slots=True)
-class Told:
+class Told(Struct):
     """What the beginning of some files tells of their version: how many resources of each, and the first of each family with the element that tells it."""
 
     versions: Counter[str] = field(default_factory=Counter)

@@ -7,9 +7,10 @@ UID, held for another patient - are judged both ways; a criterion whose answer d
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
+
+from msgspec.structs import replace
 
 from engine.algebra.reasons import Reason
 from engine.compiler.rules import Rule

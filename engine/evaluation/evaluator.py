@@ -9,8 +9,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.algebra.reasons import Reason
@@ -44,8 +45,7 @@ _NOWHERE: frozenset[int] = frozenset()
 _NEVER: dict[int, int] = {}
 
 
-@dataclass(slots=True)
-class Options:
+class Options(Struct):
     """What a verdict depends on besides rules and data; all of it is recorded in the outputs.
 
     `now` is an aware datetime. `absent` overrides what the absence of any record means for coded characteristics. A criterion that takes

@@ -7,10 +7,12 @@ difference, and what is the same in all of them is certain. Where there are more
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import combinations, product
 from math import prod
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.algebra.reasons import Reason
 from engine.artifacts.models import Model
@@ -39,8 +41,7 @@ MODIFIERS_OF_PROFILES = {f"{_QICORE}qicore-observationcancelled": frozenset((f"{
 _IDENTITY = frozenset(("resourceType", "id"))
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Struct, frozen=True):
     """A doubt that a criterion may hang on, with the other forms of the record that it has to be tried with (none: it cannot be decided at all)."""
 
     doubt: InDoubt
@@ -57,8 +58,7 @@ Chosen = tuple[tuple[Open, Resource | None], ...]
 """Records in doubt, each with the form that it is taken in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a criterion or a define comes to in one world, the records, by `id()`, that some condition of it tried or kept (None: that cannot be told), and the
     doubts about what references led to."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from engine.artifacts.models.differences import Difference, family
 from engine.compiler.other_version import Checks
 from engine.data.compartment import Compartment
 
 
-@dataclass(frozen=True, slots=True)
-class VersionChecks:
+class VersionChecks(Struct, frozen=True):
     """What to look for on the resources of one type: only one that has some of `names` can be found by a check in `named`."""
 
     names: frozenset[str]

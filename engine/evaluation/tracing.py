@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from engine.algebra.bounds import compare_bounds
 from engine.algebra.clinical import ValueSet
@@ -34,8 +35,7 @@ CODE_SITE = -1
 _FEW = 4
 
 
-@dataclass(slots=True)
-class Doubt:
+class Doubt(Struct):
     """A row whose condition is unknown: the site, the row, and the clause that could not be decided.
 
     A row whose code is in question has the `code` that it was found by, and what was `asked` for: of several questions about it, each is a doubt of its own.

@@ -7,8 +7,9 @@ whose value is there. Values that were computed are said to be computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from engine.algebra.element import SYSTEM_TYPE, Element, to_decimal, to_system, unit_of
 from engine.algebra.interval import Interval
@@ -24,8 +25,7 @@ _POINTS = (Date, DateTime, Time, Interval)
 _FEW = 3
 
 
-@dataclass(frozen=True, slots=True)
-class NotInTerminology:
+class NotInTerminology(Struct, frozen=True):
     """What terminology cannot answer: a sentence, and the reason from the closed list."""
 
     sentence: str
@@ -57,8 +57,7 @@ class Compared(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
+class Records(Struct, frozen=True):
     """The records of the patient, as far as sentences need them: all of a type, those that the criterion kept, and the resource that holds an element."""
 
     of_type: Callable[[str], Sequence[Resource]]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from engine.algebra.code_systems import DICOM
 from engine.evaluation.verdict import ImagingLink, Series, Verdict
@@ -36,8 +37,7 @@ DICOM_UID = "urn:dicom:uid"
 _NAMESPACE = uuid.UUID("5b1f3f0c-6d3c-5c2e-9a53-2f3b7f7f9c11")
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestStudy:
+class ManifestStudy(Struct, frozen=True):
     """One study of one patient: the verdicts and links that name it, and what the archive says of it where it was asked."""
 
     patient: str

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.artifacts.measures import Group, Measure
 from engine.evaluation.measures import OBSERVATION, MeasureResult, StratumResult, aggregate_counted, canonical, score
@@ -47,8 +48,7 @@ class Counted:
         return ((value, count) for _, value, count in self.listed())
 
 
-@dataclass(slots=True)
-class Stratum:
+class Stratum(Struct):
     """A stratum over all patients: where it first occurs, its value, and the counts and observations there."""
 
     place: Place

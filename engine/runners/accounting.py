@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from engine.data.compartment import Compartment
 from engine.data.completeness import Completeness
@@ -13,8 +14,7 @@ from engine.output.run_record import Resources
 from engine.runners.bulk import Counts
 
 
-@dataclass(slots=True)
-class Accounting:
+class Accounting(Struct):
     """Counts problems as they pass by, and gives the account when all have."""
 
     completeness: Completeness

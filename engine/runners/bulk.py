@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
@@ -50,8 +51,7 @@ ID_BYTES = 256
 LEAST_IDS, MOST_IDS = 10_000, 1_000_000
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(Struct):
     """What became of the resources of an export: used, or passed over unparsed, by type; the lines it had, its deletions, and entries without a resource."""
 
     used: Counter[str] = field(default_factory=Counter)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
+
+from msgspec import Struct
 
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
@@ -35,8 +36,7 @@ MOST_WRITTEN = 4 << 20
 """Bytes of texts that are put in order at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """All that a worker needs to know. `memory` are bytes that one worker may take."""
 
     workspace: Workspace

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from engine.data.bulk.records import Position
 from engine.data.compartment import Compartment
@@ -17,8 +18,7 @@ from engine.runners.screening_work import Outcome, ScreeningEvaluation, Screenin
 from engine.runners.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True)
-class ConfirmingWork:
+class ConfirmingWork(Struct, frozen=True):
     """A screening with the answers that a workspace keeps. `places` are where images are looked for."""
 
     screening: ScreeningWork

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from engine.algebra.code_systems import block_of, canonical, label, prefix_of
 from engine.algebra.diagnostic import Diagnostic
@@ -20,8 +22,7 @@ from engine.runners.criteria import Criteria
 from engine.runners.screening import Data, compartments
 
 
-@dataclass(frozen=True, slots=True)
-class AskedCode:
+class AskedCode(Struct, frozen=True):
     """A code that a criterion asks for on records of a type."""
 
     type: str
@@ -34,8 +35,7 @@ class AskedCode:
         return f"{label(self.system)} {self.code}"
 
 
-@dataclass(slots=True)
-class Coverage:
+class Coverage(Struct):
     """Counts of patients: all, those with a record of a type, those with a code, and the code systems on records of a type.
 
     `gaps` are the types of which records may be missing, each with the first sentence that says so and the number of patients; `errors` are

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct, field
 
 from engine.algebra.arguments import PathLike, existing, flag, instance_of, named, one_of, paths_of, several, text_of
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError
@@ -27,8 +28,7 @@ __all__ = ["Criteria", "PathLike", "load_criteria", "study_date"]
 OnError = Literal["raise", "keep"]
 
 
-@dataclass(slots=True, repr=False)
-class Criteria:
+class Criteria(Struct):
     """Compiled criteria: one rule set an artifact, and everything found on the way. Pickles, so that other processes can screen with them."""
 
     rules: tuple[RuleSet, ...]

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from engine.data.export_manifest import MANIFEST, noted_problems, read_manifest
 from engine.data.outcomes import FATAL, issue_text, issues_of
@@ -38,8 +39,7 @@ from engine.output.folder import locked_folder
 CONNECTIONS = 4
 
 
-@dataclass(slots=True)
-class ExportProgress:
+class ExportProgress(Struct):
     """What is told while an export runs: `say` gets whole sentences, `step` files done, files in all, and bytes
     received.
     """
@@ -48,8 +48,7 @@ class ExportProgress:
     step: Callable[[int, int, int], None] = lambda done, files, received: None
 
 
-@dataclass(slots=True)
-class ExportResult:
+class ExportResult(Struct):
     """What an export came to. `problems` are sentences; `resumed` tells that files of an earlier run were used."""
 
     files: int = 0

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from engine.data.dicomweb.client import Client
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
@@ -22,8 +23,7 @@ from engine.runners.one_series import WantedSeries, series_from
 NAME = "fetch"
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesFilter:
+class SeriesFilter(Struct, frozen=True):
     """Which series: modalities, and patterns (`*`, `?`) of which the description has to match one, in any case of letters."""
 
     modalities: tuple[str, ...] = ()
@@ -38,8 +38,7 @@ class SeriesFilter:
         return any(fnmatch.fnmatchcase((description or "").lower(), p.lower()) for p in self.descriptions)
 
 
-@dataclass(slots=True)
-class FetchOptions:
+class FetchOptions(Struct):
     """What to transfer: of included patients what met their criteria, or with `everything` all that verdicts name. `shared` lets others than their owner read the
     files, as the umask says."""
 

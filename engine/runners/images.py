@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 from pydantic import ValidationError
 
 from engine.artifacts.own_outputs import PLAN
@@ -19,16 +19,14 @@ from engine.output.criteria_record import VERDICTS
 from engine.output.folder import OutputFolder
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(Struct, frozen=True):
     """Where images are looked for: `dicomweb` where the data names no archive, or always with `ignore_endpoints`."""
 
     dicomweb: str | None = None
     ignore_endpoints: bool = False
 
 
-@dataclass(slots=True)
-class StudyImages:
+class StudyImages(Struct):
     """One study of one patient in a run: what is expected of it, and the links that name it."""
 
     expected: Expected

@@ -12,12 +12,13 @@ import os
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain
 from operator import sub
 from pathlib import Path
-from struct import Struct
+from struct import Struct as Packing
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from engine.data.bulk.records import Position, SummedFile
 
@@ -53,7 +54,7 @@ class JudgedWriter:
         self._waiting: list[bytes | memoryview] = []
         self._held = 0
         self._index = bytearray()
-        self._pack = Struct(f"{texts}Q").pack
+        self._pack = Packing(f"{texts}Q").pack
 
     def add(self, entry: Entry) -> None:
         """Take in a patient. Raises OSError."""
@@ -80,8 +81,7 @@ class JudgedWriter:
         self._out.write(self._index)
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedFile:
+class JudgedFile(Struct, frozen=True):
     """A file that was written: its patients, and how long their texts are by output. Raises ValueError where it is cut short, OSError."""
 
     path: Path
@@ -132,8 +132,7 @@ class JudgedFile:
                     yield Entry(place, texts[number * outputs : number * outputs + outputs])
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Struct, frozen=True):
     """Texts that stand together in a file, with their part of the index and how long the texts before are."""
 
     file: JudgedFile
@@ -167,7 +166,7 @@ class Stretch:
 
 
 def _ends(data: bytes, outputs: int) -> tuple[int, ...]:
-    return Struct(f"{outputs}Q").unpack(data)
+    return Packing(f"{outputs}Q").unpack(data)
 
 
 def merge(files: Sequence[JudgedFile], memory: int) -> Iterator[Entry]:
@@ -180,8 +179,7 @@ def merge(files: Sequence[JudgedFile], memory: int) -> Iterator[Entry]:
 # -- putting files in order, range by range
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """The patients between two places: which of each file (first and last but one, a pair a file), and where their texts go in each output."""
 
     cuts: array[int]

@@ -6,9 +6,10 @@ import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from engine.compiler.reading import ReadPlan
 from engine.data.bulk.fingerprints import Fingerprints
@@ -36,8 +37,7 @@ MOST_BUCKETS = 500
 ROUNDS = 16  # pieces and buckets of work for each process, at least
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(Struct, frozen=True):
     """The data of a run: paths as they were given, the files that they name as these were found, and what is wrong with the list."""
 
     paths: Sequence[str | Path]
@@ -61,8 +61,7 @@ class Inputs:
         return sum(file.found.bytes * (UNPACKED if file.packed else 1) for file in self.listing.files)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class Means(Struct, frozen=True, kw_only=True):
     """What a run may take: processes (0: one a core), bytes of memory (None: a quarter of the machine); whether every line is parsed, and a run that was
     stopped is gone on with; how many damaged records of a type whose patients nobody can tell are tolerated; and whether linked Patients are one patient."""
 
@@ -79,8 +78,7 @@ class Means:
         return self.memory or machine_memory() // 4
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """A run whose patients are all evaluated, and wait to be written. `problems` gives all problems in the order of the data."""
 
     bulk: BulkRun

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import IO
+
+from msgspec import Struct
 
 from engine.evaluation.records import in_one_line
 from engine.output.checks import NAME as ARCHIVE
@@ -22,8 +23,7 @@ HELD = ("present", "mismatch")
 TITLE = "Images that met the criteria"
 
 
-@dataclass(slots=True)
-class ManifestResult:
+class ManifestResult(Struct):
     """What was written: studies, series and instances, and studies without a UID, which no list of UIDs can name."""
 
     studies: int = 0

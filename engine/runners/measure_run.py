@@ -9,9 +9,10 @@ import datetime as dt
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+
+from msgspec import Struct
 
 from engine.data.bulk.line_numbers import with_lines
 from engine.data.bulk.reading import ExportReader
@@ -40,8 +41,7 @@ LOOKED_AT = 1000
 """Patients that are looked at for answers which hang on rows that cannot be decided: a hint, which takes as long as the measure itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class MeasureRun:
+class MeasureRun(Struct, frozen=True):
     """A measure over some files. `made_from` are the files of the measure, `now` the time of evaluation as it was given. With `pseudonyms`, outputs carry codes in
     the place of patients, and `pseudonym_list` is a file that tells whose each is."""
 
@@ -85,8 +85,7 @@ class MeasureRun:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class MeasureDone:
+class MeasureDone(Struct, frozen=True):
     """What a run came to. `problems` are the first of them."""
 
     outcome: MeasureOutcome

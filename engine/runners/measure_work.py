@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from engine.artifacts.measures import Measure
 from engine.compiler.cql.compiled import Compiled, Loaded
@@ -32,8 +34,7 @@ class UndecidedOf(NamedTuple):
     found: Undecided
 
 
-@dataclass(slots=True)
-class MeasureOutcome:
+class MeasureOutcome(Struct):
     """What some patients came to: totals, and what a screening would leave undetermined of those that were `looked` at."""
 
     totals: Totals
@@ -56,8 +57,7 @@ class MeasureOutcome:
         return json.dumps(found).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Reporting:
+class Reporting(Struct, frozen=True):
     """What every MeasureReport tells: the period, the date, and the version of FHIR that it is written in."""
 
     period: tuple[str, str]
@@ -72,8 +72,7 @@ class Reporting:
         return cls(period_of(loaded, options) or (day, day), date, version)
 
 
-@dataclass(frozen=True, slots=True)
-class MeasureWork:
+class MeasureWork(Struct, frozen=True):
     """All patients against a measure. The first patients of each bucket, `look_at` of them, are looked at for answers that hang on rows which cannot be
     decided, where the library was `traced`."""
 

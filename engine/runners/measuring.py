@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from engine.algebra.diagnostic import Diagnostic, EvaluationError
 from engine.algebra.interval import Interval
@@ -43,8 +43,7 @@ from engine.runners.criteria import PathLike
 PERIOD = "Measurement Period"
 
 
-@dataclass(slots=True)
-class LoadedMeasure:
+class LoadedMeasure(Struct):
     """A measure with its compiled library and the value sets at hand."""
 
     measure: Measure
@@ -63,8 +62,7 @@ class LoadedMeasure:
         return tuple(d for d in self.diagnostics if d.severity == "error" and d not in self.refused)
 
 
-@dataclass(slots=True)
-class MeasureOptions:
+class MeasureOptions(Struct):
     """What results depend on besides measure and data. `period` are two dates; it becomes the parameter "Measurement Period"."""
 
     now: dt.datetime
@@ -187,8 +185,7 @@ def screening_log(compiled: Compiled) -> Measure:
     return Measure(id=compiled.name, version=compiled.version, title=compiled.name, groups=tuple(groups))
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(Struct, frozen=True):
     """What a name in a measure may be: a define, a function of so many operands (None: no function)."""
 
     define: bool = True

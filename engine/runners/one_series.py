@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from engine.data.dicomweb.client import Client, shown
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
@@ -17,8 +18,7 @@ from engine.output.transfers import SeriesTransfer, TransferState
 FEW = 20
 
 
-@dataclass(frozen=True, slots=True)
-class WantedSeries:
+class WantedSeries(Struct, frozen=True):
     """A series to transfer: the archives that should have it, and the instances that are listed, perhaps none.
 
     `count` is the number of its instances as an archive tells it.

@@ -10,11 +10,14 @@ import datetime as dt
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import Diagnostic
 from engine.compiler.reading import ReadPlan, reading_plan
@@ -74,16 +77,14 @@ class NothingScreened(ValueError):
         self.problems = tuple(problems)
 
 
-@dataclass(slots=True)
-class RunResult:
+class RunResult(Struct):
     """What a run came to."""
 
     record: RunRecord
     tally: Tally
 
 
-@dataclass(slots=True)
-class _Source:
+class _Source(Struct):
     """Where judged patients come from. `write` writes them in the order of the data; problems and counts are whole when it is done."""
 
     write: Callable[[Outputs, Progress | None], Tally]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from engine.data.files import FoundFile, files_of
 from engine.data.terminology_check import used_value_sets
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from engine.runners.confirming import RequiredImages
 
 
-@dataclass(slots=True)
-class RunOptions:
+class RunOptions(Struct):
     """Options of a run; see `screen` for what they mean.
 
     `jobs` are processes (0: one a core), `memory` bytes that the run may use (None: a quarter of the machine), `validate` has every line parsed, `resume` goes

@@ -10,11 +10,12 @@ import datetime as dt
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from os import PathLike as PathOfSystem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct, field
 
 from engine.algebra.arguments import PathLike, existing, flag, found, function_of, mapping_of, named, one_of, text_of
 from engine.artifacts.models import load_model
@@ -238,8 +239,7 @@ def compartments(
         yield from read_patients(paths, model=model, on_problem=report, **means)  # type: ignore[arg-type]
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """Counts of a run: verdicts by the key of an artifact (`url|version`), and how many patients each criterion removed, in order.
 
     `lacking` are the undetermined verdicts by the types of which records may be missing that an answer rests on, `resting` others that do.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from engine.compiler.rules import RuleSet
 from engine.data.bulk.records import Position
@@ -22,8 +22,7 @@ TEXTS = 2
 """Outputs that go by patient, besides the list of codes and the Group of each artifact: lines of verdicts, rows of the table."""
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """What some patients came to, an item an artifact: verdicts, the criteria that removed patients first, and some of those that are included.
 
     `lacking` are the undetermined verdicts, by the types of which records may be missing that some answer rests on, `resting` the others of that kind.
@@ -46,8 +45,7 @@ class Outcome:
         return cls(0, verdicts, removed, [[] for _ in range(artifacts)], lacking, resting)
 
 
-@dataclass(frozen=True, slots=True)
-class ScreeningWork:
+class ScreeningWork(Struct, frozen=True):
     """All patients against some rule sets."""
 
     rule_sets: tuple[RuleSet, ...]

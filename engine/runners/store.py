@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from engine.data.dicomweb.client import Client
 from engine.data.dicomweb.failure import ArchiveFailure
@@ -17,8 +18,7 @@ FILES = 25
 BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(Struct, frozen=True):
     path: Path
     uids: FileUids | None
     why: str | None = None

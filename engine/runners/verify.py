@@ -9,8 +9,9 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from engine.data.dicomweb.client import Client
 from engine.evaluation.holdings import Expected
@@ -24,8 +25,7 @@ from engine.runners.images import Places, run_folder, studies_of
 FRESH = dt.timedelta(hours=24)
 
 
-@dataclass(slots=True)
-class VerifyResult:
+class VerifyResult(Struct):
     """What a check came to: studies by state, how many of them were asked for now, and requests made."""
 
     states: Counter[str] = field(default_factory=Counter)

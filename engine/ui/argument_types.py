@@ -12,10 +12,11 @@ import difflib
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from msgspec import Struct
 
 from engine.runners.machine import cores, machine_memory
 
@@ -27,8 +28,7 @@ _BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
-@dataclass(frozen=True, slots=True)
-class ArgumentType(Generic[T]):
+class ArgumentType(Struct, Generic[T], frozen=True):
     """Reads the text of an option. `expected` goes into messages; `toml` lists the types that a file may give it as."""
 
     read: Callable[[str], T]
@@ -49,8 +49,7 @@ class Expected(ValueError):
     """Why a text is refused, in words of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """A count, or a share of all: `5` or `2%`."""
 
     amount: float

@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import Diagnostic
 from engine.compiler.requirements import DataRequirement

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
 from engine.artifacts.libraries import LibraryStore
@@ -43,8 +44,7 @@ OF_LIBRARY = "OfLibrary"
 _TOLD = ("valueset-version", "incomplete-valueset", "terminology-server")
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(Struct):
     """The value of an expression and its type; `warnings` were found while compiling it."""
 
     value: Any
@@ -53,8 +53,7 @@ class Answer:
     compiled: Compiled
 
 
-@dataclass(slots=True)
-class Subject:
+class Subject(Struct):
     """The patient that expressions are about, with what is wrong with the data."""
 
     compartment: Compartment
@@ -71,8 +70,7 @@ class NoPatient(Run):
         raise EvaluationError("no-patient", f"{message}: give the record of one patient with --data")
 
 
-@dataclass(slots=True)
-class Session:
+class Session(Struct):
     """Holds what expressions may refer to: a library or a model, a patient, and what was defined since.
 
     `declarations` are texts of what stands before the defines of a library (`include`, `valueset`, `parameter`, ...), and `definitions` those

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from engine.evaluation.verdict import CriterionResult, Verdict
 from engine.output.criteria_record import read_verdicts
@@ -66,8 +67,7 @@ def show_command(options: argparse.Namespace) -> int:
     return Status.OK
 
 
-@dataclass(slots=True)
-class _Trial:
+class _Trial(Struct):
     """The verdicts of a trial that are shown, and how many there are."""
 
     verdicts: list[Verdict] = field(default_factory=list)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import DiagnosticError
 from engine.algebra.reasons import Reason

@@ -7,11 +7,11 @@ import multiprocessing
 import os
 import pickle
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import EvaluationError, Source
 from engine.artifacts.models.modelinfo import ModelInfo

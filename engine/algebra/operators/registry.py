@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
+
+from msgspec import Struct, field
 
 Nulls = Literal["propagate", "handled"]
 Language = Literal["", "fhirpath", "cql"]
@@ -23,8 +24,7 @@ TAKE_RANGES = frozenset(
 _SIGNATURE = re.compile(r"\(([^()]*)\)\s*([A-Za-z<>]+\??)")
 
 
-@dataclass(frozen=True, slots=True)
-class Overload:
+class Overload(Struct, frozen=True):
     """One signature of an operator and the function that computes it.
 
     `nullable` tells whether the function may answer None for operands that are not. `inline` is a Python expression with
@@ -58,8 +58,7 @@ class Overload:
         return f"({', '.join(self.parameters)}) {self.result}"
 
 
-@dataclass(frozen=True, slots=True)
-class OverloadReference:
+class OverloadReference(Struct, frozen=True):
     """The function of an overload by its signature: what emitted code carries, since not every function pickles."""
 
     operator: str
@@ -76,8 +75,7 @@ def overload_of(operator: str, parameters: tuple[str, ...], language: Language) 
     return OPERATORS[operator].overload(*parameters, language=language)
 
 
-@dataclass(slots=True)
-class Operator:
+class Operator(Struct):
     """An operator of the languages: its ELM name, surface names, section of the specification, and overloads.
 
     A name of several words is written with `_` between them (`start_of`).

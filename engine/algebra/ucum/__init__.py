@@ -10,12 +10,13 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
 from functools import lru_cache
 from importlib import resources
 from typing import Any
+
+from msgspec import Struct
 
 __all__ = ["Unit", "UnitError", "alias", "convert", "parse_unit", "product", "quotient"]
 
@@ -29,8 +30,7 @@ class UnitError(ValueError):
     """A text that is not a valid UCUM unit; the message says why and where."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """A unit as a factor over base dimensions; `function` names the conversion of a special unit (its argument is scaled)."""
 
     dimension: Dimension

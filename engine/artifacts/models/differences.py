@@ -8,9 +8,10 @@ derived from the models: an element that one version names otherwise (`Procedure
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct
 
 from engine.artifacts.models import ElementDef, Model, load_model
 
@@ -28,8 +29,7 @@ def same_family(one: str, other: str) -> bool:
     return family(one) == family(other)
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """How an element is written as JSON: repeating or not, a primitive or an object with some of `names`."""
 
     many: bool
@@ -49,8 +49,7 @@ class Shape:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """An element of a type that is written otherwise in the other family.
 
     `owner` leads from the resource to the objects that hold it, `own` are its JSON names in the version that is read. Where `own_shape` is None, one of

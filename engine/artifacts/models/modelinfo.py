@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 TypeTuple = tuple[object, ...]
 _MAX_DEPTH = 50
 _TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 
 
-@dataclass(frozen=True, slots=True)
-class ElementInfo:
+class ElementInfo(Struct, frozen=True):
     """One element: its type, and how it is read from FHIR (`target`, in the notation of ModelInfo; None: as it is)."""
 
     name: str
@@ -25,8 +25,7 @@ class ElementInfo:
     target: str | None
 
 
-@dataclass(slots=True)
-class ClassInfo:
+class ClassInfo(Struct):
     """One class. `identifier` is the url of its profile, `target` the FHIR type of a profile with a name of its own.
 
     `label` is a title that authors may write for its name.
@@ -42,8 +41,7 @@ class ClassInfo:
     label: str | None = None
 
 
-@dataclass(slots=True)
-class ModelInfo:
+class ModelInfo(Struct):
     """A model: `name` is its namespace, `url` that of its ELM types, `digest` a hash of the file."""
 
     name: str

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import Diagnostic, Source, Span
 from engine.algebra.operators.registry import Operator, Overload

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from decimal import getcontext
 from typing import Any
 
+from msgspec import Struct
+
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
 from engine.algebra.operators.registry import OverloadReference
 from engine.artifacts.models import load_model
@@ -57,8 +59,7 @@ class Precise:
 Finder = Callable[[str, str | None], Source | None]
 
 
-@dataclass(slots=True)
-class Definition:
+class Definition(Struct):
     """A define that can be evaluated. `context` is the type it is about (`Patient`), None where it is about none."""
 
     name: str

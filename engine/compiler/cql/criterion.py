@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any
+
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
 from engine.artifacts.libraries import LibraryStore, LibraryText

@@ -6,16 +6,16 @@ The conversions that CQL applies by itself stand in `types` and `emit_fhir`; wha
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from engine.algebra.diagnostic import Diagnostic, Source, Span
 from engine.compiler.cql.types import QUANTITY, STRING, VALUESET, IntervalType, Named, Type
 from engine.compiler.lexer import tokenize
 
 
-@dataclass(frozen=True, slots=True)
-class Helper:
+class Helper(Struct, frozen=True):
     """A function of FHIRHelpers: the type it takes, the type it gives, and the function of the runtime that does it."""
 
     name: str

@@ -6,8 +6,9 @@ Definitions are translated when first referred to, so that their order does not 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.algebra.clinical import Code, CodeSystem, Concept, ValueSet
 from engine.algebra.diagnostic import Diagnostic, Source, Span
@@ -24,16 +25,14 @@ from engine.compiler.elm import Node
 _UNFILTERED = ("Unfiltered", "Population", "Unspecified")
 
 
-@dataclass(slots=True)
-class Options:
+class Options(Struct):
     """How text is read: whether a list of one stands for its element (`list_demotion`) and an element for a list (`list_promotion`)."""
 
     list_demotion: bool = False
     list_promotion: bool = False
 
 
-@dataclass(slots=True)
-class TypedDefine:
+class TypedDefine(Struct):
     """An expression definition or parameter default, typed."""
 
     exported: Exported
@@ -41,8 +40,7 @@ class TypedDefine:
     span: Span
 
 
-@dataclass(slots=True)
-class TypedFunction:
+class TypedFunction(Struct):
     """A function definition, typed; `scopes` are the numbers of its operands."""
 
     exported: ExportedFunction
@@ -51,8 +49,7 @@ class TypedFunction:
     span: Span
 
 
-@dataclass(slots=True)
-class TypedLibrary:
+class TypedLibrary(Struct):
     """What translation makes of a library."""
 
     source: Source

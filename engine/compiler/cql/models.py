@@ -7,8 +7,9 @@ with a `target` how they come from FHIR: unwrapped, converted, from an extension
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError
 from engine.artifacts.models import Model
@@ -21,8 +22,7 @@ JsonNames = tuple[tuple[str, str], ...]
 Step = tuple[str, tuple[tuple[str, str], ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """How an element is read: `function` over `%value` (`own`) or over a path from its parent, each step with conditions (`url` = ...)."""
 
     function: str | None
@@ -30,8 +30,7 @@ class Target:
     steps: tuple[Step, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ModelElement:
+class ModelElement(Struct, frozen=True):
     """An element: its type, its names in JSON with the FHIR type of each, whether it repeats there, and the ways to read it by type."""
 
     name: str
@@ -41,8 +40,7 @@ class ModelElement:
     targets: tuple[tuple[Type, Target], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Retrievable:
+class Retrievable(Struct, frozen=True):
     """What a retrieve of a type asks for: the FHIR type, the profile that counts (None: all), the element with its code."""
 
     resource_type: str

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from msgspec import Struct
+
 from engine.algebra.clinical import Tuple
 from engine.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Severity
 from engine.algebra.element import SYSTEM_TYPE, Element, to_decimal
@@ -62,8 +64,7 @@ class GivenParameter:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class BoundParameters:
+class BoundParameters(Struct, frozen=True):
     """Values by library and name, where each comes from, and the names that some library of a criterion has."""
 
     values: dict[tuple[str, str], Any]

@@ -6,10 +6,10 @@ of its scope and the node; `where`, `ret`, `aggregate` and `sort` are nodes or N
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from msgspec import structs
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import Span
 from engine.compiler.cql import syntax as c

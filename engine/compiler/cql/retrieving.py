@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from engine.compiler.elm import Node
 
 
-@dataclass(frozen=True, slots=True)
-class RetrieveSpec:
+class RetrieveSpec(Struct, frozen=True):
     """A retrieve: resources of a type, with a profile where one counts, perhaps filtered by codes.
 
     `keys` are the JSON names that lead to the codes; `paths` has one such tuple for each way the element is written (a choice).

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.compiler.cql.types import Type
 
 HELPERS = "FHIRHelpers"
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(Struct, frozen=True):
     """A definition as other libraries see it.
 
     `kind` is the ELM reference: ExpressionRef, ParameterRef, CodeRef, ...; `owner` is the library as `name|version`; `value` is the value
@@ -28,8 +28,7 @@ class Exported:
     value: Any = None
 
 
-@dataclass(slots=True, eq=False)
-class ExportedFunction:
+class ExportedFunction(Struct, eq=False):
     """A function as its callers see it; `result` is None until its body has been translated.
 
     `context` is the one that it was declared in, `needs` the one that its body asks about (None: none, it works anywhere).
@@ -48,8 +47,7 @@ class ExportedFunction:
     needs: str | None = None
 
 
-@dataclass(slots=True)
-class Symbols:
+class Symbols(Struct):
     """The definitions of one library."""
 
     name: str
@@ -64,8 +62,7 @@ class Symbols:
         return f"{name}|{self.version}" if self.version else name
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(Struct, frozen=True):
     """A name inside an expression: an alias, a let, an operand of a function, or the total of an aggregate."""
 
     name: str
@@ -74,8 +71,7 @@ class Local:
     scope: int
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """Names that hold in an expression, the innermost last. `this` is `$this`; `implicit` is what bare names are looked up on."""
 
     locals: tuple[Local, ...] = ()

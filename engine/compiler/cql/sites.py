@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from engine.algebra.diagnostic import Span
 from engine.compiler.elm import Node
 from engine.compiler.origins import Origin, origins
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(Struct, frozen=True):
     """A place in traced code that reports: a filter with its clauses, a comparison with its operands, a condition.
 
     `origins` are those of the operands of a comparison, `elements` those of the row that each clause of a filter reads.

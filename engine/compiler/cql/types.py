@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from engine.algebra.element import SYSTEM_TYPE
 
 MAX_PARTS = 10_000
@@ -46,8 +48,7 @@ class _Measured:
         object.__setattr__(self, "levels", levels)
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """A simple or class type by its qualified name."""
 
     name: str
@@ -112,8 +113,7 @@ class TupleType(_Measured):
         return next((kind for key, kind in self.elements if key == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Var:
+class Var(Struct, frozen=True):
     """A type variable of a signature."""
 
     name: str
@@ -240,8 +240,7 @@ class ModelTypes(Protocol):
     def retrievable(self, name: str) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
+class Conversion(Struct, frozen=True):
     """How a value of one type becomes one of another, and what it costs.
 
     `kind`: same, upcast, as (a cast that may give null), operator (`operator` names it), model (FHIR to System), list, interval,

@@ -6,8 +6,9 @@ Derived from the typed nodes of each definition, so that the data requirements o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.algebra.clinical import Code, Concept, ValueSet, codes_of
 from engine.algebra.diagnostic import Span
@@ -28,8 +29,7 @@ COMPARE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Retrieval:
+class Retrieval(Struct, frozen=True):
     """One retrieve: what it asks for, and the value set, codes and dates it is filtered by, where they are known before it runs.
 
     `related` tells that it asks for the data of another patient.
@@ -43,8 +43,7 @@ class Retrieval:
     dates: tuple[Restriction, ...] = ()
 
 
-@dataclass(slots=True)
-class Uses:
+class Uses(Struct):
     """What one definition uses itself. `calls` are definitions as (library key, Python name), `whole` resource types that are looked at as a whole, `*`
     for all. `clock` tells that it reads the time of evaluation.
     """

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from engine.algebra.clinical import ValueSet
 from engine.algebra.diagnostic import Source, Span
 from engine.compiler.cql.compiled import Compiled
 
 
-@dataclass(frozen=True, slots=True)
-class ValueSetUse:
+class ValueSetUse(Struct, frozen=True):
     """One place that asks for a value set."""
 
     value_set: ValueSet

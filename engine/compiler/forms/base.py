@@ -7,7 +7,7 @@ some row of some selection passes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR
 from engine.algebra.reasons import Reason
@@ -26,8 +26,7 @@ class NotComputable(Exception):
         self.reason = reason
 
 
-@dataclass(slots=True)
-class Selection:
+class Selection(Struct):
     """Rows of one resource type: `tests` are FHIRPath conditions on a row, joined by `and`.
 
     `code_test` says which rows are of this kind at all, whatever their status and value: those with `concept` at `code_path`.
@@ -57,8 +56,7 @@ class Selection:
         return f"{self.type}.where({self.code_test})" if self.code_test else self.type
 
 
-@dataclass(slots=True)
-class Form:
+class Form(Struct):
     """A characteristic as understood: FHIRPath text, or the reason why there is none.
 
     `measurement` marks coded measurements: without any record (`presence`), they are unknown and not false. `causes` tell why the
@@ -83,8 +81,7 @@ class Form:
     sentences: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """Where `text` (FHIRPath) is true for a patient, a criterion that is unknown is so for this reason."""
 
     text: str
@@ -92,8 +89,7 @@ class Cause:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class CodedOtherwise:
+class CodedOtherwise(Struct, frozen=True):
     """Records that may be meant although their codes are of other code systems: `text` is FHIRPath for them.
 
     `path` leads to their codes by JSON names, `systems` are the code systems that the criterion asks for. Where records are `counted`, one more may

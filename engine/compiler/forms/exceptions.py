@@ -8,7 +8,8 @@ excepts the patient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from engine.algebra.reasons import Reason
 from engine.artifacts.models import Model

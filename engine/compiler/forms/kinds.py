@@ -6,7 +6,7 @@ name; a LOINC code is an observation of that code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from engine.algebra.code_systems import DICOM
 from engine.artifacts.models import Model
@@ -124,8 +124,7 @@ def kind_of_type(concept: Concept) -> tuple[str, str | None]:
     return "unknown", None
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceKind:
+class ResourceKind(Struct, frozen=True):
     """How records of one resource type are read: where the code stands, conditions besides the status, which dates it has."""
 
     code: str

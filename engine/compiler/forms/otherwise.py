@@ -6,7 +6,7 @@ all of other systems, or that has no code, leaves the criterion unknown. An obse
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from engine.algebra.code_systems import DICOM
 from engine.artifacts.models import Model

@@ -5,8 +5,9 @@ Some concepts are properties of the patient wherever they stand: SNOMED CT "Male
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+
+from msgspec import Struct
 
 from engine.algebra.reasons import Reason
 from engine.artifacts.records import Concept, QuantityValue, Value
@@ -58,8 +59,7 @@ _SNOMED_BANDS: dict[str, tuple[int | None, int | None]] = {"133936004": (18, Non
 _BANDS_WITHOUT_LIMITS = ("133931009", "133933007", "133937008", "67822003", "105436006")
 
 
-@dataclass(slots=True)
-class PatientTest:
+class PatientTest(Struct):
     """FHIRPath on the Patient, and what a reader has to know of how the concept was understood."""
 
     text: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.artifacts.models import Model
 from engine.compiler.forms.kinds import date_paths
@@ -15,8 +17,7 @@ def first_of(paths: tuple[str, ...], prefix: str = "") -> str:
     return full[0] if len(full) == 1 else f"({' | '.join(full)}).first()"
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """When something was, as FHIRPath: `start` is its moment, or its first one; `period` is the Period that it may be recorded by.
 
     A Period without an end goes on (FHIR: "Period"), unless `ended` holds: then its end is not known.

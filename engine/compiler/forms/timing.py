@@ -10,7 +10,9 @@ time of evaluation, or the date that is given for them. Any other event that a p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from engine.algebra.reasons import Reason
 from engine.artifacts.models import Model
@@ -43,8 +45,7 @@ _STUDY_EVENT_WORDS = {"start", "initiation", "enrollment", "enrolment", "screeni
 _STUDY_WORDS = {"study", "trial", "clinical", "research", "eligibility", "of", "the", "in", "into", "for", "at", "to"}
 
 
-@dataclass(slots=True)
-class Timeline:
+class Timeline(Struct):
     """What time constraints are compared with: other characteristics by linkId, and the date of the study's start.
 
     `study_start` is an ISO 8601 date, None for the time of evaluation. Making tests adds `causes` of unknown answers, `notes`, and

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from engine.artifacts.references import RESTFUL, plain_id
 from engine.data.identity import NO_HOME, address_of, on_a_server, text_of_id
 from engine.data.sources import PatientEntry
 
 
-@dataclass(frozen=True, slots=True)
-class BundlePatients:
+class BundlePatients(Struct, frozen=True):
     """The Patients of a bundle: their groups by the names that entries have in the bundle (`fullUrl`, but addresses on a server), and by entry their conditions.
 
     Of a bundle of one patient also the group of that Patient and the home of what stands there.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from engine.data.bulk.records import Record
 from engine.data.deletions import Deletion
@@ -15,8 +16,7 @@ from engine.data.pages import Page
 from engine.data.problems import Problem
 
 
-@dataclass(slots=True)
-class Collected:
+class Collected(Struct):
     """What one piece of work came to, without its records.
 
     `kept` and `seen` are numbers of ids by type: of the records kept, and of all resources of the types that are not read whole. `named` is the number of records

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import Struct
 
 from engine.artifacts.references import Odd, plain_id
 from engine.data.bulk.bundle_patients import BundlePatients, group_of_address
@@ -51,8 +51,7 @@ BEGINNING = rb'\s*\{\s*"resourceType"\s*:\s*"%s"'
 ID = rb'\s*,\s*"id"\s*:\s*"([^"\\]+)"'
 
 
-@dataclass(frozen=True, slots=True)
-class TypeReader:
+class TypeReader(Struct, frozen=True):
     """How resources of a type are looked at before anything of them is parsed."""
 
     kind: str

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
 import msgspec
 import stringzilla as sz
+from msgspec import Struct, field
 from stringzilla import contains
 
 from engine.data.bulk.bundle_patients import BundlePatients
@@ -193,8 +193,7 @@ def offer_loaded(
     collector.offer(kind, _encode(loaded.resource), file, offset, entry, loaded.full_url, path, patients)
 
 
-@dataclass(slots=True)
-class _Sorted:
+class _Sorted(Struct):
     """Entries of a bundle: those to keep, by their number, and what is noted of the others."""
 
     kept: list[tuple[int, TypeReader]] = field(default_factory=list)

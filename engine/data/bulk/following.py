@@ -6,10 +6,11 @@ of them alone says which one it is, as a cohort of everything would (`engine.dat
 
 from __future__ import annotations
 
-import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from engine.algebra.diagnostic import EvaluationError
 from engine.artifacts.models import Model
@@ -246,7 +247,7 @@ class Follower:
         loaded = self._at_hand(found.record) or self._foreign.setdefault(identity_of(found.record), found.loaded)
         self._holders[id(loaded.resource)] = found.record, loaded
         # the doubts are about the resource as this patient has it
-        doubts = tuple(dataclasses.replace(one, record=loaded.resource) for one in found.doubts)
+        doubts = tuple(replace(one, record=loaded.resource) for one in found.doubts)
         return Found(loaded, found.record, found.key, doubts)
 
     def _among(self, names: Sequence[str], reference: str, context: Loaded | None) -> Found | None:

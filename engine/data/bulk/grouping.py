@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from functools import partial
 from heapq import heappop, heappush
 from typing import Any
+
+from msgspec.structs import replace
 
 from engine.artifacts.models import Model
 from engine.artifacts.references import meaning_of, plain_id, root_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import stringzilla as sz
+from msgspec import Struct
 from stringzilla import contains
 
 from engine.compiler.reading import TypePlan
@@ -18,8 +18,7 @@ FEW_CODES = 8
 _CODES = re.compile(rb'"code"\s*:\s*"?([^"\\,}\s]*)')
 
 
-@dataclass(slots=True)
-class Needles:
+class Needles(Struct):
     """What the text of a resource must hold to matter (see `engine.compiler.reading`), as bytes."""
 
     texts: tuple[bytes, ...]

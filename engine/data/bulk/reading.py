@@ -5,11 +5,12 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from engine.artifacts.models import load_model
 from engine.compiler.reading import ReadPlan
@@ -50,8 +51,7 @@ Taking = Callable[[bytes, Gaps], Callable[[bytes], bool] | None]
 """Given a digest of the records of no patient, and what may be missing of all: tells whether an earlier run knows a fingerprint; None where that does not help."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Struct, frozen=True):
     """Part of one file: the lines that begin from `start` on and before `end`, or all of it where `end` is None."""
 
     file: int
@@ -61,8 +61,7 @@ class Stretch:
     bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """One piece of work, in the order of the data."""
 
     number: int
@@ -255,8 +254,7 @@ class _Again(Collector):
             return  # that was told when it was read first
 
 
-@dataclass(frozen=True, slots=True)
-class FilesAgain:
+class FilesAgain(Struct, frozen=True):
     """Reads files once more."""
 
     pieces: Sequence[Piece]

@@ -8,8 +8,9 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from engine.data.bulk.records import Position, Record, is_orphan, key_of
 from engine.data.deletions import Candidate, Deletion
@@ -29,8 +30,7 @@ class Again(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Settled:
+class Settled(Struct):
     """Groups that are looked at together, each with the name of all of them, and records that were not kept at first; deletions, each of which names a
     resource; and contents of records that stand in the data several times and were not kept whole."""
 
@@ -169,8 +169,7 @@ def missing(times: Mapping[str, Times], doubles: Doubles) -> dict[str, set[int]]
     return out
 
 
-@dataclass(slots=True)
-class NotWhole:
+class NotWhole(Struct):
     """Records that are not kept whole, of resources that occur several times: they have to be read again to be compared. By type, ids as numbers; and the files they stand in."""
 
     ids: dict[str, set[int]] = field(default_factory=dict)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
 
@@ -23,15 +24,13 @@ _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 CHUNK = 1 << 16
 
 
-@dataclass(slots=True)
-class PartStart:
+class PartStart(Struct):
     """A part begins; its content follows as bytes, until `PartEnd`."""
 
     headers: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class PartEnd:
+class PartEnd(Struct):
     """The part that began is whole: the boundary behind it was seen."""
 
 

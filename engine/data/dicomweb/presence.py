@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from engine.data.dicomweb.client import Client
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
@@ -21,16 +22,14 @@ ALONE = 200
 """Series or instances of a study that are asked for one by one where lists of an archive are not to be relied on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """A study that is asked for: by series UID the instances of it that are asked for, perhaps none."""
 
     study: str
     series: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Struct):
     """What an archive holds of a study: series, and those of the instances asked for, by series."""
 
     study: HeldStudy

@@ -7,11 +7,11 @@ refuse a larger limit, ignore the offset or what is searched for, or write rows 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
+from msgspec import Struct, field
 
 from engine.data.dicomweb.client import Client, shown
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
@@ -34,8 +34,7 @@ Row = dict[str, Any]
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Listing(Generic[T]):
+class Listing(Struct, Generic[T]):
     """What an archive lists. `malformed` and `unsure` tell why something that is not listed may be there all the same.
 
     `malformed` is about rows that cannot be read, `unsure` about pages that may have been left out.
@@ -54,8 +53,7 @@ class Listing(Generic[T]):
         return self.malformed or self.unsure
 
 
-@dataclass(frozen=True, slots=True)
-class HeldStudy:
+class HeldStudy(Struct, frozen=True):
     """A study as an archive describes it; what it does not tell is None or empty."""
 
     uid: str
@@ -67,8 +65,7 @@ class HeldStudy:
     instance_count: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HeldSeries:
+class HeldSeries(Struct, frozen=True):
     """A series as an archive describes it."""
 
     study: str
@@ -78,8 +75,7 @@ class HeldSeries:
     instance_count: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HeldInstance:
+class HeldInstance(Struct, frozen=True):
     """An instance as an archive describes it."""
 
     study: str

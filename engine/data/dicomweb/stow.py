@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from engine.data.dicomweb.client import Client
 from engine.data.dicomweb.multipart import FileParts, media_type
@@ -32,8 +32,7 @@ _WORDS = {
 }
 
 
-@dataclass(slots=True)
-class Stored:
+class Stored(Struct):
     """An answer to an upload: its status, and by SOP Instance UID the warning or failure reason (None: taken as it is).
 
     `unnamed` are the reasons of failures without a UID.

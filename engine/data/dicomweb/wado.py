@@ -11,9 +11,10 @@ import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
+
+from msgspec import Struct, field
 
 from engine.data.dicomweb.access import pydicom_module
 from engine.data.dicomweb.client import Client, shown
@@ -35,8 +36,7 @@ STALE = 3600.0
 _TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "PatientID")
 
 
-@dataclass(frozen=True, slots=True)
-class FileUids:
+class FileUids(Struct, frozen=True):
     """What a DICOM file says of itself; `remark` is what is odd about it."""
 
     study: str
@@ -47,8 +47,7 @@ class FileUids:
     remark: str | None = None
 
 
-@dataclass(slots=True)
-class Retrieved:
+class Retrieved(Struct):
     """What answers brought: new files, what was there already, what was rejected and why, and whether the server said it was all.
 
     `listed_only` tells that the archive lists instances, but gives none of them.

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.artifacts.models import Model
 from engine.artifacts.references import RESTFUL
@@ -29,8 +30,7 @@ _COMMA = re.compile(r"(?<!\\),")
 Narrowing = tuple[str, str]
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """Some patients, by id, and a type: what is about them, and for whom it could not be had whole, and why.
 
     `partial` are records, by name, that came before a search failed.

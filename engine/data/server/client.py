@@ -14,12 +14,12 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Struct
 
 from engine.algebra.arguments import existing, flag, function_of, instance_of, number_of, text_of
 from engine.data.json_text import number
@@ -65,8 +65,7 @@ class Credentials(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """How failed requests are repeated: `attempts` in all, waiting `first` seconds, then twice as long, at most `most`.
 
     A Retry-After goes before; one of more than `longest` seconds is an error. An answer that is read whole has to end within `answer` seconds.
@@ -81,6 +80,9 @@ class Patience:
     def delay(self, attempt: int) -> float:
         """Seconds to wait after the attempt of that number (from 0), with some chance in them."""
         return float(min(self.most, self.first * 2.0**attempt) * random.uniform(0.75, 1.0))
+
+
+USUAL_PATIENCE = Patience()
 
 
 def shown(url: str) -> str:
@@ -135,7 +137,7 @@ class Server:
         ca: str | None = None,
         allow_http: bool = False,
         rewrite_next_links: bool = False,
-        patience: Patience = Patience(),
+        patience: Patience = USUAL_PATIENCE,
         timeout: float = 120.0,
         wait: Callable[[float], None] | None = None,
     ) -> None:

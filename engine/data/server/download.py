@@ -13,11 +13,11 @@ import re
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from engine.data.server.client import Server, ServerError, Stopped, failure
 from engine.data.server.export import ExportFile, ExportGone, Manifest, poll
@@ -44,8 +44,7 @@ class _Expired(Exception):
         self.error = error
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """A file that is in its place. `problem` says what is odd about it."""
 
     path: Path

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from urllib.parse import urljoin
 
 import msgspec
+from msgspec import Struct
 
 from engine.data.outcomes import is_transient
 from engine.data.retry_after import seconds_to_wait
@@ -72,8 +73,7 @@ class ExportRequest:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class ExportFile:
+class ExportFile(Struct, frozen=True):
     """One file of a manifest; `url` may be signed and is kept in memory only."""
 
     section: Section
@@ -82,8 +82,7 @@ class ExportFile:
     count: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """A complete export."""
 
     transaction_time: str

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from engine.artifacts.own_outputs import LOCK
 from engine.data.export_manifest import EXTENSION, MANIFEST, read_manifest
@@ -26,8 +26,7 @@ NAME = re.compile(r"(?:deleted\.|error\.)?[A-Za-z]{1,64}\.[0-9]{3,9}")
 VERSION = 1
 
 
-@dataclass(slots=True)
-class ExportState:
+class ExportState(Struct):
     """Where an export stands. `names` are the names of the files, in the order of the server's manifest, without
     suffix.
     """
@@ -75,7 +74,7 @@ def read_state(folder: Path) -> ExportState | None:
 
 def write_state(folder: Path, state: ExportState) -> None:
     """Write the state; only its owner may read it."""
-    record = {"version": VERSION, **{name: getattr(state, name) for name in ExportState.__slots__}}
+    record = {"version": VERSION, **{name: getattr(state, name) for name in ExportState.__struct_fields__}}
     _replace(folder / STATE, json.dumps(record, indent=1) + "\n", 0o600)
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import count
 from urllib.parse import urlencode
+
+from msgspec import Struct, field
 
 from engine.artifacts.models import Model
 from engine.artifacts.references import root_of
@@ -31,8 +32,7 @@ PAGE, BATCH, THREADS = 50, 20, 4
 AGAIN_LATER = "screen again when the server answers; an export does not depend on its search"
 
 
-@dataclass(frozen=True, slots=True)
-class SearchPlan:
+class SearchPlan(Struct, frozen=True):
     """What to search for. `narrowed` holds (parameter, value) by type: enough for the criteria, but no must.
 
     `follow` are the types whose references are followed, None for every type. `shared` are types about no patient that are fetched whole, for every patient.

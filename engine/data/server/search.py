@@ -7,9 +7,10 @@ early, or send its reader in a circle. None of that passes for a complete answer
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from msgspec import Struct, field
 
 from engine.data.outcomes import is_failure, issue_text, issues_of, leaves_out
 from engine.data.server.client import FHIR_JSON, Parameters, Server, ServerError, decode, failure, shown
@@ -32,8 +33,7 @@ class Incomplete(SearchError):
     """The pages came to an end, but they hold fewer resources than the server counts."""
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct):
     """One resource of an answer."""
 
     resource: Resource
@@ -46,8 +46,7 @@ class Found:
         return f"{self.resource['resourceType']}/{self.resource['id']}"
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(Struct):
     """The server's own account: how many match in all, and which parameters were used (None: it does not say).
 
     The total is that of the last page that names one: servers give estimates before. `used` is what the first page says. `names` are
