@@ -123,6 +123,13 @@ def checked(resource: Json) -> Checked:
     return Checked(mended, version, tuple(_weighed(kind, version, check.findings)))
 
 
+def findings_in(resource: Json, version: str) -> list[Finding]:
+    """What is wrong with a resource of a type of CHECKED as one of a version of FHIR (`engine.artifacts.elements.VERSIONS`)."""
+    check = _Check(definitions(version), hints=True)
+    check.resource(resource, ())
+    return check.findings
+
+
 def pointer(kind: str, path: KeyPath) -> str:
     """An element as a path: `Group.characteristic[0].code`."""
     return kind + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)

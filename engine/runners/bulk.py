@@ -86,7 +86,6 @@ class BulkRun:
         jobs: int = 1,
         validate: bool = False,
         progress: Progress | None = None,
-        meanwhile: Callable[[], None] = lambda: None,
         answer: Answering | None = None,
         completeness: Completeness | None = None,
         told: Told | None = None,
@@ -95,7 +94,7 @@ class BulkRun:
         fingerprints: Fingerprints | None = None,
         taking: Taking | None = None,
     ) -> None:
-        """`meanwhile` is done here as soon as all workers are busy; `answer` has the questions of buckets answered, where the work asks. `completeness` has taken in the problems of the list of files, `told` is what
+        """`answer` has the questions of buckets answered, where the work asks. `completeness` has taken in the problems of the list of files, `told` is what
         manifests tell, `listing` what was told of the files. With `merge_linked`, Patients that are linked as one person are one patient. With
         `fingerprints`, patients have such; `taking` tells whether some may be taken over, given the state of the data (see `ExportReader`).
         """
@@ -129,7 +128,6 @@ class BulkRun:
         self.lengths: list[int] = []
         """How long the texts of all patients are, by output."""
         self._progress = progress or (lambda step, done, total: None)
-        self._meanwhile = meanwhile
         self._answer = answer
         self._buckets: list[int] = []
         self._sifted = False
@@ -153,7 +151,7 @@ class BulkRun:
         if self.job.sifts:
             self._sift(total)
             left = []
-        for _, size in self._workers.run([("read", piece.number) for piece in left], self._meanwhile):
+        for _, size in self._workers.run([("read", piece.number) for piece in left]):
             done += size
             self._progress("read", done, total)
         self._settle()
@@ -200,7 +198,7 @@ class BulkRun:
         """Read everything but the lines of patients who are taken over. Raises Unusual where not all of the data is plain enough for that."""
         done, aside = 0, {}
         tasks = [("skim", piece.number) for piece in self.job.pieces]
-        for (_, number), (size, shelved) in self._workers.run(tasks, self._meanwhile):
+        for (_, number), (size, shelved) in self._workers.run(tasks):
             aside[number] = shelved
             done += size
             self._progress("read", done, total)

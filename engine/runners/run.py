@@ -32,7 +32,6 @@ from engine.data.problems import Problem
 from engine.data.terminology_check import used_value_sets
 from engine.data.versions import check_version
 from engine.output.checks import ABOUT_IMAGES
-from engine.output.fhir_group import load
 from engine.output.folder import RUN, OutputFolder
 from engine.output.parquet import TABLES, require_parquet, write_parquet
 from engine.output.pseudonymous import pseudonymous_problems, pseudonymous_record
@@ -370,7 +369,6 @@ def _large(
         options.timezone,
         running,
         progress,
-        lambda: load(criteria.fhir_version),
         None if images is None else partial(images.answer, workspace),
         None if taking is None else taking.fingerprints,
         None if taking is None else taking.with_data,

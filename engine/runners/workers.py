@@ -81,10 +81,6 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-def _nothing() -> None:
-    pass
-
-
 class Workers:
     """`jobs` processes, each set up by `start(state)`, which gives the function that does a task. One job runs here, without a process."""
 
@@ -119,11 +115,8 @@ class Workers:
         self._running[ours] = process
         return ours
 
-    def run(self, tasks: Iterable[Any], meanwhile: Callable[[], None] = _nothing) -> Iterator[tuple[Any, Any]]:
-        """Do tasks; gives each with its result as it is done, in no order. Raises what a task raises, and WorkerLost.
-
-        `meanwhile` is done here once, as soon as processes are busy; not at all where there are none.
-        """
+    def run(self, tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Do tasks; gives each with its result as it is done, in no order. Raises what a task raises, and WorkerLost."""
         if self.jobs <= 1:
             if self._here is None:
                 self._here = self._start(self._state)
@@ -140,8 +133,6 @@ class Workers:
                 busy[connection] = task, tries
                 with contextlib.suppress(BrokenPipeError, OSError):
                     connection.send(task)
-            meanwhile()
-            meanwhile = _nothing
             for ready in wait(list(busy)):
                 assert isinstance(ready, Connection)
                 task, tries = busy.pop(ready)

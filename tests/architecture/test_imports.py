@@ -22,8 +22,6 @@ OPTIONAL = frozenset(
     (
         "argcomplete",
         "cryptography",
-        "fhir",
-        "fhir_core",
         "httpx",
         "jwt",
         "prompt_toolkit",
@@ -36,6 +34,7 @@ OPTIONAL = frozenset(
 # Of ours, what only some options need and what costs as much to load: by the module that loads it.
 LATE = frozenset(
     (
+        ("engine.algebra.operators.string", "engine.algebra.operators.matching"),
         ("engine.data.terminology_files", "engine.data.terminology_server"),
         ("engine.ui.cli", "engine.ui.completion"),
         ("engine.ui.cli", "engine.ui.config_file"),
@@ -58,6 +57,7 @@ HEAVY = (
     "fhir_core",
     "prompt_toolkit",
     "pydicom",
+    "regex",
     "rich",
     "urllib3",
     "pytest",

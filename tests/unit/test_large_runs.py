@@ -215,15 +215,6 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "killed-3").exists()
 
 
-@pytest.mark.parametrize(("jobs", "expected"), [(1, 0), (2, 1)])
-def test_something_else_is_done_once_while_workers_are_busy(tmp_path: Path, jobs: int, expected: int) -> None:
-    done: list[int] = []
-    with Workers(jobs, _start, tmp_path) as workers:
-        assert dict(workers.run([1, 2, 4, 5], lambda: done.append(1))) == {n: n * n for n in (1, 2, 4, 5)}
-        assert list(workers.run([], lambda: done.append(1))) == []
-    assert len(done) == expected
-
-
 def test_work_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
     with Workers(2, _start, tmp_path) as workers, pytest.raises(WorkerLost, match="killed 3 times"):
         list(workers.run([1, 100]))

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from engine.algebra import limits
 from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.operators import matching
 from engine.algebra.operators.registry import operator
 
 
@@ -130,11 +129,17 @@ def replace(text: str, pattern: str, substitution: str) -> str:
 @operator("Matches", "(String, String) Boolean", cql="Matches", section="String: Matches", language="cql")
 @operator("Matches", "(String, String) Boolean", fhirpath="matches", section="FHIRPath: matches", language="fhirpath")
 def matches(text: str, regex: str) -> bool:
+    from engine.algebra.operators import (
+        matching,  # loaded where a criterion matches: it takes as long as all of the operators
+    )
+
     return matching.found(regex, text)
 
 
 @operator("MatchesFull", "(String, String) Boolean", fhirpath="matchesFull", section="FHIRPath: matchesFull")
 def matches_full(text: str, regex: str) -> bool:
+    from engine.algebra.operators import matching
+
     return matching.found_whole(regex, text)
 
 
@@ -146,6 +151,8 @@ def matches_full(text: str, regex: str) -> bool:
     section="String: ReplaceMatches",
 )
 def replace_matches(text: str, regex: str, substitution: str) -> str:
+    from engine.algebra.operators import matching
+
     return matching.replaced(regex, text, substitution) if regex else text
 
 
@@ -246,6 +253,8 @@ def split_at(text: str | None, separator: str | None) -> list[str] | None:
     language="cql",
 )
 def split_on_matches(text: str | None, regex: str | None) -> list[str] | None:
+    from engine.algebra.operators import matching
+
     if text is None:
         return None
     return [text] if not regex else matching.split(regex, text)

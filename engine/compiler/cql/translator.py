@@ -435,11 +435,10 @@ class Translator(CallTranslator):
         return self.to(value, wanted, f"element {name!r}"), wanted
 
     def set_aggregate(self, tree: c.SetAggregate, scope: Scope) -> Node:
-        operand = self.expression(tree.operand, scope)
+        operands = [self.expression(tree.operand, scope)]
         name = "Expand" if tree.operator == "expand" else "Collapse"
-        if operand.kind == "Null" or operand.result == ListType(ANY):
-            operand = replace(operand, result=ListType(IntervalType(ANY)))
-        operands = [operand]
+        if operands[0].kind == "Null" or operands[0].result == ListType(ANY):
+            operands[0] = replace(operands[0], result=ListType(IntervalType(ANY)))
         if isinstance(tree.per, str):
             operands.append(self.literal(Quantity(Decimal(1), tree.per, True), t.QUANTITY, tree.span))
         elif tree.per is not None:
