@@ -38,6 +38,8 @@ FAST_PATHS: dict[str, tuple[str, ...]] = {
     "engine.compiler.reading:_certified": (FHIRPATH, RUNS, "tests/unit/test_exports.py"),
     "engine.data.bulk.collecting:Needles": (FHIRPATH, CQL, RUNS, "tests/unit/test_scanning.py"),
     "engine.data.bulk.scanning:LineScanner.uniform": (FHIRPATH, RUNS, "tests/unit/test_scanning.py"),
+    "engine.data.bulk.documents:_bundle_in": ("tests/unit/test_bundle_entries.py", RUNS),
+    "engine.data.bulk.documents:_entries": ("tests/unit/test_bundle_entries.py", RUNS),
     "engine.data.bulk.instances:gather": (FHIRPATH, RUNS, "tests/imaging/test_manifest.py"),
     # dates and numbers
     "engine.algebra.temporal.values:compare": ("tests/unit/test_short_ways.py",),

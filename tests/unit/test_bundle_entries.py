@@ -70,6 +70,8 @@ class Read:
         self.records = [(r.kind, r.id, r.entry, r.full_url, r.facts) for r in shelf.records]
         self.counts = +got.used, +got.passed, {kind: sorted(ids) for kind, ids in got.seen.items()}
         self.problems = [(p.code, p.entry) for p in got.problems]
+        self.deleted = [(d.url, d.entry) for d in got.deleted]
+        self.others = got.empty, sorted(got.aliases), got.persons, got.noted
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,18 @@ class Read:
         bundle(entry(PATIENT), entry({**PSA, "code": {}, "id": 'q"'})),
         bundle(entry(PATIENT), entry({**PSA, "code": {}, "id": 7})),
         bundle(entry(PATIENT, request={"method": "DELETE", "url": "Patient/a"})),
+        bundle(entry(PATIENT), entry(PSA), {"request": {"method": "DELETE", "url": "Patient/a"}}),
+        bundle(entry(PATIENT), entry(PSA, request={"method": "PATCH", "url": "Observation/o"})),
+        bundle(entry(PATIENT, request={"method": "POST", "url": "Patient", "ifNoneExist": "identifier=1"})),
+        bundle(entry(PATIENT, request={"method": "PUT", "url": "Patient?identifier=1"}), type="transaction"),
+        bundle(entry(PATIENT), {"response": {"status": "404", "outcome": {"resourceType": "OperationOutcome"}}}),
+        bundle(entry(PATIENT), entry({"resourceType": "OperationOutcome", "issue": [{"severity": "error"}]})),
+        bundle(entry(PATIENT), entry(PSA, modifierExtension=[{"url": "x"}])),
+        bundle(entry(PATIENT), entry(PSA), implicitRules="x"),
+        bundle(entry(PATIENT), entry(PSA), entry(PSA), type="history"),
+        bundle(entry(PATIENT), entry(PSA), type="searchset", total=2, link=[{"relation": "self", "url": "x"}]),
+        bundle(entry(PATIENT), entry({**PSA, "resourceType": ""})),
+        bundle(entry(PATIENT), entry({**PSA, "resourceType": "observation"})),
         bundle(entry(PATIENT), entry(NESTED)),
         bundle(entry(PATIENT), entry({**PARAMETERS, "parameter": []})),
         bundle(entry(PATIENT), entry({**PATIENT, "id": {"odd": 1}})),
@@ -97,6 +111,8 @@ def test_both_ways_come_to_the_same(value: Any, indent: int | None) -> None:
     assert by_text.records == parsed.records
     assert by_text.counts == parsed.counts
     assert by_text.problems == parsed.problems
+    assert by_text.deleted == parsed.deleted
+    assert by_text.others == parsed.others
 
 
 def test_an_error_in_what_is_read_is_an_error_of_the_file() -> None:
@@ -137,7 +153,38 @@ USUAL = st.builds(
     st.sampled_from([PATIENT, OTHER, PSA]),
     st.lists(st.sampled_from(['{"fullUrl":"', '"resource":', "\\", '"', "}},{", '"}}]}', "é"]), max_size=3),
     st.sampled_from(["http://s.example/Patient/a", "urn:uuid:1", 'odd"url\\', ""]),
-    st.sampled_from([{}, {"search": {"mode": "match"}}, {"request": {"url": '"},{"'}}]),
+    st.sampled_from(
+        [
+            *[{}] * 6,
+            {"search": {"mode": "match"}},
+            {"link": [{"relation": "self", "url": "x"}]},
+            {"request": {"url": '"},{"'}},
+            {"request": {"method": "POST", "url": "Patient", "ifNoneExist": "identifier=1"}},
+            {"request": {"method": "PUT", "url": "Patient?identifier=1"}},
+            {"request": {"method": "DELETE", "url": "Patient/a"}},
+            {"request": {"method": "PATCH", "url": "Observation/o"}},
+            {"response": {"status": "200"}},
+            {"response": {"status": "404", "outcome": {"resourceType": "OperationOutcome"}}},
+            {"modifierExtension": [{"url": "x"}]},
+            {"id": "e"},
+            {"odd": 1},
+        ]
+    ),
+)
+MEMBERS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        *[{}] * 4,
+        {"type": "history"},
+        {"type": "transaction"},
+        {"type": "searchset", "total": 1, "link": [{"relation": "self", "url": "x"}]},
+        {"type": "batch-response"},
+        {"type": 7},
+        {"implicitRules": "x"},
+        {"_implicitRules": {"id": "x"}},
+        {"id": "b", "meta": {"lastUpdated": "2026-01-01T00:00:00Z"}, "timestamp": "2026-01-01T00:00:00Z"},
+        {"signature": {"data": ""}},
+        {"odd": 1},
+    ]
 )
 ENTRIES = st.one_of(
     *[USUAL] * 8, st.builds(entry, RESOURCES | st.just(PSA), WORDS), st.dictionaries(WORDS, VALUES, max_size=3)
@@ -147,14 +194,25 @@ ENTRIES = st.one_of(
 @settings(max_examples=400, deadline=None)
 @given(
     st.builds(
-        lambda entries, more: bundle(*entries, **more),
+        lambda entries, members, more: bundle(*entries, **{**members, **more}),
         st.lists(ENTRIES, max_size=4),
-        st.dictionaries(WORDS, VALUES, max_size=2),
-    )
+        MEMBERS,
+        st.just({}) | st.dictionaries(WORDS, VALUES, max_size=2),
+    ),
+    st.sampled_from([None, 1]),
+    st.sampled_from(
+        [("", ""), ("request", "r\\u0065quest"), ("DELETE", "D\\u0045LETE"), ("response", "respons\\u0065")]
+    ),
 )
-def test_whatever_is_sorted_is_what_parsing_gives(value: dict[str, Any]) -> None:
-    text = text_of(value)
+def test_whatever_is_sorted_is_what_parsing_gives(
+    value: dict[str, Any], indent: int | None, escaped: tuple[str, str]
+) -> None:
+    text = text_of(value, indent)
+    if escaped[0]:
+        text = text.replace(*(part.encode() for part in escaped))
     by_text, parsed = (Read(text, sorting=sorting) for sorting in (True, False))
     assert by_text.records == parsed.records
     assert by_text.counts == parsed.counts
     assert by_text.problems == parsed.problems
+    assert by_text.deleted == parsed.deleted
+    assert by_text.others == parsed.others

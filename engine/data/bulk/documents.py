@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from operator import itemgetter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -50,6 +50,29 @@ class _Entry(msgspec.Struct, gc=False):
     request: _Request | None = None
 
 
+class _PlainEntry(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """An entry that holds a resource and nothing that says more of it than where it is from: no request, no answer of a server, no modifier."""
+
+    resource: msgspec.Raw = msgspec.Raw(b"")
+    fullUrl: str | None = None
+    search: msgspec.Raw = msgspec.Raw(b"")
+    link: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _PlainBundle(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A bundle of such entries without modifiers of its own: nothing is deleted or patched by it, created under a condition, or told of errors."""
+
+    resourceType: str | None = None
+    type: Any = None
+    entry: list[_PlainEntry] | None = None
+    id: msgspec.Raw = msgspec.Raw(b"")
+    meta: msgspec.Raw = msgspec.Raw(b"")
+    identifier: msgspec.Raw = msgspec.Raw(b"")
+    timestamp: msgspec.Raw = msgspec.Raw(b"")
+    total: msgspec.Raw = msgspec.Raw(b"")
+    link: msgspec.Raw = msgspec.Raw(b"")
+
+
 _ABSENT = msgspec.Raw(b"")
 
 
@@ -68,13 +91,16 @@ def _entry_of(request: Any, absent: Any) -> type:
     return msgspec.defstruct("Entry", [*fields, *others], gc=False, forbid_unknown_fields=True)
 
 
+_plain = msgspec.json.Decoder(_PlainBundle)
 _bundle: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_bundle_of(_entry_of(msgspec.Raw, _ABSENT)))
 _transaction: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_bundle_of(_entry_of(_Request | None, None)))
 _head = msgspec.json.Decoder(Head)
 _KIND = re.compile(BEGINNING % b"([A-Za-z]+)")
 _NAME = re.compile(rb"[A-Za-z]+")
+# how a resource begins as most programs write it
+_USUAL = b'{"resourceType":"'
+_AT = len(_USUAL)
 _THEN = len(THEN_ID)
-_index = itemgetter(0)
 _links = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -90,41 +116,23 @@ def read_document(
         text = text[len(BOM) :]
     escapes = contains(text, ESCAPE)
     collector.look = may_be_marked(text)
-    # deletions, patches, and what a server says of errors, are looked at closely
-    closely = escapes or contains(text, b"DELETE") or contains(text, b'"PATCH"') or contains(text, b"OperationOutcome")
-    # and what is only created or changed if a search finds it, or does not
-    closely = closely or contains(text, b"ifNoneExist") or contains(text, b"Patient?")
-    entries: list[_Entry] | None = None
     bundle: Any = None
     try:
         check_encoding(text)
         # decoding the bundle proves that all of the text is whole, entries that are not looked at among it
-        bundle = (_transaction if closely else _bundle).decode(text)
-        apart = (
-            bundle.type == "history"
-            or (collector.look and _is_modified(bundle))
-            or (
-                closely
-                and (
-                    contains(text, b"OperationOutcome")
-                    or any(
-                        e.request is not None and e.request.method in ("DELETE", "PATCH") for e in bundle.entry or ()
-                    )
-                )
-            )
-        )
-        entries = bundle.entry if bundle.resourceType == "Bundle" and not apart else None
+        bundle = _bundle_in(text, escapes, collector.look)
     except msgspec.ValidationError:
         pass  # no bundle of the usual shape: it is decoded whole below
     except BAD_JSON as error:
         return error
     if (
-        entries is not None
+        bundle is not None
+        and bundle.entry is not None
         and not collector.validate
-        and _entries(collector, entries, bundle.type, escapes, sz.count(text, TYPE), file, path, offset)
+        and _entries(collector, bundle.entry, bundle.type, escapes, sz.count(text, TYPE), file, path, offset)
     ):
         if bytes(bundle.link):
-            page = page_of(bundle.type, _links.decode(bundle.link), map(_type_of, entries))
+            page = page_of(bundle.type, _links.decode(bundle.link), map(_type_of, bundle.entry))
             if page is not None:
                 collector.collected.pages.append(msgspec.structs.replace(page, file=path, offset=offset))
         return None
@@ -138,10 +146,36 @@ def read_document(
     return None
 
 
-def _type_of(entry: _Entry) -> str:
+def _type_of(entry: _Entry | _PlainEntry) -> str:
     """The type of the resource of an entry."""
     match = _KIND.match(entry.resource)
     return match[1].decode() if match is not None else ""
+
+
+def _bundle_in(text: bytes, escapes: bool, marked: bool) -> Any:
+    """The bundle that a text is; None where its entries have to be looked at together, as those of a history, or closely. Raises BAD_JSON.
+
+    `escapes` is as for `_entries`; `marked` tells whether something in the text may be marked.
+    """
+    bundle: Any
+    try:
+        bundle = _plain.decode(text)
+    except msgspec.ValidationError:
+        pass  # entries that say more: of most bundles the first does, and no more than that was decoded
+    else:
+        return bundle if bundle.resourceType == "Bundle" and bundle.type != "history" else None
+    # deletions, patches, and what a server says of errors, are looked at closely
+    errors = contains(text, b"OperationOutcome")
+    closely = escapes or errors or contains(text, b"DELETE") or contains(text, b'"PATCH"')
+    # and what is only created or changed if a search finds it, or does not
+    closely = closely or contains(text, b"ifNoneExist") or contains(text, b"Patient?")
+    bundle = (_transaction if closely else _bundle).decode(text)
+    if bundle.resourceType != "Bundle" or bundle.type == "history" or errors or (marked and _is_modified(bundle)):
+        return None
+    requests = [one.request for one in bundle.entry or ()] if closely else []
+    if any(request is not None and request.method in ("DELETE", "PATCH") for request in requests):
+        return None
+    return bundle
 
 
 def _is_modified(bundle: Any) -> bool:
@@ -221,9 +255,21 @@ class _Sorted(Struct):
         self.kept.append((number, reader))
 
 
+def _reader(collector: Collector, name: bytes) -> TypeReader | None:
+    """How resources of a type are looked at that were not met before; None where that is no name of a type."""
+    return collector.named(name) if _NAME.fullmatch(name) is not None else None
+
+
+def _condition(entry: _Entry | _PlainEntry) -> str | None:
+    """What is searched for before a Patient of an entry is created or changed, None where nothing is."""
+    # where no entry of the bundle may say so, requests were not decoded
+    request: Any = None if isinstance(entry, _PlainEntry) else entry.request
+    return condition_of(request.method, request.url, request.ifNoneExist) if request.__class__ is _Request else None
+
+
 def _entries(
     collector: Collector,
-    entries: list[_Entry],
+    entries: Sequence[_Entry | _PlainEntry],
     bundle_type: Any,
     escapes: bool,
     types: int,
@@ -237,19 +283,25 @@ def _entries(
     """
     out = _Sorted(look=collector.look)
     contained = types > len(entries) + 1
-    beginning, known = _KIND.match, collector.known
+    known, passed = collector.known, out.passed
     for index, entry in enumerate(entries):
-        raw: Any = entry.resource  # its text is copied only where it is looked into
-        match = beginning(raw)
-        if match is None:
+        text = bytes(entry.resource)
+        if text.startswith(_USUAL):
+            begin, name = _AT, text[_AT : text.find(b'"', _AT)]
+        else:
+            match = _KIND.match(text)
+            if match is None:
+                return False
+            begin, name = match.start(1), match[1]
+        reader = known(name) or _reader(collector, name)
+        if reader is None or reader.container or not reader.known:
             return False
-        reader = known(match[1]) or collector.named(match[1])
-        if not reader.known or reader.container or (contained and states_another_type(reader.kind, raw)):
+        if contained and states_another_type(reader.kind, text):
             return False
         if reader.unread:
-            out.passed[reader.kind] += 1
+            passed[reader.kind] += 1
         else:
-            out.take(index, reader, bytes(raw), match.start(1), escapes)
+            out.take(index, reader, text, begin, escapes)
     collector.pass_over(out.passed, out.seen.items())
     patients: list[PatientEntry] = []
     for index, reader in out.kept:
@@ -258,10 +310,7 @@ def _entries(
                 identifier = _head.decode(entries[index].resource).id
             except msgspec.ValidationError:
                 identifier = None
-            request: Any = entries[index].request
-            asked = (request.method, request.url, request.ifNoneExist) if request.__class__ is _Request else None
-            condition = condition_of(*asked) if asked is not None else None
-            patients.append(PatientEntry(index, entries[index].fullUrl, identifier, condition))
+            patients.append(PatientEntry(index, entries[index].fullUrl, identifier, _condition(entries[index])))
     home = home_of(0, bundle_type) if len(patients) == 1 else NO_HOME
     together = BundlePatients.of(patients, home, (file, offset))
     for index, reader in out.kept:
