@@ -18,7 +18,7 @@ from engine.artifacts.elements import all_resource_types
 from engine.data.compartment import Compartment
 from engine.data.gaps import EVERY, WHOLE, Gap, Gaps
 from engine.data.opening import without_packing
-from engine.data.problems import ANSWER, NEXT_PAGE, NOT_DESCRIBED, NOTHING_LOST, SERVER_ERROR, Problem
+from engine.data.problems import ANSWER, ENTRIES, NEXT_PAGE, NOT_DESCRIBED, NOTHING_LOST, SERVER_ERROR, Problem
 
 FIRST = 3
 """Places that are named."""
@@ -119,14 +119,10 @@ class Completeness:
         """All is read. `known` tells of patients, as `Patient/id`, which of them are among the data; a record of any other is one of nobody knows whom."""
         if known is not None:
             # what is said of a patient whom no Patient resource describes is about nobody else
-            named = {
-                name for p in self._waiting if p.resource != p.patient and (name := _person(p.patient)) is not None
-            }
+            named = {name for p in self._waiting if _may_be_anybodys(p) and (name := _person(p.patient)) is not None}
             strangers = named - known(named) if named else set()
             self._waiting = [
-                p.model_copy(update={"patient": None})
-                if p.resource != p.patient and _person(p.patient) in strangers
-                else p
+                p.model_copy(update={"patient": None}) if _may_be_anybodys(p) and _person(p.patient) in strangers else p
                 for p in self._waiting
             ]
         for problem in self._waiting:
@@ -289,6 +285,11 @@ def _types_named(name: str) -> list[str]:
         lowered = {kind.lower(): kind for kind in known}
         exact = [lowered[part.lower()] for part in parts if part.lower() in lowered]
     return list(dict.fromkeys(exact))
+
+
+def _may_be_anybodys(problem: Problem) -> bool:
+    """Whether the patient whom a problem names may be another one than the text meant: what was lost neither is the Patient, nor holds it, as a bundle of all that is known of one does."""
+    return problem.resource != problem.patient and problem.element != ENTRIES
 
 
 def _person(reference: str | None) -> str | None:

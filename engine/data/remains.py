@@ -18,6 +18,7 @@ from msgspec import Struct
 from engine.artifacts.elements import all_resource_types
 from engine.artifacts.models import load_model
 from engine.data.identity import ALONE
+from engine.data.problems import ENTRIES
 
 Path = tuple[str, ...]
 MOST_REPAIRED = 1 << 16
@@ -49,6 +50,8 @@ class Remains(Struct, frozen=True):
     type: str | None = None
     id: str | None = None
     patient: str | None = None
+    bundle: bool = False
+    """Whether it was a bundle in which the patient's Patient stands."""
 
     def named(self) -> dict[str, str]:
         """The same as fields of a Problem."""
@@ -59,6 +62,8 @@ class Remains(Struct, frozen=True):
                 found["resource"] = f"{self.type}/{self.id}"
         if self.patient is not None:
             found["patient"] = self.patient
+            if self.bundle:
+                found["element"] = ENTRIES
         return found
 
 
@@ -81,7 +86,7 @@ def remains_in(text: bytes) -> list[Remains]:
     found = _scanned(cleaned[:MOST_SCANNED])
     if _BUNDLE.match(cleaned):
         # what is lost of the bundle of one patient is that patient's, or of patients whose records are all in it
-        return [Remains(None, None, _seen_in(cleaned[:MOST_SCANNED].decode()))]
+        return [Remains(None, None, _seen_in(cleaned[:MOST_SCANNED].decode()), bundle=True)]
     return found
 
 
@@ -102,7 +107,8 @@ def remains_of(value: Any) -> Remains:
     kind = value.get("resourceType")
     known = kind if kind.__class__ is str and kind in all_resource_types() else None
     if known in ("Bundle", "Parameters"):
-        return Remains(None, None, _only_patient(value))
+        patient = _only_patient(value)
+        return Remains(None, None, patient, bundle=patient is not None and _holds(value, patient))
     identifier = _clear(value.get("id"))
     if known == "Patient":
         return Remains(known, identifier, None if identifier is None else f"Patient/{identifier}")
@@ -126,6 +132,14 @@ def _only_patient(value: dict[str, Any]) -> str | None:
                 told = {_clear(x) for path in _paths(item["resourceType"]) for x in _values(item, (*path, "reference"))}
                 about |= told
     return _patient(about)
+
+
+def _holds(bundle: dict[str, Any], patient: str) -> bool:
+    """Whether a bundle has an entry with the Patient."""
+    resources = _values(bundle, ("entry", "resource"))
+    return any(
+        one.__class__ is dict and remains_of(one) == Remains("Patient", patient[8:], patient) for one in resources
+    )
 
 
 def _patient(about: set[str | None]) -> str | None:
@@ -160,7 +174,8 @@ def _values(value: Any, path: Path) -> Iterator[Any]:
 def _agreed(told: list[Remains]) -> Remains:
     """What all tell alike."""
     types, ids, patients = {one.type for one in told}, {one.id for one in told}, {one.patient for one in told}
-    return Remains(*(found.pop() if len(found) == 1 else None for found in (types, ids, patients)))
+    kind, identifier, patient = (found.pop() if len(found) == 1 else None for found in (types, ids, patients))
+    return Remains(kind, identifier, patient, bundle=all(one.bundle for one in told))
 
 
 # -- damage that is undone

@@ -268,7 +268,7 @@ def test_lines_that_are_proved_whole_are_whole(lines: list[bytes]) -> None:
         (b'{"resourceType":"Procedure","id":"a","subject":{"reference":"Patient/p"},"code":{"coding":[{"co', {"type": "Procedure", "resource": "Procedure/a", "patient": "Patient/p"}),
         (b'{"resourceType":"Claim","id":"a","patient":{"reference":"urn:uuid:1"', {"type": "Claim", "resource": "Claim/a"}),
         (b'{"resourceType":"Patient","id":"p","name":[', {"type": "Patient", "resource": "Patient/p", "patient": "Patient/p"}),
-        (b'{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Patient","id":"p"}},{"resource":{"resourceType":"Cond', {"patient": "Patient/p"}),
+        (b'{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Patient","id":"p"}},{"resource":{"resourceType":"Cond', {"patient": "Patient/p", "element": "Bundle.entry"}),
         (b'{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Patient","id":"p"}},{"resource":{"resourceType":"Cond', {}),
         (b'{"resourceType":"Bundle","type":"searchset","entry":[{"resource":{"resourceType":"Patient","id":"p"}},{"resource":{"resourceType":"Cond', {}),
         (b'{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Patient","id":"p"}},{"resource":{"resourceType":"Patient","id":"q"', {}),

@@ -99,6 +99,28 @@ def test_a_document_of_one_patient_that_is_cut_short_is_that_patients(tmp_path: 
         assert found == {"Patient/a": ("undetermined", "unknown"), "Patient/b": ("included", "met")}, way
 
 
+@pytest.mark.parametrize("damage", ["cut", "flipped", "long"])
+@pytest.mark.parametrize("kind", ["collection", "transaction", "document"])
+def test_a_damaged_bundle_with_its_patient_leaves_others_alone(tmp_path: Path, kind: str, damage: str) -> None:
+    """As in a folder of one bundle a patient: nobody else is in doubt, and there is no verdict on whom nothing describes."""
+    texts = [json.dumps(bundle(kind, patient(name), condition(f"c{name}", f"Patient/{name}"))) for name in "ab"]
+    damaged = texts[0][:-90] if damage != "flipped" else texts[0].replace('"Condition", "id"', '"Condition"; "id"')
+    damaged = damaged.replace('"ca"', f'"ca", "language": "{70_000 * "x"}"') if damage == "long" else damaged
+    data = write(tmp_path / "data", {"a.json": damaged, "b.json": texts[1], "c.ndjson": lines(patient("c"))})
+    for way, found, problems in screened(criteria(tmp_path / "criteria", ABSENT), data, tmp_path):
+        assert found == {"Patient/b": ("excluded", "not met"), "Patient/c": ("included", "met")}, way
+        assert [(one.code, one.patient) for one in problems] == [("invalid-json", "Patient/a")], way
+
+
+def test_a_damaged_bundle_without_its_patient_may_be_anybodys(tmp_path: Path) -> None:
+    text = json.dumps(bundle("collection", condition("ca", "Patient/a"))).replace(
+        '"Condition", "id"', '"Condition"; "id"'
+    )
+    data = write(tmp_path / "data", {"a.json": text, "c.ndjson": lines(patient("c"))})
+    for way, found, _ in screened(criteria(tmp_path / "criteria", ABSENT), data, tmp_path):
+        assert found == {"Patient/c": ("undetermined", "unknown")}, way
+
+
 URN = "urn:uuid:0f5e1a3c-5d0b-4c1e-9a52-7d1c0f3b2a11"
 
 
