@@ -259,6 +259,19 @@ def reporting_to(completeness: Completeness, on_problem: Callable[[Problem], Non
     return report
 
 
+def gaps_of_nobodys(problems: Iterable[Problem]) -> Gaps:
+    """The gaps of patients who bear the name by which records that are nobody's call theirs."""
+    return tuple(
+        Gap(kind_of(problem), f"a record whose patient cannot be told ({_place(problem)})") for problem in problems
+    )
+
+
+def kind_of(problem: Problem) -> str:
+    """The type of the resource that a problem is about; EVERY where it is about none."""
+    kind = problem.type or (problem.resource or "").partition("/")[0]
+    return kind if kind in all_resource_types() else EVERY
+
+
 def type_by_name(path: str) -> str | None:
     """The resource type that the name of a file tells (`Condition.ndjson`, `1.Condition.ndjson`, `Condition.labs.here.ndjson`), else that of its folder."""
     found = PurePath(path)

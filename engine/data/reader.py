@@ -14,6 +14,7 @@ from engine.artifacts.models import Model, load_model
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment
 from engine.data.completeness import Completeness, reporting_to
+from engine.data.identity import id_of
 from engine.data.marks import Noted, test_patient
 from engine.data.oddities import Oddities
 from engine.data.opening import begin, begin_text
@@ -71,7 +72,9 @@ def read_patients(
     counts: dict[str, dict[str, int]] = {}
     lines: dict[str, dict[str, int]] = {}
     pages: list[Page] = []
-    loaded = _counted(_without_pages(read_resources(paths, report), pages), counts, lines)
+    described: set[str] = set()
+    read = _without_pages(read_resources(paths, report), pages)
+    loaded = _noted(_counted(read, counts, lines), described)
     cohort = cohort_of(loaded, model, report, merge_linked=merge_linked)
     for types in counts.values():
         completeness.count(types)
@@ -81,7 +84,15 @@ def read_patients(
         report(problem)
     for problem in pages_lacking(pages):
         report(problem)
-    yield from _with_gaps(cohort, completeness)
+    yield from _with_gaps(cohort, completeness, described)
+
+
+def _noted(loaded: Iterable[Loaded], described: set[str]) -> Iterator[Loaded]:
+    """The same; notes the patients of whom there is a Patient resource."""
+    for one in loaded:
+        if one.resource is not None and one.resource["resourceType"] == "Patient" and id_of(one.resource) is not None:
+            described.add(f"Patient/{id_of(one.resource)}")
+        yield one
 
 
 def _without_pages(loaded: Iterable[Loaded], pages: list[Page]) -> Iterator[Loaded]:
@@ -106,12 +117,13 @@ def _counted(
         yield one
 
 
-def _with_gaps(cohort: Cohort, completeness: Completeness) -> Iterator[Compartment]:
-    """The patients of a cohort; all that is wrong with it is known before the first."""
+def _with_gaps(cohort: Cohort, completeness: Completeness, described: set[str]) -> Iterator[Compartment]:
+    """The patients of a cohort; all that is wrong with it is known before the first. `described` are the patients of whom there is a Patient resource."""
     patients = list(cohort.patients())
     for patient, reference in patients:
         cohort.report_undescribed(patient, reference)
-    completeness.finish({f"Patient/{reference.rpartition('/')[2]}" for _, reference in patients}.intersection)
+    # without any Patient, those whom records name are the patients
+    completeness.finish(described.intersection if described else None)
     for patient, reference in patients:
         found = cohort.compartment(patient, reference)
         found.gaps = (*completeness.gaps(found), *found.gaps)
@@ -178,8 +190,10 @@ def _in_memory(
     from_memory = list(_without_pages(from_memory, pages))
     for problem in pages_lacking(pages):
         report(problem)
-    cohort = cohort_of(from_memory, model or load_model("r4"), report, merge_linked=merge_linked)
-    yield from _with_gaps(cohort, completeness)
+    described: set[str] = set()
+    noted = _noted(from_memory, described)
+    cohort = cohort_of(noted, model or load_model("r4"), report, merge_linked=merge_linked)
+    yield from _with_gaps(cohort, completeness, described)
 
 
 def _ignore(problem: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -170,16 +169,34 @@ def unpack(data: Any, file: str, on_problem: OnProblem, line: int | None, *, sev
 
     `several` tells that it is one of several lines or values of a file: then one that holds nothing stands in the place of a resource.
     """
-    bundles = count()
+    numbers = _Numbers()
     if several and (not isinstance(data, (dict, list)) or not data):
         message = "not a FHIR resource: nothing stands in its place"
         on_problem(Problem(file=file, line=line, code="not-a-resource", message=message))
         return
     if isinstance(data, list):
+        numbers.take(len(data))
         for index, item in enumerate(data):
-            yield from _one(item, file, index, None, on_problem, line, bundles)
+            yield from _one(item, file, index, None, on_problem, line, numbers)
         return
-    yield from _one(data, file, None, None, on_problem, line, bundles)
+    yield from _one(data, file, None, None, on_problem, line, numbers)
+
+
+class _Numbers:
+    """Numbers for the bundles of a document, and for its entries, array items and parameters: no two of them have the same, however deep they stand."""
+
+    def __init__(self) -> None:
+        self._bundles = self._entries = 0
+
+    def bundle(self) -> int:
+        """That of the next bundle."""
+        self._bundles += 1
+        return self._bundles - 1
+
+    def take(self, entries: int) -> int:
+        """The first of the next entries."""
+        self._entries += entries
+        return self._entries - entries
 
 
 def _one(
@@ -189,7 +206,7 @@ def _one(
     full_url: str | None,
     on_problem: OnProblem,
     line: int | None,
-    bundles: Iterator[int],
+    numbers: _Numbers,
 ) -> Iterator[Loaded]:
     kind = data.get("resourceType") if isinstance(data, dict) else None
     if not isinstance(kind, str):
@@ -203,10 +220,10 @@ def _one(
         )
         return
     if kind == "Bundle":
-        yield from _bundle(data, file, on_problem, line, bundles)
+        yield from _bundle(data, file, on_problem, line, numbers)
     elif kind == "Parameters":
         for resource in _in_parameters(data):
-            yield from _one(resource, file, None, None, on_problem, line, bundles)
+            yield from _one(resource, file, numbers.take(1), None, on_problem, line, numbers)
     elif (unknown := unknown_type(kind)) is not None:
         message, hint = unknown
         named = {**_named(kind, data), **remains_of(data).named()}
@@ -308,13 +325,12 @@ def patients_in(bundle: Resource, superseded: frozenset[int] = frozenset()) -> l
 
 
 def _bundle(
-    bundle: Resource, file: str, on_problem: OnProblem, line: int | None, bundles: Iterator[int]
+    bundle: Resource, file: str, on_problem: OnProblem, line: int | None, numbers: _Numbers
 ) -> Iterator[Loaded]:
     history = bundle.get("type") == "history"
     old = superseded(bundle["entry"]) if history and bundle.get("entry").__class__ is list else frozenset()
-    number, patients = next(bundles), patients_in(bundle, old)
+    number, patients = numbers.bundle(), patients_in(bundle, old)
     home = home_of(number, bundle.get("type")) if len(patients) == 1 else NO_HOME
-    conditions = {patient.entry: patient.condition for patient in patients}
     odd = _unknown_members(bundle, BUNDLE_MEMBERS)
     if odd is not None:
         message = f"a Bundle has no element {odd}; what stands there is not read"
@@ -328,17 +344,21 @@ def _bundle(
     page = page_of(bundle.get("type"), bundle.get("link"), map(_type_of, entries)) if "link" in bundle else None
     if page is not None:
         yield Loaded(None, file, line=line, page=page)
-    written = written_in(bundle, entries)
-    for index, item in enumerate(entries):
+    # entries of bundles in a bundle are counted on behind its own
+    first = numbers.take(len(entries))
+    patients = [patient._replace(entry=first + patient.entry) for patient in patients] if first else patients
+    conditions = {patient.entry: patient.condition for patient in patients}
+    written = {first + place: method for place, method in written_in(bundle, entries).items()}
+    for index, item in enumerate(entries, first):
         if not isinstance(item, dict):
             message = "a bundle entry must be an object"
             on_problem(Problem(file=file, line=line, entry=index, code="malformed-bundle", message=message))
             continue
-        odd = _unknown_members(item, ENTRY_MEMBERS)
+        changed, odd = is_change(item, bundle), _unknown_members(item, ENTRY_MEMBERS)
         if odd is not None:
             message = f"an entry of a Bundle has no element {odd}; what stands there is not read"
             problem = Problem(file=file, line=line, entry=index, code="malformed-bundle", message=message)
-            if "resource" not in item and not is_deletion(item):
+            if "resource" not in item and not changed:
                 # as a rule a resource that stands where its entry should
                 on_problem(problem.model_copy(update={**remains_of(item).named(), "hint": _WRAPPED}))
                 continue
@@ -349,9 +369,8 @@ def _bundle(
             where = {"entry": index, "element": "Bundle.entry.fullUrl"}
             on_problem(Problem(file=file, line=line, **where, code="malformed-bundle", message=message))
             full_url = None
-        changed = is_change(item, bundle)
         if changed:
-            if index in old:
+            if index - first in old:
                 yield Loaded(None, file, index, line)
             else:
                 yield Loaded(
@@ -363,11 +382,11 @@ def _bundle(
                 resource = dated(resource, item) if history else resource
                 modifiers = handed_down(bundle, item)
                 resource = with_modifiers(resource, modifiers) if modifiers else resource
-            for loaded in _one(resource, file, index, full_url, on_problem, line, bundles):
+            for loaded in _one(resource, file, index, full_url, on_problem, line, numbers):
                 if loaded.resource is resource:
                     loaded.home, loaded.patients = home, patients
                     loaded.condition = conditions.get(index)
-                loaded.superseded = index in old
+                loaded.superseded = index - first in old
                 yield loaded
         response = dict_of(item.get("response"))
         status = response.get("status")

@@ -172,3 +172,48 @@ def test_a_resource_in_the_place_of_its_entry_is_an_error(tmp_path: Path, kind: 
             "Condition/c",
             "Patient/a",
         ), way
+
+
+def batch(*found: Resource) -> Resource:
+    return bundle("batch-response", *(bundle("searchset", one) for one in found))
+
+
+def parameters(*found: Resource) -> Resource:
+    return {"resourceType": "Parameters", "parameter": [{"name": "return", "resource": one} for one in found]}
+
+
+def deep(*found: Resource) -> Resource:
+    return bundle("collection", *(parameters(bundle("collection", one)) for one in found))
+
+
+@pytest.mark.parametrize("inside", [batch, parameters, deep, lambda *found: list(found)])
+@pytest.mark.parametrize("name", ["x.json", "x.ndjson"])
+def test_versions_in_bundles_and_parameters_within_others_are_told_apart(
+    tmp_path: Path, inside: Any, name: str
+) -> None:
+    text = json.dumps(inside(condition("c", "Patient/a"), condition("c", "Patient/a", "X")))
+    data = write(tmp_path / "data", {"Patient.ndjson": lines(patient("a")), name: text})
+    for way, found, problems in screened(criteria(tmp_path / "criteria", ABSENT), data, tmp_path):
+        assert found == {"Patient/a": ("undetermined", "unknown")}, way
+        assert {one.code for one in problems} == {"conflicting-versions"}, way
+
+
+@pytest.mark.parametrize("reference", ["patient/a", "a", "Patient/a/"])
+def test_an_odd_reference_that_means_patients_of_two_servers_leaves_both_open(tmp_path: Path, reference: str) -> None:
+    files = {
+        f"{server}.json": json.dumps(bundle("searchset", patient("a"), urls=(f"http://{server}/fhir/Patient/a",)))
+        for server in ("s1", "s2")
+    }
+    data = write(tmp_path / "data", {**files, "Condition.ndjson": lines(condition("c", reference))})
+    for way, found, problems in screened(criteria(tmp_path / "criteria", ABSENT), data, tmp_path):
+        assert found == {f"http://{one}/fhir/Patient/a": ("undetermined", "unknown") for one in ("s1", "s2")}, way
+        assert [one.code for one in problems if one.severity == "error"] == ["no-patient"], way
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_a_lost_record_of_a_patient_whom_only_references_name_may_be_anybodys(tmp_path: Path, described: bool) -> None:
+    listed = [condition("c1", "Patient/a", "X"), {**condition("c2", "Patient/a"), "resourceType": "Foo"}]
+    data = write(tmp_path / "data", {"x.ndjson": lines(*listed, *([patient("b")] if described else []))})
+    expected = {"Patient/a": ("undetermined", "unknown")}
+    for way, found, _ in screened(criteria(tmp_path / "criteria", ABSENT), data, tmp_path):
+        assert found == ({**expected, "Patient/b": ("undetermined", "unknown")} if described else expected), way

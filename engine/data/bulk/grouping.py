@@ -23,11 +23,12 @@ from engine.data.bulk.following import Everyone, Follower, Person, World, identi
 from engine.data.bulk.records import Position, Record, called_as_several, is_orphan
 from engine.data.cohort import Cohort
 from engine.data.compartment import Compartment, Fingerprint, Origin
+from engine.data.completeness import gaps_of_nobodys
 from engine.data.deletions import Deletion, Deletions
 from engine.data.identity import NO_HOME, address_of, id_of, stands_alone
 from engine.data.in_doubt import InDoubt, marks_of
 from engine.data.json_text import BAD_JSON, told
-from engine.data.problems import Problem
+from engine.data.problems import NO_PATIENT, Problem
 from engine.data.record_versions import Versions
 from engine.data.sources import Loaded
 from engine.data.subjects import Asked
@@ -276,7 +277,9 @@ class Grouping:
         self, records: list[Record], group: str, joined: Mapping[str, str] | None
     ) -> Iterator[tuple[Position, Person]]:
         """Patients of a group by way of a cohort; patients of other groups that its records mention as well are left to those."""
-        cohort = Cohort(self.model, self.on_problem, self.shared, versions=self.versions, merge=self.merge)
+        nobodys: list[Problem] = []
+        report = partial(_noting, self.on_problem, nobodys)
+        cohort = Cohort(self.model, report, self.shared, versions=self.versions, merge=self.merge)
         lost = any(is_orphan(record.group) for record in records)
         cohort.mine = partial(_mine, group=group, joined=joined, lost=lost)
         cohort.several = lost and any(called_as_several(record.group) for record in records)
@@ -290,6 +293,7 @@ class Grouping:
             loaded = cohort.first_of(patient)
             place = (loaded.file_number, loaded.offset or 0, -1 if loaded.entry is None else loaded.entry)
             compartment = cohort.compartment(patient, reference)
+            compartment.gaps = (*compartment.gaps, *gaps_of_nobodys(nobodys))
             if self._world is not None:
                 follower = Follower(self._world, own)
                 others = partial(follower.other, holder=compartment.patient)
@@ -423,6 +427,13 @@ def _mine(asked: Asked, group: str, joined: Mapping[str, str] | None, lost: bool
     if asked.group is None:
         return lost
     return (asked.group if joined is None else joined.get(asked.group, asked.group)) == group
+
+
+def _noting(on_problem: OnProblem, nobodys: list[Problem], problem: Problem) -> None:
+    """Report a problem, and note it where a record that names one of the patients at hand is nobody's."""
+    if problem.code == NO_PATIENT and problem.severity == "error":
+        nobodys.append(problem)
+    on_problem(problem)
 
 
 def _ignore(problem: object) -> None:
