@@ -347,10 +347,10 @@ class Cohort:
     def _describe(self, loaded: Loaded, key: str) -> None:
         """Note by which names a Patient is known, and what is odd about the id."""
         assert loaded.resource is not None
-        replaced = is_replaced(loaded.resource)
-        for name, last in names_of(loaded.resource, loaded.full_url):
-            self._names.add(name, key, last or replaced)
-        identifier = id_of(loaded.resource)
+        replaced, identifier = is_replaced(loaded.resource), id_of(loaded.resource)
+        for one in self._counting.all_versions(key, loaded):  # records may go by what was changed since
+            for name, last in names_of(one.resource or {}, one.full_url):
+                self._names.add(name, key, last or replaced)
         if identifier is None:
             return
         self._addresses.add_spelling(identifier)

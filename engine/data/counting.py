@@ -113,6 +113,10 @@ class Counting:
         """All versions of the resource of a key, where there are several and the data tells which is the newest."""
         return () if key in self._counted else self._several.get(key, ())
 
+    def all_versions(self, key: str, loaded: Loaded) -> Sequence[Loaded]:
+        """The resource of a key in every version that was read, whichever counts."""
+        return self._several.get(key, (loaded,))
+
     def held(self, key: str | None, loaded: Loaded) -> Held:
         """The resource of a key in all forms that it may have."""
         found = self.doubt(key)

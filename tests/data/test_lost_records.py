@@ -217,3 +217,26 @@ def test_a_lost_record_of_a_patient_whom_only_references_name_may_be_anybodys(tm
     expected = {"Patient/a": ("undetermined", "unknown")}
     for way, found, _ in screened(criteria(tmp_path / "criteria", ABSENT), data, tmp_path):
         assert found == ({**expected, "Patient/b": ("undetermined", "unknown")} if described else expected), way
+
+
+OLD, NEW = ({"identifier": [{"system": "http://h.example/mrn", "value": value}]} for value in ("M1", "M2"))
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("subject", [{"identifier": OLD["identifier"][0]}, {"reference": "Patient?identifier=M1"}])
+def test_records_that_go_by_an_identifier_of_an_earlier_version_are_not_lost(
+    tmp_path: Path, told: bool, subject: Resource
+) -> None:
+    times = ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z")
+    versions = [
+        patient("a", **known, **({"meta": {"lastUpdated": time}} if told else {}))
+        for known, time in zip((OLD, NEW), times, strict=True)
+    ]
+    listed = [*versions, patient("b"), {**condition("c", ""), "subject": subject}]
+    data = write(tmp_path / "data", {"x.ndjson": lines(*listed)})
+    for way, found, problems in screened(criteria(tmp_path / "criteria", ABSENT), data, tmp_path):
+        assert found["Patient/b"] == ("included", "met"), way
+        assert found["Patient/a"][1] == ("not met" if told else "unknown"), way
+        assert {one.code for one in problems if one.severity == "error"} == (
+            set() if told else {"conflicting-versions"}
+        ), way
