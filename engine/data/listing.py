@@ -7,12 +7,14 @@ the files in a zip are as those in a folder.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from msgspec import Struct, field
 
+from engine.artifacts.elements import all_resource_types
 from engine.artifacts.own_outputs import CODE as OWN_OUTPUTS
 from engine.artifacts.own_outputs import MESSAGE as OUTPUTS_PASSED_OVER
 from engine.data.export_manifest import MANIFEST, ExportManifest, ListedFile, export_manifest, file_name
@@ -26,6 +28,7 @@ OnProblem = Callable[[Problem], None]
 SUFFIXES = tuple(f"{kind}{packed}" for kind in (".json", ".ndjson", ".jsonl") for packed in ("", *PACKED))
 NAMED = 3
 """Files named in a message; of others it tells how many they are."""
+_WORD = re.compile(r"[A-Za-z]+")
 _EXPORT_AGAIN = "run the export again: it fetches what is missing"
 
 
@@ -38,11 +41,15 @@ class DataFile(NamedTuple):
 
 
 class Listing(Struct, frozen=True):
-    """The data files that paths name, each once, in order, and when the folders were changed in which they were found."""
+    """The data files that paths name, each once, in order, and when the folders were changed in which they were found; of files that are not read, those whose names tell a type.
+
+    `unread` has by type the path of one and what it is.
+    """
 
     paths: tuple[str, ...]
     files: tuple[DataFile, ...]
     folders: Mapping[str, int] = field(default_factory=dict)
+    unread: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -59,6 +66,13 @@ class Listing(Struct, frozen=True):
             elif place[0] not in found:
                 found[place[0]] = found_file(place[0])
         return list(found.values())
+
+    def lacking(self, found: Mapping[str, int]) -> Iterator[Problem]:
+        """What the data seems to hold in files that are not read alone; `found` are how many resources of each type were read."""
+        for kind, (path, what) in self.unread.items():
+            if not found.get(kind):
+                message = f"no {kind} was read, and this file, which is {what} and not read, is called so"
+                yield Problem(file=path, type=kind, code="type-not-read", message=message, hint=_NAMED)
 
     def changes(self) -> Iterator[Problem]:
         """What of it is another now than it was when it was listed: to be asked when all is read, and before anything is concluded."""
@@ -90,6 +104,7 @@ class Listing(Struct, frozen=True):
                     yield Problem(file=file.found.path, code="changed-while-read", message=message, hint=_WRITTEN)
 
 
+_NAMED = "have it written as FHIR's JSON; where it is no such data, move it away"
 _WRITTEN = "run again when nothing is written there any more"
 
 
@@ -113,7 +128,8 @@ def list_data(paths: Iterable[str | Path], on_problem: OnProblem, walks: Walk | 
     listing, given = _Listing(on_problem, walks), tuple(map(str, paths))
     for path in given:
         listing.path(path)
-    return Listing(given, tuple(listing.files), walks.folders if isinstance(walks, Walks) else {})
+    folders = walks.folders if isinstance(walks, Walks) else {}
+    return Listing(given, tuple(listing.files), folders, listing.unread)
 
 
 class _Export(Struct):
@@ -141,6 +157,7 @@ class _Listing:
         self._on_problem = on_problem
         self._walk = walk
         self._seen: set[tuple[object, ...]] = set()
+        self.unread: dict[str, tuple[str, str]] = {}
         self._zips: dict[str, Kind] = {}
         self._packed: set[str] = set()
 
@@ -247,6 +264,8 @@ class _Listing:
             self._report(found.path, "unfinished-file", message, kind.hint)
         elif data or kind is not HIDDEN and (kind is not EMPTY or found.bytes):
             notes.kinds.setdefault(kind, []).append(found.path)
+            for name in set(_WORD.findall(os.path.basename(found.path))) & all_resource_types():
+                self.unread.setdefault(name, (found.path, kind.what))
 
     def _kind(self, found: FoundFile, folder: str) -> Kind | None:
         """What a file of a folder is that is not read; None for data."""

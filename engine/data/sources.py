@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -96,9 +97,13 @@ class Loaded(Struct):
 def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[Loaded]:
     """All resources in the files that paths name, in order. What cannot be read is a problem, and the rest goes on."""
     listing = list_data(paths, on_problem)
+    found: Counter[str] = Counter()
     for path in listing.names:
-        yield from resources_in(path, on_problem)
-    for problem in listing.changes():
+        for loaded in resources_in(path, on_problem):
+            if loaded.resource is not None:
+                found[loaded.resource["resourceType"]] += 1
+            yield loaded
+    for problem in (*listing.lacking(found), *listing.changes()):
         on_problem(problem)
 
 

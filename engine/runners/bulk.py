@@ -267,14 +267,16 @@ class BulkRun:
                 known = by_file.setdefault(file, {})
                 for kind, count in types.items():
                     known[kind] = known.get(kind, 0) + count
-        completeness.count(self.counts.used + self.counts.passed)
+        types = self.counts.used + self.counts.passed
+        completeness.count(types)
         found = take_files(completeness, by_file, self.job.files)
         for problem in workspace.problems_of_reading(pieces, self._lost):
             completeness.problem(problem)
         for problem in self.told_once:
             completeness.problem(problem)
         pages = [page for number in range(pieces) for page in workspace.piece(number).pages]
-        self._noted = [*self._told.lacking(found), *pages_lacking(pages), *self._listing.changes()]
+        self._noted = [*self._told.lacking(found), *pages_lacking(pages), *self._listing.lacking(types)]
+        self._noted += self._listing.changes()
         for problem in self._noted:
             completeness.problem(problem)
         completeness.finish(known_patients(workspace.ids(pieces, "Patient", kept=True)))

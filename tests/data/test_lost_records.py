@@ -240,3 +240,24 @@ def test_records_that_go_by_an_identifier_of_an_earlier_version_are_not_lost(
         assert {one.code for one in problems if one.severity == "error"} == (
             set() if told else {"conflicting-versions"}
         ), way
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("Condition.xml", "<Condition xmlns='http://hl7.org/fhir'/>"),
+        ("Condition.csv", "id,subject\n1,a\n"),
+        ("2026 Condition export.txt", "see the other server"),
+    ],
+)
+@pytest.mark.parametrize("others", [False, True])
+def test_a_type_that_stands_in_a_file_alone_which_is_not_read_is_incomplete(
+    tmp_path: Path, name: str, what: str, others: bool
+) -> None:
+    read = [condition("c", "Patient/a", "X")] if others else []
+    data = write(tmp_path / "data", {"x.ndjson": lines(patient("a"), *read), name: what})
+    for way, found, problems in screened(criteria(tmp_path / "criteria", ABSENT, BORN), data, tmp_path):
+        expected = ("included", "met", "met") if others else ("undetermined", "unknown", "met")
+        assert found == {"Patient/a": expected}, way
+        told = [(one.code, one.type, Path(one.file or "").name) for one in problems if one.severity == "error"]
+        assert told == ([] if others else [("type-not-read", "Condition", name)]), way

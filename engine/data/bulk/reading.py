@@ -398,8 +398,9 @@ class ExportReader:
         grouping.fingerprints = self._fingerprints
         completeness = self.completeness
         completeness.count(read.found())
-        lacking = self._told.lacking(take_files(completeness, read.by_file, self.files))
-        for problem in (*lacking, *pages_lacking(read.pages), *self._listing.changes()):
+        lacking = [*self._told.lacking(take_files(completeness, read.by_file, self.files))]
+        lacking += (*pages_lacking(read.pages), *self._listing.lacking(read.found()))
+        for problem in (*lacking, *self._listing.changes()):
             self.on_problem(problem)
         known = known_patients(_of(read.kept, "Patient"))
         grouping.in_order = not read.named
