@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
+from engine.algebra.quantity import CALENDAR_WORDS, NO_UNIT, UCUM_OF_CALENDAR, Quantity
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.algebra.temporal.recorded import read
 from engine.algebra.ucum import UnitError, alias, parse_unit
@@ -181,7 +181,7 @@ def unit_of(quantity: dict[str, Any]) -> tuple[str | None, str | None]:
     """Unit code of a FHIR Quantity, and a remark where it was not written as UCUM code.
 
     The unit is `code` where the system is UCUM (or absent); otherwise the `unit` text where that is valid UCUM or a known
-    alias. `(None, remark)`: there is a unit, but not a computable one. `("1", None)`: there is no unit at all.
+    alias. `(None, remark)`: there is a unit, but not a computable one. `(NO_UNIT, None)`: there is no unit at all.
     """
     return _unit(quantity.get("code"), quantity.get("system"), quantity.get("unit"))
 
@@ -195,7 +195,7 @@ def _unit(code: Any, system: Any, text: Any) -> tuple[str | None, str | None]:
     elif code:
         return None, f"the unit {code!r} is of system {system}, not UCUM"
     else:
-        return "1", None
+        return NO_UNIT, None
     try:
         parse_unit(candidate)
         return candidate, remark

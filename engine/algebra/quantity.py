@@ -29,6 +29,19 @@ CALENDAR_WORDS = {word + ending: word for word in UCUM_OF_CALENDAR for ending in
 _MONTHS = {"year": 12, "month": 1}
 
 
+class NoUnit(str):
+    """The unit of a FHIR Quantity that records none: a number of whatever its author had in mind.
+
+    It reads as `1`, and compares with `1` and with what is equal to it (`{score}`). With a unit that counts something else (`%`, `10*3`)
+    nobody can tell what the number means: 30 may be 30 % or 3000 %.
+    """
+
+    __slots__ = ()
+
+
+NO_UNIT = NoUnit("1")
+
+
 class Quantity:
     """A value with a unit: a UCUM code, or with `calendar` a singular calendar word (`year` ... `millisecond`)."""
 
@@ -84,12 +97,14 @@ def _decimal(value: Fraction) -> Decimal:
 
 
 def _convert(a: Quantity, b: Quantity) -> Fraction | None:
-    """Value of `a` in the unit of `b` by UCUM, None where they are not comparable or a unit is not valid.
+    """Value of `a` in the unit of `b` by UCUM, None where they are not comparable, a unit is not valid, or one was not recorded.
 
     An arbitrary unit (`[iU]/L`) compares with itself as written alone (CQL 2.0: "Arbitrary Units").
     """
     try:
         if a.ucum != b.ucum and (is_arbitrary(a.ucum) or is_arbitrary(b.ucum)):
+            return None
+        if (a.unit.__class__ is NoUnit or b.unit.__class__ is NoUnit) and _ratio(a.ucum, b.ucum) != (1, 1):
             return None
         return exact_convert(exact(a.value), a.ucum, b.ucum)
     except UnitError:
@@ -131,7 +146,7 @@ def compare(a: Quantity, b: Quantity) -> int | None:
         if ratio == (1, 1):
             x, y = a.value, b.value
             return -1 if x < y else 1 if x > y else 0
-        if ratio is not None:
+        if ratio is not None and a.unit.__class__ is not NoUnit and b.unit.__class__ is not NoUnit:
             n, d = exact(a.value).as_integer_ratio()
             m, e = exact(b.value).as_integer_ratio()
             left, right = n * ratio[0] * e, m * d * ratio[1]

@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.algebra.diagnostic import Diagnostic
+from engine.algebra.limits import MAX_EXPONENT, can_be_written
 from engine.artifacts.elements import (
     PATTERNS,
     PLAIN,
@@ -234,7 +235,7 @@ class _Check:
                     continue
             elif slot.plain is not None and not slot.many:
                 if type(value) in slot.plain and (
-                    slot.codes is None and slot.kind not in _CHECKED_TEXTS or self.fits(value, slot)
+                    slot.codes is None and slot.kind not in _CHECKED or self.fits(value, slot)
                 ):
                     continue
                 kept = _OUT
@@ -316,6 +317,8 @@ class _Check:
         """Whether a primitive of the right JSON type is a value of its FHIR type."""
         if slot.codes is not None:
             return value in slot.codes
+        if slot.kind == "decimal":
+            return value.__class__ is not Decimal or can_be_written(value)
         if slot.plain == (int,):
             return slot.kind == "integer" or value >= (slot.kind == "positiveInt")
         pattern = PATTERNS.get(slot.kind)
@@ -328,6 +331,10 @@ class _Check:
             hint = f"did you mean {near[0]!r}? " if near else ""
             listed = ", ".join(sorted(slot.codes)) if len(slot.codes) <= 20 else "those of the required value set"
             self.report("unknown-code", f"{shown(value)} is no code of {path[-1]}", path, f"{hint}codes are {listed}")
+            return
+        if slot.kind == "decimal" and type(value) is Decimal:
+            message = f"{shown(value)} has more than {MAX_EXPONENT:,} digits"
+            self.report("wrong-type", message, path, "write a number that a record can hold")
             return
         self.wrong(value, slot, path, many=False)
 
@@ -412,7 +419,7 @@ class _Check:
 
 
 _OUT: Any = object()
-_CHECKED_TEXTS = ("date", "dateTime", "instant", "time", "positiveInt", "unsignedInt")
+_CHECKED = ("decimal", "date", "dateTime", "instant", "time", "positiveInt", "unsignedInt")
 _NEEDED = ("exclude", "value", "comparator", "threshold", "code", "system", "expression", "linkId", "combinationMethod")
 
 

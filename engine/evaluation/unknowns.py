@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from engine.algebra import limits
 from engine.algebra.element import SYSTEM_TYPE, Element, to_decimal, to_system, unit_of
 from engine.algebra.interval import Interval
 from engine.algebra.points import Uncertainty
-from engine.algebra.quantity import Quantity
+from engine.algebra.quantity import NoUnit, Quantity
 from engine.algebra.reasons import Reason
 from engine.algebra.temporal import Date, DateTime, Time
 from engine.compiler.origins import Origin
@@ -208,6 +209,8 @@ def _of_value(value: Any, name: str | None) -> Why | None:
     if isinstance(value, Interval) and (value.low is None or value.high is None):
         missing = "start" if value.low is None else "end"
         return Reason.MISSING_VALUE, f"the period{of} has no {missing} ({_shown(value)})"
+    if isinstance(value, Quantity) and value.unit.__class__ is NoUnit:
+        return Reason.MISSING_UNIT, f"the quantity {limits.shown(value.value)}{of} has no unit"
     if value.__class__ is not dict:
         return None
     if value.get("comparator"):
@@ -217,7 +220,7 @@ def _of_value(value: Any, name: str | None) -> Why | None:
     unit, remark = unit_of(value)
     if unit is None:
         return Reason.UNIT_NOT_COMPARABLE, (remark or "the unit is not computable") + (f" ({name})" if name else "")
-    if unit == "1":
+    if unit.__class__ is NoUnit:
         return Reason.MISSING_UNIT, f"the quantity {value.get('value')}{of} has no unit"
     return None
 

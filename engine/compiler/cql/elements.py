@@ -17,7 +17,7 @@ Read = Callable[[Any], Any]
 
 _VOCABULARY: Mapping[str, Read] = {"id": lambda x: x.id, "version": lambda x: x.version, "name": lambda x: x.name}
 ELEMENTS: Mapping[type, Mapping[str, Read]] = {
-    Quantity: {"value": lambda x: x.value, "unit": lambda x: x.unit},
+    Quantity: {"value": lambda x: x.value, "unit": lambda x: str(x.unit)},
     Ratio: {"numerator": lambda x: x.numerator, "denominator": lambda x: x.denominator},
     Code: {
         "code": lambda x: x.code,

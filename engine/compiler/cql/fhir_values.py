@@ -26,7 +26,7 @@ from engine.algebra.element import (
     unit_of,
 )
 from engine.algebra.interval import Interval
-from engine.algebra.quantity import UCUM_OF_CALENDAR, Quantity
+from engine.algebra.quantity import NO_UNIT, UCUM_OF_CALENDAR, Quantity
 
 Request = Any
 _CQL_UNITS = "http://hl7.org/fhirpath/CodeSystem/calendar-units"
@@ -90,7 +90,7 @@ def quantity_without_comparator(value: Any) -> Quantity | None:
 def _unit(code: Any, system: Any, text: Any) -> tuple[str, bool]:
     """The unit of a quantity as it is written, and whether that is a calendar word."""
     if system not in (None, UCUM, _CQL_UNITS):
-        return text or code or "1", False
+        return text or code or NO_UNIT, False
     unit, _ = unit_of({"code": code, "system": system, "unit": text})
     if unit is None:
         return code or text or "1", False

@@ -64,7 +64,7 @@ def json_of(value: Any) -> Any:
         return str(value).removesuffix("T")
     if isinstance(value, Quantity):
         code = value.ucum
-        return {"value": value.value, "unit": value.unit, "system": UCUM, "code": code}
+        return {"value": value.value, "unit": str(value.unit), "system": UCUM, "code": str(code)}
     if isinstance(value, Code):
         written = {"system": value.system, "version": value.version, "code": value.code, "display": value.display}
         return {name: text for name, text in written.items() if text is not None}

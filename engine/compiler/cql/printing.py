@@ -124,7 +124,7 @@ def as_json(value: Any) -> Any:
     if kind in (Date, DateTime, Time):
         return str(value).removesuffix("T")
     if kind is Quantity:
-        return {"value": as_json(value.value), "unit": value.unit}
+        return {"value": as_json(value.value), "unit": str(value.unit)}
     if kind is Interval:
         low, high = as_json(value.low), as_json(value.high)
         return {"low": low, "high": high, "lowClosed": value.low_closed, "highClosed": value.high_closed}

@@ -31,13 +31,14 @@ from engine.compiler.forms.grouping import exact_only
 from engine.compiler.forms.kinds import (
     concept_selections,
     date_paths,
+    in_doubt,
     kind_of_type,
     kinds_of_concept,
     resource_kind,
     selection,
     types_of_kind,
 )
-from engine.compiler.forms.otherwise import coded_otherwise
+from engine.compiler.forms.otherwise import coded_otherwise, of_systems, systems_of
 from engine.compiler.forms.patient import (
     DEAD,
     DEATH_DATE,
@@ -118,7 +119,8 @@ def selections_of(model: Model, criterion: Criterion) -> list[Selection]:
     """Rows that a coded characteristic speaks of. Raises NotComputable."""
     definition = criterion.definition
     if isinstance(definition, CodeableConceptDefinition):
-        found = concept_selections(model, definition.concept, kinds_of_concept(definition.concept))
+        kinds = kinds_of_concept(definition.concept)
+        found = concept_selections(model, definition.concept, kinds) + in_doubt(model, definition.concept, kinds)
     elif isinstance(definition, TypeAndValueDefinition):
         found = _type_and_value(model, definition)
     elif isinstance(definition, DataRequirementDefinition):
@@ -261,7 +263,7 @@ def _type_and_value(model: Model, definition: TypeAndValueDefinition) -> list[Se
         if value is None or value.concept is None:
             raise NotComputable("the value alone is the definition, and it is no coded concept", Reason.NEEDS_REVIEW)
         kinds = kinds_of_concept(value.concept) if kind == "value" else ("observation",)
-        return concept_selections(model, value.concept, kinds)
+        return concept_selections(model, value.concept, kinds) + in_doubt(model, value.concept, kinds)
     if kind == "observation":
         return _observations(model, definition)
     _without_method(definition)
@@ -295,7 +297,9 @@ def _observations(model: Model, definition: TypeAndValueDefinition) -> list[Sele
     chosen = selection(model, "Observation", definition.type)
     if definition.methods:
         condition = concept_condition(_any_of(definition.methods))
-        chosen.tests.append(f"(method.coding.exists({condition}) or (method.empty() and {{}}))")
+        systems = systems_of(_any_of(definition.methods))
+        coded = f"method.coding.exists({of_systems(systems)}).not()" if systems else "method.coding.code.empty()"
+        chosen.tests.append(f"(method.coding.exists({condition}) or ({coded} and {{}}))")
     value = definition.value
     if value is None:
         return [chosen]

@@ -38,33 +38,36 @@ class Hierarchy(Protocol):
 
 
 # What a concept of SNOMED CT is by its semantic tag, and by the hierarchy that it stands in.
-_CLINICAL = ("condition", "observation")
+# A finding may be a diagnosis, an allergy, or what was observed; a procedure may be an encounter; a product that is given may be a vaccine.
+_CLINICAL = ("condition", "observation", "allergy")
+_PROCEDURE = ("procedure", "encounter")
+_PRODUCT = ("medication", "immunization")
 _TAGS = {
     "disorder": _CLINICAL,
     "finding": _CLINICAL,
-    "situation": ("condition", "observation", "procedure"),
+    "situation": (*_CLINICAL, *_PROCEDURE),
     "event": _CLINICAL,
     "morphologic abnormality": _CLINICAL,
-    "procedure": ("procedure",),
-    "regime/therapy": ("procedure",),
+    "procedure": _PROCEDURE,
+    "regime/therapy": _PROCEDURE,
     "observable entity": ("observation",),
     "substance": ("medication",),
-    "product": ("medication",),
-    "medicinal product": ("medication",),
-    "medicinal product form": ("medication",),
-    "clinical drug": ("medication",),
+    "product": _PRODUCT,
+    "medicinal product": _PRODUCT,
+    "medicinal product form": _PRODUCT,
+    "clinical drug": _PRODUCT,
     "physical object": ("device",),
 }
 _TOPS = {
     "64572001": _CLINICAL,
     "404684003": _CLINICAL,
-    "243796009": ("condition", "observation", "procedure"),
+    "243796009": (*_CLINICAL, *_PROCEDURE),
     "272379006": _CLINICAL,
-    "71388002": ("procedure",),
+    "71388002": _PROCEDURE,
     "363787002": ("observation",),
     "105590001": ("medication",),
-    "373873005": ("medication",),
-    "763158003": ("medication",),
+    "373873005": _PRODUCT,
+    "763158003": _PRODUCT,
     "260787004": ("device",),
 }
 _TAG = re.compile(r"\(([a-z/ ]+)\)\s*$")

@@ -9,11 +9,12 @@ from __future__ import annotations
 from msgspec import Struct
 
 from engine.algebra.code_systems import DICOM
+from engine.algebra.reasons import Reason
 from engine.artifacts.models import Model
 from engine.artifacts.records import Coding, Concept
-from engine.compiler.forms.base import Selection, concept_condition, in_concept
+from engine.compiler.forms.base import NotComputable, Selection, concept_condition, in_concept
 from engine.compiler.forms.grouping import kinds_of_coding
-from engine.compiler.forms.statuses import AFFIRMED, DEVICE_STATUS, NOT_OPEN, content_tests
+from engine.compiler.forms.statuses import ABSENT_REASONS, AFFIRMED, DEVICE_STATUS, NOT_OPEN, content_tests
 
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
@@ -210,8 +211,14 @@ _KINDS_OF_SYSTEM = {
     "http://fhir.de/CodeSystem/bfarm/atc": ("medication",),
     "http://hl7.org/fhir/sid/cvx": ("immunization",),
     DICOM: ("imaging",),
+    ACT_CODE: ("encounter",),
 }
-_ANY_KINDS = ("condition", "procedure", "observation", "medication")
+_ANY_KINDS = ("condition", "procedure", "observation", "medication", "immunization", "encounter", "device")
+# Kinds that a concept is looked for in besides those that it is of by its nature: a record of theirs in words is no sign that it is meant.
+_ALSO = frozenset({"allergy", "encounter", "immunization", "device"})
+# Code systems that say nothing that a clinical record could be about: languages, countries, and what FHIR itself codes.
+_NO_KIND = ("urn:ietf:", "urn:iso:", "http://hl7.org/fhir/", "http://terminology.hl7.org/CodeSystem/")
+_RACE = ("urn:oid:2.16.840.1.113883.6.238",)
 
 
 def resource_kind(model: Model, resource_type: str) -> ResourceKind | None:
@@ -236,12 +243,27 @@ def types_of_kind(model: Model, kind: str) -> list[str]:
 
 
 def kinds_of_concept(concept: Concept) -> tuple[str, ...]:
-    """Kinds that a concept may belong to, by its code systems, and what its hierarchy or its semantic tag says."""
+    """Kinds that a concept may belong to, by its code systems, and what its hierarchy or its semantic tag says.
+
+    Raises NotComputable for a concept whose code systems are about no kind of record.
+    """
     found: dict[str, None] = {}
     for coding in concept.codings:
         kinds = kinds_of_coding(coding) or _KINDS_OF_SYSTEM.get(coding.system or "", ())
+        if coding.system == SNOMED and coding.code in _CLASSES:
+            kinds = (*kinds, "encounter")
         found.update(dict.fromkeys(kinds))
+    systems = [coding.system or "" for coding in concept.codings if coding.code and coding.system not in ABSENT_REASONS]
+    if not found and systems and all(map(_of_no_kind, systems)):
+        raise NotComputable(
+            f"codes of {systems[0]} are about no kind of record; where the data has them has to be said by an expression",
+            Reason.NEEDS_REVIEW,
+        )
     return tuple(found) or _ANY_KINDS
+
+
+def _of_no_kind(system: str) -> bool:
+    return system in _RACE or (system.startswith(_NO_KIND) and not system.startswith("http://hl7.org/fhir/sid/"))
 
 
 _UNDECIDED_CONTENT = "no status of it tells whether that is or was the case"
@@ -334,7 +356,7 @@ def date_paths(model: Model, resource_type: str) -> tuple[str, ...]:
 
 def concept_selections(model: Model, concept: Concept, kinds: tuple[str, ...]) -> list[Selection]:
     """Rows of all resource types of some kinds that carry a concept as their code, and affirm it."""
-    certain = len(kinds_of_concept(concept)) == 1 or len(kinds) == 1
+    certain = len(set(kinds_of_concept(concept)) - _ALSO) <= 1 or len(kinds) == 1
     found = [
         selection(model, name, concept, maybe_elsewhere=certain)
         for kind in kinds
@@ -344,4 +366,23 @@ def concept_selections(model: Model, concept: Concept, kinds: tuple[str, ...]) -
         if chosen.type == "Observation":
             chosen.tests.append(AFFIRMED)
             chosen.sentences[NOT_OPEN] = "its value does not tell whether it affirms what it is coded as"
+    return found
+
+
+def in_doubt(model: Model, concept: Concept, kinds: tuple[str, ...]) -> list[Selection]:
+    """Rows that carry a concept in a place where it may or may not mean that it is the case: each leaves the criterion unknown.
+
+    An Observation may have it as its value: whether the patient has it depends on what was asked ("smoking status", "diagnosis of the mother").
+    """
+    found = []
+    if "condition" in kinds and "observation" in kinds:
+        value = in_concept("value.ofType(CodeableConcept)", concept)
+        tests = [*content_tests(model, "Observation"), "{}"]
+        sentence = "the concept is its value: what was asked tells whether the patient has it"
+        found.append(Selection("Observation", tests, f"({value})", sentences={"{}": sentence}))
+    if kinds == _ANY_KINDS:
+        row = selection(model, "AllergyIntolerance", concept)
+        row.tests.append("{}")
+        row.sentences["{}"] = "nothing tells whether the concept is the allergy, or what the allergy is to"
+        found.append(row)
     return found

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from engine.algebra.code_systems import DICOM
 from engine.artifacts.models import Model
 from engine.artifacts.records import Concept, Criterion, TypeAndValueDefinition, Value
-from engine.compiler.forms.base import CodedOtherwise, Selection, quoted
+from engine.compiler.forms.base import CodedOtherwise, Selection, label, quoted
 from engine.compiler.forms.kinds import MODALITY_R4, MODALITY_R5
 from engine.compiler.forms.values import CODED, value_test
 
@@ -28,16 +28,23 @@ _CODES = {
 }
 
 
+# Types that a concept of another kind is looked for in as well.
+_ALSO = {"AllergyIntolerance", "Encounter", "Immunization", "Device", "DeviceUseStatement", "DeviceUsage"}
+
+
 def coded_otherwise(model: Model, criterion: Criterion, selections: list[Selection]) -> list[CodedOtherwise]:
     """What to look for where a characteristic does not hold, from its selections with all their tests."""
     found = []
     types = {chosen.type for chosen in selections}
-    certain = len(types) == 1 or all(name.startswith("Medication") for name in types)
+    kinds = {"Medication" if name.startswith("Medication") else name for name in types} - _ALSO
     for chosen in selections:
-        if chosen.concept is not None and chosen.type in _CODES and (certain or chosen.type == "Condition"):
-            found.append(_records(model, chosen, chosen.concept))
-        elif chosen.concept is not None and chosen.type == "ImagingStudy":
+        if chosen.concept is not None and chosen.type == "ImagingStudy":
             found.append(_studies(model, chosen, chosen.concept))
+        if chosen.concept is None or chosen.type not in _CODES:
+            continue
+        meant = len(types) == 1 or (len(kinds) <= 1 and chosen.type not in _ALSO) or chosen.type == "Condition"
+        if meant or (chosen.type == "AllergyIntolerance" and "allerg" in label(chosen.concept).lower()):
+            found.append(_records(model, chosen, chosen.concept))
     definition = criterion.definition
     if isinstance(definition, TypeAndValueDefinition) and definition.value is not None and definition.value.concept:
         found += _values(selections, definition.value.concept)
@@ -55,7 +62,7 @@ def _records(model: Model, chosen: Selection, concept: Concept) -> CodedOtherwis
     of_system = f"{chosen.code_path}.coding.exists({of_systems(systems)})"
     tests = [f"{of_system}.not()", *chosen.tests]
     if chosen.type.startswith("Medication"):
-        tests.insert(0, f"{chosen.code_path}.exists()")
+        tests.insert(0, f"({chosen.code_path}.exists() or medication.empty())")
     rows = f"{chosen.type}.where({' and '.join(tests)})"
     return CodedOtherwise(f"iif({chosen.type}.exists({of_system}), {{}}, {rows})", path, systems)
 
@@ -95,5 +102,6 @@ def systems_of(concept: Concept) -> tuple[str, ...] | None:
 
 
 def of_systems(systems: tuple[str, ...]) -> str:
-    """FHIRPath on a Coding: that it is of one of some code systems."""
-    return " or ".join(f"system = {quoted(system)}" for system in systems)
+    """FHIRPath on a Coding: that it is a code of one of some code systems; a coding without a code tells no more than a text."""
+    named = " or ".join(f"system = {quoted(system)}" for system in systems)
+    return f"({named}) and code.exists()"

@@ -50,7 +50,9 @@ def undecided_value(value: Value, offset: Concept | None) -> str | None:
     if value.concept is not None:
         return f"it has no coded value that could be compared with {label(value.concept)!r}"
     limits = [value.quantity] if value.range is None else [value.range.low, value.range.high]
-    if value.kind in ("quantity", "range") and not any(limit is not None and has_unit(limit) for limit in limits):
+    if value.kind in ("quantity", "range") and not any(
+        limit is not None and (limit.code or limit.unit) for limit in limits
+    ):
         return "its value is not recorded as a number, or is a bound that decides nothing"
     return None
 
@@ -84,6 +86,9 @@ def _quantity_test(quantity: QuantityValue, sign: str, offset: Concept | None) -
         return f"(value.ofType(Quantity) - {limit}) {sign} {literal}"
     if has_unit(quantity):
         return f"value.ofType(Quantity) {sign} {literal}"
+    if quantity.code or quantity.unit:  # the unit 1: a share in percent is converted, any other unit cannot be compared
+        whole = "value.ofType(integer)"
+        return f"iif({whole}.exists(), {whole} {sign} {literal}, value.ofType(Quantity) {sign} {literal} '1')"
     return _number_test(sign, literal)
 
 
