@@ -184,6 +184,9 @@ def _from_study(
     if at_once(constraint):
         return _holds_at(model, row_type, date, event)
     _check_future(name, event, constraint, timeline)
+    moment = constraint.quantity
+    if moment is not None and moment.comparator is None and by_day:
+        return _holds_at(model, row_type, date, shifted(event, moment))
     return _window(replace(date, by_day=by_day), event, constraint)
 
 

@@ -160,6 +160,22 @@ def test_a_state_at_the_time_of_evaluation_is_one_that_lasts(tmp_path: Path) -> 
     )
 
 
+def test_a_state_at_another_moment_is_one_that_lasted_then(tmp_path: Path) -> None:
+    before = variable({"definitionCodeableConcept": concept(MI), "timeFromStart": amount(-6, "mo")})
+    event = infarction({"eventCodeableConcept": STUDY_START, "quantity": amount(-6, "mo")})
+    ended = "abatementDateTime"
+    for definition in (before, event):
+        for found, expected in (
+            (infarction_of("2020-01-01"), "met"),
+            (infarction_of("2025-09-01"), "met"),
+            (infarction_of("2025-09-02"), "not met"),
+            (infarction_of("2020-01-01", **{ended: "2025-08-31"}), "not met"),
+            (infarction_of("2020-01-01", **{ended: "2025-09-01"}), "met"),
+            (infarction_of("2025"), "unknown: imprecise-date"),
+        ):
+            assert outcome_of(definition, [found], tmp_path) == expected
+
+
 def test_a_measurement_at_the_time_of_evaluation_was_made_then(tmp_path: Path) -> None:
     item = {"code": concept("59261-8", system=LOINC), "valueQuantity": amount(8, "%", ">=")}
     value = {"status": "final", "code": concept("59261-8", system=LOINC), "valueQuantity": amount(9, "%")}
