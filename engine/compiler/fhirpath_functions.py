@@ -206,41 +206,6 @@ def _all(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     return Node("All", (source, t.condition(body)), {"scope": number}, BOOLEAN)
 
 
-def _all_boolean(name: str) -> None:
-    @function(name)
-    def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-        types = [x for x in source.types if x not in ("System.Boolean", "FHIR.boolean", ANY)]
-        if types and len(types) == len(source.types):
-            raise t.fail("argument-type", f"{name}() takes Booleans, not {describe(source)}", tree.span)
-        if (
-            t.patient_data
-            and source.kind == "ForEach"
-            and not source.operands[1].many
-            and source.operands[1].type in _TRUTH
-        ):
-            return _of_rows(t, name, source)
-        return Node("AllBoolean", (t.box(source),), {"function": name}, BOOLEAN)
-
-
-_TRUTH = ("System.Boolean", "FHIR.boolean")
-
-
-def _of_rows(t: T, name: str, source: Node) -> Node:
-    """`rows.select(condition).allTrue()` of a patient's records is `rows.all(condition)`: `select` would drop a row whose condition has no answer."""
-    rows, body = source.operands
-    test = t.condition(body)
-    if name.endswith("False"):
-        test = Node("Not", (test,), types=BOOLEAN, span=test.span)
-    scope = {"scope": source.attrs["scope"]}
-    if name.startswith("all"):
-        return Node("All", (rows, test), scope, BOOLEAN)
-    return Node("Exists", (Node("Filter", (rows, test), scope, rows.types, rows.many, rows.span),), types=BOOLEAN)
-
-
-for _name in ("allTrue", "anyTrue", "allFalse", "anyFalse"):
-    _all_boolean(_name)
-
-
 @function("subsetOf", 1)
 def _subset(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     return Node("SubsetOf", (t.box(source), t.box(t.expression(tree.arguments[0], env))), types=BOOLEAN)
