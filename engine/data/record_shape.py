@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -44,6 +44,11 @@ _JSON: dict[str, Any] = {
     "decimal": Any,
     "integer64": str | int,
 }
+
+_MOMENTS = frozenset(("date", "dateTime", "instant"))
+_AS_MOMENT = r"^\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d:?\d\d)?)?)?)?$"
+_Moment = Annotated[str, msgspec.Meta(pattern=_AS_MOMENT)]
+_moment = re.compile(_AS_MOMENT)
 
 
 class Oddness(Struct, frozen=True):
@@ -189,6 +194,8 @@ def _value_type(name: str, types: frozenset[str], depth: int, versions: tuple[st
         return Any
     if objects:
         return _object_type(objects, depth - 1, versions)
+    if types <= _MOMENTS:
+        return _Moment
     found: Any = None
     for kind in sorted(types):
         one = _JSON.get(kind, str)
@@ -309,6 +316,9 @@ def _in_member(
                 yield from _in_object(each, objects, path, depth - 1)
             else:
                 yield Oddness("form", path, f"{path} is {_shown(each)}, and should be an object")
+        elif types <= _MOMENTS and each.__class__ is str:
+            if not _moment.search(each):
+                yield Oddness("form", path, f"{path} is not written as a {' or '.join(sorted(types))}")
         elif not objects and not _fits(each, types) and not (each is None and item.__class__ is list):
             yield Oddness("form", path, f"{path} is {_shown(each)}, and should be {' or '.join(sorted(types))}")
 

@@ -498,7 +498,8 @@ def check(damaged: list[Damaged], before: Outcomes, after: Screened, tolerate: i
                 found.faults.append(
                     f"{trial} {patient}: {was} became {got} by {kinds} without a problem: {about[0].after[:300]!r}"
                 )
-            elif others and not tolerate and all(map(is_lost, about)):
+            elif others and not tolerate and len(got) > 1 and all(map(is_lost, about)):
+                # (a patient of whom no record that is read is left has no row; what is lost is told)
                 found.faults.append(
                     f"{trial} {patient}: {was} became {got} by {kinds}, by what is lost: {about[0].after[:300]!r}"
                 )

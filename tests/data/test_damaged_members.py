@@ -43,6 +43,11 @@ ODD: dict[str, tuple[str, str, str]] = {
     "an element that there is not": ('"status"', '"vendorColour":1,"status"', "no element 'vendorColour'"),
     "one value in place of several": ("[{", "{", ""),
     "a list in place of a value": ('"completed"', '["completed"]', "is a list, and should be one value"),
+    "a moment with another character": (
+        '"2026-01-01"',
+        '"2026=01-01"',
+        "performedDateTime is not written as a dateTime",
+    ),
     "a number in place of a text": ('"2026-01-01"', "2026", "is a number, and should be dateTime"),
 }
 FORMS = ("lines", "one file", "bundle", "transaction")
