@@ -52,11 +52,19 @@ def walk(folder: str, folders: Folders | None = None, above: frozenset[str] = fr
             yield FoundFile(folder, 0, None, outputs=True)
         listed = [entry for entry in listed if entry.name not in own]
     for entry in listed:
-        if entry.is_dir():
+        if _is_folder(entry):
             if not entry.is_symlink() or os.path.realpath(entry.path) not in here:
                 yield from walk(entry.path, folders, here)
-        elif entry.is_file() or entry.is_symlink():
+        elif entry.is_symlink() or entry.is_file():
             yield found_file(entry.path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a folder, or a link to one. What the system does not tell of - a link to itself, or to where one may not look - is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def found_file(path: str) -> FoundFile:

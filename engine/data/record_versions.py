@@ -183,8 +183,11 @@ class Versions:
         copies: bool,
     ) -> None:
         """Tell of versions that were read besides the one that counts."""
-        seen = {contents[0]}
+        seen, places = {contents[0]}, {_place(listed[0])}
         for one, content in zip(listed[1:], contents[1:], strict=True):
+            if _place(one) in places:
+                continue  # the same record, which was kept by several names of whom it is about
+            places.add(_place(one))
             known = content in seen
             seen.add(content)
             if known and not copies:

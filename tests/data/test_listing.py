@@ -175,6 +175,14 @@ def test_a_link_that_leads_nowhere_is_listed_so_that_reading_it_tells(tmp_path: 
         assert ("unreadable", "error", "b.ndjson") in told(problems), way
 
 
+def test_a_link_to_itself_is_a_problem_like_any_file_that_cannot_be_read(tmp_path: Path) -> None:
+    data = written(tmp_path / "data", {"Patient.ndjson": PATIENT})
+    (data / "Condition.ndjson").symlink_to("Condition.ndjson")
+    for way, found, problems in screened(criteria(tmp_path / "c", "Condition.exists()"), data, tmp_path):
+        assert [(p.code, Path(p.file or "").name) for p in problems] == [("unreadable", "Condition.ndjson")], way
+        assert found == {"Patient/p1": ("undetermined", "unknown")}, way
+
+
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.ndjson")
     files, problems = listed(tmp_path / "pipe.ndjson")

@@ -375,3 +375,17 @@ def test_shared_odd_identifier(tmp_path: Path) -> None:
     rules = engine.load_criteria(folder / "ev.json")
     for way, found, _ in screened(rules, folder / "d", tmp_path):
         assert list(found) == ["Patient/p1"], way
+
+
+def test_a_record_that_names_several_whom_nobody_knows_is_one_record(tmp_path: Path) -> None:
+    audit = {
+        "resourceType": "AuditEvent",
+        "id": "a",
+        "agent": [{"who": {"identifier": {"value": str(number)}}, "requestor": True} for number in range(3)],
+        "source": {"observer": {"display": "x"}},
+    }
+    data = write(tmp_path / "data", "lines", patient("p"), audit)
+    rules = criteria(tmp_path / "c", "AuditEvent.exists() or Patient.managingOrganization.resolve().exists()")
+    for way, found, problems in screened(rules, data, tmp_path):
+        assert [p.code for p in problems if p.code == "duplicate"] == [], way
+        assert found["Patient/p"] == ("excluded", "not met") or found["Patient/p"] == ("undetermined", "unknown"), way
