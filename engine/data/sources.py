@@ -107,8 +107,11 @@ def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterat
         on_problem(problem)
 
 
-def resources_in(path: str, on_problem: OnProblem) -> Iterator[Loaded]:
-    """All resources in a file, in whatever form they stand there. What cannot be read is a problem, and the rest goes on."""
+def resources_in(path: str, on_problem: OnProblem, *, damaged: bool = False) -> Iterator[Loaded]:
+    """All resources in a file, in whatever form they stand there. What cannot be read is a problem, and the rest goes on.
+
+    With `damaged` records come, too, of which some members cannot be used, and nothing is told of them.
+    """
     odd, expected = Oddities(), type_named(path)
     for value in values_in(path, on_problem):
         marked, text, data = may_be_marked(value.text), value.text.removeprefix(BOM), value.data
@@ -116,12 +119,16 @@ def resources_in(path: str, on_problem: OnProblem) -> Iterator[Loaded]:
             data = with_doubles(text, data)
         for loaded in unpack(data, path, value.report, value.line, several=value.line is not None):
             loaded.line, loaded.offset, loaded.marked = value.line, value.offset, marked
-            if loaded.resource is None or is_as_it_should_be(
-                loaded,
-                text if loaded.resource is data else None,
-                odd,
-                value.report,
-                expected if value.line is not None else None,
+            if (
+                loaded.resource is None
+                or damaged
+                or is_as_it_should_be(
+                    loaded,
+                    text if loaded.resource is data else None,
+                    odd,
+                    value.report,
+                    expected if value.line is not None else None,
+                )
             ):
                 yield loaded
     for problem in odd.problems():

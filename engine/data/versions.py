@@ -62,7 +62,7 @@ def told_of_paths(paths: Iterable[str | Path], files: int = FILES) -> Told:
         return islice(walk(folder), 5 * files)
 
     for path in list_data(paths, _ignore, beginning).names[:files]:
-        for loaded in islice(resources_in(path, _ignore), LOOKED_AT):
+        for loaded in islice(resources_in(path, _ignore, damaged=True), LOOKED_AT):
             told = _told(loaded.resource) if loaded.resource is not None else None
             if told is not None:
                 found.versions[told[0]] += 1

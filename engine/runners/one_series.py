@@ -9,7 +9,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from engine.data.dicomweb.client import Client, shown
+from engine.data.dicomweb.address import shown
+from engine.data.dicomweb.client import Client
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
 from engine.data.dicomweb.qido import find_instances
 from engine.data.dicomweb.wado import ACCEPT, ONE_PART, FileUids, Retrieved, retrieve

@@ -48,7 +48,6 @@ from engine.runners.accounting import Accounting, Counted
 from engine.runners.bulk import Counts, Progress, in_place
 from engine.runners.collector import relaxed
 from engine.runners.completeness import completeness_of
-from engine.runners.confirming_work import ConfirmingWork
 from engine.runners.criteria import Criteria, PathLike, warnings_by_artifact
 from engine.runners.judging import Judge, Judged
 from engine.runners.large import SPREAD, Inputs, Means, prepare
@@ -353,7 +352,11 @@ def _large(
         given = options_of(criteria, options, moment)
         earlier = None if taking is None else taking.begin(moment)
         found = ScreeningWork(criteria.rules, given, options.pseudonyms, listed, taking is not None, earlier)
-        return found if images is None else ConfirmingWork(found, workspace, images.places)
+        if images is None:
+            return found
+        from engine.runners.confirming_work import ConfirmingWork
+
+        return ConfirmingWork(found, workspace, images.places)
 
     prepared = prepare(
         workspace,

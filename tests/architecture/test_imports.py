@@ -36,6 +36,7 @@ LATE = frozenset(
     (
         ("engine.algebra.operators.string", "engine.algebra.operators.matching"),
         ("engine.data.terminology_files", "engine.data.terminology_server"),
+        ("engine.runners.run", "engine.runners.confirming_work"),
         ("engine.ui.cli", "engine.ui.completion"),
         ("engine.ui.cli", "engine.ui.config_file"),
         ("engine.ui.cli", "engine.ui.logs"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from engine.data.dicomweb.access import Access, origin, urllib3_module
+from engine.data.dicomweb.address import shown
 from engine.data.dicomweb.failure import ArchiveFailure, Cause, cause_of_status
 from engine.data.retry_after import seconds_to_wait
 from engine.version import __version__
@@ -295,15 +296,6 @@ def same_host(one: str, other: str) -> bool:
         return origin(one) == origin(other)
     except ValueError:
         return False
-
-
-def shown(url: str) -> str:
-    """An address for a message: without credentials, and without what is asked for behind the question mark."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(no address)"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def tls_words(error: BaseException) -> str:

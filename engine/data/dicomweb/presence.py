@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from engine.data.dicomweb.client import Client
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
 from engine.data.dicomweb.qido import (
     HeldSeries,
@@ -16,6 +16,9 @@ from engine.data.dicomweb.qido import (
     find_series,
     find_studies,
 )
+
+if TYPE_CHECKING:
+    from engine.data.dicomweb.client import Client
 
 BATCH = 50
 ALONE = 200

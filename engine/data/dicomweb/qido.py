@@ -7,15 +7,18 @@ refuse a larger limit, ignore the offset or what is searched for, or write rows 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct, field
 
-from engine.data.dicomweb.client import Client, shown
+from engine.data.dicomweb.address import shown
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
 from engine.data.dicomweb.uids import safe_uid
+
+if TYPE_CHECKING:
+    from engine.data.dicomweb.client import Client
 
 JSON = "application/dicom+json"
 ACCEPT = "application/dicom+json, application/json;q=0.8"

@@ -17,7 +17,8 @@ from typing import IO, Any
 from msgspec import Struct, field
 
 from engine.data.dicomweb.access import pydicom_module
-from engine.data.dicomweb.client import Client, shown
+from engine.data.dicomweb.address import shown
+from engine.data.dicomweb.client import Client
 from engine.data.dicomweb.failure import ArchiveFailure, Cause
 from engine.data.dicomweb.multipart import MultipartReader, PartEnd, PartStart, media_type
 from engine.data.dicomweb.uids import safe_uid
