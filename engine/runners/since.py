@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -44,6 +44,7 @@ class TakingOver:
             for name, value in fingerprint_of(criteria, criteria_paths, (), options).items()
             if name not in _LEFT_OUT
         }
+        self._settings["criteria as they were read"] = self.fingerprints.of(list(_read(criteria))).hex()
         self._settings["Python"] = platform.python_version()
         self._settings["version of FHIR"] = criteria.fhir_version
         self._clock = rules_read_clock(criteria.rules)
@@ -105,6 +106,15 @@ class TakingOver:
             if changed:
                 self.why = f"changed since then: {', '.join(changed)}"
         return self.why is not None
+
+
+def _read(criteria: Criteria) -> Iterator[tuple[object, ...]]:
+    """What became of each criterion: options with which criteria are read may leave one that has errors, or have it evaluated."""
+    for rules in criteria.rules:
+        yield rules.key, rules.model, rules.combination, rules.threshold, rules.title
+        for rule in rules.walk():
+            text = None if rule.code is None else rule.code.text
+            yield rule.id, rule.exclude, rule.form, rule.combination, rule.threshold, rule.reason, rule.detail, text
 
 
 def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

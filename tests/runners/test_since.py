@@ -132,7 +132,10 @@ def test_other_criteria_options_or_records_of_nobody_have_all_judged_anew(tmp_pa
     assert nights.taken() == SIZE
     nights.criteria = criteria(tmp_path / "criteria", more="Patient.exists()")
     assert nights.taken() == 0
-    assert nights.why == "changed since then: criteria"
+    assert nights.why == "changed since then: criteria, criteria as they were read"
+    criteria(tmp_path / "criteria")  # the files as they were, read otherwise, as other options may have it
+    assert nights.taken() == 0
+    assert nights.why == "changed since then: criteria as they were read"
 
 
 @pytest.mark.parametrize("way", WAYS)
