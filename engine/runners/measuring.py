@@ -88,6 +88,8 @@ def load_measure(
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(f"{path} does not exist")
+    if file.is_dir():
+        raise ValueError(f"{path} is a folder: give the file in it that holds the Measure, or a CQL library")
     store = load_libraries([*libraries, file.parent])
     measure, found = _measure(file)
     library = _library(file, measure, store)

@@ -296,3 +296,18 @@ def test_totals_are_the_same_however_patients_are_divided(listed: list[MeasureRe
     period = ("2026-01-01", "2026-12-31")
     assert summary(MEASURE, merged, period, "2026-06-01", "r4") == summary(MEASURE, whole, period, "2026-06-01", "r4")
     assert merged.patients == len(listed)
+
+
+def test_a_folder_in_the_place_of_a_measure_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "measures").mkdir()
+    (tmp_path / "p.json").write_text('{"resourceType": "Patient", "id": "p"}')
+    arguments = [
+        "measure",
+        str(tmp_path / "measures"),
+        "--data",
+        str(tmp_path / "p.json"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert main(arguments) == 2
+    assert "measures is a folder: give the file in it" in capsys.readouterr().err
