@@ -11,8 +11,6 @@ import pytest
 from tests.benchmarks import damage
 from tests.benchmarks.cohorts import Options, write
 
-IN_TEXTS = ("flipped bit", "several bits", "byte order mark within", "comment", "hole")
-"""Damage that may leave all of the line whole, and another text in it."""
 TIMES = int(os.environ.get("DAMAGE_TIMES", "1"))
 
 
@@ -37,15 +35,10 @@ def test_one_damaged_line_changes_no_verdict_without_a_word(
                 faults += damage.check_account(after.account)
                 faults += damage.compared(first, after, problems=True) if first is not None else []
                 first = first or after
-            # what stands in a text or a name is what somebody wrote, as far as anybody can tell
-            if kind not in IN_TEXTS:
-                assert faults == []
-            else:
-                assert [fault for fault in faults if "and no problem" in fault or "by what is lost" in fault] == []
+            assert faults == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
-def test_many_damaged_lines(seed: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(damage, "KINDS", {k: v for k, v in damage.KINDS.items() if k not in IN_TEXTS})
+def test_many_damaged_lines(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert damage.main(["--lines", "170", "--patients", "80", "--seed", str(seed)]) == 0, capsys.readouterr().out
