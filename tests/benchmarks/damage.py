@@ -472,6 +472,8 @@ def check(damaged: list[Damaged], before: Outcomes, after: Screened, tolerate: i
     found = Found()
     told = {(problem.file, problem.line) for problem in after.problems}
     named = {problem.resource for problem in after.problems} | {problem.patient for problem in after.problems}
+    # where a server says that data is missing, nobody knows how many records, and that is never tolerated
+    tolerated = bool(tolerate) and not any(problem.code == "server-error" for problem in after.problems)
     mine: dict[str, list[Damaged]] = {}
     for one in damaged:
         mine.setdefault(one.patient, []).append(one)
@@ -494,7 +496,7 @@ def check(damaged: list[Damaged], before: Outcomes, after: Screened, tolerate: i
                     found.faults.append(
                         f"{trial} {patient}: {was} became {got}, though no line of the patient was damaged"
                     )
-                elif tolerate and patient not in named and len(was) > 1:
+                elif tolerated and patient not in named and len(was) > 1:
                     found.faults.append(
                         f"{trial} {patient}: {was} became {got} with tolerance, though no line of the patient was damaged"
                     )
@@ -504,7 +506,7 @@ def check(damaged: list[Damaged], before: Outcomes, after: Screened, tolerate: i
             in_texts = not all(map(is_lost, about)) and any(one.kind in IN_TEXTS and not is_lost(one) for one in about)
             effect = ("silently " if silent else "") + ("changed" if others else "unknown")
             found.effects[kinds, effect] += 1
-            if silent and (tolerate or others) and not in_texts:
+            if silent and (tolerated or others) and not in_texts:
                 found.faults.append(
                     f"{trial} {patient}: {was} became {got} by {kinds} without a problem: {about[0].after[:300]!r}"
                 )
