@@ -68,12 +68,12 @@ def _records(model: Model, chosen: Selection, concept: Concept) -> CodedOtherwis
 
 
 def _studies(model: Model, chosen: Selection, concept: Concept) -> CodedOtherwise | None:
-    """Imaging studies whose modalities, their own and those of their series, are all of other code systems."""
+    """Imaging studies whose modalities, their own and those of their series, are all of other code systems, or not recorded."""
     if systems_of(concept) != (DICOM,):
         return None
     path = MODALITY_R5 if model.version == "r5" else MODALITY_R4
     of_system = f"{path}.exists({of_systems((DICOM,))})"
-    rows = f"ImagingStudy.where({' and '.join([f'{path}.exists()', f'{of_system}.not()', *chosen.tests])})"
+    rows = f"ImagingStudy.where({' and '.join([f'{of_system}.not()', *chosen.tests])})"
     return CodedOtherwise(f"iif(ImagingStudy.exists({of_system}), {{}}, {rows})", ("series", "modality"), (DICOM,))
 
 

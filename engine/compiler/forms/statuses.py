@@ -51,10 +51,12 @@ STATUSES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "CommunicationRequest": _REQUEST,
 }
 
-# Diagnoses and allergies: refuted is not the case; one that is only being considered neither is nor is not.
+# Diagnoses and allergies: refuted is not the case; one that is only being considered neither is nor is not, and so is one whose status nobody can read.
 VERIFIED = (
     "verificationStatus.coding.exists(code = 'refuted' or code = 'entered-in-error').not()",
     "(verificationStatus.coding.exists(code = 'unconfirmed' or code = 'provisional' or code = 'differential').not() or {})",
+    "(verificationStatus.empty() or verificationStatus.coding.exists(code = 'confirmed' or code = 'refuted' or code = 'entered-in-error'"
+    " or code = 'unconfirmed' or code = 'provisional' or code = 'differential') or {})",
 )
 # A device has no status that says it is worn; without one it is taken as it stands.
 DEVICE_STATUS = "(status.empty() or status = 'active' or ((status = 'entered-in-error').not() and {}))"

@@ -240,7 +240,35 @@ def test_imaging_by_procedure_and_by_modality(version: str, tmp_path: Path) -> N
         outcome_of(imaging(dicom), [study | {"series": [{"uid": "1.2", "modality": modality}]}], tmp_path, version)
         == "met"
     )
-    assert outcome_of(imaging(dicom), [study | {procedure: found}], tmp_path, version) == "not met"
+    assert outcome_of(imaging(dicom), [study | {procedure: found}], tmp_path, version) == "unknown: missing-value"
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"text": "entered in error"},
+        {"coding": [{"code": "certain"}]},
+        {"coding": [{"display": "Confirmed"}]},
+        {"coding": []},
+    ],
+    ids=["text", "another code", "display", "nothing"],
+)
+def test_a_diagnosis_whose_certainty_nobody_can_read_is_in_doubt(status: Json, tmp_path: Path) -> None:
+    found = record("Condition", code=MI, verificationStatus=status)
+    assert outcome_of(ALONE, [found], tmp_path) == "unknown: missing-value"
+
+
+@pytest.mark.parametrize("version", ["r4", "r5"])
+def test_an_imaging_study_that_names_no_modality_is_in_doubt(version: str, tmp_path: Path) -> None:
+    dicom = "http://dicom.nema.org/resources/ontology/DCM"
+    asked = variable({"definitionCodeableConcept": concept("MR", system=dicom)})
+    study = record("ImagingStudy", status="available")
+    ct: Json = {"system": dicom, "code": "CT"}
+    assert outcome_of(asked, [study], tmp_path, version) == "unknown: missing-value"
+    assert outcome_of(asked, [study | {"series": [{"uid": "1.2"}]}], tmp_path, version) == "unknown: missing-value"
+    other = study | {"modality": [ct if version == "r4" else {"coding": [ct]}]}
+    assert outcome_of(asked, [other], tmp_path, version) == "not met"
+    assert outcome_of(asked, [], tmp_path, version) == "not met"
 
 
 @pytest.mark.parametrize("version", ["r4", "r4b", "r5"])
