@@ -190,6 +190,8 @@ class Completeness:
         if listed is not None:
             return (listed,)
         (seen, lines), name = self._seen.get(path, (frozenset[str](), 0)), type_by_name(path)
+        if name == "OperationOutcome":
+            return (EVERY,)  # what a server says there may be of records of any type
         if len(seen) > 1 or (name is None and lines < LINES_THAT_TELL):
             return (EVERY,)
         return tuple(sorted(seen if name is None else seen | {name}))

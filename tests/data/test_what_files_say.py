@@ -199,3 +199,13 @@ def test_the_reported_files_are_one_problem_each(tmp_path: Path, case: str, code
 
 
 LINKS = {"no-patient", "patient-not-described"}
+
+
+def test_what_a_server_says_in_a_file_of_its_own_may_be_of_any_type(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "Patient.ndjson").write_text('{"resourceType":"Patient","id":"p"}\n')
+    told = '{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"exception","diagnostics":"disk full"}]}'
+    (folder / "OperationOutcome.ndjson").write_text(f"{told}\n")
+    for way, found, _ in screened(criteria(tmp_path / "c", "Condition.exists()"), folder, tmp_path):
+        assert found == {"Patient/p": ("undetermined", "unknown")}, way
