@@ -38,6 +38,8 @@ _TYPE_OF_BUNDLE = re.compile(r'"type"\s*:\s*"([^"]*)"')
 _STARTS = re.compile(rb'\{\s*"resourceType"')
 _PATIENT = re.compile(r"(?:https?://[^\s\"|?#]+/)?Patient/[A-Za-z0-9\-._:]{1,256}(?:/_history/[A-Za-z0-9\-.]+)?")
 _PATIENTS = re.compile(r'"resourceType"\s*:\s*"Patient"\s*,\s*"id"\s*:\s*"([^"]*)"')
+_PATIENT_BEGUN = re.compile(r'"resourceType"\s*:\s*"(?:Patient"|[A-Za-z]*\Z)')
+"""The beginning of a Patient, or of what may have been one."""
 _REFERENCES = re.compile(r'"reference"\s*:\s*"([^"]*Patient/[^"]*)"')
 _CONTROL = bytes.maketrans(bytes(range(32)), bytes(32 if chr(byte).isspace() else 127 for byte in range(32)))
 _USUAL = ("subject", "patient")
@@ -92,8 +94,8 @@ def remains_in(text: bytes) -> list[Remains]:
 
 def _seen_in(text: str) -> str | None:
     """The one patient whose bundle a text is the beginning of; None where it may be a bundle of several."""
-    kind, patients = _TYPE_OF_BUNDLE.search(text), set(_PATIENTS.findall(text))
-    if kind is None or kind[1] not in ALONE or not patients:
+    kind, patients = _TYPE_OF_BUNDLE.search(text), _PATIENTS.findall(text)
+    if kind is None or kind[1] not in ALONE or not patients or len(_PATIENT_BEGUN.findall(text)) != len(patients):
         return None
     about: set[str | None] = {f"Patient/{found}" for found in patients}
     about |= {found.partition("/_history/")[0] for found in _REFERENCES.findall(text)}

@@ -121,6 +121,15 @@ def test_a_damaged_bundle_without_its_patient_may_be_anybodys(tmp_path: Path) ->
         assert found == {"Patient/c": ("undetermined", "unknown")}, way
 
 
+@pytest.mark.parametrize("kept", ["Pat", "Patient", 'Patient", "id', 'Patient", "meta": {}, "id": "b"'])
+def test_a_bundle_that_is_cut_in_another_patient_is_not_of_one_patient(tmp_path: Path, kept: str) -> None:
+    text = json.dumps(bundle("collection", patient("a"), condition("ca", "Patient/a")))[:-2]
+    cut = text + ', {"resource": {"resourceType": "' + kept
+    data = write(tmp_path / "data", {"a.json": cut, "b.ndjson": lines(patient("b"))})
+    for way, found, _ in screened(criteria(tmp_path / "criteria", ABSENT), data, tmp_path):
+        assert found == {"Patient/b": ("undetermined", "unknown")}, way
+
+
 URN = "urn:uuid:0f5e1a3c-5d0b-4c1e-9a52-7d1c0f3b2a11"
 
 
