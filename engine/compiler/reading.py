@@ -43,8 +43,8 @@ class TypePlan(Struct, frozen=True):
     """How resources of one type are read.
 
     `elements` are the JSON names that are kept (None: all). A resource matters only if its text holds one of `codes` or `texts` in quotes
-    (both None: every resource matters); `codes` are values of an element named `code`. With `lazy`, nothing but the UIDs is wanted of the instances of
-    an imaging study's series.
+    (both None: every resource matters), or a coding without a code, of one of `systems` or of none; `codes` are values of an element named `code`.
+    With `lazy`, nothing but the UIDs is wanted of the instances of an imaging study's series.
     """
 
     resource_type: str
@@ -52,6 +52,7 @@ class TypePlan(Struct, frozen=True):
     codes: frozenset[str] | None = None
     texts: frozenset[str] | None = None
     lazy: bool = False
+    systems: frozenset[str] = frozenset()
 
     @property
     def selective(self) -> bool:
@@ -93,6 +94,7 @@ class _NeedsWhole(Exception):
 class _Type(Struct):
     elements: set[str] = field(default_factory=set)
     codes: set[str] = field(default_factory=set)
+    systems: set[str] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)
     foreign: set[str] = field(default_factory=set)
     selective: bool = True
@@ -185,7 +187,7 @@ def _made(name: str, found: _Type, model: Model) -> TypePlan:
     lazy = name == "ImagingStudy" and not whole and not found.instances
     if not found.selective:
         return TypePlan(name, elements, lazy=lazy)
-    return TypePlan(name, elements, frozenset(found.codes), frozenset(found.texts), lazy)
+    return TypePlan(name, elements, frozenset(found.codes), frozenset(found.texts), lazy, frozenset(found.systems))
 
 
 def _names(model: Model, resource_type: str, read: set[str]) -> Iterator[str]:
@@ -226,6 +228,7 @@ def _fhirpath(code: Code, types: dict[str, _Type], model: Model) -> None:
             found = types.setdefault(name, _Type())
             if node.attrs.get("codes") and _holds_codes(model, name, node.attrs["codeProperty"]):
                 found.codes.update(wanted for _, wanted in node.attrs["codes"])
+                found.systems.update(system for system, _ in node.attrs["codes"])
             elif id(node) in certified:
                 found.texts.add(certified[id(node)])
             else:
@@ -307,8 +310,11 @@ def _cql(reached: Iterable[tuple[Compiled, Uses]], types: dict[str, _Type], code
             elif not all(_holds_codes(model, spec.resource_type, path[0]) for path in spec.paths):
                 found.selective = False
             else:
-                found.codes.update(wanted or ())
-                found.codes.update(one.code for one in retrieval.codes if one.code)
+                for system, code in (*(wanted or ()), *((one.system, one.code) for one in retrieval.codes)):
+                    if code:
+                        found.codes.add(code)
+                    if system:
+                        found.systems.add(system)
             if spec.negated or spec.target:
                 found.selective = False
             if spec.target:
@@ -324,15 +330,15 @@ def _cql(reached: Iterable[tuple[Compiled, Uses]], types: dict[str, _Type], code
             _instances(path, types)
 
 
-def _wanted(value_set: ValueSet | None, codes: Codes) -> set[str] | None:
-    """The codes of a value set, None where they are not all known."""
+def _wanted(value_set: ValueSet | None, codes: Codes) -> frozenset[tuple[str | None, str]] | None:
+    """The codes of a value set with their systems, None where they are not all known."""
     if value_set is None:
         return None
     try:
         members = Membership(codes).members(value_set)
     except EvaluationError:
         return None
-    return {code for _, code in members.codes if code} if members.complete else None
+    return frozenset(members.codes) if members.complete else None
 
 
 def _element_of(model: Model, resource_type: str, json_name: str) -> str:

@@ -24,7 +24,7 @@ class Origin(NamedTuple):
     full_url: str | None = None
 
 
-Index = dict[tuple[str | None, str], list[Resource]]
+Index = dict[tuple[str | None, str | None], list[Resource]]
 """Resources by system and code."""
 
 
@@ -170,8 +170,8 @@ class Compartment(Struct):
             return self.doubts
         return [*self.doubts, *self.shared.doubts]
 
-    def coded(self, resource_type: str, path: str, system: str | None, code: str) -> list[Resource]:
-        """Resources of a type with a coding at `path` (an element name); `system` None finds codings without a system."""
+    def coded(self, resource_type: str, path: str, system: str | None, code: str | None) -> list[Resource]:
+        """Resources of a type with a coding at `path` (an element name); None finds codings without a system, and without a code."""
         index = self._indexes.get((resource_type, path))
         if index is None:
             own = self.of_type(resource_type) if resource_type == "Patient" else self.resources.get(resource_type, [])
@@ -220,9 +220,7 @@ def _index(resources: Iterable[Resource], path: str) -> Index:
     for resource in resources:
         for coding in _codings(resource, path):
             code_of = coding.get("code")
-            if code_of is None and "code" not in coding:
-                continue
-            rows = index.setdefault((coding.get("system"), str(code_of)), [])
+            rows = index.setdefault((coding.get("system"), None if code_of is None else str(code_of)), [])
             if not rows or rows[-1] is not resource:
                 rows.append(resource)
     return index

@@ -60,6 +60,12 @@ class Doubt(Struct):
         return self.before[: self.count][::-1]
 
 
+def without_code(row: Resource, system: str | None, asked: Any) -> Doubt:
+    """A doubt about a row with a coding that has no code."""
+    why = "a coding has neither a code nor a system" if system is None else f"a coding of {system} has no code"
+    return Doubt(CODE_SITE, row, 0, why=why, asked=asked, reason=Reason.MISSING_VALUE)
+
+
 class Trace:
     """What one run of one criterion saw."""
 
@@ -160,7 +166,7 @@ class PatientEnvironment(Environment):
     def retrieve(
         self, resource_type: str, path: str | None = None, codes: tuple[tuple[str, str], ...] = ()
     ) -> list[Resource]:
-        """Resources of a type, by code where codes are given. A coding without a system leaves its row in doubt."""
+        """Resources of a type, by code where codes are given. A coding without a system, or without a code, leaves its row in doubt."""
         if path is None:
             return self.compartment.of_type(resource_type)
         coded = self.compartment.coded
@@ -170,7 +176,7 @@ class PatientEnvironment(Environment):
                 return plain
             ((system, only),) = codes
             rows = coded(resource_type, path, system, only)
-            if not coded(resource_type, path, None, only):
+            if not any(coded(resource_type, path, *lacks) for lacks in ((None, only), (system, None), (None, None))):
                 return rows
         found: dict[int, Resource] = {}
         for system, code in codes:
@@ -179,6 +185,10 @@ class PatientEnvironment(Environment):
         for system, code in codes:
             for row in coded(resource_type, path, None, code):
                 if id(row) not in found and self._doubt(Doubt(CODE_SITE, row, 0, code, asked=system)):
+                    found[id(row)] = row
+        for asked in dict.fromkeys((*(system for system, _ in codes), None)):
+            for row in coded(resource_type, path, asked, None):
+                if id(row) not in found and self._doubt(without_code(row, asked, codes)):
                     found[id(row)] = row
         if len(codes) > 1 and len(found) > 1:
             return [row for row in self.compartment.of_type(resource_type) if id(row) in found]
@@ -355,6 +365,10 @@ class CqlPatient(CompartmentPatient):
         for row in rows:
             self.passed(CODE_SITE, row)
         return rows
+
+    def without_code(self, resource: Any, system: str | None, codes: Any) -> bool:
+        """A coding without a code, of a system that is asked for or of none: a doubt about the row."""
+        return self._doubt(without_code(resource, system, str(codes)))
 
     def without_system(self, resource: Any, code: str, codes: Any) -> bool:
         """A coding without a system that would match the codes asked for: a doubt about the row."""

@@ -267,6 +267,10 @@ class Patient(Run):
         """The patient's resources of a type."""
         return self._by_type.get(resource_type, [])
 
+    def without_code(self, resource: Any, system: str | None, codes: Any) -> bool:
+        """Whether a resource counts of which a coding has no code: not for CQL."""
+        return False
+
     def without_system(self, resource: Any, code: str, codes: Any) -> bool:
         """Whether a coding without a system, whose code would match, counts: not for CQL, where its system is another."""
         return False
@@ -290,6 +294,7 @@ class Patient(Run):
 
     def _matches(self, resource: Any, spec: RetrieveSpec, members: Expansion, codes: Any) -> bool:
         lost: str | None = None
+        uncoded: list[str | None] = []
         unsure: Any = None
         for path in spec.paths:
             for code in fhir.codes_at(resource, path):
@@ -305,11 +310,16 @@ class Patient(Run):
                     if found:
                         return True
                     unsure = code[1] if found is None else unsure
+                elif code[1] is None:
+                    if code[0] is None or not members.complete or any(code[0] == system for system, _ in members.codes):
+                        uncoded.append(code[0])
                 elif code[0] is None and members.in_any_system(code[1]) is not False:
                     lost = code[1]
                 elif not members.complete and members.has(code) is None:
                     unsure = Code(code[1], code[0])
         if lost is not None and self.without_system(resource, lost, codes):
+            return True
+        if uncoded and self.without_code(resource, uncoded[0], codes):
             return True
         if spec.referenced and self._refers(resource, spec, members, codes):
             return True

@@ -14,6 +14,13 @@ from engine.compiler.reading import TypePlan
 # what a letter of a code may be written as
 ESCAPE = b"\\u00"
 FEW_CODES = 8
+# How a code follows its system as a rule, and how a coding without a system begins.
+_FOLLOWS = (b',"code":"', b', "code": "')
+_UNNAMED = (b'{"display":', b'{"display" :')
+_HAS_CODE = re.compile(rb'"code"\s*:\s*(?!null\b)')
+_HAS_SYSTEM = re.compile(rb'"system"\s*:\s*(?!null\b)')
+_LISTED = re.compile(rb"[\[,]\s*\Z")
+_BRACES = re.compile(rb"[{}]")
 # a code that is a number in the data, which it should not be, is found as well
 _CODES = re.compile(rb'"code"\s*:\s*"?([^"\\,}\s]*)')
 
@@ -25,22 +32,25 @@ class Needles(Struct):
     codes: frozenset[bytes] | None
     escapes: tuple[bytes, ...]
     """What may hide a needle."""
+    systems: tuple[tuple[bytes, tuple[bytes, ...]], ...] = ()
+    """The code systems that are asked for, each with how a code follows it as a rule."""
 
     @classmethod
     def of(cls, plan: TypePlan) -> Needles | None:
         """The needles of a plan, None where every resource of the type matters."""
         if plan.codes is None or plan.texts is None:
             return None
-        written = plan.codes | plan.texts
+        written = plan.codes | plan.texts | plan.systems
+        systems = tuple((_quoted(one), tuple(_quoted(one) + end for end in _FOLLOWS)) for one in sorted(plan.systems))
         escapes = (ESCAPE, b"\\/") if any("/" in text for text in written) else (ESCAPE,)
         if any(not text.isascii() or '"' in text or "\\" in text or not text.isprintable() for text in written):
             return None
         if len(plan.codes) <= FEW_CODES:
-            return cls(tuple(map(_needle, sorted(written))), None, escapes)
+            return cls(tuple(map(_needle, sorted(plan.codes | plan.texts))), None, escapes, systems)
         if any(" " in code or "," in code or "}" in code for code in plan.codes):
             return None
         texts = tuple(f'"{text}"'.encode() for text in sorted(plan.texts))
-        return cls(texts, frozenset(code.encode() for code in plan.codes), escapes)
+        return cls(texts, frozenset(code.encode() for code in plan.codes), escapes, systems)
 
     def found(self, text: bytes, escapes: bool = True) -> bool:
         """Whether a resource with this text may matter; without `escapes` it is known to have no ESCAPE."""
@@ -51,7 +61,29 @@ class Needles(Struct):
             for escape in self.escapes if escapes else self.escapes[1:]:
                 if contains(text, escape):
                     return True
-        return self.codes is not None and not self.codes.isdisjoint(_CODES.findall(text))
+        if self.codes is not None and not self.codes.isdisjoint(_CODES.findall(text)):
+            return True
+        return any(True for _ in self.without_code(text))
+
+    def without_code(self, text: bytes | memoryview) -> Iterator[int]:
+        """Places in a text where a coding stands that has no code, of a system that is asked for or of none, in no order: of it nobody can tell whether it is what is asked for."""
+        for system, ordinary in self.systems:
+            number = sz.count(text, system)
+            if number and number != sum(sz.count(text, one) for one in ordinary):
+                yield from self._of_system(bytes(text), system)
+        for beginning in _UNNAMED:
+            if contains(text, beginning):
+                yield from _of_none(bytes(text), beginning)
+        if contains(text, b'"_code"'):
+            yield sz.find(text, b'"_code"', 0)
+
+    def _of_system(self, text: bytes, system: bytes) -> Iterator[int]:
+        at = text.find(system)
+        while at >= 0:
+            end = at + len(system)
+            if not text.startswith(_FOLLOWS, end) and not _HAS_CODE.search(_members_around(text, at, end)):
+                yield at
+            at = text.find(system, end)
 
     def starts(self, lines: bytes) -> Iterator[int]:
         """Places in a text of lines where something stands for which a line may matter, in no order."""
@@ -67,6 +99,28 @@ class Needles(Struct):
             for match in _CODES.finditer(lines):
                 if match[1] in codes:
                     yield match.start()
+        yield from self.without_code(lines)
+
+
+def _of_none(text: bytes, beginning: bytes) -> Iterator[int]:
+    at = text.find(beginning)
+    while at >= 0:
+        if _LISTED.search(text, max(at - 8, 0), at):
+            members = _members_around(text, at + 1, at + 1)
+            if not _HAS_CODE.search(members) and not _HAS_SYSTEM.search(members):
+                yield at
+        at = text.find(beginning, at + 1)
+
+
+def _members_around(text: bytes, start: int, end: int) -> bytes:
+    """The members of the object in which something stands, as far as no other object stands between."""
+    before = max(text.rfind(b"{", 0, start), text.rfind(b"}", 0, start))
+    behind = _BRACES.search(text, end)
+    return text[before + 1 : behind.start() if behind is not None else len(text)]
+
+
+def _quoted(text: str) -> bytes:
+    return f'"{text}"'.encode()
 
 
 def _needle(text: str) -> bytes:

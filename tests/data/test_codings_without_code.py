@@ -1,0 +1,104 @@
+"""A coding without a code, of the system that is asked for or of none, may be any code: whoever asks by code is not told "no" on any way of reading."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import engine
+from engine.compiler.reading import TypePlan
+from engine.data.bulk.needles import Needles
+from tests.data.every_way import criteria, screened
+
+S, OTHER = "http://snomed.info/sct", "http://hl7.org/fhir/sid/icd-10"
+EXISTS = f"Condition.where(code.coding.exists(system = '{S}' and code = '254837009')).exists()"
+EITHER = f"Condition.exists(code.coding.exists(system = '{S}' and (code = '1' or code = '254837009')))"
+# how codings are written; whether one of them may be what is asked for
+CODINGS = {
+    "system alone": ('[{"system":"%s"}]', True),
+    "with spaces": ('[ { "system" : "%s" , "display" : "x" } ]', True),
+    "as Python writes it": ('[{"system": "%s", "display": "x"}]', True),
+    "system last": ('[{"display":"x","system":"%s"}]', True),
+    "with a version": ('[{"system":"%s","version":"1"}]', True),
+    "null": ('[{"system":"%s","code":null}]', True),
+    "extension in its place": ('[{"system":"%s","_code":{"extension":[{"url":"u","valueCode":"unknown"}]}}]', True),
+    "beside one of the system": ('[{"system":"%s","code":"9"},{"system":"%s"}]', True),
+    "behind one of another": ('[{"system":"O","code":"9"},{"display":"x","system":"%s"}]', True),
+    "display alone": ('[{"display":"x"}]', True),
+    "display alone, with spaces": ('[ {"display": "x"}]', True),
+    "display alone behind another": ('[{"system":"O","code":"9"},{"display":"x"}]', True),
+    "slashes escaped": ('[{"system":"http:\\/\\/snomed.info\\/sct"}]', True),
+    "another code": ('[{"system":"%s","code":"9"}]', False),
+    "another code, in another order": ('[{"code":"9","display":"x","system":"%s"}]', False),
+    "another code, display first": ('[{"display":"x","system":"%s","code":"9"}]', False),
+    "another code behind a version": ('[{"system":"%s","version":"1","code":"9"}]', False),
+    "of another system": ('[{"system":"O"}]', False),
+    "of another system, display first": ('[{"display":"x","system":"O"}]', False),
+    "without a system": ('[{"code":"9","display":"x"}]', False),
+}
+
+
+def condition(coding: str) -> str:
+    text = coding.replace("%s", S).replace('"O"', f'"{OTHER}"')
+    return '{"resourceType":"Condition","id":"c","subject":{"reference":"Patient/a"},"code":{"coding":' + text + "}}"
+
+
+@pytest.mark.parametrize("expression", [EXISTS, EITHER])
+@pytest.mark.parametrize("form", ["lines", "bundle"])
+@pytest.mark.parametrize(("coding", "doubtful"), CODINGS.values(), ids=CODINGS.keys())
+def test_by_code(tmp_path: Path, expression: str, form: str, coding: str, doubtful: bool) -> None:
+    patient = '{"resourceType":"Patient","id":"a"}'
+    texts = [patient, condition(coding)]
+    data = tmp_path / "data"
+    data.mkdir()
+    if form == "lines":
+        for name, text in zip(("Patient", "Condition"), texts, strict=True):
+            (data / f"{name}.ndjson").write_text(text + "\n", "utf-8")
+    else:
+        entries = ",".join('{"resource":' + text + "}" for text in texts)
+        (data / "a.json").write_text('{"resourceType":"Bundle","type":"collection","entry":[' + entries + "]}", "utf-8")
+    expected = ("undetermined", "unknown") if doubtful else ("excluded", "not met")
+    for way, found, _ in screened(criteria(tmp_path / "criteria", expression), data, tmp_path):
+        assert found == {"Patient/a": expected}, way
+
+
+LIBRARY = f"""library Coded version '1'
+using FHIR version '4.0.1'
+include FHIRHelpers version '4.0.1'
+codesystem "S": '{S}'
+code "X": '254837009' from "S"
+context Patient
+define "Has X": exists [Condition: "X"]
+"""
+
+
+@pytest.mark.parametrize(("coding", "doubtful"), CODINGS.values(), ids=CODINGS.keys())
+def test_by_code_in_cql(tmp_path: Path, coding: str, doubtful: bool) -> None:
+    (tmp_path / "Coded.cql").write_text(LIBRARY, "utf-8")
+    expression = {"language": "text/cql-identifier", "expression": '"Coded"."Has X"'}
+    artifact = {"resourceType": "EvidenceVariable", "id": "ev", "status": "active"}
+    artifact |= {"characteristic": [{"linkId": "a", "definitionExpression": expression}]}
+    (tmp_path / "ev.json").write_text(json.dumps(artifact), "utf-8")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "Patient.ndjson").write_text('{"resourceType":"Patient","id":"a"}\n', "utf-8")
+    (data / "Condition.ndjson").write_text(condition(coding) + "\n", "utf-8")
+    expected = ("undetermined", "unknown") if doubtful else ("excluded", "not met")
+    rules = engine.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Coded.cql"])
+    for way, found, _ in screened(rules, data, tmp_path):
+        assert found == {"Patient/a": expected}, way
+
+
+@pytest.mark.parametrize("number", [1, 20])
+@pytest.mark.parametrize(("coding", "doubtful"), CODINGS.values(), ids=CODINGS.keys())
+def test_lines_and_texts_matter_alike(number: int, coding: str, doubtful: bool) -> None:
+    codes = frozenset(f"25483700{one}" for one in range(9, 9 + number))
+    needles = Needles.of(TypePlan("Condition", None, codes, frozenset(), systems=frozenset((S,))))
+    assert needles is not None
+    text = condition(coding).encode()
+    assert needles.found(text, escapes=False) == doubtful
+    lines = condition('[{"system":"%s","code":"9"}]').encode() + b"\n" + text + b"\n"
+    assert any(at > lines.index(b"\n") for at in needles.starts(lines)) == doubtful
+    assert not any(at < lines.index(b"\n") for at in needles.starts(lines))
