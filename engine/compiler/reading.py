@@ -330,7 +330,7 @@ def _cql(reached: Iterable[tuple[Compiled, Uses]], types: dict[str, _Type], code
             _instances(path, types)
 
 
-def _wanted(value_set: ValueSet | None, codes: Codes) -> frozenset[tuple[str | None, str]] | None:
+def _wanted(value_set: ValueSet | None, codes: Codes) -> frozenset[tuple[str | None, str | None]] | None:
     """The codes of a value set with their systems, None where they are not all known."""
     if value_set is None:
         return None

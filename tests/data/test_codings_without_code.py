@@ -101,4 +101,6 @@ def test_lines_and_texts_matter_alike(number: int, coding: str, doubtful: bool) 
     assert needles.found(text, escapes=False) == doubtful
     lines = condition('[{"system":"%s","code":"9"}]').encode() + b"\n" + text + b"\n"
     assert any(at > lines.index(b"\n") for at in needles.starts(lines)) == doubtful
+    twice = text + b"\n" + lines
+    assert {twice.count(b"\n", 0, at) for at in needles.starts(twice)} == ({0, 2} if doubtful else set())
     assert not any(at < lines.index(b"\n") for at in needles.starts(lines))

@@ -18,7 +18,7 @@ from engine.data.bulk.bundle_patients import BundlePatients, group_of_address
 from engine.data.bulk.collected import Collected
 from engine.data.bulk.decoding import Decoders, FactDecoder
 from engine.data.bulk.fingerprints import Fingerprints
-from engine.data.bulk.needles import Needles
+from engine.data.bulk.needles import Needles, systems_of
 from engine.data.bulk.records import MemoryShelf, Position, Record, Shelf, key_of, name_group, number_of, orphan_group
 from engine.data.identity import NO_HOME, address_of, on_a_server, shared_types, stands_alone, text_of_id
 from engine.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, told
@@ -108,6 +108,8 @@ class Collector:
         self._shared: set[tuple[str | None, bytes]] = set()
         self._readers: dict[str, TypeReader] = {}
         self._known: dict[bytes, TypeReader] = {}
+        self.systems = systems_of({one for plan in decoders.plan.types.values() for one in plan.systems})
+        """The code systems that are asked for, of whatever type."""
         self.known = self._known.get
         """How resources of a type are looked at, the type as it stands in the data; None where that was not asked yet."""
 

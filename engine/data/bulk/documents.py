@@ -15,7 +15,7 @@ from stringzilla import contains
 from engine.data.bulk.bundle_patients import BundlePatients
 from engine.data.bulk.collecting import BEGINNING, THEN_ID, Collector, TypeReader
 from engine.data.bulk.decoding import Head
-from engine.data.bulk.needles import ESCAPE
+from engine.data.bulk.needles import ESCAPE, may_lack_codes
 from engine.data.identity import NO_HOME, home_of
 from engine.data.json_text import BAD_JSON, check_encoding, whole
 from engine.data.kinds import BOM
@@ -129,7 +129,17 @@ def read_document(
         bundle is not None
         and bundle.entry is not None
         and not collector.validate
-        and _entries(collector, bundle.entry, bundle.type, escapes, sz.count(text, TYPE), file, path, offset)
+        and _entries(
+            collector,
+            bundle.entry,
+            bundle.type,
+            escapes,
+            may_lack_codes(text, collector.systems),
+            sz.count(text, TYPE),
+            file,
+            path,
+            offset,
+        )
     ):
         if bytes(bundle.link):
             page = page_of(bundle.type, _links.decode(bundle.link), map(_type_of, bundle.entry))
@@ -236,10 +246,14 @@ class _Sorted(Struct):
     look: bool = False
     """Whether some may be marked: these are kept."""
 
-    def take(self, number: int, reader: TypeReader, text: bytes, begin: int, escapes: bool) -> None:
+    def take(self, number: int, reader: TypeReader, text: bytes, begin: int, escapes: bool, uncoded: bool) -> None:
         """Sort one that some criterion may read: the name of its type stands in its text at `begin`."""
         needles = reader.needles
-        if needles is not None and not needles.found(text, escapes) and not (self.look and may_be_marked(text)):
+        if (
+            needles is not None
+            and not needles.found(text, escapes, uncoded)
+            and not (self.look and may_be_marked(text))
+        ):
             at = begin + reader.id_at
             identifier: bytes | None = text[at : text.find(b'"', at)] if text[at - _THEN : at] == THEN_ID else b""
             if not identifier or b"\\" in identifier:
@@ -272,6 +286,7 @@ def _entries(
     entries: Sequence[_Entry | _PlainEntry],
     bundle_type: Any,
     escapes: bool,
+    uncoded: bool,
     types: int,
     file: int,
     path: str,
@@ -279,7 +294,7 @@ def _entries(
 ) -> bool:
     """Give a collector the entries of a bundle; False, having done nothing, where one is no plain resource and has to be looked at closely.
 
-    `escapes` tells whether some character of the bundle may be written as `\\u00..`, `types` how many types of resources its text names.
+    `escapes` tells whether some character of the bundle may be written as `\\u00..`, `uncoded` is as for `Needles.found`, `types` how many types of resources its text names.
     """
     out = _Sorted(look=collector.look)
     contained = types > len(entries) + 1
@@ -301,7 +316,7 @@ def _entries(
         if reader.unread:
             passed[reader.kind] += 1
         else:
-            out.take(index, reader, text, begin, escapes)
+            out.take(index, reader, text, begin, escapes, uncoded)
     collector.pass_over(out.passed, out.seen.items())
     patients: list[PatientEntry] = []
     for index, reader in out.kept:

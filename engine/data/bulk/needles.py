@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import stringzilla as sz
 from msgspec import Struct
@@ -13,16 +13,40 @@ from engine.compiler.reading import TypePlan
 
 # what a letter of a code may be written as
 ESCAPE = b"\\u00"
+SLASH = b"\\/"
 FEW_CODES = 8
 # How a code follows its system as a rule, and how a coding without a system begins.
 _FOLLOWS = (b',"code":"', b', "code": "')
-_UNNAMED = (b'{"display":', b'{"display" :')
+_UNNAMED = b'{"display"'
+_CODE_EXTENDED = b'"_code"'
 _HAS_CODE = re.compile(rb'"code"\s*:\s*(?!null\b)')
 _HAS_SYSTEM = re.compile(rb'"system"\s*:\s*(?!null\b)')
-_LISTED = re.compile(rb"[\[,]\s*\Z")
+_IN_CODINGS = re.compile(rb'(?:,|"coding"\s*:\s*\[)\s*\Z')
 _BRACES = re.compile(rb"[{}]")
 # a code that is a number in the data, which it should not be, is found as well
 _CODES = re.compile(rb'"code"\s*:\s*"?([^"\\,}\s]*)')
+
+
+Systems = tuple[tuple[bytes, tuple[bytes, ...]], ...]
+"""Code systems in quotes, each with how a code follows it as a rule."""
+
+
+def systems_of(names: Iterable[str]) -> Systems:
+    """How code systems are looked for."""
+    return tuple((_quoted(one), tuple(_quoted(one) + end for end in _FOLLOWS)) for one in sorted(names))
+
+
+def may_lack_codes(text: bytes, systems: Systems) -> bool:
+    """Whether in a text a slash may be escaped, or a coding of some code systems, or of none, may have no code. False is certain for all that stands in it."""
+    if contains(text, SLASH) or contains(text, _CODE_EXTENDED) or any(True for _ in _of_none(text)):
+        return True
+    return any(_some_apart(text, *one) for one in systems)
+
+
+def _some_apart(text: bytes | memoryview, system: bytes, ordinary: tuple[bytes, ...]) -> bool:
+    """Whether a code system stands somewhere without its code behind it."""
+    number = sz.count(text, system)
+    return bool(number > 0 and number != sum(sz.count(text, one) for one in ordinary))
 
 
 class Needles(Struct):
@@ -32,7 +56,7 @@ class Needles(Struct):
     codes: frozenset[bytes] | None
     escapes: tuple[bytes, ...]
     """What may hide a needle."""
-    systems: tuple[tuple[bytes, tuple[bytes, ...]], ...] = ()
+    systems: Systems = ()
     """The code systems that are asked for, each with how a code follows it as a rule."""
 
     @classmethod
@@ -41,8 +65,8 @@ class Needles(Struct):
         if plan.codes is None or plan.texts is None:
             return None
         written = plan.codes | plan.texts | plan.systems
-        systems = tuple((_quoted(one), tuple(_quoted(one) + end for end in _FOLLOWS)) for one in sorted(plan.systems))
-        escapes = (ESCAPE, b"\\/") if any("/" in text for text in written) else (ESCAPE,)
+        systems = systems_of(plan.systems)
+        escapes = (ESCAPE, SLASH) if any("/" in text for text in written) else (ESCAPE,)
         if any(not text.isascii() or '"' in text or "\\" in text or not text.isprintable() for text in written):
             return None
         if len(plan.codes) <= FEW_CODES:
@@ -52,30 +76,28 @@ class Needles(Struct):
         texts = tuple(f'"{text}"'.encode() for text in sorted(plan.texts))
         return cls(texts, frozenset(code.encode() for code in plan.codes), escapes, systems)
 
-    def found(self, text: bytes, escapes: bool = True) -> bool:
-        """Whether a resource with this text may matter; without `escapes` it is known to have no ESCAPE."""
+    def found(self, text: bytes, escapes: bool = True, uncoded: bool = True) -> bool:
+        """Whether a resource with this text may matter; without `escapes` it is known to have no ESCAPE, without `uncoded` nothing that `may_lack_codes` looks for."""
         for needle in self.texts:
             if contains(text, needle):
                 return True
-        if escapes or len(self.escapes) > 1:
-            for escape in self.escapes if escapes else self.escapes[1:]:
-                if contains(text, escape):
-                    return True
+        if escapes and contains(text, ESCAPE):
+            return True
+        if uncoded and len(self.escapes) > 1 and contains(text, SLASH):
+            return True
         if self.codes is not None and not self.codes.isdisjoint(_CODES.findall(text)):
             return True
-        return any(True for _ in self.without_code(text))
+        return uncoded and any(True for _ in self.without_code(text))
 
     def without_code(self, text: bytes | memoryview) -> Iterator[int]:
         """Places in a text where a coding stands that has no code, of a system that is asked for or of none, in no order: of it nobody can tell whether it is what is asked for."""
         for system, ordinary in self.systems:
-            number = sz.count(text, system)
-            if number and number != sum(sz.count(text, one) for one in ordinary):
+            if _some_apart(text, system, ordinary):
                 yield from self._of_system(bytes(text), system)
-        for beginning in _UNNAMED:
-            if contains(text, beginning):
-                yield from _of_none(bytes(text), beginning)
-        if contains(text, b'"_code"'):
-            yield sz.find(text, b'"_code"', 0)
+        if contains(text, _UNNAMED):
+            yield from _of_none(bytes(text))
+        if contains(text, _CODE_EXTENDED):
+            yield from (match.start() for match in re.finditer(_CODE_EXTENDED, text))
 
     def _of_system(self, text: bytes, system: bytes) -> Iterator[int]:
         at = text.find(system)
@@ -102,14 +124,15 @@ class Needles(Struct):
         yield from self.without_code(lines)
 
 
-def _of_none(text: bytes, beginning: bytes) -> Iterator[int]:
-    at = text.find(beginning)
+def _of_none(text: bytes) -> Iterator[int]:
+    """Places where a coding begins, or may begin, that has neither a system nor a code."""
+    at = sz.find(text, _UNNAMED, 0)
     while at >= 0:
-        if _LISTED.search(text, max(at - 8, 0), at):
+        if _IN_CODINGS.search(text, max(at - 24, 0), at):
             members = _members_around(text, at + 1, at + 1)
             if not _HAS_CODE.search(members) and not _HAS_SYSTEM.search(members):
                 yield at
-        at = text.find(beginning, at + 1)
+        at = sz.find(text, _UNNAMED, at + 1)
 
 
 def _members_around(text: bytes, start: int, end: int) -> bytes:
