@@ -38,7 +38,7 @@ _TYPE_OF_BUNDLE = re.compile(r'"type"\s*:\s*"([^"]*)"')
 _STARTS = re.compile(rb'\{\s*"resourceType"')
 _PATIENT = re.compile(r"(?:https?://[^\s\"|?#]+/)?Patient/[A-Za-z0-9\-._:]{1,256}(?:/_history/[A-Za-z0-9\-.]+)?")
 _PATIENTS = re.compile(r'"resourceType"\s*:\s*"Patient"\s*,\s*"id"\s*:\s*"([^"]*)"')
-_PATIENT_BEGUN = re.compile(r'"resourceType"\s*:\s*"(?:Patient"|[A-Za-z]*\Z)')
+_PATIENT_BEGUN = re.compile(r'"resourceType"\s*:\s*"(?:Patient"|(?:P|Pa|Pat|Pati|Patie|Patien|Patient)?\Z)')
 """The beginning of a Patient, or of what may have been one."""
 _REFERENCES = re.compile(r'"reference"\s*:\s*"([^"]*Patient/[^"]*)"')
 _CONTROL = bytes.maketrans(bytes(range(32)), bytes(32 if chr(byte).isspace() else 127 for byte in range(32)))

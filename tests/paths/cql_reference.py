@@ -100,12 +100,13 @@ class Interpreter:
         return [row for row in rows if self.coded(row, wanted)]
 
     def coded(self, row: Resource, wanted: list[Code]) -> bool:
-        """Whether a row has one of some codes; one without its system leaves it in doubt."""
+        """Whether a row has one of some codes; one without its system, or without its code, leaves it in doubt."""
         codings = (row.get("code") or {}).get("coding") or []
         pairs = [(coding.get("system"), coding.get("code")) for coding in codings]
         if any((code.system, code.code) in pairs for code in wanted):
             return True
-        lost = [code.code for code in wanted if (None, code.code) in pairs]
+        lost = [code.code for code in wanted if (None, code.code) in pairs or (code.system, None) in pairs]
+        lost += [code for code in pairs if code == (None, None)]
         return bool(lost) and self.doubt("code", id(row), tuple((code.system, code.code) for code in wanted))
 
     def _ModelProperty(self, node: Node) -> Any:

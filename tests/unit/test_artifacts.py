@@ -98,7 +98,9 @@ def test_no_truth_value(characteristic: dict[str, Any], reason: str, tmp_path: P
             f"Condition.where(code.coding.exists(system = '{SCT}' and code = '44054006') and "
             "verificationStatus.coding.exists(code = 'refuted' or code = 'entered-in-error').not() and "
             "(verificationStatus.coding.exists(code = 'unconfirmed' or code = 'provisional' or code = 'differential').not() "
-            "or {})).exists()",
+            "or {}) and (verificationStatus.empty() or verificationStatus.coding.exists(code = 'confirmed' or code = 'refuted' "
+            "or code = 'entered-in-error' or code = 'unconfirmed' or code = 'provisional' or code = 'differential') or {})"
+            ").exists()",
         ),
         (
             {

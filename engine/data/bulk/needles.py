@@ -45,8 +45,12 @@ def may_lack_codes(text: bytes, systems: Systems) -> bool:
 
 def _some_apart(text: bytes | memoryview, system: bytes, ordinary: tuple[bytes, ...]) -> bool:
     """Whether a code system stands somewhere without its code behind it."""
-    number = sz.count(text, system)
-    return bool(number > 0 and number != sum(sz.count(text, one) for one in ordinary))
+    left = sz.count(text, system)
+    for one in ordinary:
+        if not left:
+            return False
+        left -= sz.count(text, one)
+    return bool(left)
 
 
 class Needles(Struct):
