@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.artifacts.shape import findings_in, pointer
+from engine.output.fhir_library import check_with_library
 
 R4_TYPES = ("r4", "r4b")
 VALIDATED = 100
@@ -17,10 +18,17 @@ _quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def group_of(
-    artifact: str, title: str | None, count: int, some: Sequence[str], fhir_version: str, now: str
+    artifact: str,
+    title: str | None,
+    count: int,
+    some: Sequence[str],
+    fhir_version: str,
+    now: str,
+    *,
+    library: bool = False,
 ) -> dict[str, Any]:
     """A Group resource (R4, R4B or R5) of so many patients, without its members. `some` are references of them, which stand for all when the Group is
-    checked. Raises ValueError where it is no valid one."""
+    checked, with `library` by fhir.resources besides. Raises ValueError where it is not a valid one."""
     group: dict[str, Any] = {"resourceType": "Group", "type": "person"}
     name = f"Included: {title or artifact}"
     if fhir_version in R4_TYPES:
@@ -35,7 +43,10 @@ def group_of(
     ]
     group["extension"] = [e for e in group["extension"] if "valueUri" not in e or ":" in str(e["valueUri"])]
     members = [{"entity": {"reference": patient}} for patient in some[:VALIDATED]]
-    validate({**group, "member": members} if members else group, fhir_version)
+    whole = {**group, "member": members} if members else group
+    validate(whole, fhir_version)
+    if library:
+        check_with_library(whole, fhir_version)
     return group
 
 

@@ -19,6 +19,7 @@ from engine.data.bulk.reading import ExportReader
 from engine.data.files import files_of
 from engine.data.problems import Problem
 from engine.data.terminology_check import used_value_sets
+from engine.output.fhir_library import check_with_library
 from engine.output.folder import OutputFolder, StagedFile
 from engine.output.lines import line_of
 from engine.output.measure_report import summary
@@ -141,6 +142,8 @@ def run_measure(run: MeasureRun, out: Path, *, shared: bool = False, progress: P
             raise NothingScreened(first)
         told = Reporting.of(run.loaded, run.work(moment, 0).options, run.version)
         report = summary(run.loaded.measure, outcome.totals, told.period, told.date, told.version)
+        if run.means.validate:
+            check_with_library(report, told.version)
         folder.write_text(SUMMARY, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         stream = folder.stage(PROBLEMS).stream
 

@@ -64,6 +64,8 @@ class Outputs:
         self._now = now
         self._pseudonyms = pseudonyms
         self._listed = listed
+        self.validate = False
+        """Whether Groups are held to fhir.resources, too."""
 
     def write(self, judged: Iterable[Judged], progress: Progress | None) -> Tally:
         """Write judged patients, in the order of the data."""
@@ -154,7 +156,7 @@ class Outputs:
             some = [patient for outcome in outcomes for patient in outcome.some[number]]
             count = tally.verdicts[rules.key]["included"]
             title = f"{rules.title} ({rules.version})" if rules.version else rules.title
-            group = group_of(rules.key, title, count, some, self._version, self._now)
+            group = group_of(rules.key, title, count, some, self._version, self._now, library=self.validate)
             out.append((self._folder.stage(group_file(name)), *frame_of(group)))
         return out
 

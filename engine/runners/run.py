@@ -154,6 +154,7 @@ def _run(
         moment, codes = source.moment.isoformat(), options.pseudonyms
         taking, version = source.taking, criteria.fhir_version
         outputs = Outputs(folder, criteria.rules, header, version, moment, codes, listed, taking is not None)
+        outputs.validate = options.validate
         tally = source.write(outputs, progress)
         if not tally.patients:
             found_problems = list(islice(pseudonymous_problems(source.problems(), codes), MOST_TOLD))

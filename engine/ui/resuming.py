@@ -32,7 +32,7 @@ def add_means_options(command: CommandParser) -> Any:
     group.add_argument(
         "--validate",
         action="store_true",
-        help="check every line by itself (lines are proved to be whole without it, too)",
+        help="check every line by itself (lines are proved to be whole without it, too), and hold Group and MeasureReport to fhir.resources",
     )
     return group
 

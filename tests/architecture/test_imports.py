@@ -22,6 +22,7 @@ OPTIONAL = frozenset(
     (
         "argcomplete",
         "cryptography",
+        "fhir",
         "httpx",
         "jwt",
         "prompt_toolkit",

@@ -11,6 +11,7 @@ from fhir.resources.R4B.group import Group as GroupR4B
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.output import fhir_library
 from engine.output.fhir_group import frame_of, group_of, member_of, validate
 
 PEERS: dict[str, Any] = {"r4": GroupR4B, "r4b": GroupR4B, "r5": GroupR5}
@@ -72,3 +73,12 @@ def test_a_whole_group_is_valid(version: str) -> None:
 def test_what_is_no_group_of_its_version_is_refused(version: str, change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="cannot be written as a FHIR Group: Group"):
         validate({**WHOLE[version], **change}, version)
+
+
+@pytest.mark.parametrize("version", ["r4", "r4b", "r5"])
+def test_a_group_is_held_to_fhir_resources_where_that_is_asked_for(version: str) -> None:
+    whole = WHOLE["r5" if version == "r5" else "r4"]
+    fhir_library.check_with_library({**whole, "member": [MEMBER]}, version)
+    with pytest.raises(ValueError, match="the Group cannot be written: fhir.resources does not take it"):
+        fhir_library.check_with_library({**whole, "member": [{"entity": "Patient/1"}]}, version)
+    assert group_of("a", None, 1, ["Patient/1"], version, NOW, library=True)["quantity"] == 1

@@ -1,0 +1,19 @@
+"""FHIR outputs held to fhir.resources, which shares nothing with this program: with `--validate`, before they are written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def check_with_library(resource: dict[str, Any], fhir_version: str) -> None:
+    """Check a resource with fhir.resources (R5, and R4B for R4 too). Raises ValueError where it is not valid there."""
+    if fhir_version == "r5":
+        from fhir.resources import get_fhir_model_class
+    else:
+        from fhir.resources.R4B import get_fhir_model_class
+    kind = resource["resourceType"]
+    try:
+        get_fhir_model_class(kind).model_validate_json(json.dumps(resource))
+    except ValueError as error:
+        raise ValueError(f"the {kind} cannot be written: fhir.resources does not take it: {error}") from error
