@@ -138,9 +138,13 @@ class Grouping:
                 places[group] = (record.file, record.offset, record.entry)
             else:
                 found.append(record)
-            if record.kind == "Patient" and group not in first:
+            if record.kind == "Patient":
+                if group not in first or record.position < places[group]:
+                    places[group] = record.position
                 first.add(group)
-                places[group] = record.position
+            elif joined is not None and group not in first:
+                # records that are looked at together come from several places
+                places[group] = min(places[group], record.position)
         waiting: list[tuple[Position, int, Compartment]] = []
         for group in sorted(groups, key=places.__getitem__):
             while waiting and waiting[0][0] < places[group]:
