@@ -194,7 +194,7 @@ FORMS: dict[str, Form] = {
     "an array on lines": lambda r: {"all.json": b"[\n" + b",\n".join(map(compact, r)) + b"\n]\n"},
     "a pretty-printed array": lambda r: {"all.json": b"\n\n" + pretty(r)},
     "an array named ndjson": lambda r: {"all.ndjson": pretty(r)},
-    "arrays on lines": lambda r: {"all.ndjson": b"".join(compact(x) + b"\n" for x in halves(r))},
+    "arrays on lines": lambda r: {"all.ndjson": b"".join(compact(x) + b"\n" for x in halves(r) if x)},
     # bundles
     "a collection": lambda r: {"all.json": compact(bundle("collection", r))},
     "a pretty-printed collection": lambda r: {"all.json": pretty(bundle("collection", r))},
