@@ -24,6 +24,9 @@ STRING = ("System.String",)
 ABSTRACT_RESOURCES = ("FHIR.Resource", "FHIR.DomainResource")
 
 
+_WRITTEN_AS_TEXT = frozenset(("Date", "DateTime", "Time", "Long"))
+
+
 class Abort(Exception):
     """A sub-expression cannot be translated; the reason is among the diagnostics."""
 
@@ -81,6 +84,10 @@ class Coercions:
         if len(types) != 1 or types == (ANY,):
             nodes = [self.box(node) for node in nodes]
         return nodes, types
+
+    def compared(self, node: Node) -> Node:
+        """A collection whose items are compared: dates, times and Longs, which stand in the data as text, with their type."""
+        return self.box(node) if node.type and system_of(node.type) in _WRITTEN_AS_TEXT else node
 
     def box(self, node: Node) -> Node:
         """The same values with their type, so that they can stand among values of other types."""

@@ -223,7 +223,7 @@ def _count(t: T, tree: s.Call, source: Node, env: Env) -> Node:
 
 @function("distinct")
 def _distinct(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("Distinct", (source,), types=source.types, many=source.many)
+    return Node("Distinct", (t.compared(source),), types=source.types, many=source.many)
 
 
 @function("isDistinct")
@@ -393,7 +393,8 @@ def _set_function(name: str, kind: str) -> None:
         other = t.expression(tree.arguments[0], env)
         if kind in ("Union", "Combine"):
             return t.combine(kind, source, other, tree.span)
-        operands, types = t.mixed([source, other])
+        source = t.compared(source)
+        operands, types = t.mixed([source, t.compared(other)])
         if types == source.types:
             return Node(kind, tuple(operands), types=types, many=source.many)
         found = Node(kind, tuple(operands), types=(ANY,), many=source.many)

@@ -290,6 +290,8 @@ class Translator(Coercions):
         return Node("EquivalentList", (self.box(left), self.box(right)), types=BOOLEAN, span=span)
 
     def combine(self, kind: str, left: Node, right: Node, span: Span) -> Node:
+        if kind == "Union":
+            left, right = self.compared(left), self.compared(right)
         operands, types = self.mixed([left, right])
         return Node(kind, tuple(operands), types=types, many=True, span=span)
 

@@ -77,3 +77,45 @@ def test_one_of_two(coded: str, other: str) -> None:
             f"({coded}).select(iif($this.exists(), $this, {other}))",
         ):
             assert result(f"({chosen}).{asked}") == expected, (chosen, asked)
+
+
+TIMED: dict[str, Any] = {
+    "resourceType": "Observation",
+    "status": "final",
+    "issued": "2024-05-06T10:00:00Z",
+    "code": {"text": "x"},
+    "component": [
+        {"code": {"text": "x"}, "valueDateTime": "2024-05-06T12:00:00+02:00"},
+        {"code": {"text": "x"}, "valueDateTime": "2024-05-07"},
+    ],
+    "note": [
+        {"time": "2024-05-06T10:00:00.000Z", "_time": {"extension": [{"url": "u", "valueString": "x"}]}, "text": "a"},
+        {"time": "2024-05-06T08:00:00-02:00", "text": "b"},
+        {"time": "2024-05-08", "text": "c"},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("note.time.distinct().count()", 2),
+        ("note.time.isDistinct()", False),
+        ("(note.time | issued).count()", 2),
+        ("note.time.union(component.value).count()", 3),
+        ("note.time.exclude(issued).count()", 1),
+        ("issued.exclude(note.time).count()", 0),
+        ("note.time.intersect(issued).count()", 1),
+        ("component.value.intersect(note.time).count()", 1),
+        ("component.value.exclude(note.time).count()", 1),
+        ("note.time.exclude(component.value) = @2024-05-08", True),
+        ("(note.time | issued).where($this > @2024-05-07).count()", 1),
+        ("note.time.combine(issued).distinct().count()", 2),
+        ("note.select(time).distinct().first() = issued", True),
+        ("issued.subsetOf(note.time)", True),
+        ("issued in note.time.skip(1)", True),
+    ],
+)
+def test_moments_are_compared_as_moments(expression: str, expected: Any) -> None:
+    (found,) = compile_fhirpath(expression, root="Observation").evaluate(TIMED)
+    assert found.value == expected
