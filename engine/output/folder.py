@@ -92,6 +92,8 @@ def owner_only(shared: bool) -> Iterator[None]:
 def locked_folder(path: Path, command: str, *, shared: bool) -> Iterator[None]:
     """A folder, made where it is not there, for a command alone; what is made meanwhile is as private as `owner_only` says. Raises FolderInUse, OSError."""
     with owner_only(shared):
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(f"{path} is a file, and outputs need a folder; name another place with --out")
         path.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(path, command)
         lock.acquire()

@@ -85,7 +85,7 @@ def check_list(path: Path, out: Path) -> None:
             f"{path} is in the output folder, where whoever reads the outputs would find whose each code is; name a place apart"
         )
     if path.exists() and path.read_bytes()[: len(LIST_HEADER)] != LIST_HEADER.encode():
-        raise ValueError(f"{path} is there already, and is no list of pseudonyms; name another file")
+        raise ValueError(f"{path} is there already, and is not a list of pseudonyms; name another file")
 
 
 def make_key(path: Path) -> None:

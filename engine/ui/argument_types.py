@@ -152,7 +152,7 @@ def _instant(text: str) -> str:
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise Expected(f"{text!r} is no point in time; write 2026-03-01T00:00:00Z") from None
+        raise Expected(f"{text!r} is not a point in time; write 2026-03-01T00:00:00Z") from None
     if moment.tzinfo is None or "T" not in text:
         raise Expected(f"{text!r} must be whole and have a time zone, as 2026-03-01T00:00:00Z")
     return text

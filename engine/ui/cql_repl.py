@@ -88,7 +88,7 @@ def _command(session: Session, text: str) -> str:
         ":python": lambda: session.compile(rest).text.rstrip(),
     }
     found = commands.get(word)
-    return found() if found is not None else f"{word} is no command; :help lists them"
+    return found() if found is not None else f"{word} is not a command; :help lists them"
 
 
 def names(session: Session) -> list[str]:

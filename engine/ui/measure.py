@@ -100,7 +100,7 @@ def period_option(text: str) -> tuple[str, str]:
         return f"{text}-01-01", f"{text}-12-31"
     match = _DAYS.fullmatch(text)
     if match is None:
-        raise Expected(f"{text!r} is no period; write a year, or two dates such as 2026-01-01/2026-12-31")
+        raise Expected(f"{text!r} is not a period; write a year, or two dates such as 2026-01-01/2026-12-31")
     return match[1], match[2]
 
 

@@ -22,6 +22,7 @@ from engine.output import folder as folders
 from engine.output import lock
 from engine.output.folder import About, OutputFolder, owner_only
 from engine.output.lock import FolderInUse
+from engine.ui.cli import main
 from tests.outputs import seen, visible
 from tests.spec.model import ROOT
 
@@ -300,3 +301,13 @@ def test_the_lock_where_files_are_locked_by_their_bytes(tmp_path: Path, monkeypa
     assert held == {} and (tmp_path / LOCK).exists()
     second.acquire()
     second.release()
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = tmp_path / "results"
+    there.write_text("mine", "utf-8")
+    flute = Path(__file__).resolve().parents[2] / "criteria" / "flute"
+    words = ["screen", str(flute / "mr"), "--data", str(flute / "cohort"), "--out", str(there)]
+    assert main(words) == 2
+    assert f"{there} is a file, and outputs need a folder; name another place with --out" in capsys.readouterr().err
+    assert there.read_text("utf-8") == "mine"

@@ -401,7 +401,7 @@ def test_images_are_not_looked_for_by_codes(place: Path, command: str, capsys: p
         ),
         (
             ["--pseudonyms", "{place}/key", "--pseudonym-list", "{place}/mine"],
-            "is no list of pseudonyms; name another file",
+            "is not a list of pseudonyms; name another file",
         ),
         (["--new-key"], "--new-key: only with --pseudonyms KEYFILE are there codes"),
         (["--pseudonym-list", "x", "--keep-uids"], "--pseudonym-list, --keep-uids: only with --pseudonyms"),

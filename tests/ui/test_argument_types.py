@@ -70,7 +70,7 @@ REFUSED: list[tuple[ArgumentType[Any], str, str]] = [
     (types.MOMENT, "2026-13-01", "is not a date or time"),
     (types.MOMENT, "01.03.2026", "is not a date or time"),
     (types.INSTANT, "2026-03-01", "must be whole and have a time zone"),
-    (types.INSTANT, "yesterday", "is no point in time; write 2026-03-01T00:00:00Z"),
+    (types.INSTANT, "yesterday", "is not a point in time; write 2026-03-01T00:00:00Z"),
     (types.ZONE, "Europe/Pariss", "unknown time zone 'Europe/Pariss'; did you mean Europe/Paris?"),
     (types.ZONE, "Mars", "unknown time zone 'Mars'"),
     (types.ZONE, "../etc/passwd", "unknown time zone"),

@@ -111,7 +111,7 @@ def test_a_conversation_of_lines() -> None:
     assert converse(Session(), lines, out) == 2
     answers = out.getvalue()
     assert answers.splitlines()[:2] == ["defined 'X'", "3  (Integer)"]
-    assert "List<Integer>\n\"X\"\n:what is no command; :help lists them\ndefined 'X'\n5  (Integer)\n" in answers
+    assert "List<Integer>\n\"X\"\n:what is not a command; :help lists them\ndefined 'X'\n5  (Integer)\n" in answers
 
 
 def test_a_definition_that_does_not_fit_is_not_kept() -> None:

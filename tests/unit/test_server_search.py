@@ -419,7 +419,7 @@ def test_options_that_do_not_fit(arguments: list[str], message: str, capsys: pyt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--since", "2026-03"], "is no point in time"),
+        (["--since", "2026-03"], "is not a point in time"),
         (["--since", "2026-03-01T00:00:00"], "must be whole and have a time zone"),
         (["--group", "a b"], "is no id of a Group"),
         (["--connections", "0"], "--connections: expected a whole number from 1 to 64"),
