@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from engine.algebra.clinical import ValueSet
+from engine.algebra.code_systems import spellings
 from engine.algebra.diagnostic import EvaluationError
 from engine.artifacts.models import Model, load_model
 from engine.compiler.cql.compiled import Compiled
@@ -314,7 +315,7 @@ def _cql(reached: Iterable[tuple[Compiled, Uses]], types: dict[str, _Type], code
                     if code:
                         found.codes.add(code)
                     if system:
-                        found.systems.add(system)
+                        found.systems.update(spellings(system))
             if spec.negated or spec.target:
                 found.selective = False
             if spec.target:

@@ -367,7 +367,7 @@ def _unknown(name: str, known: dict[str, Any], value: dict[str, Any], path: str)
     shown = f"{name!r:.60}"
     meant = [other for other in known if other not in value and _is_near(name, other)]
     if meant or not _NAME.fullmatch(name):
-        hint = f"; is {meant[0]} meant?" if meant else ", and it is no name of an element"
+        hint = f"; is {meant[0]} meant?" if meant else ", which is not a name that an element can have"
         return Oddness("misspelt", path, f"{path} has no element {shown}{hint}")
     return Oddness("unknown", f"{path}.{name}", f"{path} has no element {shown}; what stands there is not read")
 

@@ -295,7 +295,7 @@ class BulkRun:
         return self._taking(nobodys, self.completeness.everybodys())
 
     def _place(self, named: int, persons: int, aliases: list[tuple[str, str]]) -> list[Shelved]:
-        """Place the records, `named` in number, that call their patient by a name that is no id. Of Patients who may be one person with others, so many, the
+        """Place the records, `named` in number, that call their patient by a name that is not an id. Of Patients who may be one person with others, so many, the
         groups that are looked at together are added to `aliases`."""
         workspace = self.job.workspace
         placed: list[Shelved] = []

@@ -86,6 +86,18 @@ class Prepared(Struct, frozen=True):
     problems: Callable[[], Iterable[Problem]]
 
 
+def _begun(workspace: Workspace, means: Means, same: Mapping[str, str]) -> tuple[State | None, dt.datetime | None]:
+    """What a run was begun with that is to be gone on with, and its time of evaluation; None where there is no such run, or its reading has to begin anew. Raises ValueError, OSError."""
+    if not (means.resume and workspace.exists()):
+        return None, None
+    begun = workspace.state()
+    changed = _differences(begun.fingerprint, same)
+    if changed:
+        message = f"{workspace.folder} holds a run with other {' and '.join(changed)}"
+        raise ValueError(f"{message}; give the same again, or run without --resume to begin anew")
+    return None if begun.sifts else begun, dt.datetime.fromisoformat(begun.now)
+
+
 def prepare(
     workspace: Workspace,
     inputs: Inputs,
@@ -119,17 +131,8 @@ def prepare(
     files = listing.names
     same = dict(fingerprint())
     lengths = {one.found.path: one.found.bytes for one in listing.files}
-    state: State | None = None
-    if means.resume and workspace.exists():
-        begun = workspace.state()
-        changed = _differences(begun.fingerprint, same)
-        if changed:
-            message = f"{workspace.folder} holds a run with other {' and '.join(changed)}"
-            raise ValueError(f"{message}; give the same again, or run without --resume to begin anew")
-        moment = dt.datetime.fromisoformat(begun.now)
-        state = None if begun.sifts else begun
-    else:
-        moment = evaluation_time(now, timezone)
+    state, begun = _begun(workspace, means, same)
+    moment = evaluation_time(now, timezone) if begun is None else begun
     if state is not None:
         pieces = pieces_of(state.files, state.piece, lengths)
         workspace.check(len(pieces), state.buckets)

@@ -51,9 +51,11 @@ class Outputs:
         pseudonyms: Pseudonyms | None = None,
         listed: StagedFile | None = None,
         keep: bool = False,
+        *,
+        validate: bool = False,
     ) -> None:
         """`header` is the first row of the table, `now` the time of evaluation as the Groups tell it, `listed` the list of codes where there is one. With `keep`
-        the fingerprints of patients are written."""
+        the fingerprints of patients are written, with `validate` Groups are held to fhir.resources, too."""
         self._prints = folder.stage(FINGERPRINTS) if keep else None
         self.rule_sets = rule_sets
         self.names = trial_names([rules.key for rules in rule_sets])
@@ -64,8 +66,7 @@ class Outputs:
         self._now = now
         self._pseudonyms = pseudonyms
         self._listed = listed
-        self.validate = False
-        """Whether Groups are held to fhir.resources, too."""
+        self._validate = validate
 
     def write(self, judged: Iterable[Judged], progress: Progress | None) -> Tally:
         """Write judged patients, in the order of the data."""
@@ -156,7 +157,7 @@ class Outputs:
             some = [patient for outcome in outcomes for patient in outcome.some[number]]
             count = tally.verdicts[rules.key]["included"]
             title = f"{rules.title} ({rules.version})" if rules.version else rules.title
-            group = group_of(rules.key, title, count, some, self._version, self._now, library=self.validate)
+            group = group_of(rules.key, title, count, some, self._version, self._now, library=self._validate)
             out.append((self._folder.stage(group_file(name)), *frame_of(group)))
         return out
 

@@ -153,8 +153,10 @@ def _run(
         listed = None if options.pseudonym_list is None else folder.aside()
         moment, codes = source.moment.isoformat(), options.pseudonyms
         taking, version = source.taking, criteria.fhir_version
-        outputs = Outputs(folder, criteria.rules, header, version, moment, codes, listed, taking is not None)
-        outputs.validate = options.validate
+        keeps = taking is not None
+        outputs = Outputs(
+            folder, criteria.rules, header, version, moment, codes, listed, keeps, validate=options.validate
+        )
         tally = source.write(outputs, progress)
         if not tally.patients:
             found_problems = list(islice(pseudonymous_problems(source.problems(), codes), MOST_TOLD))

@@ -1,4 +1,4 @@
-"""The records of a large run bucket by bucket: as they were read, placed with patients whom they call by a name that is no id, and moved to those looked at together."""
+"""The records of a large run bucket by bucket: as they were read, placed with patients whom they call by a name that is not an id, and moved to those looked at together."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Shelves:
         return self.workspace.put_shelf(CLAIMS, number, shelf)
 
     def place(self, about: tuple[int, Sequence[Shelved]]) -> Shelved:
-        """Place the records of a bucket that call their patient by a name that is no id; where the Patients' names were gathered is given."""
+        """Place the records of a bucket that call their patient by a name that is not an id; where the Patients' names were gathered is given."""
         number, claims = about
         found = (claim for data in self.workspace.shelved(CLAIMS, claims, number) for claim in decode_claims(data))
         bearers = Bearers(found, names_wanted(self._read(number)))

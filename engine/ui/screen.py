@@ -76,35 +76,11 @@ def _is_address(text: object) -> bool:
     return isinstance(text, str) and text.lower().startswith(("http://", "https://"))
 
 
-def _screened(
-    options: argparse.Namespace,
-    version: str,
-    data_for: Callable[[Criteria], Sequence[Data]],
-    images: RequiredImages | None,
-) -> int:
-    """Screen what `data_for` gives for the criteria; returns the exit status."""
-    criteria = load_criteria(
-        *options.criteria,
-        on_error="keep",
-        fhir_version=version,
-        libraries=options.libraries,
-        valuesets=options.valuesets,
-        allow_missing_valuesets=options.allow_missing_valuesets,
-        terminology_options=terminology_options(options),
-        study_start=options.study_start,
-        parameters=import_module(SESSION).given_parameters(options.parameters) if options.parameters else (),
-        force_fhir=options.force_fhir,
-    )
-    data = data_for(criteria)
-    about = about_criteria(criteria)
-    say_diagnostics(about)
-    if not criteria.rules:
-        say_error("eligibility: there are no criteria to screen with")
-        return Status.FAILED
-    parameters: dict[tuple[str, str], Any] = {}
-    if options.parameter:
-        parameters = import_module(SESSION).parameters_of(options.parameter, options.now, options.timezone)
-    settings = RunOptions(
+def _settings(
+    options: argparse.Namespace, parameters: dict[tuple[str, str], Any], images: RequiredImages | None
+) -> RunOptions:
+    """The options of the command as those of a run."""
+    return RunOptions(
         options.now,
         options.timezone,
         options.absent,
@@ -135,6 +111,37 @@ def _screened(
         keep_fingerprints=options.keep_fingerprints,
         since=None if options.since is None else earlier_folder(options),
     )
+
+
+def _screened(
+    options: argparse.Namespace,
+    version: str,
+    data_for: Callable[[Criteria], Sequence[Data]],
+    images: RequiredImages | None,
+) -> int:
+    """Screen what `data_for` gives for the criteria; returns the exit status."""
+    criteria = load_criteria(
+        *options.criteria,
+        on_error="keep",
+        fhir_version=version,
+        libraries=options.libraries,
+        valuesets=options.valuesets,
+        allow_missing_valuesets=options.allow_missing_valuesets,
+        terminology_options=terminology_options(options),
+        study_start=options.study_start,
+        parameters=import_module(SESSION).given_parameters(options.parameters) if options.parameters else (),
+        force_fhir=options.force_fhir,
+    )
+    data = data_for(criteria)
+    about = about_criteria(criteria)
+    say_diagnostics(about)
+    if not criteria.rules:
+        say_error("eligibility: there are no criteria to screen with")
+        return Status.FAILED
+    parameters: dict[tuple[str, str], Any] = {}
+    if options.parameter:
+        parameters = import_module(SESSION).parameters_of(options.parameter, options.now, options.timezone)
+    settings = _settings(options, parameters, images)
     if options.out == "-":
         patients, problems, judged = _to_stdout(criteria, data, settings)
         if not patients:

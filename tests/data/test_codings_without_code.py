@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import engine
 from engine.compiler.reading import TypePlan
-from engine.data.bulk.needles import Needles
+from engine.data.bulk.needles import Needles, may_lack_codes, systems_of
 from tests.data.every_way import criteria, screened
 
 S, OTHER = "http://snomed.info/sct", "http://hl7.org/fhir/sid/icd-10"
@@ -29,12 +32,20 @@ CODINGS = {
     "display alone": ('[{"display":"x"}]', True),
     "display alone, with spaces": ('[ {"display": "x"}]', True),
     "display alone behind another": ('[{"system":"O","code":"9"},{"display":"x"}]', True),
+    "version alone": ('[{"version":"1","display":"x"}]', True),
+    "selected by the user": ('[ {"userSelected": true}]', True),
+    "id alone": ('[{"system":"O","code":"9"}, {"id":"a","display":"x"}]', True),
+    "extension alone": ('[{"extension":[{"url":"u","valueString":"x"}]}]', True),
+    "nothing": ("[{}]", True),
+    "both null": ('[{"display":"x","code":null,"system":null}]', True),
     "slashes escaped": ('[{"system":"http:\\/\\/snomed.info\\/sct"}]', True),
     "another code": ('[{"system":"%s","code":"9"}]', False),
     "another code, in another order": ('[{"code":"9","display":"x","system":"%s"}]', False),
     "another code, display first": ('[{"display":"x","system":"%s","code":"9"}]', False),
     "another code behind a version": ('[{"system":"%s","version":"1","code":"9"}]', False),
     "of another system": ('[{"system":"O"}]', False),
+    "of a system whose address goes on": ('[{"system":"%s/version/1"},{"system":"%s","code":"9"}]', False),
+    "an extension first": ('[{"extension":[{"url":"u","valueString":"x"}],"system":"%s","code":"9"}]', False),
     "of another system, display first": ('[{"display":"x","system":"O"}]', False),
     "without a system": ('[{"code":"9","display":"x"}]', False),
 }
@@ -74,7 +85,20 @@ define "Has X": exists [Condition: "X"]
 """
 
 
-@pytest.mark.parametrize(("coding", "doubtful"), CODINGS.values(), ids=CODINGS.keys())
+OTHER_ADDRESSES = {
+    address: (f'[{{"system":"{address}"%s}}]', True)
+    for address in ("https://snomed.info/sct", "http://snomed.info/sct/", "urn:oid:2.16.840.1.113883.6.96")
+}
+
+
+@pytest.mark.parametrize(
+    ("coding", "doubtful"),
+    [
+        *CODINGS.values(),
+        *((coding.replace("%s", ""), doubtful) for coding, doubtful in OTHER_ADDRESSES.values()),
+        *((coding.replace("%s", ',"code":"9"'), False) for coding, _ in OTHER_ADDRESSES.values()),
+    ],
+)
 def test_by_code_in_cql(tmp_path: Path, coding: str, doubtful: bool) -> None:
     (tmp_path / "Coded.cql").write_text(LIBRARY, "utf-8")
     expression = {"language": "text/cql-identifier", "expression": '"Coded"."Has X"'}
@@ -92,8 +116,12 @@ def test_by_code_in_cql(tmp_path: Path, coding: str, doubtful: bool) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 20])
-@pytest.mark.parametrize(("coding", "doubtful"), CODINGS.values(), ids=CODINGS.keys())
-def test_lines_and_texts_matter_alike(number: int, coding: str, doubtful: bool) -> None:
+@pytest.mark.parametrize("name", CODINGS)
+def test_lines_and_texts_matter_alike(number: int, name: str) -> None:
+    coding, doubtful = CODINGS[name]
+    doubtful = (
+        doubtful or name == "an extension first"
+    )  # looked at for nothing: where the extension ends is not looked for
     codes = frozenset(f"25483700{one}" for one in range(9, 9 + number))
     needles = Needles.of(TypePlan("Condition", None, codes, frozenset(), systems=frozenset((S,))))
     assert needles is not None
@@ -104,3 +132,48 @@ def test_lines_and_texts_matter_alike(number: int, coding: str, doubtful: bool) 
     twice = text + b"\n" + lines
     assert {twice.count(b"\n", 0, at) for at in needles.starts(twice)} == ({0, 2} if doubtful else set())
     assert not any(at < lines.index(b"\n") for at in needles.starts(lines))
+
+
+CODING = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.just("i"),
+        "extension": st.just([{"url": "u", "valueCode": "x"}]),
+        "system": st.sampled_from((S, OTHER, f"{S}/version/1", "https://snomed.info/sct", None)),
+        "version": st.just("1"),
+        "code": st.sampled_from(("9", "254837009", None)),
+        "_code": st.just({"extension": [{"url": "u", "valueCode": "unknown"}]}),
+        "display": st.sampled_from(("x", S)),
+        "userSelected": st.booleans(),
+    },
+)
+
+
+@settings(deadline=None, max_examples=2000)
+@given(
+    codings=st.lists(st.tuples(CODING, st.randoms(use_true_random=False)), min_size=1, max_size=4),
+    separators=st.sampled_from(((",", ":"), (", ", ": "), (" , ", " : "))),
+    names=st.sampled_from(((S,), (S, "https://snomed.info/sct"), (S, OTHER))),
+)
+def test_no_coding_without_a_code_is_passed_over(
+    codings: list[Any], separators: tuple[str, str], names: tuple[str, ...]
+) -> None:
+    listed = []
+    for coding, chance in codings:
+        members = list(coding.items())
+        chance.shuffle(members)
+        listed.append(dict(members))
+    resource = {
+        "resourceType": "Condition",
+        "id": "c",
+        "code": {"coding": listed},
+        "note": [{"text": "null {} display"}],
+    }
+    text = json.dumps(resource, separators=separators).encode()
+    lacking = any(one.get("code") is None and one.get("system") in (*names, None) for one in listed)
+    needles = Needles.of(TypePlan("Condition", None, frozenset(("no-such",)), frozenset(), systems=frozenset(names)))
+    assert needles is not None
+    found = needles.found(text, escapes=False)
+    assert found or not lacking
+    if not may_lack_codes(text, systems_of(names)):
+        assert not lacking and not any(True for _ in needles.without_code(text))

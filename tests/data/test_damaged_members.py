@@ -37,7 +37,7 @@ DAMAGED: dict[str, tuple[str, str, str]] = {
     "a name in the wrong case": ('"status"', '"Status"', "no element 'Status'; is status meant?"),
     "a letter lost": ('"code":{', '"cod":{', "no element 'cod'; is code meant?"),
     "letters exchanged": ('"status"', '"stauts"', "no element 'stauts'; is status meant?"),
-    "something within a name": ('"coding"', '"co/* */ding"', "it is no name of an element"),
+    "something within a name": ('"coding"', '"co/* */ding"', "is not a name that an element can have"),
 }
 ODD: dict[str, tuple[str, str, str]] = {
     "an element that there is not": ('"status"', '"vendorColour":1,"status"', "no element 'vendorColour'"),

@@ -129,9 +129,8 @@ def replace(text: str, pattern: str, substitution: str) -> str:
 @operator("Matches", "(String, String) Boolean", cql="Matches", section="String: Matches", language="cql")
 @operator("Matches", "(String, String) Boolean", fhirpath="matches", section="FHIRPath: matches", language="fhirpath")
 def matches(text: str, regex: str) -> bool:
-    from engine.algebra.operators import (
-        matching,  # loaded where a criterion matches: it takes as long as all of the operators
-    )
+    # loaded where a criterion matches: it takes as long as all of the operators
+    from engine.algebra.operators import matching
 
     return matching.found(regex, text)
 

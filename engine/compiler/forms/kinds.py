@@ -214,7 +214,7 @@ _KINDS_OF_SYSTEM = {
     ACT_CODE: ("encounter",),
 }
 _ANY_KINDS = ("condition", "procedure", "observation", "medication", "immunization", "encounter", "device")
-# Kinds that a concept is looked for in besides those that it is of by its nature: a record of theirs in words is no sign that it is meant.
+# Kinds that a concept is looked for in besides those that it is of by its nature: that a record of theirs is in words does not tell that the concept is meant.
 _ALSO = frozenset({"allergy", "encounter", "immunization", "device"})
 # Code systems that say nothing that a clinical record could be about: languages, countries, and what FHIR itself codes.
 _NO_KIND = ("urn:ietf:", "urn:iso:", "http://hl7.org/fhir/", "http://terminology.hl7.org/CodeSystem/")

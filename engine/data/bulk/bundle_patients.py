@@ -43,7 +43,7 @@ class BundlePatients(Struct, frozen=True):
 
 
 def group_of_address(full_url: str | None) -> str | None:
-    """The group of a Patient at an address: the id that it ends with, or all of it, where it is none of a server; None where it is no absolute URI."""
+    """The group of a Patient at an address: the id that it ends with, or all of it, where it is not an address on a server; None where it is not an absolute URI."""
     address = address_of(full_url)
     if address is None:
         return None

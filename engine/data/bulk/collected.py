@@ -20,7 +20,7 @@ class Collected(Struct):
     """What one piece of work came to, without its records.
 
     `kept` and `seen` are numbers of ids by type: of the records kept, and of all resources of the types that are not read whole. `named` is the number of records
-    whose patient is called by a name that is no id: only the whole export can tell who that is; `unsure` are those that may be nobody's, `persons` Patients that may be one person with others. `aliases` are pairs of
+    whose patient is called by a name that is not an id: only the whole export can tell who that is; `unsure` are those that may be nobody's, `persons` Patients that may be one person with others. `aliases` are pairs of
     groups that are one patient's, `odd` is what is spelled otherwise than FHIR has it, `noted` are marks of what is read of the data. `by_file` are how many
     resources of each type stand in a file of lines, by its number.
     """

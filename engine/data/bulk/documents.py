@@ -270,7 +270,7 @@ class _Sorted(Struct):
 
 
 def _reader(collector: Collector, name: bytes) -> TypeReader | None:
-    """How resources of a type are looked at that were not met before; None where that is no name of a type."""
+    """How resources of a type are looked at that were not met before; None where that is not the name of a type."""
     return collector.named(name) if _NAME.fullmatch(name) is not None else None
 
 

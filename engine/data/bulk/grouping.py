@@ -179,16 +179,9 @@ class Grouping:
             Problem(file=self.paths[record.file], patient=f"Patient/{group}", code="not-read", message=message)
         )
 
-    def _simple(self, records: list[Record]) -> Compartment | None:
-        """A patient that needs no closer look, None for any other."""
-        nobodys = [record for record in records if record.own]
-        if nobodys:
-            # what is about nobody is at hand, but where a patient's own bundle may tell something else of it
-            if not self._several.isdisjoint([(record.kind, record.id) for record in nobodys]):
-                return None
-            records = [record for record in records if not record.own]
-        if not records:
-            return None
+    @staticmethod
+    def _one_patient(records: list[Record]) -> Record | None:
+        """The one Patient of some records that all refer to it plainly, each being there once; None where a closer look is needed."""
         head = records[0]
         local, file, offset = head.local, head.file, head.offset
         names: set[tuple[str, str | None]] = set()
@@ -219,6 +212,21 @@ class Grouping:
             return None
         if homes and homes != {(patient.file, patient.offset, patient.home)}:
             return None  # some stand in a bundle of another patient, or of another file
+        return patient
+
+    def _simple(self, records: list[Record]) -> Compartment | None:
+        """A patient that needs no closer look, None for any other."""
+        nobodys = [record for record in records if record.own]
+        if nobodys:
+            # what is about nobody is at hand, but where a patient's own bundle may tell something else of it
+            if not self._several.isdisjoint([(record.kind, record.id) for record in nobodys]):
+                return None
+            records = [record for record in records if not record.own]
+        if not records:
+            return None
+        patient = self._one_patient(records)
+        if patient is None:
+            return None
         if self.deletions and any(self.deletions.has(record.kind, record.id, record.full_url) for record in records):
             return None
         mark: Fingerprint | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import stringzilla as sz
 from msgspec import Struct
@@ -15,42 +15,68 @@ from engine.compiler.reading import TypePlan
 ESCAPE = b"\\u00"
 SLASH = b"\\/"
 FEW_CODES = 8
-# How a code follows its system as a rule, and how a coding without a system begins.
+# How a code follows its system as a rule, and how a coding may begin that has neither.
 _FOLLOWS = (b',"code":"', b', "code": "')
-_UNNAMED = b'{"display"'
+_BEGINNINGS = (b'{"display"', b'{"version"', b'{"userSelected"', b'{"id"', b'{"extension"', b"{}")
 _CODE_EXTENDED = b'"_code"'
+_NULL = b"null"
+_IS_NULL = re.compile(rb'"(?:code|system)"\s*:\s*null\b')
 _HAS_CODE = re.compile(rb'"code"\s*:\s*(?!null\b)')
 _HAS_SYSTEM = re.compile(rb'"system"\s*:\s*(?!null\b)')
 _IN_CODINGS = re.compile(rb'(?:,|"coding"\s*:\s*\[)\s*\Z')
 _BRACES = re.compile(rb"[{}]")
+_ADDRESS = re.compile(r"(?:https?:|urn:oid:|(?=\d+\.))(.+?)/?")
 # a code that is a number in the data, which it should not be, is found as well
 _CODES = re.compile(rb'"code"\s*:\s*"?([^"\\,}\s]*)')
 
 
-Systems = tuple[tuple[bytes, tuple[bytes, ...]], ...]
-"""Code systems in quotes, each with how a code follows it as a rule."""
+class System(Struct, frozen=True):
+    """Addresses of code systems that have a part in common, which is looked for; `ordinary` are the ways in which a code follows as a rule."""
+
+    part: bytes
+    names: frozenset[bytes]
+    ordinary: tuple[bytes, ...]
+
+    def apart(self, text: bytes | memoryview) -> bool:
+        """Whether the part stands somewhere without a code behind it."""
+        left = sz.count(text, self.part)
+        for one in self.ordinary:
+            if not left:
+                return False
+            left -= sz.count(text, one)
+        return bool(left)
+
+    def without_code(self, text: bytes) -> Iterator[int]:
+        """Places where an address stands in an object without a code."""
+        quoted = self.part[:1] == b'"'
+        at = text.find(self.part)
+        while at >= 0:
+            start = at if quoted else text.rfind(b'"', 0, at)
+            end = text.find(b'"', at + quoted) + 1
+            if text[start + 1 : end - 1] in self.names and not text.startswith(_FOLLOWS, end):
+                if not _HAS_CODE.search(_members_around(text, start, end)):
+                    yield at
+            at = text.find(self.part, max(end, at + 1))
 
 
-def systems_of(names: Iterable[str]) -> Systems:
-    """How code systems are looked for."""
-    return tuple((_quoted(one), tuple(_quoted(one) + end for end in _FOLLOWS)) for one in sorted(names))
+def systems_of(names: Iterable[str]) -> tuple[System, ...]:
+    """How code systems are looked for by their addresses: those that differ in `http` and `https`, in a slash at the end, or as an OID and its urn, together."""
+    parts: dict[str, set[bytes]] = {}
+    for name in names:
+        address = _ADDRESS.fullmatch(name)
+        parts.setdefault(address[1] if address is not None else f'"{name}"', set()).add(name.encode())
+    found = []
+    for part, spelt in sorted(parts.items()):
+        closed = part.encode().removesuffix(b'"') + b'"'
+        found.append(System(part.encode(), frozenset(spelt), tuple(closed + end for end in _FOLLOWS)))
+    return tuple(found)
 
 
-def may_lack_codes(text: bytes, systems: Systems) -> bool:
+def may_lack_codes(text: bytes, systems: Sequence[System]) -> bool:
     """Whether in a text a slash may be escaped, or a coding of some code systems, or of none, may have no code. False is certain for all that stands in it."""
     if contains(text, SLASH) or contains(text, _CODE_EXTENDED) or any(True for _ in _of_none(text)):
         return True
-    return any(_some_apart(text, *one) for one in systems)
-
-
-def _some_apart(text: bytes | memoryview, system: bytes, ordinary: tuple[bytes, ...]) -> bool:
-    """Whether a code system stands somewhere without its code behind it."""
-    left = sz.count(text, system)
-    for one in ordinary:
-        if not left:
-            return False
-        left -= sz.count(text, one)
-    return bool(left)
+    return any(system.apart(text) for system in systems)
 
 
 class Needles(Struct):
@@ -60,8 +86,8 @@ class Needles(Struct):
     codes: frozenset[bytes] | None
     escapes: tuple[bytes, ...]
     """What may hide a needle."""
-    systems: Systems = ()
-    """The code systems that are asked for, each with how a code follows it as a rule."""
+    systems: tuple[System, ...] = ()
+    """The code systems that are asked for."""
 
     @classmethod
     def of(cls, plan: TypePlan) -> Needles | None:
@@ -95,21 +121,12 @@ class Needles(Struct):
 
     def without_code(self, text: bytes | memoryview) -> Iterator[int]:
         """Places in a text where a coding stands that has no code, of a system that is asked for or of none, in no order: of it nobody can tell whether it is what is asked for."""
-        for system, ordinary in self.systems:
-            if _some_apart(text, system, ordinary):
-                yield from self._of_system(bytes(text), system)
-        if contains(text, _UNNAMED):
-            yield from _of_none(bytes(text))
+        for system in self.systems:
+            if system.apart(text):
+                yield from system.without_code(bytes(text))
+        yield from _of_none(text)
         if contains(text, _CODE_EXTENDED):
             yield from (match.start() for match in re.finditer(_CODE_EXTENDED, text))
-
-    def _of_system(self, text: bytes, system: bytes) -> Iterator[int]:
-        at = text.find(system)
-        while at >= 0:
-            end = at + len(system)
-            if not text.startswith(_FOLLOWS, end) and not _HAS_CODE.search(_members_around(text, at, end)):
-                yield at
-            at = text.find(system, end)
 
     def starts(self, lines: bytes) -> Iterator[int]:
         """Places in a text of lines where something stands for which a line may matter, in no order."""
@@ -128,15 +145,18 @@ class Needles(Struct):
         yield from self.without_code(lines)
 
 
-def _of_none(text: bytes) -> Iterator[int]:
+def _of_none(text: bytes | memoryview) -> Iterator[int]:
     """Places where a coding begins, or may begin, that has neither a system nor a code."""
-    at = sz.find(text, _UNNAMED, 0)
-    while at >= 0:
-        if _IN_CODINGS.search(text, max(at - 24, 0), at):
-            members = _members_around(text, at + 1, at + 1)
-            if not _HAS_CODE.search(members) and not _HAS_SYSTEM.search(members):
-                yield at
-        at = sz.find(text, _UNNAMED, at + 1)
+    for beginning in _BEGINNINGS:
+        at = sz.find(text, beginning, 0)
+        while at >= 0:
+            if _IN_CODINGS.search(text, max(at - 24, 0), at):
+                members = _members_around(bytes(text), at + 1, at + 1)
+                if not _HAS_CODE.search(members) and not _HAS_SYSTEM.search(members):
+                    yield at
+            at = sz.find(text, beginning, at + 1)
+    if contains(text, _NULL):
+        yield from (match.start() for match in _IS_NULL.finditer(text))
 
 
 def _members_around(text: bytes, start: int, end: int) -> bytes:
@@ -144,10 +164,6 @@ def _members_around(text: bytes, start: int, end: int) -> bytes:
     before = max(text.rfind(b"{", 0, start), text.rfind(b"}", 0, start))
     behind = _BRACES.search(text, end)
     return text[before + 1 : behind.start() if behind is not None else len(text)]
-
-
-def _quoted(text: str) -> bytes:
-    return f'"{text}"'.encode()
 
 
 def _needle(text: str) -> bytes:

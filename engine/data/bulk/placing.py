@@ -1,4 +1,4 @@
-"""Records whose patient is called by a name that is no id - a urn of another bundle, an identifier -, placed with that patient once all Patients are known.
+"""Records whose patient is called by a name that is not an id - a urn of another bundle, an identifier -, placed with that patient once all Patients are known.
 
 Names and the Patients that bear them come together by the hash of the name, a part of all names at a time, so that no more than such a part is ever in memory.
 """

@@ -433,7 +433,7 @@ class ExportReader:
             grouping.takeover = None if known is None else Takeover(known, self.completeness.lacks)
 
     def _placed(self) -> list[Record]:
-        """All records kept, those with their patient that call the patient by a name that is no id."""
+        """All records kept, those with their patient that call the patient by a name that is not an id."""
         records, read = self._shelf.records, self.collected
         if not (read.named or read.persons):
             return records

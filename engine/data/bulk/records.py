@@ -42,7 +42,7 @@ def called_as_several(group: str) -> bool:
 
 
 def name_group(name: str) -> str:
-    """The group of records whose patient is called by a name that is no id (`engine.data.subjects`), until the whole export tells who that is."""
+    """The group of records whose patient is called by a name that is not an id (`engine.data.subjects`), until the whole export tells who that is."""
     return _NAMED + name
 
 
