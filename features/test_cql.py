@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pytest_bdd import given, parsers, scenarios, then, when
 
-import engine
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.ui.cli import main
 
 scenarios("cql.feature")
 FLUTE = Path(__file__).parents[1] / "criteria" / "flute"
@@ -76,8 +76,8 @@ def _(desk: Desk, text: str) -> None:
 @when("the example cohort is screened with criteria/flute/mr and with criteria/flute/cql/mr")
 def _(desk: Desk) -> None:
     for path, libraries in ((FLUTE / "mr", ()), (FLUTE / "cql" / "mr", (FLUTE / "cql",))):
-        criteria = engine.load_criteria(path, libraries=libraries)
-        found = engine.screen(criteria, FLUTE / "cohort", now="2026-06-01")
+        criteria = fhir_eligibility.load_criteria(path, libraries=libraries)
+        found = fhir_eligibility.screen(criteria, FLUTE / "cohort", now="2026-06-01")
         desk.verdicts.append(
             [(v.patient, v.verdict, [(i.criterion, i.role, i.study) for i in v.imaging]) for v in found]
         )

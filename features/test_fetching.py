@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pytest_bdd import given, parsers, scenarios, then, when
 
-from engine.data.server.client import Patience
-from engine.ui.cli import main
+from fhir_eligibility.data.server.client import Patience
+from fhir_eligibility.ui.cli import main
 from tests.servers.fhir_stub import FhirStub
 from tests.servers.stub import Export, Reply, Request, ndjson, running_stub, searchset, with_ranges
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pytest_bdd import given, parsers, scenarios, then, when
 
-import engine
+import fhir_eligibility
 
 scenarios("flute.feature")
 
@@ -27,7 +27,7 @@ class Record:
 
     def __init__(self) -> None:
         self.resources: list[Resource] = [{"resourceType": "Patient", "id": "p"}]
-        self.verdict: engine.Verdict | None = None
+        self.verdict: fhir_eligibility.Verdict | None = None
 
     def add(self, resource: Resource) -> None:
         self.resources.append({**resource, "subject": {"reference": "Patient/p"}})
@@ -55,13 +55,13 @@ class Record:
         self.add({**study, "modality": [coding], "series": [series], **({"started": started} if started else {})})
 
     def screen(self, artifact: str) -> None:
-        criteria = engine.load_criteria(CRITERIA / artifact)
+        criteria = fhir_eligibility.load_criteria(CRITERIA / artifact)
         assert criteria.diagnostics == ()
-        (compartment,) = engine.compartments_of(self.resources)
-        (self.verdict,) = engine.screen(criteria, compartment, now="2026-06-01")
+        (compartment,) = fhir_eligibility.compartments_of(self.resources)
+        (self.verdict,) = fhir_eligibility.screen(criteria, compartment, now="2026-06-01")
 
     @property
-    def result(self) -> engine.Verdict:
+    def result(self) -> fhir_eligibility.Verdict:
         assert self.verdict is not None
         return self.verdict
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pytest_bdd import given, parsers, scenarios, then, when
 
-from engine.ui.cli import main
+from fhir_eligibility.ui.cli import main
 from tests.servers.terminology_stub import running_terminology
 from tests.unit.test_terminology import SYSTEM, concepts, filtered, value_set
 from tests.unit.test_terminology_in_rules import LIBRARY, artifact, patient

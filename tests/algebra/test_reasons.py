@@ -6,8 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from engine.algebra.reasons import Reason
-from engine.evaluation.verdict import Verdict
+from fhir_eligibility.algebra.reasons import Reason
+from fhir_eligibility.evaluation.verdict import Verdict
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,4 +1,4 @@
-"""What `import engine` offers: the names, what they say of themselves, and that odd values are refused in our own words."""
+"""What `import fhir_eligibility` offers: the names, what they say of themselves, and that odd values are refused in our own words."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.data.server.client import ServerError
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.server.client import ServerError
 from tests.spec.model import ROOT
 
 FLUTE = ROOT / "criteria" / "flute"
 COHORT = FLUTE / "cohort"
-CRITERIA = engine.load_criteria(FLUTE / "mr")
+CRITERIA = fhir_eligibility.load_criteria(FLUTE / "mr")
 PATIENT = {"resourceType": "Patient", "id": "p"}
 MISSPELT = {
     "resourceType": "EvidenceVariable",
@@ -29,14 +29,14 @@ MISSPELT = {
 
 
 def test_the_names_are_exactly_these() -> None:
-    public = {name for name in dir(engine) if not name.startswith("_")} | {"__version__"}
-    assert public == set(engine.__all__)
-    assert len(engine.__all__) == len(set(engine.__all__))
+    public = {name for name in dir(fhir_eligibility) if not name.startswith("_")} | {"__version__"}
+    assert public == set(fhir_eligibility.__all__)
+    assert len(fhir_eligibility.__all__) == len(set(fhir_eligibility.__all__))
 
 
-@pytest.mark.parametrize("name", sorted(engine.__all__))
+@pytest.mark.parametrize("name", sorted(fhir_eligibility.__all__))
 def test_every_name_says_what_it_is(name: str) -> None:
-    value = getattr(engine, name)
+    value = getattr(fhir_eligibility, name)
     if name == "__version__":
         assert isinstance(value, str)
         return
@@ -45,21 +45,21 @@ def test_every_name_says_what_it_is(name: str) -> None:
 
 
 def test_help_shows_them() -> None:
-    text = pydoc.plain(pydoc.render_doc(engine))
+    text = pydoc.plain(pydoc.render_doc(fhir_eligibility))
     for name in ("load_criteria", "screen", "Criteria", "Verdict", "compile_fhirpath"):
         assert name in text
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="module 'engine' has no attribute 'screening'"):
-        engine.screening  # noqa: B018
+    with pytest.raises(AttributeError, match="module 'fhir_eligibility' has no attribute 'screening'"):
+        fhir_eligibility.screening  # noqa: B018
 
 
 def test_values_are_short_when_they_are_shown() -> None:
-    verdict = next(iter(engine.screen(CRITERIA, COHORT, now="2026-06-01")))
+    verdict = next(iter(fhir_eligibility.screen(CRITERIA, COHORT, now="2026-06-01")))
     (rules,) = CRITERIA.rules
-    compartment = next(iter(engine.compartments_of([PATIENT])))
-    expression = engine.compile_fhirpath("Patient.name.where(use = 'official')", root="Patient")
+    compartment = next(iter(fhir_eligibility.compartments_of([PATIENT])))
+    expression = fhir_eligibility.compile_fhirpath("Patient.name.where(use = 'official')", root="Patient")
     for value in (CRITERIA, rules, *rules.walk(), verdict, verdict.criteria, compartment, expression):
         assert len(repr(value)) <= 160 * (len(value) if isinstance(value, list) else 1) and "\n" not in repr(value)
     assert repr(verdict).startswith(f"<Verdict {verdict.patient}: {verdict.verdict} by ")
@@ -95,7 +95,7 @@ ODD: dict[str, Any] = {
 }
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "load_criteria": (
-        lambda paths=FLUTE / "mr", **more: engine.load_criteria(paths, **more),
+        lambda paths=FLUTE / "mr", **more: fhir_eligibility.load_criteria(paths, **more),
         {
             **dict.fromkeys(("paths", "fhir_version", "variables", "lenient", "libraries", "valuesets")),
             **dict.fromkeys(("allow_missing_valuesets", "terminology_options", "parameters", "force_fhir")),
@@ -103,27 +103,27 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         },
     ),
     "screen": (
-        lambda criteria=CRITERIA, data=COHORT, **more: list(engine.screen(criteria, data, **more)),
+        lambda criteria=CRITERIA, data=COHORT, **more: list(fhir_eligibility.screen(criteria, data, **more)),
         {
             **dict.fromkeys(("criteria", "data", "now", "timezone", "absent", "dicomweb", "variables", "parameters")),
             **dict.fromkeys(("value_sets", "strict_cql", "images", "on_problem", "force_fhir")),
         },
     ),
     "compile_fhirpath": (
-        lambda text="Patient.active", **more: engine.compile_fhirpath(text, **more),
+        lambda text="Patient.active", **more: fhir_eligibility.compile_fhirpath(text, **more),
         dict.fromkeys(("text", "model", "root", "variables", "lenient", "strict", "name")),
     ),
     "compartments_of": (
-        lambda resources=(PATIENT,), **more: list(engine.compartments_of(resources, **more)),
+        lambda resources=(PATIENT,), **more: list(fhir_eligibility.compartments_of(resources, **more)),
         dict.fromkeys(("resources", "model", "on_problem")),
     ),
-    "credentials_of": (engine.credentials_of, dict.fromkeys(("text",))),
+    "credentials_of": (fhir_eligibility.credentials_of, dict.fromkeys(("text",))),
     "Server": (
-        lambda base="http://127.0.0.1:1/fhir", **more: engine.Server(base, **more).close(),
+        lambda base="http://127.0.0.1:1/fhir", **more: fhir_eligibility.Server(base, **more).close(),
         dict.fromkeys(("base", "credentials", "ca", "allow_http", "patience", "timeout", "wait")),
     ),
     "TerminologyOptions": (
-        engine.TerminologyOptions,
+        fhir_eligibility.TerminologyOptions,
         dict.fromkeys(("manifest", "server", "cache", "refresh", "auth")),
     ),
 }
@@ -145,14 +145,14 @@ def test_odd_values_are_taken_or_refused_in_our_words(function: str, argument: s
     for odd, value in ODD.items():
         try:
             call(**{argument: value})
-        except (TypeError, ValueError, FileNotFoundError, engine.DiagnosticError, ServerError) as error:
+        except (TypeError, ValueError, FileNotFoundError, fhir_eligibility.DiagnosticError, ServerError) as error:
             refused += 1
             said = str(error)
             assert said and not any(words in said for words in FOREIGN), (odd, said)
             frame = error.__traceback__
             while frame is not None and frame.tb_next is not None:
                 frame = frame.tb_next
-            assert frame is not None and "/engine/" in frame.tb_frame.f_code.co_filename, (odd, said)
+            assert frame is not None and "/fhir_eligibility/" in frame.tb_frame.f_code.co_filename, (odd, said)
     assert refused, f"{function}({argument}=...) takes anything"
 
 
@@ -161,37 +161,39 @@ def test_odd_values_are_taken_or_refused_in_our_words(function: str, argument: s
 
 def test_criteria_with_errors_raise_with_all_that_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "ev.json").write_text(json.dumps(MISSPELT))
-    with pytest.raises(engine.DiagnosticError, match="did you mean exclude") as raised:
-        engine.load_criteria(tmp_path)
+    with pytest.raises(fhir_eligibility.DiagnosticError, match="did you mean exclude") as raised:
+        fhir_eligibility.load_criteria(tmp_path)
     assert [(d.code, d.severity) for d in raised.value.diagnostics] == [("unknown-element", "error")]
-    kept = engine.load_criteria(tmp_path, on_error="keep")
+    kept = fhir_eligibility.load_criteria(tmp_path, on_error="keep")
     assert [d.code for d in kept.errors] == ["unknown-element"]
-    (verdict,) = [v for v in engine.screen(kept, COHORT, now="2026-06-01") if v.patient == "Patient/example-01"]
+    (verdict,) = [
+        v for v in fhir_eligibility.screen(kept, COHORT, now="2026-06-01") if v.patient == "Patient/example-01"
+    ]
     assert (verdict.verdict, verdict.criteria[0].reason) == ("undetermined", "needs-review")
 
 
 @pytest.mark.parametrize("data", ["nowhere", ["nowhere"], Path("nowhere"), [COHORT, "nowhere"]])
 def test_data_that_is_not_there_raises_at_once(data: Any) -> None:
     with pytest.raises(FileNotFoundError, match="data: nowhere does not exist"):
-        engine.screen(CRITERIA, data)
+        fhir_eligibility.screen(CRITERIA, data)
 
 
 def test_a_bundle_as_a_dict_is_told_what_to_do() -> None:
     with pytest.raises(TypeError, match=r"found a Bundle as a dict; give compartments_of\(\[it\]\)"):
-        engine.screen(CRITERIA, {"resourceType": "Bundle", "entry": []})  # type: ignore[arg-type]
+        fhir_eligibility.screen(CRITERIA, {"resourceType": "Bundle", "entry": []})  # type: ignore[arg-type]
 
 
 def test_a_path_in_place_of_criteria() -> None:
     with pytest.raises(TypeError, match="expected what load_criteria gives, found the path 'criteria'"):
-        engine.screen("criteria", COHORT)  # type: ignore[arg-type]
+        fhir_eligibility.screen("criteria", COHORT)  # type: ignore[arg-type]
 
 
 def test_a_text_in_place_of_a_list_is_one_path() -> None:
     libraries = str(FLUTE / "cql")
-    one, several = (engine.load_criteria(FLUTE / "mr", libraries=given) for given in (libraries, [libraries]))
+    one, several = (fhir_eligibility.load_criteria(FLUTE / "mr", libraries=given) for given in (libraries, [libraries]))
     assert one.diagnostics == several.diagnostics
     with pytest.raises(FileNotFoundError, match="libraries: folder does not exist"):
-        engine.load_criteria(FLUTE / "mr", libraries="folder")
+        fhir_eligibility.load_criteria(FLUTE / "mr", libraries="folder")
 
 
 @pytest.mark.parametrize(
@@ -210,18 +212,18 @@ def test_a_text_in_place_of_a_list_is_one_path() -> None:
 )
 def test_options_of_a_screening_are_checked(more: dict[str, Any], said: str) -> None:
     with pytest.raises((TypeError, ValueError), match=said):
-        engine.screen(CRITERIA, COHORT, **more)
+        fhir_eligibility.screen(CRITERIA, COHORT, **more)
 
 
 @pytest.mark.parametrize("path", ["", "   "])
 def test_an_empty_path_is_an_error_everywhere(path: str) -> None:
     with pytest.raises(ValueError, match="the path is empty"):
-        engine.load_criteria(path)
+        fhir_eligibility.load_criteria(path)
     with pytest.raises(ValueError, match="the path is empty"):
-        engine.load_criteria(FLUTE / "mr", valuesets=[path])
+        fhir_eligibility.load_criteria(FLUTE / "mr", valuesets=[path])
     with pytest.raises(ValueError, match="the path is empty"):
-        engine.screen(CRITERIA, path)
+        fhir_eligibility.screen(CRITERIA, path)
 
 
 def test_models_are_those_of_load_model() -> None:
-    assert [c.id for c in engine.compartments_of([PATIENT], model=load_model("r5"))] == ["p"]
+    assert [c.id for c in fhir_eligibility.compartments_of([PATIENT], model=load_model("r5"))] == ["p"]

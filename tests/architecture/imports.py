@@ -1,6 +1,6 @@
 """Reads the imports of the package with `ast`, without importing anything.
 
-What the architecture test knows of a module: its name, its length, which modules of `engine` it imports, and which imports stand
+What the architecture test knows of a module: its name, its length, which modules of `fhir_eligibility` it imports, and which imports stand
 inside functions.
 """
 
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = "engine"
+SOURCE = ROOT / "engine"
+PACKAGE = "fhir_eligibility"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Module:
     imports: tuple[Import, ...]
 
 
-def read_modules(root: Path = ROOT, package: str = PACKAGE) -> dict[str, Module]:
+def read_modules(root: Path = SOURCE, package: str = PACKAGE) -> dict[str, Module]:
     """All modules of a package by name; targets of imports are resolved to modules where they name one."""
     files = {_module_name(path, root): path for path in sorted((root / package).rglob("*.py"))}
     modules = {}
@@ -100,7 +101,7 @@ def _is_import_call(function: ast.expr) -> bool:
 
 
 def _resolve(target: str, files: dict[str, Path]) -> str:
-    """`engine.a.b.name` -> `engine.a.b` where that is the module; names from outside stay as they are."""
+    """`fhir_eligibility.a.b.name` -> `fhir_eligibility.a.b` where that is the module; names from outside stay as they are."""
     while target not in files and "." in target and target.partition(".")[0] == PACKAGE:
         target = target.rpartition(".")[0]
     return target

@@ -47,9 +47,9 @@ def uses(path: Path) -> list[str]:
 
 def all_uses() -> set[tuple[str, str]]:
     return {
-        (str(path.relative_to(ROOT / "engine")), use)
+        (str(path.relative_to(ROOT / "engine" / "fhir_eligibility")), use)
         for folder in FOLDERS
-        for path in sorted((ROOT / "engine" / folder).rglob("*.py"))
+        for path in sorted((ROOT / "engine" / "fhir_eligibility" / folder).rglob("*.py"))
         for use in uses(path)
     }
 

@@ -1,4 +1,4 @@
-"""The house: a folder of `engine` imports only from the folders above it, without circles, and files stay short.
+"""The house: a folder of `fhir_eligibility` imports only from the folders above it, without circles, and files stay short.
 
 What each rule excepts is named here, and an exception that is no longer needed fails too.
 """
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.imports import PACKAGE, ROOT, Module, circles, read_modules
+from tests.architecture.imports import PACKAGE, ROOT, SOURCE, Module, circles, read_modules
 
 # From the top of the house to its bottom.
 FOLDERS = ("algebra", "artifacts", "compiler", "data", "evaluation", "output", "runners", "ui")
 # Modules beside the folders that every folder may import, because they import nothing of ours themselves.
-ROOF = frozenset(("engine.version",))
+ROOF = frozenset(("fhir_eligibility.version",))
 # Heavy and only sometimes needed: these may be imported inside a function.
 OPTIONAL = frozenset(
     (
@@ -35,21 +35,21 @@ OPTIONAL = frozenset(
 # Of ours, what only some options need and what costs as much to load: by the module that loads it.
 LATE = frozenset(
     (
-        ("engine.algebra.operators.string", "engine.algebra.operators.matching"),
-        ("engine.data.terminology_files", "engine.data.terminology_server"),
-        ("engine.runners.run", "engine.runners.confirming_work"),
-        ("engine.ui.cli", "engine.ui.completion"),
-        ("engine.ui.cli", "engine.ui.config_file"),
-        ("engine.ui.cli", "engine.ui.logs"),
-        ("engine.ui.command_parser", "engine.ui.config_file"),
-        ("engine.ui.screen", "engine.ui.cql_session"),
-        ("engine.ui.screen", "engine.ui.screen_sources"),
+        ("fhir_eligibility.algebra.operators.string", "fhir_eligibility.algebra.operators.matching"),
+        ("fhir_eligibility.data.terminology_files", "fhir_eligibility.data.terminology_server"),
+        ("fhir_eligibility.runners.run", "fhir_eligibility.runners.confirming_work"),
+        ("fhir_eligibility.ui.cli", "fhir_eligibility.ui.completion"),
+        ("fhir_eligibility.ui.cli", "fhir_eligibility.ui.config_file"),
+        ("fhir_eligibility.ui.cli", "fhir_eligibility.ui.logs"),
+        ("fhir_eligibility.ui.command_parser", "fhir_eligibility.ui.config_file"),
+        ("fhir_eligibility.ui.screen", "fhir_eligibility.ui.cql_session"),
+        ("fhir_eligibility.ui.screen", "fhir_eligibility.ui.screen_sources"),
     )
 )
 # Generated tables may be long; nothing else may.
 LONG_FILES: frozenset[str] = frozenset()
 MAX_LINES = 500
-# `import engine` is on the way of every script and worker process: none of these may come with it.
+# `import fhir_eligibility` is on the way of every script and worker process: none of these may come with it.
 HEAVY = (
     "argcomplete",
     "cryptography",
@@ -75,7 +75,7 @@ MODULES = read_modules()
 
 
 def folder(module: str) -> str | None:
-    """The folder of the house that a module is in; None for `engine` itself, which stands below all of them."""
+    """The folder of the house that a module is in; None for `fhir_eligibility` itself, which stands below all of them."""
     parts = module.split(".")
     return parts[1] if parts[0] == PACKAGE and len(parts) > 1 and parts[1] in FOLDERS else None
 
@@ -93,7 +93,7 @@ def is_ours(target: str) -> bool:
 
 
 def test_every_folder_is_known() -> None:
-    found = {path.parent.name for path in (ROOT / PACKAGE).glob("*/__init__.py")}
+    found = {path.parent.name for path in (SOURCE / PACKAGE).glob("*/__init__.py")}
     assert found == set(FOLDERS)
 
 
@@ -147,7 +147,7 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 def test_import_engine_is_light() -> None:
-    code = f"import sys, engine; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    code = f"import sys, fhir_eligibility; print(*(name for name in {HEAVY!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
@@ -159,14 +159,14 @@ def test_import_engine_is_light() -> None:
 @pytest.fixture
 def house(tmp_path: Path) -> dict[str, Module]:
     files = {
-        "engine/__init__.py": "from engine.ui import cli\n",
-        "engine/algebra/__init__.py": "",
-        "engine/algebra/value.py": "from ..data import reader\nimport json\n",
-        "engine/data/__init__.py": "",
-        "engine/data/reader.py": "from engine.algebra.value import Value\n",
-        "engine/ui/__init__.py": "",
-        "engine/ui/cli.py": "def main():\n    import rich.table\n    from engine.data.reader import x\n",
-        "engine/ui/late.py": 'A, B = "engine.data.reader", "engine.ui"\nC = "json"\ndef f():\n    import_module(A).x\n    import_module(C)\n',
+        "fhir_eligibility/__init__.py": "from fhir_eligibility.ui import cli\n",
+        "fhir_eligibility/algebra/__init__.py": "",
+        "fhir_eligibility/algebra/value.py": "from ..data import reader\nimport json\n",
+        "fhir_eligibility/data/__init__.py": "",
+        "fhir_eligibility/data/reader.py": "from fhir_eligibility.algebra.value import Value\n",
+        "fhir_eligibility/ui/__init__.py": "",
+        "fhir_eligibility/ui/cli.py": "def main():\n    import rich.table\n    from fhir_eligibility.data.reader import x\n",
+        "fhir_eligibility/ui/late.py": 'A, B = "fhir_eligibility.data.reader", "fhir_eligibility.ui"\nC = "json"\ndef f():\n    import_module(A).x\n    import_module(C)\n',
     }
     for name, text in files.items():
         path = tmp_path / name
@@ -176,32 +176,35 @@ def house(tmp_path: Path) -> dict[str, Module]:
 
 
 def test_relative_imports_and_names_are_resolved(house: dict[str, Module]) -> None:
-    assert [i.target for i in house["engine.algebra.value"].imports] == ["engine.data.reader", "json"]
-    assert [i.target for i in house["engine.data.reader"].imports] == ["engine.algebra.value"]
+    assert [i.target for i in house["fhir_eligibility.algebra.value"].imports] == [
+        "fhir_eligibility.data.reader",
+        "json",
+    ]
+    assert [i.target for i in house["fhir_eligibility.data.reader"].imports] == ["fhir_eligibility.algebra.value"]
 
 
 def test_imports_in_functions_are_seen(house: dict[str, Module]) -> None:
-    assert [(i.target, i.line, i.inside) for i in house["engine.ui.cli"].imports] == [
+    assert [(i.target, i.line, i.inside) for i in house["fhir_eligibility.ui.cli"].imports] == [
         ("rich.table", 2, True),
-        ("engine.data.reader", 3, True),
+        ("fhir_eligibility.data.reader", 3, True),
     ]
 
 
 def test_imports_by_a_name_for_a_text_are_seen(house: dict[str, Module]) -> None:
-    assert [(i.target, i.line, i.inside) for i in house["engine.ui.late"].imports] == [
-        ("engine.data.reader", 4, True),
+    assert [(i.target, i.line, i.inside) for i in house["fhir_eligibility.ui.late"].imports] == [
+        ("fhir_eligibility.data.reader", 4, True),
         ("json", 5, True),
     ]
 
 
 def test_directions() -> None:
-    assert points_down("engine.algebra.value", "engine.data.reader")
-    assert points_down("engine.ui.cli", "engine")
-    assert not points_down("engine.data.reader", "engine.algebra.value")
-    assert not points_down("engine.data.reader", "engine.data.problems")
-    assert not points_down("engine", "engine.ui.cli")
+    assert points_down("fhir_eligibility.algebra.value", "fhir_eligibility.data.reader")
+    assert points_down("fhir_eligibility.ui.cli", "fhir_eligibility")
+    assert not points_down("fhir_eligibility.data.reader", "fhir_eligibility.algebra.value")
+    assert not points_down("fhir_eligibility.data.reader", "fhir_eligibility.data.problems")
+    assert not points_down("fhir_eligibility", "fhir_eligibility.ui.cli")
 
 
 def test_circles_are_found(house: dict[str, Module]) -> None:
     graph = {name: {i.target for i in m.imports if i.target in house} for name, m in house.items()}
-    assert circles(graph) == [["engine.algebra.value", "engine.data.reader"]]
+    assert circles(graph) == [["fhir_eligibility.algebra.value", "fhir_eligibility.data.reader"]]

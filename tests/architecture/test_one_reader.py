@@ -107,8 +107,12 @@ DECODERS = frozenset(("msgspec.json", "json", "orjson"))
 
 
 def by_module() -> dict[str, list[str]]:
-    modules = (path for folder in FOLDERS for path in sorted((ROOT / "engine" / folder).rglob("*.py")))
-    return {str(path.relative_to(ROOT / "engine")): found for path in modules if (found := uses(path))}
+    modules = (
+        path for folder in FOLDERS for path in sorted((ROOT / "engine" / "fhir_eligibility" / folder).rglob("*.py"))
+    )
+    return {
+        str(path.relative_to(ROOT / "engine" / "fhir_eligibility")): found for path in modules if (found := uses(path))
+    }
 
 
 def test_nothing_reads_patients_data_besides_the_reader() -> None:

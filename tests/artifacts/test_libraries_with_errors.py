@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import engine
-from engine.artifacts.libraries import version_key
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.artifacts.libraries import version_key
+from fhir_eligibility.ui.cli import main
 
 URL = "http://example.org/Library/Trial"
 GOOD = "library Other\nusing FHIR version '4.0.1'\ncontext Patient\ndefine Old: true\n"
@@ -28,7 +28,7 @@ def folder(tmp_path: Path, expression: dict[str, str], **libraries: str) -> Path
 
 @pytest.mark.parametrize("expression", [{}, {"reference": URL}, {"reference": f"{URL}|1"}, {"expression": "Trial.Old"}])
 def test_the_error_of_the_library_is_told(expression: dict[str, str], tmp_path: Path) -> None:
-    found = engine.load_criteria(folder(tmp_path, expression, Trial=BROKEN, Other=GOOD), on_error="keep")
+    found = fhir_eligibility.load_criteria(folder(tmp_path, expression, Trial=BROKEN, Other=GOOD), on_error="keep")
     (error,) = found.errors
     assert error.source is not None and error.span is not None
     assert error.source.name == str(tmp_path / "Trial.cql")
@@ -39,13 +39,15 @@ def test_the_error_of_the_library_is_told(expression: dict[str, str], tmp_path: 
 
 def test_a_library_that_cannot_even_be_parsed(tmp_path: Path) -> None:
     text = "library Trial\ncontext Patient\ndefine Old: exists (\n"
-    found = engine.load_criteria(folder(tmp_path, {"reference": URL}, Trial=text, Other=GOOD), on_error="keep")
+    found = fhir_eligibility.load_criteria(
+        folder(tmp_path, {"reference": URL}, Trial=text, Other=GOOD), on_error="keep"
+    )
     assert found.errors and all(d.source is not None and d.source.name.endswith("Trial.cql") for d in found.errors)
 
 
 def test_an_error_elsewhere_does_not_matter(tmp_path: Path) -> None:
     unrelated = BROKEN.replace("Old", "Unrelated").replace("Trial", "Unrelated")
-    found = engine.load_criteria(folder(tmp_path, {}, Unrelated=unrelated, Other=GOOD))
+    found = fhir_eligibility.load_criteria(folder(tmp_path, {}, Unrelated=unrelated, Other=GOOD))
     assert [d.code for d in found.diagnostics] == ["library-guessed"]
 
 

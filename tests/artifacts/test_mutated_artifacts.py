@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.parameters import read_parameters
-from engine.data.terminology_files import load_manifest
-from engine.runners.criteria import Criteria
+import fhir_eligibility
+from fhir_eligibility.artifacts.parameters import read_parameters
+from fhir_eligibility.data.terminology_files import load_manifest
+from fhir_eligibility.runners.criteria import Criteria
 
 Json = dict[str, Any]
 CODED = {"coding": [{"system": "http://loinc.org", "code": "2857-1", "display": "PSA"}], "text": "PSA"}
@@ -253,7 +253,7 @@ def test_mutated_artifacts_come_to_diagnostics(name: str, seed: int, tmp_path: P
     for _ in range(12):
         what, changed = mutated(ARTIFACTS[name], rng)
         (tmp_path / f"{name}.json").write_text(json.dumps(changed))
-        check(engine.load_criteria(tmp_path, on_error="keep"), tmp_path, what)
+        check(fhir_eligibility.load_criteria(tmp_path, on_error="keep"), tmp_path, what)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -284,6 +284,6 @@ def test_the_artifacts_themselves_are_sound(tmp_path: Path) -> None:
     for key, resource in {**ARTIFACTS, "good": GOOD}.items():
         if key != "bundle":
             (tmp_path / f"{key}.json").write_text(json.dumps(resource))
-    found = engine.load_criteria(tmp_path, on_error="keep")
+    found = fhir_eligibility.load_criteria(tmp_path, on_error="keep")
     assert [d.render() for d in found.errors] == []
     assert len(found.rules) == 5

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import engine
+import fhir_eligibility
 
 CODED = '"code": {"coding": [{"system": "http://loinc.org", "code": "2857-1"}]}'
 
@@ -27,10 +27,12 @@ def test_a_number_without_end_is_an_error(number: str, value: str, tmp_path: Pat
     path.write_text(
         f'{{"resourceType": "Group", "id": "g", "type": "person", "actual": false, "characteristic": [{characteristic}]}}'
     )
-    criteria = engine.load_criteria(path, on_error="keep")
+    criteria = fhir_eligibility.load_criteria(path, on_error="keep")
     (error,) = criteria.errors
     assert error.code == "wrong-type" and "has more than 1,000 digits" in error.message
-    (verdict,) = engine.screen(criteria, list(engine.compartments_of([{"resourceType": "Patient", "id": "p"}])))
+    (verdict,) = fhir_eligibility.screen(
+        criteria, list(fhir_eligibility.compartments_of([{"resourceType": "Patient", "id": "p"}]))
+    )
     assert [str(one.reason) for one in verdict.criteria] == ["needs-review"]
 
 
@@ -41,4 +43,4 @@ def test_a_number_of_many_digits_is_one(tmp_path: Path) -> None:
         f'{{"resourceType": "Group", "id": "g", "type": "person", "actual": false, "characteristic": [{{{CODED}, "exclude": '
         f'false, "valueQuantity": {{"value": {number}, "comparator": ">=", "code": "ng/mL"}}}}]}}'
     )
-    assert engine.load_criteria(path).errors == ()
+    assert fhir_eligibility.load_criteria(path).errors == ()

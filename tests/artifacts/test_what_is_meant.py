@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
 from tests.compiler.forms.judging import LOINC, NOW, PATIENT, Json, concept, group, record, variable
 
 DISEASE = {"definitionCodeableConcept": concept("254837009")}
@@ -20,9 +20,9 @@ def first(resources: list[Json], records: list[Json], folder: Path) -> tuple[str
     path = folder / "bundle.json"
     entries = [{"resource": resource} for resource in resources]
     path.write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries}), encoding="utf-8")
-    criteria = engine.load_criteria(path, fhir_version="r4", on_error="keep")
-    data = list(engine.compartments_of([PATIENT, *records], model=load_model("r4")))
-    result = next(iter(engine.screen(criteria, data, now=NOW))).criteria[0]
+    criteria = fhir_eligibility.load_criteria(path, fhir_version="r4", on_error="keep")
+    data = list(fhir_eligibility.compartments_of([PATIENT, *records], model=load_model("r4")))
+    result = next(iter(fhir_eligibility.screen(criteria, data, now=NOW))).criteria[0]
     return result.outcome, result.reason
 
 

@@ -20,12 +20,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from engine.algebra.clinical import Tuple
-from engine.algebra.diagnostic import Source
-from engine.algebra.temporal import Date
-from engine.compiler.cql.cache import CachingCompiler
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Run
+from fhir_eligibility.algebra.clinical import Tuple
+from fhir_eligibility.algebra.diagnostic import Source
+from fhir_eligibility.algebra.temporal import Date
+from fhir_eligibility.compiler.cql.cache import CachingCompiler
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Run
 from tests.spec import ecqm_suite
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -27,16 +27,16 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.elements import all_resource_types
-from engine.artifacts.models import load_model
-from engine.data.problems import Problem
-from engine.data.reader import read_patients
-from engine.output.criteria_record import read_verdicts
-from engine.output.run_record import Resources
-from engine.runners import run as running
-from engine.runners.criteria import Criteria
-from engine.runners.run import RunOptions, run
+import fhir_eligibility
+from fhir_eligibility.artifacts.elements import all_resource_types
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.output.criteria_record import read_verdicts
+from fhir_eligibility.output.run_record import Resources
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.criteria import Criteria
+from fhir_eligibility.runners.run import RunOptions, run
 from tests.benchmarks.cohorts import Options, write
 from tests.benchmarks.runners import CRITERIA, NOW
 
@@ -398,7 +398,7 @@ class Screened:
 
 def rules() -> Criteria:
     """The benchmark's criteria in both languages, and those that rest on absence."""
-    return engine.load_criteria(CRITERIA, libraries=[CRITERIA / "cql"])
+    return fhir_eligibility.load_criteria(CRITERIA, libraries=[CRITERIA / "cql"])
 
 
 def outcomes_of(verdicts: Any) -> Outcomes:
@@ -420,7 +420,7 @@ def in_memory(criteria: Criteria, data: Path, tolerate: int = 0) -> Screened:
     """Everything read whole, from Python."""
     problems: list[Problem] = []
     found = list(read_patients([data], model=load_model("r4"), on_problem=problems.append, tolerate=tolerate))
-    return Screened("memory", outcomes_of(engine.screen(criteria, found, now=NOW)), problems)
+    return Screened("memory", outcomes_of(fhir_eligibility.screen(criteria, found, now=NOW)), problems)
 
 
 def by_plan(

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.fhirpath`: what a compiled FHIRPath expression costs, and what `import engine` does.
+"""`python -m tests.benchmarks.fhirpath`: what a compiled FHIRPath expression costs, and what `import fhir_eligibility` does.
 
 Two expressions, one that walks a bundle of 200 resources and one on a patient, each as compiled here, as fhirpathpy (where it is
 installed) and as a person would write it in Python. Per call: the median of several repeats, in microseconds.
@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from engine.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.fhirpath import compile_fhirpath
 
 ROOT = Path(__file__).resolve().parents[2]
 HIGHEST_PSA = (
@@ -183,8 +183,8 @@ def measure(contest: Contest, make: Callable[[Contest], Callable[[], object]], r
 
 
 def import_milliseconds(repeats: int) -> float:
-    """Median time of `import engine` in a fresh process."""
-    code = "import time; t = time.perf_counter(); import engine; print(time.perf_counter() - t)"
+    """Median time of `import fhir_eligibility` in a fresh process."""
+    code = "import time; t = time.perf_counter(); import fhir_eligibility; print(time.perf_counter() - t)"
     command = [sys.executable, "-c", code]
     times = [
         float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
@@ -208,8 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
             limit = f"   (limit {contest.limit:g} us)" if name == "compiled" else ""
             shown = f"{taken:10.2f} us{limit}" if isinstance(taken, float) else f"  {taken}"
             print(f"  {name:14}{shown}")
-    figures["import engine, ms"] = taken = import_milliseconds(options.repeats)
-    print(f"import engine   {taken:10.1f} ms   (limit 150 ms)")
+    figures["import fhir_eligibility, ms"] = taken = import_milliseconds(options.repeats)
+    print(f"import fhir_eligibility   {taken:10.1f} ms   (limit 150 ms)")
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -19,9 +19,9 @@ from typing import Any
 
 import msgspec
 
-from engine.algebra.diagnostic import EvaluationError
-from engine.compiler.cql.compiled import Loaded
-from engine.runners.measuring import LoadedMeasure, MeasureOptions, run_of
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.compiler.cql.compiled import Loaded
+from fhir_eligibility.runners.measuring import LoadedMeasure, MeasureOptions, run_of
 from tests.spec import ecqm_suite
 
 MEASURES = ("CMS68", "CMS104", "CMS832")

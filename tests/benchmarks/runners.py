@@ -56,13 +56,23 @@ def install_peers() -> None:
 @cache
 def options_of_screen() -> str:
     """What `eligibility screen --help` says."""
-    command = [sys.executable, "-m", "engine.ui.cli", "screen", "--help"]
+    command = [sys.executable, "-m", "fhir_eligibility.ui.cli", "screen", "--help"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
 
 
 def screen_command(criteria: Path, data: Path, out: Path, *, jobs: int = 1, more: Sequence[str] = ()) -> list[str]:
     """This program over a cohort. `--jobs` is left out where the command does not know it."""
-    command = [sys.executable, "-m", "engine.ui.cli", "screen", str(criteria), "--data", str(data), "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "fhir_eligibility.ui.cli",
+        "screen",
+        str(criteria),
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+    ]
     command += ["--libraries", str(CRITERIA / "cql"), "--now", NOW, "--quiet", *more]
     return [*command, "--jobs", str(jobs)] if "--jobs" in options_of_screen() else command
 

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.algebra.clinical import Code, ValueSet
-from engine.algebra.expansion import Expansion, unknown
-from engine.compiler.cql.runtime import Run
-from engine.data.terminology_files import load_terminology
+from fhir_eligibility.algebra.clinical import Code, ValueSet
+from fhir_eligibility.algebra.expansion import Expansion, unknown
+from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.data.terminology_files import load_terminology
 
 CODES = 100_000
 SYSTEM = "http://example.org/cs"

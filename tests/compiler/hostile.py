@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from engine.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from engine.algebra.operators.table import OPERATORS
-from engine.artifacts.libraries import LibraryStore
-from engine.artifacts.models import load_model
-from engine.artifacts.models.modelinfo import read_model_info
-from engine.artifacts.reader import read_artifacts
-from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
-from engine.compiler.cql.criterion import CqlCriteria
-from engine.compiler.cql.elm_expressions import _READERS
-from engine.compiler.cql.elm_writer import to_elm
-from engine.compiler.cql.runtime import Patient, Run
-from engine.compiler.cql.words import KEYWORDS
-from engine.compiler.fhirpath import compile_fhirpath
-from engine.compiler.lexer import tokenize
-from engine.compiler.rules import RuleSet, compile_artifact, compile_code
-from engine.data.reader import compartments_of
-from engine.evaluation.evaluator import Evaluator, Options
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
+from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.artifacts.libraries import LibraryStore
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.artifacts.models.modelinfo import read_model_info
+from fhir_eligibility.artifacts.reader import read_artifacts
+from fhir_eligibility.compiler.cql.compiled import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.cql.criterion import CqlCriteria
+from fhir_eligibility.compiler.cql.elm_expressions import _READERS
+from fhir_eligibility.compiler.cql.elm_writer import to_elm
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.cql.words import KEYWORDS
+from fhir_eligibility.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.lexer import tokenize
+from fhir_eligibility.compiler.rules import RuleSet, compile_artifact, compile_code
+from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.evaluation.evaluator import Evaluator, Options
 from tests.compiler import wide
 
 # What evaluated payloads leave behind in the current folder; nothing may.

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, Source
-from engine.algebra.operators import matching
-from engine.compiler.cql import types as t
-from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
-from engine.compiler.cql.runtime import Run
-from engine.data.terminology_files import load_terminology
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.algebra.operators import matching
+from fhir_eligibility.compiler.cql import types as t
+from fhir_eligibility.compiler.cql.compiled import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.data.terminology_files import load_terminology
 
 
 def library(first: str, following: str, count: int, last: str = "true") -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.compiler.clock import rules_read_clock
-from engine.runners.criteria import load_criteria
+from fhir_eligibility.compiler.clock import rules_read_clock
+from fhir_eligibility.runners.criteria import load_criteria
 
-ROOT = Path(__file__).resolve().parents[2] / "engine"
+ROOT = Path(__file__).resolve().parents[2] / "engine" / "fhir_eligibility"
 LIBRARY = """library Clock version '1'
 using FHIR version '4.0.1'
 include FHIRHelpers version '4.0.1'
@@ -94,7 +94,7 @@ READERS = {
     "evaluation/in_doubt.py": "handed on to the environment",
     "evaluation/descriptions.py": "what is said of a run once",
 }
-"""What asks for the time of evaluation. Whoever adds to it sees to `engine.compiler.elm.reads_clock`."""
+"""What asks for the time of evaluation. Whoever adds to it sees to `fhir_eligibility.compiler.elm.reads_clock`."""
 _ASKS = re.compile(
     r"\b(?:ev|run|request|clock|environment|options|self|cql|patient)\.(?:now|today|time_of_day)\b|environment\.moment\b"
 )

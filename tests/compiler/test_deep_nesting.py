@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, Source
-from engine.artifacts.models import load_model
-from engine.compiler import nesting, program
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Patient, Run
-from engine.compiler.fhirpath import compile_fhirpath
-from engine.compiler.rules import compile_code
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler import nesting, program
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.rules import compile_code
 from tests.compiler import hostile, wide
 
 

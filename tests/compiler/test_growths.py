@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from engine.algebra.diagnostic import Source
-from engine.artifacts.libraries import LibraryStore
-from engine.artifacts.models import load_model
-from engine.artifacts.records import ExpressionSource
-from engine.compiler.code import compile_code
-from engine.compiler.cql.criterion import CqlCriteria
-from engine.compiler.growth import ANYTHING, DOUBTS, REACHED, growth_in, opposite, together
+from fhir_eligibility.algebra.diagnostic import Source
+from fhir_eligibility.artifacts.libraries import LibraryStore
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.artifacts.records import ExpressionSource
+from fhir_eligibility.compiler.code import compile_code
+from fhir_eligibility.compiler.cql.criterion import CqlCriteria
+from fhir_eligibility.compiler.growth import ANYTHING, DOUBTS, REACHED, growth_in, opposite, together
 
 C, O, P = "Condition", "Observation", "Patient"  # noqa: E741
 CODE = "code.coding.exists(system = 'http://c' and code = 'a')"

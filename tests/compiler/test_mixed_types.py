@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.fhirpath import compile_fhirpath
 
 DATA = {
     "resourceType": "Observation",

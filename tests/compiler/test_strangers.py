@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, Source
-from engine.artifacts.models.modelinfo import read_model_info
-from engine.compiler.cql.cache import CachingCompiler
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Patient, Run
-from engine.ui.cli import main
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.artifacts.models.modelinfo import read_model_info
+from fhir_eligibility.compiler.cql.cache import CachingCompiler
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.ui.cli import main
 from tests.compiler import hostile, wide
 
 SYSTEM = "{urn:hl7-org:elm-types:r1}"

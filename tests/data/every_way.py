@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.data.problems import Problem
-from engine.data.reader import read_patients
-from engine.runners import run as running
-from engine.runners.criteria import Criteria
-from engine.runners.run import RunOptions, run
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.criteria import Criteria
+from fhir_eligibility.runners.run import RunOptions, run
 
 NOW = "2026-06-01"
 
@@ -29,7 +29,7 @@ def criteria(folder: Path, *expressions: str) -> Criteria:
     ]
     artifact = {"resourceType": "EvidenceVariable", "id": "ev", "status": "active", "characteristic": listed}
     (folder / "ev.json").write_text(json.dumps(artifact), "utf-8")
-    return engine.load_criteria(folder / "ev.json")
+    return fhir_eligibility.load_criteria(folder / "ev.json")
 
 
 Outcomes = dict[str, tuple[str, ...]]
@@ -47,7 +47,7 @@ def screened(
     problems: list[Problem] = []
     given: Any = {"tolerate": tolerate, "merge_linked": merge_linked}
     compartments = list(read_patients([data], model=load_model("r4"), on_problem=problems.append, **given))
-    yield "memory", outcomes(engine.screen(rules, compartments, now=NOW)), problems
+    yield "memory", outcomes(fhir_eligibility.screen(rules, compartments, now=NOW)), problems
     for name, small, options in (
         ("by plan", running.SMALL, {}),
         ("one process", 0, {"jobs": 1}),
@@ -61,6 +61,6 @@ def screened(
         listed = (folder / "problems.ndjson").read_text("utf-8").splitlines()
         yield (
             name,
-            outcomes(engine.Verdict.model_validate_json(line) for line in lines),
+            outcomes(fhir_eligibility.Verdict.model_validate_json(line) for line in lines),
             [Problem.model_validate_json(line) for line in listed],
         )

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.data import sources
-from engine.data.bulk import reading
-from engine.data.listing import list_data
-from engine.data.problems import Problem
-from engine.data.reader import read_patients
-from engine.runners import bulk
-from engine.runners import run as running
-from engine.runners.run import RunOptions, run
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data import sources
+from fhir_eligibility.data.bulk import reading
+from fhir_eligibility.data.listing import list_data
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.runners import bulk
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.run import RunOptions, run
 from tests.data.every_way import criteria, outcomes
 from tests.data.forms import zipped
 
@@ -93,15 +93,15 @@ def read_by(way: str, rules: Any, data: Path, out: Path, change: Callable[[], No
             patch.setattr(module, name, changing(getattr(module, name), change))
         if way == "memory":
             found = list(read_patients([data], model=load_model("r4"), on_problem=problems.append))
-            return outcomes(engine.screen(rules, found, now=NOW)), problems
+            return outcomes(fhir_eligibility.screen(rules, found, now=NOW)), problems
         if way == "Python":
-            return outcomes(engine.screen(rules, data, now=NOW, on_problem=problems.append)), problems
+            return outcomes(fhir_eligibility.screen(rules, data, now=NOW, on_problem=problems.append)), problems
         patch.setattr(running, "SMALL", running.SMALL if way == "by plan" else 0)
         folder = out / way.replace(" ", "-")
         run(rules, [], [data], folder, RunOptions(now=NOW, jobs=1))
     listed = (folder / "problems.ndjson").read_text("utf-8").splitlines()
     lines = (folder / "verdicts.ndjson").read_text("utf-8").splitlines()
-    rows = outcomes(engine.Verdict.model_validate_json(text) for text in lines)
+    rows = outcomes(fhir_eligibility.Verdict.model_validate_json(text) for text in lines)
     return rows, [Problem.model_validate_json(text) for text in listed]
 
 

@@ -10,14 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import engine
-from engine.algebra.clinical import Code, Concept, ValueSet, equivalent_codes, equivalent_concepts
-from engine.algebra.code_systems import ALIASES, DICOM, LOINC, SNOMED, alias_of, canonical, same_system, spellings
-from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.expansion import Expansion
-from engine.compiler.cql.fhir_values import plainly_coded
-from engine.compiler.membership import Membership, with_canonical
-from engine.runners.criteria import Criteria
+import fhir_eligibility
+from fhir_eligibility.algebra.clinical import Code, Concept, ValueSet, equivalent_codes, equivalent_concepts
+from fhir_eligibility.algebra.code_systems import (
+    ALIASES,
+    DICOM,
+    LOINC,
+    SNOMED,
+    alias_of,
+    canonical,
+    same_system,
+    spellings,
+)
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.algebra.expansion import Expansion
+from fhir_eligibility.compiler.cql.fhir_values import plainly_coded
+from fhir_eligibility.compiler.membership import Membership, with_canonical
+from fhir_eligibility.runners.criteria import Criteria
 from tests.data.every_way import screened
 
 PAGE = "http://dicom.nema.org/medical/dicom/current/output/chtml/part16/sect_CID_29.html"
@@ -83,7 +92,7 @@ def rules_for(tmp_path: Path, wanted: str = DICOM, version: str = "r4") -> Crite
     ]
     artifact = {"resourceType": "EvidenceVariable", "status": "active", "url": "http://example.org/e"}
     (tmp_path / "ev.json").write_text(json.dumps({**artifact, "characteristic": characteristics}))
-    criteria = engine.load_criteria(
+    criteria = fhir_eligibility.load_criteria(
         tmp_path / "ev.json", libraries=[tmp_path / "Mr.cql"], valuesets=[tmp_path / "vs.json"], fhir_version=version
     )
     assert criteria.errors == ()
@@ -97,7 +106,7 @@ def answers(
     criteria = rules_for(tmp_path, wanted, version)
     lines = [{"resourceType": "Patient", "id": "p"}, *records]
     (tmp_path / "data.ndjson").write_text("".join(json.dumps(r) + "\n" for r in lines))
-    (verdict,) = engine.screen(criteria, tmp_path / "data.ndjson", now="2026-06-01", force_fhir=True)
+    (verdict,) = fhir_eligibility.screen(criteria, tmp_path / "data.ndjson", now="2026-06-01", force_fhir=True)
     return {c.id: str(c.outcome) for c in verdict.criteria}, verdict
 
 
@@ -160,7 +169,7 @@ def test_other_code_systems_are_not_taken_for_it(tmp_path: Path, written: str) -
 
 
 def test_the_evidence_says_which_address_is_another() -> None:
-    from engine.evaluation.evidence import evidence_of
+    from fhir_eligibility.evaluation.evidence import evidence_of
 
     for written in ("urn:oid:2.16.840.1.113883.6.96", "https://snomed.info/sct"):
         record = {"resourceType": "Condition", "id": "c", "code": {"coding": [{"system": written, "code": "1"}]}}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import engine
-from engine.compiler.reading import TypePlan
-from engine.data.bulk.needles import Needles, may_lack_codes, systems_of
+import fhir_eligibility
+from fhir_eligibility.compiler.reading import TypePlan
+from fhir_eligibility.data.bulk.needles import Needles, may_lack_codes, systems_of
 from tests.data.every_way import criteria, screened
 
 S, OTHER = "http://snomed.info/sct", "http://hl7.org/fhir/sid/icd-10"
@@ -110,7 +110,7 @@ def test_by_code_in_cql(tmp_path: Path, coding: str, doubtful: bool) -> None:
     (data / "Patient.ndjson").write_text('{"resourceType":"Patient","id":"a"}\n', "utf-8")
     (data / "Condition.ndjson").write_text(condition(coding) + "\n", "utf-8")
     expected = ("undetermined", "unknown") if doubtful else ("excluded", "not met")
-    rules = engine.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Coded.cql"])
+    rules = fhir_eligibility.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Coded.cql"])
     for way, found, _ in screened(rules, data, tmp_path):
         assert found == {"Patient/a": expected}, way
 

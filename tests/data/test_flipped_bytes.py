@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.data.problems import Problem
-from engine.data.reader import read_patients
-from engine.runners import run as running
-from engine.runners.criteria import Criteria
-from engine.runners.run import RunOptions, run
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.criteria import Criteria
+from fhir_eligibility.runners.run import RunOptions, run
 from tests.data.every_way import NOW, criteria, outcomes
 
 FLIPS = int(os.environ.get("FLIPS", "150"))
@@ -90,13 +90,13 @@ def judged(rules: Criteria, data: Path, out: Path, way: str) -> tuple[Any, list[
     problems: list[Problem] = []
     if way == "memory":
         found = list(read_patients([data], model=load_model("r4"), on_problem=problems.append))
-        return outcomes(engine.screen(rules, found, now=NOW)), problems
+        return outcomes(fhir_eligibility.screen(rules, found, now=NOW)), problems
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "SMALL", 0 if way == "one process" else running.SMALL)
         run(rules, [], [data], out, RunOptions(now=NOW, jobs=1))
     lines = (out / "verdicts.ndjson").read_text("utf-8").splitlines()
     listed = (out / "problems.ndjson").read_text("utf-8").splitlines()
-    verdicts = outcomes(engine.Verdict.model_validate_json(line) for line in lines)
+    verdicts = outcomes(fhir_eligibility.Verdict.model_validate_json(line) for line in lines)
     return verdicts, [Problem.model_validate_json(line) for line in listed]
 
 
@@ -150,10 +150,10 @@ def test_no_criterion_changes_its_meaning_silently(tmp_path: Path) -> None:
         (data / name).write_bytes(text)
     whole, path = json.dumps(CODED).encode(), tmp_path / "ev.json"
     path.write_bytes(whole)
-    rules = engine.load_criteria(path, on_error="keep")
+    rules = fhir_eligibility.load_criteria(path, on_error="keep")
     problems: list[Problem] = []
     people = list(read_patients([data], model=load_model("r4"), on_problem=problems.append))
-    before = outcomes(engine.screen(rules, people, now=NOW))
+    before = outcomes(fhir_eligibility.screen(rules, people, now=NOW))
     known = {one.message for one in rules.diagnostics}
     assert (
         not rules.errors and not problems and {verdict for verdict, *_ in before.values()} == {"included", "excluded"}
@@ -162,12 +162,12 @@ def test_no_criterion_changes_its_meaning_silently(tmp_path: Path) -> None:
     for _ in range(FLIPS):
         text = flipped(whole, chance)
         path.write_bytes(text)
-        found = engine.load_criteria(path, on_error="keep")
+        found = fhir_eligibility.load_criteria(path, on_error="keep")
         if not found.rules:
             assert found.errors, text
             seen["refused"] += 1
             continue
-        after = outcomes(engine.screen(found, people, now=NOW))
+        after = outcomes(fhir_eligibility.screen(found, people, now=NOW))
         if after == before:
             seen["no change"] += 1
         elif {one.message for one in found.diagnostics} - known:

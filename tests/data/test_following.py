@@ -11,18 +11,18 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.algebra.diagnostic import EvaluationError
-from engine.artifacts.models import load_model
-from engine.compiler.reading import ReadPlan
-from engine.data.bulk.reading import by_patient, files_to_read, pieces_of, read_export
-from engine.data.compartment import Compartment
-from engine.data.reader import read_patients
-from engine.evaluation.evaluator import Options
-from engine.runners.bulk import BulkRun
-from engine.runners.bulk_worker import start_worker
-from engine.runners.screening import evaluation_time
-from engine.runners.screening_work import ScreeningWork
-from engine.runners.workspace import State, Workspace
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler.reading import ReadPlan
+from fhir_eligibility.data.bulk.reading import by_patient, files_to_read, pieces_of, read_export
+from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.evaluation.evaluator import Options
+from fhir_eligibility.runners.bulk import BulkRun
+from fhir_eligibility.runners.bulk_worker import start_worker
+from fhir_eligibility.runners.screening import evaluation_time
+from fhir_eligibility.runners.screening_work import ScreeningWork
+from fhir_eligibility.runners.workspace import State, Workspace
 
 PLAN = ReadPlan("r4", everything=True, together=True, linked=True)
 SERVERS = ("http://one.example/fhir/", "https://two.example/r4/")

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import engine
-from engine.artifacts.models import load_model
-from engine.data.forms import Form, Values, form_of
-from engine.data.reader import read_patients
-from engine.data.sources import read_resources
-from engine.data.versions import guess_version_of_paths
-from engine.runners.coverage import coverage
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.forms import Form, Values, form_of
+from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.data.sources import read_resources
+from fhir_eligibility.data.versions import guess_version_of_paths
+from fhir_eligibility.runners.coverage import coverage
+from fhir_eligibility.ui.cli import main
 from tests.data.every_way import criteria, outcomes, screened
 from tests.data.forms import BOM, FORMS, bundle, cohort, compact, lines, pretty, written, zipped, zstd
 
@@ -72,7 +72,7 @@ def test_python_reads_every_form(folder: Path, tmp_path: Path, number: int) -> N
     rules = criteria(tmp_path / "criteria", EXPRESSION, EXPRESSION)
     data = folder / f"{number:02}"
     expected = {name: row for name, row in EXPECTED.items() if name.startswith(f"Patient/f{number}-")}
-    assert outcomes(engine.screen(rules, data, now="2026-06-01")) == expected
+    assert outcomes(fhir_eligibility.screen(rules, data, now="2026-06-01")) == expected
     problems: list[Any] = []
     names = [one.name for one in read_resources([data], problems.append) if one.name.partition("/")[0] in KINDS]
     assert sorted(names) == sorted(f"{one['resourceType']}/{one['id']}" for one in cohort(f"f{number}"))
@@ -195,14 +195,16 @@ def cohorts(draw: st.DrawFn) -> list[dict[str, Any]]:
 def test_a_cohort_in_any_form_gives_the_same_verdicts(tmp_path_factory: pytest.TempPathFactory, resources: list[dict[str, Any]], form: str) -> None:  # fmt: skip
     base = tmp_path_factory.mktemp("any")
     rules = criteria(base / "criteria", EXPRESSION)
-    expected = outcomes(engine.screen(rules, list(engine.compartments_of(resources)), now="2026-06-01"))
+    expected = outcomes(
+        fhir_eligibility.screen(rules, list(fhir_eligibility.compartments_of(resources)), now="2026-06-01")
+    )
     for name, data in written(0, form, resources):
         (base / name).parent.mkdir(exist_ok=True)
         (base / name).write_bytes(data)
     problems: list[Any] = []
-    by_plan = outcomes(engine.screen(rules, base / "00", now="2026-06-01", on_problem=problems.append))
+    by_plan = outcomes(fhir_eligibility.screen(rules, base / "00", now="2026-06-01", on_problem=problems.append))
     whole = read_patients([base / "00"], model=load_model("r4"), on_problem=problems.append)
-    assert by_plan == outcomes(engine.screen(rules, list(whole), now="2026-06-01")) == expected
+    assert by_plan == outcomes(fhir_eligibility.screen(rules, list(whole), now="2026-06-01")) == expected
     assert [p for p in problems if p.code not in HARMLESS] == []
 
 

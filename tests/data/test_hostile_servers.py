@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from engine.data.server import client as client_module
-from engine.data.server import download as download_module
-from engine.data.server import search as search_module
-from engine.data.server.client import Patience, Server, ServerError
-from engine.data.server.download import count_lines
-from engine.data.server.export import poll
-from engine.data.server.search import search
+from fhir_eligibility.data.server import client as client_module
+from fhir_eligibility.data.server import download as download_module
+from fhir_eligibility.data.server import search as search_module
+from fhir_eligibility.data.server.client import Patience, Server, ServerError
+from fhir_eligibility.data.server.download import count_lines
+from fhir_eligibility.data.server.export import poll
+from fhir_eligibility.data.server.search import search
 from tests.servers.stub import Reply, Request, Stub, running_stub
 
 QUICK = Patience(attempts=2, first=0.001, most=0.001)

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import engine
-from engine.artifacts.models import load_model
-from engine.data.lifecycle import Moment, Said, moment_of, newer, newest, version_number
-from engine.data.reader import read_patients
-from engine.data.record_versions import content_of
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.lifecycle import Moment, Said, moment_of, newer, newest, version_number
+from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.data.record_versions import content_of
 from tests.shared import shared
 from tests.unit.ways import NOW, criteria_of, every_problem, outcomes_of, problems_of, the_outcomes, write
 
@@ -84,7 +84,7 @@ def written(files: Files, folder: Path) -> Path:
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> engine.Criteria:
+def asked(tmp_path: Path) -> fhir_eligibility.Criteria:
     return criteria_of(tmp_path / "criteria", CODED.format("x"), CODED.format("y"), language="text/fhirpath")
 
 
@@ -242,7 +242,7 @@ OTHERS = [
 @pytest.mark.parametrize("url", [*NAMED, *OTHERS])
 @pytest.mark.parametrize("form", ["file", "bundle"])
 def test_deletions_by_every_kind_of_url(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: engine.Criteria, url: str, form: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: fhir_eligibility.Criteria, url: str, form: str
 ) -> None:
     identifier = [{"system": "http://h.example/ids", "value": "7"}]
     records = [PATIENT, condition(identifier=identifier), condition("z", "y")]
@@ -266,11 +266,13 @@ def test_deletions_by_every_kind_of_url(
 
 
 @pytest.mark.parametrize("url", [None, 7, {"a": 1}])
-def test_a_deletion_without_a_usable_url_goes_by_its_fullurl(tmp_path: Path, asked: engine.Criteria, url: Any) -> None:
+def test_a_deletion_without_a_usable_url_goes_by_its_fullurl(
+    tmp_path: Path, asked: fhir_eligibility.Criteria, url: Any
+) -> None:
     records = [PATIENT, condition()]
     lines = [deletion(url, fullUrl="http://h.example/Condition/c")]
     data = written({"records.ndjson": records, "deleted.ndjson": lines}, tmp_path / "data")
-    outcomes = outcomes_of(engine.screen(asked, data, now=NOW))
+    outcomes = outcomes_of(fhir_eligibility.screen(asked, data, now=NOW))
     codes = {code for code, _ in problems_of(asked, data)["memory"]}
     assert (outcomes, codes) == (
         ({"Patient/p": ["not met", "not met"]}, {"deleted"})
@@ -280,7 +282,7 @@ def test_a_deletion_without_a_usable_url_goes_by_its_fullurl(tmp_path: Path, ask
 
 
 def test_a_search_that_finds_several_may_have_been_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: engine.Criteria
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: fhir_eligibility.Criteria
 ) -> None:
     same = [{"system": "s", "value": "7"}]
     records = [PATIENT, condition(identifier=same), condition("d", identifier=same), condition("z", "y")]
@@ -290,7 +292,7 @@ def test_a_search_that_finds_several_may_have_been_refused(
 
 
 def test_a_transaction_deletes_before_it_creates(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: engine.Criteria
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: fhir_eligibility.Criteria
 ) -> None:
     same = [{"system": "s", "value": "7"}]
     entries = [
@@ -310,7 +312,7 @@ def test_a_transaction_deletes_before_it_creates(
 @pytest.mark.parametrize("described", [True, False])
 @pytest.mark.parametrize("url", ["Patient/p", "http://h.example/Patient/p", "Patient?identifier=s|1"])
 def test_a_deleted_patient_has_no_verdict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: engine.Criteria, described: bool, url: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: fhir_eligibility.Criteria, described: bool, url: str
 ) -> None:
     person = [{**PATIENT, "identifier": [{"system": "s", "value": "1"}]}] if described else []
     if not described and "?" in url:
@@ -324,7 +326,7 @@ def test_a_deleted_patient_has_no_verdict(
 
 
 def test_on_another_server_it_is_another_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: engine.Criteria
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: fhir_eligibility.Criteria
 ) -> None:
     entries = [
         {"fullUrl": "http://a.example/Patient/p", "resource": PATIENT},
@@ -391,7 +393,7 @@ CASES: list[tuple[str, Files, list[str]]] = [
 
 @pytest.mark.parametrize(("files", "expected"), [row[1:] for row in CASES], ids=[row[0] for row in CASES])
 def test_what_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: engine.Criteria, files: Files, expected: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: fhir_eligibility.Criteria, files: Files, expected: list[str]
 ) -> None:
     data = written({"p/Patient.ndjson": [PATIENT], **files}, tmp_path / "data")
     found = the_outcomes(asked, data, tmp_path / "out", monkeypatch)
@@ -400,21 +402,21 @@ def test_what_counts(
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_the_order_of_files_makes_no_difference(tmp_path: Path, asked: engine.Criteria, turned: bool) -> None:
+def test_the_order_of_files_makes_no_difference(tmp_path: Path, asked: fhir_eligibility.Criteria, turned: bool) -> None:
     one, other = tmp_path / "a", tmp_path / "b"
     written({"Patient.ndjson": [PATIENT], "c.ndjson": [condition()]}, one)
     written({"c.ndjson": [condition("c", "y")]}, other)
     paths = [other, one] if turned else [one, other]
     memory = list(read_patients(paths, model=load_model("r4"), on_problem=lambda problem: None))
     for data in (paths, memory):
-        (verdict,) = engine.screen(asked, data, now=NOW)
+        (verdict,) = fhir_eligibility.screen(asked, data, now=NOW)
         assert [c.outcome for c in verdict.criteria] == ["unknown", "unknown"]
         assert [(c.reason, c.detail) for c in verdict.criteria] == [
             ("conflicting-records", "Condition/c stands in a/c.ndjson and b/c.ndjson with different content, and nothing tells which is the newest")
         ] * 2  # fmt: skip
 
 
-def test_a_conflict_is_an_error_that_names_both_places(tmp_path: Path, asked: engine.Criteria) -> None:
+def test_a_conflict_is_an_error_that_names_both_places(tmp_path: Path, asked: fhir_eligibility.Criteria) -> None:
     files = {"Patient.ndjson": [PATIENT], "a.ndjson": [condition()], "b.ndjson": [condition("z"), condition("c", "y")]}
     data = written(files, tmp_path / "data")
     for way, listed in every_problem(asked, data).items():
@@ -424,7 +426,7 @@ def test_a_conflict_is_an_error_that_names_both_places(tmp_path: Path, asked: en
 
 
 def test_persons_of_one_id_from_two_places(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: engine.Criteria
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: fhir_eligibility.Criteria
 ) -> None:
     """Where nothing tells that one is a change of the other, and they cannot be one person, nobody knows whose the records are."""
     files = {
@@ -535,14 +537,14 @@ def form_of(form: str, events: list[tuple[Truth, list[tuple[int, str | None]]]],
     return files
 
 
-def judged(criteria: engine.Criteria, data: Path) -> Iterator[dict[str, list[str]]]:
+def judged(criteria: fhir_eligibility.Criteria, data: Path) -> Iterator[dict[str, list[str]]]:
     memory = list(read_patients([data], model=load_model("r4"), on_problem=lambda problem: None))
-    yield outcomes_of(engine.screen(criteria, memory, now=NOW))
-    yield outcomes_of(engine.screen(criteria, data, now=NOW))
+    yield outcomes_of(fhir_eligibility.screen(criteria, memory, now=NOW))
+    yield outcomes_of(fhir_eligibility.screen(criteria, data, now=NOW))
 
 
 @pytest.fixture(scope="module")
-def each(tmp_path_factory: pytest.TempPathFactory) -> engine.Criteria:
+def each(tmp_path_factory: pytest.TempPathFactory) -> fhir_eligibility.Criteria:
     """Whether each record has each code."""
     listed = [f"Condition.where(id = 'c{n}' and code.coding.exists(code = '{code}')).exists()" for n in range(3) for code in "xyz"]  # fmt: skip
     return criteria_of(tmp_path_factory.mktemp("each"), *listed, language="text/fhirpath")
@@ -554,7 +556,7 @@ def wanted(truths: list[Truth]) -> list[str]:
 
 @pytest.mark.parametrize("first", range(0, 120, 20))
 def test_what_is_dated_comes_to_the_truth_and_nothing_comes_to_anything_else(
-    tmp_path: Path, each: engine.Criteria, first: int
+    tmp_path: Path, each: fhir_eligibility.Criteria, first: int
 ) -> None:
     unknown = 0
     for seed in range(first, first + 20):
@@ -578,7 +580,7 @@ def test_what_is_dated_comes_to_the_truth_and_nothing_comes_to_anything_else(
 
 @pytest.mark.parametrize("seed", range(4))
 def test_all_ways_come_to_the_truth(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: engine.Criteria, seed: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: fhir_eligibility.Criteria, seed: int
 ) -> None:
     chance = random.Random(1000 + seed)
     truths = histories(chance)
@@ -586,7 +588,9 @@ def test_all_ways_come_to_the_truth(
     assert the_outcomes(each, data, tmp_path / "out", monkeypatch) == {"Patient/p": wanted(truths)}
 
 
-def test_every_order_of_statements_without_dates_comes_to_the_same(tmp_path: Path, asked: engine.Criteria) -> None:
+def test_every_order_of_statements_without_dates_comes_to_the_same(
+    tmp_path: Path, asked: fhir_eligibility.Criteria
+) -> None:
     said = [[condition(day_of=1)], [condition("c", "y", 2)], [condition("c", "x")], [deletion("Condition/c")]]
     expected: Any = None
     for number, order in enumerate(permutations(said)):
@@ -614,7 +618,7 @@ def test_every_order_of_statements_without_dates_comes_to_the_same(tmp_path: Pat
 def test_cases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, expected: dict[str, list[str]], told: set[str]
 ) -> None:
-    criteria = engine.load_criteria(shared("faults", "data", "crit", "basic"))
+    criteria = fhir_eligibility.load_criteria(shared("faults", "data", "crit", "basic"))
     folder = shared("faults", "data", "t", data)
     if expected:
         assert the_outcomes(criteria, folder, tmp_path / "out", monkeypatch) == expected

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from engine.data.files import FoundFile, walk
-from engine.data.listing import list_data
-from engine.data.problems import Problem
-from engine.runners.large import Inputs
+from fhir_eligibility.data.files import FoundFile, walk
+from fhir_eligibility.data.listing import list_data
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.runners.large import Inputs
 from tests.data.every_way import criteria, screened
 from tests.shared import SHARED
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.data.in_doubt import modifiers_in, tagged
-from engine.data.marks import Noted, may_be_marked
+import fhir_eligibility
+from fhir_eligibility.data.in_doubt import modifiers_in, tagged
+from fhir_eligibility.data.marks import Noted, may_be_marked
 from tests.shared import shared
 from tests.unit.ways import Files, criteria_of, every_problem, problems_of, the_outcomes, write
 
@@ -92,7 +92,7 @@ def test_a_modifier_is_named(tmp_path: Path) -> None:
     component = {"code": concept("y"), "modifierExtension": NEVER, "valueInteger": 4}
     data = write({"o.ndjson": [PATIENT, observation(component=[{"code": concept("z")}, component])]}, tmp_path / "data")
     criteria = criteria_of(tmp_path / "c", "Observation.component.exists(value > 3)", language="text/fhirpath")
-    (verdict,) = engine.screen(criteria, data, now="2026-06-01")
+    (verdict,) = fhir_eligibility.screen(criteria, data, now="2026-06-01")
     detail = verdict.criteria[0].detail or ""
     assert detail.startswith("Observation/o has modifiers that are not known")
     assert "http://example.org/never-had (`component[1].modifierExtension`)" in detail
@@ -248,7 +248,7 @@ def test_cases(
     outcome: str,
     told: set[tuple[str, str | None]],
 ) -> None:
-    criteria = engine.load_criteria(shared("faults", "data", "crit", criterion))
+    criteria = fhir_eligibility.load_criteria(shared("faults", "data", "crit", criterion))
     folder = shared("faults", "data", "t", data)
     assert the_outcomes(criteria, folder, tmp_path / "out", monkeypatch) == {"Patient/p1": [outcome]}
     assert problems_of(criteria, folder)["memory"] == told

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from engine.data.bulk.collecting import Collector
-from engine.data.bulk.grouping import Grouping
+from fhir_eligibility.data.bulk.collecting import Collector
+from fhir_eligibility.data.bulk.grouping import Grouping
 from tests.data.every_way import criteria, screened
 
 Resource = dict[str, Any]

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from engine.data import opening, values
-from engine.data.bulk import scanning
-from engine.data.files import walk
-from engine.data.opening import document_in, lines_in, open_file
+from fhir_eligibility.data import opening, values
+from fhir_eligibility.data.bulk import scanning
+from fhir_eligibility.data.files import walk
+from fhir_eligibility.data.opening import document_in, lines_in, open_file
 from tests.data.every_way import criteria, screened
 
 LINES = b"".join(

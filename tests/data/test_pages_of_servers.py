@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.artifacts.models import load_model
-from engine.data.problems import Problem
-from engine.data.server import search as search_module
-from engine.data.server.client import Patience, Server, ServerError
-from engine.data.server.pages import next_page, own_names
-from engine.data.server.patients import SearchPlan, ServerPatients
-from engine.data.server.search import Answer, Incomplete, SearchError, every_page
-from engine.ui.cli import main
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.server import search as search_module
+from fhir_eligibility.data.server.client import Patience, Server, ServerError
+from fhir_eligibility.data.server.pages import next_page, own_names
+from fhir_eligibility.data.server.patients import SearchPlan, ServerPatients
+from fhir_eligibility.data.server.search import Answer, Incomplete, SearchError, every_page
+from fhir_eligibility.ui.cli import main
 from tests.servers.stub import Reply, Request, Stub, outcome, running_stub
 
 QUICK = Patience(attempts=2, first=0.001, most=0.001)

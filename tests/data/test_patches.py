@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.data.histories import superseded
-from engine.data.problems import Problem
+from fhir_eligibility.data.histories import superseded
+from fhir_eligibility.data.problems import Problem
 from tests.data.every_way import Outcomes, criteria, screened
 
 Resource = dict[str, Any]

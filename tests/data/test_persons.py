@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.data.problems import Problem
-from engine.data.reader import compartments_of
+import fhir_eligibility
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.reader import compartments_of
 from tests.data.every_way import Outcomes, criteria, screened
 from tests.shared import shared
 from tests.unit.ways import criteria_of
@@ -389,7 +389,7 @@ def test_versions_of_one_person_are_no_conflict(tmp_path: Path) -> None:
 
 
 def test_shared_cases(tmp_path: Path) -> None:
-    rules = engine.load_criteria(shared("faults", "data", "crit", "basic"))
+    rules = fhir_eligibility.load_criteria(shared("faults", "data", "crit", "basic"))
     for way, found, problems in screened(rules, shared("faults", "data", "t", "merge"), tmp_path / "1"):
         assert {name: row[0] for name, row in found.items()} == {NEW: "undetermined"}, way
         assert told(problems) == {("patient-replaced", "error", OLD, NEW)}, way

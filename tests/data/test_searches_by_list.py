@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.data.problems import Problem
-from engine.data.server.client import Patience, Server
-from engine.data.server.patients import SearchPlan, ServerPatients
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.server.client import Patience, Server
+from fhir_eligibility.data.server.patients import SearchPlan, ServerPatients
 from tests.servers.fhir_stub import FhirStub
 from tests.servers.stub import Reply, Request, Stub, outcome, running_stub
 
@@ -259,7 +259,7 @@ def test_records_that_could_not_be_fetched_are_not_absent(stub: Stub, tmp_path: 
     expressions = [{"language": "text/cql-identifier", "expression": n, "reference": "Found"} for n in ("Some", "None")]
     characteristics = [{"linkId": e["expression"], "definitionExpression": e} for e in expressions]
     (tmp_path / "ev.json").write_text(json.dumps({**EXISTS, "characteristic": characteristics}))
-    criteria = engine.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Found.cql"])
+    criteria = fhir_eligibility.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Found.cql"])
     records = [about("Procedure", f"x{n}-{i}", n, "1") for n in (0, 1) for i in range(3)]
     fhir = Bent(stub, [*patients(4), *records], lambda values: values)
     fhir.page = 2
@@ -274,10 +274,10 @@ def test_records_that_could_not_be_fetched_are_not_absent(stub: Stub, tmp_path: 
     problems: list[Problem] = []
     patience = Patience(attempts=1)
     with Server(stub.base, patience=patience) as server:
-        source = engine.server_patients(server, criteria)
+        source = fhir_eligibility.server_patients(server, criteria)
         found = {
             v.patient: {c.id: (c.outcome, c.reason) for c in v.criteria}
-            for v in engine.screen(criteria, source, now="2026-06-01", on_problem=problems.append)
+            for v in fhir_eligibility.screen(criteria, source, now="2026-06-01", on_problem=problems.append)
         }
     incomplete = ("unknown", "data-incomplete")
     assert found == {
@@ -296,13 +296,13 @@ def test_what_is_about_nobody_and_could_not_be_fetched(stub: Stub, tmp_path: Pat
     (tmp_path / "Found.cql").write_text(library)
     expression = {"language": "text/cql-identifier", "expression": "Some", "reference": "Found"}
     (tmp_path / "ev.json").write_text(json.dumps({**EXISTS, "characteristic": [{"definitionExpression": expression}]}))
-    criteria = engine.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Found.cql"])
+    criteria = fhir_eligibility.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Found.cql"])
     FhirStub(stub, patients(3))
     stub.on("/fhir/Location", Reply(500, outcome("exception", "down")))
     problems: list[Problem] = []
     with Server(stub.base, patience=Patience(attempts=1)) as server:
-        source = engine.server_patients(server, criteria)
-        verdicts = list(engine.screen(criteria, source, now="2026-06-01", on_problem=problems.append))
+        source = fhir_eligibility.server_patients(server, criteria)
+        verdicts = list(fhir_eligibility.screen(criteria, source, now="2026-06-01", on_problem=problems.append))
     assert [(v.verdict, v.criteria[0].reason) for v in verdicts] == [("undetermined", "data-incomplete")] * 3
     assert [(p.code, p.severity) for p in problems] == [("not-fetched", "error")]
 
@@ -313,12 +313,14 @@ def test_verdicts_are_those_of_the_files(stub: Stub, tmp_path: Path, way: str) -
     cohort = [*patients(6), *records]
     (tmp_path / "data.ndjson").write_text("".join(json.dumps(r) + "\n" for r in cohort))
     (tmp_path / "ev.json").write_text(json.dumps(EXISTS))
-    criteria = engine.load_criteria(tmp_path / "ev.json")
+    criteria = fhir_eligibility.load_criteria(tmp_path / "ev.json")
     Bent(stub, cohort, WAYS[way])
-    of_files = {v.patient: v.verdict for v in engine.screen(criteria, tmp_path / "data.ndjson", now="2026-06-01")}
-    with engine.Server(stub.base) as server:
-        source = engine.server_patients(server, criteria)
-        of_server = {v.patient: v.verdict for v in engine.screen(criteria, source, now="2026-06-01")}
+    of_files = {
+        v.patient: v.verdict for v in fhir_eligibility.screen(criteria, tmp_path / "data.ndjson", now="2026-06-01")
+    }
+    with fhir_eligibility.Server(stub.base) as server:
+        source = fhir_eligibility.server_patients(server, criteria)
+        of_server = {v.patient: v.verdict for v in fhir_eligibility.screen(criteria, source, now="2026-06-01")}
     assert of_server == of_files
     assert [of_files[f"Patient/p{n}"] for n in range(6)] == [
         "included" if n in (1, 2, 5) else "excluded" for n in range(6)
@@ -378,14 +380,18 @@ def test_other_spellings_of_a_code_system_are_not_lost_by_narrowing(stub: Stub, 
         expression = {"language": "text/cql-identifier", "expression": "Found", "reference": "Biopsy"}
         artifact = {**CODED, "characteristic": [{"definitionExpression": expression}]}
     (tmp_path / "ev.json").write_text(json.dumps(artifact))
-    criteria = engine.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Biopsy.cql"] if form == "cql" else [])
+    criteria = fhir_eligibility.load_criteria(
+        tmp_path / "ev.json", libraries=[tmp_path / "Biopsy.cql"] if form == "cql" else []
+    )
     assert criteria.errors == ()
     Strict(stub, cohort)
-    of_files = {v.patient: v.verdict for v in engine.screen(criteria, tmp_path / "data.ndjson", now="2026-06-01")}
-    with engine.Server(stub.base) as server:
-        source = engine.server_patients(server, criteria)
+    of_files = {
+        v.patient: v.verdict for v in fhir_eligibility.screen(criteria, tmp_path / "data.ndjson", now="2026-06-01")
+    }
+    with fhir_eligibility.Server(stub.base) as server:
+        source = fhir_eligibility.server_patients(server, criteria)
         assert source.plan.narrowed == {"Procedure": ("code", "86273004")} or form == "coded"
-        of_server = {v.patient: v.verdict for v in engine.screen(criteria, source, now="2026-06-01")}
+        of_server = {v.patient: v.verdict for v in fhir_eligibility.screen(criteria, source, now="2026-06-01")}
     assert of_server == of_files and of_files["Patient/p0"] == "included"
     if form == "coded":
         assert [of_files[f"Patient/p{n}"] for n in range(5)] == [*["included"] * 3, "undetermined", "excluded"]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.data.problems import Problem
-from engine.data.reader import compartments_of, read_patients
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.reader import compartments_of, read_patients
 from tests.data.every_way import criteria, outcomes, screened
 from tests.shared import shared
 
@@ -340,7 +340,7 @@ INCLUDED = (
 
 @pytest.mark.parametrize("name", INCLUDED)
 def test_shared_cases(tmp_path: Path, name: str) -> None:
-    rules = engine.load_criteria(shared("faults", "data", "crit", "basic"))
+    rules = fhir_eligibility.load_criteria(shared("faults", "data", "crit", "basic"))
     for way, found, problems in screened(rules, shared("faults", "data", "t", name), tmp_path):
         assert [row[0] for row in found.values()] == ["included"], way
         assert all(p.severity == "warning" for p in problems), way
@@ -349,10 +349,10 @@ def test_shared_cases(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["anon1.json", "paramtwo"])
 def test_shared_patients_without_an_id(tmp_path: Path, name: str) -> None:
-    rules = engine.load_criteria(shared("faults", "data", "crit", "basic"))
+    rules = fhir_eligibility.load_criteria(shared("faults", "data", "crit", "basic"))
     data = shared("faults", "data", "t", name)
     again = list(read_patients([data], model=load_model("r4"), on_problem=lambda problem: None))
-    expected = outcomes(engine.screen(rules, again, now="2026-06-01"))
+    expected = outcomes(fhir_eligibility.screen(rules, again, now="2026-06-01"))
     assert len(expected) == (1 if name == "anon1.json" else 2)
     for way, found, problems in screened(rules, data, tmp_path):
         assert found == expected, way
@@ -361,7 +361,7 @@ def test_shared_patients_without_an_id(tmp_path: Path, name: str) -> None:
 
 def test_shared_odd_ids(tmp_path: Path) -> None:
     folder = shared("faults", "data", "odd", "noid")
-    rules = engine.load_criteria(folder / "ev.json")
+    rules = fhir_eligibility.load_criteria(folder / "ev.json")
     for part, count in (("d", 8), ("e", 1), ("f", 1)):
         for way, found, problems in screened(rules, folder / part, tmp_path / part):
             assert len(found) == count, (way, part)
@@ -372,7 +372,7 @@ def test_shared_odd_ids(tmp_path: Path) -> None:
 
 def test_shared_odd_identifier(tmp_path: Path) -> None:
     folder = shared("faults", "data", "odd", "idsys")
-    rules = engine.load_criteria(folder / "ev.json")
+    rules = fhir_eligibility.load_criteria(folder / "ev.json")
     for way, found, _ in screened(rules, folder / "d", tmp_path):
         assert list(found) == ["Patient/p1"], way
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, Source
-from engine.artifacts.libraries import load_libraries
-from engine.compiler.cql.parser import parse_expression, parse_library
-from engine.compiler.fhirpath_parser import parse as parse_fhirpath
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.artifacts.libraries import load_libraries
+from fhir_eligibility.compiler.cql.parser import parse_expression, parse_library
+from fhir_eligibility.compiler.fhirpath_parser import parse as parse_fhirpath
 from tests.differential.grammar.oracle import GrammarOracle
 from tests.differential.trees import ours, theirs
 from tests.shared import shared

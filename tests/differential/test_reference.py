@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, EvaluationError
-from engine.algebra.interval import Interval
-from engine.algebra.points import Uncertainty
-from engine.compiler.cql.compiled import compile_expression
-from engine.compiler.cql.library import Options
-from engine.compiler.cql.runtime import Run
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError
+from fhir_eligibility.algebra.interval import Interval
+from fhir_eligibility.algebra.points import Uncertainty
+from fhir_eligibility.compiler.cql.compiled import compile_expression
+from fhir_eligibility.compiler.cql.library import Options
+from fhir_eligibility.compiler.cql.runtime import Run
 from tests.differential.reference.reference import Evaluated, Reference
 from tests.shared import shared
 from tests.spec.cql_suite import CqlCase, read_cases, same

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.algebra.ucum import UnitError, convert, parse_unit
+from fhir_eligibility.algebra.ucum import UnitError, convert, parse_unit
 
 ORACLE = """
 const u = require('@lhncbc/ucum-lhc').UcumLhcUtils.getInstance();

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from engine.algebra.diagnostic import Source
-from engine.compiler import syntax as s
-from engine.compiler.cql import syntax as c
-from engine.compiler.lexer import tokenize
+from fhir_eligibility.algebra.diagnostic import Source
+from fhir_eligibility.compiler import syntax as s
+from fhir_eligibility.compiler.cql import syntax as c
+from fhir_eligibility.compiler.lexer import tokenize
 
 Trees = Counter[tuple[str, int, int]]
 

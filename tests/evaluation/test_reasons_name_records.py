@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.algebra.reasons import Reason
-from engine.evaluation.unknowns import found_in
-from engine.evaluation.verdict import CriterionResult, Verdict
+import fhir_eligibility
+from fhir_eligibility.algebra.reasons import Reason
+from fhir_eligibility.evaluation.unknowns import found_in
+from fhir_eligibility.evaluation.verdict import CriterionResult, Verdict
 
 FLUTE = Path(__file__).parents[2] / "criteria" / "flute"
 SUBJECT = {"reference": "Patient/p"}
@@ -57,7 +57,7 @@ def judged(folder: Path, language: str, expression: str, *resources: dict[str, A
     data.mkdir()
     bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in (PATIENT, *resources)]}
     (data / "b.json").write_text(json.dumps(bundle))
-    (verdict,) = engine.screen(engine.load_criteria(folder / "ev.json"), data, now="2026-06-01")
+    (verdict,) = fhir_eligibility.screen(fhir_eligibility.load_criteria(folder / "ev.json"), data, now="2026-06-01")
     (criterion,) = verdict.criteria
     return criterion
 
@@ -134,8 +134,8 @@ def unknowns(criteria: list[CriterionResult]) -> list[CriterionResult]:
     return out
 
 
-def screened(criteria: engine.Criteria, data: Path) -> list[Verdict]:
-    return list(engine.screen(criteria, data, now="2026-06-01"))
+def screened(criteria: fhir_eligibility.Criteria, data: Path) -> list[Verdict]:
+    return list(fhir_eligibility.screen(criteria, data, now="2026-06-01"))
 
 
 GENERIC = ("a value that is compared is not recorded", "a value that is needed is not recorded")
@@ -143,8 +143,8 @@ GENERIC = ("a value that is compared is not recorded", "a value that is needed i
 
 def test_no_record_is_said_to_lack_what_it_has(tmp_path: Path) -> None:
     forms = [
-        engine.load_criteria(FLUTE / "mr"),
-        engine.load_criteria(FLUTE / "cql" / "mr", libraries=[FLUTE / "cql"]),
+        fhir_eligibility.load_criteria(FLUTE / "mr"),
+        fhir_eligibility.load_criteria(FLUTE / "cql" / "mr", libraries=[FLUTE / "cql"]),
     ]
     said = 0
     for seed in range(12):
@@ -189,7 +189,7 @@ def test_two_forms_of_one_rule_give_the_same_reasons(tmp_path: Path) -> None:
             }
             path = tmp_path / f"{number}-{language.partition('/')[2]}.json"
             path.write_text(json.dumps(artifact))
-            forms.append(engine.load_criteria(path))
+            forms.append(fhir_eligibility.load_criteria(path))
     for seed in range(6):
         data = tmp_path / str(seed)
         data.mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import engine
+import fhir_eligibility
 
 SYSTEM = "http://snomed.info/sct"
 PATIENT = {"resourceType": "Patient", "id": "p", "birthDate": "1950-01-01", "gender": "male"}
@@ -39,7 +39,7 @@ def roles(
     data.mkdir()
     bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in (PATIENT, *resources)]}
     (data / "b.json").write_text(json.dumps(bundle))
-    (verdict,) = engine.screen(engine.load_criteria(folder / "ev.json"), data, now="2026-06-01")
+    (verdict,) = fhir_eligibility.screen(fhir_eligibility.load_criteria(folder / "ev.json"), data, now="2026-06-01")
     (criterion,) = verdict.criteria
     return criterion.outcome, {one.resource: one.role for one in criterion.evidence}
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.output.lines import line_of
+import fhir_eligibility
+from fhir_eligibility.output.lines import line_of
 from tests.imaging.orthanc import Orthanc, need_orthanc
 from tests.imaging.stub import Answerer, Reply, Stub
 
@@ -99,7 +99,7 @@ def run(tmp_path: Path) -> Path:
 def screened(data: Any, folder: Path, criteria: Path = FLUTE / "mr") -> Path:
     """A run of given data in a folder: its verdicts are all that the commands for images read."""
     folder.mkdir(parents=True, exist_ok=True)
-    verdicts = engine.screen(engine.load_criteria(criteria), data, now="2026-06-01")
+    verdicts = fhir_eligibility.screen(fhir_eligibility.load_criteria(criteria), data, now="2026-06-01")
     (folder / "verdicts.ndjson").write_text("".join(map(line_of, verdicts)))
     return folder
 

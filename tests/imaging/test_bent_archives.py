@@ -14,18 +14,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import engine
-from engine.data.dicomweb.access import Access
-from engine.data.dicomweb.client import Client
-from engine.data.dicomweb.failure import ArchiveFailure, Cause
-from engine.data.dicomweb.presence import Held, Need, Presence
-from engine.data.dicomweb.qido import find_instances, find_series, find_studies
-from engine.output.transfers import SeriesTransfer
-from engine.runners.confirming import RequiredImages
-from engine.runners.fetch import FetchOptions, SeriesFilter, fetch
-from engine.runners.images import Places
-from engine.runners.thumbnails import thumbnails
-from engine.runners.verify import verify
+import fhir_eligibility
+from fhir_eligibility.data.dicomweb.access import Access
+from fhir_eligibility.data.dicomweb.client import Client
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
+from fhir_eligibility.data.dicomweb.presence import Held, Need, Presence
+from fhir_eligibility.data.dicomweb.qido import find_instances, find_series, find_studies
+from fhir_eligibility.output.transfers import SeriesTransfer
+from fhir_eligibility.runners.confirming import RequiredImages
+from fhir_eligibility.runners.fetch import FetchOptions, SeriesFilter, fetch
+from fhir_eligibility.runners.images import Places
+from fhir_eligibility.runners.thumbnails import thumbnails
+from fhir_eligibility.runners.verify import verify
 from tests.imaging.bent import WAYS, Bent, is_series
 from tests.imaging.conftest import FLUTE, lines_of, link_of
 from tests.imaging.orthanc import Orthanc
@@ -94,8 +94,8 @@ def test_images_that_are_required(way: str, orthanc: Orthanc, stub: MakeStub) ->
     def verdicts(url: str) -> list[str]:
         with Client(access()) as client:
             images = RequiredImages(client, Places(url, True))
-            criteria = engine.load_criteria(FLUTE / "mr")
-            found = engine.screen(criteria, FLUTE / "cohort", now="2026-06-01", images=images)
+            criteria = fhir_eligibility.load_criteria(FLUTE / "mr")
+            found = fhir_eligibility.screen(criteria, FLUTE / "cohort", now="2026-06-01", images=images)
             return [str(verdict.verdict) for verdict in found]
 
     straight = verdicts(orthanc.url)
@@ -270,7 +270,7 @@ def test_some_rows_that_cannot_be_read(level: str, stub: MakeStub) -> None:
 
 
 def test_an_archive_that_lists_without_end(stub: MakeStub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.data.dicomweb.qido.MOST", 100)
+    monkeypatch.setattr("fhir_eligibility.data.dicomweb.qido.MOST", 100)
     archive = stub(lambda asked: rows(*({"0020000E": f"1.{int(asked.query['offset'][0]) + n}"} for n in range(1, 11))))
     with Client(access()) as client, pytest.raises(ArchiveFailure, match="lists more than 100 rows"):
         find_series(client, archive.url, ["1.2"])

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.dicomweb.access import Access, within
-from engine.data.dicomweb.address import archive_address
-from engine.data.dicomweb.client import Client, shown
-from engine.data.dicomweb.failure import ArchiveFailure, Cause
-from engine.data.dicomweb.presence import Held, Need, Presence
-from engine.data.dicomweb.qido import find_instances, find_studies, rows_of
+from fhir_eligibility.data.dicomweb.access import Access, within
+from fhir_eligibility.data.dicomweb.address import archive_address
+from fhir_eligibility.data.dicomweb.client import Client, shown
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
+from fhir_eligibility.data.dicomweb.presence import Held, Need, Presence
+from fhir_eligibility.data.dicomweb.qido import find_instances, find_studies, rows_of
 from tests.imaging.stub import Answerer, Asked, Reply, Stub, rows
 
 MakeStub = Callable[[Answerer], Stub]

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from engine.data.dicomweb.failure import ArchiveFailure, Cause
-from engine.data.dicomweb.presence import Found, Held, Need
-from engine.data.dicomweb.qido import HeldSeries, HeldStudy
-from engine.evaluation.confirming import without_missing
-from engine.evaluation.holdings import Expected, Part, expected_of, holding_of, same_day
-from engine.evaluation.imaging import imaging_link, merge_links
-from engine.evaluation.verdict import Holding, ImagingLink, MissingInstances
-from engine.runners.bounded import as_they_come, batched, in_order
-from engine.ui.cli import main
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
+from fhir_eligibility.data.dicomweb.presence import Found, Held, Need
+from fhir_eligibility.data.dicomweb.qido import HeldSeries, HeldStudy
+from fhir_eligibility.evaluation.confirming import without_missing
+from fhir_eligibility.evaluation.holdings import Expected, Part, expected_of, holding_of, same_day
+from fhir_eligibility.evaluation.imaging import imaging_link, merge_links
+from fhir_eligibility.evaluation.verdict import Holding, ImagingLink, MissingInstances
+from fhir_eligibility.runners.bounded import as_they_come, batched, in_order
+from fhir_eligibility.ui.cli import main
 from tests.shared import reported
 
 Resource = dict[str, Any]

@@ -13,14 +13,14 @@ import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from engine.data.dicomweb import client as client_module
-from engine.data.dicomweb import multipart, wado
-from engine.data.dicomweb.access import Access
-from engine.data.dicomweb.client import Client
-from engine.data.dicomweb.failure import ArchiveFailure, Cause
-from engine.data.dicomweb.multipart import MultipartReader, media_type
-from engine.data.dicomweb.wado import NotDicom, Retrieved, retrieve, uids_of
-from engine.evaluation.imaging import archive_address
+from fhir_eligibility.data.dicomweb import client as client_module
+from fhir_eligibility.data.dicomweb import multipart, wado
+from fhir_eligibility.data.dicomweb.access import Access
+from fhir_eligibility.data.dicomweb.client import Client
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
+from fhir_eligibility.data.dicomweb.multipart import MultipartReader, media_type
+from fhir_eligibility.data.dicomweb.wado import NotDicom, Retrieved, retrieve, uids_of
+from fhir_eligibility.evaluation.imaging import archive_address
 from tests.imaging.stub import Answerer, Reply, Stub
 
 MakeStub = Callable[[Answerer], Stub]

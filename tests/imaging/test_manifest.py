@@ -11,11 +11,11 @@ import pytest
 from fhir.resources.imagingselection import ImagingSelection
 from fhir.resources.R4B.list import List as ListR4B
 
-import engine
-from engine.algebra.diagnostic import Diagnostic
-from engine.output.lines import line_of
-from engine.runners.manifest import manifest
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.algebra.diagnostic import Diagnostic
+from fhir_eligibility.output.lines import line_of
+from fhir_eligibility.runners.manifest import manifest
+from fhir_eligibility.ui.cli import main
 from tests.imaging.conftest import lines_of, link_of
 from tests.shared import reported
 
@@ -105,10 +105,12 @@ def screened(case: dict[str, Any], folder: Path) -> Path:
     }
     folder.mkdir()
     (folder / "any.json").write_text(json.dumps(artifact))
-    found = engine.load_criteria(folder / "any.json")
+    found = fhir_eligibility.load_criteria(folder / "any.json")
     errors: tuple[Diagnostic, ...] = found.errors
     assert errors == ()
-    verdicts = engine.screen(found, list(engine.compartments_of(case["input"]["resources"])), now="2026-01-01")
+    verdicts = fhir_eligibility.screen(
+        found, list(fhir_eligibility.compartments_of(case["input"]["resources"])), now="2026-01-01"
+    )
     (folder / "verdicts.ndjson").write_text("".join(map(line_of, verdicts)))
     return folder
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.data.dicomweb.access import Access
-from engine.data.dicomweb.client import Client
-from engine.evaluation.verdict import Verdict
-from engine.runners.confirming import RequiredImages
-from engine.runners.images import Places
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.data.dicomweb.access import Access
+from fhir_eligibility.data.dicomweb.client import Client
+from fhir_eligibility.evaluation.verdict import Verdict
+from fhir_eligibility.runners.confirming import RequiredImages
+from fhir_eligibility.runners.images import Places
+from fhir_eligibility.ui.cli import main
 from tests.imaging.conftest import FLUTE, lines_of
 from tests.imaging.orthanc import Orthanc
 from tests.imaging.stub import Answerer, Asked, Reply, Stub, rows
@@ -38,19 +38,19 @@ def study_of(resources: list[Resource]) -> Resource:
     return next(r for r in resources if r["resourceType"] == "ImagingStudy")
 
 
-def criteria(form: str) -> engine.Criteria:
-    found = engine.load_criteria(FLUTE / form, libraries=[FLUTE / "cql"])
+def criteria(form: str) -> fhir_eligibility.Criteria:
+    found = fhir_eligibility.load_criteria(FLUTE / form, libraries=[FLUTE / "cql"])
     assert found.errors == ()
     return found
 
 
 def judged(
-    resources: list[Resource], url: str | None, form: str = "mr", given: engine.Criteria | None = None
+    resources: list[Resource], url: str | None, form: str = "mr", given: fhir_eligibility.Criteria | None = None
 ) -> Verdict:
     with Client(Access(retries=0)) as client:
         images = RequiredImages(client, Places(url, url is not None))
-        patients = list(engine.compartments_of(resources))
-        (verdict,) = engine.screen(given or criteria(form), patients, now="2026-06-01", images=images)
+        patients = list(fhir_eligibility.compartments_of(resources))
+        (verdict,) = fhir_eligibility.screen(given or criteria(form), patients, now="2026-06-01", images=images)
     return verdict
 
 
@@ -128,7 +128,7 @@ def test_series_that_are_missing_do_not_count(gone: int, expected: str, orthanc:
         assert [[series.uid for series in link.series] for link in links] == [[study_of(resources)["series"][0]["uid"]]]
 
 
-def count_criteria(folder: Path, expression: str) -> engine.Criteria:
+def count_criteria(folder: Path, expression: str) -> fhir_eligibility.Criteria:
     artifact = {
         "resourceType": "EvidenceVariable",
         "id": "count",
@@ -137,7 +137,7 @@ def count_criteria(folder: Path, expression: str) -> engine.Criteria:
         ],
     }
     (folder / "count.json").write_text(json.dumps(artifact))
-    return engine.load_criteria(folder / "count.json")
+    return fhir_eligibility.load_criteria(folder / "count.json")
 
 
 def several(count: int) -> list[Resource]:
@@ -190,9 +190,9 @@ def test_a_screening_that_is_left_can_be_begun_again(orthanc: Orthanc) -> None:
     with Client(Access(retries=0)) as client:
         images = RequiredImages(client, Places(orthanc.url, True))
         given = criteria("mr")
-        for _ in engine.screen(given, data, now="2026-06-01", images=images):
+        for _ in fhir_eligibility.screen(given, data, now="2026-06-01", images=images):
             break
-        found = list(engine.screen(given, data, now="2026-06-01", images=images))
+        found = list(fhir_eligibility.screen(given, data, now="2026-06-01", images=images))
     assert {holding.state for verdict in found for holding in verdict.holdings} == {"present"}
 
 

@@ -15,18 +15,18 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.data.dicomweb.access import Access
-from engine.data.dicomweb.client import Client
-from engine.evaluation.verdict import Verdict
-from engine.runners import confirming
-from engine.runners import run as running
-from engine.runners.confirming import RequiredImages
-from engine.runners.criteria import Criteria
-from engine.runners.images import Places
-from engine.runners.questions import Answer, add_answers, drop_unfinished, read_answers
-from engine.runners.run import RunOptions, run
-from engine.runners.workspace import Workspace
+import fhir_eligibility
+from fhir_eligibility.data.dicomweb.access import Access
+from fhir_eligibility.data.dicomweb.client import Client
+from fhir_eligibility.evaluation.verdict import Verdict
+from fhir_eligibility.runners import confirming
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.confirming import RequiredImages
+from fhir_eligibility.runners.criteria import Criteria
+from fhir_eligibility.runners.images import Places
+from fhir_eligibility.runners.questions import Answer, add_answers, drop_unfinished, read_answers
+from fhir_eligibility.runners.run import RunOptions, run
+from fhir_eligibility.runners.workspace import Workspace
 from tests.benchmarks.cohorts import Options, write
 from tests.imaging.stub import Asked, Reply, Stub, rows
 from tests.spec.model import ROOT
@@ -102,7 +102,7 @@ def stub(archive: Archive) -> Iterator[Stub]:
 
 @pytest.fixture(scope="module")
 def criteria() -> Criteria:
-    return engine.load_criteria(CRITERIA)
+    return fhir_eligibility.load_criteria(CRITERIA)
 
 
 def screened(
@@ -141,7 +141,7 @@ def test_verdicts_are_those_of_patients_from_memory(
     assert min(states.count("present"), states.count("absent"), states.count("partial")) > 5
     with Client(Access(retries=0)) as client:
         images = RequiredImages(client, Places(stub.url, True))
-        memory = list(engine.screen(criteria, data, now=NOW, images=images))
+        memory = list(fhir_eligibility.screen(criteria, data, now=NOW, images=images))
 
     def told(verdict: Verdict) -> Any:
         outcomes = [(one.id, one.outcome, one.reason, one.detail) for one in verdict.criteria]
@@ -281,7 +281,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
     command = [
         sys.executable,
         "-c",
-        "import sys; from engine.runners import confirming, run; run.SMALL = 0; confirming.BATCH = 7; from engine.ui.cli import main; sys.exit(main(sys.argv[1:]))",
+        "import sys; from fhir_eligibility.runners import confirming, run; run.SMALL = 0; confirming.BATCH = 7; from fhir_eligibility.ui.cli import main; sys.exit(main(sys.argv[1:]))",
         *("screen", str(CRITERIA), "--data", str(data), "--out", str(tmp_path), "--now", NOW, "--jobs", "2"),
         *("--memory", "1MB", "--quiet", "--resume", "--require-images", "--dicomweb", stub.url, "--ignore-endpoints"),
     ]

@@ -13,13 +13,13 @@ import pydicom.data
 import pytest
 from dicomweb_client.api import DICOMwebClient
 
-from engine.data.dicomweb.access import Access
-from engine.data.dicomweb.client import Client
-from engine.data.dicomweb.failure import Cause
-from engine.data.dicomweb.stow import words_of
-from engine.output.transfers import FileTransfer
-from engine.runners.store import store_files
-from engine.ui.cli import main
+from fhir_eligibility.data.dicomweb.access import Access
+from fhir_eligibility.data.dicomweb.client import Client
+from fhir_eligibility.data.dicomweb.failure import Cause
+from fhir_eligibility.data.dicomweb.stow import words_of
+from fhir_eligibility.output.transfers import FileTransfer
+from fhir_eligibility.runners.store import store_files
+from fhir_eligibility.ui.cli import main
 from tests.imaging.conftest import lines_of
 from tests.imaging.orthanc import PASSWORD, USER, Orthanc
 from tests.imaging.stub import Answerer, Asked, Reply, Stub

@@ -12,12 +12,12 @@ from typing import Any
 import pydicom
 import pytest
 
-from engine.data.dicomweb.access import Access
-from engine.data.dicomweb.client import Client
-from engine.evaluation.verdict import Holding
-from engine.runners.images import Places
-from engine.runners.verify import VerifyResult, verify
-from engine.ui.cli import main
+from fhir_eligibility.data.dicomweb.access import Access
+from fhir_eligibility.data.dicomweb.client import Client
+from fhir_eligibility.evaluation.verdict import Holding
+from fhir_eligibility.runners.images import Places
+from fhir_eligibility.runners.verify import VerifyResult, verify
+from fhir_eligibility.ui.cli import main
 from tests.imaging.conftest import lines_of, link_of
 from tests.imaging.orthanc import PASSWORD, USER, Orthanc
 from tests.imaging.stub import Reply
@@ -102,7 +102,7 @@ def test_stopped_half_way_and_started_again(
     orthanc.start()
     try:
         orthanc.put(path for found in files.values() for path in found)
-        monkeypatch.setattr("engine.runners.asking.BATCH", 4)
+        monkeypatch.setattr("fhir_eligibility.runners.asking.BATCH", 4)
         count = 0
 
         def stop_after_a_batch(_: int) -> None:
@@ -127,7 +127,7 @@ def test_stopped_half_way_and_started_again(
 
 
 def test_interrupted(run: Path, orthanc: Orthanc, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.runners.asking.BATCH", 5)
+    monkeypatch.setattr("fhir_eligibility.runners.asking.BATCH", 5)
 
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt

@@ -10,9 +10,9 @@ import pytest
 from pyarrow import parquet
 from pydantic import TypeAdapter
 
-import engine
-from engine.output.criteria_record import CriteriaRecord, read_criteria, read_verdicts
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.output.criteria_record import CriteriaRecord, read_criteria, read_verdicts
+from fhir_eligibility.ui.cli import main
 from tests.spec.model import ROOT
 
 FLUTE = ROOT / "criteria" / "flute"
@@ -51,14 +51,14 @@ def out(request: pytest.FixtureRequest, crit: Path, tmp_path_factory: pytest.Tem
     folder = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "large":
-            patch.setattr("engine.runners.run.SMALL", 0)
+            patch.setattr("fhir_eligibility.runners.run.SMALL", 0)
         words = ["screen", str(crit), "--data", str(FLUTE / "cohort"), "--out", str(folder), "--now", NOW]
         assert main([*words, "--quiet", "--parquet", "--jobs", "1"]) == 0
     return folder
 
 
 def test_lines_and_criteria_together_are_the_verdicts_of_python(crit: Path, out: Path) -> None:
-    expected = list(engine.screen(engine.load_criteria(crit), FLUTE / "cohort", now=NOW))
+    expected = list(fhir_eligibility.screen(fhir_eligibility.load_criteria(crit), FLUTE / "cohort", now=NOW))
     assert len(expected) == 24
     assert list(read_verdicts(out)) == expected
     assert all(one.artifact_title and one.evaluated and one.criteria[0].title for one in expected)

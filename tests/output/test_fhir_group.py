@@ -11,8 +11,8 @@ from fhir.resources.R4B.group import Group as GroupR4B
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.output import fhir_library
-from engine.output.fhir_group import frame_of, group_of, member_of, validate
+from fhir_eligibility.output import fhir_library
+from fhir_eligibility.output.fhir_group import frame_of, group_of, member_of, validate
 
 PEERS: dict[str, Any] = {"r4": GroupR4B, "r4b": GroupR4B, "r5": GroupR5}
 NOW = "2026-06-01T12:00:00+02:00"

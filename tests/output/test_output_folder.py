@@ -17,12 +17,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from engine.artifacts.own_outputs import LOCK, MARKER, NEW, PLAN, recorded_outputs
-from engine.output import folder as folders
-from engine.output import lock
-from engine.output.folder import About, OutputFolder, owner_only
-from engine.output.lock import FolderInUse
-from engine.ui.cli import main
+from fhir_eligibility.artifacts.own_outputs import LOCK, MARKER, NEW, PLAN, recorded_outputs
+from fhir_eligibility.output import folder as folders
+from fhir_eligibility.output import lock
+from fhir_eligibility.output.folder import About, OutputFolder, owner_only
+from fhir_eligibility.output.lock import FolderInUse
+from fhir_eligibility.ui.cli import main
 from tests.outputs import seen, visible
 from tests.spec.model import ROOT
 
@@ -197,7 +197,7 @@ HOLD = """
 import os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from engine.output.folder import OutputFolder
+from fhir_eligibility.output.folder import OutputFolder
 with OutputFolder(Path(sys.argv[1]), "screen") as folder:
     folder.write_text("a.txt", "half")
     if sys.argv[2] == "fork" and os.fork() == 0:

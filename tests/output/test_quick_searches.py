@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.evaluation import records
-from engine.output import summary
+from fhir_eligibility.evaluation import records
+from fhir_eligibility.output import summary
 
 TEXTS = st.text(
     st.sampled_from("=+-@\t\r\n;,'\"a1 \uff1d\uff0b\uff0d\uff20\u2028\u2029\u0085\u2026\u00e9"), max_size=12

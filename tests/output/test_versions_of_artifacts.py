@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.ui.cli import main
 from tests.outputs import groups
 
 URL = "http://example.org/EvidenceVariable/trial"
@@ -80,9 +80,10 @@ def test_the_table_tells_versions_apart(folder: Path, capsys: pytest.CaptureFixt
 
 
 def test_in_python_as_well(folder: Path) -> None:
-    criteria = engine.load_criteria(folder / "crit")
+    criteria = fhir_eligibility.load_criteria(folder / "crit")
     assert [rules.key for rules in criteria.rules] == [f"{URL}|1", f"{URL}|2"]
     found = [
-        (v.patient, v.artifact, v.artifact_version, v.verdict) for v in engine.screen(criteria, folder / "data.ndjson")
+        (v.patient, v.artifact, v.artifact_version, v.verdict)
+        for v in fhir_eligibility.screen(criteria, folder / "data.ndjson")
     ]
     assert found[:2] == [("Patient/ill", URL, "1", "included"), ("Patient/ill", URL, "2", "excluded")]

@@ -9,14 +9,14 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
-from engine.algebra.clinical import Code
-from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.element import Element
-from engine.algebra.interval import Interval
-from engine.compiler.cql import fhir_values as fhir
-from engine.compiler.cql.runtime import Patient, Run
-from engine.compiler.cql.types import IntervalType, Named
-from engine.compiler.elm import Node
+from fhir_eligibility.algebra.clinical import Code
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.algebra.element import Element
+from fhir_eligibility.algebra.interval import Interval
+from fhir_eligibility.compiler.cql import fhir_values as fhir
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.cql.types import IntervalType, Named
+from fhir_eligibility.compiler.elm import Node
 from tests.paths.fhirpath_reference import MOST, Answer, Failed, TooMany, Unsupported, subsets
 
 Resource = dict[str, Any]

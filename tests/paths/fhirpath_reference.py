@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from engine.algebra import quantity as q
-from engine.algebra import temporal as t
-from engine.algebra.element import SYSTEM_TYPE, to_quantity
-from engine.algebra.quantity import Quantity
-from engine.algebra.temporal import Date, DateTime, Time
-from engine.artifacts.models import Model
-from engine.compiler import syntax as s
+from fhir_eligibility.algebra import quantity as q
+from fhir_eligibility.algebra import temporal as t
+from fhir_eligibility.algebra.element import SYSTEM_TYPE, to_quantity
+from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.artifacts.models import Model
+from fhir_eligibility.compiler import syntax as s
 
 MOST = 6
 TEMPORAL = (Date, DateTime, Time)

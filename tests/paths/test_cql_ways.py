@@ -6,14 +6,14 @@ from collections import Counter
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from engine.artifacts.libraries import LibraryStore
-from engine.artifacts.records import ExpressionSource
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.criterion import CqlCode, CqlCriteria
-from engine.compiler.cql.runtime import Patient, Run
-from engine.compiler.elm import Node
-from engine.evaluation.evaluator import truth
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
+from fhir_eligibility.artifacts.libraries import LibraryStore
+from fhir_eligibility.artifacts.records import ExpressionSource
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.criterion import CqlCode, CqlCriteria
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.elm import Node
+from fhir_eligibility.evaluation.evaluator import truth
 from tests.paths.cql_generator import HEAD, expression
 from tests.paths.cql_reference import answer
 from tests.paths.fhirpath_reference import TooMany, Unsupported

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.compiler.cql import fhir_values
-from engine.evaluation import tracing
+from fhir_eligibility.compiler.cql import fhir_values
+from fhir_eligibility.evaluation import tracing
 from tests.paths import cql_generator, fhirpath_generator
 from tests.paths.fast_paths import FAST_PATHS
 from tests.paths.patients import patients

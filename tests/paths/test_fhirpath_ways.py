@@ -13,10 +13,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from engine.compiler.code import Code, compile_code
-from engine.compiler.fhirpath_parser import parse
-from engine.evaluation.evaluator import truth
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
+from fhir_eligibility.compiler.code import Code, compile_code
+from fhir_eligibility.compiler.fhirpath_parser import parse
+from fhir_eligibility.evaluation.evaluator import truth
 from tests.paths.fhirpath_generator import expression
 from tests.paths.fhirpath_reference import TooMany, answer
 from tests.paths.patients import patients

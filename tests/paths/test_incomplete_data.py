@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine.algebra.diagnostic import DiagnosticError
-from engine.algebra.reasons import Reason
-from engine.data.compartment import Compartment
-from engine.data.gaps import EVERY, Gap
-from engine.data.reader import compartments_of
-from engine.evaluation.evaluator import Evaluator, Options
+from fhir_eligibility.algebra.diagnostic import DiagnosticError
+from fhir_eligibility.algebra.reasons import Reason
+from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.data.gaps import EVERY, Gap
+from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.evaluation.evaluator import Evaluator, Options
 from tests.paths import cql_generator, fhirpath_generator
 from tests.paths import test_cql_ways as cql
 from tests.paths import test_fhirpath_ways as fhirpath

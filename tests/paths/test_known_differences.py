@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import Source
-from engine.artifacts.libraries import LibraryStore
-from engine.artifacts.records import ExpressionSource
-from engine.compiler.code import compile_code
-from engine.compiler.cql.criterion import CqlCriteria
-from engine.data.reader import compartments_of
-from engine.evaluation.evaluator import Evaluator, Options
-from engine.runners.criteria import load_criteria
-from engine.runners.screening import screen
+from fhir_eligibility.algebra.diagnostic import Source
+from fhir_eligibility.artifacts.libraries import LibraryStore
+from fhir_eligibility.artifacts.records import ExpressionSource
+from fhir_eligibility.compiler.code import compile_code
+from fhir_eligibility.compiler.cql.criterion import CqlCriteria
+from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.evaluation.evaluator import Evaluator, Options
+from fhir_eligibility.runners.criteria import load_criteria
+from fhir_eligibility.runners.screening import screen
 from tests.paths.ways import NOW, R4, rule_set
 
 PATIENT: dict[str, Any] = {"resourceType": "Patient", "id": "p"}

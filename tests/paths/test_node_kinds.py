@@ -6,18 +6,18 @@ from typing import Any, NoReturn
 
 import pytest
 
-from engine.algebra.operators.table import OPERATORS
-from engine.artifacts.models import load_model
-from engine.compiler import node_kinds
-from engine.compiler.code import compile_code
-from engine.compiler.cql import compiled, uses
-from engine.compiler.cql import emitter as cql_emitter
-from engine.compiler.elm import ANY, Node
-from engine.compiler.emitter import EACH, VALUES, Emitter
-from engine.compiler.fhirpath import translate_fhirpath
-from engine.compiler.growth import fhirpath_growths, settled_by_extremes
-from engine.compiler.node_kinds import KINDS, Missing
-from engine.compiler.requirements import requirements
+from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler import node_kinds
+from fhir_eligibility.compiler.code import compile_code
+from fhir_eligibility.compiler.cql import compiled, uses
+from fhir_eligibility.compiler.cql import emitter as cql_emitter
+from fhir_eligibility.compiler.elm import ANY, Node
+from fhir_eligibility.compiler.emitter import EACH, VALUES, Emitter
+from fhir_eligibility.compiler.fhirpath import translate_fhirpath
+from fhir_eligibility.compiler.growth import fhirpath_growths, settled_by_extremes
+from fhir_eligibility.compiler.node_kinds import KINDS, Missing
+from fhir_eligibility.compiler.requirements import requirements
 
 assert translate_fhirpath and compiled  # both load all handlers
 # Kinds that are always a registered operator on single values: what is known of them stands with their overloads.

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.clinical import Code, Concept, Ratio, Tuple
-from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.interval import Interval
-from engine.algebra.operators.registry import Overload
-from engine.algebra.operators.table import OPERATORS
-from engine.algebra.points import Long
-from engine.algebra.quantity import Quantity
-from engine.algebra.temporal import Date, DateTime, Time
-from engine.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.algebra.clinical import Code, Concept, Ratio, Tuple
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.algebra.interval import Interval
+from fhir_eligibility.algebra.operators.registry import Overload
+from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.algebra.points import Long
+from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
 
 POOLS: dict[str, tuple[Any, ...]] = {
     "Boolean": (True, False),

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError
-from engine.evaluation.verdict import Verdict
-from engine.output.criteria_record import read_verdicts
-from engine.runners import run as running
-from engine.runners.criteria import Criteria, load_criteria
-from engine.runners.run import RunOptions, run
-from engine.runners.screening import screen
+from fhir_eligibility.algebra.diagnostic import DiagnosticError
+from fhir_eligibility.evaluation.verdict import Verdict
+from fhir_eligibility.output.criteria_record import read_verdicts
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.criteria import Criteria, load_criteria
+from fhir_eligibility.runners.run import RunOptions, run
+from fhir_eligibility.runners.screening import screen
 from tests.paths import cql_generator, fhirpath_generator
 from tests.paths.patients import LOINC, SCT, UCUM, patients
 from tests.paths.test_cql_ways import compiled as compiled_cql

@@ -11,19 +11,19 @@ from typing import Any
 
 import msgspec
 
-from engine.artifacts.models import Model, load_model
-from engine.compiler.code import Code
-from engine.compiler.elm import Node
-from engine.compiler.emitter import Emitter
-from engine.compiler.program import Program
-from engine.compiler.reading import reading_plan
-from engine.compiler.rules import Rule, RuleSet
-from engine.data.compartment import Compartment
-from engine.data.reader import compartments_of
-from engine.evaluation.evaluator import Evaluator, Options
-from engine.evaluation.tracing import PatientEnvironment
-from engine.evaluation.verdict import Verdict
-from engine.runners.screening import compartments
+from fhir_eligibility.artifacts.models import Model, load_model
+from fhir_eligibility.compiler.code import Code
+from fhir_eligibility.compiler.elm import Node
+from fhir_eligibility.compiler.emitter import Emitter
+from fhir_eligibility.compiler.program import Program
+from fhir_eligibility.compiler.reading import reading_plan
+from fhir_eligibility.compiler.rules import Rule, RuleSet
+from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.evaluation.evaluator import Evaluator, Options
+from fhir_eligibility.evaluation.tracing import PatientEnvironment
+from fhir_eligibility.evaluation.verdict import Verdict
+from fhir_eligibility.runners.screening import compartments
 
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 R4: Model = load_model("r4")

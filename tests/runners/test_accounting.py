@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.elements import all_resource_types
-from engine.data.reader import compartments_of
-from engine.runners import run as running
-from engine.runners.run import RunOptions, run
+import fhir_eligibility
+from fhir_eligibility.artifacts.elements import all_resource_types
+from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.run import RunOptions, run
 from tests.data.every_way import NOW, criteria
 from tests.data.test_damaged_text import DAMAGE, value_of
 
@@ -132,4 +132,7 @@ def test_patients_at_hand_are_counted(tmp_path: Path) -> None:
     found = list(compartments_of(listed))
     record = run(criteria(tmp_path / "c", CODE), [], found, tmp_path / "out", RunOptions(now=NOW)).record
     assert record.resources.used == {"Patient": 1, "Condition": 1, "Organization": 1}
-    assert engine.Verdict.model_validate_json((tmp_path / "out" / "verdicts.ndjson").read_text()).verdict == "excluded"
+    assert (
+        fhir_eligibility.Verdict.model_validate_json((tmp_path / "out" / "verdicts.ndjson").read_text()).verdict
+        == "excluded"
+    )

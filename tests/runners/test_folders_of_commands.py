@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from engine.artifacts.own_outputs import MARKER
-from engine.output.folder import OutputFolder
-from engine.output.trial_names import trial_names
-from engine.ui.cli import main
+from fhir_eligibility.artifacts.own_outputs import MARKER
+from fhir_eligibility.output.folder import OutputFolder
+from fhir_eligibility.output.trial_names import trial_names
+from fhir_eligibility.ui.cli import main
 from tests.outputs import by_patient, group_files, seen, visible
 from tests.spec.model import ROOT
 
@@ -162,7 +162,7 @@ def test_names_are_apart_and_safe_on_every_file_system() -> None:
 
 
 def test_names_that_would_be_the_same_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.output.trial_names._DIGITS", 0)
+    monkeypatch.setattr("fhir_eligibility.output.trial_names._DIGITS", 0)
     first, second, third = trial_names(["x/a|1", "y/a|1", "x/b|1"])
     assert first != second and len(first) == len(second) > 64 and third == "b-1-"
 
@@ -188,7 +188,7 @@ def test_outputs_are_private_whatever_the_umask(place: Path, command: str, monke
             assert main([*given, str(place / "shared"), "--quiet", "--shared-outputs"]) == 0
         else:
             if command == "large":
-                monkeypatch.setattr("engine.runners.run.SMALL", 0)
+                monkeypatch.setattr("fhir_eligibility.runners.run.SMALL", 0)
             assert screen(place, out, "--parquet", "--jobs", "2") == 0
             assert screen(place, place / "shared", "--shared-outputs") == 0
         assert os.umask(0) == 0
@@ -201,14 +201,14 @@ def test_outputs_are_private_whatever_the_umask(place: Path, command: str, monke
 
 
 def test_what_a_large_run_keeps_meanwhile_is_private(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.runners.run.SMALL", 0)
+    monkeypatch.setattr("fhir_eligibility.runners.run.SMALL", 0)
     seen: dict[str, int] = {}
 
     def stop(self: object, outputs: object) -> None:
         seen.update(modes(place / "out"))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("engine.runners.bulk.BulkRun.write", stop)
+    monkeypatch.setattr("fhir_eligibility.runners.bulk.BulkRun.write", stop)
     before = os.umask(0)
     try:
         assert screen(place, place / "out", "--jobs", "2") == 130
@@ -245,8 +245,8 @@ def test_a_second_run_says_so_and_changes_nothing(
 
 SLOW = """
 import sys, time
-from engine.runners import bulk_worker, run
-from engine.ui.cli import main
+from fhir_eligibility.runners import bulk_worker, run
+from fhir_eligibility.ui.cli import main
 run.SMALL = 0
 judged = bulk_worker.Worker.judged
 bulk_worker.Worker.judged = lambda self, number: (time.sleep(0.2), judged(self, number))[1]
@@ -293,15 +293,15 @@ def test_a_run_that_is_killed_can_be_resumed_at_once(place: Path, monkeypatch: p
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert visible(out) == []
-    monkeypatch.setattr("engine.runners.run.SMALL", 0)
+    monkeypatch.setattr("fhir_eligibility.runners.run.SMALL", 0)
     assert screen(place, out, "--resume") == 0
     assert by_patient(out) == by_patient(place / "apart")
 
 
 LARGE = """
 import resource, sys
-from engine.runners import run
-from engine.ui.cli import main
+from fhir_eligibility.runners import run
+from fhir_eligibility.ui.cli import main
 run.SMALL = 0
 if sys.argv[1] != "0":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))

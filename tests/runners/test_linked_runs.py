@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.data.reader import read_patients
-from engine.runners import run as running
-from engine.runners.criteria import Criteria
-from engine.runners.run import RunOptions, run
-from engine.runners.workspace import Workspace
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.criteria import Criteria
+from fhir_eligibility.runners.run import RunOptions, run
+from fhir_eligibility.runners.workspace import Workspace
 from tests.unit.ways import criteria_of, outcomes_of
 
 NOW = "2026-06-01"
@@ -87,7 +87,9 @@ def expected(criteria: Criteria, data: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def test_the_references_lead_where_they_should(criteria: Criteria, data: Path, expected: dict[str, bytes]) -> None:
-    found = outcomes_of(engine.Verdict.model_validate_json(line) for line in expected["verdicts.ndjson"].splitlines())
+    found = outcomes_of(
+        fhir_eligibility.Verdict.model_validate_json(line) for line in expected["verdicts.ndjson"].splitlines()
+    )
     assert len(found) == PATIENTS
     for number in range(PATIENTS):
         following, source = (number + 1) % PATIENTS, (number + 11) % PATIENTS
@@ -104,8 +106,8 @@ def test_the_references_lead_where_they_should(criteria: Criteria, data: Path, e
             wanted[1] = wanted[3] = "unknown (unresolved-reference)"
         assert found[f"Patient/p{number}"] == wanted, number
     memory = list(read_patients([data], model=load_model("r4"), on_problem=lambda problem: None))
-    assert outcomes_of(engine.screen(criteria, memory, now=NOW)) == found
-    assert outcomes_of(engine.screen(criteria, data, now=NOW)) == found
+    assert outcomes_of(fhir_eligibility.screen(criteria, memory, now=NOW)) == found
+    assert outcomes_of(fhir_eligibility.screen(criteria, data, now=NOW)) == found
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -10,13 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.artifacts.measures import Group, Measure, Population, Stratifier, Supplemental
-from engine.evaluation.measures import GroupResult, MeasureResult, ObservationResult, PopulationResult, StratumResult
-from engine.output.measure_report import summary
-from engine.output.measure_totals import Totals
-from engine.runners import run as running
-from engine.runners.workspace import Workspace
-from engine.ui.cli import main
+from fhir_eligibility.artifacts.measures import Group, Measure, Population, Stratifier, Supplemental
+from fhir_eligibility.evaluation.measures import (
+    GroupResult,
+    MeasureResult,
+    ObservationResult,
+    PopulationResult,
+    StratumResult,
+)
+from fhir_eligibility.output.measure_report import summary
+from fhir_eligibility.output.measure_totals import Totals
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.workspace import Workspace
+from fhir_eligibility.ui.cli import main
 
 OUTPUTS = ("results.ndjson", "reports.ndjson", "summary.json", "problems.ndjson")
 PATIENTS = 40

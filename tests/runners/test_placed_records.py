@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from engine.data.bulk.placing import Bearers, Claim, placed
-from engine.data.bulk.records import Record, is_orphan, name_group
-from engine.runners import bulk_worker
-from engine.runners import run as running
-from engine.runners.run import RunOptions, run
+from fhir_eligibility.data.bulk.placing import Bearers, Claim, placed
+from fhir_eligibility.data.bulk.records import Record, is_orphan, name_group
+from fhir_eligibility.runners import bulk_worker
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.run import RunOptions, run
 from tests.data.every_way import criteria
 
 MRN = "http://h.example/mrn"

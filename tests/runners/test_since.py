@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.data.bulk.decoding import FactDecoder
-from engine.data.compartment import Compartment
-from engine.output.pseudonyms import Pseudonyms
-from engine.runners.earlier import Unusable, described
-from engine.runners.outputs import Outputs
-from engine.runners.run import NothingScreened, RunOptions, run
-from engine.runners.since import FOLLOWS
-from engine.ui.cli import main
+from fhir_eligibility.data.bulk.decoding import FactDecoder
+from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.output.pseudonyms import Pseudonyms
+from fhir_eligibility.runners.earlier import Unusable, described
+from fhir_eligibility.runners.outputs import Outputs
+from fhir_eligibility.runners.run import NothingScreened, RunOptions, run
+from fhir_eligibility.runners.since import FOLLOWS
+from fhir_eligibility.ui.cli import main
 from tests.runners.nights import CHANGES, LATER, NOW, Cohort, criteria, outputs, screened
 
 WAYS = ("memory", "files-1", "files-2")

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.algebra.operators import OPERATORS
-from engine.artifacts.models import load_model
-from engine.compiler.rules import compile_code
+import fhir_eligibility
+from fhir_eligibility.algebra.operators import OPERATORS
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler.rules import compile_code
 from tests.benchmarks.cohorts import Options, write
 from tests.outputs import by_patient
 from tests.spec.model import ROOT
@@ -24,8 +24,8 @@ FLUTE = ROOT / "criteria" / "flute"
 NOW = "2026-06-01"
 
 
-def verdicts(criteria: engine.Criteria) -> list[str]:
-    return [verdict.model_dump_json() for verdict in engine.screen(criteria, FLUTE / "cohort", now=NOW)]
+def verdicts(criteria: fhir_eligibility.Criteria) -> list[str]:
+    return [verdict.model_dump_json() for verdict in fhir_eligibility.screen(criteria, FLUTE / "cohort", now=NOW)]
 
 
 def verdicts_of(pickled: bytes) -> list[str]:
@@ -37,11 +37,11 @@ def in_spawned_process(pickled: bytes) -> list[str]:
         return pool.apply(verdicts_of, (pickled,))
 
 
-def criteria_of(tmp_path: Path, *expressions: tuple[str, str]) -> engine.Criteria:
+def criteria_of(tmp_path: Path, *expressions: tuple[str, str]) -> fhir_eligibility.Criteria:
     characteristics = [{"definitionExpression": {"language": name, "expression": text}} for name, text in expressions]
     resource = {"resourceType": "EvidenceVariable", "id": "ev", "status": "active", "characteristic": characteristics}
     (tmp_path / "ev.json").write_text(json.dumps(resource))
-    return engine.load_criteria(tmp_path)
+    return fhir_eligibility.load_criteria(tmp_path)
 
 
 def test_every_overload_of_every_operator_pickles_by_its_signature() -> None:
@@ -74,7 +74,7 @@ def test_compiled_expressions_pickle(text: str) -> None:
 
 @pytest.mark.parametrize("folder", ["mr", "cql"])
 def test_criteria_give_the_same_verdicts_after_a_round_trip(folder: str) -> None:
-    criteria = engine.load_criteria(FLUTE / folder)
+    criteria = fhir_eligibility.load_criteria(FLUTE / folder)
     wanted = verdicts(criteria)
     assert len(wanted) >= 12
     assert verdicts_of(pickle.dumps(criteria)) == wanted
@@ -90,7 +90,7 @@ def test_a_spawned_process_gives_the_same_verdicts(tmp_path: Path) -> None:
 
 SCRIPT = """
 import multiprocessing, sys
-from engine.ui.cli import main
+from fhir_eligibility.ui.cli import main
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv[1])
     sys.exit(main(sys.argv[2:]))

@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.data.server.client import Server
-from engine.data.server.smart import BackendServices
-from engine.ui.cli import main
+from fhir_eligibility.data.server.client import Server
+from fhir_eligibility.data.server.smart import BackendServices
+from fhir_eligibility.ui.cli import main
 from tests.servers.sekmet import COHORT, ROOT, load_cohort, running_sekmet
 from tests.unit.test_smart import EC, RSA, jwk, pem
 
@@ -112,7 +112,7 @@ def test_a_killed_export_goes_on(sekmet: str, tmp_path: Path) -> None:
     started.
     """
     out = tmp_path / "export"
-    command = [sys.executable, "-m", "engine.ui.cli", "export", sekmet, "--out", str(out)]
+    command = [sys.executable, "-m", "fhir_eligibility.ui.cli", "export", sekmet, "--out", str(out)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while not (out / ".export-state").exists() and process.poll() is None:
             time.sleep(0.01)

@@ -14,14 +14,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from engine.algebra.diagnostic import DiagnosticError, EvaluationError
-from engine.algebra.interval import Interval
-from engine.algebra.points import Uncertainty
-from engine.algebra.quantity import Quantity
-from engine.algebra.temporal import Date, DateTime
-from engine.compiler.cql.compiled import Loaded, compile_expression
-from engine.compiler.cql.library import Options
-from engine.compiler.cql.runtime import Run
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError
+from fhir_eligibility.algebra.interval import Interval
+from fhir_eligibility.algebra.points import Uncertainty
+from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.temporal import Date, DateTime
+from fhir_eligibility.compiler.cql.compiled import Loaded, compile_expression
+from fhir_eligibility.compiler.cql.library import Options
+from fhir_eligibility.compiler.cql.runtime import Run
 from tests.spec.model import Result, Suite
 
 NOW = dt.datetime(2026, 1, 15, 12, 0, tzinfo=dt.UTC)

@@ -18,17 +18,17 @@ from typing import Any
 
 import msgspec
 
-from engine.algebra.diagnostic import Source
-from engine.artifacts.libraries import LibraryStore
-from engine.artifacts.measures import Group, Measure, Population
-from engine.artifacts.models import load_model
-from engine.artifacts.models.modelinfo import ModelInfo, read_model_info
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Patient, Run
-from engine.data.problems import Problem
-from engine.data.terminology import Terminology
-from engine.evaluation.measures import MeasureEvaluator, MeasureResult
-from engine.runners.measuring import LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, run_of
+from fhir_eligibility.algebra.diagnostic import Source
+from fhir_eligibility.artifacts.libraries import LibraryStore
+from fhir_eligibility.artifacts.measures import Group, Measure, Population
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.artifacts.models.modelinfo import ModelInfo, read_model_info
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.terminology import Terminology
+from fhir_eligibility.evaluation.measures import MeasureEvaluator, MeasureResult
+from fhir_eligibility.runners.measuring import LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, run_of
 from tests.spec.model import Result, Suite, conformance_dir
 
 Resource = dict[str, Any]

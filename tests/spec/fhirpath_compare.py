@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
-from engine.algebra.quantity import Quantity
-from engine.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from tests.spec.fhirpath_cases import Output
 
 _BOTH = ("boolean", "integer", "decimal", "string", "date", "dateTime", "time")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from engine.algebra.diagnostic import DiagnosticError, Source
-from engine.algebra.operators.registry import Operator
-from engine.algebra.operators.table import CHAPTERS, OPERATORS
-from engine.artifacts.models import load_model
-from engine.compiler.cql.compiled import Compiler
-from engine.compiler.fhirpath import translate_fhirpath
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.algebra.operators.registry import Operator
+from fhir_eligibility.algebra.operators.table import CHAPTERS, OPERATORS
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler.cql.compiled import Compiler
+from fhir_eligibility.compiler.fhirpath import translate_fhirpath
 from tests.spec import cql_suite, fhirpath_suite
 from tests.spec.fhirpath_cases import read_cases as read_fhirpath
 from tests.spec.headings import address
@@ -73,7 +73,7 @@ def table(cases: dict[str, list[str]] | None) -> str:
 
 
 def _chapter(op: Operator) -> str:
-    """The chapter of an operator whose functions stand outside the chapters (those of `engine.algebra.interval`)."""
+    """The chapter of an operator whose functions stand outside the chapters (those of `fhir_eligibility.algebra.interval`)."""
     if any(op.overloads[0].function.__module__ == chapter.__name__ for chapter in CHAPTERS):
         return ""
     return "intervals"

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from engine.compiler.cql.compiled import Loaded
-from engine.compiler.cql.printing import as_json
-from engine.compiler.cql.runtime import Patient
-from engine.runners.measuring import MeasureOptions, run_of
+from fhir_eligibility.compiler.cql.compiled import Loaded
+from fhir_eligibility.compiler.cql.printing import as_json
+from fhir_eligibility.compiler.cql.runtime import Patient
+from fhir_eligibility.runners.measuring import MeasureOptions, run_of
 from tests.shared import SHARED, shared
 from tests.spec.ecqm_suite import NOW, cases, environment, load
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
-from engine.compiler.cql.elm_writer import elm_text, to_elm
-from engine.compiler.cql.runtime import Run
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
+from fhir_eligibility.compiler.cql.compiled import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.cql.elm_writer import elm_text, to_elm
+from fhir_eligibility.compiler.cql.runtime import Run
 from tests.spec.cql_suite import NOW, SUITES, CqlCase, read_cases, same
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from engine.algebra.temporal import Date, DateTime
+from fhir_eligibility.algebra.temporal import Date, DateTime
 from tests.spec.fhirpath_cases import FhirPathCase, Output, read_cases
 from tests.spec.fhirpath_compare import difference, types_for
 from tests.spec.fhirpath_suite import run_case

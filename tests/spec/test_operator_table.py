@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from engine.algebra.operators.table import OPERATORS
+from fhir_eligibility.algebra.operators.table import OPERATORS
 from tests.spec import cql_suite
 from tests.spec.headings import PAGES, address, headings, headings_of
 from tests.spec.operator_table import FILE, cases_by_operator, table, without_cases

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import Source
-from engine.algebra.temporal import Date, DateTime, Time
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Run
+from fhir_eligibility.algebra.diagnostic import Source
+from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Run
 from tests.shared import reported
 
 CASES = (

@@ -18,18 +18,18 @@ from typing import Any
 
 import msgspec
 
-from engine.algebra.diagnostic import DiagnosticError, Source
-from engine.artifacts.libraries import LibraryStore
-from engine.artifacts.models import load_model
-from engine.artifacts.records import ExpressionSource
-from engine.compiler.code import compile_code
-from engine.compiler.cql.criterion import CqlCriteria
-from engine.compiler.reading import reading_plan
-from engine.compiler.rules import Rule, RuleSet
-from engine.data.compartment import Compartment
-from engine.data.reader import compartments_of
-from engine.evaluation.evaluator import Evaluator, Options
-from engine.runners.screening import compartments
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.artifacts.libraries import LibraryStore
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.artifacts.records import ExpressionSource
+from fhir_eligibility.compiler.code import compile_code
+from fhir_eligibility.compiler.cql.criterion import CqlCriteria
+from fhir_eligibility.compiler.reading import reading_plan
+from fhir_eligibility.compiler.rules import Rule, RuleSet
+from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.evaluation.evaluator import Evaluator, Options
+from fhir_eligibility.runners.screening import compartments
 from tests.spec import cql_suite
 from tests.spec.cql_suite import CqlCase
 from tests.spec.fhirpath_cases import FhirPathCase, Output, read_cases, read_input

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.ui.cli import COMMANDS, main
-from engine.ui.completion import SHELLS, command_in
+from fhir_eligibility.ui.cli import COMMANDS, main
+from fhir_eligibility.ui.completion import SHELLS, command_in
 
 
 def completed(line: str, tmp_path: Path) -> set[str]:
@@ -27,7 +27,9 @@ def completed(line: str, tmp_path: Path) -> set[str]:
         "COMP_POINT": str(len(line)),
         "COMP_TYPE": "9",
     }
-    program = "import sys; sys.argv[0] = 'eligibility'; from engine.ui.cli import console; sys.exit(console())"
+    program = (
+        "import sys; sys.argv[0] = 'eligibility'; from fhir_eligibility.ui.cli import console; sys.exit(console())"
+    )
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
     return {word.strip() for word in out.read_text().split("\n") if word.strip()}
 
@@ -47,7 +49,7 @@ def test_options_and_values(tmp_path: Path) -> None:
 
 def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "engine"))
     (tmp_path / "criteria-of-ours").mkdir()
     assert completed("eligibility screen crit", tmp_path) == {"criteria-of-ours/"}
 

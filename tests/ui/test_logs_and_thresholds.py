@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from engine.ui import progress as progress_module
-from engine.ui.cli import main
-from engine.ui.logs import STEPS, JsonFormat, TextFormat
-from engine.ui.progress import ProgressLine
+from fhir_eligibility.ui import progress as progress_module
+from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.logs import STEPS, JsonFormat, TextFormat
+from fhir_eligibility.ui.progress import ProgressLine
 
 FLUTE = Path(__file__).parents[2] / "criteria" / "flute"
 BROKEN = {

@@ -13,28 +13,28 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cmp_to_key
 from typing import Any
 
-from engine.algebra import points as p
-from engine.algebra.clinical import Tuple
-from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.interval import Interval
-from engine.algebra.operators.datetimes import component, make_date, make_datetime, make_time
-from engine.algebra.operators.equality import sign
-from engine.algebra.operators.lists import distinct
-from engine.algebra.operators.registry import TAKE_RANGES
-from engine.algebra.points import Long
-from engine.algebra.temporal import DateTime
-from engine.compiler.cql.elements import descendents, element_of
-from engine.compiler.cql.library import TypedLibrary
-from engine.compiler.cql.runtime import (
+from fhir_eligibility.algebra import points as p
+from fhir_eligibility.algebra.clinical import Tuple
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.algebra.interval import Interval
+from fhir_eligibility.algebra.operators.datetimes import component, make_date, make_datetime, make_time
+from fhir_eligibility.algebra.operators.equality import sign
+from fhir_eligibility.algebra.operators.lists import distinct
+from fhir_eligibility.algebra.operators.registry import TAKE_RANGES
+from fhir_eligibility.algebra.points import Long
+from fhir_eligibility.algebra.temporal import DateTime
+from fhir_eligibility.compiler.cql.elements import descendents, element_of
+from fhir_eligibility.compiler.cql.library import TypedLibrary
+from fhir_eligibility.compiler.cql.runtime import (
     MISSING,
     Run,
     convert_interval,
     new_instance,
     with_point,
 )
-from engine.compiler.cql.type_tests import TypeTest, cast_to
-from engine.compiler.cql.types import IntervalType, ListType, Named
-from engine.compiler.elm import Node
+from fhir_eligibility.compiler.cql.type_tests import TypeTest, cast_to
+from fhir_eligibility.compiler.cql.types import IntervalType, ListType, Named
+from fhir_eligibility.compiler.elm import Node
 
 
 class Failure:

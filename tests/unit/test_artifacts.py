@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.positions import position_of
-from engine.artifacts.reader import load_artifacts
-from engine.compiler.rules import Rule
+import fhir_eligibility
+from fhir_eligibility.artifacts.positions import position_of
+from fhir_eligibility.artifacts.reader import load_artifacts
+from fhir_eligibility.compiler.rules import Rule
 from tests.shared import shared
 
 SCT = "http://snomed.info/sct"
@@ -22,7 +22,7 @@ def test_every_real_file_loads_and_compiles() -> None:
     folder = shared("evidencevariables")
     found = load_artifacts([folder])
     assert len(found.artifacts) == 332
-    criteria = engine.load_criteria(folder, on_error="keep")
+    criteria = fhir_eligibility.load_criteria(folder, on_error="keep")
     assert len(criteria.rules) == len(found.roots)
     leaves = [rule for rules in criteria.rules for rule in rules.walk() if rule.combination is None]
     assert all((rule.code is None) is (rule.reason is not None) for rule in leaves)
@@ -39,7 +39,7 @@ def test_every_real_file_loads_and_compiles() -> None:
 def rules_of(artifact: dict[str, Any], folder: Path, *more: dict[str, Any]) -> tuple[Rule, ...]:
     for index, resource in enumerate((artifact, *more)):
         (folder / f"{index}.json").write_text(json.dumps(resource), encoding="utf-8")
-    criteria = engine.load_criteria(folder, on_error="keep")
+    criteria = fhir_eligibility.load_criteria(folder, on_error="keep")
     (rules,) = criteria.rules
     return rules.rules
 
@@ -137,7 +137,7 @@ def test_time_from_event(tmp_path: Path) -> None:
     }
     path = tmp_path / "ev.json"
     path.write_text(json.dumps(evidence_variable(observation)), encoding="utf-8")
-    criteria = engine.load_criteria(path, on_error="keep")
+    criteria = fhir_eligibility.load_criteria(path, on_error="keep")
     biopsy = {
         "resourceType": "Procedure",
         "id": "b",
@@ -157,8 +157,8 @@ def test_time_from_event(tmp_path: Path) -> None:
             "effectiveDateTime": date,
             "valueQuantity": {"value": 5, "system": "http://unitsofmeasure.org", "code": "ng/mL"},
         }
-        data = engine.compartments_of([{"resourceType": "Patient", "id": "p"}, biopsy, psa])
-        return next(engine.screen(criteria, list(data), now="2026-01-01")).verdict
+        data = fhir_eligibility.compartments_of([{"resourceType": "Patient", "id": "p"}, biopsy, psa])
+        return next(fhir_eligibility.screen(criteria, list(data), now="2026-01-01")).verdict
 
     dates = ("2024-06-01", "2023-06-09", "2024-06-11", "2023-06", "2024-06")
     assert [verdict(date) for date in dates] == ["included", "excluded", "excluded", "undetermined", "undetermined"]
@@ -196,7 +196,7 @@ def test_r6_group_with_exceptions(tmp_path: Path) -> None:
     }
     path = tmp_path / "g.json"
     path.write_text(json.dumps(group), encoding="utf-8")
-    (rules,) = engine.load_criteria(path, on_error="keep").rules
+    (rules,) = fhir_eligibility.load_criteria(path, on_error="keep").rules
     assert (rules.combination, rules.threshold, [rule.exclude for rule in rules.rules]) == (
         "at-least",
         1,
@@ -209,10 +209,12 @@ def test_a_combination_without_truth_value_includes_nobody(method: str, tmp_path
     characteristic = {"code": {"text": "gender"}, "valueCodeableConcept": {"text": "male"}, "exclude": False}
     group = {"resourceType": "Group", "id": "g", "combinationMethod": method, "characteristic": [characteristic]}
     (tmp_path / "g.json").write_text(json.dumps(group), encoding="utf-8")
-    criteria = engine.load_criteria(tmp_path / "g.json", on_error="keep")
+    criteria = fhir_eligibility.load_criteria(tmp_path / "g.json", on_error="keep")
     for gender in ("male", "female"):
         patient = {"resourceType": "Patient", "id": "p", "gender": gender}
-        (verdict,) = engine.screen(criteria, list(engine.compartments_of([patient])), now="2026-01-01")
+        (verdict,) = fhir_eligibility.screen(
+            criteria, list(fhir_eligibility.compartments_of([patient])), now="2026-01-01"
+        )
         assert verdict.verdict == "undetermined"
         assert verdict.criteria[0].reason in ("not-computable", "needs-review")
 
@@ -235,9 +237,9 @@ def test_an_expression_beside_another_definition_is_preferred(tmp_path: Path) ->
     }
     path = tmp_path / "ev.json"
     path.write_text(json.dumps(evidence_variable(both)), encoding="utf-8")
-    criteria = engine.load_criteria(path, on_error="keep")
-    data = list(engine.compartments_of([{"resourceType": "Patient", "id": "p", "active": True}]))
-    (verdict,) = engine.screen(criteria, data, now="2026-01-01")
+    criteria = fhir_eligibility.load_criteria(path, on_error="keep")
+    data = list(fhir_eligibility.compartments_of([{"resourceType": "Patient", "id": "p", "active": True}]))
+    (verdict,) = fhir_eligibility.screen(criteria, data, now="2026-01-01")
     (criterion,) = verdict.criteria
     assert (verdict.verdict, criterion.outcome) == ("included", "met")
     assert criterion.detail is not None and "the expression is preferred" in criterion.detail

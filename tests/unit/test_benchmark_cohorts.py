@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import engine
+import fhir_eligibility
 from tests.benchmarks.cohorts import Options, main, size_of, write
 
 NOW = "2026-06-01"
@@ -33,7 +33,7 @@ def lines(folder: Path) -> list[bytes]:
 def verdicts(folder: Path) -> dict[str, tuple[str, tuple[str, ...], Any]]:
     """Patient -> verdict, deciding criteria, and studies with their instances, from the criteria of FLUTE."""
     found = {}
-    for verdict in engine.screen(engine.load_criteria("criteria/flute/mr"), folder, now=NOW):
+    for verdict in fhir_eligibility.screen(fhir_eligibility.load_criteria("criteria/flute/mr"), folder, now=NOW):
         links = sorted((link.study, link.criterion, [s.instances for s in link.series]) for link in verdict.imaging)
         found[verdict.patient] = (verdict.verdict, tuple(verdict.deciding), links)
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import engine
+import fhir_eligibility
 from tests.benchmarks.answers import answers, compare, verdicts
 from tests.benchmarks.cohorts import Options, write
 from tests.benchmarks.kills import differences, digests, disturbed
@@ -27,9 +27,9 @@ def test_both_forms_of_the_criteria_give_the_same_outcomes(tmp_path: Path) -> No
     write(tmp_path / "cohort", Options(150, small=True))
     found = []
     for form in ("fhirpath", "cql"):
-        criteria = engine.load_criteria(CRITERIA / form, libraries=[CRITERIA / "cql"])
+        criteria = fhir_eligibility.load_criteria(CRITERIA / form, libraries=[CRITERIA / "cql"])
         assert criteria.errors == ()
-        screened = engine.screen(criteria, tmp_path / "cohort", now=NOW)
+        screened = fhir_eligibility.screen(criteria, tmp_path / "cohort", now=NOW)
         found.append({v.patient: (v.verdict, [c.outcome for c in v.criteria]) for v in screened})
     assert found[0] == found[1]
     assert {verdict for verdict, _ in found[0].values()} == {"included", "excluded", "undetermined"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import engine
+import fhir_eligibility
 
 LOINC = "http://loinc.org"
 CODE = {"coding": [{"system": LOINC, "code": "2857-1"}]}
@@ -28,8 +28,8 @@ def outcome(folder: Path, definition: dict[str, Any], quantity: dict[str, Any]) 
         {**psa, "subject": {"reference": "Patient/p"}, "valueQuantity": quantity},
     ]
     (folder / "data.ndjson").write_text("".join(json.dumps(one) + "\n" for one in everything))
-    criteria = engine.load_criteria(folder / "criteria.json", fhir_version="r4")
-    (verdict,) = engine.screen(criteria, folder / "data.ndjson", now="2026-03-01T00:00:00Z")
+    criteria = fhir_eligibility.load_criteria(folder / "criteria.json", fhir_version="r4")
+    (verdict,) = fhir_eligibility.screen(criteria, folder / "data.ndjson", now="2026-03-01T00:00:00Z")
     return verdict.criteria[0].outcome, verdict.criteria[0].reason
 
 

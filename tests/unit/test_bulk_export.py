@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.data.problems import Problem
-from engine.data.server.client import Patience, Server, ServerError
-from engine.data.server.export import ExportGone, ExportRequest
-from engine.data.sources import read_resources
-from engine.runners.export import Cancelled, ExportProgress, run_export
+import fhir_eligibility
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.server.client import Patience, Server, ServerError
+from fhir_eligibility.data.server.export import ExportGone, ExportRequest
+from fhir_eligibility.data.sources import read_resources
+from fhir_eligibility.runners.export import Cancelled, ExportProgress, run_export
 from tests.servers.stub import Export, Reply, Request, Stub, ndjson, outcome, running_stub, with_ranges
 
 PATIENTS = [{"resourceType": "Patient", "id": f"p{n}"} for n in range(20)]
@@ -334,8 +334,8 @@ def test_deleted_and_error_files(stub: Stub, tmp_path: Path) -> None:
         "the server reports: warning: Basic was left out",
         "the server reports: error: two images lost (2 times)",
     ]
-    criteria = engine.load_criteria(Path(__file__).parents[2] / "criteria" / "flute" / "mr")
-    screened = {verdict.patient for verdict in engine.screen(criteria, tmp_path / "out", now="2026-06-01")}
+    criteria = fhir_eligibility.load_criteria(Path(__file__).parents[2] / "criteria" / "flute" / "mr")
+    screened = {verdict.patient for verdict in fhir_eligibility.screen(criteria, tmp_path / "out", now="2026-06-01")}
     assert screened == {f"Patient/p{n}" for n in range(20) if n != 3}
     found: list[Problem] = []
     loaded = list(read_resources([tmp_path / "out"], found.append))

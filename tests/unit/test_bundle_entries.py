@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.artifacts.models import load_model
-from engine.compiler.reading import ReadPlan, TypePlan
-from engine.data.bulk import documents
-from engine.data.bulk.collecting import Collector
-from engine.data.bulk.decoding import Decoders
-from engine.data.bulk.documents import read_document
-from engine.data.bulk.records import MemoryShelf
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler.reading import ReadPlan, TypePlan
+from fhir_eligibility.data.bulk import documents
+from fhir_eligibility.data.bulk.collecting import Collector
+from fhir_eligibility.data.bulk.decoding import Decoders
+from fhir_eligibility.data.bulk.documents import read_document
+from fhir_eligibility.data.bulk.records import MemoryShelf
 
 PLAN = ReadPlan(
     "r4",

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.data.identity import contradiction
-from engine.data.reader import read_patients
-from engine.runners.criteria import Criteria
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.identity import contradiction
+from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.runners.criteria import Criteria
 from tests.unit.ways import NOW, Files, criteria_of, outcomes_of, problems_of, the_outcomes, write
 
 Resource = dict[str, Any]
@@ -310,8 +310,8 @@ def test_memory_and_plan_agree_on_any_cohort(tmp_path: Path, asked: Criteria, fi
     for seed in range(first, first + 20):
         data = write(cohort(seed), tmp_path / f"{seed}")
         memory = read_patients([data], model=load_model("r4"), on_problem=lambda problem: None)
-        expected = outcomes_of(engine.screen(asked, list(memory), now=NOW))
-        assert (seed, outcomes_of(engine.screen(asked, data, now=NOW))) == (seed, expected)
+        expected = outcomes_of(fhir_eligibility.screen(asked, list(memory), now=NOW))
+        assert (seed, outcomes_of(fhir_eligibility.screen(asked, data, now=NOW))) == (seed, expected)
         problems = problems_of(asked, data)
         assert (seed, problems["whole"]) == (seed, problems["memory"])
 
@@ -328,5 +328,8 @@ def test_a_version_that_names_nobody_takes_no_patient_away(tmp_path: Path, monke
 def test_in_memory_bundles_are_worlds_of_their_own() -> None:
     first = bundle(patient("a"), observation("o", "x", "a"))
     second = bundle(patient("b"), observation("o", "y", "b"), observation("p", "y"))
-    found = {c.reference: [o["id"] for o in c.of_type("Observation")] for c in engine.compartments_of([first, second])}
+    found = {
+        c.reference: [o["id"] for o in c.of_type("Observation")]
+        for c in fhir_eligibility.compartments_of([first, second])
+    }
     assert found == {"Patient/a": ["o"], "Patient/b": ["o", "p"]}

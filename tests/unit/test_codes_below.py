@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.evaluation.verdict import CriterionResult
-from engine.runners.run import RunOptions, run
+import fhir_eligibility
+from fhir_eligibility.evaluation.verdict import CriterionResult
+from fhir_eligibility.runners.run import RunOptions, run
 
 NOW = "2026-03-01T00:00:00Z"
 SNOMED, ICD, ICD_GM, ATC = (
@@ -77,13 +77,13 @@ def screened(
     else:
         entries = [{"resource": one} for one in everything]
         data.write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries}))
-    (verdict,) = engine.screen(rules, data, now=NOW)
+    (verdict,) = fhir_eligibility.screen(rules, data, now=NOW)
     return verdict.criteria[0]
 
 
 def criteria_of(
     folder: Path, characteristic: dict[str, Any], given: tuple[dict[str, Any], ...] = ()
-) -> engine.Criteria:
+) -> fhir_eligibility.Criteria:
     variable = {
         "resourceType": "EvidenceVariable",
         "id": "ev",
@@ -95,7 +95,7 @@ def criteria_of(
     for number, resource in enumerate(given):
         (folder / f"terminology-{number}.json").write_text(json.dumps(resource))
     files = [folder / f"terminology-{number}.json" for number in range(len(given))]
-    rules = engine.load_criteria(folder / "criteria.json", valuesets=files, fhir_version="r4")
+    rules = fhir_eligibility.load_criteria(folder / "criteria.json", valuesets=files, fhir_version="r4")
     assert not rules.errors, rules.errors
     return rules
 

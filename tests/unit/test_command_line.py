@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.evaluation.verdict import Verdict
-from engine.output.atomic import AtomicFile
-from engine.output.run_record import RunRecord
-from engine.output.summary import row_of, safe
-from engine.ui.cli import COMMANDS, main, parser
+import fhir_eligibility
+from fhir_eligibility.evaluation.verdict import Verdict
+from fhir_eligibility.output.atomic import AtomicFile
+from fhir_eligibility.output.run_record import RunRecord
+from fhir_eligibility.output.summary import row_of, safe
+from fhir_eligibility.ui.cli import COMMANDS, main, parser
 from tests.outputs import groups, visible
 
 FLUTE = Path(__file__).parents[2] / "criteria" / "flute"
@@ -170,16 +170,16 @@ def test_each_command_has_its_options(name: str, capsys: pytest.CaptureFixture[s
 
 
 def test_a_command_loads_only_what_it_needs() -> None:
-    program = "import sys; from engine.ui.cli import parser; parser(''); print(*sorted(m for m in sys.modules if m.startswith('engine.')))"
+    program = "import sys; from fhir_eligibility.ui.cli import parser; parser(''); print(*sorted(m for m in sys.modules if m.startswith('fhir_eligibility.')))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.split() == [
-        "engine.ui",
-        "engine.ui.actions",
-        "engine.ui.cli",
-        "engine.ui.command_parser",
-        "engine.ui.statuses",
-        "engine.ui.visible",
-        "engine.version",
+        "fhir_eligibility.ui",
+        "fhir_eligibility.ui.actions",
+        "fhir_eligibility.ui.cli",
+        "fhir_eligibility.ui.command_parser",
+        "fhir_eligibility.ui.statuses",
+        "fhir_eligibility.ui.visible",
+        "fhir_eligibility.version",
     ]
 
 
@@ -193,6 +193,6 @@ def test_rows_of_the_summary_are_those_of_the_csv_module(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("data", [None, 7, [{"resourceType": "Patient", "id": "p"}]])
 def test_data_that_is_none_is_told(data: Any) -> None:
-    criteria = engine.load_criteria("criteria/flute/mr")
+    criteria = fhir_eligibility.load_criteria("criteria/flute/mr")
     with pytest.raises(TypeError, match="data: expected a path"):
-        list(engine.screen(criteria, data, now="2026-01-01"))
+        list(fhir_eligibility.screen(criteria, data, now="2026-01-01"))

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine.algebra.diagnostic import EvaluationError, Source
-from engine.artifacts.models.modelinfo import ModelInfo
-from engine.compiler.cql import cache as cache_module
-from engine.compiler.cql.cache import CachingCompiler, default_folder, engine_files
-from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
-from engine.compiler.cql.library import Options
-from engine.compiler.cql.runtime import Run
-from engine.runners.criteria import load_criteria
-from engine.runners.measuring import load_measure
-from engine.ui.cli import main
+from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
+from fhir_eligibility.artifacts.models.modelinfo import ModelInfo
+from fhir_eligibility.compiler.cql import cache as cache_module
+from fhir_eligibility.compiler.cql.cache import CachingCompiler, default_folder, engine_files
+from fhir_eligibility.compiler.cql.compiled import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.cql.library import Options
+from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.runners.criteria import load_criteria
+from fhir_eligibility.runners.measuring import load_measure
+from fhir_eligibility.ui.cli import main
 
 MAIN = """library Main version '1'
 include Common version '1'

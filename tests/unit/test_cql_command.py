@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.clinical import Code, Concept, Ratio, Tuple
-from engine.algebra.element import Element
-from engine.algebra.interval import Interval
-from engine.algebra.points import Long, Uncertainty
-from engine.algebra.quantity import Quantity
-from engine.algebra.temporal import Date, DateTime, Time
-from engine.compiler.cql.printing import as_json, text_of
-from engine.ui.cli import main
-from engine.ui.cql_repl import converse, reply, words
-from engine.ui.cql_session import Session
+from fhir_eligibility.algebra.clinical import Code, Concept, Ratio, Tuple
+from fhir_eligibility.algebra.element import Element
+from fhir_eligibility.algebra.interval import Interval
+from fhir_eligibility.algebra.points import Long, Uncertainty
+from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.compiler.cql.printing import as_json, text_of
+from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.cql_repl import converse, reply, words
+from fhir_eligibility.ui.cql_session import Session
 
 FLUTE = Path(__file__).parents[2] / "criteria" / "flute"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.runners.criteria import load_criteria
-from engine.runners.screening import screen
-from engine.ui.cli import main
+from fhir_eligibility.runners.criteria import load_criteria
+from fhir_eligibility.runners.screening import screen
+from fhir_eligibility.ui.cli import main
 
 LIBRARY = """library U version '1'
 using FHIR version '4.0.1'

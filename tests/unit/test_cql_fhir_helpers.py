@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, Source
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.elm_writer import elm_text
-from engine.compiler.cql.helpers import EXTERNAL, NAMES, PUBLISHED, digest
-from engine.compiler.cql.runtime import Patient, Run
-from engine.ui.cli import main
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.elm_writer import elm_text
+from fhir_eligibility.compiler.cql.helpers import EXTERNAL, NAMES, PUBLISHED, digest
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.ui.cli import main
 from tests.shared import shared
 
 HEAD = (

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, Source
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Run
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Run
 
 LIBRARIES = {
     "Foo": "library Foo version '1'\ndefine fluent function same(x Integer): 'foo'\n"

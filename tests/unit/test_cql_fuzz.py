@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from engine.algebra.operators.registry import cql_functions
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.methods import METHODS
-from engine.compiler.cql.parser import parse_library
-from engine.compiler.cql.runtime import Run
-from engine.compiler.cql.words import KEYWORDS
-from engine.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
+from fhir_eligibility.algebra.operators.registry import cql_functions
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.methods import METHODS
+from fhir_eligibility.compiler.cql.parser import parse_library
+from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.cql.words import KEYWORDS
+from fhir_eligibility.compiler.fhirpath import compile_fhirpath
 from tests.shared import SHARED
 from tests.spec.cql_suite import read_cases
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, Source
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.printing import text_of
-from engine.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.printing import text_of
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
 
 HEAD = "using FHIR version '4.0.1'\ninclude FHIRHelpers version '4.0.1'\ncontext Patient\n"
 PATIENT = {"resourceType": "Patient", "id": "p"}

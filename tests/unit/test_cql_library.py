@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.clinical import Code, CodeSystem, Concept, ValueSet
-from engine.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from engine.algebra.interval import Interval
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.library import Options
-from engine.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.algebra.clinical import Code, CodeSystem, Concept, ValueSet
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
+from fhir_eligibility.algebra.interval import Interval
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.library import Options
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
 
 NOW = dt.datetime(2025, 6, 15, 12, 0, tzinfo=dt.UTC)
 SHARED = """library Shared version '1'

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.algebra.diagnostic import Source
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.criterion import data_requirements
-from engine.compiler.cql.runtime import Patient, Run
-from engine.runners.criteria import load_criteria
+import fhir_eligibility
+from fhir_eligibility.algebra.diagnostic import Source
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.criterion import data_requirements
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.runners.criteria import load_criteria
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 LIBRARY = """library L
@@ -94,7 +94,7 @@ def screened(tmp_path: Any, *resources: dict[str, Any]) -> Any:
     data.mkdir()
     entries = [{"resource": resource} for resource in resources]
     (data / "p.json").write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries}))
-    (verdict,) = engine.screen(load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "L.cql"]), data)
+    (verdict,) = fhir_eligibility.screen(load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "L.cql"]), data)
     return verdict
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, Source
-from engine.artifacts.models.modelinfo import read_model_info
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.artifacts.models.modelinfo import read_model_info
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
 from tests.shared import shared
 
 NOW = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)

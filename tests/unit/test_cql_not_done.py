@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import EvaluationError, Source
-from engine.artifacts.models.modelinfo import read_model_info
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Patient, Run
-from engine.data.compartment import Compartment
-from engine.evaluation.tracing import PatientEnvironment
+from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
+from fhir_eligibility.artifacts.models.modelinfo import read_model_info
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.evaluation.tracing import PatientEnvironment
 
 NOW = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
 QICORE = "http://hl7.org/fhir/us/qicore/StructureDefinition/qicore-notDoneValueSet"

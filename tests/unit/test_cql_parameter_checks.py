@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.ui.cli import main
+from fhir_eligibility.ui.cli import main
 
 LIBRARY = """library Own version '1'
 include Shared

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from engine.artifacts.parameters import read_parameters, values_in
-from engine.runners.criteria import Criteria, load_criteria
-from engine.runners.screening import screen
-from engine.ui.cli import main
+from fhir_eligibility.artifacts.parameters import read_parameters, values_in
+from fhir_eligibility.runners.criteria import Criteria, load_criteria
+from fhir_eligibility.runners.screening import screen
+from fhir_eligibility.ui.cli import main
 
 BASE = "http://hl7.org/fhir/StructureDefinition/"
 LIBRARY = """library Trial version '1'
@@ -249,9 +249,9 @@ def test_input_parameters_that_are_not_there(folder: Folder) -> None:
 def test_null_and_the_empty_list() -> None:
     absent = {"extension": [{"url": f"{BASE}data-absent-reason", "valueCode": "unknown"}]}
     empty = {"extension": [{"url": f"{BASE}cqf-isEmptyList", "valueBoolean": True}]}
-    from engine.algebra.diagnostic import Source
-    from engine.compiler.cql.compiled import Compiler
-    from engine.compiler.cql.parameters import bind_parameters
+    from fhir_eligibility.algebra.diagnostic import Source
+    from fhir_eligibility.compiler.cql.compiled import Compiler
+    from fhir_eligibility.compiler.cql.parameters import bind_parameters
 
     text = "library L parameter N Integer parameter E List<Integer> parameter M List<Integer> parameter T Tuple { a Integer, b String }"
     resource = parameters(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, Source
-from engine.compiler import syntax as s
-from engine.compiler.cql import syntax as c
-from engine.compiler.cql.parser import parse_expression, parse_library
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.compiler import syntax as s
+from fhir_eligibility.compiler.cql import syntax as c
+from fhir_eligibility.compiler.cql.parser import parse_expression, parse_library
 
 
 def parsed(text: str) -> object:

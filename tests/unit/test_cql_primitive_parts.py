@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import engine
+import fhir_eligibility
 
 SUBJECT = {"subject": {"reference": "Patient/p"}, "code": {"text": "x"}}
 EXTENSION = [{"url": "http://example.org/why", "valueString": "y"}]
@@ -32,13 +32,13 @@ def test_extensions_and_ids_of_primitives_are_no_error(tmp_path: Path, condition
     variable: dict[str, Any] = {"resourceType": "EvidenceVariable", "id": "ev", "status": "active"}
     variable["characteristic"] = [{"linkId": "c", "definitionExpression": expression}]
     (tmp_path / "criteria.json").write_text(json.dumps(variable))
-    criteria = engine.load_criteria(tmp_path / "criteria.json", fhir_version="r4")
+    criteria = fhir_eligibility.load_criteria(tmp_path / "criteria.json", fhir_version="r4")
     for observation, expected in zip((PLAIN, EXTENDED, ONLY), met, strict=True):
         data = tmp_path / "data.ndjson"
         data.write_text(
             "".join(json.dumps(one) + "\n" for one in ({"resourceType": "Patient", "id": "p"}, observation))
         )
-        (verdict,) = engine.screen(criteria, data, now="2026-03-01")
+        (verdict,) = fhir_eligibility.screen(criteria, data, now="2026-03-01")
         result = verdict.criteria[0]
         assert result.reason != "error", result.detail
         assert (result.outcome == "met") is expected

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine.data.reader import compartments_of
-from engine.evaluation.verdict import CriterionResult
-from engine.runners import run as running
-from engine.runners.criteria import load_criteria
-from engine.runners.measuring import MeasureOptions, evaluate_measure, load_measure
-from engine.runners.screening import evaluation_time, screen
-from engine.ui.cli import main
+from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.evaluation.verdict import CriterionResult
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.criteria import load_criteria
+from fhir_eligibility.runners.measuring import MeasureOptions, evaluate_measure, load_measure
+from fhir_eligibility.runners.screening import evaluation_time, screen
+from fhir_eligibility.ui.cli import main
 
 LIBRARY = """library Kin version '1'
 using FHIR version '4.0.1'

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from engine.algebra.interval import Interval
-from engine.algebra.operators.table import OPERATORS
-from engine.compiler.cql.compiled import Compiled, Compiler, Loaded
-from engine.compiler.cql.runtime import Run
-from engine.compiler.fhirpath import compile_fhirpath
-from engine.compiler.fhirpath_parser import parse as parse_fhirpath
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
+from fhir_eligibility.algebra.interval import Interval
+from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.compiler.cql.compiled import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.fhirpath_parser import parse as parse_fhirpath
 
 NOW = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
 RANGE = "months between @2024 and @2024-03"  # from -9 to 2

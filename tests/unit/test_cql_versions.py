@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, Source
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.printing import text_of
-from engine.compiler.cql.runtime import Patient, Run
-from engine.evaluation.measures import MeasureEvaluator
-from engine.runners.measuring import MeasureOptions, run_of
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.printing import text_of
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.evaluation.measures import MeasureEvaluator
+from fhir_eligibility.runners.measuring import MeasureOptions, run_of
 from tests.shared import shared
 from tests.spec.ecqm_suite import NOW, cases, counts, environment, load
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.clinical import Code, Concept, Tuple
-from engine.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from engine.algebra.interval import Interval
-from engine.algebra.points import Long, Uncertainty
-from engine.compiler.cql.compiled import PRECISION, Compiler, Loaded, emit_library
-from engine.compiler.cql.runtime import Run
-from engine.compiler.cql.type_tests import TypeTest
-from engine.compiler.cql.types import LONG, ChoiceType, IntervalType, ListType, TupleType, Type
+from fhir_eligibility.algebra.clinical import Code, Concept, Tuple
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
+from fhir_eligibility.algebra.interval import Interval
+from fhir_eligibility.algebra.points import Long, Uncertainty
+from fhir_eligibility.compiler.cql.compiled import PRECISION, Compiler, Loaded, emit_library
+from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.cql.type_tests import TypeTest
+from fhir_eligibility.compiler.cql.types import LONG, ChoiceType, IntervalType, ListType, TupleType, Type
 from tests.spec.cql_suite import SUITES, read_cases
 from tests.unit.cql_generator import Generator
 from tests.unit.elm_walker import Walker

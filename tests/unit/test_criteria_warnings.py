@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.compiler.languages import looks_like
-from engine.runners.criteria import warnings_of
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.compiler.languages import looks_like
+from fhir_eligibility.runners.criteria import warnings_of
+from fhir_eligibility.ui.cli import main
 
 SNOMED, LOINC, ICD = "http://snomed.info/sct", "http://loinc.org", "http://hl7.org/fhir/sid/icd-10"
 
@@ -46,7 +46,7 @@ def said(folder: Path, characteristic: dict[str, Any], *given: dict[str, Any]) -
     path = written(folder, characteristic)
     for number, resource in enumerate(given):
         (folder / f"given-{number}.json").write_text(json.dumps(resource))
-    criteria = engine.load_criteria(
+    criteria = fhir_eligibility.load_criteria(
         path, valuesets=[folder / f"given-{n}.json" for n in range(len(given))], fhir_version="r4", on_error="keep"
     )
     found = [*criteria.diagnostics, *warnings_of(criteria)]

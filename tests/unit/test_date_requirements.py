@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.compiler.cql.runtime import Run
-from engine.runners.criteria import load_criteria
-from engine.runners.fetching import export_parameters, search_plan
-from engine.ui.cli import main
+from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.runners.criteria import load_criteria
+from fhir_eligibility.runners.fetching import export_parameters, search_plan
+from fhir_eligibility.ui.cli import main
 
 HEAD = """library Dates version '1'
 using FHIR version '4.0.1'

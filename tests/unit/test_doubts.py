@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.algebra.diagnostic import Source
-from engine.artifacts.libraries import LibraryStore
-from engine.artifacts.records import ExpressionSource
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.criterion import CqlCode, CqlCriteria
-from engine.compiler.cql.runtime import Patient, Run
-from engine.runners.criteria import load_criteria
-from engine.runners.screening import screen
+from fhir_eligibility.algebra.diagnostic import Source
+from fhir_eligibility.artifacts.libraries import LibraryStore
+from fhir_eligibility.artifacts.records import ExpressionSource
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.criterion import CqlCode, CqlCriteria
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.runners.criteria import load_criteria
+from fhir_eligibility.runners.screening import screen
 
 HEAD = """using FHIR version '4.0.1'
 include FHIRHelpers version '4.0.1'

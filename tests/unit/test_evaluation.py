@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.artifacts.records import Coding, Concept
-from engine.compiler.forms.kinds import _TYPES_OF_KIND, selection, types_of_kind
-from engine.compiler.rules import compile_code
-from engine.evaluation.evaluator import combine
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.artifacts.records import Coding, Concept
+from fhir_eligibility.compiler.forms.kinds import _TYPES_OF_KIND, selection, types_of_kind
+from fhir_eligibility.compiler.rules import compile_code
+from fhir_eligibility.evaluation.evaluator import combine
 
 SUBJECT = {"reference": "Patient/p"}
 PATIENT = {"resourceType": "Patient", "id": "p", "gender": "male"}
@@ -24,15 +24,15 @@ Resource = dict[str, Any]
 
 def judge(
     characteristic: Resource | str, resources: list[Resource], folder: Path, version: str = "r4", **options: Any
-) -> engine.Verdict:
+) -> fhir_eligibility.Verdict:
     if isinstance(characteristic, str):
         characteristic = {"definitionExpression": {"language": "text/fhirpath", "expression": characteristic}}
     path = folder / "ev.json"
     path.write_text(json.dumps({"resourceType": "EvidenceVariable", "id": "e", "characteristic": [characteristic]}))
-    criteria = engine.load_criteria(path, fhir_version=version)
+    criteria = fhir_eligibility.load_criteria(path, fhir_version=version)
     assert criteria.errors == ()
-    patients = list(engine.compartments_of(resources, model=load_model(version)))
-    (verdict,) = engine.screen(criteria, patients, now="2026-01-01", **options)
+    patients = list(fhir_eligibility.compartments_of(resources, model=load_model(version)))
+    (verdict,) = fhir_eligibility.screen(criteria, patients, now="2026-01-01", **options)
     return verdict
 
 
@@ -210,7 +210,7 @@ def test_a_row_that_would_make_evaluation_fail_is_in_doubt(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("start", ["Bundle.entry.resource.ofType(Observation)", "Medication", "Organization"])
 def test_a_type_without_a_patient_is_refused_and_not_quietly_empty(start: str) -> None:
-    with pytest.raises(engine.DiagnosticError) as caught:
+    with pytest.raises(fhir_eligibility.DiagnosticError) as caught:
         compile_code(f"{start}.exists()", load_model("r4"), name="criterion")
     assert [d.code for d in caught.value.diagnostics] == ["not-in-compartment"]
 

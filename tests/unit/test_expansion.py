@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.expansion import ANY, NOTHING, Expansion, unknown
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.algebra.expansion import ANY, NOTHING, Expansion, unknown
 
 SYSTEMS = ("s", "t", None)
 UNIVERSE = [(system, code) for system, code in product(SYSTEMS, "abc")]

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 import zstandard
 
-import engine
-from engine.artifacts.models import load_model
-from engine.compiler.reading import reading_plan
-from engine.data.bulk import reading
-from engine.data.bulk.line_numbers import with_lines
-from engine.data.bulk.reading import ExportReader
-from engine.data.compartment import Compartment
-from engine.data.problems import Problem
-from engine.data.reader import read_patients
-from engine.runners.bulk import in_place
-from engine.runners.criteria import Criteria
-from engine.runners.run import RunOptions, run
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler.reading import reading_plan
+from fhir_eligibility.data.bulk import reading
+from fhir_eligibility.data.bulk.line_numbers import with_lines
+from fhir_eligibility.data.bulk.reading import ExportReader
+from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.runners.bulk import in_place
+from fhir_eligibility.runners.criteria import Criteria
+from fhir_eligibility.runners.run import RunOptions, run
 from tests.shared import shared
 from tests.spec.model import ROOT
 
@@ -38,7 +38,7 @@ def criteria_of(folder: Path, expression: str = PSA) -> Criteria:
     path = folder / "criteria" / "ev.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(artifact), "utf-8")
-    return engine.load_criteria(path)
+    return fhir_eligibility.load_criteria(path)
 
 
 def patient(logical_id: str, **more: Any) -> Resource:
@@ -170,7 +170,7 @@ def test_pieces_and_blocks_of_any_size_give_the_same(
         code = chance.choice(["2857-1", "718-7", "4548-4"])
         resources.append(observation(f"o{i}", f"p{i % 20}", code, note=[{"text": "x" * chance.randrange(90)}]))
     (folder / "all.ndjson").write_bytes(lines(*resources))
-    monkeypatch.setattr("engine.data.bulk.scanning.BLOCK", max(64, size // 3))
+    monkeypatch.setattr("fhir_eligibility.data.bulk.scanning.BLOCK", max(64, size // 3))
     monkeypatch.setattr(reading, "pieces_of", lambda files, _=0, cut=reading.pieces_of: cut(files, size))
     read = Read(criteria_of(tmp_path), folder)
     expected: dict[str, list[str]] = {f"p{i}": [] for i in range(20)}
@@ -229,10 +229,10 @@ def test_odd_shapes_stop_nobody_else(tmp_path: Path, folder: Path, element: str,
         ]
         (folder / "a.json").write_text(json.dumps({"resourceType": "Bundle", "entry": entries}), "utf-8")
     criteria = criteria_of(tmp_path)
-    verdicts = {v.patient: v.verdict for v in engine.screen(criteria, folder, now="2026-06-01")}
+    verdicts = {v.patient: v.verdict for v in fhir_eligibility.screen(criteria, folder, now="2026-06-01")}
     assert verdicts["Patient/fine"] == "included"
     memory = read_patients([folder], model=load_model("r4"), on_problem=lambda problem: None)
-    assert {v.patient: v.verdict for v in engine.screen(criteria, memory, now="2026-06-01")} == verdicts
+    assert {v.patient: v.verdict for v in fhir_eligibility.screen(criteria, memory, now="2026-06-01")} == verdicts
 
 
 # -- identity
@@ -244,7 +244,7 @@ def test_the_newest_counts_even_if_it_no_longer_matters(tmp_path: Path, folder: 
     (folder / "1.ndjson").write_bytes(lines(patient("a"), patient("b"), old, observation("o2", "b")))
     (folder / "2.ndjson").write_bytes(lines(observation("x", "b", "718-7"), new))
     read = Read(criteria_of(tmp_path), folder)
-    verdicts = {v.patient: v.verdict for v in engine.screen(criteria_of(tmp_path), folder, now="2026-06-01")}
+    verdicts = {v.patient: v.verdict for v in fhir_eligibility.screen(criteria_of(tmp_path), folder, now="2026-06-01")}
     assert verdicts == {"Patient/a": "excluded", "Patient/b": "included"}
     assert [(p.code, p.resource) for p in read.problems] == [("duplicate", "Observation/o1")]
 
@@ -306,7 +306,7 @@ def test_references_may_lead_to_another_patient(tmp_path: Path, folder: Path) ->
     }
     (folder / "Observation.ndjson").write_bytes(lines(history))
     criteria = criteria_of(tmp_path, "Observation.focus.resolve().ofType(Patient).exists(gender = 'female')")
-    verdicts = {v.patient: v.verdict for v in engine.screen(criteria, folder, now="2026-06-01")}
+    verdicts = {v.patient: v.verdict for v in fhir_eligibility.screen(criteria, folder, now="2026-06-01")}
     assert verdicts == {"Patient/mother": "excluded", "Patient/child": "included"}
     record = run(criteria, [], [folder], tmp_path / "out", RunOptions(now="2026-06-01")).record
     assert [(a.included, a.excluded) for a in record.artifacts] == [(1, 1)]
@@ -339,16 +339,16 @@ def test_what_cannot_be_proved_is_read_whole(tmp_path: Path) -> None:
 @pytest.fixture(scope="module", params=["fhirpath", "cql"])
 def flute(request: pytest.FixtureRequest) -> Criteria:
     if request.param == "fhirpath":
-        return engine.load_criteria(FLUTE / "mr", FLUTE / "any-modality")
-    return engine.load_criteria(FLUTE / "cql" / "mr", libraries=[FLUTE / "cql"])
+        return fhir_eligibility.load_criteria(FLUTE / "mr", FLUTE / "any-modality")
+    return fhir_eligibility.load_criteria(FLUTE / "cql" / "mr", libraries=[FLUTE / "cql"])
 
 
 def both_ways(criteria: Criteria, paths: list[Path]) -> tuple[list[Any], list[Any]]:
     """Verdicts on the patients of some files, all decoded whole and held in memory, and read by plan."""
     whole = list(read_patients(paths, model=load_model(criteria.fhir_version), on_problem=lambda problem: None))
     return (
-        [v.model_dump() for v in engine.screen(criteria, whole, now="2026-06-01")],
-        [v.model_dump() for v in engine.screen(criteria, paths, now="2026-06-01")],
+        [v.model_dump() for v in fhir_eligibility.screen(criteria, whole, now="2026-06-01")],
+        [v.model_dump() for v in fhir_eligibility.screen(criteria, paths, now="2026-06-01")],
     )
 
 
@@ -379,8 +379,8 @@ def test_a_scattered_export_gives_the_verdicts_of_the_bundles(flute: Criteria, t
     chance.shuffle(scattered)
     for number in range(4):
         (tmp_path / f"part-{number}.ndjson").write_bytes(lines(*scattered[number::4]))
-    bundles = {(v.patient, v.artifact): v for v in engine.screen(flute, FLUTE / "cohort", now="2026-06-01")}
-    export = list(engine.screen(flute, tmp_path, now="2026-06-01"))
+    bundles = {(v.patient, v.artifact): v for v in fhir_eligibility.screen(flute, FLUTE / "cohort", now="2026-06-01")}
+    export = list(fhir_eligibility.screen(flute, tmp_path, now="2026-06-01"))
     assert len(export) == len(bundles)
     for verdict in export:
         other = bundles[verdict.patient, verdict.artifact]

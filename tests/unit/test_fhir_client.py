@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from engine.data.outcomes import reason_of
-from engine.data.server.client import Patience, Server, ServerError, shown
+from fhir_eligibility.data.outcomes import reason_of
+from fhir_eligibility.data.server.client import Patience, Server, ServerError, shown
 from tests.servers.stub import Reply, outcome, running_stub
 
 
@@ -101,7 +101,7 @@ def test_what_messages_show() -> None:
 def test_without_httpx_the_package_to_install_is_named(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['httpx'] = None\n"
-        "from engine.ui.cli import main\n"
+        "from fhir_eligibility.ui.cli import main\n"
         f"sys.exit(main(['export', 'https://host/fhir', '--out', {str(tmp_path / 'out')!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import engine
-from engine.artifacts.models import load_model
-from engine.artifacts.models.differences import differences, family, written_as
-from engine.data.versions import FhirVersionError, guess_version_of_paths, version_of
-from engine.runners.run import RunOptions, run
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.artifacts.models.differences import differences, family, written_as
+from fhir_eligibility.data.versions import FhirVersionError, guess_version_of_paths, version_of
+from fhir_eligibility.runners.run import RunOptions, run
+from fhir_eligibility.ui.cli import main
 
 NOW = "2026-03-01T00:00:00Z"
 PATIENT = {"resourceType": "Patient", "id": "p", "gender": "male", "birthDate": "1960-01-01"}
@@ -167,14 +167,16 @@ def test_the_elements_that_a_resource_has_tell_as_much_as_all(data: st.DataObjec
 def test_another_version_than_the_data_is_an_error(
     tmp_path: Path, version: str, resource: dict[str, Any], written: str
 ) -> None:
-    rules = engine.load_criteria(criteria(tmp_path, "Patient.gender = 'male'"), fhir_version=version, on_error="keep")
+    rules = fhir_eligibility.load_criteria(
+        criteria(tmp_path, "Patient.gender = 'male'"), fhir_version=version, on_error="keep"
+    )
     data = bundle(tmp_path, resource)
     with pytest.raises(FhirVersionError, match=f"the data is FHIR {written}: .*--fhir {written.lower()}"):
-        list(engine.screen(rules, data, now=NOW))
+        list(fhir_eligibility.screen(rules, data, now=NOW))
     with pytest.raises(FhirVersionError):
         run(rules, [], [data], tmp_path / "out", RunOptions(now=NOW))
     assert not (tmp_path / "out").exists()
-    assert [v.verdict for v in engine.screen(rules, data, now=NOW, force_fhir=True)] == ["included"]
+    assert [v.verdict for v in fhir_eligibility.screen(rules, data, now=NOW, force_fhir=True)] == ["included"]
 
 
 def test_the_command_says_what_tells_the_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,10 +203,12 @@ def test_the_command_says_what_tells_the_version(tmp_path: Path, capsys: pytest.
 def test_a_record_of_another_version_leaves_what_reads_it_unknown(
     tmp_path: Path, version: str, expression: str, resource: dict[str, Any], element: str
 ) -> None:
-    rules = engine.load_criteria(criteria(tmp_path, expression, exclude=True), fhir_version=version, on_error="keep")
+    rules = fhir_eligibility.load_criteria(
+        criteria(tmp_path, expression, exclude=True), fhir_version=version, on_error="keep"
+    )
     assert not rules.errors
     for write in (bundle, lines):
-        (verdict,) = engine.screen(rules, write(tmp_path, resource), now=NOW, force_fhir=True)
+        (verdict,) = fhir_eligibility.screen(rules, write(tmp_path, resource), now=NOW, force_fhir=True)
         assert (verdict.verdict, verdict.criteria[0].reason) == ("undetermined", "other-fhir-version")
         assert f"`{element}`" in str(verdict.criteria[0].detail)
         assert f"{resource['resourceType']}/{resource['id']}" in str(verdict.criteria[0].detail)
@@ -212,13 +216,13 @@ def test_a_record_of_another_version_leaves_what_reads_it_unknown(
 
 def test_a_mixture_is_screened_and_each_record_is_told_apart(tmp_path: Path) -> None:
     expression = "MedicationRequest.where(medication.ofType(CodeableConcept).coding.exists(code = 'X')).exists()"
-    rules = engine.load_criteria(criteria(tmp_path, expression), fhir_version="r4", on_error="keep")
-    (verdict,) = engine.screen(rules, bundle(tmp_path, R4_REQUEST, R5_REQUEST), now=NOW)
+    rules = fhir_eligibility.load_criteria(criteria(tmp_path, expression), fhir_version="r4", on_error="keep")
+    (verdict,) = fhir_eligibility.screen(rules, bundle(tmp_path, R4_REQUEST, R5_REQUEST), now=NOW)
     assert verdict.criteria[0].reason == "other-fhir-version"
-    rules = engine.load_criteria(
+    rules = fhir_eligibility.load_criteria(
         criteria(tmp_path, "MedicationRequest.exists(status = 'active')"), fhir_version="r4", on_error="keep"
     )
-    (verdict,) = engine.screen(rules, bundle(tmp_path, R4_REQUEST, R5_REQUEST), now=NOW)
+    (verdict,) = fhir_eligibility.screen(rules, bundle(tmp_path, R4_REQUEST, R5_REQUEST), now=NOW)
     assert verdict.verdict == "included"  # both versions write a status
 
 
@@ -245,9 +249,11 @@ def test_a_library_for_another_version_than_the_patients_is_an_error(
 ) -> None:
     path = criteria(tmp_path, "On a drug", "text/cql-identifier")
     (tmp_path / "drugs.cql").write_text(LIBRARY.format(library, library))
-    found = engine.load_criteria(tmp_path, fhir_version=patients, on_error="keep")
+    found = fhir_eligibility.load_criteria(tmp_path, fhir_version=patients, on_error="keep")
     assert [d.code for d in found.errors] == ([] if fits else ["fhir-version"])
     if not fits:
         assert f"uses FHIR {library}" in found.errors[0].message and "--force-fhir" in str(found.errors[0].hint)
-        assert not engine.load_criteria(tmp_path, fhir_version=patients, force_fhir=True, on_error="keep").errors
+        assert not fhir_eligibility.load_criteria(
+            tmp_path, fhir_version=patients, force_fhir=True, on_error="keep"
+        ).errors
     assert path.exists()

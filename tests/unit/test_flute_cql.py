@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.algebra.element import Element
-from engine.artifacts.libraries import load_libraries
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Patient, Run
+import fhir_eligibility
+from fhir_eligibility.algebra.element import Element
+from fhir_eligibility.artifacts.libraries import load_libraries
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
 from tests.shared import shared
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
@@ -108,12 +108,12 @@ WORDS = {"true": "included", "false": "excluded", "unknown": "undetermined"}
 @pytest.mark.parametrize("strict", [False, True])
 def test_verdicts_on_the_probes(strict: bool) -> None:
     folder = shared("flute")
-    criteria = engine.load_criteria(
+    criteria = fhir_eligibility.load_criteria(
         folder / "evidencevariable-R5" / "EV-InclusionCriteriaFLUTE.json", libraries=[folder / "library"]
     )
     assert criteria.errors == ()
     for probe in expected()["probes"]:
-        (verdict,) = engine.screen(criteria, folder / probe["patient"], now=NOW, strict_cql=strict)
+        (verdict,) = fhir_eligibility.screen(criteria, folder / probe["patient"], now=NOW, strict_cql=strict)
         (criterion,) = verdict.criteria[0].members
         wanted = WORDS[probe["threeValued_isIncluded"]]
         plain_answer = {True: "met", False: "not met"}[probe["reference"]["isIncluded"]]
@@ -129,12 +129,12 @@ def test_the_study_screens_the_cohorts(cohort: str) -> None:
     folder = shared("flute")
     names = ("EV-InclusionCriteriaFLUTE", "RS-ResearchStudyFLUTE")
     paths = [folder / "evidencevariable-R5" / f"{name}.json" for name in names]
-    criteria = engine.load_criteria(*paths, libraries=[folder / "library"])
+    criteria = fhir_eligibility.load_criteria(*paths, libraries=[folder / "library"])
     assert [rules.artifact for rules in criteria.rules] == [
         "https://flute.com/EvidenceVariable/EV-InclusionCriteriaFLUTE"
     ]
     patients = [folder / cohort / f"EXP-S{n}-{kind}Patient.json" for n, kind in ((1, "Included"), (2, "Excluded"))]
-    verdicts = [verdict.verdict for verdict in engine.screen(criteria, patients, now=NOW)]
+    verdicts = [verdict.verdict for verdict in fhir_eligibility.screen(criteria, patients, now=NOW)]
     reference = expected()["reference"]["InclusionCriteriaFLUTE.cql"]["results"]
     plain_answers = [reference[f"{cohort}/{p.stem}"]["isIncluded"] for p in patients]
     # a patient without any imaging study has none in the year before: that is known, whatever the date of the biopsy
@@ -144,20 +144,20 @@ def test_the_study_screens_the_cohorts(cohort: str) -> None:
 CRITERIA = Path(__file__).parents[2] / "criteria" / "flute"
 
 
-def images(verdict: engine.Verdict) -> list[tuple[Any, ...]]:
+def images(verdict: fhir_eligibility.Verdict) -> list[tuple[Any, ...]]:
     return [(x.criterion, x.role, x.study, [series.uid for series in x.series]) for x in verdict.imaging]
 
 
 @pytest.mark.parametrize("kind", ["mr", "any-modality"])
 def test_the_rule_in_cql_gives_the_verdicts_and_images_of_the_rule_in_fhirpath(kind: str) -> None:
-    fhirpath = engine.load_criteria(CRITERIA / kind)
-    cql = engine.load_criteria(CRITERIA / "cql" / kind, libraries=[CRITERIA / "cql"])
+    fhirpath = fhir_eligibility.load_criteria(CRITERIA / kind)
+    cql = fhir_eligibility.load_criteria(CRITERIA / "cql" / kind, libraries=[CRITERIA / "cql"])
     assert cql.diagnostics == ()
     paths = [*sorted((CRITERIA / "cohort").glob("*.json")), *sorted((shared("flute") / "probes").glob("*.json"))]
     assert len(paths) == 28
     for path in paths:
-        (one,) = engine.screen(fhirpath, path, now=NOW)
-        (other,) = engine.screen(cql, path, now=NOW)
+        (one,) = fhir_eligibility.screen(fhirpath, path, now=NOW)
+        (other,) = fhir_eligibility.screen(cql, path, now=NOW)
         assert other.verdict == one.verdict, path.name
         assert [c.outcome for c in other.criteria] == [c.outcome for c in one.criteria], path.name
         assert images(other) == images(one), path.name

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import engine
+import fhir_eligibility
 from tests.shared import shared
 
 CRITERIA = Path(__file__).parents[2] / "criteria" / "flute"
@@ -30,8 +30,8 @@ EXPECTED = {
 @pytest.mark.parametrize("version", ["", "r4"])
 @pytest.mark.parametrize("probe", sorted(EXPECTED))
 def test_any_modality(probe: str, version: str) -> None:
-    criteria = engine.load_criteria(CRITERIA / version / "any-modality")
-    (verdict,) = engine.screen(criteria, shared("flute", "probes", f"{probe}.json"), now="2026-03-01")
+    criteria = fhir_eligibility.load_criteria(CRITERIA / version / "any-modality")
+    (verdict,) = fhir_eligibility.screen(criteria, shared("flute", "probes", f"{probe}.json"), now="2026-03-01")
     reasons = {criterion.reason for criterion in verdict.criteria if criterion.reason is not None}
     outcome, reason = EXPECTED[probe]
     assert verdict.verdict == outcome
@@ -41,8 +41,8 @@ def test_any_modality(probe: str, version: str) -> None:
 @pytest.mark.parametrize("version", ["", "r4"])
 @pytest.mark.parametrize("probe", sorted(EXPECTED))
 def test_mr_excludes_all_and_says_that_ct_was_seen(probe: str, version: str) -> None:
-    criteria = engine.load_criteria(CRITERIA / version / "mr")
-    (verdict,) = engine.screen(criteria, shared("flute", "probes", f"{probe}.json"), now="2026-03-01")
+    criteria = fhir_eligibility.load_criteria(CRITERIA / version / "mr")
+    (verdict,) = fhir_eligibility.screen(criteria, shared("flute", "probes", f"{probe}.json"), now="2026-03-01")
     assert verdict.verdict == "excluded"
     assert {(link.role, tuple(link.modality)) for link in verdict.imaging} == {("examined", ("CT",))}
     assert all(link.study is None and "STUDY-12345" in " ".join(link.warnings) for link in verdict.imaging)

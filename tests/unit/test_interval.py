@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from engine.algebra import interval as iv
-from engine.algebra import points as p
-from engine.algebra import temporal as t
-from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.interval import Interval
-from engine.algebra.temporal import Date, DateTime
+from fhir_eligibility.algebra import interval as iv
+from fhir_eligibility.algebra import points as p
+from fhir_eligibility.algebra import temporal as t
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.algebra.interval import Interval
+from fhir_eligibility.algebra.temporal import Date, DateTime
 
 
 def ints(low: int | None, high: int | None, low_closed: bool = True, high_closed: bool = True) -> Interval:

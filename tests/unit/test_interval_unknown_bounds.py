@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.algebra import points as p
-from engine.algebra.diagnostic import EvaluationError, Source
-from engine.algebra.interval import Interval, end, start
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Run
+from fhir_eligibility.algebra import points as p
+from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
+from fhir_eligibility.algebra.interval import Interval, end, start
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Run
 
 NOW = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
 MIN, MAX = -(2**31), 2**31 - 1

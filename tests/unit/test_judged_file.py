@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.bulk.records import Position, SummedFile
-from engine.runners.judged_file import Entry, JudgedFile, JudgedWriter, RangeWriter, merge, place_of, ranges_of
+from fhir_eligibility.data.bulk.records import Position, SummedFile
+from fhir_eligibility.runners.judged_file import (
+    Entry,
+    JudgedFile,
+    JudgedWriter,
+    RangeWriter,
+    merge,
+    place_of,
+    ranges_of,
+)
 
 
 def judged_files(folder: Path, patients: list[tuple[Position, list[bytes]]], files: int) -> list[JudgedFile]:

@@ -17,20 +17,20 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.data.bulk.settling import twice
-from engine.data.problems import Problem
-from engine.evaluation.verdict import Verdict
-from engine.output.fhir_group import frame_of, group_of, member_of
-from engine.runners import bulk, problem_runs
-from engine.runners import run as running
-from engine.runners.bulk import in_place
-from engine.runners.criteria import Criteria
-from engine.runners.judged_file import JudgedFile
-from engine.runners.problem_runs import ProblemShelf, in_order, run_path
-from engine.runners.run import RunOptions, run
-from engine.runners.workers import WorkerLost, Workers
-from engine.runners.workspace import State, Workspace
+import fhir_eligibility
+from fhir_eligibility.data.bulk.settling import twice
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.evaluation.verdict import Verdict
+from fhir_eligibility.output.fhir_group import frame_of, group_of, member_of
+from fhir_eligibility.runners import bulk, problem_runs
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.bulk import in_place
+from fhir_eligibility.runners.criteria import Criteria
+from fhir_eligibility.runners.judged_file import JudgedFile
+from fhir_eligibility.runners.problem_runs import ProblemShelf, in_order, run_path
+from fhir_eligibility.runners.run import RunOptions, run
+from fhir_eligibility.runners.workers import WorkerLost, Workers
+from fhir_eligibility.runners.workspace import State, Workspace
 from tests.benchmarks.cohorts import Options as CohortOptions
 from tests.benchmarks.cohorts import write
 from tests.outputs import by_patient
@@ -53,7 +53,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def criteria() -> Criteria:
-    return engine.load_criteria(FLUTE)
+    return fhir_eligibility.load_criteria(FLUTE)
 
 
 def screened(criteria: Criteria, cohort: Path, out: Path, **options: Any) -> dict[str, bytes]:
@@ -109,7 +109,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
     command = [
         sys.executable,
         "-c",
-        "import sys; from engine.runners import run; run.SMALL = 0; from engine.ui.cli import main; sys.exit(main(sys.argv[1:]))",
+        "import sys; from fhir_eligibility.runners import run; run.SMALL = 0; from fhir_eligibility.ui.cli import main; sys.exit(main(sys.argv[1:]))",
         *("screen", str(FLUTE), "--data", str(cohort), "--out", str(tmp_path), "--now", "2026-06-01"),
         *("--jobs", "2", "--memory", "1MB", "--quiet", "--resume"),
     ]
@@ -232,7 +232,7 @@ def test_an_error_that_does_not_travel_is_told_in_words(tmp_path: Path) -> None:
 
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     code = (
-        "import os, sys, time\nfrom engine.runners.workers import Workers\n"
+        "import os, sys, time\nfrom fhir_eligibility.runners.workers import Workers\n"
         "def start(state):\n    def work(task):\n        os.write(1, b'%d\\n' % os.getpid())\n        time.sleep(60)\n    return work\n"
         "with Workers(2, start, None) as workers:\n    list(workers.run([1, 2]))\n"
     )

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.algebra import limits
-from engine.algebra.clinical import Code, Tuple
-from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.element import Element, to_system
-from engine.algebra.operators import collection, lists
-from engine.algebra.operators.equality import equal
-from engine.algebra.operators.lookup import Lookup, without_repeats
-from engine.algebra.quantity import Quantity
-from engine.algebra.temporal import Date, DateTime, Time
-from engine.compiler.cql.compiled import compile_expression
-from engine.compiler.cql.runtime import Run
-from engine.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.algebra import limits
+from fhir_eligibility.algebra.clinical import Code, Tuple
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.algebra.element import Element, to_system
+from fhir_eligibility.algebra.operators import collection, lists
+from fhir_eligibility.algebra.operators.equality import equal
+from fhir_eligibility.algebra.operators.lookup import Lookup, without_repeats
+from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.compiler.cql.compiled import compile_expression
+from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.fhirpath import compile_fhirpath
 
 SECONDS = 20  # far more than any of these takes, and far less than they would take without a limit
 

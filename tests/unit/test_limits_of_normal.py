@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import engine
+import fhir_eligibility
 
 CODE = {"coding": [{"system": "http://loinc.org", "code": "1742-6"}]}
 
@@ -27,6 +27,6 @@ def test_a_number_of_limits_of_normal(tmp_path: Path, unit: str, value: int, lim
         observation["referenceRange"] = [{"high": {"value": limit, "code": "U/L"}}]
     data = tmp_path / "data.ndjson"
     data.write_text("".join(json.dumps(one) + "\n" for one in ({"resourceType": "Patient", "id": "p"}, observation)))
-    criteria = engine.load_criteria(tmp_path / "criteria.json", fhir_version="r4")
-    (verdict,) = engine.screen(criteria, data, now="2026-03-01")
+    criteria = fhir_eligibility.load_criteria(tmp_path / "criteria.json", fhir_version="r4")
+    (verdict,) = fhir_eligibility.screen(criteria, data, now="2026-03-01")
     assert verdict.criteria[0].outcome == expected

@@ -10,7 +10,7 @@ import pytest
 from fhir.resources.measurereport import MeasureReport as MeasureReportR5
 from fhir.resources.R4B.measurereport import MeasureReport
 
-from engine.ui.cli import main
+from fhir_eligibility.ui.cli import main
 
 LIBRARY = """library MLib version '1.0.0'
 using FHIR version '4.0.1'

@@ -10,9 +10,9 @@ import pytest
 from fhir.resources.measurereport import MeasureReport as MeasureReportR5
 from fhir.resources.R4B.measurereport import MeasureReport
 
-from engine.artifacts.measures import read_measure
-from engine.evaluation.measures import aggregate, apply_hierarchy
-from engine.ui.cli import main
+from fhir_eligibility.artifacts.measures import read_measure
+from fhir_eligibility.evaluation.measures import aggregate, apply_hierarchy
+from fhir_eligibility.ui.cli import main
 
 LIBRARY = """library Visits version '1.0'
 using FHIR version '4.0.1'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.artifacts.models import load_model
+from fhir_eligibility.artifacts.models import load_model
 
 
 @pytest.mark.parametrize(("version", "resources"), [("r4", 146), ("r4b", 141), ("r5", 158)])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from engine.algebra.operators.table import CHAPTERS
+from fhir_eligibility.algebra.operators.table import CHAPTERS
 
-DIGEST = "import {first}, hashlib; from engine.algebra.operators.registry import OPERATORS as t;" + (
+DIGEST = "import {first}, hashlib; from fhir_eligibility.algebra.operators.registry import OPERATORS as t;" + (
     "print(hashlib.sha256(repr([(n, t[n].fhirpath, t[n].cql, t[n].section, [(o.signature, o.language) for o in t[n].overloads])"
     " for n in sorted(t)]).encode()).hexdigest())"
 )
@@ -21,9 +21,9 @@ def digest(first: str) -> str:
 
 def test_the_order_of_overloads_does_not_depend_on_what_is_imported_first() -> None:
     firsts = [chapter.__name__ for chapter in CHAPTERS] + [
-        "engine",
-        "engine.algebra.temporal",
-        "engine.compiler.fhirpath",
+        "fhir_eligibility",
+        "fhir_eligibility.algebra.temporal",
+        "fhir_eligibility.compiler.fhirpath",
     ]
     answers = {first: digest(first) for first in firsts}
     assert len(set(answers.values())) == 1, answers

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.clinical import Code, Concept, Ratio, Tuple
-from engine.algebra.diagnostic import EvaluationError
-from engine.algebra.interval import Interval
-from engine.algebra.operators.equality import equal, equivalent
-from engine.algebra.operators.registry import operator
-from engine.algebra.operators.table import OPERATORS
-from engine.algebra.quantity import Quantity
-from engine.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.clinical import Code, Concept, Ratio, Tuple
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.algebra.interval import Interval
+from fhir_eligibility.algebra.operators.equality import equal, equivalent
+from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 
 
 def call(name: str, signature: str, *operands: Any) -> Any:
@@ -191,7 +191,7 @@ def test_a_reference_finds_its_function_in_a_fresh_process() -> None:
     overload = next(o for o in OPERATORS["ToDateTime"].of("cql") if o.parameters == ("String",))
     assert overload.reference.resolve() is overload.function
     code = (
-        "import pickle, sys, engine.compiler.runtime;"
+        "import pickle, sys, fhir_eligibility.compiler.runtime;"
         "print(pickle.loads(sys.stdin.buffer.read()).resolve().__qualname__)"
     )
     run = subprocess.run(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.algebra.code_systems import canonical, check_digit_is_wrong, label, meant, spellings
-from engine.evaluation.verdict import CriterionResult
+import fhir_eligibility
+from fhir_eligibility.algebra.code_systems import canonical, check_digit_is_wrong, label, meant, spellings
+from fhir_eligibility.evaluation.verdict import CriterionResult
 
 NOW = "2026-03-01T00:00:00Z"
 SNOMED, LOINC = "http://snomed.info/sct", "http://loinc.org"
@@ -32,7 +32,7 @@ def condition(name: str, code: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"resourceType": "Condition", "id": name, "code": code, **SUBJECT, **more}
 
 
-def criteria_of(folder: Path, **characteristic: Any) -> engine.Criteria:
+def criteria_of(folder: Path, **characteristic: Any) -> fhir_eligibility.Criteria:
     variable = {
         "resourceType": "EvidenceVariable",
         "id": "ev",
@@ -41,20 +41,23 @@ def criteria_of(folder: Path, **characteristic: Any) -> engine.Criteria:
         "characteristic": [{"linkId": "c", **characteristic}],
     }
     (folder / "criteria.json").write_text(json.dumps(variable))
-    rules = engine.load_criteria(folder / "criteria.json", fhir_version="r4")
+    rules = fhir_eligibility.load_criteria(folder / "criteria.json", fhir_version="r4")
     assert not rules.errors, rules.errors
     return rules
 
 
-def screened(rules: engine.Criteria, folder: Path, *resources: dict[str, Any]) -> CriterionResult:
+def screened(rules: fhir_eligibility.Criteria, folder: Path, *resources: dict[str, Any]) -> CriterionResult:
     """The result of the one criterion; from a bundle and from NDJSON it must be the same."""
     everything = [{"resourceType": "Patient", "id": "p"}, *resources]
     bundle, lines = folder / "data.json", folder / "data.ndjson"
     entries = [{"resource": one} for one in everything]
     bundle.write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries}))
     lines.write_text("".join(json.dumps(one) + "\n" for one in everything))
-    (first,), (second,) = engine.screen(rules, bundle, now=NOW), engine.screen(rules, lines, now=NOW)
-    (in_memory,) = engine.screen(rules, engine.compartments_of(everything), now=NOW)
+    (first,), (second,) = (
+        fhir_eligibility.screen(rules, bundle, now=NOW),
+        fhir_eligibility.screen(rules, lines, now=NOW),
+    )
+    (in_memory,) = fhir_eligibility.screen(rules, fhir_eligibility.compartments_of(everything), now=NOW)
     found = [verdict.criteria[0] for verdict in (first, second, in_memory)]
     assert len({(one.outcome, one.reason, one.detail) for one in found}) == 1
     return found[0]

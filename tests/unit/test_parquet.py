@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-import engine
-from engine.runners.run import RunOptions, run
+import fhir_eligibility
+from fhir_eligibility.runners.run import RunOptions, run
 from tests.spec.model import ROOT
 
 parquet: Any = pytest.importorskip("pyarrow.parquet")
@@ -17,7 +17,7 @@ FLUTE = ROOT / "criteria" / "flute"
 
 
 def test_tables_hold_the_verdicts(tmp_path: Path) -> None:
-    criteria = engine.load_criteria(FLUTE / "mr")
+    criteria = fhir_eligibility.load_criteria(FLUTE / "mr")
     run(criteria, [FLUTE / "mr"], [FLUTE / "cohort"], tmp_path, RunOptions(now="2026-06-01", parquet=True))
     verdicts = [msgspec.json.decode(line) for line in (tmp_path / "verdicts.ndjson").read_bytes().splitlines()]
     tables = {name: parquet.read_table(tmp_path / f"{name}.parquet").to_pylist() for name in engine_tables()}

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import Source
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Patient, Run
-from engine.runners.criteria import load_criteria
-from engine.runners.screening import screen
+from fhir_eligibility.algebra.diagnostic import Source
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.runners.criteria import load_criteria
+from fhir_eligibility.runners.screening import screen
 
 HEAD = """library Periods version '1'
 using FHIR version '4.0.1'

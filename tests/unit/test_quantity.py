@@ -6,12 +6,12 @@ from decimal import Decimal as D
 
 import pytest
 
-from engine.algebra import quantity as q
-from engine.algebra.quantity import Quantity
-from engine.algebra.ucum import UnitError, alias, convert, parse_unit
-from engine.compiler.cql.compiled import compile_expression
-from engine.compiler.cql.fhir_values import to_quantity
-from engine.compiler.cql.runtime import Run
+from fhir_eligibility.algebra import quantity as q
+from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.ucum import UnitError, alias, convert, parse_unit
+from fhir_eligibility.compiler.cql.compiled import compile_expression
+from fhir_eligibility.compiler.cql.fhir_values import to_quantity
+from fhir_eligibility.compiler.cql.runtime import Run
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.compiler.reading import ReadPlan
-from engine.data.bulk.line_numbers import with_lines
-from engine.data.bulk.reading import ExportReader
-from engine.data.compartment import Compartment
-from engine.data.problems import Problem
-from engine.data.reader import read_patients
-from engine.runners.bulk import in_place
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler.reading import ReadPlan
+from fhir_eligibility.data.bulk.line_numbers import with_lines
+from fhir_eligibility.data.bulk.reading import ExportReader
+from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.runners.bulk import in_place
 from tests.shared import reported
 
 
@@ -142,7 +142,7 @@ def test_one_bad_patient_stops_nobody(tmp_path: Path, as_file: bool) -> None:
 
 def screen_expression(
     expression: str, bundle: dict[str, Any], folder: Path, as_file: bool
-) -> dict[str, engine.Verdict]:
+) -> dict[str, fhir_eligibility.Verdict]:
     artifact = {
         "resourceType": "EvidenceVariable",
         "id": "ev",
@@ -150,12 +150,12 @@ def screen_expression(
     }
     path = folder / "ev.json"
     path.write_text(json.dumps(artifact), encoding="utf-8")
-    criteria = engine.load_criteria(path)
-    data: Any = list(engine.compartments_of([bundle]))
+    criteria = fhir_eligibility.load_criteria(path)
+    data: Any = list(fhir_eligibility.compartments_of([bundle]))
     if as_file:
         data = folder / "data.ndjson"
         data.write_text("".join(json.dumps(entry["resource"]) + "\n" for entry in bundle["entry"]), "utf-8")
-    return {v.patient: v for v in engine.screen(criteria, data, now="2026-01-01")}
+    return {v.patient: v for v in fhir_eligibility.screen(criteria, data, now="2026-01-01")}
 
 
 def test_evaluation_touches_one_patient_only(tmp_path: Path, reader: str) -> None:

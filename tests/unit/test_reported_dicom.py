@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-import engine
-from engine.data.dicomweb.uids import valid_uid
-from engine.evaluation.imaging import imaging_link, merge_links, normalise_uid
-from engine.evaluation.verdict import ImagingLink, Verdict
-from engine.output.lines import line_of
+import fhir_eligibility
+from fhir_eligibility.data.dicomweb.uids import valid_uid
+from fhir_eligibility.evaluation.imaging import imaging_link, merge_links, normalise_uid
+from fhir_eligibility.evaluation.verdict import ImagingLink, Verdict
+from fhir_eligibility.output.lines import line_of
 from tests.shared import reported
 
 
@@ -97,7 +97,7 @@ def test_modality_of_study_and_series(study: str) -> None:
     case = reported("DCM-MODALITY-STUDY-VS-SERIES")
     resource = next(r for r in case["input"]["resources"] if r["id"] == study)
     for name, text in case["input"]["expressions"].items():
-        compiled = engine.compile_fhirpath(text, root="ImagingStudy")
+        compiled = fhir_eligibility.compile_fhirpath(text, root="ImagingStudy")
         assert [item.value for item in compiled.evaluate(resource)] == case["expected"][study][name], name
 
 
@@ -111,8 +111,8 @@ def test_only_the_series_that_a_criterion_asked_for_are_linked(tmp_path: Path) -
     }
     path = tmp_path / "ct.json"
     path.write_text(json.dumps(artifact), encoding="utf-8")
-    patients = list(engine.compartments_of(case["input"]["resources"]))
-    (verdict,) = engine.screen(engine.load_criteria(path), patients, now="2026-01-01")
+    patients = list(fhir_eligibility.compartments_of(case["input"]["resources"]))
+    (verdict,) = fhir_eligibility.screen(fhir_eligibility.load_criteria(path), patients, now="2026-01-01")
     met = [link for link in verdict.imaging if link.role == "met"]
     assert [(link.resource, [s.uid for s in link.series]) for link in met] == [
         ("ImagingStudy/is1", case["expected"]["is1"]["ct_by_series"])
@@ -129,8 +129,8 @@ def screened(resources: list[dict[str, Any]], folder: Path) -> Verdict:
     }
     path = folder / "any.json"
     path.write_text(json.dumps(artifact), encoding="utf-8")
-    patients = list(engine.compartments_of(resources))
-    (verdict,) = engine.screen(engine.load_criteria(path), patients, now="2026-01-01")
+    patients = list(fhir_eligibility.compartments_of(resources))
+    (verdict,) = fhir_eligibility.screen(fhir_eligibility.load_criteria(path), patients, now="2026-01-01")
     return verdict
 
 

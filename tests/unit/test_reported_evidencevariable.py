@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import engine
+import fhir_eligibility
 from tests.shared import reported
 
 WORDS = {"indeterminate": "undetermined"}
@@ -16,8 +16,8 @@ WORDS = {"indeterminate": "undetermined"}
 def verdicts(artifact: dict[str, Any], patients: list[dict[str, Any]], folder: Path) -> dict[str, str]:
     path = folder / "artifact.json"
     path.write_text(json.dumps(artifact), encoding="utf-8")
-    criteria = engine.load_criteria(path, on_error="keep")
-    found = engine.screen(criteria, list(engine.compartments_of(patients)), now="2026-01-01")
+    criteria = fhir_eligibility.load_criteria(path, on_error="keep")
+    found = fhir_eligibility.screen(criteria, list(fhir_eligibility.compartments_of(patients)), now="2026-01-01")
     return {verdict.patient.removeprefix("Patient/"): verdict.verdict for verdict in found}
 
 
@@ -29,7 +29,7 @@ def test_no_characteristic_includes_nobody(tmp_path: Path) -> None:
     case = reported("EV-R6-NO-CHARACTERISTIC")
     for name in ("evidence_variable_r6", "evidence_variable_r5_empty"):
         assert verdicts(case["input"][name], case["input"]["patients"], tmp_path) == {}
-        criteria = engine.load_criteria(tmp_path / "artifact.json", on_error="keep")
+        criteria = fhir_eligibility.load_criteria(tmp_path / "artifact.json", on_error="keep")
         assert [d.code for d in criteria.errors] == ["artifact-without-criteria"]
 
 

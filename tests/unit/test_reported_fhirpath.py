@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.algebra.diagnostic import DiagnosticError, EvaluationError
-from engine.algebra.quantity import Quantity
-from engine.algebra.temporal import Date, DateTime, Time
-from engine.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError
+from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.compiler.fhirpath import compile_fhirpath
 
 FILE = Path(
     os.environ.get("REPORTED_CASES")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.compiler.requirements import DataRequirement
-from engine.output.requirements import data_requirements, type_filters
-from engine.ui.cli import main
+from fhir_eligibility.compiler.requirements import DataRequirement
+from fhir_eligibility.output.requirements import data_requirements, type_filters
+from fhir_eligibility.ui.cli import main
 
 CRITERIA = Path(__file__).parents[2] / "criteria" / "flute"
 SCT = "http://snomed.info/sct"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from engine.algebra.diagnostic import Source
-from engine.artifacts.models import load_model
-from engine.compiler.cql.compiled import Compiler, compile_expression
-from engine.compiler.cql.runtime import Patient, Run
-from engine.compiler.reuse import Reuse
-from engine.compiler.rules import compile_code
+from fhir_eligibility.algebra.diagnostic import Source
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler.cql.compiled import Compiler, compile_expression
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.reuse import Reuse
+from fhir_eligibility.compiler.rules import compile_code
 
 HEAD = """
 library Reuse

@@ -7,12 +7,12 @@ import random
 
 import pytest
 
-from engine.artifacts.models import load_model
-from engine.compiler.reading import ReadPlan, TypePlan
-from engine.data.bulk.collecting import Collector
-from engine.data.bulk.decoding import Decoders
-from engine.data.bulk.records import MemoryShelf
-from engine.data.bulk.scanning import LineScanner
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler.reading import ReadPlan, TypePlan
+from fhir_eligibility.data.bulk.collecting import Collector
+from fhir_eligibility.data.bulk.decoding import Decoders
+from fhir_eligibility.data.bulk.records import MemoryShelf
+from fhir_eligibility.data.bulk.scanning import LineScanner
 
 CODES = frozenset(("2857-1", "MR"))
 PLANS = {

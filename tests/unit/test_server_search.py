@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.data.compartment import Compartment
-from engine.data.problems import Problem
-from engine.data.server.client import Patience, Server, ServerError
-from engine.data.server.patients import SearchPlan, ServerPatients
-from engine.data.server.search import SearchError, search
-from engine.runners.fetching import base_of, export_parameters, search_plan
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.server.client import Patience, Server, ServerError
+from fhir_eligibility.data.server.patients import SearchPlan, ServerPatients
+from fhir_eligibility.data.server.search import SearchError, search
+from fhir_eligibility.runners.fetching import base_of, export_parameters, search_plan
+from fhir_eligibility.ui.cli import main
 from tests.servers.fhir_stub import FhirStub
 from tests.servers.stub import Reply, Request, Stub, outcome, running_stub, searchset
 
@@ -193,12 +193,12 @@ def test_what_is_about_nobody_is_fetched_once_for_all_patients(stub: Stub, tmp_p
     (tmp_path / "ev.json").write_text(
         json.dumps({**artifact, "characteristic": [{"definitionExpression": expression}]})
     )
-    criteria = engine.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Q.cql"])
+    criteria = fhir_eligibility.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Q.cql"])
     plan = search_plan(criteria.rules, "r4")
     assert plan.shared == ("Location",)
     FhirStub(stub, [*(patient(f"p{n}") for n in range(5)), *({"resourceType": "Location", "id": x} for x in "ab")])
     patients = ServerPatients(server_at(stub), load_model("r4"), plan, page=2, batch=2)
-    assert [v.verdict for v in engine.screen(criteria, patients, now="2026-06-01")] == ["included"] * 5
+    assert [v.verdict for v in fhir_eligibility.screen(criteria, patients, now="2026-06-01")] == ["included"] * 5
     assert len(stub.seen("/fhir/Location")) == 1
 
 
@@ -357,7 +357,7 @@ def test_a_restriction_that_the_server_leaves_out(stub: Stub) -> None:
 
 
 def test_what_criteria_ask_for() -> None:
-    criteria = engine.load_criteria(CRITERIA / "cql" / "mr", libraries=[CRITERIA / "cql"])
+    criteria = fhir_eligibility.load_criteria(CRITERIA / "cql" / "mr", libraries=[CRITERIA / "cql"])
     plan = search_plan(criteria.rules, "r4")
     assert plan.types == ("ImagingStudy", "Observation", "Procedure")
     assert plan.narrowed == {
@@ -393,9 +393,11 @@ def test_a_resource_about_patients_of_two_batches_counts_once(stub: Stub) -> Non
 def test_the_python_interface(stub: Stub) -> None:
     biopsy = about("Procedure", "b", "p0", "86273004", status="completed", performedDateTime="2026-03-01")
     FhirStub(stub, [patient("p0"), biopsy])
-    criteria = engine.load_criteria(CRITERIA / "mr")
-    with engine.Server(stub.base) as server:
-        (verdict,) = engine.screen(criteria, engine.server_patients(server, criteria), now="2026-06-01")
+    criteria = fhir_eligibility.load_criteria(CRITERIA / "mr")
+    with fhir_eligibility.Server(stub.base) as server:
+        (verdict,) = fhir_eligibility.screen(
+            criteria, fhir_eligibility.server_patients(server, criteria), now="2026-06-01"
+        )
     assert (verdict.patient, verdict.verdict) == ("Patient/p0", "excluded")
 
 
@@ -457,7 +459,7 @@ def test_value_sets_are_not_left_to_the_server(tmp_path: Path) -> None:
         "characteristic": expressions,
     }
     (tmp_path / "e.json").write_text(json.dumps(artifact))
-    criteria = engine.load_criteria(tmp_path, allow_missing_valuesets=True)
+    criteria = fhir_eligibility.load_criteria(tmp_path, allow_missing_valuesets=True)
     assert criteria.errors == ()
     types = ("Condition", "MedicationRequest", "Patient", "Procedure")
     plain, trusting = ("Procedure?code=c",), ("Condition?code=c", "Condition?code:in=http://v")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.data.identity import shared_types
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.identity import shared_types
+from fhir_eligibility.ui.cli import main
 from tests.unit.ways import HEAD, criteria_of, the_outcomes, write
 
 Resource = dict[str, Any]
@@ -129,7 +129,7 @@ def test_types_without_a_way_to_a_patient_come_from_the_model() -> None:
 def test_what_is_retrieved_is_evidence_with_its_file(tmp_path: Path) -> None:
     criteria = criteria_of(tmp_path / "criteria", EMERGENCY)
     data = write(FORMS["lines"], tmp_path / "data")
-    (verdict, _) = engine.screen(criteria, data, now="2026-06-01")
+    (verdict, _) = fhir_eligibility.screen(criteria, data, now="2026-06-01")
     found = {e.resource: Path(str(e.file)).name for e in verdict.criteria[0].evidence if e.role == "met"}
     assert found == {"Location/er": "Location.ndjson", "Encounter/e1": "Encounter.ndjson"}
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.algebra.quantity import Quantity, compare
-from engine.algebra.temporal import DateTime
-from engine.algebra.temporal.arithmetic import add, moved
-from engine.algebra.temporal.recorded import read, to_the_millisecond
-from engine.algebra.temporal.values import _aligned, _compare, _far_apart
-from engine.algebra.temporal.values import compare as compare_moments
-from engine.algebra.ucum import exact_convert
-from engine.compiler.cql.compiled import PRECISION, Precise
+from fhir_eligibility.algebra.quantity import Quantity, compare
+from fhir_eligibility.algebra.temporal import DateTime
+from fhir_eligibility.algebra.temporal.arithmetic import add, moved
+from fhir_eligibility.algebra.temporal.recorded import read, to_the_millisecond
+from fhir_eligibility.algebra.temporal.values import _aligned, _compare, _far_apart
+from fhir_eligibility.algebra.temporal.values import compare as compare_moments
+from fhir_eligibility.algebra.ucum import exact_convert
+from fhir_eligibility.compiler.cql.compiled import PRECISION, Precise
 
 DAYS = st.dates().map(str)
 TIMES = st.sampled_from(["", "T", "T10", "T10:30", "T10:30:15", "T10:30:15.000", "T10:30:15.250", "T23:59:59.999"])

@@ -10,20 +10,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.algebra.clinical import Code
-from engine.algebra.diagnostic import EvaluationError, Source
-from engine.algebra.element import Element, to_quantity, unbox
-from engine.algebra.operators.equality import equivalent
-from engine.algebra.operators.lists import exists, item_in
-from engine.algebra.operators.table import OPERATORS
-from engine.algebra.quantity import Quantity
-from engine.algebra.temporal import DateTime
-from engine.algebra.temporal.between import _parts, order
-from engine.compiler.cql import fhir_values as fhir
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Patient, Run
-from engine.compiler.cql.type_tests import TypeTest, as_type
-from engine.compiler.cql.types import Named
+from fhir_eligibility.algebra.clinical import Code
+from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
+from fhir_eligibility.algebra.element import Element, to_quantity, unbox
+from fhir_eligibility.algebra.operators.equality import equivalent
+from fhir_eligibility.algebra.operators.lists import exists, item_in
+from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.temporal import DateTime
+from fhir_eligibility.algebra.temporal.between import _parts, order
+from fhir_eligibility.compiler.cql import fhir_values as fhir
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.cql.type_tests import TypeTest, as_type
+from fhir_eligibility.compiler.cql.types import Named
 
 LIBRARY = """
 library Short

@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.algebra.diagnostic import EvaluationError
-from engine.artifacts.models import load_model
-from engine.compiler.rules import compile_code
-from engine.compiler.runtime import Environment
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler.rules import compile_code
+from fhir_eligibility.compiler.runtime import Environment
 
 VALUES = st.sampled_from(["completed", "done", "MR", "CT", 1, None, True, ["MR"], {"code": "MR"}, "absent"])
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import engine
-from engine.data.bulk.instances import UIDS, Instance, gather
-from engine.data.reader import compartments_of
-from engine.evaluation import imaging
+import fhir_eligibility
+from fhir_eligibility.data.bulk.instances import UIDS, Instance, gather
+from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.evaluation import imaging
 
 SYSTEMS = st.sampled_from(["urn:dicom:uid", "urn:ietf:rfc:3986", "http://x.example", None, 7])
 VALUES = st.sampled_from(
@@ -134,7 +134,7 @@ def test_numbers_that_differ_are_told_in_the_verdict(tmp_path: Path, shape: str)
     (tmp_path / "ev.json").write_text(
         json.dumps({**artifact, "characteristic": [{"linkId": "c", "definitionExpression": expression}]})
     )
-    criteria = engine.load_criteria(tmp_path / "ev.json")
+    criteria = fhir_eligibility.load_criteria(tmp_path / "ev.json")
     data: Any = tmp_path / "data"
     data.mkdir()
     if shape == "ndjson":
@@ -144,6 +144,6 @@ def test_numbers_that_differ_are_told_in_the_verdict(tmp_path: Path, shape: str)
         (data / "a.json").write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries}))
     else:
         data = list(compartments_of([patient, study]))
-    (verdict,) = engine.screen(criteria, data, now="2026-06-01")
+    (verdict,) = fhir_eligibility.screen(criteria, data, now="2026-06-01")
     told = ["the study says 3 series, and lists 1", "the study says 57 instances, and lists 1"]
     assert verdict.verdict == "included" and [w for w in verdict.imaging[0].warnings if "says" in w] == told

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from engine.data.server.client import Server, ServerError
-from engine.data.server.smart import ASSERTION, BackendServices, EnvironmentToken, credentials_of
+from fhir_eligibility.data.server.client import Server, ServerError
+from fhir_eligibility.data.server.smart import ASSERTION, BackendServices, EnvironmentToken, credentials_of
 from tests.servers.stub import Reply, Request, Stub, running_stub
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine.algebra import temporal as t
-from engine.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra import temporal as t
+from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 
 P = DateTime.parse
 

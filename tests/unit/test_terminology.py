@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.clinical import Code, CodeSystem, ValueSet
-from engine.algebra.expansion import Expansion
-from engine.artifacts.manifests import Manifest, read_manifest
-from engine.data.terminology import Terminology
-from engine.data.terminology_check import used_value_sets
-from engine.data.terminology_files import load_manifest, load_terminology
+from fhir_eligibility.algebra.clinical import Code, CodeSystem, ValueSet
+from fhir_eligibility.algebra.expansion import Expansion
+from fhir_eligibility.artifacts.manifests import Manifest, read_manifest
+from fhir_eligibility.data.terminology import Terminology
+from fhir_eligibility.data.terminology_check import used_value_sets
+from fhir_eligibility.data.terminology_files import load_manifest, load_terminology
 from tests.shared import shared
 
 BASE = "http://example.org/"

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.algebra.diagnostic import EvaluationError, Source
-from engine.compiler.cql.compiled import Compiler, Loaded
-from engine.compiler.cql.runtime import Patient, Run
-from engine.compiler.cql.value_sets import required_value_sets
-from engine.compiler.fhirpath import compile_fhirpath
-from engine.data.terminology import Terminology
-from engine.data.terminology_files import TerminologyOptions
-from engine.runners.criteria import Criteria
-from engine.runners.measuring import load_measure
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
+from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
+from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.cql.value_sets import required_value_sets
+from fhir_eligibility.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.data.terminology import Terminology
+from fhir_eligibility.data.terminology_files import TerminologyOptions
+from fhir_eligibility.runners.criteria import Criteria
+from fhir_eligibility.runners.measuring import load_measure
+from fhir_eligibility.ui.cli import main
 from tests.shared import reported
 from tests.unit.test_terminology import BASE, SYSTEM, code_system, concepts, filtered, terminology, value_set
 
@@ -69,9 +69,9 @@ def patient(*codings: tuple[str | None, str]) -> list[dict[str, Any]]:
 
 def outcome(criteria: Criteria | Path, *codings: tuple[str | None, str], **options: Any) -> tuple[Any, Any, Any]:
     """Outcome, reason and detail of the first criterion."""
-    loaded = criteria if isinstance(criteria, Criteria) else engine.load_criteria(criteria, on_error="keep")
-    (compartment,) = engine.compartments_of(patient(*codings))
-    (verdict,) = engine.screen(loaded, compartment, **options)
+    loaded = criteria if isinstance(criteria, Criteria) else fhir_eligibility.load_criteria(criteria, on_error="keep")
+    (compartment,) = fhir_eligibility.compartments_of(patient(*codings))
+    (verdict,) = fhir_eligibility.screen(loaded, compartment, **options)
     first = verdict.criteria[0]
     return first.outcome, first.reason, first.detail
 
@@ -80,15 +80,15 @@ def outcome(criteria: Criteria | Path, *codings: tuple[str | None, str], **optio
 
 
 def test_a_missing_value_set_is_an_error_that_names_who_needs_it(tmp_path: Path) -> None:
-    criteria = engine.load_criteria(criteria_folder(tmp_path), on_error="keep")
+    criteria = fhir_eligibility.load_criteria(criteria_folder(tmp_path), on_error="keep")
     (found,) = criteria.errors
     assert found.code == "missing-valueset"
     assert found.message == "the value set 'Tobacco' (http://example.org/tobacco) was not given"
     assert "Smoking.cql:6:37" in found.render()
-    allowed = engine.load_criteria(tmp_path, allow_missing_valuesets=True, on_error="keep")
+    allowed = fhir_eligibility.load_criteria(tmp_path, allow_missing_valuesets=True, on_error="keep")
     assert allowed.errors == ()
-    (compartment,) = engine.compartments_of(patient((SYSTEM, "t")))
-    (verdict,) = engine.screen(allowed, compartment)
+    (compartment,) = fhir_eligibility.compartments_of(patient((SYSTEM, "t")))
+    (verdict,) = fhir_eligibility.screen(allowed, compartment)
     assert [(c.outcome, c.reason) for c in verdict.criteria] == [("unknown", "missing-valueset"), ("met", None)]
 
 
@@ -112,7 +112,7 @@ def test_a_value_set_beside_the_library(
 def test_a_version_that_was_asked_for_and_is_not_there(tmp_path: Path) -> None:
     folder = criteria_folder(tmp_path, LIBRARY.replace("/tobacco'", "/tobacco' version '2'"))
     save(folder, value_set("tobacco", "1", compose={"include": [concepts("t")]}))
-    (found,) = engine.load_criteria(folder, on_error="keep").errors
+    (found,) = fhir_eligibility.load_criteria(folder, on_error="keep").errors
     message = f"the value set 'Tobacco' ({TOBACCO}|2) is given in version 1, and 2 is asked for"
     assert (found.code, found.message) == ("missing-valueset", message)
 
@@ -153,7 +153,7 @@ def test_a_row_that_cannot_be_told_is_in_doubt(
 ) -> None:
     folder = criteria_folder(tmp_path, LIBRARY.replace('exists [Condition: "Tobacco"]', FORMS[form]))
     save(folder, value_set("tobacco", compose=PARTLY))
-    criteria = engine.load_criteria(folder, on_error="keep")
+    criteria = fhir_eligibility.load_criteria(folder, on_error="keep")
     (warning,) = [d for d in criteria.diagnostics if d.code != "library-guessed"]
     reason = f"it selects from the code system {SYSTEM}, which was not given"
     assert (warning.code, warning.severity) == ("incomplete-valueset", "warning")
@@ -370,9 +370,9 @@ def test_a_text_that_fhirpath_cannot_place(tmp_path: Path) -> None:
 
 def test_a_value_set_that_fhirpath_lacks(tmp_path: Path) -> None:
     folder = fhirpath(tmp_path, f"Condition.where(code.memberOf('{TOBACCO}')).exists()")
-    (found,) = engine.load_criteria(folder, on_error="keep").errors
+    (found,) = fhir_eligibility.load_criteria(folder, on_error="keep").errors
     assert (found.code, found.message) == ("missing-valueset", f"the value set {TOBACCO} was not given")
-    allowed = engine.load_criteria(folder, allow_missing_valuesets=True, on_error="keep")
+    allowed = fhir_eligibility.load_criteria(folder, allow_missing_valuesets=True, on_error="keep")
     assert outcome(allowed, (SYSTEM, "t"))[:2] == ("unknown", "missing-valueset")
 
 
@@ -433,7 +433,7 @@ def test_the_command_for_fhirpath_takes_value_sets(tmp_path: Path, capsys: pytes
 def test_a_data_requirement_with_a_value_set(tmp_path: Path, code: str, wanted: str) -> None:
     requirement = {"type": "Condition", "codeFilter": [{"path": "code", "valueSet": TOBACCO}]}
     folder = artifact(tmp_path, [{"definitionDataRequirement": requirement}])
-    assert [d.code for d in engine.load_criteria(folder, on_error="keep").errors] == ["missing-valueset"]
+    assert [d.code for d in fhir_eligibility.load_criteria(folder, on_error="keep").errors] == ["missing-valueset"]
     save(folder, value_set("tobacco", compose={"include": [concepts("t")]}))
     assert outcome(folder, (SYSTEM, code))[0] == wanted
 
@@ -461,14 +461,14 @@ def two_versions(folder: Path) -> Path:
 def test_a_manifest_chooses_the_version(tmp_path: Path) -> None:
     (tmp_path / "criteria").mkdir()
     folder = two_versions(tmp_path / "criteria")
-    latest = engine.load_criteria(folder, on_error="keep")
+    latest = fhir_eligibility.load_criteria(folder, on_error="keep")
     (warning,) = [d for d in latest.diagnostics if d.code == "valueset-version"]
     assert warning.message == (
         f"the value set {TOBACCO} is given in several versions (1, 2); 2 is used, the latest active one"
     )
     assert outcome(latest, (SYSTEM, "t"))[0] == "not met"
     options = TerminologyOptions(manifest=manifest(tmp_path, f"{TOBACCO}|1"))
-    pinned = engine.load_criteria(folder, terminology_options=options, on_error="keep")
+    pinned = fhir_eligibility.load_criteria(folder, terminology_options=options, on_error="keep")
     assert [d for d in pinned.diagnostics if d.code == "valueset-version"] == []
     assert outcome(pinned, (SYSTEM, "t"))[0] == "met"
     measure = load_measure(folder / "Smoking.cql", terminology_options=options)

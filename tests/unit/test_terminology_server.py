@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-import engine
-from engine.algebra.clinical import CodeSystem, ValueSet
-from engine.artifacts.manifests import Manifest
-from engine.data import terminology_server
-from engine.data.terminology import Terminology, TerminologyError
-from engine.data.terminology_files import TerminologyOptions
-from engine.data.terminology_server import TerminologyServer
-from engine.ui.cli import main
+import fhir_eligibility
+from fhir_eligibility.algebra.clinical import CodeSystem, ValueSet
+from fhir_eligibility.artifacts.manifests import Manifest
+from fhir_eligibility.data import terminology_server
+from fhir_eligibility.data.terminology import Terminology, TerminologyError
+from fhir_eligibility.data.terminology_files import TerminologyOptions
+from fhir_eligibility.data.terminology_server import TerminologyServer
+from fhir_eligibility.ui.cli import main
 from tests.servers.stub import Reply, outcome
 from tests.servers.terminology_stub import TerminologyStub, running_terminology
 from tests.unit.test_terminology import BASE, SYSTEM, concepts, filtered, value_set
@@ -355,19 +355,21 @@ def test_a_value_set_in_part_stays_when_the_server_fails(stub: TerminologyStub) 
 def test_criteria_with_a_server(stub: TerminologyStub, tmp_path: Path) -> None:
     folder = criteria_folder(tmp_path)
     options = TerminologyOptions(server=stub.base)
-    lacking = engine.load_criteria(folder, terminology_options=options, on_error="keep")
+    lacking = fhir_eligibility.load_criteria(folder, terminology_options=options, on_error="keep")
     assert [d.code for d in lacking.errors] == ["missing-valueset"]
     (told,) = [d for d in lacking.diagnostics if d.code == "terminology-server"]
     assert told.message == f"the terminology server {stub.base} does not know the value set {TOBACCO}"
     stub.add(TOBACCO, ["t"])
-    criteria = engine.load_criteria(folder, terminology_options=options, on_error="keep")
+    criteria = fhir_eligibility.load_criteria(folder, terminology_options=options, on_error="keep")
     assert criteria.errors == () and criteria.terminology.server is None
     assert verdict_of(criteria, (SYSTEM, "t"))[0] == "met"
     assert verdict_of(criteria, (SYSTEM, "u"))[0] == "not met"
     save(folder, value_set("tobacco", compose={"include": [concepts("u")]}))
     asked = len(stub.asked)
     assert (
-        verdict_of(engine.load_criteria(folder, terminology_options=options, on_error="keep"), (SYSTEM, "u"))[0]
+        verdict_of(fhir_eligibility.load_criteria(folder, terminology_options=options, on_error="keep"), (SYSTEM, "u"))[
+            0
+        ]
         == "met"
     )
     assert len(stub.asked) == asked

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from engine.algebra.diagnostic import EvaluationError
-from engine.evaluation.time_limit import Overdue, TimeLimit, limited
-from engine.runners.criteria import load_criteria
-from engine.runners.screening import screen
-from engine.ui.cli import main
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.evaluation.time_limit import Overdue, TimeLimit, limited
+from fhir_eligibility.runners.criteria import load_criteria
+from fhir_eligibility.runners.screening import screen
+from fhir_eligibility.ui.cli import main
 
 SLOW = "from (expand Interval[1, 3000]) A, (expand Interval[1, 3000]) B, (expand Interval[1, 3000]) C where A + B + C < 0 return A"
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -153,8 +153,8 @@ def test_nobody_watches_where_nothing_is_evaluated() -> None:
 def test_a_process_that_was_forked_watches_for_itself(tmp_path: Path) -> None:
     text = """
 import multiprocessing, os
-from engine.algebra.diagnostic import EvaluationError
-from engine.evaluation.time_limit import TimeLimit
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.evaluation.time_limit import TimeLimit
 
 def forever():
     while True:

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.data.dicomweb.uids import all_plain, arrays_of, valid_uid
+from fhir_eligibility.data.dicomweb.uids import all_plain, arrays_of, valid_uid
 
 UIDS = st.one_of(
     st.text(alphabet="0123.", max_size=8),

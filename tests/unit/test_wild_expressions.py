@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from engine.artifacts.libraries import LibraryStore
-from engine.artifacts.models import load_model
-from engine.artifacts.records import ExpressionSource
-from engine.compiler.cql.criterion import CqlCriteria
-from engine.compiler.rules import compile_code
-from engine.runners.criteria import load_criteria
+from fhir_eligibility.artifacts.libraries import LibraryStore
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.artifacts.records import ExpressionSource
+from fhir_eligibility.compiler.cql.criterion import CqlCriteria
+from fhir_eligibility.compiler.rules import compile_code
+from fhir_eligibility.runners.criteria import load_criteria
 from tests.shared import shared
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.artifacts.models import load_model
-from engine.compiler.reading import ReadPlan, reading_plan
-from engine.data.bulk.reading import ExportReader
-from engine.data.problems import Problem
-from engine.data.reader import read_patients
-from engine.runners import run as running
-from engine.runners.criteria import Criteria
-from engine.runners.run import RunOptions, run
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler.reading import ReadPlan, reading_plan
+from fhir_eligibility.data.bulk.reading import ExportReader
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.runners import run as running
+from fhir_eligibility.runners.criteria import Criteria
+from fhir_eligibility.runners.run import RunOptions, run
 
 NOW = "2026-06-01"
 Files = dict[str, list[dict[str, Any]]]
@@ -39,7 +39,7 @@ def criteria_of(folder: Path, *expressions: str, language: str = "text/cql") -> 
     (folder / "Asked.cql").write_text(library, "utf-8")
     artifact = {"resourceType": "EvidenceVariable", "id": "ev", "status": "active", "characteristic": listed}
     (folder / "ev.json").write_text(json.dumps(artifact), "utf-8")
-    return engine.load_criteria(folder / "ev.json", libraries=[folder / "Asked.cql"])
+    return fhir_eligibility.load_criteria(folder / "ev.json", libraries=[folder / "Asked.cql"])
 
 
 def write(files: Files, folder: Path) -> Path:
@@ -69,8 +69,8 @@ def every_way(criteria: Criteria, data: Path, out: Path, monkeypatch: pytest.Mon
     model = load_model(criteria.fhir_version)
     memory = list(read_patients([data], model=model, on_problem=lambda problem: None))
     found = {
-        "memory": outcomes_of(engine.screen(criteria, memory, now=NOW)),
-        "files": outcomes_of(engine.screen(criteria, data, now=NOW)),
+        "memory": outcomes_of(fhir_eligibility.screen(criteria, memory, now=NOW)),
+        "files": outcomes_of(fhir_eligibility.screen(criteria, data, now=NOW)),
     }
     ways: Sequence[tuple[str, int, dict[str, Any]]] = (
         ("run", running.SMALL, {}),
@@ -83,7 +83,7 @@ def every_way(criteria: Criteria, data: Path, out: Path, monkeypatch: pytest.Mon
             folder = out / name.replace(" ", "-")
             run(criteria, [], [data], folder, RunOptions(now=NOW, **options))
         lines = (folder / "verdicts.ndjson").read_text("utf-8").splitlines()
-        found[name] = outcomes_of(engine.Verdict.model_validate_json(line) for line in lines)
+        found[name] = outcomes_of(fhir_eligibility.Verdict.model_validate_json(line) for line in lines)
     return found
 
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import engine
-from engine.artifacts.models import load_model
-from engine.evaluation.verdict import CriterionResult, Verdict
+import fhir_eligibility
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.evaluation.verdict import CriterionResult, Verdict
 
 Json = dict[str, Any]
 SNOMED = "http://snomed.info/sct"
@@ -47,11 +47,11 @@ def group(*characteristics: Json, **elements: Any) -> Json:
     return {"resourceType": "Group", "id": "g", "type": "person", "actual": False, "characteristic": found} | elements
 
 
-def loaded(definition: Json, folder: Path, version: str = "r4", **options: Any) -> engine.Criteria:
+def loaded(definition: Json, folder: Path, version: str = "r4", **options: Any) -> fhir_eligibility.Criteria:
     """Criteria of a definition that stands in a file."""
     path = folder / "definition.json"
     path.write_text(json.dumps(definition), encoding="utf-8")
-    return engine.load_criteria(path, fhir_version=version, **{"on_error": "keep", **options})
+    return fhir_eligibility.load_criteria(path, fhir_version=version, **{"on_error": "keep", **options})
 
 
 def verdict_on(
@@ -60,8 +60,8 @@ def verdict_on(
     """The verdict on one patient with some records."""
     criteria = loaded(definition, folder, version, **options)
     assert criteria.errors == ()
-    data = list(engine.compartments_of([patient, *records], model=load_model(version)))
-    (verdict,) = engine.screen(criteria, data, now=NOW)
+    data = list(fhir_eligibility.compartments_of([patient, *records], model=load_model(version)))
+    (verdict,) = fhir_eligibility.screen(criteria, data, now=NOW)
     return verdict
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.algebra.reasons import Reason
+import fhir_eligibility
+from fhir_eligibility.algebra.reasons import Reason
 
 VALUE_SET = "http://example.org/ValueSet/prostate-cancer"
 SNOMED = "http://snomed.info/sct"
@@ -48,8 +48,8 @@ def screened(
     (data / "b.json").write_text(
         json.dumps({"resourceType": "Bundle", "type": "collection", "entry": [{"resource": one} for one in resources]})
     )
-    criteria = engine.load_criteria(folder / "ev.json", valuesets=[sets], on_error="keep")
-    (verdict,) = engine.screen(criteria, data, now="2026-06-01")
+    criteria = fhir_eligibility.load_criteria(folder / "ev.json", valuesets=[sets], on_error="keep")
+    (verdict,) = fhir_eligibility.screen(criteria, data, now="2026-06-01")
     (criterion,) = verdict.criteria
     return criterion.outcome, criterion.reason
 

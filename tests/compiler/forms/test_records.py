@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import engine
+import fhir_eligibility
 from tests.compiler.forms.judging import (
     LOINC,
     NOW,
@@ -218,7 +218,7 @@ def test_a_device_of_the_patient_is_found_in_files(tmp_path: Path) -> None:
     ]
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "export.ndjson").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (verdict,) = engine.screen(criteria, tmp_path / "data", now=NOW)
+    (verdict,) = fhir_eligibility.screen(criteria, tmp_path / "data", now=NOW)
     assert verdict.criteria[0].outcome == "met"
 
 

@@ -1,0 +1,334 @@
+"""Files that hold one JSON document each - a bundle, as a rule of one patient -: entries are split off without decoding them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import stringzilla as sz
+from msgspec import Struct, field
+from stringzilla import contains
+
+from fhir_eligibility.data.bulk.bundle_patients import BundlePatients
+from fhir_eligibility.data.bulk.collecting import BEGINNING, THEN_ID, Collector, TypeReader
+from fhir_eligibility.data.bulk.decoding import Head
+from fhir_eligibility.data.bulk.needles import ESCAPE, may_lack_codes
+from fhir_eligibility.data.identity import NO_HOME, home_of
+from fhir_eligibility.data.json_text import BAD_JSON, check_encoding, whole
+from fhir_eligibility.data.kinds import BOM
+from fhir_eligibility.data.marks import may_be_marked
+from fhir_eligibility.data.pages import page_of
+from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.record_shape import (
+    DAMAGED,
+    DAMAGED_HINT,
+    TWICE,
+    TYPE,
+    holds_doubles,
+    of_any_type,
+    states_another_type,
+    type_twice,
+    with_doubles,
+)
+from fhir_eligibility.data.remains import remains_of
+from fhir_eligibility.data.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, Loaded, PatientEntry, unpack
+from fhir_eligibility.data.subjects import condition_of
+
+
+class _Request(msgspec.Struct, gc=False):
+    method: str | None = None
+    url: Any = None
+    ifNoneExist: Any = None
+
+
+class _Entry(msgspec.Struct, gc=False):
+    resource: msgspec.Raw = msgspec.Raw(b"")
+    fullUrl: str | None = None
+    request: _Request | None = None
+
+
+class _PlainEntry(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """An entry that holds a resource and nothing that says more of it than where it is from: no request, no answer of a server, no modifier."""
+
+    resource: msgspec.Raw = msgspec.Raw(b"")
+    fullUrl: str | None = None
+    search: msgspec.Raw = msgspec.Raw(b"")
+    link: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _PlainBundle(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A bundle of such entries without modifiers of its own: nothing is deleted or patched by it, created under a condition, or told of errors."""
+
+    resourceType: str | None = None
+    type: Any = None
+    entry: list[_PlainEntry] | None = None
+    id: msgspec.Raw = msgspec.Raw(b"")
+    meta: msgspec.Raw = msgspec.Raw(b"")
+    identifier: msgspec.Raw = msgspec.Raw(b"")
+    timestamp: msgspec.Raw = msgspec.Raw(b"")
+    total: msgspec.Raw = msgspec.Raw(b"")
+    link: msgspec.Raw = msgspec.Raw(b"")
+
+
+_ABSENT = msgspec.Raw(b"")
+
+
+def _bundle_of(entry: type) -> type:
+    """A bundle with such entries, and no member besides those that the standard has: a misspelt name could hide all that it holds."""
+    others = [(name, msgspec.Raw, _ABSENT) for name in sorted(BUNDLE_MEMBERS - {"resourceType", "type", "entry"})]
+    fields = [("resourceType", str | None, None), ("type", Any, None), ("entry", list[entry] | None, None)]  # type: ignore[valid-type]
+    return msgspec.defstruct("Bundle", [*fields, *others], gc=False, forbid_unknown_fields=True)
+
+
+def _entry_of(request: Any, absent: Any) -> type:
+    others = [
+        (name, msgspec.Raw, _ABSENT) for name in sorted(ENTRY_MEMBERS - {"resource", "fullUrl", "request", "_fullUrl"})
+    ]
+    fields = [("resource", msgspec.Raw, _ABSENT), ("fullUrl", str | None, None), ("request", request, absent)]
+    return msgspec.defstruct("Entry", [*fields, *others], gc=False, forbid_unknown_fields=True)
+
+
+_plain = msgspec.json.Decoder(_PlainBundle)
+_bundle: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_bundle_of(_entry_of(msgspec.Raw, _ABSENT)))
+_transaction: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_bundle_of(_entry_of(_Request | None, None)))
+_head = msgspec.json.Decoder(Head)
+_KIND = re.compile(BEGINNING % b"([A-Za-z]+)")
+_NAME = re.compile(rb"[A-Za-z]+")
+# how a resource begins as most programs write it
+_USUAL = b'{"resourceType":"'
+_AT = len(_USUAL)
+_THEN = len(THEN_ID)
+_links = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def read_document(
+    collector: Collector, text: bytes, file: int, path: str, offset: int = 0, *, several: bool = False
+) -> Exception | None:
+    """Read one document, which stands at an offset of a file, into a collector; gives why it is none, having done nothing, where it is none.
+
+    `several` tells that it is one of several lines or values of its file.
+    """
+    if text.startswith(BOM):
+        text = text[len(BOM) :]
+    escapes = contains(text, ESCAPE)
+    collector.look = may_be_marked(text)
+    bundle: Any = None
+    try:
+        check_encoding(text)
+        # decoding the bundle proves that all of the text is whole, entries that are not looked at among it
+        bundle = _bundle_in(text, escapes, collector.look)
+    except msgspec.ValidationError:
+        pass  # no bundle of the usual shape: it is decoded whole below
+    except BAD_JSON as error:
+        return error
+    if (
+        bundle is not None
+        and bundle.entry is not None
+        and not collector.validate
+        and _entries(
+            collector,
+            bundle.entry,
+            bundle.type,
+            escapes,
+            may_lack_codes(text, collector.systems),
+            sz.count(text, TYPE),
+            file,
+            path,
+            offset,
+        )
+    ):
+        if bytes(bundle.link):
+            page = page_of(bundle.type, _links.decode(bundle.link), map(_type_of, bundle.entry))
+            if page is not None:
+                collector.collected.pages.append(msgspec.structs.replace(page, file=path, offset=offset))
+        return None
+    try:
+        data: Any = whole(text)
+    except BAD_JSON as error:
+        return error
+    if holds_doubles(text, data):
+        data = with_doubles(text, data)
+    offer_all(collector, data, file, offset, path, several=several)
+    return None
+
+
+def _type_of(entry: _Entry | _PlainEntry) -> str:
+    """The type of the resource of an entry."""
+    match = _KIND.match(entry.resource)
+    return match[1].decode() if match is not None else ""
+
+
+def _bundle_in(text: bytes, escapes: bool, marked: bool) -> Any:
+    """The bundle that a text is; None where its entries have to be looked at together, as those of a history, or closely. Raises BAD_JSON.
+
+    `escapes` is as for `_entries`; `marked` tells whether something in the text may be marked.
+    """
+    bundle: Any
+    try:
+        bundle = _plain.decode(text)
+    except msgspec.ValidationError:
+        pass  # entries that say more: of most bundles the first does, and no more than that was decoded
+    else:
+        return bundle if bundle.resourceType == "Bundle" and bundle.type != "history" else None
+    # deletions, patches, and what a server says of errors, are looked at closely
+    errors = contains(text, b"OperationOutcome")
+    closely = escapes or errors or contains(text, b"DELETE") or contains(text, b'"PATCH"')
+    # and what is only created or changed if a search finds it, or does not
+    closely = closely or contains(text, b"ifNoneExist") or contains(text, b"Patient?")
+    bundle = (_transaction if closely else _bundle).decode(text)
+    if bundle.resourceType != "Bundle" or bundle.type == "history" or errors or (marked and _is_modified(bundle)):
+        return None
+    requests = [one.request for one in bundle.entry or ()] if closely else []
+    if any(request is not None and request.method in ("DELETE", "PATCH") for request in requests):
+        return None
+    return bundle
+
+
+def _is_modified(bundle: Any) -> bool:
+    """Whether a bundle, or an entry of it, has modifiers that hold for resources in it."""
+    if bytes(bundle.implicitRules) or bytes(bundle._implicitRules):
+        return True
+    return any(bytes(entry.modifierExtension) for entry in bundle.entry or ())
+
+
+def offer_all(collector: Collector, data: Any, file: int, offset: int, path: str, *, several: bool = False) -> None:
+    """Give a collector every resource of something decoded: bundles, arrays and Parameters opened."""
+
+    def report(problem: Problem) -> None:
+        found = problem.model_copy(update={"offset": offset})
+        if several and found.code == "not-a-resource":
+            found = found.model_copy(update={"severity": "error"})
+        (collector.collected.problems.append if collector.others is None else collector.others.add)(found)
+
+    known: tuple[object, BundlePatients | None] = None, None
+    for loaded in unpack(data, path, report, None, several=several):
+        if loaded.patients is not known[0]:
+            known = loaded.patients, BundlePatients.of(loaded.patients, loaded.home, (file, offset))
+        offer_loaded(collector, loaded, file, offset, path, known[1])
+
+
+def offer_loaded(
+    collector: Collector, loaded: Loaded, file: int, offset: int, path: str, patients: BundlePatients | None
+) -> None:
+    """Give a collector one resource that was decoded; `patients` are those of its bundle."""
+    entry = loaded.entry if loaded.entry is not None else -1
+    if loaded.page is not None:
+        collector.collected.pages.append(msgspec.structs.replace(loaded.page, file=path, offset=offset))
+        return
+    if loaded.deletion is not None:
+        collector.collected.deleted.append(
+            msgspec.structs.replace(loaded.deletion, file=path, offset=offset, entry=loaded.entry)
+        )
+    if loaded.resource is None:
+        collector.collected.empty += loaded.deletion is None
+        return
+    kind = loaded.resource["resourceType"]
+    if loaded.superseded:
+        collector.collected.passed[kind] += 1
+        return
+    if "resourceType" in loaded.resource.get(TWICE, ()):
+        about = of_any_type(remains_of(loaded.resource).named())
+        collector.problem(path, offset, entry, DAMAGED, type_twice(kind), hint=DAMAGED_HINT, **about)
+        return
+    collector.offer(kind, _encode(loaded.resource), file, offset, entry, loaded.full_url, path, patients)
+
+
+class _Sorted(Struct):
+    """Entries of a bundle: those to keep, by their number, and what is noted of the others."""
+
+    kept: list[tuple[int, TypeReader]] = field(default_factory=list)
+    passed: Counter[str] = field(default_factory=Counter)
+    seen: dict[str, list[bytes]] = field(default_factory=dict)
+    look: bool = False
+    """Whether some may be marked: these are kept."""
+
+    def take(self, number: int, reader: TypeReader, text: bytes, begin: int, escapes: bool, uncoded: bool) -> None:
+        """Sort one that some criterion may read: the name of its type stands in its text at `begin`."""
+        needles = reader.needles
+        if (
+            needles is not None
+            and not needles.found(text, escapes, uncoded)
+            and not (self.look and may_be_marked(text))
+        ):
+            at = begin + reader.id_at
+            identifier: bytes | None = text[at : text.find(b'"', at)] if text[at - _THEN : at] == THEN_ID else b""
+            if not identifier or b"\\" in identifier:
+                identifier = reader.identifier(text)
+            if identifier is not None:
+                self.passed[reader.kind] += 1
+                same = self.seen.get(reader.kind)
+                if same is None:
+                    self.seen[reader.kind] = [identifier]
+                else:
+                    same.append(identifier)
+                return
+        self.kept.append((number, reader))
+
+
+def _reader(collector: Collector, name: bytes) -> TypeReader | None:
+    """How resources of a type are looked at that were not met before; None where that is not the name of a type."""
+    return collector.named(name) if _NAME.fullmatch(name) is not None else None
+
+
+def _condition(entry: _Entry | _PlainEntry) -> str | None:
+    """What is searched for before a Patient of an entry is created or changed, None where nothing is."""
+    # where no entry of the bundle may say so, requests were not decoded
+    request: Any = None if isinstance(entry, _PlainEntry) else entry.request
+    return condition_of(request.method, request.url, request.ifNoneExist) if request.__class__ is _Request else None
+
+
+def _entries(
+    collector: Collector,
+    entries: Sequence[_Entry | _PlainEntry],
+    bundle_type: Any,
+    escapes: bool,
+    uncoded: bool,
+    types: int,
+    file: int,
+    path: str,
+    offset: int,
+) -> bool:
+    """Give a collector the entries of a bundle; False, having done nothing, where one is no plain resource and has to be looked at closely.
+
+    `escapes` tells whether some character of the bundle may be written as `\\u00..`, `uncoded` is as for `Needles.found`, `types` how many types of resources its text names.
+    """
+    out = _Sorted(look=collector.look)
+    contained = types > len(entries) + 1
+    known, passed = collector.known, out.passed
+    for index, entry in enumerate(entries):
+        text = bytes(entry.resource)
+        if text.startswith(_USUAL):
+            begin, name = _AT, text[_AT : text.find(b'"', _AT)]
+        else:
+            match = _KIND.match(text)
+            if match is None:
+                return False
+            begin, name = match.start(1), match[1]
+        reader = known(name) or _reader(collector, name)
+        if reader is None or reader.container or not reader.known:
+            return False
+        if contained and states_another_type(reader.kind, text):
+            return False
+        if reader.unread:
+            passed[reader.kind] += 1
+        else:
+            out.take(index, reader, text, begin, escapes, uncoded)
+    collector.pass_over(out.passed, out.seen.items())
+    patients: list[PatientEntry] = []
+    for index, reader in out.kept:
+        if reader.kind == "Patient":
+            try:
+                identifier = _head.decode(entries[index].resource).id
+            except msgspec.ValidationError:
+                identifier = None
+            patients.append(PatientEntry(index, entries[index].fullUrl, identifier, _condition(entries[index])))
+    home = home_of(0, bundle_type) if len(patients) == 1 else NO_HOME
+    together = BundlePatients.of(patients, home, (file, offset))
+    for index, reader in out.kept:
+        entry = entries[index]
+        collector.keep(reader, bytes(entry.resource), file, offset, index, entry.fullUrl, path, patients=together)
+    return True

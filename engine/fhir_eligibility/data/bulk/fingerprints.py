@@ -1,0 +1,87 @@
+"""What tells that a patient's records are the same as in an earlier run: a digest of their bytes, in the order of the data, with the places that outputs name.
+
+A record's digest is of its text as it was read, and so is the same however files are cut into pieces, by whatever number of processes, in memory or on disk.
+Where codes stand in the place of patients, digests are made with the key of the codes, so that nobody without it can try whose they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from fhir_eligibility.data.bulk.records import Record
+from fhir_eligibility.data.compartment import Unchanged
+from fhir_eligibility.data.deletions import Deletion, Deletions
+from fhir_eligibility.data.export_manifest import ExportTimes
+
+SIZE = 16
+"""Bytes of a fingerprint."""
+NONE = bytes(SIZE)
+"""In the place of a fingerprint: of a patient who is always to be judged anew."""
+_encode = msgspec.msgpack.Encoder(enc_hook=repr).encode
+
+
+class Fingerprints:
+    """Makes digests with a key, which may be empty."""
+
+    def __init__(self, key: bytes = b"") -> None:
+        self.key = key
+        # of a fixed length, so that key and text cannot be mistaken for each other
+        self._begun = sha256(sha256(key).digest())
+
+    def __reduce__(self) -> tuple[type[Fingerprints], tuple[bytes]]:
+        return Fingerprints, (self.key,)
+
+    def of_text(self, text: bytes | memoryview) -> bytes:
+        """The digest of a record's text."""
+        found = self._begun.copy()
+        found.update(text)
+        return found.digest()[:SIZE]
+
+    def of(self, value: Any) -> bytes:
+        """The digest of plain values: texts, numbers, bytes, lists."""
+        return self.of_text(_encode(value))
+
+    def of_records(self, records: Sequence[Record], paths: Sequence[str]) -> bytes | None:
+        """The fingerprint of a patient's records, which stand in the order of the data; None where one has no digest."""
+        found = []
+        for record in records:
+            if record.digest is None:
+                return None
+            found.append((record.digest, paths[record.file], record.entry, record.full_url, record.regular))
+        return self.of(found)
+
+
+def state_of_nobodys(
+    fingerprints: Fingerprints, shared: Iterable[Record], deleted: Iterable[Deletion], paths: Sequence[str]
+) -> bytes:
+    """A digest of all that patients see of the records of no patient (`shared`), some of which may be `deleted`."""
+    records = sorted(shared, key=lambda record: record.position)
+    deletions, times = Deletions(deleted), ExportTimes()
+    found = []
+    several, gone = len({(record.kind, record.id) for record in records}) < len(records), False
+    for record in records:
+        name = record.kind, record.id, record.full_url
+        gone = gone or (bool(deletions) and (deletions.has(*name) or bool(deletions.of(*name))))
+        found.append((paths[record.file], record.entry, record.full_url, record.home, record.raw))
+    written = sorted({(path, times.of(path)) for path, *_ in found}) if several or gone else []
+    return fingerprints.of((found, written, deletions.told() if gone else []))
+
+
+class Takeover:
+    """What takes patients over whose records did not change. `known` tells whether an earlier run has a fingerprint, `lacking` whether records are known to be
+    missing of a patient, by the reference and the id: such a one is judged anew."""
+
+    def __init__(self, known: Callable[[bytes], bool], lacking: Callable[[str, str | None], bool]) -> None:
+        self._known = known
+        self._lacking = lacking
+
+    def taken(self, fingerprint: bytes, patient: Record, read: Callable[[], Any]) -> Unchanged | None:
+        """The patient, if they are taken over; `read` gives the Patient resource."""
+        reference = f"Patient/{patient.id}" if patient.id else patient.full_url or ""
+        if self._lacking(reference, patient.id) or not self._known(fingerprint):
+            return None
+        return Unchanged(None, reference, taken=fingerprint, read=read)

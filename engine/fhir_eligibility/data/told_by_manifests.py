@@ -1,0 +1,162 @@
+"""What manifests of exports tell of the data beside them: the types of files, how many resources they hold, and which types were asked for.
+
+Bulk Data Access: "Response - Complete Status". What a manifest lists and is not there is reported where files are listed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from msgspec import Struct, field
+
+from fhir_eligibility.artifacts.elements import all_resource_types
+from fhir_eligibility.data.export_manifest import EXTENSION, MANIFEST, file_name, read_manifest
+from fhir_eligibility.data.lifecycle import Moment, moment_of
+from fhir_eligibility.data.problems import Problem
+
+MOST_PAGES = 1000
+_AGAIN = "have the export completed, or run it again"
+_EARLIER = "give the earlier exports too, each in a folder of its own with its manifest, or have all exported"
+
+
+class Export(Struct, frozen=True):
+    """When an export was made, by its manifest, of what (the address that was asked, without its query), and since when it has what was changed (None: all there is)."""
+
+    manifest: str
+    address: str
+    types: tuple[str, ...]
+    since: str | None
+    made: Moment | None
+
+    def follows(self, earlier: Export) -> bool:
+        """Whether nothing was changed between an earlier export and what this one holds."""
+        since = moment_of(self.since)
+        if since is None or earlier.made is None or earlier.address != self.address:
+            return False
+        covers = not earlier.types or (bool(self.types) and set(self.types) <= set(earlier.types))
+        return covers and not since.after(earlier.made)
+
+
+class Told(Struct):
+    """The types and counts of files by path, the types that were asked for, each with the manifest that says so, and the exports."""
+
+    types: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    asked: dict[str, str] = field(default_factory=dict)
+    exports: list[Export] = field(default_factory=list)
+
+    def lacking(self, found: Mapping[str, int]) -> Iterator[Problem]:
+        """What the data lacks by what was told. `found` are how many resources were found in each file that was read."""
+        for path, count in self.counts.items():
+            there = found.get(path)
+            if there is not None and there != count:
+                message = f"the manifest counts {count} resources in this file, but it holds {there}"
+                kind = self.types.get(path)
+                yield Problem(file=path, type=kind, code="count-differs", message=message, hint=_AGAIN)
+        listed = set(self.types.values())
+        for kind, manifest in self.asked.items():
+            if kind not in listed:
+                message = f"the export was asked for {kind}, but the manifest lists no file of it"
+                yield Problem(file=manifest, type=kind, code="type-missing", message=message, hint=_AGAIN)
+        for export in self._partial():
+            for listed_type in export.types or (None,):
+                what = f"{listed_type} resources" if listed_type is not None else "resources"
+                message = f"this export holds only those {what} that were changed since {export.since}, and none is here that holds what was before"
+                yield Problem(
+                    file=export.manifest, type=listed_type, code="partial-export", message=message, hint=_EARLIER
+                )
+
+    def _partial(self) -> list[Export]:
+        """The exports of changes that none of those given leads up to."""
+        whole = [export for export in self.exports if export.since is None]
+        waiting = [export for export in self.exports if export.since is not None]
+        while True:
+            follow = [export for export in waiting if any(map(export.follows, whole))]
+            if not follow:
+                return waiting
+            whole += follow
+            waiting = [export for export in waiting if export not in follow]
+
+
+def told_by_manifests(paths: Iterable[str | Path]) -> Told:
+    """What the manifests among some data tell, page by page."""
+    told = Told()
+    for first in _manifests(paths):
+        page: str | None = first
+        seen: set[str] = set()
+        while page is not None and page not in seen and len(seen) < MOST_PAGES:
+            seen.add(page)
+            manifest = read_manifest(Path(page)) if os.path.basename(page).endswith(".json") else None
+            page = None if manifest is None else _page(page, manifest, told)
+    return told
+
+
+def _manifests(paths: Iterable[str | Path]) -> Iterator[str]:
+    """The files that may be first pages of manifests: those that are given, and those in the folders that are given and below."""
+    known: set[str] = set()
+    for item in map(str, paths):
+        if not os.path.isdir(item):
+            yield item
+            continue
+        for folder, folders, names in os.walk(item, followlinks=True):
+            place = os.path.realpath(folder)
+            if place in known:
+                folders.clear()
+                continue
+            known.add(place)
+            folders.sort()
+            if MANIFEST in names:
+                yield os.path.join(folder, MANIFEST)
+
+
+def _page(path: str, manifest: Mapping[str, Any], told: Told) -> str | None:
+    """Take in one page of a manifest; gives the file of the next one, if there is one."""
+    folder = path[: -len(os.path.basename(path))]
+    # by whom an export is organized decides what a file counts besides resources
+    counted = not manifest.get("outputOrganizedBy")
+    for item in _dicts(manifest.get("output")):
+        url, kind, count = item.get("url"), item.get("type"), item.get("count")
+        if url.__class__ is not str:
+            continue
+        place = folder + file_name(url)
+        if counted and kind.__class__ is str and kind in all_resource_types():
+            told.types[place] = kind
+        if counted and count.__class__ is int:
+            told.counts[place] = count
+    asked = _asked(manifest)
+    for kind in asked:
+        told.asked.setdefault(kind, path)
+    since = [value for name, value in parse_qsl(_query(manifest.get("request"))) if name == "_since"]
+    address = str(manifest.get("request")).partition("?")[0]
+    made = moment_of(manifest.get("transactionTime"))
+    told.exports.append(Export(path, address, tuple(asked), since[0] if since else None, made))
+    for link in _dicts(manifest.get("link")):
+        if link.get("relation") == "next" and link.get("url").__class__ is str:
+            return folder + file_name(link["url"])
+    return None
+
+
+def _asked(manifest: Mapping[str, Any]) -> list[str]:
+    """The types that an export was asked for (`_type`), by its request."""
+    found = [value for name, value in parse_qsl(_query(manifest.get("request"))) if name == "_type"]
+    extension = manifest.get("extension")
+    ours = extension.get(EXTENSION) if extension.__class__ is dict else None
+    types = ours.get("types") if ours.__class__ is dict else None
+    found += [item for item in types if item.__class__ is str] if types.__class__ is list else []
+    known = all_resource_types()
+    return list(dict.fromkeys(kind for value in found for kind in value.split(",") if kind in known))
+
+
+def _query(request: Any) -> str:
+    try:
+        return urlsplit(request).query if request.__class__ is str else ""
+    except ValueError:
+        return ""
+
+
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    return (item for item in value if item.__class__ is dict) if value.__class__ is list else iter(())

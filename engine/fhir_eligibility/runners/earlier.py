@@ -1,0 +1,198 @@
+"""The patients of an earlier run whose outputs are still as it wrote them: what they were judged from, as fingerprints, and the texts that they have in its outputs.
+
+`fingerprints.bin` has a row a patient, in the order of the outputs: the fingerprint (`fhir_eligibility.data.bulk.fingerprints`; zeros: to be judged anew in any case) and how long
+the patient's texts are in verdicts.ndjson and in summary.csv. Behind the rows stands what else the verdicts depend on, and what the outputs were when they were written.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from struct import Struct
+
+import msgspec
+
+from fhir_eligibility.data.bulk.fingerprints import NONE, SIZE
+from fhir_eligibility.output.criteria_record import VERDICTS
+from fhir_eligibility.output.folder import RUN, StagedFile
+
+FINGERPRINTS, SUMMARY, PROBLEMS = "fingerprints.bin", "summary.csv", "problems.ndjson"
+ROW = Struct("<16sQQ")
+_PLACE = Struct("<16sQQQQ")
+"""A patient in the index: fingerprint, then where the texts begin and how long they are in each output."""
+_END = Struct("<32sQ8s")
+_MAGIC, _FORMAT = b"FEFINGER", 1
+_AT_ONCE = 1 << 19
+"""Patients whose places are put in order at a time."""
+
+
+class Unusable(ValueError):
+    """Nothing can be taken over from an earlier run; the message says why."""
+
+
+class Described(msgspec.Struct):
+    """What stands behind the rows. `state` is what verdicts depend on besides a patient's records, by what it is called; `files` are size and SHA-256 of the outputs
+    that rows tell of, `header` how long the first row of the table is, `rows` the SHA-256 of the rows."""
+
+    format: int
+    patients: int
+    state: dict[str, str]
+    header: int
+    rows: str
+    files: dict[str, tuple[int, str]]
+
+
+def row_of(fingerprint: bytes | None, lines: int, rows: int) -> bytes:
+    """The row of a patient whose texts are so long."""
+    return ROW.pack(fingerprint or NONE, lines, rows)
+
+
+def finish(rows: StagedFile, outputs: Sequence[tuple[str, StagedFile]], header: int, state: dict[str, str]) -> None:
+    """Write what stands behind the rows, all of which are written. Raises OSError."""
+    for _, file in (("", rows), *outputs):
+        file.stream.flush()
+    size, digest = _digest(rows.part)
+    files = {name: _digest(file.part) for name, file in outputs}
+    told = msgspec.json.encode(Described(_FORMAT, size // ROW.size, state, header, digest, files))
+    rows.stream.seek(0, os.SEEK_END)
+    rows.stream.write(told + _END.pack(sha256(told).digest(), len(told), _MAGIC))
+
+
+def _digest(path: Path, length: int | None = None) -> tuple[int, str]:
+    """Size and SHA-256 of a file, or of its beginning. Raises OSError."""
+    found, size = sha256(), 0
+    with path.open("rb", buffering=0) as stream:
+        while chunk := stream.read(1 << 20 if length is None else min(1 << 20, length - size)):
+            found.update(chunk)
+            size += len(chunk)
+    return size, found.hexdigest()
+
+
+def described(folder: Path) -> Described:
+    """What an earlier run tells of itself, all of whose outputs that matter are as it wrote them. Raises Unusable, OSError."""
+    path = folder / FINGERPRINTS
+    if not (folder / RUN).exists():
+        raise Unusable(f"{folder} holds no run that was finished ({RUN} is missing)")
+    if not path.exists():
+        raise Unusable(f"{folder} holds no {FINGERPRINTS}: that run was made without --keep-fingerprints")
+    found = _described(path)
+    rows = found.patients * ROW.size
+    if _digest(path, rows) != (rows, found.rows):
+        raise Unusable(f"{path} is damaged")
+    for name in (VERDICTS, SUMMARY):
+        if not (folder / name).exists():
+            raise Unusable(f"{folder / name} is missing")
+        if _digest(folder / name) != found.files.get(name):
+            raise Unusable(f"{folder / name} is not as the run wrote it")
+    return found
+
+
+def _described(path: Path) -> Described:
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        if size < _END.size:
+            raise Unusable(f"{path} is cut short")
+        stream.seek(size - _END.size)
+        digest, length, magic = _END.unpack(stream.read(_END.size))
+        if magic != _MAGIC or length > size - _END.size:
+            raise Unusable(f"{path} is damaged")
+        stream.seek(size - _END.size - length)
+        text = stream.read(length)
+    if sha256(text).digest() != digest:
+        raise Unusable(f"{path} is damaged")
+    try:
+        found = msgspec.json.decode(text, type=Described)
+    except msgspec.DecodeError:
+        raise Unusable(f"{path} was written by another version of the program") from None
+    if found.format != _FORMAT or size != found.patients * ROW.size + length + _END.size:
+        raise Unusable(f"{path} was written by another version of the program")
+    return found
+
+
+def write_index(folder: Path, found: Described, to: Path) -> None:
+    """Write the places of all patients who have a fingerprint, in the order of these. Raises OSError."""
+    turns = -(-found.patients // _AT_ONCE) or 1
+    with to.open("wb") as out:
+        for turn in range(turns):
+            mine = [
+                row
+                for row in _places(folder, found)
+                if int.from_bytes(row[:4], "big") * turns >> 32 == turn and row[:SIZE] != NONE
+            ]
+            mine.sort()
+            out.write(b"".join(mine))
+
+
+def _places(folder: Path, found: Described) -> Iterator[bytes]:
+    lines, rows = 0, found.header
+    pack = _PLACE.pack
+    with (folder / FINGERPRINTS).open("rb") as stream:
+        left = found.patients
+        while left:
+            together = min(left, 1 << 14)
+            for fingerprint, some, more in ROW.iter_unpack(stream.read(together * ROW.size)):
+                yield pack(fingerprint, lines, some, rows, more)
+                lines += some
+                rows += more
+            left -= together
+
+
+class EarlierPatients:
+    """The patients of an earlier run by their fingerprints. It travels to worker processes, which open its files when they first ask."""
+
+    def __init__(self, folder: Path, index: Path) -> None:
+        self._paths = (index, folder / VERDICTS, folder / SUMMARY)
+        self._told = tuple(_stamp(os.stat(path)) for path in self._paths)
+        self._open: tuple[memoryview, ...] = ()
+        self._last: tuple[bytes, tuple[bytes, int, int, int, int] | None] = (b"", None)
+
+    def __getstate__(self) -> tuple[object, ...]:
+        return self._paths, self._told
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        self._paths, self._told = state  # type: ignore[assignment]
+        self._open, self._last = (), (b"", None)
+
+    def knows(self, fingerprint: bytes) -> bool:
+        """Whether a patient has a fingerprint. Raises OSError."""
+        self._last = fingerprint, self._place(fingerprint)
+        return self._last[1] is not None
+
+    def texts(self, fingerprint: bytes) -> tuple[memoryview, memoryview]:
+        """The lines and rows of the patient who has a fingerprint, which is known."""
+        asked, place = self._last
+        if asked != fingerprint:
+            place = self._place(fingerprint)
+        assert place is not None
+        _, lines, some, rows, more = place
+        _, verdicts, table = self._open
+        return verdicts[lines : lines + some], table[rows : rows + more]
+
+    def _place(self, fingerprint: bytes) -> tuple[bytes, int, int, int, int] | None:
+        if not self._open:
+            self._open = tuple(map(self._mapped, self._paths, self._told))
+        index, size = self._open[0], _PLACE.size
+        count = len(index) // size
+        at = bisect_left(range(count), fingerprint, key=lambda i: index[i * size : i * size + SIZE].tobytes())
+        if at == count or index[at * size : at * size + SIZE] != fingerprint:
+            return None
+        if at + 1 < count and index[(at + 1) * size : (at + 1) * size + SIZE] == fingerprint:
+            return None  # two patients with the same records: nobody can tell which of them this is
+        return _PLACE.unpack_from(index, at * size)
+
+    def _mapped(self, path: Path, told: tuple[int, int, int]) -> memoryview:
+        with path.open("rb") as stream:
+            found = os.fstat(stream.fileno())
+            if _stamp(found) != told:
+                raise OSError(f"{path} was changed while the run that goes by it was under way; run again")
+            if not found.st_size:
+                return memoryview(b"")
+            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,141 @@
+"""The screening of a large run, as its workers do it, and what some patients come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from fhir_eligibility.compiler.rules import RuleSet
+from fhir_eligibility.data.bulk.records import Position
+from fhir_eligibility.data.compartment import Compartment, Unchanged
+from fhir_eligibility.evaluation.evaluator import Options
+from fhir_eligibility.output.fhir_group import VALIDATED, member_of
+from fhir_eligibility.output.pseudonyms import Pseudonyms
+from fhir_eligibility.runners.earlier import EarlierPatients, row_of
+from fhir_eligibility.runners.judged_file import Entry, place_of
+from fhir_eligibility.runners.judging import Judge, Judged
+from fhir_eligibility.runners.taking import taken_over
+
+TEXTS = 2
+"""Outputs that go by patient, besides the list of codes and the Group of each artifact: lines of verdicts, rows of the table."""
+
+
+class Outcome(Struct):
+    """What some patients came to, an item an artifact: verdicts, the criteria that removed patients first, and some of those that are included.
+
+    `lacking` are the undetermined verdicts, by the types of which records may be missing that some answer rests on, `resting` the others of that kind.
+    """
+
+    patients: int
+    verdicts: list[dict[str, int]]
+    removed: list[dict[str, int]]
+    some: list[list[str]]
+    lacking: list[dict[str, int]]
+    resting: list[dict[str, int]]
+    taken: int = 0
+    """Patients who were taken over from an earlier run."""
+
+    @classmethod
+    def empty(cls, artifacts: int) -> Outcome:
+        """Of no patients."""
+        counts: list[list[dict[str, int]]] = [[{} for _ in range(artifacts)] for _ in range(4)]
+        verdicts, removed, lacking, resting = counts
+        return cls(0, verdicts, removed, [[] for _ in range(artifacts)], lacking, resting)
+
+
+class ScreeningWork(Struct, frozen=True):
+    """All patients against some rule sets."""
+
+    rule_sets: tuple[RuleSet, ...]
+    options: Options
+    pseudonyms: Pseudonyms | None = None
+    listed: bool = False
+    keep: bool = False
+    """Whether the fingerprints of patients are kept."""
+    earlier: EarlierPatients | None = None
+    """Whom an earlier run knows, where there is one that helps."""
+
+    @property
+    def texts(self) -> int:
+        """Lines of verdicts, rows of the table, a row of the list of codes and one of fingerprints where there are such, and a member of the Group of each artifact."""
+        return TEXTS + self.listed + self.keep + len(self.rule_sets)
+
+    @property
+    def asks(self) -> bool:
+        """Nobody."""
+        return False
+
+    def start(self) -> ScreeningEvaluation:
+        """Get ready."""
+        return ScreeningEvaluation(self.judge(), self.keep, self.earlier)
+
+    def judge(self) -> Judge:
+        """What judges patients."""
+        return Judge(self.rule_sets, self.options, self.pseudonyms, listed=self.listed)
+
+    def decoded(self, outcome: bytes) -> Outcome:
+        """An outcome that was kept."""
+        return _decode(outcome)
+
+
+class ScreeningEvaluation:
+    """The same in one process."""
+
+    def __init__(self, judge: Judge, keep: bool = False, earlier: EarlierPatients | None = None) -> None:
+        self.judge = judge
+        self.keep = keep
+        self.earlier = earlier
+        self.encoded: Callable[[Outcome], bytes] = _encode
+
+    def begin(self, bucket: int) -> Outcome:
+        """An outcome of no patients."""
+        return Outcome.empty(len(self.judge.evaluators))
+
+    def entry(self, place: Position, compartment: Compartment, outcome: Outcome) -> Entry:
+        """A patient judged."""
+        return entry_of(self.judged(compartment, place), outcome, self.keep)
+
+    def judged(self, compartment: Compartment, place: Position) -> Judged:
+        """A patient judged, or taken over."""
+        if isinstance(compartment, Unchanged):
+            assert self.earlier is not None
+            return taken_over(self.judge, self.earlier, compartment, place)
+        return self.judge(compartment, place)
+
+    def knows(self, fingerprint: bytes) -> bool:
+        """Whether the patient with a fingerprint is taken over from an earlier run."""
+        return self.earlier is not None and self.earlier.knows(fingerprint)
+
+
+def entry_of(judged: Judged, outcome: Outcome, keep: bool = False) -> Entry:
+    """A judged patient as it goes into a file, with `keep` with the fingerprint; what it comes to is counted."""
+    texts: list[bytes | memoryview] = [judged.lines, judged.rows]
+    if judged.listed is not None:
+        texts.append(judged.listed.encode())
+    if keep:
+        texts.append(row_of(judged.fingerprint, len(judged.lines), len(judged.rows)))
+    outcome.patients += 1
+    outcome.taken += judged.taken
+    for number, verdict, deciding, incomplete in judged.verdicts:
+        if incomplete is not None:
+            hanging = (outcome.lacking if verdict == "undetermined" else outcome.resting)[number]
+            for kind in incomplete:
+                hanging[kind] = hanging.get(kind, 0) + 1
+        counts = outcome.verdicts[number]
+        counts[verdict] = counts.get(verdict, 0) + 1
+        if verdict == "included":
+            texts.append(member_of(judged.patient))
+            if len(outcome.some[number]) < VALIDATED:
+                outcome.some[number].append(judged.patient)
+            continue
+        texts.append(b"")
+        if verdict == "excluded" and deciding is not None:
+            counts = outcome.removed[number]
+            counts[deciding] = counts.get(deciding, 0) + 1
+    return Entry(place_of(judged.place), texts)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Outcome).decode

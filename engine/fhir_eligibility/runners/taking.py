@@ -1,0 +1,49 @@
+"""Patients who are taken over: what their lines in the outputs of an earlier run come to."""
+
+from __future__ import annotations
+
+import msgspec
+from stringzilla import contains
+
+from fhir_eligibility.data.bulk.records import Position
+from fhir_eligibility.data.compartment import Unchanged
+from fhir_eligibility.output.pseudonymous import list_row
+from fhir_eligibility.runners.earlier import EarlierPatients
+from fhir_eligibility.runners.judging import Judge, Judged
+
+
+class _Line(msgspec.Struct):
+    """What a line of verdicts.ndjson comes to."""
+
+    patient: str
+    verdict: str
+    deciding: list[str] = []
+    incomplete: list[str] | None = None
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+_CRITERIA, _INCOMPLETE = b',"criteria":[', b'"incomplete":['
+# Quotes within texts are escaped, so that these are names of members.
+
+
+def _come_to(line: bytes) -> _Line:
+    """What a line comes to: as a rule its beginning tells, and the long rest is not decoded."""
+    end = line.find(_CRITERIA)
+    if end < 0 or contains(line, _INCOMPLETE):
+        return _decode(line)
+    return _decode(line[:end] + b"}")
+
+
+def taken_over(judge: Judge, earlier: EarlierPatients, unchanged: Unchanged, place: Position) -> Judged:
+    """A patient with the lines and rows of an earlier run."""
+    lines, rows = earlier.texts(unchanged.taken)
+    found = [_come_to(line) for line in bytes(lines).split(b"\n") if line]
+    listed = None
+    codes = judge.listed_by
+    if codes is not None and unchanged.read is not None:
+        listed = list_row(codes, Unchanged(unchanged.read(), unchanged.reference))
+    verdicts = [
+        (number, one.verdict, one.deciding[0] if one.deciding else None, one.incomplete)
+        for number, one in enumerate(found)
+    ]
+    return Judged(place, found[0].patient, verdicts, lines, rows, listed, unchanged.taken, True)
