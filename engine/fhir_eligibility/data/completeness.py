@@ -25,6 +25,7 @@ from fhir_eligibility.data.problems import (
     NOT_DESCRIBED,
     NOTHING_LOST,
     SERVER_ERROR,
+    SO_FAR,
     Problem,
 )
 
@@ -90,6 +91,7 @@ class Completeness:
         self.lost: dict[str, Lost] = {}
         self._listed = dict(types_of_files or {})
         self._seen: dict[str, tuple[frozenset[str], int]] = {}
+        self._of_one = self._of_several = 0
         self._waiting: list[Problem] = []
         self._own: dict[str, dict[str, list[str]]] = {}
         self._gaps: Gaps = WHOLE
@@ -121,10 +123,21 @@ class Completeness:
         for name, number in types.items():
             self.found[name] = self.found.get(name, 0) + number
 
+    def bundles(self, of_one: int, of_several: int) -> None:
+        """Take in how many bundles are whole that stand for themselves and hold one Patient, and how many of any type hold several."""
+        self._of_one += of_one
+        self._of_several += of_several
+
     # -- when all is read
 
     def finish(self, known: Callable[[set[str]], set[str]] | None = None) -> Completeness:
         """All is read. `known` tells of patients, as `Patient/id`, which of them are among the data; a record of any other is one of nobody knows whom."""
+        if not self._of_one or self._of_several:
+            # nothing shows that bundles of these data are one patient's each
+            self._waiting = [
+                problem.model_copy(update={"patient": None}) if problem.element == SO_FAR else problem
+                for problem in self._waiting
+            ]
         if known is not None:
             # what is said of a patient whom no Patient resource describes is about nobody else
             named = {name for p in self._waiting if _may_be_anybodys(p) and (name := _person(p.patient)) is not None}
@@ -312,7 +325,7 @@ def _types_named(name: str) -> list[str]:
 
 def _may_be_anybodys(problem: Problem) -> bool:
     """Whether the patient whom a problem names may be another one than the text meant: what was lost neither is the Patient, nor holds it, as a bundle of all that is known of one does."""
-    return problem.resource != problem.patient and problem.element != ENTRIES
+    return problem.resource != problem.patient and problem.element not in (ENTRIES, SO_FAR)
 
 
 def _person(reference: str | None) -> str | None:

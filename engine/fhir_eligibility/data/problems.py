@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 CONFLICTING, DELETION = "conflicting-versions", "deletion-not-understood"
 ENTRIES = "Bundle.entry"
 """The element of a problem with entries of a bundle. Where it names a patient, the bundle was made for that patient, and holds the Patient."""
+SO_FAR = "Bundle"
+"""The element of a problem with a bundle that holds one Patient as far as it can be read, and may have held others."""
 SERVER_ERROR = "server-error"
 """The code of what a server says instead of data."""
 ANSWER = "Bundle.entry.response"
@@ -63,5 +65,5 @@ class Problem(BaseModel):
 
 def is_unread(problem: Problem) -> bool:
     """Whether a problem is that a line, an entry or a document was not read. What is only read in another way, such as without its fullUrl, names an element."""
-    whole = problem.element is None or problem.element == ENTRIES
+    whole = problem.element is None or problem.element in (ENTRIES, SO_FAR)
     return problem.severity == "error" and problem.code in _UNREAD and whole

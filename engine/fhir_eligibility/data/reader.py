@@ -14,7 +14,7 @@ from fhir_eligibility.artifacts.models import Model, load_model
 from fhir_eligibility.data.cohort import Cohort
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.completeness import Completeness, reporting_to
-from fhir_eligibility.data.identity import id_of
+from fhir_eligibility.data.identity import id_of, stands_alone
 from fhir_eligibility.data.marks import Noted, test_patient
 from fhir_eligibility.data.oddities import Oddities
 from fhir_eligibility.data.opening import begin, begin_text
@@ -74,7 +74,7 @@ def read_patients(
     pages: list[Page] = []
     described: set[str] = set()
     read = _without_pages(read_resources(paths, report), pages)
-    loaded = _noted(_counted(read, counts, lines), described)
+    loaded = _noted(_counted(_by_bundle(read, completeness), counts, lines), described)
     cohort = cohort_of(loaded, model, report, merge_linked=merge_linked)
     for types in counts.values():
         completeness.count(types)
@@ -92,6 +92,16 @@ def _noted(loaded: Iterable[Loaded], described: set[str]) -> Iterator[Loaded]:
     for one in loaded:
         if one.resource is not None and one.resource["resourceType"] == "Patient" and id_of(one.resource) is not None:
             described.add(f"Patient/{id_of(one.resource)}")
+        yield one
+
+
+def _by_bundle(loaded: Iterable[Loaded], completeness: Completeness) -> Iterator[Loaded]:
+    """The same; notes how many Patients bundles hold."""
+    known: object = None
+    for one in loaded:
+        if one.patients is not known:
+            known = one.patients
+            completeness.bundles(int(stands_alone(one.home)), int(len(one.patients) > 1))
         yield one
 
 
@@ -191,7 +201,7 @@ def _in_memory(
     for problem in pages_lacking(pages):
         report(problem)
     described: set[str] = set()
-    noted = _noted(from_memory, described)
+    noted = _noted(_by_bundle(from_memory, completeness), described)
     cohort = cohort_of(noted, model or load_model("r4"), report, merge_linked=merge_linked)
     yield from _with_gaps(cohort, completeness, described)
 

@@ -3,7 +3,8 @@
 Only what is certain is told. Damage that leaves the rest of the text as it was - bytes that are no text, one byte that is wrong, missing or too many - is undone in every
 way that makes the text whole again, and what all of these ways agree on is certain. Of any other damage only what stands before it is: behind it may be another
 resource, whose beginning was lost. Each beginning of a resource in the text is one that was there. A bundle that holds a Patient, tells of nobody else, and is of a
-type that is made for one patient is that patient's; what a search found, a history or a batch may go on with others.
+type that is made for one patient is that patient's, if it is a document, or if other bundles show that each is one patient's; what a search found, a history or a batch may go on
+with others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from msgspec import Struct
 from fhir_eligibility.artifacts.elements import all_resource_types
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.data.identity import ALONE
-from fhir_eligibility.data.problems import ENTRIES
+from fhir_eligibility.data.problems import ENTRIES, SO_FAR
 
 Path = tuple[str, ...]
 MOST_REPAIRED = 1 << 16
@@ -54,6 +55,8 @@ class Remains(Struct, frozen=True):
     patient: str | None = None
     bundle: bool = False
     """Whether it was a bundle in which the patient's Patient stands."""
+    open: bool = False
+    """Whether that bundle may have held other patients, where nothing of it is left."""
 
     def named(self) -> dict[str, str]:
         """The same as fields of a Problem."""
@@ -65,11 +68,13 @@ class Remains(Struct, frozen=True):
         if self.patient is not None:
             found["patient"] = self.patient
             if self.bundle:
-                found["element"] = ENTRIES
+                found["element"] = SO_FAR if self.open else ENTRIES
         return found
 
 
 NOTHING = Remains()
+OF_ONE = frozenset(("document",))
+"""Types of bundles that are about one patient by what they are: of any other, what is lost may have been of other patients."""
 
 
 def named_in(text: bytes) -> dict[str, str]:
@@ -85,21 +90,23 @@ def remains_in(text: bytes) -> list[Remains]:
         if whole:
             told = [remains_of(value) for value in whole]
             return [_agreed(told)]
+    if cleaned.lstrip().startswith(b"["):
+        return [NOTHING]  # an array, of which nobody knows what more it held
     found = _scanned(cleaned[:MOST_SCANNED])
     if _BUNDLE.match(cleaned):
         # what is lost of the bundle of one patient is that patient's, or of patients whose records are all in it
-        return [Remains(None, None, _seen_in(cleaned[:MOST_SCANNED].decode()), bundle=True)]
+        return [_seen_in(cleaned[:MOST_SCANNED].decode())]
     return found
 
 
-def _seen_in(text: str) -> str | None:
-    """The one patient whose bundle a text is the beginning of; None where it may be a bundle of several."""
+def _seen_in(text: str) -> Remains:
+    """The one patient whose bundle a text is the beginning of, where it is one that is made for one patient."""
     kind, patients = _TYPE_OF_BUNDLE.search(text), _PATIENTS.findall(text)
     if kind is None or kind[1] not in ALONE or not patients or len(_PATIENT_BEGUN.findall(text)) != len(patients):
-        return None
+        return NOTHING
     about: set[str | None] = {f"Patient/{found}" for found in patients}
     about |= {found.partition("/_history/")[0] for found in _REFERENCES.findall(text)}
-    return _patient(about)
+    return Remains(None, None, _patient(about), bundle=True, open=kind[1] not in OF_ONE)
 
 
 def remains_of(value: Any) -> Remains:

@@ -274,6 +274,8 @@ class BulkRun:
             completeness.problem(problem)
         for problem in self.told_once:
             completeness.problem(problem)
+        for number in range(pieces):
+            completeness.bundles(workspace.piece(number).of_one, workspace.piece(number).of_several)
         pages = [page for number in range(pieces) for page in workspace.piece(number).pages]
         self._noted = [*self._told.lacking(found), *pages_lacking(pages), *self._listing.lacking(types)]
         self._noted += self._listing.changes()

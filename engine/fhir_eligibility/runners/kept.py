@@ -45,6 +45,8 @@ class PieceDone(msgspec.Struct, gc=False):
     pages: list[Page] = []
     names: int | None = None
     """Where the names of the records stand, as `section_bytes` takes it, where they are kept."""
+    of_one: int = 0
+    of_several: int = 0
 
 
 class Tables(msgspec.Struct, gc=False):

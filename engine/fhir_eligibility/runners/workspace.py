@@ -254,6 +254,8 @@ class Workspace:
             odd=list(collected.odd),
             noted=collected.noted,
             pages=collected.pages,
+            of_one=collected.of_one,
+            of_several=collected.of_several,
             names=names,
         )
         self._write(f"piece-{number}", _encode(done))

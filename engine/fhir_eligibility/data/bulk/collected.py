@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from fhir_eligibility.data.bulk.records import Record
 from fhir_eligibility.data.deletions import Deletion
+from fhir_eligibility.data.identity import stands_alone
 from fhir_eligibility.data.marks import Noted
 from fhir_eligibility.data.oddities import Oddities
 from fhir_eligibility.data.pages import Page
@@ -45,6 +46,14 @@ class Collected(Struct):
     noted: Noted = field(default_factory=Noted)
     pages: list[Page] = field(default_factory=list)
     """What bundles say of the pages before and after them."""
+    of_one: int = 0
+    of_several: int = 0
+    """How many bundles stand for themselves and hold one Patient, and how many of any type hold several."""
+
+    def note_bundle(self, patients: int, home: int) -> None:
+        """Note how many Patients a bundle holds; `home` is that of what stands in it."""
+        self.of_one += stands_alone(home)
+        self.of_several += patients > 1
 
     def found(self) -> Counter[str]:
         """How many resources of each type there were so far."""

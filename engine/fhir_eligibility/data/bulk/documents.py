@@ -208,6 +208,7 @@ def offer_all(collector: Collector, data: Any, file: int, offset: int, path: str
     for loaded in unpack(data, path, report, None, several=several):
         if loaded.patients is not known[0]:
             known = loaded.patients, BundlePatients.of(loaded.patients, loaded.home, (file, offset))
+            collector.collected.note_bundle(len(loaded.patients), loaded.home)
         offer_loaded(collector, loaded, file, offset, path, known[1])
 
 
@@ -327,6 +328,7 @@ def _entries(
                 identifier = None
             patients.append(PatientEntry(index, entries[index].fullUrl, identifier, _condition(entries[index])))
     home = home_of(0, bundle_type) if len(patients) == 1 else NO_HOME
+    collector.collected.note_bundle(len(patients), home)
     together = BundlePatients.of(patients, home, (file, offset))
     for index, reader in out.kept:
         entry = entries[index]

@@ -398,6 +398,7 @@ class ExportReader:
         grouping.fingerprints = self._fingerprints
         completeness = self.completeness
         completeness.count(read.found())
+        completeness.bundles(read.of_one, read.of_several)
         lacking = [*self._told.lacking(take_files(completeness, read.by_file, self.files))]
         lacking += (*pages_lacking(read.pages), *self._listing.lacking(read.found()))
         for problem in (*lacking, *self._listing.changes()):
