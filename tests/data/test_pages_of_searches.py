@@ -152,7 +152,7 @@ def test_of_which_type_and_patient_records_are_missing(
     own: str, kinds: list[str], kind: str, patient: str | None
 ) -> None:
     links = [{"relation": "self", "url": own}, {"relation": "next", "url": f"{BASE}?_getpages=8"}]
-    found = page_of("searchset", links, kinds)
+    found = page_of("searchset", links, [(one, None) for one in kinds])
     assert found is not None
     ((problem),) = lacking([found])
     assert (problem.type, problem.patient) == (kind, patient)
@@ -205,3 +205,81 @@ def test_an_answer_to_one_entry_is_one_record(tmp_path: Path) -> None:
     data = {**files(), "Observation.json": json.dumps(bundle).encode()}
     assert told(tmp_path / "one", data)[0]["Patient/b"][1] == "unknown"
     assert told(tmp_path / "other", data, tolerate=1)[0]["Patient/b"][1] == "not met"
+
+
+def counted(total: Any, *resources: Resource, modes: dict[str, str] | None = None, **links: str) -> Resource:
+    """A page that says how many matches there are; `modes` are those of entries, by the id of the resource."""
+    found = page(*resources, **links)
+    for entry in found["entry"]:
+        mode = (modes or {}).get(entry["resource"]["id"])
+        if mode is not None:
+            entry["search"] = {"mode": mode}
+    return {**found, "total": total}
+
+
+FOUND = f"{BASE}/Observation?code=x"
+ONE, TWO = observation("o1", "a"), observation("o2", "b")
+SHORT = {
+    "without links": [counted(2, ONE)],
+    "with a link": [counted(2, ONE, self=FOUND)],
+    "in whose entries what is included is no match": [
+        counted(2, ONE, PATIENTS[0], modes={"o1": "match", "a": "include"}, self=FOUND)
+    ],
+    "of two pages": [counted(3, ONE, **FIRST), counted(3, TWO, self=FIRST["next"])],
+    "whose first page is missing": [counted(2, ONE, self=FIRST["next"], previous=FIRST["self"])],
+    "that is there twice": [counted(2, ONE, self=FOUND), counted(2, ONE, self=FOUND)],
+    "of nothing that is here": [counted(2, self=FOUND)],
+}
+WHOLE = {
+    "of as many": [counted(1, ONE, self=FOUND)],
+    "of more than the server counts": [counted(1, ONE, observation("o3", "b"))],
+    "of two pages": [counted(2, ONE, **FIRST), counted(2, TWO, self=FIRST["next"])],
+    "of two pages, the last of which tells how many": [
+        counted(50, ONE, **FIRST),
+        counted(2, TWO, self=FIRST["next"], previous=FIRST["self"]),
+    ],
+    "that asks for the number": [counted(2, self=f"{FOUND}&_summary=count")],
+    "that has an estimate": [counted(2, ONE, self=f"{FOUND}&_total=estimate")],
+    "that does not count": [page(ONE, self=FOUND)],
+    "whose count is none": [counted("2", ONE, self=FOUND)],
+    "that finds nothing": [counted(0, self=FOUND)],
+}
+
+
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize("pages", SHORT.values(), ids=SHORT.keys())
+def test_a_search_that_found_more_than_is_here_leaves_its_type_incomplete(
+    tmp_path: Path, pages: list[Resource], lines: bool
+) -> None:
+    outcomes, problems = told(tmp_path, files(*pages, observations_of_nobody_else(), lines=lines))
+    errors = {(one.code, one.type) for one in problems if one.severity == "error"}
+    assert errors == {("matches-missing", "Observation")}
+    assert outcomes["Patient/b"][1:] == (
+        "met" if any(TWO in [e["resource"] for e in p["entry"]] for p in pages) else "unknown",
+        "not met",
+    )
+
+
+def observations_of_nobody_else() -> Resource:
+    """A search that is whole, beside the one that is not."""
+    return counted(0, self=f"{BASE}/Encounter?x=y")
+
+
+@pytest.mark.parametrize("pages", WHOLE.values(), ids=WHOLE.keys())
+def test_a_search_is_whole_where_its_matches_are_here(tmp_path: Path, pages: list[Resource]) -> None:
+    outcomes, problems = told(tmp_path, files(*pages))
+    assert [one for one in problems if one.severity == "error"] == []
+    assert "unknown" not in outcomes["Patient/b"]
+
+
+def test_all_of_a_patient_counts_what_is_included(tmp_path: Path) -> None:
+    own = f"{BASE}/Patient/a/$everything"
+    modes = {"a": "match", "o1": "include"}
+    assert told(tmp_path / "1", files(counted(2, PATIENTS[0], ONE, modes=modes, self=own)))[1] == []
+    outcomes, (problem,) = told(tmp_path / "2", files(counted(3, PATIENTS[0], ONE, modes=modes, self=own)))
+    assert (problem.code, problem.type, problem.patient) == ("matches-missing", EVERY, "Patient/a")
+    assert outcomes["Patient/b"] == ("excluded", "not met", "not met")
+
+
+def test_matches_that_are_missing_are_not_tolerated(tmp_path: Path) -> None:
+    assert told(tmp_path, files(counted(2, ONE)), tolerate=5)[0]["Patient/b"][1] == "unknown"

@@ -21,6 +21,7 @@ from fhir_eligibility.data.opening import without_packing
 from fhir_eligibility.data.problems import (
     ANSWER,
     ENTRIES,
+    MATCHES,
     NEXT_PAGE,
     NOT_DESCRIBED,
     NOTHING_LOST,
@@ -181,7 +182,7 @@ class Completeness:
 
     def _is_record(self, problem: Problem) -> bool:
         """Whether a problem is about one record, and not about a file, or about nobody knows how many records."""
-        if problem.code == NEXT_PAGE or (problem.code == SERVER_ERROR and problem.element != ANSWER):
+        if problem.code in (NEXT_PAGE, MATCHES) or (problem.code == SERVER_ERROR and problem.element != ANSWER):
             return False
         if problem.resource is not None or problem.line is not None or problem.entry is not None:
             return True

@@ -1,4 +1,5 @@
-"""Pages of searches and histories among the data: a bundle that goes on at another page is not all there is, unless that page is among the data too (FHIR R4: http.html#paging)."""
+"""Pages of searches and histories among the data: a bundle that goes on at another page is not all there is, unless that page is among the data too, and neither are
+pages that hold fewer matches than the server counts (FHIR R4: http.html#paging, bundle.html#searchset)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import msgspec
 
 from fhir_eligibility.artifacts.elements import all_resource_types
 from fhir_eligibility.data.gaps import EVERY
-from fhir_eligibility.data.problems import NEXT_PAGE, Problem
+from fhir_eligibility.data.problems import MATCHES, NEXT_PAGE, Problem
 
 Resource = dict[str, Any]
 PAGED = frozenset(("searchset", "history"))
@@ -18,10 +19,17 @@ PAGED = frozenset(("searchset", "history"))
 _BEFORE = frozenset(("previous", "prev"))
 """How servers call the link to the page before."""
 _INCLUDED = ("_include", "_revinclude")
+_BESIDE = frozenset(("include", "outcome"))
+"""Modes of entries that are no matches."""
+_NO_MATCHES = frozenset((("_summary", "count"), ("_count", "0"), ("_total", "estimate")))
+"""Of a search for these the matches are not in its pages, or their number is not exact."""
+Entry = tuple[str, Any]
+"""The type of the resource of an entry, and how it came to be in the bundle (`search.mode`)."""
 
 
 class Page(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One page, where it stands, and what it says of itself and of those before and after it. `types` are those of its resources."""
+    """One page, where it stands, and what it says of itself and of those before and after it. `types` are those of its resources, `total` is how many matches the server
+    counts on all pages, where it says so, and `matches` how many this one holds."""
 
     own: str = ""
     next: str = ""
@@ -30,48 +38,110 @@ class Page(msgspec.Struct, array_like=True, frozen=True, gc=False):
     file: str = ""
     offset: int | None = None
     line: int | None = None
+    total: int | None = None
+    matches: int = 0
 
 
-def page_of(kind: Any, links: Any, types: Iterable[str]) -> Page | None:
-    """What the links of a bundle say, given its type and the types of its resources; None where it is no page."""
-    if kind.__class__ is not str or kind not in PAGED or links.__class__ is not list:
+def page_of(kind: Any, links: Any, entries: Iterable[Entry], total: Any = None) -> Page | None:
+    """What a bundle says of its pages, given its type, its links, its entries and how many matches the server counts; None where it is no page."""
+    if kind.__class__ is not str or kind not in PAGED:
         return None
     found: dict[str, str] = {}
-    for link in links:
+    for link in links if links.__class__ is list else ():
         if link.__class__ is dict and link.get("url").__class__ is str and link.get("relation").__class__ is str:
             relation = "previous" if link["relation"] in _BEFORE else link["relation"]
             found.setdefault(relation, link["url"].strip())
     own, following, previous = (found.get(relation, "") for relation in ("self", "next", "previous"))
-    if not (own or following or previous):
+    counted = total if total.__class__ is int else None
+    if not (own or following or previous or counted):
         return None
-    return Page(own, following, previous, tuple(sorted({*types} - {"OperationOutcome", ""})) if following else ())
+    every = kind == "history" or "/$everything" in own  # servers count all that is in these
+    matches = 0
+    types: set[str] = set()
+    for name, mode in entries:
+        if name == "OperationOutcome" or mode == "outcome":
+            continue
+        types.add(name)
+        matches += every or mode not in _BESIDE
+    told = tuple(sorted(types - {""})) if following or counted is not None else ()
+    return Page(own, following, previous, told, total=counted, matches=matches)
 
 
 def lacking(pages: Iterable[Page]) -> Iterator[Problem]:
-    """The problems of pages whose next page is not among them: by its own link, or by its link to the page before."""
+    """The problems of pages whose next page is not among them, by its own link or by its link to the page before, and of searches that found more than their pages hold."""
     listed = list(pages)
-    if not any(page.next for page in listed):
-        return
     there = {_key(page.own, page.own) for page in listed if page.own}
     followed = {_key(page.previous, page.own) for page in listed if page.previous}
+    ended: list[Page] = []
     for page in listed:
-        if not page.next or _key(page.next, page.own) in there or (page.own and _key(page.own, page.own) in followed):
+        if not page.next:
+            ended.append(page)
             continue
-        kind, patient = _asked(page)
+        if _key(page.next, page.own) in there or (page.own and _key(page.own, page.own) in followed):
+            continue
         shown = page.next if len(page.next) <= 200 else f"{page.next[:200]}..."
-        yield Problem(
-            file=page.file,
-            offset=page.offset,
-            line=page.line,
-            type=kind,
-            patient=patient,
-            code=NEXT_PAGE,
-            message=f"this page of a search goes on at {shown}, and that page is not among the data: records are missing",
-            hint="fetch that page and those after it, and give them, too",
+        yield _problem_of(
+            page,
+            (page,),
+            NEXT_PAGE,
+            f"this page of a search goes on at {shown}, and that page is not among the data: records are missing",
+            "fetch that page and those after it, and give them, too",
+        )
+    counted = [page for page in ended if page.total]
+    searches = _searches(listed) if counted and len(listed) > 1 else {}
+    for page in counted:
+        mine = searches.get(_key(page.own, page.own), (page,)) if page.own else (page,)
+        there_are = sum({(one.own, one.next, one.previous): one.matches for one in mine}.values())
+        assert page.total is not None
+        if there_are >= page.total or not _NO_MATCHES.isdisjoint(_key(page.own, page.own)[1]):
+            continue
+        yield _problem_of(
+            page,
+            mine,
+            MATCHES,
+            f"by its total this search found {page.total} resources, and {there_are} of them are here: records are missing",
+            "fetch all pages of the search",
         )
 
 
-def _key(url: str, base: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+def _problem_of(page: Page, search: Iterable[Page], code: str, message: str, hint: str) -> Problem:
+    """The problem of a page that lacks what a search, with all of its pages at hand, was asked for."""
+    asked = [_asked(one) for one in search]
+    kind, patient = next((one for one in asked if one[0] != EVERY), asked[0])
+    return Problem(
+        file=page.file,
+        offset=page.offset,
+        line=page.line,
+        type=kind,
+        patient=patient,
+        code=code,
+        message=message,
+        hint=hint,
+    )
+
+
+_Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def _searches(pages: Iterable[Page]) -> dict[_Key, list[Page]]:
+    """The pages of the search that a page belongs to, by what leads to the page."""
+    found: dict[_Key, list[Page]] = {}
+    linked: list[tuple[_Key, _Key]] = []
+    for page in pages:
+        if page.own:
+            own = _key(page.own, page.own)
+            found.setdefault(own, []).append(page)
+            linked += [(own, _key(link, page.own)) for link in (page.next, page.previous) if link]
+    for one, other in linked:
+        mine, theirs = found[one], found.get(other)
+        if theirs is not None and theirs is not mine:
+            mine += theirs
+            for page in theirs:
+                found[_key(page.own, page.own)] = mine
+    return found
+
+
+def _key(url: str, base: str) -> _Key:
     """What a link leads to, by whatever name of the server, and however its parameters are written."""
     try:
         parts = urlsplit(urljoin(base, url))

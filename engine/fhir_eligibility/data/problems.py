@@ -17,6 +17,8 @@ ANSWER = "Bundle.entry.response"
 """The element of a problem with what a server says of one entry; what it says elsewhere is about nobody knows how many records."""
 NEXT_PAGE = "next-page-missing"
 """The code of a page of a search or a history whose next page is not among the data."""
+MATCHES = "matches-missing"
+"""The code of a search of which fewer matches are among the data than the server counts."""
 PATCHED = "patch-not-applied"
 """The code of a patch: what it makes of a record is not known."""
 NOTHING_LOST = frozenset((CONFLICTING, DELETION))

@@ -309,10 +309,13 @@ def is_change(entry: Resource, bundle: Resource) -> bool:
     return is_deletion(entry) or is_patch(entry, bundle.get("type"))
 
 
-def _type_of(entry: Any) -> str:
-    """The type of the resource of an entry, as far as it has one."""
-    resource = entry.get("resource") if entry.__class__ is dict else None
-    return str(resource.get("resourceType")) if resource.__class__ is dict else ""
+def _entry_of_page(entry: Any) -> tuple[str, Any]:
+    """The type of the resource of an entry, as far as it has one, and why it is in the bundle."""
+    if entry.__class__ is not dict:
+        return "", None
+    resource = entry.get("resource")
+    kind = str(resource.get("resourceType")) if resource.__class__ is dict else ""
+    return kind, dict_of(entry.get("search")).get("mode")
 
 
 def _unknown_members(value: Resource, known: frozenset[str]) -> str | None:
@@ -353,7 +356,9 @@ def _bundle(
         message = "Bundle.entry must be an array"
         on_problem(Problem(file=file, line=line, element="Bundle.entry", code="malformed-bundle", message=message))
         return
-    page = page_of(bundle.get("type"), bundle.get("link"), map(_type_of, entries)) if "link" in bundle else None
+    page = None
+    if "link" in bundle or bundle.get("total"):
+        page = page_of(bundle.get("type"), bundle.get("link"), map(_entry_of_page, entries), bundle.get("total"))
     if page is not None:
         yield Loaded(None, file, line=line, page=page)
     # entries of bundles in a bundle are counted on behind its own

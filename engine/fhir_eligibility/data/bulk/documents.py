@@ -34,7 +34,7 @@ from fhir_eligibility.data.record_shape import (
     with_doubles,
 )
 from fhir_eligibility.data.remains import remains_of
-from fhir_eligibility.data.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, Loaded, PatientEntry, unpack
+from fhir_eligibility.data.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, Loaded, PatientEntry, dict_of, unpack
 from fhir_eligibility.data.subjects import condition_of
 
 
@@ -141,8 +141,9 @@ def read_document(
             offset,
         )
     ):
-        if bytes(bundle.link):
-            page = page_of(bundle.type, _links.decode(bundle.link), map(_type_of, bundle.entry))
+        if bytes(bundle.link) or bytes(bundle.total):
+            links, total = (_links.decode(bytes(raw) or b"null") for raw in (bundle.link, bundle.total))
+            page = page_of(bundle.type, links, map(_entry_of_page, bundle.entry), total)
             if page is not None:
                 collector.collected.pages.append(msgspec.structs.replace(page, file=path, offset=offset))
         return None
@@ -156,10 +157,11 @@ def read_document(
     return None
 
 
-def _type_of(entry: _Entry | _PlainEntry) -> str:
-    """The type of the resource of an entry."""
+def _entry_of_page(entry: Any) -> tuple[str, Any]:
+    """The type of the resource of an entry, and why it is in the bundle."""
     match = _KIND.match(entry.resource)
-    return match[1].decode() if match is not None else ""
+    kind = match[1].decode() if match is not None else ""
+    return kind, dict_of(_links.decode(bytes(entry.search) or b"null")).get("mode")
 
 
 def _bundle_in(text: bytes, escapes: bool, marked: bool) -> Any:
