@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import fhir_eligibility
 from tests.data.every_way import criteria, screened
 
 ABSENT = "Condition.where(code.coding.exists(code = 'WD1')).exists().not()"
@@ -88,3 +89,115 @@ def test_links_in_a_circle_are_walked_once(tmp_path: Path) -> None:
     (folder / "again").symlink_to(tmp_path / "data", target_is_directory=True)
     for way, _, problems in screened(criteria(tmp_path / "criteria", ABSENT), tmp_path / "data", tmp_path):
         assert [one.code for one in problems if one.severity == "error"] == ["count-differs"], way
+
+
+def narrowed(folder: Path, query: str) -> Path:
+    """An export of one Condition that was asked for by a query."""
+    return export(folder, "2026-05-01T00:00:00Z", f"?_type=Patient,Condition&{query}")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "_typeFilter=Condition%3Fcategory%3Dproblem-list-item",
+        "_typeFilter=Condition?category=problem-list-item",
+        "_typeFilter=Patient?gender=male,Condition?code=WD2",
+        "_typeFilter=Condition?code=WD1&_typeFilter=Condition?code=WD2",
+    ],
+)
+def test_what_a_search_leaves_out_of_an_export_is_not_proved_to_be_absent(tmp_path: Path, query: str) -> None:
+    data = narrowed(tmp_path / "data", query)
+    rules = criteria(tmp_path / "criteria", ABSENT, "Condition.exists()", "Patient.gender.exists().not()")
+    for way, found, problems in screened(rules, data, tmp_path):
+        assert found == {"Patient/a": ("undetermined", "unknown", "met", "met")}, way
+        assert {(one.code, one.severity, one.type) for one in problems} == {
+            ("filtered-export", "warning", kind)
+            for kind in ("Patient", "Condition")
+            if f"{kind}%3F" in query or f"{kind}?" in query
+        }, way
+
+
+def test_a_search_that_leads_to_all_of_a_type_leaves_nothing_out(tmp_path: Path) -> None:
+    data = narrowed(tmp_path / "data", "_typeFilter=Observation?code=x")
+    for way, found, problems in screened(criteria(tmp_path / "criteria", ABSENT), data, tmp_path):
+        assert found == {"Patient/a": ("included", "met")}, way
+        assert {one.type for one in problems} == {"Observation"}, way
+
+
+CQL = """library Asks version '1'
+using FHIR version '4.0.1'
+include FHIRHelpers version '4.0.1'
+codesystem S: 'http://example.org/cs'
+code WD1: 'WD1' from S
+context Patient
+define None: not exists [Condition: WD1]
+"""
+
+
+@pytest.mark.parametrize(
+    ("query", "outcome"),
+    [
+        ("_typeFilter=Condition?code=WD1", "met"),
+        ("_typeFilter=Condition?code=WD1&_typeFilter=Condition?code=WD2", "met"),
+        ("_typeFilter=Condition?code=WD2,WD1", "met"),
+        ("_typeFilter=Condition?code=http://example.org/cs%7CWD1", "met"),
+        ("_typeFilter=Condition?code=http://example.org/other%7CWD1", "unknown"),
+        ("_typeFilter=Condition?code=WD2", "unknown"),
+        ("_typeFilter=Condition?code=WD1%26clinical-status%3Dactive", "unknown"),
+        ("_typeFilter=Condition?code:text=WD1", "unknown"),
+        ("_typeFilter=Condition?category=WD1", "unknown"),
+    ],
+)
+def test_an_export_that_was_asked_for_what_a_criterion_reads_is_whole_for_it(
+    tmp_path: Path, query: str, outcome: str
+) -> None:
+    """As `eligibility requirements --bulk` writes the searches."""
+    data = narrowed(tmp_path / "data", query)
+    folder = tmp_path / "criteria"
+    folder.mkdir()
+    (folder / "Asks.cql").write_text(CQL, "utf-8")
+    expression = {
+        "language": "text/cql-identifier",
+        "expression": "None",
+        "reference": "http://example.org/Library/Asks",
+    }
+    artifact = {
+        "resourceType": "EvidenceVariable",
+        "id": "ev",
+        "status": "active",
+        "characteristic": [{"linkId": "c", "definitionExpression": expression}],
+    }
+    (folder / "ev.json").write_text(json.dumps(artifact), "utf-8")
+    rules = fhir_eligibility.load_criteria(folder / "ev.json", libraries=[folder])
+    for way, found, _ in screened(rules, data, tmp_path):
+        assert found["Patient/a"][1] == outcome, way
+
+
+@pytest.mark.parametrize("form", ["lines", "bundle", "array"])
+@pytest.mark.parametrize(
+    ("elements", "outcome"),
+    [
+        ("code", "unknown"),
+        ("Condition.code", "unknown"),
+        ("Condition.code,Patient.name", "unknown"),
+        ("Patient.name", "met"),
+    ],
+)
+def test_an_element_that_was_not_asked_for_is_not_proved_to_be_absent(
+    tmp_path: Path, elements: str, outcome: str, form: str
+) -> None:
+    data = narrowed(tmp_path / "data", f"_elements={elements}")
+    if form != "lines":
+        held: Any = (
+            [OTHER]
+            if form == "array"
+            else {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": OTHER}]}
+        )
+        (data / "Condition.ndjson").write_text(json.dumps(held) + "\n", "utf-8")
+    rules = criteria(
+        tmp_path / "criteria", "Condition.where(abatement.exists()).exists().not()", "Condition.code.exists()"
+    )
+    for way, found, problems in screened(rules, data, tmp_path):
+        assert found["Patient/a"][1:] == (outcome, "met"), way
+        codes = {one.code for one in problems}
+        assert codes == {"filtered-export", "partial-record"}, way

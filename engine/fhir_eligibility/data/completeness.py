@@ -93,6 +93,7 @@ class Completeness:
         self._listed = dict(types_of_files or {})
         self._seen: dict[str, tuple[frozenset[str], int]] = {}
         self._of_one = self._of_several = 0
+        self._filtered: list[Gap] = []
         self._waiting: list[Problem] = []
         self._own: dict[str, dict[str, list[str]]] = {}
         self._gaps: Gaps = WHOLE
@@ -129,6 +130,10 @@ class Completeness:
         self._of_one += of_one
         self._of_several += of_several
 
+    def filtered(self, kind: str, why: str, filters: tuple[str, ...]) -> None:
+        """Take in that of a type only those records were exported which some searches find."""
+        self._filtered.append(Gap(kind, why, filters=filters))
+
     # -- when all is read
 
     def finish(self, known: Callable[[set[str]], set[str]] | None = None) -> Completeness:
@@ -151,7 +156,7 @@ class Completeness:
             self._take(problem)
         self._waiting.clear()
         self._finished = True
-        self._gaps = tuple(self._global())
+        self._gaps = (*self._global(), *self._filtered)
         return self
 
     def _take(self, problem: Problem) -> None:
@@ -259,7 +264,7 @@ class Completeness:
     def kept(self) -> dict[str, Any]:
         """What `restored` takes, in plain values: what is asked for patients."""
         return {
-            "gaps": [(gap.type, gap.why, gap.replaced, gap.tolerated) for gap in self._gaps],
+            "gaps": [(gap.type, gap.why, gap.replaced, gap.tolerated, gap.others, gap.filters) for gap in self._gaps],
             "own": self._own,
         }
 
@@ -267,7 +272,10 @@ class Completeness:
     def restored(cls, kept: Mapping[str, Any], tolerate: int = 0) -> Completeness:
         """What was kept; further problems of single patients can be taken in."""
         found = cls(tolerate)
-        found._gaps = tuple(Gap(*fields) for fields in kept["gaps"])
+        found._gaps = tuple(
+            Gap(kind, why, replaced, tolerated, others, tuple(filters))
+            for kind, why, replaced, tolerated, others, filters in kept["gaps"]
+        )
         found._own = kept["own"]
         found._finished = True
         return found

@@ -13,7 +13,7 @@ class Gap(Struct, frozen=True):
 
     `why` is a clause that names the file or the record ("Condition.ndjson is cut short"). With `replaced`, records that are there may have been changed or
     deleted, too. With `tolerated`, answers stay as they are, and it is only counted which of them rest on it. With `others`, the records are other patients':
-    they count only where a criterion follows references to them.
+    they count only where a criterion follows references to them. With `filters` all records are there that these searches find.
     """
 
     type: str
@@ -21,6 +21,7 @@ class Gap(Struct, frozen=True):
     replaced: bool = False
     tolerated: bool = False
     others: bool = False
+    filters: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:

@@ -68,6 +68,7 @@ def read_patients(
     told = told_by_manifests(paths)
     completeness = completeness if completeness is not None else Completeness(tolerate)
     completeness.listed(told.types)
+    told.narrow(completeness)
     report = reporting_to(completeness, on_problem)
     counts: dict[str, dict[str, int]] = {}
     lines: dict[str, dict[str, int]] = {}

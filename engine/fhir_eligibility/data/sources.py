@@ -14,12 +14,14 @@ from fhir_eligibility.data.completeness import type_named
 from fhir_eligibility.data.deletions import Deletion
 from fhir_eligibility.data.histories import dated, deletion_of, is_deletion, is_patch, superseded, written_in
 from fhir_eligibility.data.identity import NO_HOME, home_of, id_of
+from fhir_eligibility.data.json_text import whole
 from fhir_eligibility.data.kinds import BOM
 from fhir_eligibility.data.listing import list_data
 from fhir_eligibility.data.marks import handed_down, may_be_marked, with_modifiers
 from fhir_eligibility.data.oddities import Oddities
 from fhir_eligibility.data.outcomes import FATAL, is_failure, issue_text, issues_of, leaves_out
 from fhir_eligibility.data.pages import Page, page_of
+from fhir_eligibility.data.parts import parts_of
 from fhir_eligibility.data.problems import ANSWER, SERVER_ERROR, Problem
 from fhir_eligibility.data.record_shape import (
     DAMAGED,
@@ -113,7 +115,10 @@ def resources_in(path: str, on_problem: OnProblem, *, damaged: bool = False) -> 
     With `damaged` records come, too, of which some members cannot be used, and nothing is told of them.
     """
     odd, expected = Oddities(), type_named(path)
+    parts = parts_of(path)
     for value in values_in(path, on_problem):
+        if parts is not None and (marked_text := parts.marked(value.text.removeprefix(BOM))) is not value.text:
+            value = msgspec.structs.replace(value, text=marked_text, data=whole(marked_text))
         marked, text, data = may_be_marked(value.text), value.text.removeprefix(BOM), value.data
         if holds_doubles(text, data):
             data = with_doubles(text, data)

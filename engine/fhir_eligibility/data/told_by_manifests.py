@@ -6,6 +6,7 @@ Bulk Data Access: "Response - Complete Status". What a manifest lists and is not
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,16 @@ from urllib.parse import parse_qsl, urlsplit
 from msgspec import Struct, field
 
 from fhir_eligibility.artifacts.elements import all_resource_types
+from fhir_eligibility.data.completeness import Completeness
 from fhir_eligibility.data.export_manifest import EXTENSION, MANIFEST, file_name, read_manifest
 from fhir_eligibility.data.lifecycle import Moment, moment_of
 from fhir_eligibility.data.problems import Problem
 
 MOST_PAGES = 1000
+_SEARCH = re.compile(r"(?:^|,)\s*([A-Z][A-Za-z]+\?)")
+_BY_DATE = re.compile(r"=(?:ge|le|gt|lt|sa|eb)\d{4}")
 _AGAIN = "have the export completed, or run it again"
+_WHOLE = "have the resources exported whole, without _elements"
 _EARLIER = "give the earlier exports too, each in a folder of its own with its manifest, or have all exported"
 
 
@@ -48,6 +53,10 @@ class Told(Struct):
     counts: dict[str, int] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)
     exports: list[Export] = field(default_factory=list)
+    filters: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """By manifest and type the searches that alone decided which resources of the type were exported (`_typeFilter`)."""
+    elements: dict[str, str] = field(default_factory=dict)
+    """By manifest the elements that alone were exported (`_elements`)."""
 
     def lacking(self, found: Mapping[str, int]) -> Iterator[Problem]:
         """What the data lacks by what was told. `found` are how many resources were found in each file that was read."""
@@ -69,6 +78,21 @@ class Told(Struct):
                 yield Problem(
                     file=export.manifest, type=listed_type, code="partial-export", message=message, hint=_EARLIER
                 )
+
+        for (manifest, kind), filters in self.filters.items():
+            hint = "for criteria that ask for other resources, have the type exported whole"
+            message = _filtered(kind, filters)
+            yield Problem(
+                file=manifest, type=kind, code="filtered-export", severity="warning", message=message, hint=hint
+            )
+        for manifest, elements in self.elements.items():
+            message = f"this export holds only some elements of its resources ({elements}): that another is not there tells nothing"
+            yield Problem(file=manifest, code="filtered-export", severity="warning", message=message, hint=_WHOLE)
+
+    def narrow(self, completeness: Completeness) -> None:
+        """Tell of types of which only those resources were exported that some searches find."""
+        for (manifest, kind), filters in self.filters.items():
+            completeness.filtered(kind, f"{os.path.basename(manifest)}: {_filtered(kind, filters)}", filters)
 
     def _partial(self) -> list[Export]:
         """The exports of changes that none of those given leads up to."""
@@ -93,6 +117,11 @@ def told_by_manifests(paths: Iterable[str | Path]) -> Told:
             manifest = read_manifest(Path(page)) if os.path.basename(page).endswith(".json") else None
             page = None if manifest is None else _page(page, manifest, told)
     return told
+
+
+def _filtered(kind: str, filters: tuple[str, ...]) -> str:
+    shown = ", ".join(filters[:3]) + (", ..." if len(filters) > 3 else "")
+    return f"this export holds only those {kind} resources that a search finds ({shown:.200})"
 
 
 def _manifests(paths: Iterable[str | Path]) -> Iterator[str]:
@@ -133,6 +162,11 @@ def _page(path: str, manifest: Mapping[str, Any], told: Told) -> str | None:
     since = [value for name, value in parse_qsl(_query(manifest.get("request"))) if name == "_since"]
     address = str(manifest.get("request")).partition("?")[0]
     made = moment_of(manifest.get("transactionTime"))
+    for kind, filters in _filters(manifest).items():
+        told.filters.setdefault((path, kind), filters)
+    elements = elements_asked(manifest)
+    if elements is not None:
+        told.elements.setdefault(path, ", ".join(elements))
     told.exports.append(Export(path, address, tuple(asked), since[0] if since else None, made))
     for link in _dicts(manifest.get("link")):
         if link.get("relation") == "next" and link.get("url").__class__ is str:
@@ -149,6 +183,29 @@ def _asked(manifest: Mapping[str, Any]) -> list[str]:
     found += [item for item in types if item.__class__ is str] if types.__class__ is list else []
     known = all_resource_types()
     return list(dict.fromkeys(kind for value in found for kind in value.split(",") if kind in known))
+
+
+def _filters(manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The searches by type that decided which resources were exported (`_typeFilter`), by the request of a manifest."""
+    found: dict[str, list[str]] = {}
+    ours = EXTENSION in (manifest.get("extension") or ()) if manifest.get("extension").__class__ is dict else False
+    for name, value in parse_qsl(_query(manifest.get("request"))):
+        starts = [match.start(1) for match in _SEARCH.finditer(value)] if name == "_typeFilter" else []
+        for start, end in zip(starts, (*starts[1:], len(value) + 1), strict=False):
+            # commas stand between searches, and inside of them
+            kind, _, query = value[start : end - 1].partition("?")
+            if kind in all_resource_types():
+                # our own filters by date leave out what cannot matter, or has no date, which whoever asked for them was told
+                query = "&".join(one for one in query.split("&") if not (ours and _BY_DATE.search(one)))
+                found.setdefault(kind, []).append(f"{kind}?{query}" if query else "")
+    return {kind: tuple(dict.fromkeys(listed)) for kind, listed in found.items() if "" not in listed}
+
+
+def elements_asked(manifest: Mapping[str, Any]) -> list[str] | None:
+    """The elements that alone were exported (`_elements`), by the request of a manifest; None where all were."""
+    listed = [value for name, value in parse_qsl(_query(manifest.get("request"))) if name == "_elements"]
+    found = [one.strip() for value in listed for one in value.split(",") if one.strip()]
+    return found or None
 
 
 def _query(request: Any) -> str:

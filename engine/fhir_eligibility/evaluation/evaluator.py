@@ -23,6 +23,7 @@ from fhir_eligibility.compiler.other_version import checks_of
 from fhir_eligibility.compiler.rules import Code, Rule, RuleSet
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.evaluation.evidence import evidence_of, patient_evidence
+from fhir_eligibility.evaluation.filtered import asks_for_no_others
 from fhir_eligibility.evaluation.imaging import identifiers_of, imaging_link, merge_links
 from fhir_eligibility.evaluation.in_doubt import Certainty
 from fhir_eligibility.evaluation.incomplete import NO_PATIENT, open_gaps, why_open
@@ -284,7 +285,11 @@ class Evaluator:
 
     def incomplete(self, code: AnyCode, value: bool | None, outcome: Outcome, environment: PatientEnvironment) -> None:
         """An answer (`value`) that records which may be missing could change is unknown; where there is none for lack of records, these are why."""
-        found = list(open_gaps(value, code.growths, environment.compartment))
+        found = [
+            gap
+            for gap in open_gaps(value, code.growths, environment.compartment)
+            if not (gap.filters and asks_for_no_others(code, gap.type, gap.filters))
+        ]
         environment.hanging.extend(found)
         gap = next((gap for gap in found if not gap.tolerated), None)
         if gap is not None and (

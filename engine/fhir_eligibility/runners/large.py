@@ -125,6 +125,7 @@ def prepare(
     problems: list[Problem] = []
     told = told_by_manifests(inputs.paths)
     completeness = Completeness(means.tolerate, told.types)
+    told.narrow(completeness)
     report, listing = reporting_to(completeness, problems.append), inputs.listing
     for problem in inputs.problems:
         report(problem)

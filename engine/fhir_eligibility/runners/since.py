@@ -94,7 +94,7 @@ class TakingOver:
 
     def with_data(self, nobodys: bytes, gaps: Gaps) -> bool:
         """Whether patients are taken over, now that the data is read: `nobodys` is a digest of the records of no patient, `gaps` are what may be missing of all."""
-        found = [(gap.type, gap.why, gap.replaced, gap.tolerated, gap.others) for gap in gaps]
+        found = [(gap.type, gap.why, gap.replaced, gap.tolerated, gap.others, gap.filters) for gap in gaps]
         self._state["records of no patient"] = nobodys.hex()
         self._state["what is known to be missing"] = self.fingerprints.of(found).hex()
         return self._told is not None and not self._differs()

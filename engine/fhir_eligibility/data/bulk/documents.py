@@ -21,6 +21,7 @@ from fhir_eligibility.data.json_text import BAD_JSON, check_encoding, whole
 from fhir_eligibility.data.kinds import BOM
 from fhir_eligibility.data.marks import may_be_marked
 from fhir_eligibility.data.pages import page_of
+from fhir_eligibility.data.parts import parts_of
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.record_shape import (
     DAMAGED,
@@ -114,6 +115,9 @@ def read_document(
     """
     if text.startswith(BOM):
         text = text[len(BOM) :]
+    parts = parts_of(path)
+    if parts is not None:
+        text = parts.marked(text)
     escapes = contains(text, ESCAPE)
     collector.look = may_be_marked(text)
     bundle: Any = None

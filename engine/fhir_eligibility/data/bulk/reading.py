@@ -351,6 +351,7 @@ class ExportReader:
         self._taking = taking
         self._told = told_by_manifests(paths)
         self.completeness = Completeness(tolerate, self._told.types)
+        self._told.narrow(self.completeness)
         self.on_problem = reporting_to(self.completeness, on_problem)
         self._listing = list_data(paths, self.on_problem)
         self.files = self._listing.names

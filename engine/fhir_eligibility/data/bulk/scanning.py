@@ -30,6 +30,7 @@ from fhir_eligibility.data.json_text import (
 )
 from fhir_eligibility.data.marks import marks_in, may_be_marked
 from fhir_eligibility.data.opening import MOST_LINE
+from fhir_eligibility.data.parts import parts_of
 from fhir_eligibility.data.record_shape import DAMAGED, DAMAGED_HINT, TYPE, states_another_type, stray
 from fhir_eligibility.data.remains import named_in, remains_of
 from fhir_eligibility.data.values import commas_in, too_long_line
@@ -48,6 +49,7 @@ class LineScanner:
         self.path = path
         self.commas = False
         self.expected = type_named(path)
+        self.parts = parts_of(path)
 
     def scan(self, stream: BinaryIO, offset: int, end: int | None, head: bytes = b"") -> None:
         """Read the lines that begin from `offset` on and before `end` (None: to the end of the file).
@@ -123,7 +125,7 @@ class LineScanner:
     def block(self, buffer: bytearray | bytes, end: int, base: int) -> None:
         """A run of whole lines: `buffer` up to `end`, which stands at `base` in the file."""
         match = _BEGINNING.match(buffer)
-        if match is not None and self.uniform(buffer, end, base, match):
+        if match is not None and self.parts is None and self.uniform(buffer, end, base, match):
             return
         start = 0
         while start < end:
@@ -209,6 +211,8 @@ class LineScanner:
         if not text:
             collector.collected.blank += 1
             return
+        if self.parts is not None:
+            text = self.parts.marked(text)
         match = _BEGINNING.match(text)
         kind = match[1].decode() if match is not None else self.kind_of(text, offset)
         if kind in CONTAINERS:
