@@ -146,7 +146,7 @@ def test_every_module_says_what_it_is_for() -> None:
     assert silent == []
 
 
-def test_import_engine_is_light() -> None:
+def test_import_of_the_package_is_light() -> None:
     code = f"import sys, fhir_eligibility; print(*(name for name in {HEAVY!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

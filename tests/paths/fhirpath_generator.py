@@ -64,6 +64,46 @@ LITERALS: dict[str, tuple[str, ...]] = {
 ORDERED = frozenset(("date", "dateTime", "instant", "integer", "unsignedInt", "decimal", "Quantity", "string", "code"))
 SYSTEMS = ("'http://loinc.org'", "'http://snomed.info/sct'", "'http://dicom.nema.org/resources/ontology/DCM'")
 
+# What can be asked of the answers of rows to a condition, and of two conditions.
+OF_ANSWERS = (
+    "{0}.where($this).exists()",
+    "{0}.exists($this)",
+    "{0}.where($this = false).empty()",
+    "{0}.where($this.not()).count() = 1",
+    "({0}.count() = 1)",
+    "({0}.distinct().count() > 1)",
+    "{0}.first()",
+    "({0}.last() = false)",
+    "{0}.combine(true).allTrue()",
+    "{0}.allTrue()",
+    "{0}.anyFalse()",
+    "{0}.take(2).anyTrue()",
+    "({0} contains true)",
+    "(false in {0})",
+    "{0}.all($this)",
+    "{0}.select($this.not()).anyTrue()",
+    "{0}.intersect(true).exists()",
+    "{0}.exclude(false).empty()",
+    "{0}.subsetOf(true)",
+    "{0}.isDistinct()",
+    "{0}.exists()",
+    "{0}.empty()",
+    "{0}.aggregate($total and $this, true)",
+    "(({0} | true).count() = 1)",
+)
+OF_TWO = (
+    "{a}.where($this).exists()",
+    "{a}.combine({b}).allTrue()",
+    "(({a} | {b}).count() = 1)",
+    "{a}.combine({b}).first()",
+    "({a}.combine({b}).count() = 2)",
+    "(true in {a}.combine({b}))",
+    "{a}.exists()",
+    "({a}.count() = 1)",
+    "coalesce({a}, {b})",
+    "coalesce({a}, false)",
+)
+
 # A path: its text, the type of its items (several joined by `|`), and whether there may be several.
 Path = tuple[str, str, bool]
 
@@ -206,6 +246,13 @@ class Generator:
         del self.variables[known:]
         return found
 
+    def of_answers(self, text: str, kinds: str, depth: int) -> str:
+        """A question about the answers to a condition: those of rows, or of two conditions."""
+        if self.likely(0.3):
+            one, other = self.boolean(depth - 1), self.boolean(depth - 1)
+            return self.one_of(*OF_TWO).format(a=f"({one})", b=f"({other})")
+        return self.one_of(*OF_ANSWERS).format(f"{text}.select({self.condition(kinds, depth - 1)})")
+
     def test(self, depth: int, this: Path | None) -> str:
         begin = this
         if this is not None and this[1].split("|")[0] not in ELEMENTS:
@@ -227,6 +274,8 @@ class Generator:
             return f"{text}.coding.exists(system = {system} and code = {code})"
         if kind == "Coding" and self.likely(0.5):
             return f"{text}.where(system = {self.one_of(*SYSTEMS)} and code = {self.one_of(*TEXTS)}).exists()"
+        if depth > 0 and self.likely(0.08):
+            return self.of_answers(text, kinds, depth)
         roll = self.chance.randrange(17)
         one = f"{text}.first()" if many else text
         simple = kind in LITERALS

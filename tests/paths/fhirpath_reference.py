@@ -56,6 +56,10 @@ class Scope:
     index: int | None = None
     total: Items | None = None
     variables: dict[str, Items] = field(default_factory=dict)
+    # what tells the row at hand, None outside of rows; by variable: the rows that it hangs on, and whether it stands for a question
+    row: Any = None
+    depends: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    questions: frozenset[str] = frozenset()
 
 
 def system(item: Item) -> Any:
@@ -170,6 +174,59 @@ def order(a: Any, b: Any) -> int | None:
     raise Failed("no order")
 
 
+# Functions whose arguments are about another row; those that answer true, false or nothing; those that hand on; those that make a collection of what they are called on.
+ABOUT_ROWS = frozenset("where select all exists repeat aggregate".split())
+ASKING = frozenset("not startsWith convertsToInteger subsetOf is".split())
+HANDING_ON = frozenset("first last single distinct trace defineVariable".split())
+COLLECTING = frozenset(
+    "where select all exists first tail skip take combine union intersect exclude subsetOf isDistinct aggregate repeat allTrue anyTrue allFalse anyFalse".split()
+)
+
+
+def asks(tree: s.Expression, scope: Scope) -> bool:
+    """Whether an expression asks something that is true or false: no answer is not the same as no item."""
+    match tree:
+        case s.Binary():
+            return tree.operator in ("and", "or", "xor", "implies", "=", "!=", "<", "<=", ">", ">=", "in", "contains")
+        case s.TypeTest():
+            return tree.operator == "is"
+        case s.Variable():
+            return tree.name in scope.questions
+        case s.Call():
+            if tree.name == "iif":
+                return any(asks(branch, scope) for branch in tree.arguments[1:])
+            if tree.name == "coalesce":
+                return all(asks(argument, scope) for argument in tree.arguments)
+            if tree.name in HANDING_ON and tree.source is not None:
+                return asks(tree.source, scope)
+            return tree.name in ASKING
+    return False
+
+
+def parts_of(tree: s.Expression) -> Iterable[s.Expression]:
+    """What an expression is made of and that is about the same row."""
+    match tree:
+        case s.Call():
+            inner = () if tree.name in ABOUT_ROWS or (tree.name == "iif" and tree.source) else tree.arguments
+            return (*((tree.source,) if tree.source is not None else ()), *inner)
+        case s.Member():
+            return () if tree.source is None else (tree.source,)
+        case s.Index():
+            return (tree.source, tree.index)
+        case s.TypeTest():
+            return (tree.operand,)
+        case s.Binary():
+            return (tree.left, tree.right)
+    return ()
+
+
+def below(tree: s.Expression) -> Iterable[s.Expression]:
+    """An expression and all that it is made of, about whatever row."""
+    yield tree
+    for part in (*parts_of(tree), *(tree.arguments if isinstance(tree, s.Call) else ())):
+        yield from below(part)
+
+
 class Interpreter:
     """Evaluates one expression over one patient's resources in one world, in which the doubts `keep` are kept."""
 
@@ -200,6 +257,40 @@ class Interpreter:
             else (str(item.value), id(item.sibling) if item.sibling else None)
         )
 
+    def place(self, item: Item, index: int) -> Any:
+        """What tells the row of a loop from others: of plain values there may be several alike."""
+        return self.row(item) if isinstance(item.value, (dict, list)) else (self.row(item), index)
+
+    def about_row(self, tree: s.Expression) -> bool:
+        """Whether an expression reads the row at hand."""
+        if isinstance(tree, s.Special):
+            return True
+        if isinstance(tree, s.Member) and tree.source is None:
+            return not (tree.name[0].isupper() and self.model.has_type(tree.name))
+        if isinstance(tree, s.Call) and tree.source is None and tree.name not in ("iif", "coalesce", "today"):
+            return True
+        return any(map(self.about_row, parts_of(tree)))
+
+    def hangs_on(self, tree: s.Expression, scope: Scope) -> tuple[Any, ...]:
+        """The rows that the value of an expression hangs on: the one at hand, and those of its variables."""
+        own = (scope.row,) if scope.row is not None and self.about_row(tree) else ()
+        return own + self.by_variables(tree, scope)
+
+    def by_variables(self, tree: s.Expression, scope: Scope) -> tuple[Any, ...]:
+        names = {part.name: None for part in below(tree) if isinstance(part, s.Variable)}
+        return tuple(row for name in names for row in scope.depends.get(name, ()))
+
+    def asked(self, tree: s.Expression, scope: Scope) -> Items:
+        """As `value`; what asks and has no answer may be true or false, and is no item as it stands."""
+        return self.or_doubt(self.value(tree, scope), tree, scope)
+
+    def or_doubt(self, found: Items, tree: s.Expression, scope: Scope) -> Items:
+        if found or not asks(tree, scope):
+            return found
+        rows = self.hangs_on(tree, scope)
+        kept = [answer for answer in (True, False) if self.doubt(tree, ("answer", rows, answer))]
+        return made(kept[0]) if kept else []
+
     # -- expressions
 
     def value(self, tree: s.Expression, scope: Scope) -> Items:
@@ -214,14 +305,24 @@ class Interpreter:
             return [child for item in source for child in self.children(item, tree.name)], after
         if isinstance(tree, s.Call):
             source, after = (scope.this, scope) if tree.source is None else self.eval(tree.source, scope)
-            inside = replace(after, this=scope.this, index=scope.index, total=scope.total)
+            if tree.source is not None and tree.name in COLLECTING and (tree.arguments or tree.name != "exists"):
+                source = self.or_doubt(source, tree.source, scope)
+            inside = replace(after, this=scope.this, index=scope.index, total=scope.total, row=scope.row)
             if tree.name == "defineVariable":
                 name = tree.arguments[0]
                 assert isinstance(name, s.Literal)
                 value = (
                     self.value(tree.arguments[1], replace(inside, this=source)) if len(tree.arguments) > 1 else source
                 )
-                return source, replace(inside, variables={**inside.variables, name.text: value})
+                whole = tree.arguments[1] if len(tree.arguments) > 1 else tree.source
+                assert whole is not None
+                rows = self.hangs_on(tree, inside)
+                return source, replace(
+                    inside,
+                    variables={**inside.variables, name.text: value},
+                    depends={**inside.depends, name.text: rows},
+                    questions=inside.questions | {name.text} if asks(whole, inside) else inside.questions,
+                )
             return self.call(tree, source, inside), after
         return self.other(tree, scope), scope
 
@@ -339,7 +440,9 @@ class Interpreter:
         name = tree.operator
         if name in ("and", "or", "xor", "implies"):
             return made(self.logic(name, tree, scope))
-        left, right = self.value(tree.left, scope), self.value(tree.right, scope)
+        either_side = self.asked if name == "|" else self.value
+        left = (self.asked if name == "contains" else either_side)(tree.left, scope)
+        right = (self.asked if name == "in" else either_side)(tree.right, scope)
         if name == "|":
             return self.distinct(left + right)
         if name in ("=", "!="):
@@ -441,15 +544,18 @@ class Interpreter:
     def each(
         self, source: Items, scope: Scope, argument: s.Expression, total: Items | None = None
     ) -> list[tuple[Item, Items]]:
-        return [
-            (item, self.value(argument, replace(scope, this=[item], index=index))) for index, item in enumerate(source)
-        ]
+        out = []
+        for index, item in enumerate(source):
+            inner = replace(scope, this=[item], index=index, row=self.place(item, index))
+            out.append((item, self.asked(argument, inner)))
+        return out
 
     def filtered(self, source: Items, scope: Scope, tree: s.Call, argument: s.Expression) -> Items:
         out = []
         for index, item in enumerate(source):
-            found = self.condition(self.value(argument, replace(scope, this=[item], index=index)))
-            if found or (found is None and self.doubt(tree, self.row(item))):
+            inner = replace(scope, this=[item], index=index, row=self.place(item, index))
+            found = self.condition(self.value(argument, inner))
+            if found or (found is None and self.doubt(tree, (inner.row, self.by_variables(argument, inner)))):
                 out.append(item)
         return out
 
@@ -470,10 +576,24 @@ class Interpreter:
 
     def f_all(self, source: Items, scope: Scope, tree: s.Call, argument: s.Expression) -> Items:
         for index, item in enumerate(source):
-            found = self.condition(self.value(argument, replace(scope, this=[item], index=index)))
-            if found is not True and not (found is None and self.doubt(tree, self.row(item))):
+            inner = replace(scope, this=[item], index=index, row=self.place(item, index))
+            found = self.condition(self.value(argument, inner))
+            kept = found is None and self.doubt(tree, (inner.row, self.by_variables(argument, inner)))
+            if found is not True and not kept:
                 return made(False)
         return made(True)
+
+    def f_allTrue(self, source: Items, *_: Any) -> Items:
+        return made(all(system(item) is True for item in source))
+
+    def f_anyTrue(self, source: Items, *_: Any) -> Items:
+        return made(any(system(item) is True for item in source))
+
+    def f_allFalse(self, source: Items, *_: Any) -> Items:
+        return made(all(system(item) is False for item in source))
+
+    def f_anyFalse(self, source: Items, *_: Any) -> Items:
+        return made(any(system(item) is False for item in source))
 
     def f_select(self, source: Items, scope: Scope, tree: s.Call, argument: s.Expression) -> Items:
         return [x for _, found in self.each(source, scope, argument) for x in found]
@@ -503,27 +623,27 @@ class Interpreter:
         return made(len(self.distinct(source)) == len(source))
 
     def f_union(self, source: Items, scope: Scope, tree: s.Call, other: s.Expression) -> Items:
-        return self.distinct(source + self.value(other, scope))
+        return self.distinct(source + self.asked(other, scope))
 
     def f_combine(self, source: Items, scope: Scope, tree: s.Call, other: s.Expression) -> Items:
-        return source + self.value(other, scope)
+        return source + self.asked(other, scope)
 
     def f_intersect(self, source: Items, scope: Scope, tree: s.Call, other: s.Expression) -> Items:
-        others = self.value(other, scope)
+        others = self.asked(other, scope)
         return self.distinct([item for item in source if self.within(item, others)])
 
     def f_exclude(self, source: Items, scope: Scope, tree: s.Call, other: s.Expression) -> Items:
-        others = self.value(other, scope)
+        others = self.asked(other, scope)
         return [item for item in source if not self.within(item, others)]
 
     def f_subsetOf(self, source: Items, scope: Scope, tree: s.Call, other: s.Expression) -> Items:
-        others = self.known(self.value(other, scope))
+        others = self.known(self.asked(other, scope))
         return made(every(self.among(x, others) for x in self.known(source)))
 
     def f_iif(self, source: Items, scope: Scope, tree: s.Call, test: s.Expression, *branches: s.Expression) -> Items:
         inner = scope if tree.source is None else replace(scope, this=self.one(source))
         found = self.condition(self.value(test, inner))
-        if found or (found is None and self.doubt(tree, "iif")):
+        if found or (found is None and self.doubt(tree, self.hangs_on(test, scope))):
             return self.value(branches[0], inner)
         return self.value(branches[1], inner) if len(branches) > 1 else []
 
@@ -575,7 +695,8 @@ class Interpreter:
         out: Items = []
         queue = list(source)
         while queue:
-            found = self.value(argument, replace(scope, this=[queue.pop(0)]))
+            item = queue.pop(0)
+            found = self.asked(argument, replace(scope, this=[item], row=self.place(item, 0)))
             for item in found:
                 if not self.within(item, out):
                     out.append(item)
@@ -585,7 +706,8 @@ class Interpreter:
     def f_aggregate(self, source: Items, scope: Scope, tree: s.Call, step: s.Expression, *start: s.Expression) -> Items:
         total = self.value(start[0], scope) if start else []
         for index, item in enumerate(source):
-            total = self.value(step, replace(scope, this=[item], index=index, total=total))
+            inner = replace(scope, this=[item], index=index, total=total, row=self.place(item, index))
+            total = self.value(step, inner)
         return total
 
     def text(self, source: Items) -> str | None:

@@ -13,6 +13,7 @@ from fhir_eligibility.compiler.elm import Node
 from fhir_eligibility.compiler.emitter import Body, Emitter, emits_each, emits_value
 from fhir_eligibility.compiler.module_text import filled, literal, local
 from fhir_eligibility.compiler.origins import elements_of, is_at_hand, origins
+from fhir_eligibility.compiler.questions import rows_of
 
 E = Emitter
 
@@ -54,7 +55,7 @@ def _about(node: Node) -> bool:
 def _each_filter(e: E, node: Node, body: Body) -> None:
     source, condition = node.operands
     scope = node.attrs["scope"]
-    counted = e.uses(condition, "Iteration", scope)
+    counted = e.counts(node)
     if counted:
         e.emit(f"{local('i', scope)} = -1")
     site = _site(e, node) if e.traced else -1
@@ -67,9 +68,9 @@ def _each_filter(e: E, node: Node, body: Body) -> None:
             e.emit(f"{local('i', scope)} += 1")
         row = local("x", scope)
         if series:
-            _tested(e, site, row, conjuncts(condition), False, lambda: _kept_series(e, row, body))
+            _tested(e, site, scope, conjuncts(condition), False, lambda: _kept_series(e, row, body))
         elif e.traced:
-            _tested(e, site, row, conjuncts(condition), is_resource_row(source), lambda: body(row))
+            _tested(e, site, scope, conjuncts(condition), is_resource_row(source), lambda: body(row))
         else:
             e.when(condition, lambda: body(row))
 
@@ -96,8 +97,21 @@ def _site(e: E, node: Node) -> int:
     return len(e.sites) - 1
 
 
-def _tested(e: E, site: int, row: str, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
+def about(e: E, parts: Sequence[Node], scope: int) -> str:
+    """A last argument of `ev.doubt`: the row and all others that conditions on it hang on; none where that is the row alone.
+
+    Of a value that is not an object the data has several alike, so that its number tells it from them.
+    """
+    rows = {number: row for part in parts for number, row in rows_of(part, e.bound).items() if number != scope}
+    names = e.row(rows, local("x", scope))[1]
+    if scope in e.counted:
+        names += f"{local('i', scope)}, "
+    return f", ({names})" if rows or scope in e.counted else ""
+
+
+def _tested(e: E, site: int, scope: int, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
     """Try the clauses of a filter; where all of them ask for a text, a row that has the texts needs no more than that."""
+    row = local("x", scope)
 
     def kept() -> None:
         if resource:
@@ -106,13 +120,13 @@ def _tested(e: E, site: int, row: str, parts: list[Node], resource: bool, then: 
 
     texts = [_text_asked(part, row) for part in parts]
     if None in texts:
-        _tried(e, site, row, parts, resource, kept)
+        _tried(e, site, scope, parts, resource, kept)
         return
     found = e.name()
     with e.at(parts[0]):
         e.emit(f"{found} = {' and '.join(map(str, texts))}")
     with e.block(f"if not {found}:"):
-        _tried(e, site, row, parts, resource, lambda: e.emit(f"{found} = True"))
+        _tried(e, site, scope, parts, resource, lambda: e.emit(f"{found} = True"))
     with e.block(f"if {found}:"):
         kept()
 
@@ -134,8 +148,9 @@ def _text_asked(part: Node, row: str) -> str | None:
     return None
 
 
-def _tried(e: E, site: int, row: str, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
+def _tried(e: E, site: int, scope: int, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
     """Try the clauses one after the other; report the one that fails or is unknown."""
+    row = local("x", scope)
     unknown = e.name("u")
     if any(e.nullable(part) or part.is_null for part in parts):
         e.emit(f"{unknown} = -1")
@@ -153,7 +168,8 @@ def _tried(e: E, site: int, row: str, parts: list[Node], resource: bool, then: C
                 with e.block(f"if {value} is None:"):
                     e.emit(f"{unknown} = {index}")
         if uncertain:
-            blocks.enter_context(e.block(f"if {unknown} < 0 or ev.doubt({site}, {row}, {unknown}):"))
+            asked = about(e, parts, scope)
+            blocks.enter_context(e.block(f"if {unknown} < 0 or ev.doubt({site}, {row}, {unknown}{asked}):"))
         then()
 
 
@@ -178,7 +194,7 @@ def _exists(e: E, node: Node) -> str:
 def _all(e: E, node: Node) -> str:
     source, condition = node.operands
     scope = node.attrs["scope"]
-    counted = e.uses(condition, "Iteration", scope)
+    counted = e.counts(node)
     site = -1
     if e.traced:
         e.sites.append(
@@ -202,7 +218,8 @@ def _all(e: E, node: Node) -> str:
             value = e.temp(e.value(condition))
             test = f"if {value} is not True:"
             if site >= 0 and e.nullable(condition):
-                test = f"if {value} is not True and not ({value} is None and ev.doubt({site}, {local('x', scope)}, 0)):"
+                asked = f"ev.doubt({site}, {local('x', scope)}, 0{about(e, [condition], scope)})"
+                test = f"if {value} is not True and not ({value} is None and {asked}):"
             with e.block(test):
                 e.emit("return False")
 
@@ -375,9 +392,14 @@ def _if(e: E, node: Node) -> str:
     out = e.name()
     value = e.value(condition)
     if e.traced and e.nullable(condition):
-        e.sites.append({"kind": "if", "span": node.span, "resource": False, "clauses": [condition.span]})
+        rows = rows_of(condition, e.bound)
+        elements = tuple(elements_of(condition, scope) for scope in list(rows)[:1])
+        e.sites.append(
+            {"kind": "if", "span": node.span, "resource": False, "clauses": [condition.span], "elements": elements}
+        )
+        row, hangs_on = e.row(rows)
         value = e.temp(value)
-        value = f"{value} or ({value} is None and ev.doubt({len(e.sites) - 1}, ctx, 0))"
+        value = f"{value} or ({value} is None and ev.doubt({len(e.sites) - 1}, {row}, 0, ({hangs_on})))"
 
     def branch(chosen: Node) -> str:
         return e.listing(chosen) if node.many else e.value(chosen)

@@ -283,7 +283,7 @@ def _each_extension(e: E, node: Node, body: Body) -> None:
 def _each_for_each(e: E, node: Node, body: Body) -> None:
     source, inner = node.operands
     scope = node.attrs["scope"]
-    counted = e.uses(inner, "Iteration", scope)
+    counted = e.counts(node)
     if counted:
         e.emit(f"{local('i', scope)} = -1")
 
@@ -315,9 +315,9 @@ def _first(e: E, node: Node) -> str:
 
     def either() -> str:
         out = e.name()
-        e.emit(f"{out} = {e.value(source.operands[0])}")
+        e.emit(f"{out} = {e.single(source.operands[0])}")
         with e.block(f"if {out} is None:"):
-            e.emit(f"{out} = {e.value(source.operands[1])}")
+            e.emit(f"{out} = {e.single(source.operands[1])}")
         return out
 
     return e.again(shape(source, lambda below: e.value(below) if below.kind in _NAMED else None), either)
@@ -405,7 +405,7 @@ def _count(e: E, node: Node) -> str:
         e.emit(f"{out} = 0")
         e.each(source, lambda item: e.emit(f"{out} += 1"))
         return out
-    return f"len({e.listing(source)})"
+    return f"len({e.listing(source, asked_for=True)})"
 
 
 @emits_value("Repeat")
@@ -439,7 +439,7 @@ def _aggregate(e: E, node: Node) -> str:
     scope = node.attrs["scope"]
     whole = e.listing if node.many else e.value
     e.emit(f"{local('s', scope)} = {whole(start)}")
-    counted = e.uses(inner, "Iteration", scope)
+    counted = e.counts(node)
     if counted:
         e.emit(f"{local('i', scope)} = -1")
 
@@ -491,8 +491,8 @@ def _bind(e: E, node: Node) -> str:
 @emits_value("Coalesce")
 def _coalesce(e: E, node: Node) -> str:
     out = e.name("l")
-    e.emit(f"{out} = {e.listing(node.operands[0])}")
+    e.emit(f"{out} = {e.listing(node.operands[0], asked_for=True)}")
     for operand in node.operands[1:]:
         with e.block(f"if not {out}:"):
-            e.emit(f"{out} = {e.listing(operand)}")
+            e.emit(f"{out} = {e.listing(operand, asked_for=True)}")
     return out if node.many else f"({out} or NONE)[0]"

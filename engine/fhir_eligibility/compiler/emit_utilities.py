@@ -89,7 +89,7 @@ def _subsumes(e: E, node: Node) -> str:
 
 @emits_value("HasValue")
 def _has_value(e: E, node: Node) -> str:
-    return f"has_single_value({e.listing(node.operands[0])})"
+    return f"has_single_value({e.listing(node.operands[0], asked_for=True)})"
 
 
 @emits_each("Resolve")

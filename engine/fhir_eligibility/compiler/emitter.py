@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from fhir_eligibility.compiler.elm import Node
-from fhir_eligibility.compiler.module_text import ModuleText, filled
+from fhir_eligibility.compiler.module_text import ModuleText, filled, literal, local
 from fhir_eligibility.compiler.node_kinds import Missing, known
+from fhir_eligibility.compiler.origins import elements_of
+from fhir_eligibility.compiler.questions import Bound, bound_in, is_question, rows_of
 
 Body = Callable[[str], None]
 SERIES = "FHIR.ImagingStudy.series"
@@ -31,6 +33,12 @@ def _of_the_data(node: Node) -> bool:
     return node.kind in _STARTS
 
 
+def _is_object(type_name: str) -> bool:
+    """Whether the values of a type are objects of the data; a System value, or a primitive, is made of them anew in each run."""
+    namespace, _, name = type_name.partition(".")
+    return namespace == "FHIR" and name[:1].isupper()
+
+
 class Emitter(ModuleText):
     """Builds the text of one module: functions, constants, and the author's span of every line."""
 
@@ -38,9 +46,12 @@ class Emitter(ModuleText):
         super().__init__()
         self.traced = traced
         self.sites: list[dict[str, Any]] = []
+        self.bound: Bound = {}
+        self.counted: set[int] = set()
 
     def function(self, name: str, parameters: str, node: Node) -> None:
         """A module-level function whose value is that of a node."""
+        self.bound = bound_in(node) if self.traced else {}
         with self.block(f"def {name}({parameters}):"), self.at(node):
             result = self.value(node)
             self.emit(f"return {result}")
@@ -86,7 +97,7 @@ class Emitter(ModuleText):
         """`each` of a single value."""
         if node.is_null:
             return
-        value = self.temp(self.value(node))
+        value = self.single(node)
         if self.nullable(node):
             with self.block(f"if {value} is not None:"):
                 body(value)
@@ -108,14 +119,42 @@ class Emitter(ModuleText):
         self.each(node, body)
         return out
 
-    def listing(self, node: Node) -> str:
-        """A list of the items of any node."""
+    def listing(self, node: Node, *, asked_for: bool = False) -> str:
+        """A list of the items of any node; `asked_for` where the author asks whether there is an item, so that what has no answer is none."""
         if node.is_null:
             return "[]"
         if node.many:
             return self.value(node)
-        value = self.temp(self.value(node))
+        value = self.temp(self.value(node)) if asked_for else self.single(node)
         return f"([] if {value} is None else [{value}])" if self.nullable(node) else f"[{value}]"
+
+    def single(self, node: Node) -> str:
+        """The value of a single node that becomes an item of a collection. What has no answer is no item: in traced code, one in doubt."""
+        if not self.traced or not self.nullable(node) or not is_question(node, self.bound):
+            return self.temp(self.value(node))
+        if node.kind == "Box":
+            return self.temp(f"box({self.single(node.operands[0])}, {literal(node.attrs['type'])})")
+        rows = rows_of(node, self.bound)
+        elements = tuple(elements_of(node, scope) for scope in list(rows)[:1])
+        kind = {"kind": "answer", "span": node.span, "resource": False, "clauses": [node.span], "elements": elements}
+        self.sites.append(kind)
+        site = len(self.sites) - 1
+        value = self.temp(self.value(node))
+        out = self.name()
+        self.emit(f"{out} = {value}")
+        with self.block(f"if {out} is None:"):
+            row, about = self.row(rows)
+            self.emit(f"{out} = ev.answered({site}, {row}, ({about}))")
+        return out
+
+    def row(self, rows: dict[int, Node], own: str | None = None) -> tuple[str, str]:
+        """The row that a doubt is about, and all rows that it hangs on, each followed by a comma: `own`, and those of enclosing scopes."""
+        names = [own] if own is not None else []
+        for scope in rows:
+            names.append(local("x", scope))
+            if scope in self.counted:
+                names.append(local("i", scope))
+        return (names[0] if names else "ctx"), "".join(f"{name}, " for name in names)
 
     def only(self, node: Node) -> str:
         """The value of a single node that only has an `each`."""
@@ -205,6 +244,17 @@ class Emitter(ModuleText):
                 return
             with self.block(f"if {self.value(node)}:"):
                 body()
+
+    def counts(self, node: Node) -> bool:
+        """Whether the rounds of a loop are counted: where the number is asked for, and in traced code where the items are not objects that can be told apart."""
+        scope, source = node.attrs["scope"], node.operands[0]
+        objects = source.types and all(map(_is_object, source.types))
+        counted = any(self.uses(body, "Iteration", scope) for body in node.operands[1:]) or (
+            self.traced and not objects
+        )
+        if counted:
+            self.counted.add(scope)
+        return counted
 
     def uses(self, node: Node, kind: str, scope: int) -> bool:
         """Whether a node refers to a name of a scope."""

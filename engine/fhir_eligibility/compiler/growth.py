@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from fhir_eligibility.compiler.elm import ANY, Node
+from fhir_eligibility.compiler.questions import Bound, bound_in, is_question
 
 CONSTANT, GROWS, FALLS, MIXED = "constant", "grows", "falls", "mixed"
 DOUBTS, OPERANDS, ANYTHING, REACHED = "(doubts)", "(operands)", "(anything)", "(reached) "
@@ -220,8 +221,9 @@ _RISING = frozenset(("Greater", "GreaterOrEqual"))
 class _FhirPath:
     """Growths of nodes of FHIRPath. A single Boolean that is an item among others may be false: then it moves another way than what makes something exist."""
 
-    def __init__(self) -> None:
+    def __init__(self, bound: Bound) -> None:
         self.nodes: dict[int, Growths] = {}
+        self.bound = bound
 
     def of(self, node: Node) -> Growths:
         found = self.nodes.get(id(node))
@@ -232,6 +234,8 @@ class _FhirPath:
     def items(self, node: Node) -> Growths:
         """Those of a node whose items are gone through."""
         found = self.of(node)
+        if is_question(node, self.bound):  # in doubt where it has no answer: there may be one more item, of either kind
+            return together((mixed((found,)), {DOUBTS: MIXED}))
         return mixed((found,)) if node.kind in _TRUTH or node.kind in _NUMBERS else found
 
     def truth(self, node: Node) -> Growths:
@@ -280,12 +284,12 @@ class _FhirPath:
             return together((self.items(operands[0]), *(leads or [UNKNOWN])))
         if kind in _GROWING:
             return together([self.items(operand) for operand in operands])
-        return mixed([self.of(child) for child in node.children])
+        return mixed([self.items(child) for child in node.children])
 
 
 def fhirpath_growths(node: Node, boolean: bool = True) -> Growths:
     """The growths of the truth of a criterion in FHIRPath; `boolean` tells that it answers true or false, and does not give items of which one must be there."""
-    finder = _FhirPath()
+    finder = _FhirPath(bound_in(node))
     if boolean:
         return finder.truth(node)
     kinds = set(node.types)
@@ -293,6 +297,6 @@ def fhirpath_growths(node: Node, boolean: bool = True) -> Growths:
     return finder.items(node) if told else mixed((finder.of(node),))
 
 
-def in_doubt(node: Node) -> bool:
+def in_doubt(node: Node, bound: Bound) -> bool:
     """Whether rows can be in doubt below a node of FHIRPath."""
-    return growth_in(_FhirPath().of(node), (DOUBTS,)) != CONSTANT
+    return growth_in(_FhirPath(bound).of(node), (DOUBTS,)) != CONSTANT

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from fhir_eligibility.compiler.elm import Node
 from fhir_eligibility.compiler.emit_filters import conjuncts
 from fhir_eligibility.compiler.growth import in_doubt
+from fhir_eligibility.compiler.questions import bound_in
 
 Code = tuple[str, str]
 
@@ -170,7 +171,8 @@ def by_number(node: Node) -> bool:
         return False
     counts = [operand for operand in node.operands if operand.kind == "Count"]
     rest = [operand for operand in node.operands if operand.kind != "Count"]
-    if len(counts) != 1 or any(in_doubt(operand) for operand in rest):
+    bound = bound_in(node)
+    if len(counts) != 1 or any(in_doubt(operand, bound) for operand in rest):
         return False
     (filtered,) = counts[0].operands
-    return filtered.kind == "Filter" and not any(in_doubt(operand) for operand in filtered.operands)
+    return filtered.kind == "Filter" and not any(in_doubt(operand, bound) for operand in filtered.operands)

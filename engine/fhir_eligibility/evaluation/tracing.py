@@ -251,6 +251,16 @@ class PatientEnvironment(Environment):
         self.trace_of_run.doubts.setdefault(key, doubt)
         return self._keep is None or key in self._keep
 
+    def answered(self, site: int, row: Any, items: tuple[Any, ...]) -> bool | None:
+        """A question that was to be an item has no answer: it may be true or false, and as it stands there is no such item."""
+        unknowns = self.trace_of_run.unknowns
+        kept = [
+            answer
+            for answer in (True, False)
+            if self._doubt(Doubt(site, row, 0, asked=answer, items=items, before=unknowns, count=len(unknowns)))
+        ]
+        return kept[0] if kept else None
+
     def bounded(self, kind: str, left: Any, right: Any) -> bool | None:
         """A comparison of quantities of which one may be only a bound; None where it cannot be told."""
         return compare_bounds(kind, left, right)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fhir_eligibility.algebra.visible_text import visible
 from fhir_eligibility.evaluation.verdict import Verdict
 
 FIXED = ("patient", "artifact", "version", "verdict", "deciding", "reasons", "studies")
@@ -22,8 +23,13 @@ _QUOTED = re.compile(r'["\r\n]')
 def safe(text: str) -> str:
     """A cell that no spreadsheet takes for a formula: an apostrophe is put before `=`, `+`, `-`, `@` of any width, tab and return.
 
-    They begin a cell also behind a semicolon or the end of a line, where the spreadsheet takes a semicolon for the end of a cell.
+    They begin a cell also behind a semicolon or the end of a line, where the spreadsheet takes a semicolon for the end of a cell. What would steer
+    a terminal that the table is shown on is shown instead (`visible`).
     """
+    return visible(_defused(text))
+
+
+def _defused(text: str) -> str:
     if text[:1] in _SIGNS or ";" in text or "\n" in text or "\r" in text:
         return _FORMULA.sub("'", text)
     return text

@@ -2,7 +2,7 @@
 
 Titles, descriptions, expressions, names, and what servers say are written by strangers. A control character in them could set the title of the
 window, clear it, or write over what stands there; one of direction makes text look like another. `visible_output` puts a stream before
-standard output and error that shows each as `\\u001b`: a form that JSON and CQL read as the same character. What steers the terminal on
+standard output and error that shows each (`algebra/visible_text.py`). What steers the terminal on
 purpose, such as a line of progress, is written to `plain(stream)`.
 """
 
@@ -14,23 +14,9 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import TextIOBase
 from typing import TextIO, cast
 
-_KEPT = frozenset("\n\t")
-_HIDDEN = (
-    *range(0x20),  # C0: escape, return, bell, backspace
-    *range(0x7F, 0xA0),  # delete and C1, among them one character that begins a sequence
-    0x061C, 0x200E, 0x200F,  # marks of direction
-    0x2028, 0x2029,  # ends of lines and paragraphs
-    *range(0x202A, 0x202F),  # embeddings and overrides of direction
-    *range(0x2066, 0x206A),  # isolates of direction
-    0xFEFF,  # of no width
-    *range(0xD800, 0xE000),  # halves of characters, which no encoding takes
-)  # fmt: skip
-_SHOWN = {code: f"\\u{code:04x}" for code in _HIDDEN if chr(code) not in _KEPT}
+from fhir_eligibility.algebra.visible_text import visible
 
-
-def visible(text: str) -> str:
-    """A text in which each character that would steer a terminal is shown as `\\u` and four digits."""
-    return text if text.isascii() and text.isprintable() else text.translate(_SHOWN)
+__all__ = ["VisibleStream", "plain", "visible", "visible_output"]
 
 
 class VisibleStream(TextIOBase):
