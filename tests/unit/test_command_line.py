@@ -173,6 +173,8 @@ def test_a_command_loads_only_what_it_needs() -> None:
     program = "import sys; from fhir_eligibility.ui.cli import parser; parser(''); print(*sorted(m for m in sys.modules if m.startswith('fhir_eligibility.')))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.split() == [
+        "fhir_eligibility.algebra",
+        "fhir_eligibility.algebra.visible_text",
         "fhir_eligibility.ui",
         "fhir_eligibility.ui.actions",
         "fhir_eligibility.ui.cli",
