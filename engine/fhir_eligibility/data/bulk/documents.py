@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -102,6 +103,7 @@ _NAME = re.compile(rb"[A-Za-z]+")
 _USUAL = b'{"resourceType":"'
 _AT = len(_USUAL)
 _THEN = len(THEN_ID)
+_number = itemgetter(0)
 _links = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -252,28 +254,34 @@ class _Sorted(Struct):
     seen: dict[str, list[bytes]] = field(default_factory=dict)
     look: bool = False
     """Whether some may be marked: these are kept."""
+    escapes: bool = True
+    """Whether some character may be written as an escape."""
+    uncoded: bool = True
+    """As for `Needles.found`."""
 
-    def take(self, number: int, reader: TypeReader, text: bytes, begin: int, escapes: bool, uncoded: bool) -> None:
-        """Sort one that some criterion may read: the name of its type stands in its text at `begin`."""
+    def take(self, reader: TypeReader, numbers: Iterable[int], texts: Sequence[bytes], begins: int | None) -> None:
+        """Sort those of one type that some criterion may read: the name of the type stands in their texts at `begins`, None where that differs."""
         needles = reader.needles
-        if (
-            needles is not None
-            and not needles.found(text, escapes, uncoded)
-            and not (self.look and may_be_marked(text))
-        ):
-            at = begin + reader.id_at
-            identifier: bytes | None = text[at : text.find(b'"', at)] if text[at - _THEN : at] == THEN_ID else b""
-            if not identifier or b"\\" in identifier:
-                identifier = reader.identifier(text)
-            if identifier is not None:
-                self.passed[reader.kind] += 1
-                same = self.seen.get(reader.kind)
-                if same is None:
-                    self.seen[reader.kind] = [identifier]
-                else:
-                    same.append(identifier)
-                return
-        self.kept.append((number, reader))
+        if needles is None:
+            self.kept.extend([(number, reader) for number in numbers])
+            return
+        id_at = begins + reader.id_at if begins is not None else 0
+        passed: list[bytes] = []
+        for number in numbers:
+            text = texts[number]
+            identifier: bytes | None = None
+            if not needles.found(text, self.escapes, self.uncoded) and not (self.look and may_be_marked(text)):
+                if id_at and text[id_at - _THEN : id_at] == THEN_ID:
+                    identifier = text[id_at : text.find(b'"', id_at)]
+                if not identifier or b"\\" in identifier:
+                    identifier = reader.identifier(text)
+            if identifier is None:
+                self.kept.append((number, reader))
+            else:
+                passed.append(identifier)
+        if passed:
+            self.passed[reader.kind] += len(passed)
+            self.seen.setdefault(reader.kind, []).extend(passed)
 
 
 def _reader(collector: Collector, name: bytes) -> TypeReader | None:
@@ -303,27 +311,28 @@ def _entries(
 
     `escapes` tells whether some character of the bundle may be written as `\\u00..`, `uncoded` is as for `Needles.found`, `types` how many types of resources its text names.
     """
-    out = _Sorted(look=collector.look)
-    contained = types > len(entries) + 1
-    known, passed = collector.known, out.passed
-    for index, entry in enumerate(entries):
-        text = bytes(entry.resource)
-        if text.startswith(_USUAL):
-            begin, name = _AT, text[_AT : text.find(b'"', _AT)]
-        else:
-            match = _KIND.match(text)
-            if match is None:
-                return False
-            begin, name = match.start(1), match[1]
-        reader = known(name) or _reader(collector, name)
+    texts = [bytes(entry.resource) for entry in entries]
+    names = _names_in(texts)
+    begins = _AT if names is not None else None
+    if names is None:
+        names = _names_anywhere(texts)
+    if names is None:
+        return False
+    out = _Sorted(look=collector.look, escapes=escapes, uncoded=uncoded)
+    readers: dict[bytes, TypeReader] = {}
+    for name, number in Counter(names).items():
+        reader = collector.known(name) or _reader(collector, name)
         if reader is None or reader.container or not reader.known:
             return False
-        if contained and states_another_type(reader.kind, text):
-            return False
         if reader.unread:
-            passed[reader.kind] += 1
+            out.passed[reader.kind] += number
         else:
-            out.take(index, reader, text, begin, escapes, uncoded)
+            readers[name] = reader
+    if types > len(entries) + 1 and any(map(states_another_type, map(bytes.decode, names), texts)):
+        return False
+    for name, reader in readers.items():
+        out.take(reader, [number for number, one in enumerate(names) if one == name], texts, begins)
+    out.kept.sort(key=_number)
     collector.pass_over(out.passed, out.seen.items())
     patients: list[PatientEntry] = []
     for index, reader in out.kept:
@@ -338,5 +347,18 @@ def _entries(
     together = BundlePatients.of(patients, home, (file, offset))
     for index, reader in out.kept:
         entry = entries[index]
-        collector.keep(reader, bytes(entry.resource), file, offset, index, entry.fullUrl, path, patients=together)
+        collector.keep(reader, texts[index], file, offset, index, entry.fullUrl, path, patients=together)
     return True
+
+
+def _names_in(texts: Sequence[bytes]) -> list[bytes] | None:
+    """The types of resources, as they stand at the beginning of each text, where most programs write them; None where one stands elsewhere."""
+    if [text[:_AT] for text in texts].count(_USUAL) < len(texts):
+        return None
+    return [text[_AT : text.find(b'"', _AT)] for text in texts]
+
+
+def _names_anywhere(texts: Sequence[bytes]) -> list[bytes] | None:
+    """The types of resources; None where one does not stand first, or is written otherwise."""
+    found = [_KIND.match(text) for text in texts]
+    return None if None in found else [match[1] for match in found if match is not None]

@@ -150,11 +150,10 @@ def _of_none(text: bytes | memoryview) -> Iterator[int]:
     for beginning in _BEGINNINGS:
         at = sz.find(text, beginning, 0)
         while at >= 0:
+            # as a rule it is the value of another element, or in an array of one, which needs no closer look
             before = bytes(text[max(at - 10, 0) : at])
-            # as a rule it is in an array of another element, which needs no closer look
-            if not (before.endswith(b":[") and before != b'"coding":[') and _IN_CODINGS.search(
-                text, max(at - 24, 0), at
-            ):
+            alone = before.endswith(b":") or (before.endswith(b":[") and before != b'"coding":[')
+            if not alone and _IN_CODINGS.search(text, max(at - 24, 0), at):
                 members = _members_around(bytes(text), at + 1, at + 1)
                 if not _HAS_CODE.search(members) and not _HAS_SYSTEM.search(members):
                     yield at
