@@ -453,7 +453,26 @@ def every_way(
 
 def is_lost(one: Damaged) -> bool:
     """Whether nothing is left of a damaged line that is a resource."""
-    return not any(is_resource(plain(line)) for line in one.after.split(b"\n"))
+    return not (begins_with_values(one) or any(is_resource(plain(line)) for line in one.after.split(b"\n")))
+
+
+def begins_with_values(one: Damaged) -> bool:
+    """Whether a line is the first of its file and holds whole resources one behind the other, on one line or several: such a file is read value by value, and loses nothing."""
+    if one.lines[0] != 1:
+        return False
+    try:
+        left = one.after.decode().strip()
+    except UnicodeDecodeError:
+        return False
+    while left:
+        try:
+            _, end = json.JSONDecoder().raw_decode(left)
+        except ValueError:
+            return False
+        if not is_resource(plain(left[:end].replace("\n", " ").encode())):
+            return False
+        left = left[end:].lstrip()
+    return True
 
 
 UNKNOWN = ("unknown", "undetermined")
@@ -479,7 +498,7 @@ def check(damaged: list[Damaged], before: Outcomes, after: Screened, tolerate: i
         mine.setdefault(one.patient, []).append(one)
         parts = one.after.split(b"\n")
         for line, part in zip(one.lines, parts, strict=True):
-            lost = bool(part.strip()) and not is_resource(plain(part))
+            lost = bool(part.strip()) and not is_resource(plain(part)) and not begins_with_values(one)
             if lost and (one.file, line) not in told:
                 found.faults.append(f"{one.kind}: {one.file}:{line} is no resource, and no problem: {part[:200]!r}")
     for trial, patients in before.items():
