@@ -319,7 +319,7 @@ def _entries(
     if names is None:
         return False
     out = _Sorted(look=collector.look, escapes=escapes, uncoded=uncoded)
-    readers: dict[bytes, TypeReader] = {}
+    wanted: dict[bytes, tuple[TypeReader, list[int]]] = {}
     for name, number in Counter(names).items():
         reader = collector.known(name) or _reader(collector, name)
         if reader is None or reader.container or not reader.known:
@@ -327,11 +327,14 @@ def _entries(
         if reader.unread:
             out.passed[reader.kind] += number
         else:
-            readers[name] = reader
+            wanted[name] = reader, []
     if types > len(entries) + 1 and any(map(states_another_type, map(bytes.decode, names), texts)):
         return False
-    for name, reader in readers.items():
-        out.take(reader, [number for number, one in enumerate(names) if one == name], texts, begins)
+    for number, name in enumerate(names):
+        if name in wanted:
+            wanted[name][1].append(number)
+    for reader, numbers in wanted.values():
+        out.take(reader, numbers, texts, begins)
     out.kept.sort(key=_number)
     collector.pass_over(out.passed, out.seen.items())
     patients: list[PatientEntry] = []
