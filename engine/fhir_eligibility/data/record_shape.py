@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ from stringzilla import contains
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.data.gaps import EVERY
 from fhir_eligibility.data.json_text import number, whole
+from fhir_eligibility.data.status_codes import CODES
 
 VERSIONS = ("r4", "r4b", "r5")
 FIRST = ("r4",)
@@ -49,6 +51,9 @@ _MOMENTS = frozenset(("date", "dateTime", "instant"))
 _AS_MOMENT = r"^\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d:?\d\d)?)?)?)?$"
 _Moment = Annotated[str, msgspec.Meta(pattern=_AS_MOMENT)]
 _moment = re.compile(_AS_MOMENT)
+# a text that begins or ends with a blank, and a code that does
+_BLANKS = (b':" ', b': " ', b' ",', b' "}', b' "]')
+_BLANK_CODE = re.compile(rb'"(?:code|status|intent|gender|criticality|lifecycleStatus)"\s*:\s*"(?: [^"]*|[^"]* )"')
 
 
 class Oddness(Struct, frozen=True):
@@ -125,9 +130,18 @@ def stray(kind: str, expected: str | None, text: bytes) -> str | None:
 def _is_usual(kind: str, text: bytes | memoryview, versions: tuple[str, ...]) -> bool:
     """Whether a record has only elements that its type has in some versions, each once and in its form."""
     try:
-        again = _encode(_decoder(kind, versions)(text))
+        found = _decoder(kind, versions)(text)
+        again = _encode(found)
     except (msgspec.DecodeError, RecursionError):
         return False
+    several = _several(frozenset((kind,)), _DEPTH, versions)
+    if several is not None and several(found):
+        return False
+    for blank in _BLANKS:
+        if contains(text, blank):
+            if _BLANK_CODE.search(text) is not None:
+                return False
+            break
     if len(again) != len(text) and again.count(_MEMBER) != bytes(text).count(_MEMBER):
         return False  # else nothing but blanks, escapes, and other ways to write a number
     return not contains(again, _MARKED)
@@ -216,6 +230,9 @@ def _object_type(type_names: frozenset[str], depth: int, versions: tuple[str, ..
             fields.append((name, msgspec.Raw, _ABSENT))  # thousands of them: what is wrong there shows in their UIDs
             continue
         value = _value_type(name, types, depth, versions)
+        codes = CODES.get(f"{next(iter(type_names))}.{name}") if len(type_names) == 1 else None
+        if codes is not None and value is str:
+            value = Literal[tuple(sorted(codes))]
         primitive = not any(_is_object(kind, versions) for kind in types)
         several: Any = list[value | None] if primitive and value is not Any else list[value]  # type: ignore[valid-type]
         if value is not Any:
@@ -229,6 +246,51 @@ def _object_type(type_names: frozenset[str], depth: int, versions: tuple[str, ..
     return msgspec.defstruct(
         "_".join(sorted(type_names)).replace(".", "_"), numbered, rename=renamed, gc=False, omit_defaults=True
     )
+
+
+_Several = Callable[[Any], bool]
+
+
+@cache
+def _several(type_names: frozenset[str], depth: int, versions: tuple[str, ...]) -> _Several | None:
+    """Tells of a decoded object of some types whether values of several types stand in it, or below, where one may (`value[x]`); None where there is no such place."""
+    members, decoded = _members(type_names, versions), _object_type(type_names, depth, versions)
+    attributes = dict(zip(decoded.__struct_encode_fields__, decoded.__struct_fields__, strict=True))
+    choices = [[attributes[name] for name in names] for names in _choices(type_names, versions).values()]
+    getters = [(attrgetter(*names), len(names) - 1) for names in choices]
+    below: list[tuple[Any, _Several]] = []
+    for name, (types, _, _) in members.items():
+        value = _value_type(name, types, depth, versions)
+        if value.__class__ is type(Struct) and not (name == "instance" and "ImagingStudy.series" in type_names):
+            inner = _several(types, depth - 1, versions)
+            if inner is not None:
+                below.append((attrgetter(attributes[name]), inner))
+    if not getters and not below:
+        return None
+
+    def several(found: Any) -> bool:
+        for get, most in getters:
+            if get(found).count(UNSET) < most:
+                return True
+        for get, inner in below:
+            value = get(found)
+            if value is not UNSET and any(inner(one) for one in (value if value.__class__ is list else (value,))):
+                return True
+        return False
+
+    return several
+
+
+@cache
+def _choices(type_names: frozenset[str], versions: tuple[str, ...] = VERSIONS) -> dict[str, list[str]]:
+    """The JSON names of one element, of which one alone may stand in an object, by the name of the element."""
+    found: dict[str, dict[str, None]] = {}
+    for version in versions:
+        for type_name in type_names:
+            for element in load_model(version).elements(type_name).values():
+                if len(element.json_names) > 1:
+                    found.setdefault(element.name, {}).update(dict.fromkeys(name for name, _ in element.json_names))
+    return {name: list(names) for name, names in found.items()}
 
 
 def _hook(text: str) -> Any:
@@ -268,6 +330,14 @@ def _looked_at(kind: str, text: bytes) -> Iterator[Oddness]:
 def _in_object(value: dict[str, Any], type_names: frozenset[str], path: str, depth: int) -> Iterator[Oddness]:
     known = _members(type_names)
     resource = path in type_names
+    for element, names in _choices(type_names).items():
+        there = [name for name in names if name in value]
+        if len(there) > 1:
+            yield Oddness(
+                "twice",
+                f"{path}.{element}",
+                f"{' and '.join(there)} stand in {path}, where one value may: which holds cannot be told",
+            )
     for name, item in value.items():
         if name == TWICE:
             for twice in item:
@@ -285,6 +355,8 @@ def _in_object(value: dict[str, Any], type_names: frozenset[str], path: str, dep
             continue
         if plain == name:
             yield from _in_member(item, name, known[name], f"{path}.{name}", depth)
+            if "code" in known[name][0]:
+                yield from _in_codes(item, f"{path}.{name}")
 
 
 def _in_member(
@@ -321,6 +393,18 @@ def _in_member(
                 yield Oddness("form", path, f"{path} is not written as a {' or '.join(sorted(types))}")
         elif not objects and not _fits(each, types) and not (each is None and item.__class__ is list):
             yield Oddness("form", path, f"{path} is {_shown(each)}, and should be {' or '.join(sorted(types))}")
+
+
+def _in_codes(item: Any, path: str) -> Iterator[Oddness]:
+    """What is odd about the codes of an element: blanks around them, and what is none of those that it may have."""
+    codes = CODES.get(path)
+    for each in item if item.__class__ is list else (item,):
+        if each.__class__ is not str:
+            continue
+        if each != each.strip(" "):
+            yield Oddness("form", path, f"{path} is {each!r:.60}, with blanks around the code, and equals no code")
+        elif codes is not None and each not in codes:
+            yield Oddness("form", path, f"{path} is {each!r:.60}, which is none of the codes that it may have")
 
 
 def _doubles_in(value: Any, path: str) -> Iterator[Oddness]:
