@@ -136,7 +136,26 @@ def test_what_makes_two_persons(one: Resource, other: Resource, differ: str | No
     assert contradiction(patient("1", **other), patient("1", **one)) == differ
 
 
-@pytest.mark.parametrize("kind", ["collection", "searchset", None])
+@pytest.mark.parametrize("kind", ["searchset", "history", "batch", None])
+@pytest.mark.parametrize("subject", [None, {"display": "A"}])
+def test_what_names_no_patient_is_nobodys_in_what_a_search_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str | None, subject: Resource | None
+) -> None:
+    lost = observation("lost", "x") | ({} if subject is None else {"subject": subject})
+    files: Files = {
+        "a.json": [bundle(patient("a"), lost, kind=kind)],
+        "b.json": [bundle(patient("b"), observation("o", "y", "b"), kind=kind)],
+    }
+    criteria = criteria_of(tmp_path / "c", *ASKED)
+    data = write(files, tmp_path / "data")
+    unknown = "unknown (data-incomplete)"
+    found = the_outcomes(criteria, data, tmp_path / "out", monkeypatch)
+    assert found == {"Patient/a": [unknown, unknown], "Patient/b": [unknown, "met"]}
+    expected = {("no-patient", "Observation/lost")}
+    assert problems_of(criteria, data) == dict.fromkeys(("memory", "plan", "whole"), expected)
+
+
+@pytest.mark.parametrize("kind", ["collection", "document", "transaction"])
 @pytest.mark.parametrize("subject", [None, {"display": "A"}])
 def test_what_names_no_patient_is_that_of_the_one_patient_of_its_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str | None, subject: Resource | None

@@ -304,7 +304,9 @@ class Cohort:
         held: dict[tuple[str, str], Held] = {}
         about: dict[int, list[str]] = {}
         for place, loaded, links in linked:
-            named = whose(loaded, links, self._resident(loaded), self.on_problem)
+            # what a search found of one patient may be about anybody
+            resident = self._resident(loaded) if stands_alone(loaded.home) else None
+            named = whose(loaded, links, resident, self.on_problem)
             about[id(loaded)] = list(dict.fromkeys(map(self._persons.of, named)))
             whole = self._counting.held(self._key(loaded), loaded)
             if loaded is not whole.forms[-1]:

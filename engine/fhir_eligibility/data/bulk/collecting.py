@@ -423,7 +423,7 @@ class Collector:
             elif asked.certain and asked.failure is not None:
                 lost = True
             unsure = unsure or (asked.name is None and not asked.firm)
-        if not groups and patients is not None and patients.only is not None:
+        if not groups and patients is not None and patients.only is not None and stands_alone(patients.home):
             if names_nobody(self._about(self.reader(kind), facts)):
                 plain = False
                 groups[patients.only] = None
