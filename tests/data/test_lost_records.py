@@ -213,9 +213,13 @@ def test_an_odd_reference_that_means_patients_of_two_servers_leaves_both_open(tm
         f"{server}.json": json.dumps(bundle("searchset", patient("a"), urls=(f"http://{server}/fhir/Patient/a",)))
         for server in ("s1", "s2")
     }
-    data = write(tmp_path / "data", {**files, "Condition.ndjson": lines(condition("c", reference))})
+    data = write(tmp_path / "data", {**files, "x.ndjson": lines(patient("b"), condition("c", reference))})
     for way, found, problems in screened(criteria(tmp_path / "criteria", ABSENT), data, tmp_path):
-        assert found == {f"http://{one}/fhir/Patient/a": ("undetermined", "unknown") for one in ("s1", "s2")}, way
+        others = {"Patient/b": ("included", "met")}
+        assert found == {
+            **{f"http://{one}/fhir/Patient/a": ("undetermined", "unknown") for one in ("s1", "s2")},
+            **others,
+        }, way
         assert [one.code for one in problems if one.severity == "error"] == ["no-patient"], way
 
 

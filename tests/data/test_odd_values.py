@@ -21,7 +21,14 @@ QUANTITY = {"value": 9, "unit": "mg", "system": "http://unitsofmeasure.org", "co
 
 def observation(**more: Any) -> Resource:
     about = {"reference": "Patient/a"}
-    return {"resourceType": "Observation", "id": "o", "status": "final", "code": {"text": "x"}, "subject": about, **more}
+    return {
+        "resourceType": "Observation",
+        "id": "o",
+        "status": "final",
+        "code": {"text": "x"},
+        "subject": about,
+        **more,
+    }
 
 
 def written(form: str, one: Resource) -> dict[str, str]:
@@ -44,7 +51,12 @@ FORMS = ("lines", "compact lines", "bundle")
         ({"valueBoolean": False, "valueInteger": 0}, "Observation.value"),
         ({"effectiveDateTime": "2026", "effectivePeriod": {"start": "2025"}}, "Observation.effective"),
         (
-            {"component": [{"code": {"text": "y"}}, {"code": {"text": "x"}, "valueQuantity": QUANTITY, "valueString": "3"}]},
+            {
+                "component": [
+                    {"code": {"text": "y"}},
+                    {"code": {"text": "x"}, "valueQuantity": QUANTITY, "valueString": "3"},
+                ]
+            },
             "Observation.component.value",
         ),
     ],
@@ -108,5 +120,7 @@ def test_blanks_around_other_texts_are_no_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(CODES))
 def test_elements_with_codes_are_elements_of_type_code(path: str) -> None:
     kind, name = path.split(".")
-    found = [load_model(version).element(kind, name) for version in ("r4", "r4b", "r5") if load_model(version).has_type(kind)]
+    found = [
+        load_model(version).element(kind, name) for version in ("r4", "r4b", "r5") if load_model(version).has_type(kind)
+    ]
     assert found and all(one is not None and one.types == ("code",) for one in found)

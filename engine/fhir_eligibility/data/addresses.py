@@ -44,6 +44,10 @@ class Addresses:
         """The resource of a key; a Device, say, that is about nobody has another key than one of a patient."""
         return self._by_key.get(key) or self._by_key.get(key + NOBODYS)
 
+    def names_patients(self, identifier: str) -> bool:
+        """Whether Patients have an id, at whatever address."""
+        return f"Patient/{identifier}" in self._aliases or self.known(f"Patient/{identifier}") is not None
+
     def lookup(self, reference: str, loaded: Loaded | None) -> Loaded | None:
         """The resource that a reference means as it stands in another, whatever version it names; unique aliases are followed."""
         meaning = meaning_of(reference)

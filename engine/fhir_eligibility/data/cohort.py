@@ -164,7 +164,7 @@ class Cohort:
         resource = loaded.resource
         assert resource is not None
         kind = resource["resourceType"]
-        key = address_of(loaded.full_url)
+        key = self._urns.address(address_of(loaded.full_url), kind)
         identifier = id_of(resource)
         if kind == "Patient" and key is not None and identifier is not None:
             return self._urns.key(key, identifier)
@@ -304,8 +304,7 @@ class Cohort:
         held: dict[tuple[str, str], Held] = {}
         about: dict[int, list[str]] = {}
         for place, loaded, links in linked:
-            # what a search found of one patient may be about anybody
-            resident = self._resident(loaded) if stands_alone(loaded.home) else None
+            resident = self._resident(loaded) if stands_alone(loaded.home) else None  # a search may find anybody's
             named = whose(loaded, links, resident, self.on_problem)
             about[id(loaded)] = list(dict.fromkeys(map(self._persons.of, named)))
             whole = self._counting.held(self._key(loaded), loaded)
@@ -497,6 +496,5 @@ def _short(patient: CohortPatient) -> str:
     match = RESTFUL.fullmatch(patient.key)
     if match is not None:
         return match["path"]
-    # a urn as it is written
     written = patient.loaded.full_url if patient.loaded is not None else None
     return written if written is not None and address_of(written) == patient.key else patient.key

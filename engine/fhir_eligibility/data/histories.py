@@ -58,6 +58,31 @@ def modified(entry: Resource) -> str | None:
     return found if found.__class__ is str else None
 
 
+def put_id(method: Any, url: Any, kind: Any) -> str | None:
+    """The id under which an entry writes a resource of a type (FHIR R4: http.html#update), None where its request names none."""
+    if method.__class__ is not str or method.strip().upper() != "PUT" or url.__class__ is not str or "?" in url:
+        return None
+    found = meaning_of(url)
+    return found.id if found.form == "address" and found.kind == kind else None
+
+
+def with_put_ids(entries: list[Any]) -> tuple[list[Any], list[int]]:
+    """The entries of a bundle, with the ids under which they write resources that have none, and the numbers of those that have their id from there."""
+    numbers: list[int] = []
+    out = entries
+    for number, entry in enumerate(entries):
+        resource: Any = entry.get("resource") if entry.__class__ is dict else None
+        request = entry.get("request") if resource.__class__ is dict and "id" not in resource else None
+        if request.__class__ is dict:
+            identifier = put_id(request.get("method"), request.get("url"), resource.get("resourceType"))
+            if identifier is not None:
+                out = list(entries) if out is entries else out
+                head = {"resourceType": resource["resourceType"], "id": identifier}
+                out[number] = {**entry, "resource": {**head, **resource}}
+                numbers.append(number)
+    return out, numbers
+
+
 def dated(resource: Resource, entry: Resource) -> Resource:
     """A version of a resource, with the time and the version that its entry tells where it tells none itself."""
     meta = resource.get("meta")

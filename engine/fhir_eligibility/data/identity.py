@@ -78,6 +78,14 @@ def address_of(full_url: str | None) -> str | None:
     return full_url.partition("/_history/")[0] if match is None or match["root"] else None
 
 
+def is_of_another_type(full_url: str, kind: str) -> bool:
+    """Whether a fullUrl is the address of a resource of another type on a server."""
+    if f"/{kind}/" in full_url or not full_url.startswith("http"):
+        return False
+    match = RESTFUL.fullmatch(full_url)
+    return match is not None and not match["path"].startswith(f"{kind}/")
+
+
 def on_a_server(key: str) -> bool:
     """Whether a resource is known by its address on a server."""
     return key.startswith("http") and RESTFUL.fullmatch(key) is not None

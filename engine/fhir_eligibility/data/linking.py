@@ -31,6 +31,8 @@ class Links(Struct):
     perhaps: list[tuple[str, Asked]] = field(default_factory=list)
     wrong: list[tuple[Asked, str]] = field(default_factory=list)
     odd: list[tuple[Odd, Asked]] = field(default_factory=list)
+    among: dict[str, str] = field(default_factory=dict)
+    """The name, as `Patient/id`, of several patients one of whom is meant, by what is written."""
     elsewhere: bool = False
     names_somebody: bool = False
 
@@ -54,7 +56,8 @@ def whose(loaded: Loaded, links: Links, resident: str | None, on_problem: Callab
     for asked, why in links.wrong:
         if not links.keys or asked.certain:
             message = f"{loaded.name} is about {asked.shown}, and {why}: that links it to nobody"
-            on_problem(problem_of(loaded, "no-patient", message, hint=_LINK_HINT))
+            among: dict[str, Any] = {"patient": links.among[asked.shown]} if asked.shown in links.among else {}
+            on_problem(problem_of(loaded, "no-patient", message, hint=_LINK_HINT, **among))
     if links.keys or links.names_somebody:
         return links.keys
     if resident is None or links.elsewhere:
@@ -122,6 +125,8 @@ class Linking:
         """Note that a reference means nobody, if that can be told here."""
         if asked.failure is not None or self._mine is None or self._mine(asked):
             links.wrong.append((asked, why))
+            if asked.address is not None and self._addresses.names_patients(asked.address.id):
+                links.among[asked.shown] = f"Patient/{asked.address.id}"
 
     def of(self, loaded: Loaded, values: Iterable[Any]) -> Links:
         """What some values, as they stand in a resource, mean; whether the patients whom they mean `perhaps` are there is left to the caller."""

@@ -49,6 +49,13 @@ class SharedUrns:
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
+        self._kinds: dict[str, str] = {}
+
+    def address(self, address: str | None, kind: str) -> str | None:
+        """The address of a resource of a type; with the type, where one of another type bore it first."""
+        if address is None or self._kinds.setdefault(address, kind) == kind:
+            return address
+        return f"{address}#{kind}"
 
     def key(self, address: str, identifier: str) -> str:
         """The address, of whoever bore it first; of others with the id."""

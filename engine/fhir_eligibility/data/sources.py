@@ -12,8 +12,16 @@ from msgspec import Struct
 
 from fhir_eligibility.data.completeness import type_named
 from fhir_eligibility.data.deletions import Deletion
-from fhir_eligibility.data.histories import dated, deletion_of, is_deletion, is_patch, superseded, written_in
-from fhir_eligibility.data.identity import NO_HOME, home_of, id_of
+from fhir_eligibility.data.histories import (
+    dated,
+    deletion_of,
+    is_deletion,
+    is_patch,
+    superseded,
+    with_put_ids,
+    written_in,
+)
+from fhir_eligibility.data.identity import NO_HOME, home_of, id_of, is_of_another_type
 from fhir_eligibility.data.json_text import whole
 from fhir_eligibility.data.kinds import BOM
 from fhir_eligibility.data.listing import list_data
@@ -344,10 +352,37 @@ def patients_in(bundle: Resource, superseded: frozenset[int] = frozenset()) -> l
     return found
 
 
+def _misnamed(entries: list[Any], history: bool) -> dict[int, str]:
+    """The entries whose fullUrl names something else, by number, each with what it names: the address of a resource of another type, or what another entry bears that holds
+    one of another type. A Patient keeps what others bear, too, else the first."""
+    found: dict[int, str] = {}
+    bearers: dict[str, list[tuple[int, str]]] = {}
+    for number, entry in enumerate(entries):
+        resource = entry.get("resource") if entry.__class__ is dict else None
+        kind = resource.get("resourceType") if resource.__class__ is dict else None
+        full_url = entry.get("fullUrl") if kind.__class__ is str else None
+        if full_url.__class__ is not str or not full_url:
+            continue
+        assert isinstance(kind, str)
+        if is_of_another_type(full_url, kind):
+            found[number] = "a resource of another type"
+        else:
+            bearers.setdefault(full_url, []).append((number, kind))
+    for listed in bearers.values() if not history else ():
+        if len({kind for _, kind in listed}) > 1:
+            keeper = "Patient" if any(kind == "Patient" for _, kind in listed) else listed[0][1]
+            found.update((number, f"a {keeper} of the same bundle, too") for number, kind in listed if kind != keeper)
+    return found
+
+
 def _bundle(
     bundle: Resource, file: str, on_problem: OnProblem, line: int | None, numbers: _Numbers
 ) -> Iterator[Loaded]:
     history = bundle.get("type") == "history"
+    named: list[int] = []
+    if bundle.get("entry").__class__ is list:
+        listed, named = with_put_ids(bundle["entry"])
+        bundle = {**bundle, "entry": listed} if named else bundle
     old = superseded(bundle["entry"]) if history and bundle.get("entry").__class__ is list else frozenset()
     number, patients = numbers.bundle(), patients_in(bundle, old)
     home = home_of(number, bundle.get("type")) if len(patients) == 1 else NO_HOME
@@ -369,6 +404,17 @@ def _bundle(
     # entries of bundles in a bundle are counted on behind its own
     first = numbers.take(len(entries))
     patients = [patient._replace(entry=first + patient.entry) for patient in patients] if first else patients
+    if named:
+        message = f"{len(named)} resources have no id, and are read with the one that their entries write them to (PUT)"
+        where = {"entry": first + named[0], "element": "Bundle.entry.resource.id"}
+        message = (
+            message
+            if len(named) > 1
+            else "the resource has no id, and is read with the one that its entry writes it to (PUT)"
+        )
+        problem = Problem(file=file, line=line, **where, code="id-of-entry", severity="warning", message=message)
+        on_problem(problem)
+    misnamed = _misnamed(entries, history)
     conditions = {patient.entry: patient.condition for patient in patients}
     written = {first + place: method for place, method in written_in(bundle, entries).items()}
     for index, item in enumerate(entries, first):
@@ -390,6 +436,13 @@ def _bundle(
             message = "fullUrl must be a text; the entry is read without it"
             where = {"entry": index, "element": "Bundle.entry.fullUrl"}
             on_problem(Problem(file=file, line=line, **where, code="malformed-bundle", message=message))
+            full_url = None
+        if index - first in misnamed:
+            message = f"{full_url:.200} names {misnamed[index - first]}; this entry is read without it"
+            where = {"entry": index, "element": "Bundle.entry.fullUrl"}
+            on_problem(
+                Problem(file=file, line=line, **where, code="malformed-bundle", severity="warning", message=message)
+            )
             full_url = None
         if changed:
             if index - first in old:

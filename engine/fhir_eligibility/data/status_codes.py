@@ -10,7 +10,9 @@ _REQUEST = f"draft active on-hold revoked completed ended {_ERROR} unknown"
 _INTENT = "proposal plan directive order original-order reflex-order filler-order instance-order option"
 _EVENT = f"preparation in-progress not-done on-hold stopped completed {_ERROR} unknown"
 _USE = f"active completed not-done {_ERROR} intended stopped on-hold"
-_REPORT = f"registered partial preliminary modified final amended corrected appended cancelled deprecated {_ERROR} unknown"
+_REPORT = (
+    f"registered partial preliminary modified final amended corrected appended cancelled deprecated {_ERROR} unknown"
+)
 _LISTED = {
     "AllergyIntolerance.criticality": "low high unable-to-assess",
     "Appointment.status": f"proposed pending booked arrived fulfilled cancelled noshow {_ERROR} checked-in waitlist",

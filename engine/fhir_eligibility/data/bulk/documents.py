@@ -17,7 +17,7 @@ from fhir_eligibility.data.bulk.bundle_patients import BundlePatients
 from fhir_eligibility.data.bulk.collecting import BEGINNING, THEN_ID, Collector, TypeReader
 from fhir_eligibility.data.bulk.decoding import Head
 from fhir_eligibility.data.bulk.needles import ESCAPE, may_lack_codes
-from fhir_eligibility.data.identity import NO_HOME, home_of
+from fhir_eligibility.data.identity import NO_HOME, home_of, is_of_another_type
 from fhir_eligibility.data.json_text import BAD_JSON, check_encoding, whole
 from fhir_eligibility.data.kinds import BOM
 from fhir_eligibility.data.marks import may_be_marked
@@ -98,6 +98,7 @@ _bundle: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_bundle_of(_entry_of(m
 _transaction: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_bundle_of(_entry_of(_Request | None, None)))
 _head = msgspec.json.Decoder(Head)
 _KIND = re.compile(BEGINNING % b"([A-Za-z]+)")
+_BEGINS_WITH_ID = re.compile(BEGINNING % b"[A-Za-z]+" + rb'\s*,\s*"id"\s*:\s*"')
 _NAME = re.compile(rb"[A-Za-z]+")
 # how a resource begins as most programs write it
 _USUAL = b'{"resourceType":"'
@@ -187,13 +188,32 @@ def _bundle_in(text: bytes, escapes: bool, marked: bool) -> Any:
     closely = escapes or errors or contains(text, b"DELETE") or contains(text, b'"PATCH"')
     # and what is only created or changed if a search finds it, or does not
     closely = closely or contains(text, b"ifNoneExist") or contains(text, b"Patient?")
+    closely = closely or contains(text, b'"PUT"')
     bundle = (_transaction if closely else _bundle).decode(text)
     if bundle.resourceType != "Bundle" or bundle.type == "history" or errors or (marked and _is_modified(bundle)):
         return None
     requests = [one.request for one in bundle.entry or ()] if closely else []
     if any(request is not None and request.method in ("DELETE", "PATCH") for request in requests):
         return None
+    if any(request is not None and request.method == "PUT" for request in requests) and _lacks_ids(bundle.entry):
+        return None
     return bundle
+
+
+def _lacks_ids(entries: Sequence[Any]) -> bool:
+    """Whether some resource that is written under an id has none itself."""
+    for entry in entries:
+        if (
+            entry.request is not None
+            and entry.request.method == "PUT"
+            and _BEGINS_WITH_ID.match(entry.resource) is None
+        ):
+            try:
+                if _head.decode(entry.resource).id is None:
+                    return True
+            except (msgspec.DecodeError, RecursionError):
+                return True
+    return False
 
 
 def _is_modified(bundle: Any) -> bool:
@@ -296,6 +316,16 @@ def _condition(entry: _Entry | _PlainEntry) -> str | None:
     return condition_of(request.method, request.url, request.ifNoneExist) if request.__class__ is _Request else None
 
 
+def _are_misnamed(urls: Sequence[str | None], kinds: Sequence[bytes]) -> bool:
+    """Whether two entries of a bundle may be called alike, or one is called by the address of a resource of another type; the types are those of the resources."""
+    if len(set(urls)) < len(urls) and len(set(filter(None, urls))) < len([*filter(None, urls)]):
+        return True
+    return any(
+        url is not None and url.startswith("http") and is_of_another_type(url, kind.decode())
+        for url, kind in zip(urls, kinds, strict=True)
+    )
+
+
 def _entries(
     collector: Collector,
     entries: Sequence[_Entry | _PlainEntry],
@@ -317,6 +347,9 @@ def _entries(
     if names is None:
         names = _names_anywhere(texts)
     if names is None:
+        return False
+    urls = [entry.fullUrl for entry in entries]
+    if _are_misnamed(urls, names):
         return False
     out = _Sorted(look=collector.look, escapes=escapes, uncoded=uncoded)
     wanted: dict[bytes, tuple[TypeReader, list[int]]] = {}
