@@ -152,7 +152,7 @@ def test_of_which_type_and_patient_records_are_missing(
     own: str, kinds: list[str], kind: str, patient: str | None
 ) -> None:
     links = [{"relation": "self", "url": own}, {"relation": "next", "url": f"{BASE}?_getpages=8"}]
-    found = page_of("searchset", links, [(one, None) for one in kinds])
+    found = page_of("searchset", links, [(one, None, "") for one in kinds])
     assert found is not None
     ((problem),) = lacking([found])
     assert (problem.type, problem.patient) == (kind, patient)
@@ -242,6 +242,7 @@ WHOLE = {
     "that has an estimate": [counted(2, ONE, self=f"{FOUND}&_total=estimate")],
     "that does not count": [page(ONE, self=FOUND)],
     "whose count is none": [counted("2", ONE, self=FOUND)],
+    "whose pages all have the link of the first": [counted(2, ONE, self=FOUND), counted(2, TWO, self=FOUND)],
     "that finds nothing": [counted(0, self=FOUND)],
 }
 

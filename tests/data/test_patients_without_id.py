@@ -35,7 +35,7 @@ def test_a_patient_without_an_id_has_a_stable_name(tmp_path: Path, identifier: s
         listed = f'{{"name":"a","resource":{text}}},{{"name":"b","resource":{json.dumps(NAMED)}}}'
         (data / "p.json").write_text(f'{{"resourceType":"Parameters","parameter":[{listed}]}}', "utf-8")
     else:
-        kind = "searchset" if form == "bundle" else "collection"
+        kind = "document" if form == "bundle" else "collection"
         entries = ",".join(f'{{"resource":{one}}}' for one in (text, json.dumps(condition("c"))))
         (data / "b.json").write_text(f'{{"resourceType":"Bundle","type":"{kind}","entry":[{entries}]}}', "utf-8")
         (data / "Patient.ndjson").write_text(json.dumps(NAMED) + "\n", "utf-8")

@@ -4,6 +4,7 @@ pages that hold fewer matches than the server counts (FHIR R4: http.html#paging,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
@@ -23,13 +24,13 @@ _BESIDE = frozenset(("include", "outcome"))
 """Modes of entries that are no matches."""
 _NO_MATCHES = frozenset((("_summary", "count"), ("_count", "0"), ("_total", "estimate")))
 """Of a search for these the matches are not in its pages, or their number is not exact."""
-Entry = tuple[str, Any]
-"""The type of the resource of an entry, and how it came to be in the bundle (`search.mode`)."""
+Entry = tuple[str, Any, str]
+"""The type of the resource of an entry, how it came to be in the bundle (`search.mode`), and what it is called there."""
 
 
 class Page(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One page, where it stands, and what it says of itself and of those before and after it. `types` are those of its resources, `total` is how many matches the server
-    counts on all pages, where it says so, and `matches` how many this one holds."""
+    counts on all pages, where it says so, `matches` how many this one holds, and `names` a sum of what its entries are called."""
 
     own: str = ""
     next: str = ""
@@ -40,6 +41,7 @@ class Page(msgspec.Struct, array_like=True, frozen=True, gc=False):
     line: int | None = None
     total: int | None = None
     matches: int = 0
+    names: int = 0
 
 
 def page_of(kind: Any, links: Any, entries: Iterable[Entry], total: Any = None) -> Page | None:
@@ -56,15 +58,18 @@ def page_of(kind: Any, links: Any, entries: Iterable[Entry], total: Any = None) 
     if not (own or following or previous or counted):
         return None
     every = kind == "history" or "/$everything" in own  # servers count all that is in these
-    matches = 0
+    matches, names = 0, sha256()
     types: set[str] = set()
-    for name, mode in entries:
+    for name, mode, called in entries:
+        names.update(called.encode("utf-8", "surrogatepass") + b"\n")
         if name == "OperationOutcome" or mode == "outcome":
             continue
         types.add(name)
         matches += every or mode not in _BESIDE
     told = tuple(sorted(types - {""})) if following or counted is not None else ()
-    return Page(own, following, previous, told, total=counted, matches=matches)
+    return Page(
+        own, following, previous, told, total=counted, matches=matches, names=int.from_bytes(names.digest()[:7])
+    )
 
 
 def lacking(pages: Iterable[Page]) -> Iterator[Problem]:
@@ -91,7 +96,7 @@ def lacking(pages: Iterable[Page]) -> Iterator[Problem]:
     searches = _searches(listed) if counted and len(listed) > 1 else {}
     for page in counted:
         mine = searches.get(_key(page.own, page.own), (page,)) if page.own else (page,)
-        there_are = sum({(one.own, one.next, one.previous): one.matches for one in mine}.values())
+        there_are = sum({(one.own, one.next, one.previous, one.names): one.matches for one in mine}.values())
         assert page.total is not None
         if there_are >= page.total or not _NO_MATCHES.isdisjoint(_key(page.own, page.own)[1]):
             continue

@@ -322,13 +322,13 @@ def is_change(entry: Resource, bundle: Resource) -> bool:
     return is_deletion(entry) or is_patch(entry, bundle.get("type"))
 
 
-def _entry_of_page(entry: Any) -> tuple[str, Any]:
-    """The type of the resource of an entry, as far as it has one, and why it is in the bundle."""
+def _entry_of_page(entry: Any) -> tuple[str, Any, str]:
+    """The type of the resource of an entry, as far as it has one, why it is in the bundle, and what it is called there."""
     if entry.__class__ is not dict:
-        return "", None
-    resource = entry.get("resource")
-    kind = str(resource.get("resourceType")) if resource.__class__ is dict else ""
-    return kind, dict_of(entry.get("search")).get("mode")
+        return "", None, ""
+    resource = dict_of(entry.get("resource"))
+    kind = str(resource["resourceType"]) if "resourceType" in resource else ""
+    return kind, dict_of(entry.get("search")).get("mode"), str(entry.get("fullUrl") or resource.get("id"))
 
 
 def _unknown_members(value: Resource, known: frozenset[str]) -> str | None:

@@ -164,11 +164,12 @@ def read_document(
     return None
 
 
-def _entry_of_page(entry: Any) -> tuple[str, Any]:
-    """The type of the resource of an entry, and why it is in the bundle."""
+def _entry_of_page(entry: Any) -> tuple[str, Any, str]:
+    """The type of the resource of an entry, why it is in the bundle, and what it is called there."""
     match = _KIND.match(entry.resource)
     kind = match[1].decode() if match is not None else ""
-    return kind, dict_of(_links.decode(bytes(entry.search) or b"null")).get("mode")
+    called = entry.fullUrl or dict_of(_links.decode(bytes(entry.resource) or b"null")).get("id")
+    return kind, dict_of(_links.decode(bytes(entry.search) or b"null")).get("mode"), str(called)
 
 
 def _bundle_in(text: bytes, escapes: bool, marked: bool) -> Any:
