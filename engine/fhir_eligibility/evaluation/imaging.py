@@ -79,7 +79,8 @@ def imaging_link(
     bases = _bases(study.get("endpoint"), resolve, warnings)
     if not bases and dicomweb:
         bases = [dicomweb.rstrip("/")]
-    kept = [item for item in _list(study.get("series")) if series_kept is None or id(item) in series_kept]
+    listed = [item for item in _list(study.get("series")) if item.__class__ is dict]
+    kept = [item for item in listed if series_kept is None or id(item) in series_kept]
     linked = uid if offered else None
     address = _series_address(bases, linked)
     series = _all_series(kept, linked, bases, address, resolve, warnings)
@@ -195,11 +196,20 @@ def _usual_uid(study: Resource) -> str | None:
 def accession_of(study: Resource) -> str | None:
     """Accession number: the identifier of type ACSN."""
     for identifier in _list(study.get("identifier")):
-        for coding in (identifier.get("type") or {}).get("coding") or ():
-            if coding.get("code") == "ACSN":
-                return identifier.get("value")  # type: ignore[no-any-return]
-    accession = study.get("accession")
-    return accession.get("value") if isinstance(accession, dict) else None
+        kind = identifier.get("type") if identifier.__class__ is dict else None
+        codings = _list(kind.get("coding")) if kind.__class__ is dict else ()
+        if any(coding.__class__ is dict and coding.get("code") == "ACSN" for coding in codings):
+            return _value_of(identifier)
+    return _value_of(study.get("accession"))
+
+
+def _value_of(identifier: Any) -> str | None:
+    """The value of an identifier, None where there is none, or something else than a text."""
+    return _if_text(identifier.get("value")) if identifier.__class__ is dict else None
+
+
+def _if_text(value: Any) -> str | None:
+    return value if value.__class__ is str else None
 
 
 def _series_address(bases: list[str], study: str | None) -> str | None:
@@ -229,7 +239,7 @@ def _all_series(
             Series(
                 uid=uid,
                 modality=_code(modality) if modality is not None else None,
-                description=item.get("description"),
+                description=_if_text(item.get("description")),
                 instances=plain,
                 url=address + uid if address is not None else None,
             )
@@ -262,7 +272,7 @@ def _series(
     return Series(
         uid=uid,
         modality=_code(modality),
-        description=item.get("description"),
+        description=_if_text(item.get("description")),
         body_site=None if site is None else _display(site),
         instances=instances,
         url=f"{address}{uid}" if address is not None and uid is not None else None,
@@ -271,7 +281,7 @@ def _series(
 
 def _instances_of(series: Resource, warnings: list[str]) -> list[str]:
     """SOP Instance UIDs of a series, each once; what is odd about them is added to the warnings."""
-    texts = [instance.get("uid") for instance in _list(series.get("instance"))]
+    texts: list[Any] = [instance.get("uid") for instance in instances_of(series)]
     if all_plain(texts):
         return texts
     instances: dict[str, None] = {}
@@ -315,7 +325,7 @@ def _bases(endpoints: Any, resolve: Resolve, warnings: list[str]) -> list[str]:
     out: list[str] = []
     for reference in _list(endpoints):
         text = reference.get("reference") if isinstance(reference, dict) else None
-        if not text:
+        if not text or not isinstance(text, str):
             continue
         endpoint = resolve(text)
         if endpoint is None:
@@ -446,8 +456,10 @@ def _code(value: Any) -> str | None:
 def _display(value: Any) -> str | None:
     if not isinstance(value, dict):
         return None
-    value = value.get("concept", value)
-    if "coding" in value and value["coding"]:
-        value = {"text": value.get("text"), **value["coding"][0]}
+    concept = value.get("concept", value)
+    value = concept if isinstance(concept, dict) else {}
+    codings = [coding for coding in _list(value.get("coding")) if isinstance(coding, dict)]
+    if codings:
+        value = {"text": value.get("text"), **codings[0]}
     shown = value.get("display") or value.get("text")
     return str(shown) if shown else None
