@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks.cql`: what a CQL library costs from text to callable, and its queries beside hand-written Python.
 
 A library of a thousand lines, made from a seed: cold in a process of its own, from the cache in one that runs. Queries over a thousand elements
-against the same in plain Python. The longest library of `../shared/ecqm`, where it is there.
+against the same in plain Python. The longest library of the measures, where they are there.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def main() -> int:
 def _longest() -> None:
     root = ecqm_suite.folder() / "open"
     if not root.is_dir():
-        print("  (the longest library of ../shared/ecqm is not there)")
+        print("  (the measures are not there)")
         return
     path = max(
         (p for p in root.iterdir() if p.is_dir()),

@@ -19,7 +19,7 @@ from fhir_eligibility.data.listing import list_data
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.runners.large import Inputs
 from tests.data.every_way import criteria, screened
-from tests.shared import SHARED
+from tests.shared import shared
 
 PATIENT = b'{"resourceType":"Patient","id":"p1"}\n'
 CONDITION = b'{"resourceType":"Condition","id":"c1","subject":{"reference":"Patient/p1"}}\n'
@@ -337,9 +337,8 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     assert told(problems) == [("unreadable", "error", "locked")]
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the handed over cases are not at hand")
 def test_the_reported_folder_with_packed_and_odd_files(tmp_path: Path) -> None:
-    cases = SHARED / "faults" / "data"
+    cases = shared("faults", "data")
     files, problems = listed(cases / "t" / "exts")
     names = ["Condition-0-1.ndjson.txt", "Condition.ndjson.bz2", "Condition_000", "More.ndjson.zip", "Patient.ndjson"]
     assert files == names and [one.message for one in problems] == [

@@ -29,7 +29,8 @@ from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.terminology import Terminology
 from fhir_eligibility.evaluation.measures import MeasureEvaluator, MeasureResult
 from fhir_eligibility.runners.measuring import LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, run_of
-from tests.spec.model import Result, Suite, conformance_dir
+from tests.inputs import SHARED
+from tests.spec.model import Result, Suite
 
 Resource = dict[str, Any]
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -37,8 +38,8 @@ NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 def folder() -> Path:
-    """Where the measures stand: beside the official suites."""
-    return conformance_dir().parent / "ecqm"
+    """Where the measures stand: their value sets hold codes under the terms of several owners, so that they are not handed on."""
+    return SHARED / "ecqm"
 
 
 @lru_cache(maxsize=1)
@@ -255,4 +256,7 @@ def _cqfm(name: str, **value: Any) -> Resource:
     return {"url": f"http://hl7.org/fhir/us/cqfmeasures/StructureDefinition/cqfm-{name}", **value}
 
 
-SUITES = (Suite("ecqm", "../ecqm/open", run_ecqm), Suite("ecqm-files", "../ecqm/open", run_files))
+SUITES = (
+    Suite("ecqm", "ecqm/open", run_ecqm, bundled=False),
+    Suite("ecqm-files", "ecqm/open", run_files, bundled=False),
+)

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.inputs import ROOT as ROOT
+from tests.inputs import SHARED, unpacked
 
 Invalid = Literal["syntax", "semantic", "execution"]
 
 
 def conformance_dir() -> Path:
-    """The folder of the official suites: `CONFORMANCE_DIR`, else `../shared/conformance` beside the checkout."""
+    """The folder of the official suites: that of the archives beside the tests, or another edition, which `CONFORMANCE_DIR` names."""
     named = os.environ.get("CONFORMANCE_DIR")
-    return Path(named) if named else ROOT.parent / "shared" / "conformance"
+    return Path(named) if named else unpacked() / "conformance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +33,30 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A suite: the file or folder that must be there, and the function that runs it."""
+    """A suite: the file or folder that must be there, and the function that runs it.
+
+    Where its content may not be handed on (not `bundled`), it is looked for in the folder `SHARED_DIR`.
+    """
 
     name: str
     file: str
     run: Callable[[Path], list[Result]]
+    bundled: bool = True
 
     def path(self) -> Path:
-        return conformance_dir() / self.file
+        return (conformance_dir() if self.bundled else SHARED) / self.file
 
     def missing(self) -> str | None:
         """Why the suite cannot run here, or None."""
         path = self.path()
-        return None if path.exists() else f"{path} is not there (CONFORMANCE_DIR names another place)"
+        if path.exists():
+            return None
+        why = (
+            "CONFORMANCE_DIR names it"
+            if self.bundled
+            else "it may not be handed on; SHARED_DIR names a folder that has it"
+        )
+        return f"{path} is not there ({why})"
 
 
 @dataclass(frozen=True, slots=True)

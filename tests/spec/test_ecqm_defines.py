@@ -18,7 +18,8 @@ from fhir_eligibility.compiler.cql.compiled import Loaded
 from fhir_eligibility.compiler.cql.printing import as_json
 from fhir_eligibility.compiler.cql.runtime import Patient
 from fhir_eligibility.runners.measuring import MeasureOptions, run_of
-from tests.shared import SHARED, shared
+from tests.inputs import SHARED
+from tests.shared import shared
 from tests.spec.ecqm_suite import NOW, cases, environment, load
 
 _MOMENT = re.compile(r"@?(\d{4}-\d\d(?:-\d\d)?)(?:T([\d:]*)(\.\d+)?(Z|[+-]\d\d:\d\d)?)?")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.shared import SHARED, shared
+from tests.inputs import SHARED
+from tests.shared import shared
 from tests.spec import __main__ as command
 from tests.spec.ecqm_suite import cases, differing, measured, of_others, patient_of, repeats
 from tests.spec.gaps import compare_with_gaps, load_gaps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from functools import lru_cache
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,7 @@ from fhir_eligibility.compiler.cql.parser import parse_library
 from fhir_eligibility.compiler.cql.runtime import Run
 from fhir_eligibility.compiler.cql.words import KEYWORDS
 from fhir_eligibility.compiler.fhirpath import compile_fhirpath
-from tests.shared import SHARED
+from tests.shared import shared
 from tests.spec.cql_suite import read_cases
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
@@ -71,10 +72,7 @@ def test_fhirpath_of_any_words(pieces: list[str]) -> None:
 @SETTINGS
 @given(st.randoms(use_true_random=False))
 def test_mutations_of_the_official_expressions(chance: random.Random) -> None:
-    folder = SHARED / "conformance" / "cql"
-    if not folder.exists():
-        pytest.skip(f"{folder} is not there")
-    text = chance.choice(_cases(str(folder)))
+    text = chance.choice(_cases())
     words = text.split(" ")
     for _ in range(chance.randint(1, 4)):
         position = chance.randrange(len(words))
@@ -96,13 +94,9 @@ def test_mutations_of_the_official_expressions(chance: random.Random) -> None:
         return
 
 
-_CACHE: dict[str, list[str]] = {}
-
-
-def _cases(folder: str) -> list[str]:
-    if folder not in _CACHE:
-        _CACHE[folder] = [case.expression for case in read_cases(SHARED / "conformance" / "cql")]
-    return _CACHE[folder]
+@lru_cache(maxsize=1)
+def _cases() -> list[str]:
+    return [case.expression for case in read_cases(shared("conformance", "cql"))]
 
 
 DEEP = 10_000
