@@ -1,4 +1,4 @@
-"""What evaluating one criterion for one patient may cost, whoever wrote it. What exceeds a limit is an EvaluationError `limit-exceeded`.
+"""What compiling a text, and evaluating one criterion for one patient, may cost, whoever wrote it. What exceeds a limit is `limit-exceeded`.
 
 Limits on sizes are the same on every machine. They are all here, and are far beyond what eligibility needs; the time that a criterion may
 take is an option of whoever screens (see `fhir_eligibility.evaluation.time_limit`).
@@ -28,6 +28,8 @@ MAX_PATTERN = 10_000
 """Characters of a regular expression, and its size with its counted repetitions written out."""
 MATCH_SECONDS = 2.0
 """Seconds that one regular expression may take on one text: it is the one limit here that depends on the machine."""
+MAX_TOKENS = 200_000
+"""Words and signs of one text that is compiled, an expression or a library; expressions of one library in ELM."""
 _SHORT = 256  # texts up to this length are not counted: a list of them is limited by its items
 
 

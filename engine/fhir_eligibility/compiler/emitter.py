@@ -48,6 +48,8 @@ class Emitter(ModuleText):
         self.sites: list[dict[str, Any]] = []
         self.bound: Bound = {}
         self.counted: set[int] = set()
+        # by `id()`: the node, so that it stays, and whether its value can be missing
+        self._nullable: dict[int, tuple[Node, bool]] = {}
 
     def function(self, name: str, parameters: str, node: Node) -> None:
         """A module-level function whose value is that of a node."""
@@ -60,6 +62,12 @@ class Emitter(ModuleText):
 
     def nullable(self, node: Node) -> bool:
         """Whether the value of a single node can be missing."""
+        known_before = self._nullable.get(id(node))
+        if known_before is None:
+            known_before = self._nullable[id(node)] = node, self._may_be_missing(node)
+        return known_before[1]
+
+    def _may_be_missing(self, node: Node) -> bool:
         overload = node.attrs.get("_overload")
         if overload is not None:
             return bool(overload.nullable) or (overload.nulls == "propagate" and any(map(self.nullable, node.operands)))

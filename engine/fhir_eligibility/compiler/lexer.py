@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from fhir_eligibility.algebra.diagnostic import Diagnostic, Source, Span
+from fhir_eligibility.algebra import limits
+from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, Source, Span
 
 
 class Token(NamedTuple):
@@ -77,7 +78,7 @@ def unescape(body: str, source: Source, start: int, problems: list[Diagnostic]) 
 
 
 def tokenize(source: Source) -> tuple[list[Token], list[Diagnostic]]:
-    """All tokens of a source, closed by one of kind `end`, and what was wrong on the way."""
+    """All tokens of a source, closed by one of kind `end`, and what was wrong on the way. Raises DiagnosticError where there are too many."""
     text = source.text
     tokens: list[Token] = []
     problems: list[Diagnostic] = []
@@ -132,6 +133,17 @@ def tokenize(source: Source) -> tuple[list[Token], list[Diagnostic]]:
         elif kind == "long":
             value = raw[:-1]
         tokens.append(Token(kind, raw, value, position, end))
+        if len(tokens) > limits.MAX_TOKENS:
+            problems.append(
+                Diagnostic(
+                    limits.CODE,
+                    f"this is too large to be compiled: it has more than {limits.MAX_TOKENS:,} words and signs",
+                    source=source,
+                    span=Span(position, end),
+                    hint="a long list of codes is a value set; definitions can stand in several libraries",
+                )
+            )
+            raise DiagnosticError(problems)
         position = end
     tokens.append(Token("end", "", "", length, length))
     return tokens, problems

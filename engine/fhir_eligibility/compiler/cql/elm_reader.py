@@ -14,6 +14,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from fhir_eligibility.algebra import limits
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, Source, Span
 from fhir_eligibility.compiler.cql import syntax as c
 from fhir_eligibility.compiler.cql.elm_expressions import ElmExpressions
@@ -44,6 +45,9 @@ def read_elm(source: Source) -> tuple[Source, c.Library]:
     if not isinstance(library, dict):
         message = "ELM has the library under the key 'library', and this has none"
         raise DiagnosticError([Diagnostic("elm", message, location=source.name)])
+    if _expressions_in(library) > limits.MAX_TOKENS:
+        message = f"this is too large to be compiled: it has more than {limits.MAX_TOKENS:,} expressions"
+        raise DiagnosticError([Diagnostic(limits.CODE, message, location=source.name)])
     reader = _Reader(source.name, library)
     tree = reader.library()
     listing = Source(source.name, "\n".join(reader.lines) + "\n")
@@ -52,6 +56,20 @@ def read_elm(source: Source) -> tuple[Source, c.Library]:
             [Diagnostic(code, text, source=listing, span=span) for code, text, span in reader.problems]
         )
     return listing, tree
+
+
+def _expressions_in(library: Json) -> int:
+    """How many objects of a library have a type of ELM."""
+    count = 0
+    stack: list[Any] = [library]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            count += "type" in value
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+    return count
 
 
 def _no_number(word: str) -> Any:

@@ -98,7 +98,9 @@ class LibraryTranslator(Translator):
         self.tree = tree
         self.typed = TypedLibrary(source, tree, self.symbols, self.types, included)
         self.owner = self.symbols.key
-        self._python: set[str] = set()
+        # the names taken, each with the number that its next namesake is tried with
+        self._python: dict[str, int] = {}
+        self._signatures: set[tuple[str, tuple[Type, ...]]] = set()
         self.unavailable = {include.alias for include in tree.includes} - set(included)
         self._defines: dict[str, c.Define] = {}
         self._on_bound_codes: set[tuple[str, tuple[Type, ...]]] = set()
@@ -110,10 +112,11 @@ class LibraryTranslator(Translator):
     def python_name(self, kind: str, name: str) -> str:
         """A function name in the module that is made of the library."""
         stem = f"{kind}_{identifier(name)}"
-        found, number = stem, 2
+        found, number = stem, self._python.get(stem, 2)
         while found in self._python:
             found, number = f"{stem}_{number}", number + 1
-        self._python.add(found)
+        self._python[stem] = number
+        self._python[found] = 2
         return found
 
     # -- definitions
@@ -232,7 +235,7 @@ class LibraryTranslator(Translator):
     def declare_function(self, tree: c.Function) -> None:
         operands = tuple(self.type_of(operand.type) for operand in tree.operands)
         bound = any(self.is_bound_code(operand.type) for operand in tree.operands)
-        if any(f.operands == operands for f in self.symbols.functions.get(tree.name, ())):
+        if (tree.name, operands) in self._signatures:
             if bound or (tree.name, operands) in self._on_bound_codes:
                 raise Abort  # FHIR's ModelInfo has types of their own for them; each is a FHIR.code, and the first function takes all
             shown = ", ".join(map(str, operands))
@@ -259,6 +262,7 @@ class LibraryTranslator(Translator):
         if tree.fluent and not operands:
             raise self.fail("arguments", "a fluent function takes at least its input", tree.name_span)
         self._functions[id(function)] = tree
+        self._signatures.add((tree.name, operands))
         self.symbols.functions.setdefault(tree.name, []).append(function)
 
     def definition(self, name: str, span: Span) -> Exported | None:

@@ -1,0 +1,138 @@
+"""What is twice as large takes no more than about twice as many steps to compile. Steps are calls of functions: the same on every machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fhir_eligibility.algebra import limits
+from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
+from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler.code import compile_code
+from fhir_eligibility.compiler.cql.compiled import Compiler
+from fhir_eligibility.runners.criteria import load_criteria
+
+R4 = load_model("r4")
+HEAD = "library X version '1'\nusing FHIR version '4.0.1'\ncodesystem \"L\": 'http://loinc.org'\ncontext Patient\n"
+
+
+def steps(act: Callable[[], Any]) -> int:
+    """How many functions are called, those that are written in C among them."""
+    count = 0
+
+    def called(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(called)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def cql(text: str) -> Callable[[], Any]:
+    return lambda: Compiler().compile(Source("x", HEAD + text)).compile_code()
+
+
+def many(count: int, template: str, separator: str) -> str:
+    return separator.join(template.replace("#", str(number)) for number in range(count))
+
+
+CQL: dict[str, tuple[int, Callable[[int], str]]] = {
+    "a list": (400, lambda n: f"define A: {{{many(n, '#', ', ')}}}"),
+    "a list of lists": (200, lambda n: f"define A: {{{many(n, '{#}', ', ')}}}"),
+    "a list of several types": (200, lambda n: "define A: {" + many(n, "#, 's#'", ", ") + "}"),
+    "and": (200, lambda n: f"define A: {many(n, '# = 1', ' and ')}"),
+    "or": (200, lambda n: f"define A: {many(n, '# = 1', ' or ')}"),
+    "a sum": (200, lambda n: f"define A: {many(n, '#', ' + ')}"),
+    "a union": (100, lambda n: f"define A: {many(n, '[Observation]', ' union ')}"),
+    "definitions": (100, lambda n: many(n, "define A#: exists ([Observation] O where O.status = 's#')", "\n")),
+    "definitions of definitions": (100, lambda n: "define A0: 1\n" + many(n - 1, "define B#: A0 + #", "\n")),
+    "functions": (100, lambda n: many(n, "define function F#(a Integer): a + #", "\n")),
+    "functions of one name": (100, lambda n: many(n, "define function F(a Tuple{x# Integer}): #", "\n")),
+    "codes": (100, lambda n: many(n, 'code "c#": \'#\' from "L"', "\n")),
+    "cases": (100, lambda n: "define A: case " + many(n, "when # = 2 then #", " ") + " else 0 end"),
+    "a tuple": (200, lambda n: "define A: Tuple {" + many(n, "a#: #", ", ") + "}"),
+    "lets": (100, lambda n: "define A: ({1}) X let " + many(n, "l#: X + #", ", ") + " return l1"),
+    "nested parentheses": (20, lambda n: "define A: " + "(" * n + "1" + ")" * n),
+}
+FHIRPATH: dict[str, tuple[int, Callable[[int], str]]] = {
+    "and": (200, lambda n: many(n, "Patient.active", " and ")),
+    "or of records": (
+        50,
+        lambda n: many(n, "Observation.where(code.coding.exists(system = 'x' and code = '#')).exists()", " or "),
+    ),
+    "or of codes": (50, lambda n: "Observation.exists(code.coding.exists(" + many(n, "code = 'c#'", " or ") + "))"),
+    "a union": (200, lambda n: "Patient.gender in (" + many(n, "'#'", " | ") + ")"),
+    "coalesce": (60, lambda n: "coalesce(" + many(n, "Patient.name.where(use = 'u#').family", ", ") + ")"),
+    "wheres": (25, lambda n: "Patient.name" + many(n, ".where(use = 'u#')", "") + ".exists()"),
+    "nested wheres": (10, lambda n: many(n, "Observation.where(", "") + "status = 'x'" + ").exists()" * n),
+    "nested iif": (20, lambda n: many(n, "iif(Patient.active, #, ", "") + "1" + ")" * n + " = 1"),
+    "answers of rows": (25, lambda n: many(n, "Observation.select(status = 's#').first()", " and ")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CQL)
+def test_libraries(kind: str) -> None:
+    count, text = CQL[kind]
+    cql(text(3))()  # what is loaded once
+    small, large = steps(cql(text(count))), steps(cql(text(2 * count)))
+    assert large < 2.3 * small, (small, large, large / small)
+
+
+@pytest.mark.parametrize("kind", FHIRPATH)
+def test_expressions(kind: str) -> None:
+    count, text = FHIRPATH[kind]
+    act = lambda n: lambda: compile_code(text(n), R4, name="x")  # noqa: E731
+    act(3)()
+    small, large = steps(act(count)), steps(act(2 * count))
+    assert large < 2.3 * small, (small, large, large / small)
+
+
+def test_characteristics(tmp_path: Path) -> None:
+    def act(count: int) -> Callable[[], Any]:
+        path = tmp_path / f"{count}.json"
+        expressions = [f"Observation.exists(value.ofType(Quantity) > {number} 'mg')" for number in range(count)]
+        members = [{"definitionExpression": {"language": "text/fhirpath", "expression": one}} for one in expressions]
+        path.write_text(json.dumps({"resourceType": "EvidenceVariable", "status": "active", "characteristic": members}))
+        return lambda: load_criteria(path)
+
+    act(3)()
+    small, large = steps(act(50)), steps(act(100))
+    assert large < 2.3 * small, (small, large, large / small)
+
+
+def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_TOKENS", 100)
+    for act in (
+        cql("define A: {" + many(100, "#", ", ") + "}"),
+        lambda: compile_code("1 in (" + many(100, "#", " | ") + ")", R4, name="x"),
+        lambda: Compiler().compile(
+            Source(
+                "x",
+                json.dumps(
+                    {
+                        "library": {
+                            "identifier": {"id": "X"},
+                            "statements": {
+                                "def": [
+                                    {"name": "A", "expression": {"type": "List", "element": [{"type": "Null"}] * 200}}
+                                ]
+                            },
+                        }
+                    }
+                ),
+            )
+        ),
+    ):
+        with pytest.raises(DiagnosticError) as error:
+            act()
+        (found,) = error.value.diagnostics
+        assert found.code == "limit-exceeded" and "more than 100" in found.message
