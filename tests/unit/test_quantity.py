@@ -84,6 +84,13 @@ def test_text() -> None:
     [
         (Quantity(D(6), "[IU]/mL"), Quantity(D(5), "[IU]/mL"), 1),
         (Quantity(D(6), "[IU]/uL"), Quantity(D(5), "[IU]/mL"), None),
+        (Quantity(D(6), "[iU]/L"), Quantity(D(5), "[IU]/L"), 1),
+        (Quantity(D(5), "m[IU]/mL"), Quantity(D(5), "m[iU]/mL"), 0),
+        (Quantity(D(5), "[iU]"), Quantity(D(5), "[IU]"), 0),
+        (Quantity(D(5), "[iU]/ml"), Quantity(D(5), "[IU]/mL"), 0),
+        (Quantity(D(5), "[iU]/l"), Quantity(D(4), "[IU]/mL"), None),
+        (Quantity(D(5), "[iU]/L"), Quantity(D(5), "[IU]/mL"), None),
+        (Quantity(D(5), "[iU]/L"), Quantity(D(5), "U/L"), None),
         (Quantity(D(6), "/uL"), Quantity(D(5), "/mL"), 1),
     ],
 )

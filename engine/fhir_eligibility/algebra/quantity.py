@@ -6,6 +6,7 @@ From weeks down, calendar and UCUM units mean the same.
 
 from __future__ import annotations
 
+import re
 from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -96,13 +97,21 @@ def _decimal(value: Fraction) -> Decimal:
     return _CONTEXT.divide(Decimal(value.numerator), Decimal(value.denominator))
 
 
+_LITRE = re.compile(r"(?<![A-Za-z\[{])([munpfdck]?)l(?![A-Za-z_\]}])")
+
+
+def _one_code(unit: str) -> str:
+    """A unit in which the two codes of the international unit are one, and those of the litre."""
+    return _LITRE.sub(r"\1L", unit.replace("[IU]", "[iU]"))
+
+
 def _convert(a: Quantity, b: Quantity) -> Fraction | None:
     """Value of `a` in the unit of `b` by UCUM, None where they are not comparable, a unit is not valid, or one was not recorded.
 
-    An arbitrary unit (`[iU]/L`) compares with itself as written alone (CQL 2.0: "Arbitrary Units").
+    An arbitrary unit (`[iU]/L`) compares with itself as written alone (CQL 2.0: "Arbitrary Units"); `[IU]` is UCUM's other code for `[iU]`, `l` for `L`.
     """
     try:
-        if a.ucum != b.ucum and (is_arbitrary(a.ucum) or is_arbitrary(b.ucum)):
+        if _one_code(a.ucum) != _one_code(b.ucum) and (is_arbitrary(a.ucum) or is_arbitrary(b.ucum)):
             return None
         if (a.unit.__class__ is NoUnit or b.unit.__class__ is NoUnit) and _ratio(a.ucum, b.ucum) != (1, 1):
             return None

@@ -9,7 +9,7 @@ from fhir_eligibility.algebra.ucum import UnitError, alias, parse_unit
 # Units of laboratories, drugs, vital signs and images.
 _IN_USE = (
     "% %{vol} /min /uL /mL 10*3/uL 10*6/uL 10*9/L 10*12/L Bq Cel cm cm2 cm3 d dB deg dL fL fmol g g/d g/dL g/kg g/L g/m2 Gy h Hz [in_i] [lb_av] [oz_av] "
-    "IU IU/L IU/mL [IU] [IU]/L [IU]/mL J K kat/L kBq kcal kg kg/m2 kPa L L/min L/min/m2 [degF] m m/s m2 mA MBq mCi meq meq/L mg mg/d mg/dL mg/g mg/kg "
+    "IU IU/L IU/mL mIU/L mIU/mL uIU/mL [IU] [IU]/L [IU]/mL [IU]/dL m[IU]/L m[IU]/mL u[IU]/mL u[IU]/L k[IU]/L J K kat/L kBq kcal kg kg/m2 kPa L L/min L/min/m2 [degF] m m/s m2 mA MBq mCi meq meq/L mg mg/d mg/dL mg/g mg/kg "
     "mg/kg/d mg/L mg/m2 mg/mL mg/mmol min mL mL/kg mL/min mL/min/{1.73_m2} mm mm/h mm[Hg] mmol mmol/d mmol/kg mmol/L mmol/mol mo mol mol/L mosm/kg ms mS "
     "mSv mU/L mV nCi ng ng/dL ng/L ng/mL ng/mL/h nkat nm nmol nmol/L N Osm/kg Pa pg pg/mL pmol pmol/L rad s Sv T U U/L U/mL uCi ug ug/d ug/dL ug/g ug/L "
     "ug/mL uL um umol umol/L uU/mL ukat/L V W wk a"
