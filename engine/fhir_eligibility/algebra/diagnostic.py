@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -99,13 +99,15 @@ class DiagnosticError(Exception):
 class EvaluationError(Exception):
     """A run-time error of an expression: a stable code, a sentence, and the span of the node that raised it, if known.
 
-    Where the expression is part of a library, `source` is its text and `define` the definition.
+    Where the expression is part of a library, `source` is its text and `define` the definition. `value` is the value of the data that it is about,
+    where there is one.
     """
 
-    def __init__(self, code: str, message: str, span: Span | None = None) -> None:
+    def __init__(self, code: str, message: str, span: Span | None = None, value: Any = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.span = span
+        self.value = value
         self.source: Source | None = None
         self.define: str | None = None

@@ -88,7 +88,7 @@ SYSTEM_TYPE: dict[str, str] = {
 def malformed(value: Any, what: str) -> EvaluationError:
     """The error for data that does not have the shape its type demands."""
     shown = repr(value)
-    return EvaluationError("malformed-data", f"{what} expected, but the data has {shown[:60]}")
+    return EvaluationError("malformed-data", f"{what} expected, but the data has {shown[:60]}", value=value)
 
 
 def to_text(value: Any) -> str | None:
@@ -142,7 +142,8 @@ def _parse(parse: Callable[[str], Any], what: str) -> Callable[[Any], Any]:
             try:
                 return parse(value)
             except ValueError as error:
-                raise EvaluationError("invalid-date", f"{value!r} is not a valid {what}: {error}") from None
+                message = f"{value!r} is not a valid {what}: {error}"
+                raise EvaluationError("invalid-date", message, value=value) from None
         if value is None:
             return None
         if value.__class__ is Element:

@@ -27,6 +27,7 @@ from fhir_eligibility.evaluation.filtered import asks_for_no_others
 from fhir_eligibility.evaluation.imaging import identifiers_of, imaging_link, merge_links
 from fhir_eligibility.evaluation.in_doubt import Certainty
 from fhir_eligibility.evaluation.incomplete import NO_PATIENT, open_gaps, why_open
+from fhir_eligibility.evaluation.malformed import OF_DATA, place_of
 from fhir_eligibility.evaluation.other_systems import coded_otherwise
 from fhir_eligibility.evaluation.other_version import other_version, version_checks
 from fhir_eligibility.evaluation.records import CriterionResult, Evidence, ImagingLink, Verdict, changed
@@ -224,7 +225,13 @@ class Evaluator:
         return outcome
 
     def error_text(self, rule: Rule, code: AnyCode, error: EvaluationError, environment: PatientEnvironment) -> str:
-        return f"{environment.compartment.reference}: {error.message}{code.where(error)} ({error.code})"
+        compartment = environment.compartment
+        place = None
+        if error.code in OF_DATA:
+            records = [] if compartment.patient is None else [compartment.patient]
+            records += [one for kind in code.reads() if kind != "Patient" for one in compartment.of_type(kind)]
+            place = place_of(error, records, self.rules.model)
+        return f"{place or compartment.reference}: {error.message}{code.where(error)} ({error.code})"
 
     def worlds(
         self, code: AnyCode, environment: PatientEnvironment, doubts: dict[DoubtKey, Doubt], outcome: Outcome

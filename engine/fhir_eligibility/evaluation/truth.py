@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fhir_eligibility.algebra.element import Element, to_system
+from fhir_eligibility.algebra.element import Element, to_boolean, to_system
 from fhir_eligibility.compiler.code import Code
 from fhir_eligibility.compiler.cql.criterion import CqlCode
 
@@ -17,11 +17,12 @@ def truth(code: AnyCode, value: Any) -> bool | None:
 
     Where a Boolean is expected, one Boolean is its value, any other value is true, and nothing is unknown. Several values are true,
     unless they are Booleans that differ. A list of records that is empty is false: it tells that there is none.
+    Raises EvaluationError `malformed-data` for data that has something else in the place of a Boolean.
     """
     if value is True or value is False or value is None and code.boolean:
         return value
     if code.boolean:
-        return to_system(value)  # type: ignore[no-any-return]
+        return to_boolean(value)
     if value.__class__ is not list:
         value = () if value is None else (value,)
     elif not value:

@@ -18,7 +18,8 @@ def as_list(value: Any, what: str) -> list[Any]:
     """A JSON array that the model demands. Raises EvaluationError `malformed-data` where the data has something else."""
     if value.__class__ is list:
         return value
-    raise EvaluationError("malformed-data", f"{what} repeats and must be an array, but the data has {repr(value)[:60]}")
+    message = f"{what} repeats and must be an array, but the data has {repr(value)[:60]}"
+    raise EvaluationError("malformed-data", message, value=value)
 
 
 def primitive(owner: dict[str, Any], name: str, type_name: str) -> Any:

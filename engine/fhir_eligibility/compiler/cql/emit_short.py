@@ -54,9 +54,11 @@ def _equivalent(e: E, node: Node) -> str:
         system = literal(code.system)
         of_system = f"({value}.get('system') == {system} or same_system({value}.get('system'), {system}))"
         same = f"{value}.get('code') == {literal(code.code)} and {of_system}"
+        plain = f"{value}.__class__ is dict and {value}.get('code').__class__ is str"
     else:
         same = f"has_coding({value}, {e.value(named)})"
-    return ShortWay(f"({same} if {value}.__class__ is dict else {call})", call)
+        plain = f"{value}.__class__ is dict"
+    return ShortWay(f"({same} if {plain} else {call})", call)
 
 
 # -- types

@@ -5,7 +5,7 @@ Functions take raw JSON or an `Element` (raw JSON with its FHIR type). Nothing h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -49,7 +49,18 @@ def to_code(value: Any) -> Code | None:
         return Code(value)
     if value.__class__ is not dict:
         raise malformed(value, "a Coding")
-    return Code(value.get("code"), value.get("system"), value.get("version"), value.get("display"))
+    return _code(value)
+
+
+def _code(coding: Any) -> Code:
+    """A Coding as a Code. Raises EvaluationError `malformed-data` for one whose elements are not texts."""
+    if coding.__class__ is not dict:
+        raise malformed(coding, "a Coding")
+    parts = coding.get("code"), coding.get("system"), coding.get("version"), coding.get("display")
+    for part in parts:
+        if part is not None and part.__class__ is not str:
+            raise malformed(part, "a string")
+    return Code(*parts)
 
 
 def to_concept(value: Any) -> Concept | None:
@@ -57,10 +68,14 @@ def to_concept(value: Any) -> Concept | None:
     value = raw(value)
     if value.__class__ is not dict:
         raise malformed(value, "a CodeableConcept")
-    codes = tuple(
-        [Code(c.get("code"), c.get("system"), c.get("version"), c.get("display")) for c in value.get("coding") or ()]
-    )
-    return Concept(codes, value.get("text"))
+    return Concept(tuple([_code(coding) for coding in _codings(value)]), value.get("text"))
+
+
+def _codings(concept: dict[str, Any]) -> Sequence[Any]:
+    found = concept.get("coding")
+    if found.__class__ is not list and found is not None:
+        raise malformed(found, "an array of Codings")
+    return found or ()
 
 
 def to_quantity(value: Any) -> Quantity | None:
@@ -216,8 +231,14 @@ def alternative(value: dict[str, Any], keys: tuple[str, ...]) -> Any:
 def has_coding(concept: dict[str, Any], wanted: Code) -> bool:
     """Whether a CodeableConcept has a code, whatever its version and display (CQL: Equivalent on Concept)."""
     found = False
-    for coding in concept.get("coding") or ():
-        if coding.get("code") == wanted.code and same_system(coding.get("system"), wanted.system):
+    for coding in _codings(concept):
+        if coding.__class__ is not dict:
+            raise malformed(coding, "a Coding")
+        code, system = coding.get("code"), coding.get("system")
+        for text in (code, system):
+            if text.__class__ is not str and text is not None:
+                raise malformed(text, "a string")
+        if code == wanted.code and same_system(system, wanted.system):
             found = True
     return found
 
