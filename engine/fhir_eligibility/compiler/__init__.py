@@ -1,0 +1,5 @@
+"""Criteria to Python: FHIRPath, CQL, ELM JSON and coded forms, each to a tree, and the tree to a module of Python that is checked before it runs.
+
+May not know: files of patients, verdicts, outputs. What an author wrote reaches emitted code only as constants.
+Start with `rules.py` (a definition to a rule set), then `emitter.py` and `guard.py`; `cql/` is the other language, `forms/` the coded forms.
+"""

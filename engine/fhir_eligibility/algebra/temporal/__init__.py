@@ -1,4 +1,8 @@
-"""Date, DateTime and Time: values (`values`), what moves them (`arithmetic`), what lies between them (`between`)."""
+"""Date, DateTime and Time: values (`values`), what moves them (`arithmetic`), what lies between them (`between`).
+
+May not know: the clock and the time zone of a run: they are handed in.
+Start with `values.py`.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 The tables beside this file are generated from the official definitions (`generate.py`) and loaded when a version is first asked
 for.
+
+May not know: any resource of a patient, and what criteria make of an element.
+Start with this file; `modelinfo.py` reads the data models of CQL, `differences.py` tells what a version has that another has not.
 """
 
 from __future__ import annotations

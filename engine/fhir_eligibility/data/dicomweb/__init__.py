@@ -1,1 +1,5 @@
-"""DICOMweb (DICOM PS3.18) over HTTP: search (QIDO-RS), retrieve (WADO-RS) and store (STOW-RS). Needs the extra `imaging`."""
+"""Archives of images over DICOMweb: search (QIDO-RS), retrieve (WADO-RS), store (STOW-RS), and whether a study is held.
+
+May not know: criteria, verdicts, outputs. What did not answer is never called absent, and no UID is made up.
+Start with `presence.py` (the question), then `qido.py` and `client.py`.
+"""
