@@ -1,0 +1,111 @@
+"""The recipes of CONTRIBUTING.md, carried out on a copy of the package, just as they stand there.
+
+`python -m tests.docs.recipes` writes what they print now into the page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+from tests.docs.pages import ROOT
+
+PAGE = ROOT / "CONTRIBUTING.md"
+CODE = re.compile(r"^( *)```python\n(.*?)^ *```\n", re.DOTALL | re.MULTILINE)
+TRIED = re.compile(r"^( *)```console\n(.*?)^ *```\n\n *```text\n(.*?)^ *```\n", re.DOTALL | re.MULTILINE)
+APPENDED = re.compile(r"Add to `([\w./]+)`:$")
+INSERTED = re.compile(r"In `([\w./]+)`, behind `(.+)`, add:$")
+WRITTEN = re.compile(r"Write `([\w./]+)`:$")
+
+
+def recipes() -> dict[str, str]:
+    """The recipes that have something to try, by title."""
+    found = re.split(r"^### ", PAGE.read_text("utf-8"), flags=re.MULTILINE)[1:]
+    parts = {part.partition("\n")[0]: part for part in found}
+    return {title: text for title, text in parts.items() if TRIED.search(text)}
+
+
+def carried_out(text: str, folder: Path) -> str:
+    """What the commands of a recipe print after its code was put where it says, on a copy of the package in `folder`."""
+    shutil.copytree(ROOT / "engine", folder / "engine", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "criteria").symlink_to(ROOT / "criteria")
+    if '"r9"' in text:
+        other_version(folder / "engine" / "fhir_eligibility" / "artifacts" / "models")
+    for match in CODE.finditer(text):
+        put(text[: match.start()].rstrip().splitlines()[-1].strip(), block_of(match), folder)
+    (tried,) = TRIED.finditer(text)
+    return run(textwrap.dedent(tried[2]), folder)
+
+
+def block_of(match: re.Match[str]) -> str:
+    """The code of a block without the indentation of the list that it stands in."""
+    indent = match[1]
+    return "".join(line.removeprefix(indent) for line in match[2].splitlines(keepends=True))
+
+
+def put(where: str, code: str, folder: Path) -> None:
+    """Put code where the sentence before it says."""
+    if found := APPENDED.search(where):
+        path = folder / found[1]
+        path.write_text(f"{path.read_text('utf-8')}\n\n{code}", "utf-8")
+    elif found := INSERTED.search(where):
+        path = folder / found[1]
+        before, line, after = path.read_text("utf-8").partition(f"{found[2]}\n")
+        assert line, f"{found[1]} has no line {found[2]!r}"
+        path.write_text(before + line + code + after, "utf-8")
+    elif found := WRITTEN.search(where):
+        (folder / found[1]).write_text(code, "utf-8")
+    else:
+        raise AssertionError(f"{where!r} does not say where the code goes")
+
+
+def other_version(models: Path) -> None:
+    """The table of R5 under another name: what the generator makes of the official definitions of a version."""
+    table = json.loads((models / "r5.json").read_text("utf-8"))
+    (models / "r9.json").write_text(json.dumps({**table, "version": "r9"}), "utf-8")
+
+
+def run(commands: str, folder: Path) -> str:
+    """What commands print, where `eligibility` and `python` are those of the copy."""
+    (folder / "bin").mkdir()
+    for name, call in (("eligibility", "-m fhir_eligibility.ui.cli"), ("python", "")):
+        script = folder / "bin" / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n', "utf-8")
+        script.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(folder / "engine"),
+        "FHIR_ELIGIBILITY_CACHE": "off",
+        "COLUMNS": "120",
+    }
+    out = []
+    for line in commands.splitlines():
+        done = subprocess.run(
+            ["bash", "-c", line.removeprefix("$ ")], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode in (0, 1), f"{line}\n{done.stdout}\n{done.stderr}"
+        out.append(done.stdout + done.stderr)
+    return "".join(out)
+
+
+def main() -> None:
+    page = PAGE.read_text("utf-8")
+    for text in recipes().values():
+        (tried,) = TRIED.finditer(text)
+        with tempfile.TemporaryDirectory() as name:
+            printed = textwrap.indent(carried_out(text, Path(name)), tried[1])
+        begin, end = tried.span(3)
+        page = page.replace(text, text[:begin] + printed + text[end:])
+    PAGE.write_text(page, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

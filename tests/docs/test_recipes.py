@@ -1,0 +1,33 @@
+"""The recipes of CONTRIBUTING.md hold: each is carried out on a copy of the package, and prints what the page says."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from fhir_eligibility.algebra.reasons import Reason
+from tests.docs.pages import ROOT
+from tests.docs.recipes import TRIED, carried_out, recipes
+
+RECIPES = recipes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", RECIPES)
+def test_a_recipe(title: str, tmp_path: Path) -> None:
+    (tried,) = TRIED.finditer(RECIPES[title])
+    shown = textwrap.dedent(tried[3])
+    assert shown and carried_out(RECIPES[title], tmp_path) == shown, "`python -m tests.docs.recipes` writes it"
+
+
+def test_each_recipe_is_tried_but_these() -> None:
+    titles = re.findall(r"^### (.*)$", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE)
+    assert [title for title in titles if title not in RECIPES] == ["Add a form of characteristic"]
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_each_reason_is_in_the_page_of_verdicts(reason: Reason) -> None:
+    assert f"`{reason.value}`" in (ROOT / "docs" / "verdicts.md").read_text("utf-8")
