@@ -19,7 +19,7 @@ help:
 	@echo 'make conformance  the official suites of FHIRPath and CQL, and the measures, one line each'
 	@echo 'make fuzz         the parsers and the compiler on ten minutes of nonsense, 75,000 definitions of strangers,'
 	@echo '                  10,000 damaged lines of an export, and all ways of random criteria for ten more minutes'
-	@echo 'make docs         write docs/operators.md again'
+	@echo 'make docs         write again what the pages take from the program: docs/operators.md, and what examples print'
 	@echo 'make bench        how long compiled expressions, libraries, the import and the screening of a cohort take, beside others'
 	@echo 'make clean        remove .venv and everything generated'
 
@@ -78,6 +78,8 @@ fuzz: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-test
 	$(PY) -m tests.spec.operator_table
+	$(PY) -m tests.docs.outputs
+	$(PY) -m tests.docs.recipes
 
 conformance: $(VENV)/.installed-test
 	$(PY) -m tests.spec

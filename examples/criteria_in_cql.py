@@ -44,9 +44,9 @@ def main() -> None:
         try:
             fhir_eligibility.load_criteria(folder)
         except fhir_eligibility.DiagnosticError as error:
-            for found in error.diagnostics:
-                line, column = found.source.line_column(found.span.start) if found.source and found.span else (0, 0)
-                print(f"{found.severity}[{found.code}] in line {line}, column {column}: {found.message}")
+            for one in error.diagnostics:
+                line, column = one.source.line_column(one.span.start) if one.source and one.span else (0, 0)
+                print(f"{one.severity}[{one.code}] in line {line}, column {column}: {one.message}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import fhir_eligibility
 
@@ -48,9 +49,9 @@ CRITERIA = {
 }
 
 
-def patient(name: str, born: str | None, haemoglobin: float, unit: str) -> list[dict[str, object]]:
+def patient(name: str, born: str | None, haemoglobin: float, unit: str) -> list[dict[str, Any]]:
     """A Patient and an Observation."""
-    person = {"resourceType": "Patient", "id": name, **({"birthDate": born} if born else {})}
+    person: dict[str, Any] = {"resourceType": "Patient", "id": name, **({"birthDate": born} if born else {})}
     value = {"value": haemoglobin, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}
     code = {"coding": [{"system": "http://loinc.org", "code": "718-7"}]}
     subject = {"reference": f"Patient/{name}"}

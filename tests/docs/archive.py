@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ def running_archive(folder: Path) -> Iterator[str]:
     """The address of an archive that runs while the block does; its files are written into `folder`."""
     from pydicom import dcmread
 
-    from criteria.flute.images import write
-
+    write = import_module("criteria.flute.images").write
     held = [(dcmread(path), path.read_bytes()) for path in write(folder)]
     stub = Stub(lambda asked: _answer(asked, held))
     try:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,8 +191,8 @@ def test_options_that_a_page_names_are_options(page: str) -> None:
         assert name in COMMANDS, f"{page}: there is no command {name}"
 
 
-def leaves(top: object) -> Iterator[object]:
-    actions = [a for a in top._actions if hasattr(a, "choices") and isinstance(a.choices, dict)]  # type: ignore[attr-defined]
+def leaves(top: Any) -> Iterator[Any]:
+    actions = [a for a in top._actions if hasattr(a, "choices") and isinstance(a.choices, dict)]
     if not actions:
         yield top
     for action in actions:
