@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -176,3 +177,134 @@ def test_no_criterion_changes_its_meaning_silently(tmp_path: Path) -> None:
             assert shapes(text, "bundles") == shapes(whole, "bundles"), (text, before, after)
             seen["another value"] += 1
     assert seen["told"] > 0 and seen["refused"] > 0, seen
+
+
+CQL = f"""library Flips version '1'
+using FHIR version '4.0.1'
+include FHIRHelpers version '4.0.1'
+codesystem SCT: '{S}'
+valueset Cancer: 'http://example.org/ValueSet/cancer'
+code Diabetes: '44054006' from SCT
+context Patient
+define Old: AgeInYearsAt(@2026-01-01) >= 60
+define HasCancer: exists [Condition: Cancer]
+define HasDiabetes: exists [Condition: Diabetes]
+define Wanted: Old and not HasCancer and (HasDiabetes or not exists [Procedure])
+"""
+URL = "http://example.org"
+GROUP: Resource = {
+    "resourceType": "Group",
+    "id": "g",
+    "type": "person",
+    "actual": False,
+    "characteristic": [
+        {"code": {"coding": [{"system": S, "code": "64572001"}]}, "valueCodeableConcept": {"coding": [{"system": S, "code": "254837009"}]}, "exclude": True},
+        {"code": {"coding": [{"system": L, "code": "2857-1"}]}, "valueRange": {"low": {"value": 2, "unit": "ng/mL", "system": "http://unitsofmeasure.org", "code": "ng/mL"}}, "exclude": False},
+    ],
+}  # fmt: skip
+ASKING: Resource = {
+    "resourceType": "EvidenceVariable",
+    "id": "ev",
+    "url": f"{URL}/EvidenceVariable/ev",
+    "status": "active",
+    "actual": True,
+    "characteristic": [
+        {
+            "linkId": "a",
+            "definitionExpression": {
+                "language": "text/cql-identifier",
+                "expression": "Wanted",
+                "reference": f"{URL}/Library/Flips",
+            },
+        }
+    ],
+}
+LIBRARY: Resource = {
+    "resourceType": "Library",
+    "id": "Flips",
+    "url": f"{URL}/Library/Flips",
+    "name": "Flips",
+    "version": "1",
+    "status": "active",
+    "type": {"coding": [{"code": "logic-library"}]},
+    "content": [{"contentType": "text/cql", "data": base64.b64encode(CQL.encode()).decode()}],
+}
+VALUE_SET: Resource = {
+    "resourceType": "ValueSet",
+    "id": "cancer",
+    "url": f"{URL}/ValueSet/cancer",
+    "status": "active",
+    "compose": {"include": [{"system": S, "filter": [{"property": "concept", "op": "is-a", "value": "363346000"}]}]},
+}
+CODE_SYSTEM: Resource = {
+    "resourceType": "CodeSystem",
+    "id": "sct",
+    "url": S,
+    "status": "active",
+    "content": "complete",
+    "hierarchyMeaning": "is-a",
+    "concept": [
+        {"code": "363346000", "display": "Cancer", "concept": [{"code": "254837009", "display": "Breast cancer"}]},
+        {"code": "44054006", "display": "Diabetes"},
+    ],
+}
+DEFINITIONS: dict[str, dict[str, Any]] = {
+    "Group": {"group.json": GROUP},
+    "CQL": {"ev.json": ASKING, "Flips.cql": CQL, "vs.json": VALUE_SET, "cs.json": CODE_SYSTEM},
+    "Library": {"ev.json": ASKING, "Flips.json": LIBRARY, "vs.json": VALUE_SET, "cs.json": CODE_SYSTEM},
+}
+
+
+def loaded(folder: Path) -> Criteria:
+    criteria_files = [path for path in (folder / "ev.json", folder / "group.json") if path.exists()]
+    others = sorted(path for path in folder.iterdir() if path not in criteria_files)
+    libraries = [path for path in others if path.name.startswith("Flips")]
+    sets = [path for path in others if path not in libraries]
+    return fhir_eligibility.load_criteria(*criteria_files, on_error="keep", libraries=libraries, valuesets=sets)
+
+
+@pytest.mark.parametrize("kind", DEFINITIONS)
+def test_no_definition_changes_its_meaning_silently(tmp_path: Path, kind: str) -> None:
+    data, folder = tmp_path / "data", tmp_path / "criteria"
+    for made in (data, folder):
+        made.mkdir()
+    for name, text in texts("lines").items():
+        (data / name).write_bytes(text)
+    whole = {
+        name: (held if isinstance(held, str) else json.dumps(held)).encode() for name, held in DEFINITIONS[kind].items()
+    }
+    for name, text in whole.items():
+        (folder / name).write_bytes(text)
+    people = list(read_patients([data], model=load_model("r4"), on_problem=[].append))
+    rules = loaded(folder)
+    before, known = (
+        outcomes(fhir_eligibility.screen(rules, people, now=NOW)),
+        {one.message for one in rules.diagnostics},
+    )
+    assert not rules.errors and {verdict for verdict, *_ in before.values()} == {"included", "excluded"}
+    chance, seen = random.Random(f"{kind} {os.environ.get('FLIP_SEED', '')}"), Counter[str]()
+    for _ in range(max(FLIPS // 3, 20)):
+        name = chance.choice(sorted(whole))
+        text = flipped(whole[name], chance)
+        (folder / name).write_bytes(text)
+        try:
+            found = loaded(folder)
+        except (ValueError, OSError):
+            found = None  # a file that is refused as a whole, in a sentence
+        (folder / name).write_bytes(whole[name])
+        if found is None or not found.rules:
+            assert found is None or found.errors, text
+            seen["refused"] += 1
+            continue
+        after = outcomes(fhir_eligibility.screen(found, people, now=NOW))
+        if after == before:
+            seen["no change"] += 1
+        elif {one.message for one in found.diagnostics} - known:
+            seen["told"] += 1
+        elif all("unknown" in listed for who, listed in after.items() if listed != before[who]):
+            seen["unknown"] += 1
+        else:
+            # another value, name or operator, which is taken at its word
+            assert name.endswith(".cql") or shapes(text, "bundles") == shapes(whole[name], "bundles"), (name, text)
+            seen["another value"] += 1
+    assert seen["told"] + seen["refused"] > 0, seen
