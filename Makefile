@@ -73,6 +73,8 @@ fuzz: $(VENV)/.installed-test
 	FUZZ_EXAMPLES=75000 FHIR_ELIGIBILITY_CACHE=off $(PY) -m pytest -q -rP tests/compiler/test_hostile_definitions.py
 	DAMAGE_TIMES=20 $(PY) -m pytest -q tests/data/test_damaged_exports.py
 	$(PY) -m tests.benchmarks.damage --lines 10000
+	$(PY) -m tests.benchmarks.damaged_bundles --bundles 2000
+	$(PY) -m tests.benchmarks.examples
 	FLIPS=1000 $(PY) -m pytest -q tests/data/test_flipped_bytes.py
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest -q tests/paths/test_fhirpath_ways.py tests/paths/test_cql_ways.py
 
