@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fhir_eligibility.output.checks import JOURNAL, NAME
 from tests.benchmarks.cohorts import Options, write
 from tests.imaging.stub import Stub
 from tests.imaging.test_required_images_in_large_runs import CRITERIA, NOW, Archive
@@ -111,9 +114,19 @@ def test_outputs_about_images(data: Path, stub: Stub, tmp_path: Path, verb: str,
         out = tmp_path / "out"
         check(room, out, held(tmp_path / "whole"), "-", [*words, str(out)], [])
         return
-    before = held(run)
+    before, other = held(run), tmp_path / "other"
+    shutil.copytree(run, other)
     words = ["imaging", "verify", str(run), "--ignore-endpoints", "--dicomweb", stub.url]
     short = done(room, *words)
     assert short.returncode == 2 and "Traceback" not in short.stderr, short.stderr
-    assert held(run) == before
+    # what archives answered is kept for the next time
+    assert {name: text for name, text in held(run).items() if name != JOURNAL} == before
     assert done(0, *words).returncode in (0, 1)
+    assert done(0, *words[:2], str(other), *words[3:]).returncode in (0, 1)
+    assert states(run) == states(other) != []
+
+
+def states(run: Path) -> list[tuple[str, str]]:
+    """What archives hold of each study, by the check of a run."""
+    lines = map(json.loads, (run / NAME).read_text("utf-8").splitlines())
+    return sorted((one.get("study", ""), one["state"]) for one in lines)
