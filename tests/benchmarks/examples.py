@@ -46,7 +46,9 @@ READ = frozenset("Patient Condition Observation Encounter Procedure MedicationRe
 def documents(place: Path) -> Iterator[Any]:
     """What stands in the JSON and NDJSON files of a package or folder, each value."""
     if place.is_dir():
-        texts = ((path.name, path.read_bytes()) for path in sorted(place.rglob("*json")))
+        texts: Iterator[tuple[str, bytes]] = iter(
+            [(path.name, path.read_bytes()) for path in sorted(place.rglob("*json"))]
+        )
     else:
         with tarfile.open(place) as archive:
             members = [one for one in archive.getmembers() if one.isfile() and one.name.endswith("json")]
@@ -96,7 +98,7 @@ def owner(resource: Resource, model: Model) -> str:
             value = value[0] if isinstance(value, list) and value else value
             value = value.get(name) if isinstance(value, dict) else None
         if isinstance(value, dict) and isinstance(value.get("reference"), str):
-            return value["reference"]
+            return str(value["reference"])
     return ""
 
 
