@@ -23,7 +23,7 @@ READER = frozenset(
         "data/bulk/decoding.py",
         "data/bulk/documents.py",
         "data/bulk/scanning.py",
-        "data/bulk/reading.py",
+        "data/bulk/pieces.py",
     )
 )
 """The one way: bytes of files, what is packed, the form in which values stand, values."""
@@ -32,6 +32,7 @@ DECODING = frozenset(("loads", "load", "decode_lines", "raw_decode"))
 PACKERS = frozenset(("gzip", "bz2", "lzma", "zlib", "zipfile", "tarfile", "isal", "zstandard"))
 ALLOWED = {
     # what the program wrote itself
+    "data/bulk/blocks.py": "what an earlier run kept of blocks of the data",
     "data/bulk/name_index.py": "an index in a workspace",
     "data/bulk/records.py": "sections of a workspace",
     "data/bulk/sifting.py": "a line that the reader set aside, once more",

@@ -111,12 +111,13 @@ class SharedResources:
 
 
 class Fingerprint:
-    """A digest of all records of a patient; `value` is None as soon as something is found that the records alone do not tell."""
+    """A digest of all records of a patient; `value` is None as soon as something is found that the records alone do not tell. `group` is what the records are put together by."""
 
-    __slots__ = ("value",)
+    __slots__ = ("group", "value")
 
-    def __init__(self, value: bytes | None) -> None:
+    def __init__(self, value: bytes | None, group: str) -> None:
         self.value = value
+        self.group = group
 
 
 class Compartment(Struct):
@@ -256,3 +257,7 @@ class Unchanged(Compartment):
 
     taken: bytes = b""
     read: Callable[[], Resource] | None = None
+    group: str | bytes = ""
+    """What the records are put together by, or the digest of it."""
+    at: tuple[int, int, int, int] | None = None
+    """Where the texts stand, if that is known: the first byte and the length of the lines and of the rows."""

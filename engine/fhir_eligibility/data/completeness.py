@@ -248,6 +248,11 @@ class Completeness:
         """The gaps in the data of all patients."""
         return self._gaps
 
+    @property
+    def some_lack(self) -> bool:
+        """Whether records are known to be missing of single patients."""
+        return bool(self._own)
+
     def lacks(self, reference: str, identifier: str | None) -> bool:
         """Whether records are known to be missing of a patient, of whom a reference and the id are given."""
         if not self._own:

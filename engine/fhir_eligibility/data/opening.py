@@ -256,6 +256,8 @@ class Opened(Struct):
 
     head: bytes
     stream: BinaryIO | None
+    stored: bool = False
+    """Whether what is read is as the file is stored, and not unpacked."""
 
     def __enter__(self) -> Opened:
         return self
@@ -277,7 +279,7 @@ def begin(path: str) -> Opened:
     finally:
         os.close(handle)
     if len(head) == size and packing(head) is None:
-        return Opened(head, None)
+        return Opened(head, None, stored=True)
     return _begin(open_file(path))
 
 
@@ -308,7 +310,7 @@ def _begin(stream: BinaryIO) -> Opened:
     if length < HEAD:
         stream.close()
         return Opened(b"".join(parts), None)
-    return Opened(b"".join(parts), stream)
+    return Opened(b"".join(parts), stream, isinstance(stream, io.FileIO))
 
 
 class _Broken(io.RawIOBase):
@@ -367,3 +369,17 @@ def document_in(stream: BinaryIO | None, head: bytes = b"") -> bytes | None:
         parts.append(part)
         left -= len(part)
     return b"".join(parts) if left >= 0 else None
+
+
+def raw_of(path: str, length: int) -> bytes | None:
+    """All of a file as it is stored; None where it is not so long. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if os.fstat(handle).st_size != length:
+            return None
+        text = os.read(handle, length + 1)
+        while len(text) < length and (part := os.read(handle, length + 1 - len(text))):
+            text += part
+    finally:
+        os.close(handle)
+    return text if len(text) == length else None

@@ -29,6 +29,11 @@ class OtherLines:
         self._last: Problem | None = None
         self._together = True
 
+    @property
+    def held(self) -> int:
+        """How many problems were held back so far."""
+        return self._count
+
     def add(self, problem: Problem) -> None:
         """Take in a problem."""
         told = problem.type, problem.resource, problem.patient, problem.entry

@@ -15,11 +15,13 @@ from msgspec import Struct, field
 
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.reading import ReadPlan
+from fhir_eligibility.data.bulk.blocks import BlockWriter, EarlierBlocks
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.decoding import Decoders
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints, state_of_nobodys
 from fhir_eligibility.data.bulk.name_index import parts_of
-from fhir_eligibility.data.bulk.reading import FilesAgain, Piece, known_patients, take_files
+from fhir_eligibility.data.bulk.pieces import Piece
+from fhir_eligibility.data.bulk.reading import FilesAgain, known_patients, take_files
 from fhir_eligibility.data.bulk.records import Record
 from fhir_eligibility.data.bulk.settling import Doubles, NotWhole, Settled, add_doubles, missing, settle
 from fhir_eligibility.data.bulk.sifting import Unusual
@@ -35,8 +37,10 @@ from fhir_eligibility.data.told_by_manifests import Told
 from fhir_eligibility.runners.bulk_worker import MOST_WRITTEN, Job, start_worker
 from fhir_eligibility.runners.judged_file import ranges_of
 from fhir_eligibility.runners.kept import Joint, PieceDone, Shelved
+from fhir_eligibility.runners.kept_of_earlier import put_sifted, put_untouched
 from fhir_eligibility.runners.problem_runs import ProblemShelf
 from fhir_eligibility.runners.problem_runs import place_of as place_of_problem
+from fhir_eligibility.runners.untouched import EarlierData, untouched_of, write_blocks
 from fhir_eligibility.runners.work import Work
 from fhir_eligibility.runners.workers import Workers
 from fhir_eligibility.runners.workspace import CLAIMS, State, Workspace
@@ -93,10 +97,11 @@ class BulkRun:
         merge_linked: bool = False,
         fingerprints: Fingerprints | None = None,
         taking: Taking | None = None,
+        earlier: EarlierData | None = None,
     ) -> None:
         """`answer` has the questions of buckets answered, where the work asks. `completeness` has taken in the problems of the list of files, `told` is what
         manifests tell, `listing` what was told of the files. With `merge_linked`, Patients that are linked as one person are one patient. With
-        `fingerprints`, patients have such; `taking` tells whether some may be taken over, given the state of the data (see `ExportReader`).
+        `fingerprints`, patients have such; `taking` tells whether some may be taken over, given the state of the data (see `ExportReader`), and `earlier` is the data of that run, where it helps.
         """
         self._taking = taking
         self._listing = listing if listing is not None else Listing((), ())
@@ -117,7 +122,9 @@ class BulkRun:
             merge_linked,
             fingerprints,
             state.sifts,
+            None if earlier is None else earlier.blocks,
         )
+        self._earlier = earlier
         self.counts = Counts()
         self.outcomes: list[Any] = []
         """What patients come to, bucket by bucket."""
@@ -202,11 +209,41 @@ class BulkRun:
             aside[number] = shelved
             done += size
             self._progress("read", done, total)
-        sifted = self._every("sift", [aside[number] for number in sorted(aside)])
+        shelves = [aside[number] for number in sorted(aside)]
+        again = self._untouched()
+        sifted = self._every("sift", [*shelves, *again])
         if None in sifted:
             raise Unusual
-        self.job.workspace.put_sifted([shelved for shelved, _ in sifted])
-        self._sifted = any(some for _, some in sifted)
+        put_sifted(self.job.workspace, [shelved for shelved, _ in sifted])
+        self._sifted = self._sifted or any(some for _, some in sifted)
+
+    def _untouched(self) -> list[Shelved]:
+        """Find out whom no block of the data tells anything new of, and read again what others have in blocks that are the same; gives where lines were set aside."""
+        job, earlier = self.job, self._earlier
+        workspace, buckets = job.workspace, job.buckets
+        if earlier is None:
+            put_untouched(workspace, b"", [b""] * buckets, 0)
+            return []
+        found = untouched_of(earlier, job.files, workspace.traced(len(job.pieces)))
+        self._sifted = bool(found.known)
+        each = -(-len(found.known) // buckets) or 1
+        known = [b"".join(found.known[number * each : number * each + each]) for number in range(buckets)]
+        again = [blocks for blocks in found.again if blocks]
+        put_untouched(workspace, b"".join(sorted(found.groups)), known, len(again))
+        done = {
+            number: shelved
+            for (_, (number, _)), shelved in self._workers.run(("again", one) for one in enumerate(again))
+        }
+        if None in done.values():
+            raise Unusual
+        return [done[number] for number in sorted(done)]
+
+    def write_blocks(self, writer: BlockWriter) -> None:
+        """Write what tells a later run which blocks of the data are the same. Raises OSError."""
+        job = self.job
+        if job.fingerprints is not None:
+            keys = job.blocks or EarlierBlocks(Path(), job.fingerprints)
+            write_blocks(writer, keys, job.blocks is not None, job.files, job.workspace.traced(len(job.pieces)))
 
     def _settle(self) -> None:
         job = self.job

@@ -12,23 +12,37 @@ from msgspec import Struct
 
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.reading import ReadPlan
+from fhir_eligibility.data.bulk.blocks import EarlierBlocks
+from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.collecting import Collector
 from fhir_eligibility.data.bulk.decoding import Decoders
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints, Takeover
 from fhir_eligibility.data.bulk.following import Everyone
 from fhir_eligibility.data.bulk.grouping import Grouping
 from fhir_eligibility.data.bulk.name_index import parts_of
-from fhir_eligibility.data.bulk.reading import Piece, by_patient, is_plain_lines, read_piece, with_gaps
+from fhir_eligibility.data.bulk.pieces import Piece, is_plain_lines, read_piece, reread
+from fhir_eligibility.data.bulk.reading import by_patient, with_gaps
 from fhir_eligibility.data.bulk.records import MemoryShelf, Position, Record, turn_of
 from fhir_eligibility.data.bulk.settling import Doubles, NotWhole, doubles_of, not_whole, twice
-from fhir_eligibility.data.bulk.sifting import AsideShelf, Settling, Sifter, Unusual, decode_aside
+from fhir_eligibility.data.bulk.sifting import (
+    AsideShelf,
+    Settling,
+    Sifter,
+    TouchedShelf,
+    UntouchedGroups,
+    Unusual,
+    decode_aside,
+)
+from fhir_eligibility.data.bulk.tracing import NotingShelf, Trace
 from fhir_eligibility.data.compartment import Compartment, Unchanged
 from fhir_eligibility.data.completeness import Completeness, reporting_to
 from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.runners import kept_of_earlier
 from fhir_eligibility.runners.judged_file import Entry, Range, RangeWriter, merge
 from fhir_eligibility.runners.kept import Joint, Shelved
 from fhir_eligibility.runners.questions import Question
 from fhir_eligibility.runners.shelves import TASKS, Shelves
+from fhir_eligibility.runners.untouched import Again, known_in
 from fhir_eligibility.runners.work import Asking, Evaluating, Work
 from fhir_eligibility.runners.workspace import ASIDE, SIFTED, Workspace
 
@@ -52,6 +66,8 @@ class Job(Struct, frozen=True):
     fingerprints: Fingerprints | None = None
     sifts: bool = False
     """Whether lines are set aside whose patients may be taken over from an earlier run."""
+    blocks: EarlierBlocks | None = None
+    """The blocks of the earlier run's data, where they help."""
 
 
 class Worker:
@@ -65,6 +81,7 @@ class Worker:
         self.joint: Joint | None = None
         numbers = [piece.number for piece in job.pieces]
         self.shelves = Shelves(job.workspace, self.decoders, numbers, job.buckets, job.plan, job.sifts)
+        self._untouched: UntouchedGroups | None = None
         self._grouping: Grouping | None = None
         self._of_shared: list[Problem] = []
         self.completeness: Completeness | None = None
@@ -94,31 +111,61 @@ class Worker:
         if self.evaluating is None:
             self.evaluating = job.work.start()
         lines = (line for data in workspace.shelved(ASIDE, shelves, number) for line in decode_aside(data))
+        untouched = self.untouched()
         near = frozenset(record.group for record in self.shelves.as_read(number))
         collector = Collector(self.decoders, MemoryShelf())
         collector.fingerprints = job.fingerprints
+        settling = Settling(lines, job.files, job.fingerprints, near, untouched)
         try:
-            known, records = Settling(lines, job.files, job.fingerprints, near).run(self.evaluating.knows, collector)
+            known, records = settling.run(self.evaluating.knows, collector)
         except Unusual:
             return None
         shelf = self.shelves.new()
         for record in records:
             shelf.add(record)
-        workspace.put_known(number, known)
+        kept_of_earlier.put_known(workspace, number, known)
         return workspace.put_shelf(SIFTED, number, shelf), bool(known or records)
 
     def read(self, number: int, sifter: Sifter | None = None) -> int:
         """Read a piece; gives its size in bytes."""
         job = self.job
         shelf = self.shelves.new()
-        collector = Collector(self.decoders, shelf, validate=job.validate)
+        trace = None if job.fingerprints is None else Trace(job.fingerprints, job.blocks)
+        taking = shelf if trace is None else NotingShelf(shelf, trace)
+        collector = Collector(self.decoders, taking, validate=job.validate)
+        collector.trace = trace
         problems = job.workspace.shelf_of_problems(f"piece-{number}", job.files)
         collector.collected.problems = problems
         collector.fingerprints, collector.sifter = job.fingerprints, sifter
         piece = job.pieces[number]
         read_piece(piece, collector)
-        job.workspace.put_piece(number, shelf, collector.collected, problems)
+        traced = None if trace is None else trace.encoded()
+        job.workspace.put_piece(number, shelf, collector.collected, problems, traced)
         return piece.bytes
+
+    def untouched(self) -> UntouchedGroups:
+        """Those of whom no block of the data tells anything new."""
+        if self._untouched is None:
+            assert self.job.fingerprints is not None
+            self._untouched = UntouchedGroups(kept_of_earlier.untouched(self.job.workspace)[0], self.job.fingerprints)
+        return self._untouched
+
+    def again(self, about: tuple[int, Sequence[Again]]) -> Shelved | None:
+        """Read blocks again that are as in the earlier run, for those of whom something is new; gives where their lines are. None where a block was changed meanwhile."""
+        number, blocks = about
+        job, untouched = self.job, self.untouched()
+        assert job.fingerprints is not None
+        number += len(job.pieces)
+        aside, shelf = AsideShelf(job.buckets), self.shelves.new()
+        collector = Collector(self.decoders, TouchedShelf(shelf, untouched))
+        collector.fingerprints = job.fingerprints
+        lines = frozenset(file for file, _, _, document in blocks if not document)
+        collector.sifter = Sifter(job.fingerprints, aside, lines, untouched)
+        if not all(reread(collector, *block, job.files[block[0]]) for block in blocks):
+            return None
+        problems = job.workspace.shelf_of_problems(f"piece-{number}", job.files)
+        job.workspace.put_piece(number, shelf, Collected(), problems)
+        return job.workspace.put_shelf(ASIDE, number, aside)
 
     def twice(self, about: tuple[str, str, int, int]) -> int:
         """Look for ids of a type that occur several times, in one of so many turns; gives how many were kept under the name."""
@@ -213,11 +260,21 @@ class Worker:
     def _known(self, number: int, completeness: Completeness) -> list[tuple[Position, Compartment]]:
         """The patients of a bucket who are taken over without a look at their records."""
         found: list[tuple[Position, Compartment]] = []
-        for place, identifier, fingerprint in self.job.workspace.known(number) if self.job.sifts else ():
+        for place, identifier, fingerprint in (
+            kept_of_earlier.known(self.job.workspace, number) if self.job.sifts else ()
+        ):
             reference = f"Patient/{identifier}"
             if completeness.lacks(reference, identifier):
                 raise RuntimeError(f"{reference} lacks records, and was to be taken over; run again without --since")
-            found.append((place, Unchanged(None, reference, taken=fingerprint)))
+            found.append((place, Unchanged(None, reference, taken=fingerprint, group=identifier)))
+        untouched = kept_of_earlier.untouched_of(self.job.workspace, number) if self.job.sifts else b""
+        if untouched and completeness.some_lack:
+            raise RuntimeError(
+                "records are missing of single patients, and some were taken over; run again without --since"
+            )
+        for place, (fingerprint, group, *at) in known_in(untouched):
+            found.append((place, Unchanged(None, "", taken=fingerprint, group=group, at=cast("Any", tuple(at)))))
+        found.sort(key=itemgetter(0))
         return found
 
     def _in_turns(self, number: int, joint: Joint) -> list[tuple[Iterable[Record], Iterable[Record]]]:

@@ -16,16 +16,18 @@ from struct import Struct
 
 import msgspec
 
-from fhir_eligibility.data.bulk.fingerprints import NONE, SIZE
+from fhir_eligibility.data.bulk.fingerprints import GROUP, NONE, SIZE
 from fhir_eligibility.output.criteria_record import VERDICTS
 from fhir_eligibility.output.folder import RUN, StagedFile
 
-FINGERPRINTS, SUMMARY, PROBLEMS = "fingerprints.bin", "summary.csv", "problems.ndjson"
-ROW = Struct("<16sQQ")
+FINGERPRINTS, BLOCKS, SUMMARY, PROBLEMS = "fingerprints.bin", "blocks.bin", "summary.csv", "problems.ndjson"
+ROW = Struct(f"<16s{GROUP}sQQ")
+Row = tuple[bytes, bytes, int, int, int, int]
+"""Of a patient the fingerprint, the digest of what the records are put together by, and where the texts begin in each output and how long they are."""
 _PLACE = Struct("<16sQQQQ")
 """A patient in the index: fingerprint, then where the texts begin and how long they are in each output."""
 _END = Struct("<32sQ8s")
-_MAGIC, _FORMAT = b"FEFINGER", 1
+_MAGIC, _FORMAT = b"FEFINGER", 2
 _AT_ONCE = 1 << 19
 """Patients whose places are put in order at a time."""
 
@@ -46,13 +48,13 @@ class Described(msgspec.Struct):
     files: dict[str, tuple[int, str]]
 
 
-def row_of(fingerprint: bytes | None, lines: int, rows: int) -> bytes:
-    """The row of a patient whose texts are so long."""
-    return ROW.pack(fingerprint or NONE, lines, rows)
+def row_of(fingerprint: bytes | None, group: bytes, lines: int, rows: int) -> bytes:
+    """The row of a patient whose texts are so long; `group` is the digest of what the records are put together by."""
+    return ROW.pack(fingerprint or NONE, group, lines, rows)
 
 
-def finish(rows: StagedFile, outputs: Sequence[tuple[str, StagedFile]], header: int, state: dict[str, str]) -> None:
-    """Write what stands behind the rows, all of which are written. Raises OSError."""
+def finish(rows: StagedFile, outputs: Sequence[tuple[str, StagedFile]], header: int, state: dict[str, str]) -> str:
+    """Write what stands behind the rows, all of which are written, and give the SHA-256 of these. Raises OSError."""
     for _, file in (("", rows), *outputs):
         file.stream.flush()
     size, digest = _digest(rows.part)
@@ -60,6 +62,7 @@ def finish(rows: StagedFile, outputs: Sequence[tuple[str, StagedFile]], header: 
     told = msgspec.json.encode(Described(_FORMAT, size // ROW.size, state, header, digest, files))
     rows.stream.seek(0, os.SEEK_END)
     rows.stream.write(told + _END.pack(sha256(told).digest(), len(told), _MAGIC))
+    return digest
 
 
 def _digest(path: Path, length: int | None = None) -> tuple[int, str]:
@@ -120,22 +123,21 @@ def write_index(folder: Path, found: Described, to: Path) -> None:
         for turn in range(turns):
             mine = [
                 row
-                for row in _places(folder, found)
-                if int.from_bytes(row[:4], "big") * turns >> 32 == turn and row[:SIZE] != NONE
+                for row in (_PLACE.pack(row[0], *row[2:]) for row in _places(folder, found) if row[0] != NONE)
+                if int.from_bytes(row[:4], "big") * turns >> 32 == turn
             ]
             mine.sort()
             out.write(b"".join(mine))
 
 
-def _places(folder: Path, found: Described) -> Iterator[bytes]:
+def _places(folder: Path, found: Described) -> Iterator[Row]:
     lines, rows = 0, found.header
-    pack = _PLACE.pack
     with (folder / FINGERPRINTS).open("rb") as stream:
         left = found.patients
         while left:
             together = min(left, 1 << 14)
-            for fingerprint, some, more in ROW.iter_unpack(stream.read(together * ROW.size)):
-                yield pack(fingerprint, lines, some, rows, more)
+            for fingerprint, group, some, more in ROW.iter_unpack(stream.read(together * ROW.size)):
+                yield fingerprint, group, lines, some, rows, more
                 lines += some
                 rows += more
             left -= together
@@ -144,17 +146,18 @@ def _places(folder: Path, found: Described) -> Iterator[bytes]:
 class EarlierPatients:
     """The patients of an earlier run by their fingerprints. It travels to worker processes, which open its files when they first ask."""
 
-    def __init__(self, folder: Path, index: Path) -> None:
+    def __init__(self, folder: Path, found: Described, index: Path) -> None:
+        self._folder, self._found = folder, found
         self._paths = (index, folder / VERDICTS, folder / SUMMARY)
         self._told = tuple(_stamp(os.stat(path)) for path in self._paths)
         self._open: tuple[memoryview, ...] = ()
         self._last: tuple[bytes, tuple[bytes, int, int, int, int] | None] = (b"", None)
 
     def __getstate__(self) -> tuple[object, ...]:
-        return self._paths, self._told
+        return self._folder, self._found, self._paths, self._told
 
     def __setstate__(self, state: tuple[object, ...]) -> None:
-        self._paths, self._told = state  # type: ignore[assignment]
+        self._folder, self._found, self._paths, self._told = state  # type: ignore[assignment]
         self._open, self._last = (), (b"", None)
 
     def knows(self, fingerprint: bytes) -> bool:
@@ -162,20 +165,30 @@ class EarlierPatients:
         self._last = fingerprint, self._place(fingerprint)
         return self._last[1] is not None
 
+    def rows(self) -> Iterator[Row]:
+        """All of them, in the order of the outputs. Raises OSError."""
+        return _places(self._folder, self._found)
+
+    def texts_at(self, lines: int, some: int, rows: int, more: int) -> tuple[memoryview, memoryview]:
+        """The lines and rows at a place."""
+        _, verdicts, table = self._opened()
+        return verdicts[lines : lines + some], table[rows : rows + more]
+
+    def _opened(self) -> tuple[memoryview, ...]:
+        if not self._open:
+            self._open = tuple(map(self._mapped, self._paths, self._told))
+        return self._open
+
     def texts(self, fingerprint: bytes) -> tuple[memoryview, memoryview]:
         """The lines and rows of the patient who has a fingerprint, which is known."""
         asked, place = self._last
         if asked != fingerprint:
             place = self._place(fingerprint)
         assert place is not None
-        _, lines, some, rows, more = place
-        _, verdicts, table = self._open
-        return verdicts[lines : lines + some], table[rows : rows + more]
+        return self.texts_at(*place[1:])
 
     def _place(self, fingerprint: bytes) -> tuple[bytes, int, int, int, int] | None:
-        if not self._open:
-            self._open = tuple(map(self._mapped, self._paths, self._told))
-        index, size = self._open[0], _PLACE.size
+        index, size = self._opened()[0], _PLACE.size
         count = len(index) // size
         at = bisect_left(range(count), fingerprint, key=lambda i: index[i * size : i * size + SIZE].tobytes())
         if at == count or index[at * size : at * size + SIZE] != fingerprint:

@@ -36,6 +36,8 @@ class Judged(msgspec.Struct, array_like=True, gc=False):
     """The row that tells whose a code is, where there is a list of them."""
     fingerprint: bytes | None = None
     """What tells that the answers hold as long as it is the same; None where nothing does."""
+    group: str | bytes = ""
+    """What the records are put together by, or the digest of it, where there is a fingerprint."""
     taken: bool = False
     """Whether the texts are those of an earlier run."""
 
@@ -92,4 +94,5 @@ class Judge:
         lines, mark = lines_of_verdicts(verdicts), compartment.fingerprint
         # an error may be one of the moment: a limit of time or of memory
         value = None if mark is None or contains(lines, ERROR) else mark.value
-        return Judged(place, patient, found, memoryview(lines), rows.encode(), listed, value)
+        group = "" if mark is None or value is None else mark.group
+        return Judged(place, patient, found, memoryview(lines), rows.encode(), listed, value, group)

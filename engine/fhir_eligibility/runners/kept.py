@@ -47,6 +47,8 @@ class PieceDone(msgspec.Struct, gc=False):
     """Where the names of the records stand, as `section_bytes` takes it, where they are kept."""
     of_one: int = 0
     of_several: int = 0
+    traced: Stretch | None = None
+    """Where it stands what blocks of the data came to, where that is kept."""
 
 
 class Tables(msgspec.Struct, gc=False):
@@ -54,6 +56,12 @@ class Tables(msgspec.Struct, gc=False):
 
     table: int
     names: int | None = None
+
+
+class Traces(msgspec.Struct, gc=False):
+    """Of these where it stands what blocks came to."""
+
+    traced: Stretch | None = None
 
 
 class Ids(msgspec.Struct, gc=False):

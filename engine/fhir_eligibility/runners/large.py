@@ -14,7 +14,7 @@ from msgspec import Struct
 from fhir_eligibility.compiler.reading import ReadPlan
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints
 from fhir_eligibility.data.bulk.line_numbers import with_lines
-from fhir_eligibility.data.bulk.reading import pieces_of
+from fhir_eligibility.data.bulk.pieces import pieces_of
 from fhir_eligibility.data.bulk.records import number_of
 from fhir_eligibility.data.bulk.sifting import Unusual
 from fhir_eligibility.data.completeness import Completeness, reporting_to
@@ -25,6 +25,7 @@ from fhir_eligibility.data.told_by_manifests import told_by_manifests
 from fhir_eligibility.runners.bulk import Answering, BulkRun, Progress, Taking
 from fhir_eligibility.runners.machine import cores, machine_memory
 from fhir_eligibility.runners.screening import evaluation_time
+from fhir_eligibility.runners.untouched import EarlierData
 from fhir_eligibility.runners.work import Work
 from fhir_eligibility.runners.workspace import State, Workspace
 from fhir_eligibility.version import __version__
@@ -33,6 +34,7 @@ UNPACKED = 8  # how much larger a packed file is taken to be
 SPREAD = 12  # how much more memory a bucket's patients need than their records
 OWN = 45 << 20  # of memory, a process that has nothing to do
 LARGEST = 32 << 20  # of the input, a bucket; more of it at a time would make nothing faster
+LEAST = 4 << 20  # of the input, a piece, unless files are smaller
 MOST_BUCKETS = 500
 ROUNDS = 16  # pieces and buckets of work for each process, at least
 
@@ -113,11 +115,13 @@ def prepare(
     fingerprints: Fingerprints | None = None,
     taking: Taking | None = None,
     sifts: Callable[[], bool] = lambda: False,
+    blocks: Callable[[Sequence[str], int], EarlierData | None] = lambda files, memory: None,
 ) -> Prepared:
     """Read the data and evaluate all patients, or what is left of that; `running` is left when all is written.
 
     `work_at` gives what is to be done at a moment of evaluation, for so many buckets, `fingerprint` what must be the same for a run to be gone on with, by what it is called in
-    messages. `fingerprints` and `taking` are as `BulkRun` takes them, `sifts` tells whether lines may be set aside whose patients are perhaps taken over. Raises OSError, ValueError where what was begun is another run, WorkerLost.
+    messages. `fingerprints` and `taking` are as `BulkRun` takes them, `sifts` tells whether lines may be set aside whose patients are perhaps taken over, `blocks` gives the
+    data of an earlier run where it helps then, for some files and so much memory. Raises OSError, ValueError where what was begun is another run, WorkerLost.
     """
     jobs = means.jobs or cores()
     # what the processes take themselves is not there for the data
@@ -142,11 +146,13 @@ def prepare(
         each = min(max(memory // (jobs * SPREAD), 1 << 20), LARGEST)
         # so many that all processes end at about the same time
         buckets = min(max(-(-inputs.size // each), ROUNDS * jobs), MOST_BUCKETS)
-        piece = max(min(each, inputs.size // (ROUNDS * jobs)), 1 << 22)
+        piece = max(min(each, inputs.size // (ROUNDS * jobs)), LEAST)
         work = work_at(moment, buckets)
         state = State(moment.isoformat(), same, files, buckets, piece, sifts())
         workspace.create(state)
         pieces = pieces_of(files, piece, lengths)
+
+    known = blocks(files, memory) if state.sifts else None
 
     def run_of(state: State, completeness: Completeness) -> BulkRun:
         return BulkRun(
@@ -166,6 +172,7 @@ def prepare(
             merge_linked=means.merge_linked,
             fingerprints=fingerprints,
             taking=taking,
+            earlier=known if state.sifts else None,
         )
 
     bulk = run_of(state, completeness)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fhir_eligibility.compiler.rules import RuleSet
+from fhir_eligibility.data.bulk.blocks import BlockWriter
+from fhir_eligibility.data.bulk.fingerprints import Fingerprints
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.output.criteria_record import NAME as CRITERIA
 from fhir_eligibility.output.criteria_record import VERDICTS, CriteriaRecord, criteria_record
@@ -20,7 +22,7 @@ from fhir_eligibility.output.pseudonymous import pseudonymous_problems
 from fhir_eligibility.output.pseudonyms import LIST_HEADER, Pseudonyms
 from fhir_eligibility.output.trial_names import trial_names
 from fhir_eligibility.runners.bulk import BulkRun, Progress
-from fhir_eligibility.runners.earlier import FINGERPRINTS, PROBLEMS, SUMMARY, finish
+from fhir_eligibility.runners.earlier import BLOCKS, FINGERPRINTS, PROBLEMS, SUMMARY, finish
 from fhir_eligibility.runners.judging import Judged
 from fhir_eligibility.runners.screening import Tally
 from fhir_eligibility.runners.screening_work import Outcome, entry_of
@@ -29,7 +31,7 @@ from fhir_eligibility.runners.screening_work import Outcome, entry_of
 def output_names(rule_sets: Sequence[RuleSet], tables: Iterable[str], keep: bool = False) -> list[str]:
     """The names of all outputs of a run; `tables` are those of Parquet tables, with `keep` the fingerprints of patients are among them."""
     groups = [group_file(name) for name in trial_names([rules.key for rules in rule_sets])]
-    more = [*groups, *(f"{name}.parquet" for name in tables), *([FINGERPRINTS] if keep else [])]
+    more = [*groups, *(f"{name}.parquet" for name in tables), *([FINGERPRINTS, BLOCKS] if keep else [])]
     return [VERDICTS, SUMMARY, PROBLEMS, CRITERIA, RUN, *more]
 
 
@@ -50,13 +52,15 @@ class Outputs:
         now: str,
         pseudonyms: Pseudonyms | None = None,
         listed: StagedFile | None = None,
-        keep: bool = False,
+        keep: Fingerprints | None = None,
         *,
         validate: bool = False,
     ) -> None:
-        """`header` is the first row of the table, `now` the time of evaluation as the Groups tell it, `listed` the list of codes where there is one. With `keep`
-        the fingerprints of patients are written, with `validate` Groups are held to fhir.resources, too."""
-        self._prints = folder.stage(FINGERPRINTS) if keep else None
+        """`header` is the first row of the table, `now` the time of evaluation as the Groups tell it, `listed` the list of codes where there is one. What `keep`
+        makes, the fingerprints of patients, is written where it is given, with `validate` Groups are held to fhir.resources, too."""
+        self._keep = keep
+        self._prints = folder.stage(FINGERPRINTS) if keep is not None else None
+        self._blocks = BlockWriter(folder.stage(BLOCKS).stream) if keep is not None else None
         self.rule_sets = rule_sets
         self.names = trial_names([rules.key for rules in rule_sets])
         """What files about an artifact are named by, in the order of the artifacts."""
@@ -80,7 +84,7 @@ class Outputs:
         members = [bytearray() for _ in self.rule_sets]
         patients = 0
         for one in judged:
-            lines, rows, *texts = entry_of(one, outcome, prints is not None).texts
+            lines, rows, *texts = entry_of(one, outcome, self._keep).texts
             verdicts.write(lines)
             table.write(rows)
             if listed is not None:
@@ -115,6 +119,8 @@ class Outputs:
             outputs.append((self._listed.part, len(header)))
         if self._prints is not None:
             outputs.append((self._prints.part, 0))
+        if self._blocks is not None:
+            bulk.write_blocks(self._blocks)
         first = len(outputs)
         groups = self._groups(tally, outcomes)
         outputs += [(file.part, len(head) - 1) for file, head, _ in groups]
@@ -130,7 +136,9 @@ class Outputs:
         """Write what verdicts depend on besides the records of patients, behind the fingerprints, if there are such."""
         if self._prints is not None:
             files = [(name, self._folder.staged(name)) for name in (VERDICTS, SUMMARY)]
-            finish(self._prints, files, len(self._header), state)
+            rows = finish(self._prints, files, len(self._header), state)
+            if self._blocks is not None:
+                self._blocks.finish(rows)
 
     def write_criteria(self, timezone: str) -> CriteriaRecord:
         """Write what all verdicts have in common, and give it."""

@@ -153,7 +153,7 @@ def _run(
         listed = None if options.pseudonym_list is None else folder.aside()
         moment, codes = source.moment.isoformat(), options.pseudonyms
         taking, version = source.taking, criteria.fhir_version
-        keeps = taking is not None
+        keeps = None if taking is None else taking.fingerprints
         outputs = Outputs(
             folder, criteria.rules, header, version, moment, codes, listed, keeps, validate=options.validate
         )
@@ -354,7 +354,8 @@ def _large(
         listed = options.pseudonym_list is not None
         given = options_of(criteria, options, moment)
         earlier = None if taking is None else taking.begin(moment)
-        found = ScreeningWork(criteria.rules, given, options.pseudonyms, listed, taking is not None, earlier)
+        keep = None if taking is None else taking.fingerprints
+        found = ScreeningWork(criteria.rules, given, options.pseudonyms, listed, keep, earlier)
         if images is None:
             return found
         from fhir_eligibility.runners.confirming_work import ConfirmingWork
@@ -379,6 +380,7 @@ def _large(
         None if taking is None else taking.fingerprints,
         None if taking is None else taking.with_data,
         lambda: taking is not None and taking.sifts,
+        lambda files, memory: None if taking is None else taking.blocks(files, memory),
     )
     bulk = prepared.bulk
     return _Source(

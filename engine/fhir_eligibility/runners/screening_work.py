@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from fhir_eligibility.compiler.rules import RuleSet
+from fhir_eligibility.data.bulk.fingerprints import NO_GROUP, Fingerprints
 from fhir_eligibility.data.bulk.records import Position
 from fhir_eligibility.data.compartment import Compartment, Unchanged
 from fhir_eligibility.evaluation.evaluator import Options
@@ -52,15 +53,15 @@ class ScreeningWork(Struct, frozen=True):
     options: Options
     pseudonyms: Pseudonyms | None = None
     listed: bool = False
-    keep: bool = False
-    """Whether the fingerprints of patients are kept."""
+    keep: Fingerprints | None = None
+    """What makes the fingerprints of patients, where they are kept."""
     earlier: EarlierPatients | None = None
     """Whom an earlier run knows, where there is one that helps."""
 
     @property
     def texts(self) -> int:
         """Lines of verdicts, rows of the table, a row of the list of codes and one of fingerprints where there are such, and a member of the Group of each artifact."""
-        return TEXTS + self.listed + self.keep + len(self.rule_sets)
+        return TEXTS + self.listed + (self.keep is not None) + len(self.rule_sets)
 
     @property
     def asks(self) -> bool:
@@ -83,7 +84,7 @@ class ScreeningWork(Struct, frozen=True):
 class ScreeningEvaluation:
     """The same in one process."""
 
-    def __init__(self, judge: Judge, keep: bool = False, earlier: EarlierPatients | None = None) -> None:
+    def __init__(self, judge: Judge, keep: Fingerprints | None = None, earlier: EarlierPatients | None = None) -> None:
         self.judge = judge
         self.keep = keep
         self.earlier = earlier
@@ -109,13 +110,15 @@ class ScreeningEvaluation:
         return self.earlier is not None and self.earlier.knows(fingerprint)
 
 
-def entry_of(judged: Judged, outcome: Outcome, keep: bool = False) -> Entry:
+def entry_of(judged: Judged, outcome: Outcome, keep: Fingerprints | None = None) -> Entry:
     """A judged patient as it goes into a file, with `keep` with the fingerprint; what it comes to is counted."""
     texts: list[bytes | memoryview] = [judged.lines, judged.rows]
     if judged.listed is not None:
         texts.append(judged.listed.encode())
-    if keep:
-        texts.append(row_of(judged.fingerprint, len(judged.lines), len(judged.rows)))
+    if keep is not None:
+        group = judged.group
+        known = NO_GROUP if judged.fingerprint is None else group if isinstance(group, bytes) else keep.of_group(group)
+        texts.append(row_of(judged.fingerprint, known, len(judged.lines), len(judged.rows)))
     outcome.patients += 1
     outcome.taken += judged.taken
     for number, verdict, deciding, incomplete in judged.verdicts:

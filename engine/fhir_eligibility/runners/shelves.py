@@ -18,6 +18,7 @@ from fhir_eligibility.data.bulk.placing import (
 )
 from fhir_eligibility.data.bulk.records import Record, Shelf, bucket_of, name_of_group
 from fhir_eligibility.runners.kept import Joint, Shelved
+from fhir_eligibility.runners.kept_of_earlier import sifted, untouched
 from fhir_eligibility.runners.workspace import CLAIMS, MOVED, PLACED, SIFTED, Workspace
 
 HELD = 8
@@ -48,7 +49,7 @@ class Shelves:
         self.pieces = pieces
         self.buckets = buckets
         self.plan = plan
-        self._tables: list[int] = []
+        self._tables: list[tuple[int, int]] = []
         self._placed: list[Shelved] | None = None
         self._joined: tuple[str, dict[str, str]] = ("", {})
 
@@ -111,7 +112,7 @@ class Shelves:
         """The records of a bucket, each with its patient as far as that is known."""
         if self._sifts:
             if self._sifted is None:
-                self._sifted = self.workspace.sifted()
+                self._sifted = sifted(self.workspace)
             yield from self.workspace.shelved_records(SIFTED, self._sifted[number : number + 1], number, number)
         shelves = self._places()
         if not shelves:
@@ -138,12 +139,9 @@ class Shelves:
 
     def turns(self, number: int, memory: int) -> int:
         """In how many turns a bucket must be looked at for the memory there is."""
-        if SPREAD * HELD * sum(self._stands()) <= memory * self.buckets:
+        if SPREAD * HELD * sum(table for _, table in self._stands()) <= memory * self.buckets:
             return 1  # patients are spread evenly
-        size = sum(
-            self.workspace.records_size(piece, table, number)
-            for piece, table in zip(self.pieces, self._stands(), strict=True)
-        )
+        size = sum(self.workspace.records_size(piece, table, number) for piece, table in self._stands())
         size += sum(map(len, self.workspace.shelved(PLACED, self._places(), number)))
         return -(-size * HELD // memory) or 1
 
@@ -154,11 +152,13 @@ class Shelves:
 
     def _read(self, number: int) -> Iterator[Record]:
         """The records of a bucket as they were read."""
-        for piece, table in zip(self.pieces, self._stands(), strict=True):
+        for piece, table in self._stands():
             yield from self.workspace.records(piece, table, number)
 
-    def _stands(self) -> list[int]:
-        """Where the table of the records of each piece stands, which is how long these are."""
+    def _stands(self) -> list[tuple[int, int]]:
+        """The pieces, those that were read again among them, each with where the table of its records stands, which is how long these are."""
         if not self._tables:
-            self._tables = [self.workspace.table(piece) for piece in self.pieces]
+            again = untouched(self.workspace)[1] if self._sifts else 0
+            pieces = [*self.pieces, *range(len(self.pieces), len(self.pieces) + again)]
+            self._tables = [(piece, self.workspace.table(piece)) for piece in pieces]
         return self._tables

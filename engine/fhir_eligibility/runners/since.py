@@ -12,13 +12,25 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from fhir_eligibility.compiler.clock import rules_read_clock
+from fhir_eligibility.data.bulk.blocks import EarlierBlocks, is_whole
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints
 from fhir_eligibility.data.gaps import Gaps
 from fhir_eligibility.output.folder import OutputFolder
 from fhir_eligibility.runners.criteria import Criteria, PathLike
-from fhir_eligibility.runners.earlier import PROBLEMS, Described, EarlierPatients, Unusable, described, write_index
+from fhir_eligibility.runners.earlier import (
+    BLOCKS,
+    PROBLEMS,
+    Described,
+    EarlierPatients,
+    Unusable,
+    described,
+    write_index,
+)
 from fhir_eligibility.runners.run_options import RunOptions, fingerprint_of
+from fhir_eligibility.runners.untouched import EarlierData, in_the_same_order
 
+_EACH = 512
+"""Bytes of memory for what is told of a patient, or of a file, of the earlier run."""
 _LEFT_OUT = frozenset(("data", "--now", "--timezone", "--pseudonym-list"))
 FOLLOWS = "the criteria follow references to other patients' records, so that a patient's own do not tell whether the answers are the same"
 
@@ -54,6 +66,7 @@ class TakingOver:
         self._folder = folder
         self._asks = options.validate or options.pseudonym_list is not None
         self._told: Described | None = None
+        self._earlier: EarlierPatients | None = None
         if options.since is not None:
             try:
                 self._told = described(options.since)
@@ -80,7 +93,28 @@ class TakingOver:
         index = self._folder.aside()
         index.stream.close()
         write_index(self._since, self._told, index.part)
-        return EarlierPatients(self._since, index.part)
+        self._earlier = EarlierPatients(self._since, self._told, index.part)
+        return self._earlier
+
+    def blocks(self, files: Sequence[str], memory: int) -> EarlierData | None:
+        """The blocks of the earlier run's data, where lines may be set aside, and they help: all is there as it was written, its files stand in the same order, and
+        what is told of each patient and file fits into so many bytes of memory."""
+        told, path = self._told, None if self._since is None else self._since / BLOCKS
+        patients = self._earlier
+        if (
+            not self.sifts
+            or told is None
+            or path is None
+            or patients is None
+            or (told.patients + len(files)) * _EACH > memory
+        ):
+            return None
+        try:
+            found = EarlierBlocks(path, self.fingerprints)
+            helps = is_whole(path, told.rows) and in_the_same_order(found, files)
+            return EarlierData(found, patients) if helps else None
+        except OSError:
+            return None
 
     @property
     def sifts(self) -> bool:

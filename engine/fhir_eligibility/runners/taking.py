@@ -36,7 +36,8 @@ def _come_to(line: bytes) -> _Line:
 
 def taken_over(judge: Judge, earlier: EarlierPatients, unchanged: Unchanged, place: Position) -> Judged:
     """A patient with the lines and rows of an earlier run."""
-    lines, rows = earlier.texts(unchanged.taken)
+    at = unchanged.at
+    lines, rows = earlier.texts(unchanged.taken) if at is None else earlier.texts_at(*at)
     found = [_come_to(line) for line in bytes(lines).split(b"\n") if line]
     listed = None
     codes = judge.listed_by
@@ -46,4 +47,4 @@ def taken_over(judge: Judge, earlier: EarlierPatients, unchanged: Unchanged, pla
         (number, one.verdict, one.deciding[0] if one.deciding else None, one.incomplete)
         for number, one in enumerate(found)
     ]
-    return Judged(place, found[0].patient, verdicts, lines, rows, listed, unchanged.taken, True)
+    return Judged(place, found[0].patient, verdicts, lines, rows, listed, unchanged.taken, unchanged.group, True)

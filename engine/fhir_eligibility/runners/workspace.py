@@ -19,6 +19,7 @@ import msgspec
 from isal.isal_zlib import crc32
 
 from fhir_eligibility.artifacts.own_outputs import WORK
+from fhir_eligibility.data.bulk.blocks import Traced, decode_traced
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.name_index import IndexedShelf, NameIndex, parts_of, put_in_order
 from fhir_eligibility.data.bulk.records import (
@@ -26,14 +27,24 @@ from fhir_eligibility.data.bulk.records import (
     Shelf,
     SummedFile,
     decode_records,
+    read_bytes,
     read_section,
     section_bytes,
     section_size,
 )
-from fhir_eligibility.data.bulk.sifting import Known
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.runners.judged_file import Entry, JudgedFile, JudgedWriter
-from fhir_eligibility.runners.kept import BucketDone, FileDone, Ids, Joint, PieceDone, Shelved, Stretch, Tables
+from fhir_eligibility.runners.kept import (
+    BucketDone,
+    FileDone,
+    Ids,
+    Joint,
+    PieceDone,
+    Shelved,
+    Stretch,
+    Tables,
+    Traces,
+)
 from fhir_eligibility.runners.problem_runs import ProblemShelf, in_order, run_path
 from fhir_eligibility.runners.questions import Question, read_questions, write_questions
 from fhir_eligibility.runners.workers import is_left_alone
@@ -220,8 +231,10 @@ class Workspace:
         """Whether a piece is read."""
         return (self.folder / f"piece-{number}").exists()
 
-    def put_piece(self, number: int, shelf: Shelf, collected: Collected, problems: ProblemShelf) -> None:
-        """Keep what a piece came to."""
+    def put_piece(
+        self, number: int, shelf: Shelf, collected: Collected, problems: ProblemShelf, traced: bytes | None = None
+    ) -> None:
+        """Keep what a piece came to; `traced` is what its blocks did, where that is kept."""
         problems.spill()
         ids: tuple[dict[str, Stretch], dict[str, Stretch]] = {}, {}
         names: int | None = None
@@ -233,6 +246,8 @@ class Workspace:
                     out.write(memoryview(numbers).cast("B"))
             if isinstance(shelf, IndexedShelf):
                 names = shelf.write_names(out, number, starts)
+            where_traced = None if traced is None else (out.size, len(traced))
+            out.write(traced or b"")
         done = PieceDone(
             out.size,
             out.sum,
@@ -257,6 +272,7 @@ class Workspace:
             of_one=collected.of_one,
             of_several=collected.of_several,
             names=names,
+            traced=where_traced,
         )
         self._write(f"piece-{number}", _encode(done))
 
@@ -264,6 +280,15 @@ class Workspace:
         """What a piece came to."""
         found: PieceDone = self._read(f"piece-{number}", PieceDone)
         return found
+
+    def traced(self, pieces: int) -> Iterator[Traced]:
+        """What the blocks of all pieces came to, piece by piece."""
+        for number in range(pieces):
+            told: Traces = self._read(f"piece-{number}", Traces)
+            if told.traced is None:
+                yield Traced([], b"")
+            else:
+                yield decode_traced(read_bytes(self.folder / f"records-{number}", *told.traced))
 
     def table(self, number: int) -> int:
         """Where the records of a piece stand."""
@@ -358,23 +383,13 @@ class Workspace:
         for number in range(count):
             self._drop(f"{name}-{number}")
 
-    def put_sifted(self, sifted: Sequence[Shelved]) -> None:
-        """Keep where the records are of those who are not taken over, a file a bucket."""
-        self._write("sifted", _encode(sifted))
+    def put_value(self, name: str, value: Any) -> None:
+        """Keep a value under a name."""
+        self._write(name, _encode(value))
 
-    def sifted(self) -> list[Shelved]:
-        """The same."""
-        found: list[Shelved] = self._read("sifted", list[Shelved])
-        return found
-
-    def put_known(self, number: int, known: Sequence[Known]) -> None:
-        """Keep who of a bucket is taken over."""
-        self._write(f"known-{number}", _encode(known))
-
-    def known(self, number: int) -> list[Known]:
-        """The same."""
-        found: list[Known] = self._read(f"known-{number}", list[Known])
-        return found
+    def value(self, name: str, kind: Any) -> Any:
+        """The value of a kind that is kept under a name."""
+        return self._read(name, kind)
 
     def put_placed(self, placed: Sequence[Shelved]) -> None:
         """Keep where placed records are."""

@@ -40,6 +40,8 @@ class Collected(Struct):
     named: int = 0
     persons: int = 0
     unsure: int = 0
+    special: int = 0
+    """How often a Patient was found that goes by another name, too."""
     aliases: set[tuple[str, str]] = field(default_factory=set)
     shared: list[Record] = field(default_factory=list)
     odd: Oddities = field(default_factory=Oddities)

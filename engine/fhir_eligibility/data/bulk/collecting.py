@@ -20,15 +20,15 @@ from fhir_eligibility.data.bulk.decoding import Decoders, FactDecoder
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints
 from fhir_eligibility.data.bulk.needles import Needles, systems_of
 from fhir_eligibility.data.bulk.records import (
-    MemoryShelf,
+    AnyShelf,
     Position,
     Record,
-    Shelf,
     key_of,
     name_group,
     number_of,
     orphan_group,
 )
+from fhir_eligibility.data.bulk.tracing import Trace
 from fhir_eligibility.data.identity import NO_HOME, address_of, on_a_server, shared_types, stands_alone, text_of_id
 from fhir_eligibility.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, told
 from fhir_eligibility.data.marks import may_be_marked, test_patient
@@ -57,6 +57,7 @@ CONTAINERS = frozenset(("Bundle", "Parameters", "OperationOutcome"))
 """Resources that hold others, or say that data is missing: they are opened."""
 THEN_ID = b'","id":"'
 BEGINNING = rb'\s*\{\s*"resourceType"\s*:\s*"%s"'
+_KIND = re.compile(BEGINNING % b"([A-Za-z]+)")
 ID = rb'\s*,\s*"id"\s*:\s*"([^"\\]+)"'
 
 
@@ -97,9 +98,7 @@ class Sifting(Protocol):
 class Collector:
     """Takes resources as they are read and keeps those that may matter."""
 
-    def __init__(
-        self, decoders: Decoders, shelf: Shelf | MemoryShelf, *, validate: bool = False, decoded: bool = False
-    ) -> None:
+    def __init__(self, decoders: Decoders, shelf: AnyShelf, *, validate: bool = False, decoded: bool = False) -> None:
         """`validate` has every resource parsed; with `decoded` records are kept as facts."""
         self.decoders = decoders
         self.shelf = shelf
@@ -108,6 +107,8 @@ class Collector:
         """Makes the digests of records, where they are kept."""
         self.sifter: Sifting | None = None
         """Sets lines aside whose patients may be taken over from an earlier run, where there is one."""
+        self.trace: Trace | None = None
+        """Tells what blocks of the data come to, where a later run is to know them."""
         self.others: OtherLines | None = None
         """Takes what lines of the file that is being read are no resources, where not each of them is to be told."""
         self.look = False
@@ -355,12 +356,24 @@ class Collector:
 
     def _keep_nobodys(self, record: Record, facts: dict[str, Any], patients: BundlePatients | None) -> None:
         """Keep a resource that is about nobody, and for the patient of its bundle besides, where that stands for itself."""
+        if self.trace is not None:
+            self.trace.note_nobodys(record)
         if (record.full_url, record.raw) not in self._shared:
             self._shared.add((record.full_url, record.raw))
             self.collected.shared.append(record)
         if patients is not None and patients.only is not None and stands_alone(record.home) and record.id is not None:
             kept_facts = facts if self._decoded else None
             self.shelf.add(msgspec.structs.replace(record, group=patients.only, facts=kept_facts, own=True))
+
+    def keep_again(self, raw: bytes, file: int, offset: int, entry: int, full_url: str | None, home: int) -> None:
+        """Keep a resource that is about nobody, as an earlier run told: where it stands, and of which bundle it is."""
+        if (full_url, raw) in self._shared:
+            return
+        reader = self.named(_KIND.match(raw)[1])  # type: ignore[index]
+        facts, _ = reader.decoder.packed(raw)
+        identifier, kind = text_of_id(facts.get("id")), reader.kind
+        record = Record("", file, offset, entry, kind, identifier, full_url, False, False, False, raw, home=home)
+        self._keep_nobodys(record, facts, None)
 
     def _patient(
         self,
@@ -396,6 +409,7 @@ class Collector:
             if other is None and on_a_server(name):
                 other = group_of_address(full_url)
             if other is not None and other != group:
+                self.collected.special += 1
                 self.collected.aliases.add((group, other))
         return group, plain, local, condition
 

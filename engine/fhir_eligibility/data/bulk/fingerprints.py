@@ -19,6 +19,9 @@ from fhir_eligibility.data.export_manifest import ExportTimes
 
 SIZE = 16
 """Bytes of a fingerprint."""
+GROUP = 8
+"""Bytes of the digest of a patient's id."""
+NO_GROUP = bytes(GROUP)
 NONE = bytes(SIZE)
 """In the place of a fingerprint: of a patient who is always to be judged anew."""
 _encode = msgspec.msgpack.Encoder(enc_hook=repr).encode
@@ -35,11 +38,15 @@ class Fingerprints:
     def __reduce__(self) -> tuple[type[Fingerprints], tuple[bytes]]:
         return Fingerprints, (self.key,)
 
-    def of_text(self, text: bytes | memoryview) -> bytes:
+    def of_text(self, text: bytes | bytearray | memoryview) -> bytes:
         """The digest of a record's text."""
         found = self._begun.copy()
         found.update(text)
         return found.digest()[:SIZE]
+
+    def of_group(self, group: str) -> bytes:
+        """A short digest of what a patient's records are put together by: two patients may have the same."""
+        return self.of_text(b"group " + group.encode("utf-8", "surrogatepass"))[:GROUP]
 
     def of(self, value: Any) -> bytes:
         """The digest of plain values: texts, numbers, bytes, lists."""
@@ -84,4 +91,4 @@ class Takeover:
         reference = f"Patient/{patient.id}" if patient.id else patient.full_url or ""
         if self._lacking(reference, patient.id) or not self._known(fingerprint):
             return None
-        return Unchanged(None, reference, taken=fingerprint, read=read)
+        return Unchanged(None, reference, taken=fingerprint, read=read, group=patient.group)

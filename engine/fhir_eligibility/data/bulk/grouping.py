@@ -232,7 +232,7 @@ class Grouping:
         mark: Fingerprint | None = None
         if self.fingerprints is not None and self._world is None:
             value = self.fingerprints.of_records(records, self.paths)
-            mark = Fingerprint(value)
+            mark = Fingerprint(value, patient.group)
             if value is not None and self.takeover is not None:
                 taken = self.takeover.taken(value, patient, partial(self.decoders.resource, patient))
                 if taken is not None:

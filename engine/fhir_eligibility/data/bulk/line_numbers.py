@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from fhir_eligibility.data.bulk.reading import is_document
+from fhir_eligibility.data.bulk.pieces import is_document
 from fhir_eligibility.data.opening import UNREADABLE, open_file
 from fhir_eligibility.data.problems import Problem
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 from msgspec import Struct
 
@@ -18,215 +17,34 @@ from fhir_eligibility.data.bulk.bundle_patients import BundlePatients
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.collecting import Collector
 from fhir_eligibility.data.bulk.decoding import Decoders
-from fhir_eligibility.data.bulk.documents import read_document
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints, Takeover, state_of_nobodys
 from fhir_eligibility.data.bulk.following import Everyone
 from fhir_eligibility.data.bulk.grouping import Grouping
 from fhir_eligibility.data.bulk.name_index import MemoryIndex
+from fhir_eligibility.data.bulk.pieces import Piece, pieces_of, read_piece
 from fhir_eligibility.data.bulk.placing import Bearers, claims_of, joined_by_names, names_wanted, placed
 from fhir_eligibility.data.bulk.records import MemoryShelf, Position, Record, name_of_group, number_of
-from fhir_eligibility.data.bulk.scanning import LineScanner
 from fhir_eligibility.data.bulk.settling import NotWhole, Settled, doubles_of, missing, not_whole, settle, twice
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.completeness import Completeness, reporting_to
 from fhir_eligibility.data.deletions import Candidate
-from fhir_eligibility.data.files import found_file
-from fhir_eligibility.data.forms import Form, Values, form_of, form_of_damaged, named_lines
 from fhir_eligibility.data.gaps import Gaps
 from fhir_eligibility.data.identity import with_text_as_id
 from fhir_eligibility.data.json_text import BAD_JSON, whole
 from fhir_eligibility.data.listing import list_data
-from fhir_eligibility.data.opening import UNREADABLE, begin, document_in, open_file, packing_of
-from fhir_eligibility.data.other_lines import OtherLines
 from fhir_eligibility.data.pages import lacking as pages_lacking
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.record_versions import content_of
 from fhir_eligibility.data.told_by_manifests import told_by_manifests
-from fhir_eligibility.data.values import invalid_document, other_file, too_long_document
 
-RESOURCE_TYPE = b'"resourceType"'
-PIECE = 64 << 20
 OnProblem = Callable[[Problem], None]
 Taking = Callable[[bytes, Gaps], Callable[[bytes], bool] | None]
 """Given a digest of the records of no patient, and what may be missing of all: tells whether an earlier run knows a fingerprint; None where that does not help."""
 
 
-class Stretch(Struct, frozen=True):
-    """Part of one file: the lines that begin from `start` on and before `end`, or all of it where `end` is None."""
-
-    file: int
-    path: str
-    start: int = 0
-    end: int | None = None
-    bytes: int = 0
-
-
-class Piece(Struct, frozen=True):
-    """One piece of work, in the order of the data."""
-
-    number: int
-    stretches: tuple[Stretch, ...]
-
-    @property
-    def bytes(self) -> int:
-        """How much of the input it is, as stored."""
-        return sum(one.bytes for one in self.stretches)
-
-
 def files_to_read(paths: Iterable[str | Path], on_problem: OnProblem) -> list[str]:
     """The data files, in order; their place in the list is their number."""
     return list_data(paths, on_problem).names
-
-
-def pieces_of(files: Sequence[str], size: int = PIECE, lengths: Mapping[str, int] | None = None) -> list[Piece]:
-    """The work of reading files, in pieces of about `size` bytes: large NDJSON is cut, small files are read together.
-
-    `lengths` of files are told where they are known; the system is asked for others.
-    """
-    known = lengths or {}
-    out: list[Piece] = []
-    together: list[Stretch] = []
-    held = 0
-
-    def close() -> None:
-        nonlocal held
-        if together:
-            out.append(Piece(len(out), tuple(together)))
-            together.clear()
-            held = 0
-
-    for number, path in enumerate(files):
-        length = known[path] if path in known else found_file(path).bytes
-        if length > size and _is_cut(path):
-            close()
-            for start in range(0, length, size):
-                end = min(start + size, length)
-                out.append(Piece(len(out), (Stretch(number, path, start, end, end - start),)))
-            continue
-        together.append(Stretch(number, path, 0, None, length))
-        held += length
-        if held >= size:
-            close()
-    close()
-    return out
-
-
-def _is_cut(path: str) -> bool:
-    """Whether a large file can be read from any line on: it is not packed, and holds one resource a line."""
-    try:
-        if packing_of(path) is not None or _form(path) is not Form.LINES:
-            return False
-        with begin(path) as opened:
-            # what holds no resource is told as one file
-            return RESOURCE_TYPE in opened.head
-    except UNREADABLE:
-        return False  # reading it whole tells why
-
-
-def is_plain_lines(path: str) -> bool:
-    """Whether a file is NDJSON that is not packed, so that the offsets of lines are those of its bytes."""
-    if not named_lines(path):
-        return False  # which spares opening each of many bundles
-    try:
-        if packing_of(path) is not None or _form(path) is not Form.LINES:
-            return False
-        with open_file(path) as stream:
-            return stream.read(1) == b"{"
-    except UNREADABLE:
-        return False
-
-
-def is_document(path: str) -> bool:
-    """Whether a file is one document, as far as its beginning tells, or cannot be read (any more)."""
-    try:
-        return _form(path) is Form.DOCUMENT
-    except UNREADABLE:
-        return True
-
-
-def _form(path: str) -> Form:
-    """The form of a file; that of one that is not JSON is a document. Raises UNREADABLE."""
-    with begin(path) as opened:
-        if other_file(path, opened.head, opened.stream is None) is not None:
-            return Form.DOCUMENT
-        return form_of(opened.head, opened.stream is None, named_lines(path))
-
-
-def read_piece(piece: Piece, collector: Collector) -> None:
-    """Read a piece of work into a collector. A file that cannot be read is a problem, and the rest goes on."""
-    collected = collector.collected
-    for stretch in piece.stretches:
-        before = dict(collected.used), dict(collected.passed)
-        document = False
-        try:
-            if stretch.end is None:
-                document = _read_file(collector, stretch.file, stretch.path)
-            else:
-                with open_file(stretch.path) as stream:
-                    start = _line_start(stream, stretch.start)
-                    LineScanner(collector, stretch.file, stretch.path).scan(stream, start, stretch.end)
-        except UNREADABLE as error:
-            message = f"cannot be read: {error or error.__class__.__name__}"
-            collected.problems.append(Problem(file=stretch.path, code="unreadable", message=message))
-        except Exception as error:
-            # an error of this program, which shall not cost what is in other files
-            message = f"reading stopped unexpectedly, and what follows in this file is not used: {error!r:.300}"
-            collected.problems.append(Problem(file=stretch.path, code="not-read", message=message))
-        if not document:
-            collected.note_file(stretch.file, *before)
-
-
-def _read_file(collector: Collector, file: int, path: str) -> bool:
-    """Read all of a file, in whatever form resources stand there; gives whether it is one document. Raises UNREADABLE."""
-    with begin(path) as opened:
-        head, stream = opened.head, opened.stream
-        other = other_file(path, head, stream is None)
-        if other is not None:
-            collector.collected.problems.append(other)
-            return True
-        form = form_of(head, stream is None, named_lines(path))
-        if form is Form.DOCUMENT:
-            text = document_in(stream, head)
-            if text is None:
-                collector.collected.problems.append(too_long_document(path))
-                return True
-            error = read_document(collector, text, file, path)
-            if error is None:
-                return True
-            form, head, stream = form_of_damaged(text, error), text, None
-            if form is Form.DOCUMENT:
-                collector.collected.problems.append(invalid_document(text, path, error))
-                return True
-        scanner, read = LineScanner(collector, file, path), collector.collected
-        before = read.lines - read.blank
-        others = OtherLines(path, read.problems.append, lambda: read.lines - read.blank - before)
-        collector.others = others
-        try:
-            if form is Form.VALUES:
-                scanner.values(Values(head, stream))
-            elif stream is None:
-                scanner.text(head)
-            else:
-                scanner.scan(stream, 0, None, head)
-        finally:
-            collector.others = None
-            others.finish()
-    return False
-
-
-def _line_start(stream: BinaryIO, start: int) -> int:
-    """Move to the first line that begins at or after a place."""
-    if start == 0:
-        return 0
-    stream.seek(start - 1)
-    at = start - 1
-    while chunk := stream.read(1 << 16):
-        found = chunk.find(b"\n")
-        if found >= 0:
-            stream.seek(at + found + 1)
-            return at + found + 1
-        at += len(chunk)
-    return at
 
 
 class _Again(Collector):

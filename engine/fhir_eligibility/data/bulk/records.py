@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from isal.isal_zlib import crc32
@@ -162,6 +162,13 @@ class SummedFile:
 
     def __exit__(self, *_: object) -> None:
         self._stream.close()
+
+
+class AnyShelf(Protocol):
+    """Takes records."""
+
+    def add(self, record: Record) -> Any:
+        """Take in a record."""
 
 
 class MemoryShelf:

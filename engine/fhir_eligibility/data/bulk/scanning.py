@@ -80,6 +80,11 @@ class LineScanner:
                 with memoryview(buffer) as view:
                     got = stream.readinto(view[held:])  # type: ignore[attr-defined]
                 if not got:
+                    last = buffer.rfind(b"\n", 0, held) + 1 if self.collector.trace is not None else 0
+                    if last:
+                        self.lines(buffer, last, base, last=True)
+                        del buffer[:last]
+                        base, held = base + last, held - last
                     for text in re.findall(rb"[^\n]*\n|[^\n]+", bytes(buffer[:held])):
                         if end is None or base < end:
                             self.line(text.removesuffix(b"\n"), base)
@@ -95,7 +100,7 @@ class LineScanner:
                 if close:
                     last, done = close, True
             if last:
-                self.block(buffer, last, base)
+                last = self.lines(buffer, last, base, last=done)
             if done:
                 return
             held = filled - last
@@ -107,7 +112,7 @@ class LineScanner:
         """Read the lines of a whole file."""
         last = text.rfind(b"\n") + 1
         if last:
-            self.block(text, last, 0)
+            self.lines(text, last, 0, last=True)
         if last < len(text):
             self.line(text[last:], last)
 
@@ -121,6 +126,14 @@ class LineScanner:
                 self.line(text, offset)
         if values.commas:
             self.collector.collected.problems.append(commas_in(self.path))
+
+    def lines(self, buffer: bytearray | bytes, end: int, base: int, *, last: bool) -> int:
+        """Whole lines, as `block` takes them, but for those that an earlier run knows; gives up to where that was done. `last` tells that no more come."""
+        trace = self.collector.trace
+        if trace is None:
+            self.block(buffer, end, base)
+            return end
+        return trace.lines(self.collector, self, buffer, end, base, last)
 
     def block(self, buffer: bytearray | bytes, end: int, base: int) -> None:
         """A run of whole lines: `buffer` up to `end`, which stands at `base` in the file."""

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import msgspec
 
+from fhir_eligibility.data.bulk.blocks import in_parts
 from fhir_eligibility.data.bulk.collecting import Collector, TypeReader
-from fhir_eligibility.data.bulk.fingerprints import Fingerprints
+from fhir_eligibility.data.bulk.fingerprints import GROUP, Fingerprints
 from fhir_eligibility.data.bulk.records import MemoryShelf, Position, Record, Shelf, bucket_of, number_of, read_bytes
 from fhir_eligibility.data.marks import may_be_marked
 
@@ -38,6 +39,30 @@ class Aside(msgspec.Struct, array_like=True, gc=False):
         return self.file, self.offset, -1
 
 
+class UntouchedGroups:
+    """Those of whom it is known that nothing changed: digests of what their records are put together by."""
+
+    def __init__(self, groups: bytes, fingerprints: Fingerprints) -> None:
+        self._groups = frozenset(in_parts(groups, GROUP))
+        self._fingerprints = fingerprints
+
+    def __contains__(self, group: str) -> bool:
+        return bool(self._groups) and self._fingerprints.of_group(group) in self._groups
+
+
+class TouchedShelf:
+    """Hands on to a shelf what is of others than those of whom it is known that nothing changed."""
+
+    def __init__(self, shelf: Shelf, untouched: UntouchedGroups) -> None:
+        self._shelf = shelf
+        self._untouched = untouched
+
+    def add(self, record: Record) -> None:
+        """Take in a record."""
+        if record.group not in self._untouched:
+            self._shelf.add(record)
+
+
 Known = tuple[Position, str, bytes]
 """A patient who is taken over: the place, the id, and the fingerprint."""
 _encode = msgspec.msgpack.Encoder().encode
@@ -55,7 +80,15 @@ class AsideShelf(Shelf):
 class Sifter:
     """Sets lines of some files aside, instead of having a collector keep them."""
 
-    def __init__(self, fingerprints: Fingerprints, shelf: AsideShelf, files: frozenset[int]) -> None:
+    def __init__(
+        self,
+        fingerprints: Fingerprints,
+        shelf: AsideShelf,
+        files: frozenset[int],
+        untouched: UntouchedGroups | None = None,
+    ) -> None:
+        """Lines of those who are known to be `untouched` are dropped."""
+        self._untouched = untouched
         self._fingerprints = fingerprints
         self._shelf = shelf
         self._files = files
@@ -79,7 +112,11 @@ class Sifter:
                 return False
             group = named[1]
         digest, number = self._fingerprints.of_text(raw), number_of(begun[1])
+        if self._untouched is not None and group.decode() in self._untouched:
+            return True
         self._shelf.take(Aside(group.decode(), file, offset, len(raw), reader.kind, begun[1].decode(), digest))
+        if collector.trace is not None:
+            collector.trace.note(group.decode(), digest, reader.kind, offset, -1, aside=True)
         collected = collector.collected
         collected.used[reader.kind] += 1
         collector.kept_ids(reader.kind).append(number)
@@ -102,11 +139,19 @@ class Settling:
     """Tells which patients of a bucket are taken over, and decodes the lines of the others into records. `near` are groups of which other records are at hand."""
 
     def __init__(
-        self, lines: Iterable[Aside], paths: Sequence[str], fingerprints: Fingerprints, near: frozenset[str]
+        self,
+        lines: Iterable[Aside],
+        paths: Sequence[str],
+        fingerprints: Fingerprints,
+        near: frozenset[str],
+        untouched: UntouchedGroups | None = None,
     ) -> None:
+        """Lines of those who are known to be `untouched` are dropped."""
         self._groups: dict[str, list[Aside]] = {}
         for line in lines:
             self._groups.setdefault(line.group, []).append(line)
+        if untouched is not None:
+            self._groups = {group: some for group, some in self._groups.items() if group not in untouched}
         self._paths = paths
         self._fingerprints = fingerprints
         self._near = near
