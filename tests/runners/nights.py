@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
 import random
 import shutil
@@ -64,17 +65,30 @@ class Cohort:
         self.parts: dict[tuple[str, str], int] = {}
         self.lines: dict[str, list[str]] = {}
         self.shuffled = 0
+        self.together: dict[str, str] = {}
+        """Whose bundle also holds the records of another patient."""
+        self.alone = False
+        """Whether bundles hold no records of nobody."""
+        self.blank: list[str] = []
+        self.unended: list[str] = []
+        self.packed: list[str] = []
+        """Files with blank lines, without a line feed at the end, and packed."""
 
     def write(self, folder: Path, form: str) -> None:
         """Write the files in the place of those that are there."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         files: dict[str, list[str]] = {}
+        others = {one for one in self.together.values() if one in self.patients}
         for name, resources in self.patients.items():
+            if form == "bundles" and name in others:
+                continue
+            if form == "bundles":
+                resources = [*resources, *self.patients.get(self.together.get(name, ""), ())]
             if form == "bundles":
                 entries = [
                     {"fullUrl": f"http://example.org/fhir/{one['resourceType']}/{one['id']}", "resource": one}
-                    for one in (*resources, *self.nobodys)
+                    for one in (*resources, *(() if self.alone else self.nobodys))
                 ]
                 bundle = {"resourceType": "Bundle", "type": "collection", "entry": entries}
                 part = self.parts.get(("Patient", name), 0)
@@ -93,7 +107,13 @@ class Cohort:
                 if path.endswith(".ndjson"):
                     random.Random(self.shuffled).shuffle(lines)
         for path, lines in files.items():
-            (folder / path).write_text("".join(f"{line}\n" for line in lines))
+            text = "".join(f"{line}\n" for line in lines)
+            if path in self.blank:
+                text = "\n".join(text.splitlines(keepends=True)) + "\n"
+            if path in self.unended:
+                text = text.rstrip("\n")
+            data = gzip.compress(text.encode(), mtime=0) if path in self.packed else text.encode()
+            (folder / path).write_bytes(data)
 
 
 Change = Callable[[Cohort, random.Random], None]
@@ -233,10 +253,74 @@ def _twice_the_id(cohort: Cohort, chance: random.Random) -> None:
     resources[-1]["id"] = _some(cohort, chance)[1][-1]["id"]
 
 
+def _unneeded(cohort: Cohort, chance: random.Random) -> None:
+    name, _ = _some(cohort, chance)
+    claim = {"resourceType": "Claim", "id": f"c{chance.randrange(1000)}", "patient": {"reference": f"Patient/{name}"}}
+    other = {**record(chance, name, chance.randrange(100, 1000)), "resourceType": "Observation", "code": concept("no")}
+    kind = chance.choice(("Claim.ndjson", "Observation.0.ndjson"))
+    lines = cohort.lines.setdefault(kind, [])
+    lines.insert(chance.randrange(len(lines) + 1), json.dumps(claim if kind.startswith("Claim") else other))
+
+
+def _two_in_a_bundle(cohort: Cohort, chance: random.Random) -> None:
+    (one, _), (other, _) = _some(cohort, chance), _some(cohort, chance)
+    names = {*cohort.together, *cohort.together.values()}
+    if one != other and not {one, other} & names:
+        cohort.together[one] = other
+
+
+def _apart_again(cohort: Cohort, chance: random.Random) -> None:
+    cohort.together.clear()
+
+
+def _without_nobodys(cohort: Cohort, chance: random.Random) -> None:
+    cohort.alone = not cohort.alone
+
+
+def _a_file(chance: random.Random) -> str:
+    return f"{chance.choice(('Patient', 'Observation', 'Condition', 'Procedure'))}.{chance.randrange(2)}.ndjson"
+
+
+def _blank_lines(cohort: Cohort, chance: random.Random) -> None:
+    cohort.blank = [_a_file(chance)]
+
+
+def _no_line_feed(cohort: Cohort, chance: random.Random) -> None:
+    cohort.unended = [_a_file(chance)]
+
+
+def _packed(cohort: Cohort, chance: random.Random) -> None:
+    cohort.packed = [_a_file(chance)]
+
+
+def _first_file(cohort: Cohort, chance: random.Random) -> None:
+    name, _ = _some(cohort, chance)
+    cohort.lines["A.ndjson"] = [json.dumps(record(chance, name, chance.randrange(100, 1000)))]
+
+
+def _copied_record(cohort: Cohort, chance: random.Random) -> None:
+    _, resources = _some(cohort, chance)
+    resources.append(copy.deepcopy(chance.choice(resources)))
+
+
+def _moved_record(cohort: Cohort, chance: random.Random) -> None:
+    _, resources = _some(cohort, chance)
+    resources.insert(chance.randrange(len(resources)), resources.pop())
+
+
+PLAIN_CHANGES: tuple[Change, ...] = (
+    _nothing, _add_patient, _remove_patient, _add_record, _remove_record, _change_record, _move_record, _reorder,
+    _reorder_patient, _unneeded, _two_in_a_bundle, _apart_again, _without_nobodys, _blank_lines, _no_line_feed, _packed,
+    _first_file, _moved_record,
+)  # fmt: skip
+"""Changes after which the data is as most data is."""
+
+
 CHANGES: tuple[Change, ...] = (
     _nothing, _add_patient, _remove_patient, _add_record, _remove_record, _remove_person, _change_record, _move_record,
     _reorder, _reorder_patient, _damage, _mend, _delete, _version, _nobodys_record, _link, _mark, _stranger, _other_patient,
-    _by_identifier, _odd_reference, _twice_the_id,
+    _by_identifier, _odd_reference, _twice_the_id, _unneeded, _two_in_a_bundle, _apart_again, _without_nobodys, _blank_lines,
+    _no_line_feed, _packed, _first_file, _copied_record, _moved_record,
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.reading import ReadPlan
-from fhir_eligibility.data.bulk.blocks import BlockWriter, EarlierBlocks
+from fhir_eligibility.data.bulk.blocks import BlockWriter
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.decoding import Decoders
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints, state_of_nobodys
@@ -242,8 +242,8 @@ class BulkRun:
         """Write what tells a later run which blocks of the data are the same. Raises OSError."""
         job = self.job
         if job.fingerprints is not None:
-            keys = job.blocks or EarlierBlocks(Path(), job.fingerprints)
-            write_blocks(writer, keys, job.blocks is not None, job.files, job.workspace.traced(len(job.pieces)))
+            traced = job.workspace.traced(len(job.pieces))
+            write_blocks(writer, job.fingerprints, job.blocks, job.files, traced)
 
     def _settle(self) -> None:
         job = self.job

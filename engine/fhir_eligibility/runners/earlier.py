@@ -1,6 +1,6 @@
 """The patients of an earlier run whose outputs are still as it wrote them: what they were judged from, as fingerprints, and the texts that they have in its outputs.
 
-`fingerprints.bin` has a row a patient, in the order of the outputs: the fingerprint (`fhir_eligibility.data.bulk.fingerprints`; zeros: to be judged anew in any case) and how long
+`fingerprints.bin` has a row a patient, in the order of the outputs: the fingerprint (`fhir_eligibility.data.bulk.fingerprints`; zeros: to be judged anew in any case), a digest of the id, and how long
 the patient's texts are in verdicts.ndjson and in summary.csv. Behind the rows stands what else the verdicts depend on, and what the outputs were when they were written.
 """
 
@@ -16,6 +16,7 @@ from struct import Struct
 
 import msgspec
 
+from fhir_eligibility.data.bulk.blocks import stamp_of
 from fhir_eligibility.data.bulk.fingerprints import GROUP, NONE, SIZE
 from fhir_eligibility.output.criteria_record import VERDICTS
 from fhir_eligibility.output.folder import RUN, StagedFile
@@ -149,7 +150,7 @@ class EarlierPatients:
     def __init__(self, folder: Path, found: Described, index: Path) -> None:
         self._folder, self._found = folder, found
         self._paths = (index, folder / VERDICTS, folder / SUMMARY)
-        self._told = tuple(_stamp(os.stat(path)) for path in self._paths)
+        self._told = tuple(stamp_of(os.stat(path)) for path in self._paths)
         self._open: tuple[memoryview, ...] = ()
         self._last: tuple[bytes, tuple[bytes, int, int, int, int] | None] = (b"", None)
 
@@ -200,12 +201,8 @@ class EarlierPatients:
     def _mapped(self, path: Path, told: tuple[int, int, int]) -> memoryview:
         with path.open("rb") as stream:
             found = os.fstat(stream.fileno())
-            if _stamp(found) != told:
+            if stamp_of(found) != told:
                 raise OSError(f"{path} was changed while the run that goes by it was under way; run again")
             if not found.st_size:
                 return memoryview(b"")
             return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-def _stamp(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_ino, found.st_size, found.st_mtime_ns

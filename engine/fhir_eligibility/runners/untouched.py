@@ -14,16 +14,15 @@ import msgspec
 
 from fhir_eligibility.data.bulk.blocks import (
     PERSON,
-    Block,
+    BlockPatients,
     BlockWriter,
     EarlierBlocks,
     FileBlocks,
     Traced,
-    decode_block,
-    encode,
+    decode_patients,
     in_parts,
 )
-from fhir_eligibility.data.bulk.fingerprints import GROUP, NONE, SIZE
+from fhir_eligibility.data.bulk.fingerprints import GROUP, NONE, SIZE, Fingerprints
 from fhir_eligibility.data.bulk.records import Position
 from fhir_eligibility.runners.earlier import EarlierPatients, Row
 
@@ -73,18 +72,17 @@ class _Comparison:
         self._left = set(earlier.index)
         self._file = -1
         self._document = False
-        self._blocks: list[Block] = []
+        self._blocks: list[BlockPatients] = []
         self._next = 0
-        self._now: list[Block] = []
+        self._now: list[BlockPatients] = []
 
     def take(self, piece: int, part: FileBlocks) -> None:
         """The blocks of a file, or of a part of it."""
         if part.file != self._file:
             self.finish()
             self._file, key = part.file, self._earlier.key(self._files[part.file])
-            told = self._earlier.of_key(key)
             self._left.discard(key)
-            self._document, self._blocks = told if told is not None else (False, [])
+            self._document, self._blocks = self._earlier.patients_of(key)
         for found in part.found:
             if found.earlier >= 0:
                 block = self._blocks[found.earlier]
@@ -93,7 +91,7 @@ class _Comparison:
             elif not found.block:
                 continue
             else:
-                block = decode_block(found.block)
+                block = decode_patients(found.block)
                 if part.document:
                     self._touch([block])
                 else:
@@ -102,14 +100,14 @@ class _Comparison:
                 place = part.file, found.offset + offset, entry
                 self.persons[group] = place if group not in self.persons else None
 
-    def _matched(self, number: int, block: Block) -> None:
+    def _matched(self, number: int, block: BlockPatients) -> None:
         if number < self._next:
             self._touch([block])  # it stands there again
             return
         self._compare(self._blocks[self._next : number])
         self._next = number + 1
 
-    def _compare(self, before: Sequence[Block]) -> None:
+    def _compare(self, before: Sequence[BlockPatients]) -> None:
         """What stands between two blocks that are the same, then and now."""
         if self._document:
             self._touch([*before, *self._now])
@@ -118,7 +116,7 @@ class _Comparison:
             self.touched.update(group for group in then.keys() | now.keys() if then.get(group) != now.get(group))
         self._now = []
 
-    def _touch(self, blocks: Iterable[Block]) -> None:
+    def _touch(self, blocks: Iterable[BlockPatients]) -> None:
         for block in blocks:
             self.touched.update(in_parts(block.groups, GROUP))
 
@@ -132,11 +130,10 @@ class _Comparison:
         """All files are done: those of the earlier run that are not among them touch their patients."""
         self.finish()
         for key in self._left:
-            told = self._earlier.of_key(key)
-            self._touch(told[1] if told is not None else ())
+            self._touch(self._earlier.patients_of(key)[1])
 
 
-def _by_group(blocks: Iterable[Block]) -> Mapping[bytes, list[bytes]]:
+def _by_group(blocks: Iterable[BlockPatients]) -> Mapping[bytes, list[bytes]]:
     """The digests of records by patient, in their order."""
     found: dict[bytes, list[bytes]] = {}
     for block in blocks:
@@ -185,24 +182,30 @@ def known_in(data: bytes) -> Iterator[tuple[Position, Row]]:
 
 
 def write_blocks(
-    writer: BlockWriter, keys: EarlierBlocks, earlier: bool, files: Sequence[str], traced: Iterable[Traced]
+    writer: BlockWriter,
+    fingerprints: Fingerprints,
+    earlier: EarlierBlocks | None,
+    files: Sequence[str],
+    traced: Iterable[Traced],
 ) -> None:
-    """Write the blocks of all files; of those that are as in the `earlier` run, which `keys` knows, its own. Raises OSError."""
-    file, document, blocks = -1, False, list[bytes]()
+    """Write the blocks of all files; of those that are as in the `earlier` run, its own. Raises OSError."""
+    file, document, blocks = -1, False, list[bytes | memoryview]()
 
     def close() -> None:
         if blocks:
-            writer.add(keys.key(files[file]), document, blocks)
+            writer.add(fingerprints.of_path(files[file]), document, blocks)
 
     for one in traced:
         for part in one.files:
             if part.file != file:
                 close()
                 file, document, blocks = part.file, part.document, []
-            told = keys.of(files[file]) if earlier else None
+            told: Sequence[bytes | memoryview] = ()
+            if earlier is not None and any(found.earlier >= 0 for found in part.found):
+                told = earlier.as_written(earlier.key(files[file]))
             for found in part.found:
-                if found.earlier >= 0 and told is not None:
-                    blocks.append(encode(told[1][found.earlier]))
+                if found.earlier >= 0:
+                    blocks.append(told[found.earlier])
                 elif found.block:
                     blocks.append(found.block)
     close()

@@ -106,7 +106,7 @@ def _large_data(command: CommandParser) -> None:
     group.add_argument(
         "--keep-fingerprints",
         action="store_true",
-        help="keep what tells a later run whose records did not change (fingerprints.bin), for its --since",
+        help="keep what tells a later run whose records did not change (fingerprints.bin, blocks.bin), for its --since",
     )
     group.add_argument(
         "--since",

@@ -6,6 +6,8 @@ of nobody stand. A block of which more would have to be told - problems, deletio
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +18,6 @@ import msgspec
 from msgspec import Struct
 
 from fhir_eligibility.data.bulk.fingerprints import GROUP, Fingerprints
-from fhir_eligibility.data.bulk.records import read_bytes
 
 TARGET = 1 << 16
 """Bytes of a block of lines, about."""
@@ -24,7 +25,7 @@ LARGEST = 1 << 20
 """Bytes of a block of lines, at most: one with longer lines is read each time."""
 PERSON = Packing(f"<{GROUP}sIi")
 """A Patient of a block: the digest of the id, where in the block it begins, and its entry (-1: none)."""
-_END = Packing("<32sQQ8s")
+_END = Packing("<32sQ8s")
 _MAGIC = b"FEBLOCKS"
 
 
@@ -33,6 +34,9 @@ class Block(Struct, array_like=True, gc=False):
     its text is, `persons` are its Patients. `first` is a number for its first line, by which it is looked for."""
 
     length: int
+    groups: bytes
+    digests: bytes
+    persons: bytes
     digest: bytes
     first: int
     used: dict[str, int]
@@ -42,11 +46,17 @@ class Block(Struct, array_like=True, gc=False):
     empty: int
     kept: dict[str, bytes]
     seen: dict[str, bytes]
+    nobodys: list[tuple[int, int, int, int, int, int]]
+    """Its records of nobody: the entry, where each begins in the block and how long it is, the same of the address that its entry gives (0: none), and the home."""
+
+
+class BlockPatients(Struct, array_like=True, gc=False):
+    """The same as far as it tells of patients."""
+
+    length: int
     groups: bytes
     digests: bytes
     persons: bytes
-    nobodys: list[tuple[int, int, int, int, int, int]]
-    """Its records of nobody: the entry, where each begins in the block and how long it is, the same of the address that its entry gives (0: none), and the home."""
 
 
 class Found(Struct, array_like=True, gc=False):
@@ -74,8 +84,11 @@ class Traced(Struct, array_like=True, gc=False):
 
 
 encode = msgspec.msgpack.Encoder().encode
-decode_block = msgspec.msgpack.Decoder(Block).decode
+decode_patients = msgspec.msgpack.Decoder(BlockPatients).decode
 _decode_blocks = msgspec.msgpack.Decoder(list[Block]).decode
+_decode_patients = msgspec.msgpack.Decoder(list[BlockPatients]).decode
+_decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_index = msgspec.msgpack.Decoder(list[tuple[bytes, bool, int, int]]).decode
 decode_traced = msgspec.msgpack.Decoder(Traced).decode
 
 
@@ -88,47 +101,71 @@ class EarlierBlocks:
     """The blocks of an earlier run, file by file. It travels to worker processes, which open the file when they first ask."""
 
     def __init__(self, path: Path, fingerprints: Fingerprints) -> None:
+        """Raises OSError."""
         self._path = path
         self._fingerprints = fingerprints
+        self._told = stamp_of(os.stat(path))
+        self._begin()
+
+    def _begin(self) -> None:
         self._index: dict[bytes, tuple[int, bool, int, int]] | None = None
-        self._last: tuple[bytes, tuple[bool, list[Block]] | None] = (b"", None)
+        self._view = memoryview(b"")
+        self._last: tuple[str, tuple[bool, list[Block]] | None] = ("", None)
 
-    def __getstate__(self) -> tuple[Path, Fingerprints]:
-        return self._path, self._fingerprints
+    def __getstate__(self) -> tuple[object, ...]:
+        return self._path, self._fingerprints, self._told
 
-    def __setstate__(self, state: tuple[Path, Fingerprints]) -> None:
-        self.__init__(*state)  # type: ignore[misc]
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        self._path, self._fingerprints, self._told = state  # type: ignore[assignment]
+        self._begin()
 
     def key(self, path: str) -> bytes:
         """What a file is known by."""
-        return self._fingerprints.of_text(path.encode("utf-8", "surrogateescape"))
+        return self._fingerprints.of_path(path)
 
     @property
     def index(self) -> Mapping[bytes, tuple[int, bool, int, int]]:
         """The files by what they are known by: their number, whether each is one document, and where its blocks stand. Raises OSError."""
         if self._index is None:
-            size = self._path.stat().st_size
-            _, _, length, _ = _END.unpack(read_bytes(self._path, size - _END.size, _END.size))
-            found = msgspec.msgpack.decode(
-                read_bytes(self._path, size - _END.size - length, length), type=list[tuple[bytes, bool, int, int]]
-            )
-            self._index = {key: (number, *more) for number, (key, *more) in enumerate(found)}  # type: ignore[misc]
+            with self._path.open("rb") as stream:
+                if stamp_of(os.fstat(stream.fileno())) != self._told:
+                    raise OSError(f"{self._path} was changed while the run that goes by it was under way; run again")
+                self._view = view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+            _, length, _ = _END.unpack(view[-_END.size :])
+            found = _decode_index(view[-_END.size - length : -_END.size])
+            self._index = {
+                key: (number, document, start, size) for number, (key, document, start, size) in enumerate(found)
+            }
         return self._index
 
     def of(self, path: str) -> tuple[bool, list[Block]] | None:
         """The blocks of a file, and whether it is one document; None where they are not known. Raises OSError."""
-        key = self.key(path)
-        if self._last[0] != key:
-            self._last = key, self.of_key(key)
+        if self._last[0] != path:
+            told = self.index.get(self.key(path))
+            found = None
+            if told is not None:
+                _, document, start, length = told
+                found = document, _decode_blocks(self._view[start : start + length])
+            self._last = path, found
         return self._last[1]
 
-    def of_key(self, key: bytes) -> tuple[bool, list[Block]] | None:
-        """The same of what a file is known by."""
+    def patients_of(self, key: bytes) -> tuple[bool, list[BlockPatients]]:
+        """The same of what a file is known by, as far as blocks tell of patients; none where it is not known. Raises OSError."""
         told = self.index.get(key)
         if told is None:
-            return None
+            return False, []
         _, document, start, length = told
-        return document, _decode_blocks(read_bytes(self._path, start, length))
+        return document, _decode_patients(self._view[start : start + length])
+
+    def as_written(self, key: bytes) -> Sequence[bytes | memoryview]:
+        """The blocks of what a file is known by, which it is, each encoded. Raises OSError."""
+        _, _, start, length = self.index[key]
+        return [memoryview(one) for one in _decode_raw(self._view[start : start + length])]
+
+
+def stamp_of(found: os.stat_result) -> tuple[int, int, int]:
+    """What tells that a file is still the one that was looked at."""
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def is_whole(path: Path, rows: str) -> bool:
@@ -142,8 +179,11 @@ def is_whole(path: Path, rows: str) -> bool:
             found.update(part)
             left -= len(part)
         end = stream.read(_END.size)
-    found.update(rows.encode())
-    return not left and len(end) == _END.size and _END.unpack(end)[::3] == (found.digest(), _MAGIC)
+    if left or len(end) < _END.size:
+        return False
+    digest, length, magic = _END.unpack(end)
+    found.update(f"{rows} {length}".encode())
+    return bool(magic == _MAGIC and digest == found.digest())
 
 
 class BlockWriter:
@@ -160,7 +200,7 @@ class BlockWriter:
         self._sum.update(data)
         self._size += len(data)
 
-    def add(self, key: bytes, document: bool, blocks: Sequence[bytes]) -> None:
+    def add(self, key: bytes, document: bool, blocks: Sequence[bytes | memoryview]) -> None:
         """Write the blocks of a file, each encoded."""
         start = self._size
         self._write(b"".join((b"\xdd", len(blocks).to_bytes(4, "big"), *blocks)))
@@ -170,5 +210,5 @@ class BlockWriter:
         """Write what stands behind the blocks; the sum of the fingerprints is given."""
         index = encode(self._index)
         self._write(index)
-        self._sum.update(rows.encode())
-        self._stream.write(_END.pack(self._sum.digest(), len(self._index), len(index), _MAGIC))
+        self._sum.update(f"{rows} {len(index)}".encode())
+        self._stream.write(_END.pack(self._sum.digest(), len(index), _MAGIC))

@@ -48,6 +48,10 @@ class Fingerprints:
         """A short digest of what a patient's records are put together by: two patients may have the same."""
         return self.of_text(b"group " + group.encode("utf-8", "surrogatepass"))[:GROUP]
 
+    def of_path(self, path: str) -> bytes:
+        """The digest of the path of a file."""
+        return self.of_text(b"path " + path.encode("utf-8", "surrogateescape"))
+
     def of(self, value: Any) -> bytes:
         """The digest of plain values: texts, numbers, bytes, lists."""
         return self.of_text(_encode(value))

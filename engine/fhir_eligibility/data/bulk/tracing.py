@@ -70,6 +70,9 @@ class _Lines:
 class Reader(Protocol):
     """Reads a run of whole lines (`fhir_eligibility.data.bulk.scanning.LineScanner`)."""
 
+    def share(self, buffer: bytearray | bytes, at: int) -> float:
+        """How much larger blocks are best made than others where such a line begins."""
+
     def block(self, buffer: bytearray | bytes, end: int, base: int) -> None:
         """`buffer` up to `end`, which stands at `base` in the file."""
 
@@ -183,6 +186,9 @@ class Trace:
         found.block = encode(
             Block(
                 len(text),
+                b"".join(self._groups),
+                b"" if document else b"".join(self._digests),
+                b"".join(self._persons),
                 self._fingerprints.of_text(text),
                 first,
                 _more(read.used, used),
@@ -192,9 +198,6 @@ class Trace:
                 read.empty - empty,
                 _new_ids(read.kept, kept),
                 _new_ids(read.seen, seen),
-                b"".join(self._groups),
-                b"" if document else b"".join(self._digests),
-                b"".join(self._persons),
                 nobodys,
             )
         )
@@ -230,7 +233,7 @@ class Trace:
     def _read(
         self, collector: Collecting, reader: Reader, buffer: bytes | bytearray, at: int, end: int, base: int
     ) -> None:
-        each = (end - at) // max(1, (end - at) // TARGET)
+        each = (end - at) // max(1, (end - at) // int(TARGET * reader.share(buffer, at)))
         while at < end:
             stop = buffer.find(b"\n", min(at + each, end) - 1, end) + 1 or end
             text = bytes(buffer[at:stop])
