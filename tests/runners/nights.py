@@ -54,7 +54,7 @@ def patient(chance: random.Random, name: str) -> list[Resource]:
 
 
 class Cohort:
-    """Patients, the records of nobody, and lines that are no plain resources, as they stand in files."""
+    """Patients, the records of nobody, and lines that are no plain resources, as they stand in files: `ndjson`, `bundles`, a file each, or `bundle-lines`."""
 
     def __init__(self, seed: int, size: int) -> None:
         chance = random.Random(seed)
@@ -81,18 +81,19 @@ class Cohort:
         files: dict[str, list[str]] = {}
         others = {one for one in self.together.values() if one in self.patients}
         for name, resources in self.patients.items():
-            if form == "bundles" and name in others:
+            if form != "ndjson" and name in others:
                 continue
-            if form == "bundles":
+            if form != "ndjson":
                 resources = [*resources, *self.patients.get(self.together.get(name, ""), ())]
-            if form == "bundles":
+            if form != "ndjson":
                 entries = [
                     {"fullUrl": f"http://example.org/fhir/{one['resourceType']}/{one['id']}", "resource": one}
                     for one in (*resources, *(() if self.alone else self.nobodys))
                 ]
                 bundle = {"resourceType": "Bundle", "type": "collection", "entry": entries}
                 part = self.parts.get(("Patient", name), 0)
-                files[f"{part}-{name}.json"] = [json.dumps(bundle)]
+                path = f"{part}-{name}.json" if form == "bundles" else f"{part}.ndjson"
+                files.setdefault(path, []).append(json.dumps(bundle))
                 continue
             for one in resources:
                 part = self.parts.get((one["resourceType"], one["id"]), 0)

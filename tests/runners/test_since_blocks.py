@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from fhir_eligibility.data.bulk import scanning, tracing
 from fhir_eligibility.output.pseudonyms import Pseudonyms
 from fhir_eligibility.runners import bulk, large
-from tests.runners.nights import CHANGES, LATER, NOW, PLAIN_CHANGES, outputs, screened
+from tests.runners.nights import CHANGES, LATER, NOW, PLAIN_CHANGES, concept, outputs, screened
 from tests.runners.test_since import FORMS, Nights
 
 SIZE = 12
@@ -36,7 +37,7 @@ def in_small_blocks(target: int, piece: int, buffer: int) -> Iterator[None]:
 @settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 1_000_000),
-    form=st.sampled_from(FORMS),
+    form=st.sampled_from((*FORMS, "bundle-lines")),
     targets=st.tuples(st.sampled_from((150, 400, 2000)), st.sampled_from((150, 400, 2000))),
     piece=st.sampled_from((300, 1500, 1 << 20)),
     buffer=st.sampled_from((512, 4096)),
@@ -98,7 +99,7 @@ def read_again(monkeypatch: pytest.MonkeyPatch, nights: Nights) -> tuple[int, in
     return known, blocks, anew - 1
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", (*FORMS, "bundle-lines"))
 def test_who_did_not_change_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     """Of lines, those of others in the block of one that changed are looked at, but not decoded; documents by themselves."""
     with in_small_blocks(400, 1 << 20, 4096):
@@ -108,7 +109,7 @@ def test_who_did_not_change_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
         nights.cohort.patients["p3"][0]["birthDate"] = "1950-01-01"
         known, blocks, anew = read_again(monkeypatch, nights)
         assert (known, anew) == (SIZE - 1, 0)
-        assert blocks == (0 if form == "bundles" else blocks)
+        assert (blocks > 0) is (form == "ndjson")
         del nights.cohort.patients["p7"]
         assert read_again(monkeypatch, nights)[::2] == (SIZE - 2, 0)
 
@@ -152,3 +153,42 @@ def test_damaged_blocks_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
             path.write_bytes(cut[change])
             assert read_again(monkeypatch, nights)[0] == 0
     assert read_again(monkeypatch, nights)[0] == 0
+
+
+@pytest.mark.parametrize("how", ["packed", "no line feed", "by identifier", "linked", "long line"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_record_of_which_no_block_told_touches_its_patient_when_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, alone: bool
+) -> None:
+    """It stands in a file by itself, or with one of another patient."""
+    monkeypatch.setattr(tracing, "LARGEST", 5000)
+    monkeypatch.setattr(tracing, "TARGET", 400)
+    nights = Nights(tmp_path, "ndjson")
+    cohort, path = nights.cohort, "Condition.7.ndjson"
+    cohort.patients["p4"] = [one for one in cohort.patients["p4"] if one["resourceType"] != "Condition"]
+    subject = {"reference": "Patient/p4"}
+    if how == "by identifier":
+        cohort.patients["p4"][0]["identifier"] = [{"system": "http://example.org/ids", "value": "4"}]
+        subject = {"identifier": {"system": "http://example.org/ids", "value": "4"}}
+    record = {"resourceType": "Condition", "id": "only", "subject": subject, "code": concept("cancer")}
+    if how == "long line":
+        record["note"] = [{"text": "x" * 6000}]
+    if how == "linked":
+        link = [{"other": {"reference": "Patient/p5"}, "type": "seealso"}]
+        cohort.patients["p4"][0]["link"] = link
+    if how == "packed":
+        cohort.packed = [path]
+    if how == "no line feed":
+        cohort.unended = [path]
+    other = {"resourceType": "Condition", "id": "other", "subject": {"reference": "Patient/p9"}, "code": concept("psa")}
+    cohort.lines[path] = [json.dumps(one) for one in ([] if alone else [other]) + [record]]
+    cohort.write(nights.data, "ndjson")
+    nights.first("files-1")
+    before = (tmp_path / "first" / "verdicts.ndjson").read_bytes()
+    cohort.lines[path] = [] if alone else [json.dumps(other)]
+    cohort.patients["p4"][0].pop("link", None)
+    if alone:
+        del cohort.lines[path]
+    known, _, _ = read_again(monkeypatch, nights)
+    assert known >= (0 if how in ("by identifier", "linked") else SIZE - 2)
+    assert (tmp_path / "since" / "verdicts.ndjson").read_bytes() != before

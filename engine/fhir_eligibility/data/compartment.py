@@ -257,7 +257,5 @@ class Unchanged(Compartment):
 
     taken: bytes = b""
     read: Callable[[], Resource] | None = None
-    group: str | bytes = ""
-    """What the records are put together by, or the digest of it."""
-    at: tuple[int, int, int, int] | None = None
-    """Where the texts stand, if that is known: the first byte and the length of the lines and of the rows."""
+    group: str = ""
+    """What the records are put together by."""

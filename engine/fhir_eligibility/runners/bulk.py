@@ -139,6 +139,8 @@ class BulkRun:
         self._buckets: list[int] = []
         self._sifted = False
         """Whether lines were set aside."""
+        self._special = False
+        """Whether only all of the data tells whose some records are, or which of them count."""
         self._workers = Workers(jobs, start_worker, self.job)
 
     def __enter__(self) -> BulkRun:
@@ -239,9 +241,9 @@ class BulkRun:
         return [done[number] for number in sorted(done)]
 
     def write_blocks(self, writer: BlockWriter) -> None:
-        """Write what tells a later run which blocks of the data are the same. Raises OSError."""
+        """Write what tells a later run which blocks of the data are the same: nothing where only all of the data tells whose some records are. Raises OSError."""
         job = self.job
-        if job.fingerprints is not None:
+        if job.fingerprints is not None and not self._special:
             traced = job.workspace.traced(len(job.pieces))
             write_blocks(writer, job.fingerprints, job.blocks, job.files, traced)
 
@@ -259,6 +261,7 @@ class BulkRun:
             self.counts.add(one)
             self.odd.extend(one.odd)
             noted.update(one.noted)
+            self._special = self._special or _is_special(one)
             named, unsure, persons = named + one.named, unsure + one.unsure, persons + one.persons
             if settled:
                 continue
@@ -267,7 +270,7 @@ class BulkRun:
                 shared.setdefault((record.full_url, record.raw), record)
             deleted.extend(one.deleted)
             kept.update({kind: length // 8 for kind, (_, length) in one.kept.items()})
-            if self._sifted and (one.problems or one.deleted or one.aliases or one.named or one.unsure or one.persons):
+            if self._sifted and (one.problems or _is_special(one)):
                 raise Unusual
         if not settled:
             placed = self._place(named, persons, aliases)
@@ -399,6 +402,11 @@ class BulkRun:
                 more.setdefault(kind, set()).update(numbers)
             doubles.update(mine)
         return doubles, more, parts
+
+
+def _is_special(piece: PieceDone) -> bool:
+    """Whether only all of the data tells whose some records of a piece are, or which of them count."""
+    return bool(piece.deleted or piece.aliases or piece.named or piece.unsure or piece.persons)
 
 
 def in_place(problems: Iterable[Problem], files: Sequence[str]) -> list[Problem]:

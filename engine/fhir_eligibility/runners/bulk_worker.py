@@ -38,12 +38,13 @@ from fhir_eligibility.data.compartment import Compartment, Unchanged
 from fhir_eligibility.data.completeness import Completeness, reporting_to
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.runners import kept_of_earlier
+from fhir_eligibility.runners.earlier import Row
 from fhir_eligibility.runners.judged_file import Entry, Range, RangeWriter, merge
 from fhir_eligibility.runners.kept import Joint, Shelved
 from fhir_eligibility.runners.questions import Question
 from fhir_eligibility.runners.shelves import TASKS, Shelves
 from fhir_eligibility.runners.untouched import Again, known_in
-from fhir_eligibility.runners.work import Asking, Evaluating, Work
+from fhir_eligibility.runners.work import Asking, Evaluating, TakingOver, Work
 from fhir_eligibility.runners.workspace import ASIDE, SIFTED, Workspace
 
 MOST_WRITTEN = 4 << 20
@@ -235,11 +236,17 @@ class Worker:
         outcome = evaluating.begin(number)
 
         def entries(
-            apart: Iterable[Record], together: Iterable[Record], known: Sequence[tuple[Position, Compartment]] = ()
+            apart: Iterable[Record],
+            together: Iterable[Record],
+            known: Sequence[tuple[Position, Compartment | Row]] = (),
         ) -> Iterator[Entry]:
             patients = with_gaps(by_patient(apart, together, joint.joined, grouping), completeness)
-            for place, compartment in heapq.merge(patients, known, key=itemgetter(0)) if known else patients:
-                yield evaluating.entry(place, compartment, outcome)
+            some = heapq.merge(patients, known, key=itemgetter(0)) if known else patients
+            for place, one in cast("Iterable[tuple[Position, Compartment | Row]]", some):
+                if isinstance(one, tuple):
+                    yield cast("TakingOver", evaluating).taken(place, one, outcome)
+                else:
+                    yield evaluating.entry(place, one, outcome)
 
         def put(entries: Iterable[Entry]) -> int:
             return workspace.put_bucket(number, entries, texts, problems, lambda: evaluating.encoded(outcome))
@@ -257,9 +264,9 @@ class Worker:
             one.path.unlink(missing_ok=True)
         return count
 
-    def _known(self, number: int, completeness: Completeness) -> list[tuple[Position, Compartment]]:
+    def _known(self, number: int, completeness: Completeness) -> list[tuple[Position, Compartment | Row]]:
         """The patients of a bucket who are taken over without a look at their records."""
-        found: list[tuple[Position, Compartment]] = []
+        found: list[tuple[Position, Compartment | Row]] = []
         for place, identifier, fingerprint in (
             kept_of_earlier.known(self.job.workspace, number) if self.job.sifts else ()
         ):
@@ -272,9 +279,9 @@ class Worker:
             raise RuntimeError(
                 "records are missing of single patients, and some were taken over; run again without --since"
             )
-        for place, (fingerprint, group, *at) in known_in(untouched):
-            found.append((place, Unchanged(None, "", taken=fingerprint, group=group, at=cast("Any", tuple(at)))))
-        found.sort(key=itemgetter(0))
+        if untouched:
+            found += known_in(untouched)
+            found.sort(key=itemgetter(0))
         return found
 
     def _in_turns(self, number: int, joint: Joint) -> list[tuple[Iterable[Record], Iterable[Record]]]:

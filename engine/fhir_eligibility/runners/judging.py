@@ -36,8 +36,8 @@ class Judged(msgspec.Struct, array_like=True, gc=False):
     """The row that tells whose a code is, where there is a list of them."""
     fingerprint: bytes | None = None
     """What tells that the answers hold as long as it is the same; None where nothing does."""
-    group: str | bytes = ""
-    """What the records are put together by, or the digest of it, where there is a fingerprint."""
+    group: str = ""
+    """What the records are put together by, where there is a fingerprint."""
     taken: bool = False
     """Whether the texts are those of an earlier run."""
 

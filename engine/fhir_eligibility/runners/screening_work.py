@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Struct
@@ -14,10 +14,10 @@ from fhir_eligibility.data.compartment import Compartment, Unchanged
 from fhir_eligibility.evaluation.evaluator import Options
 from fhir_eligibility.output.fhir_group import VALIDATED, member_of
 from fhir_eligibility.output.pseudonyms import Pseudonyms
-from fhir_eligibility.runners.earlier import EarlierPatients, row_of
+from fhir_eligibility.runners.earlier import EarlierPatients, Row, row_of
 from fhir_eligibility.runners.judged_file import Entry, place_of
 from fhir_eligibility.runners.judging import Judge, Judged
-from fhir_eligibility.runners.taking import taken_over
+from fhir_eligibility.runners.taking import come_to, taken_over
 
 TEXTS = 2
 """Outputs that go by patient, besides the list of codes and the Group of each artifact: lines of verdicts, rows of the table."""
@@ -105,6 +105,17 @@ class ScreeningEvaluation:
             return taken_over(self.judge, self.earlier, compartment, place)
         return self.judge(compartment, place)
 
+    def taken(self, place: Position, row: Row, outcome: Outcome) -> Entry:
+        """A patient of whom it is known that nothing changed: as of `entry`."""
+        assert self.earlier is not None
+        fingerprint, group, *at = row
+        lines, rows = self.earlier.texts_at(*at)
+        patient, verdicts = come_to(lines)
+        texts: list[bytes | memoryview] = [lines, rows, row_of(fingerprint, group, len(lines), len(rows))]
+        outcome.taken += 1
+        _count(outcome, patient, verdicts, texts)
+        return Entry(place_of(place), texts)
+
     def knows(self, fingerprint: bytes) -> bool:
         """Whether the patient with a fingerprint is taken over from an earlier run."""
         return self.earlier is not None and self.earlier.knows(fingerprint)
@@ -116,12 +127,22 @@ def entry_of(judged: Judged, outcome: Outcome, keep: Fingerprints | None = None)
     if judged.listed is not None:
         texts.append(judged.listed.encode())
     if keep is not None:
-        group = judged.group
-        known = NO_GROUP if judged.fingerprint is None else group if isinstance(group, bytes) else keep.of_group(group)
+        known = NO_GROUP if judged.fingerprint is None else keep.of_group(judged.group)
         texts.append(row_of(judged.fingerprint, known, len(judged.lines), len(judged.rows)))
-    outcome.patients += 1
     outcome.taken += judged.taken
-    for number, verdict, deciding, incomplete in judged.verdicts:
+    _count(outcome, judged.patient, judged.verdicts, texts)
+    return Entry(place_of(judged.place), texts)
+
+
+def _count(
+    outcome: Outcome,
+    patient: str,
+    verdicts: Iterable[tuple[int, str, str | None, list[str] | None]],
+    texts: list[bytes | memoryview],
+) -> None:
+    """Count what a patient comes to, as `Judged.verdicts` have it, and add the texts for the Group of each artifact."""
+    outcome.patients += 1
+    for number, verdict, deciding, incomplete in verdicts:
         if incomplete is not None:
             hanging = (outcome.lacking if verdict == "undetermined" else outcome.resting)[number]
             for kind in incomplete:
@@ -129,15 +150,14 @@ def entry_of(judged: Judged, outcome: Outcome, keep: Fingerprints | None = None)
         counts = outcome.verdicts[number]
         counts[verdict] = counts.get(verdict, 0) + 1
         if verdict == "included":
-            texts.append(member_of(judged.patient))
+            texts.append(member_of(patient))
             if len(outcome.some[number]) < VALIDATED:
-                outcome.some[number].append(judged.patient)
+                outcome.some[number].append(patient)
             continue
         texts.append(b"")
         if verdict == "excluded" and deciding is not None:
             counts = outcome.removed[number]
             counts[deciding] = counts.get(deciding, 0) + 1
-    return Entry(place_of(judged.place), texts)
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -34,17 +34,22 @@ def _come_to(line: bytes) -> _Line:
     return _decode(line[:end] + b"}")
 
 
-def taken_over(judge: Judge, earlier: EarlierPatients, unchanged: Unchanged, place: Position) -> Judged:
-    """A patient with the lines and rows of an earlier run."""
-    at = unchanged.at
-    lines, rows = earlier.texts(unchanged.taken) if at is None else earlier.texts_at(*at)
+def come_to(lines: memoryview) -> tuple[str, list[tuple[int, str, str | None, list[str] | None]]]:
+    """The patient of some lines, and what each comes to, as `Judged.verdicts` have it."""
     found = [_come_to(line) for line in bytes(lines).split(b"\n") if line]
-    listed = None
-    codes = judge.listed_by
-    if codes is not None and unchanged.read is not None:
-        listed = list_row(codes, Unchanged(unchanged.read(), unchanged.reference))
     verdicts = [
         (number, one.verdict, one.deciding[0] if one.deciding else None, one.incomplete)
         for number, one in enumerate(found)
     ]
-    return Judged(place, found[0].patient, verdicts, lines, rows, listed, unchanged.taken, unchanged.group, True)
+    return found[0].patient, verdicts
+
+
+def taken_over(judge: Judge, earlier: EarlierPatients, unchanged: Unchanged, place: Position) -> Judged:
+    """A patient with the lines and rows of an earlier run."""
+    lines, rows = earlier.texts(unchanged.taken)
+    patient, verdicts = come_to(lines)
+    listed = None
+    codes = judge.listed_by
+    if codes is not None and unchanged.read is not None:
+        listed = list_row(codes, Unchanged(unchanged.read(), unchanged.reference))
+    return Judged(place, patient, verdicts, lines, rows, listed, unchanged.taken, unchanged.group, True)

@@ -145,10 +145,11 @@ def _by_group(blocks: Iterable[BlockPatients]) -> Mapping[bytes, list[bytes]]:
 def untouched_of(earlier: EarlierData, files: Sequence[str], traced: Iterable[Traced]) -> Untouched:
     """Whom nothing touches; what was found in each piece of work is given in the order of the data. Raises OSError."""
     comparison = _Comparison(earlier.blocks, files)
+    comparison.touched.update(in_parts(earlier.blocks.loose, GROUP))
     pieces = 0
     for piece, one in enumerate(traced):
         pieces = piece + 1
-        comparison.touched.update(in_parts(one.others, GROUP))
+        comparison.touched.update(in_parts(one.new, GROUP))
         for part in one.files:
             comparison.take(piece, part)
     comparison.gone()
@@ -190,12 +191,14 @@ def write_blocks(
 ) -> None:
     """Write the blocks of all files; of those that are as in the `earlier` run, its own. Raises OSError."""
     file, document, blocks = -1, False, list[bytes | memoryview]()
+    key = fingerprints.of_path if earlier is None else earlier.key
 
     def close() -> None:
         if blocks:
-            writer.add(fingerprints.of_path(files[file]), document, blocks)
+            writer.add(key(files[file]), document, blocks)
 
     for one in traced:
+        writer.loose.update(in_parts(one.loose, GROUP))
         for part in one.files:
             if part.file != file:
                 close()

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from fhir_eligibility.data.bulk.records import Position
 from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.runners.earlier import Row
 from fhir_eligibility.runners.judged_file import Entry
 from fhir_eligibility.runners.questions import Question
 
@@ -25,6 +26,13 @@ class Evaluating(Protocol):
 
     def encoded(self, outcome: Any) -> bytes:
         """An outcome as it is kept."""
+
+
+class TakingOver(Evaluating, Protocol):
+    """Work that takes patients over from an earlier run."""
+
+    def taken(self, place: Position, row: Row, outcome: Any) -> Entry:
+        """As `entry`, of one of whom it is known that nothing changed."""
 
 
 class Asking(Evaluating, Protocol):

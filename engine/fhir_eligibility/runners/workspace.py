@@ -286,7 +286,7 @@ class Workspace:
         for number in range(pieces):
             told: Traces = self._read(f"piece-{number}", Traces)
             if told.traced is None:
-                yield Traced([], b"")
+                yield Traced([], b"", b"")
             else:
                 yield decode_traced(read_bytes(self.folder / f"records-{number}", *told.traced))
 

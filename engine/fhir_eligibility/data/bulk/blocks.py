@@ -25,7 +25,7 @@ LARGEST = 1 << 20
 """Bytes of a block of lines, at most: one with longer lines is read each time."""
 PERSON = Packing(f"<{GROUP}sIi")
 """A Patient of a block: the digest of the id, where in the block it begins, and its entry (-1: none)."""
-_END = Packing("<32sQ8s")
+_END = Packing("<32sQQ8s")
 _MAGIC = b"FEBLOCKS"
 
 
@@ -46,8 +46,8 @@ class Block(Struct, array_like=True, gc=False):
     empty: int
     kept: dict[str, bytes]
     seen: dict[str, bytes]
-    nobodys: list[tuple[int, int, int, int, int, int]]
-    """Its records of nobody: the entry, where each begins in the block and how long it is, the same of the address that its entry gives (0: none), and the home."""
+    nobodys: list[tuple[int, int, int, int, int, int, int]]
+    """Its records of nobody: the place in the block and the entry, where the text of each begins and how long it is, the same of the address that its entry gives (0: none), and the home."""
 
 
 class BlockPatients(Struct, array_like=True, gc=False):
@@ -77,10 +77,12 @@ class FileBlocks(Struct, array_like=True, gc=False):
 
 
 class Traced(Struct, array_like=True, gc=False):
-    """The blocks of a piece of work. `others` are digests of the patients of whom something was kept that no block tells of, one after the other."""
+    """The blocks of a piece of work. `new` are digests of the patients of whom something was kept that is not compared line by line, `loose` of those of whom something was kept
+    that no block tells of, one after the other."""
 
     files: list[FileBlocks]
-    others: bytes
+    new: bytes
+    loose: bytes
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -109,6 +111,8 @@ class EarlierBlocks:
 
     def _begin(self) -> None:
         self._index: dict[bytes, tuple[int, bool, int, int]] | None = None
+        self._keys: dict[str, bytes] = {}
+        self._loose = memoryview(b"")
         self._view = memoryview(b"")
         self._last: tuple[str, tuple[bool, list[Block]] | None] = ("", None)
 
@@ -121,7 +125,10 @@ class EarlierBlocks:
 
     def key(self, path: str) -> bytes:
         """What a file is known by."""
-        return self._fingerprints.of_path(path)
+        found = self._keys.get(path)
+        if found is None:
+            found = self._keys[path] = self._fingerprints.of_path(path)
+        return found
 
     @property
     def index(self) -> Mapping[bytes, tuple[int, bool, int, int]]:
@@ -131,8 +138,10 @@ class EarlierBlocks:
                 if stamp_of(os.fstat(stream.fileno())) != self._told:
                     raise OSError(f"{self._path} was changed while the run that goes by it was under way; run again")
                 self._view = view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-            _, length, _ = _END.unpack(view[-_END.size :])
-            found = _decode_index(view[-_END.size - length : -_END.size])
+            _, length, loose, _ = _END.unpack(view[-_END.size :])
+            end = len(view) - _END.size - loose
+            self._loose = view[end : end + loose]
+            found = _decode_index(view[end - length : end])
             self._index = {
                 key: (number, document, start, size) for number, (key, document, start, size) in enumerate(found)
             }
@@ -148,6 +157,11 @@ class EarlierBlocks:
                 found = document, _decode_blocks(self._view[start : start + length])
             self._last = path, found
         return self._last[1]
+
+    @property
+    def loose(self) -> bytes:
+        """Digests of the patients of whom there was something that no block tells of, one after the other. Raises OSError."""
+        return bytes(self._loose) if self.index else b""
 
     def patients_of(self, key: bytes) -> tuple[bool, list[BlockPatients]]:
         """The same of what a file is known by, as far as blocks tell of patients; none where it is not known. Raises OSError."""
@@ -181,8 +195,8 @@ def is_whole(path: Path, rows: str) -> bool:
         end = stream.read(_END.size)
     if left or len(end) < _END.size:
         return False
-    digest, length, magic = _END.unpack(end)
-    found.update(f"{rows} {length}".encode())
+    digest, length, loose, magic = _END.unpack(end)
+    found.update(f"{rows} {length} {loose}".encode())
     return bool(magic == _MAGIC and digest == found.digest())
 
 
@@ -194,6 +208,8 @@ class BlockWriter:
         self._sum = sha256()
         self._size = 0
         self._index: list[tuple[bytes, bool, int, int]] = []
+        self.loose: set[bytes] = set()
+        """Digests of the patients of whom there is something that no block tells of."""
 
     def _write(self, data: bytes) -> None:
         self._stream.write(data)
@@ -208,7 +224,8 @@ class BlockWriter:
 
     def finish(self, rows: str) -> None:
         """Write what stands behind the blocks; the sum of the fingerprints is given."""
-        index = encode(self._index)
+        index, loose = encode(self._index), b"".join(sorted(self.loose))
         self._write(index)
-        self._sum.update(f"{rows} {len(index)}".encode())
-        self._stream.write(_END.pack(self._sum.digest(), len(index), _MAGIC))
+        self._write(loose)
+        self._sum.update(f"{rows} {len(index)} {len(loose)}".encode())
+        self._stream.write(_END.pack(self._sum.digest(), len(index), len(loose), _MAGIC))

@@ -84,10 +84,13 @@ class Trace:
         self._fingerprints = fingerprints
         self._earlier = earlier
         self._files: list[FileBlocks] = []
-        self._others: set[bytes] = set()
+        self._new: set[bytes] = set()
+        self._loose: set[bytes] = set()
         self._known: dict[str, bytes] = {}
         self._open = False
         self._stored = True
+        self._target = 0
+        """Bytes of the next block of lines, about, where the one before tells that (0: it does not)."""
         self._lines: _Lines | None = None
         self._groups: list[bytes] = []
         self._digests: list[bytes] = []
@@ -101,6 +104,7 @@ class Trace:
         told = self._earlier.of(path) if self._earlier is not None else None
         self._lines = _Lines(told[1], begins) if told is not None and not told[0] else None
         self._stored = True
+        self._target = 0
 
     def packed(self) -> None:
         """The file is not stored as it is read: no later run can look into it at a place."""
@@ -118,7 +122,11 @@ class Trace:
 
     def encoded(self) -> bytes:
         """What was found, as bytes."""
-        return encode(Traced([one for one in self._files if one.found], b"".join(sorted(self._others))))
+        return encode(
+            Traced(
+                [one for one in self._files if one.found], b"".join(sorted(self._new)), b"".join(sorted(self._loose))
+            )
+        )
 
     def note(self, group: str, digest: bytes | None, kind: str, offset: int, entry: int, aside: bool = False) -> None:
         """A record was kept, or set aside (`aside`)."""
@@ -128,12 +136,14 @@ class Trace:
                 self._known.clear()
             known = self._known[group] = self._fingerprints.of_group(group)
         if not aside:
-            self._others.add(known)
-        if self._open:
+            self._new.add(known)
+        if not self._open:
+            self._loose.add(known)
+        else:
             self._groups.append(known)
             self._digests.append(digest or bytes(SIZE))
             if kind == "Patient":
-                self._persons.append(PERSON.pack(known, offset - self._base if entry < 0 else 0, entry))
+                self._persons.append(PERSON.pack(known, offset - self._base, entry))
 
     def note_nobodys(self, record: Record) -> None:
         """A record of nobody was found."""
@@ -177,10 +187,11 @@ class Trace:
         file.document = document
         found = Found(self._base, len(text), -1, b"")
         file.found.append(found)
-        places = [_place_of(record, text) for record in self._nobodys]
+        places = [_place_of(record, text, self._base) for record in self._nobodys]
         nobodys = [place for place in places if place is not None]
         if _special(collector) != special or len(nobodys) < len(places) or (len(text) > LARGEST and not document):
-            self._others.update(self._groups)
+            self._new.update(self._groups)
+            self._loose.update(self._groups)
             return
         first = 0 if document else number_of(bytes(text[: text.find(b"\n")]))
         found.block = encode(
@@ -233,13 +244,20 @@ class Trace:
     def _read(
         self, collector: Collecting, reader: Reader, buffer: bytes | bytearray, at: int, end: int, base: int
     ) -> None:
-        each = (end - at) // max(1, (end - at) // int(TARGET * reader.share(buffer, at)))
+        target = self._target or int(TARGET * reader.share(buffer, at))
+        each = (end - at) // max(1, (end - at) // target)
         while at < end:
             stop = buffer.find(b"\n", min(at + each, end) - 1, end) + 1 or end
             text = bytes(buffer[at:stop])
             before = self.begin(collector, base + at)
             reader.block(text, len(text), base + at)
             self.end(collector, before, text, document=False)
+            lines = text.count(b"\n") or 1
+            if len(self._groups) * 4 > lines:
+                # where most lines are kept, reading those of others in a block again costs most
+                self._target = min(max(TARGET // 8, 10 * len(text) // lines), TARGET)
+            else:
+                self._target = 0
             at = stop
 
 
@@ -293,24 +311,23 @@ def _new_ids(now: Mapping[str, array[int]], before: Mapping[str, int]) -> dict[s
     }
 
 
-def _place_of(record: Record, text: bytes | bytearray) -> tuple[int, int, int, int, int, int] | None:
-    """Where a record of nobody stands in a block; None where it is not found as it was read."""
+def _place_of(record: Record, text: bytes | bytearray, base: int) -> tuple[int, int, int, int, int, int, int] | None:
+    """Where a record of nobody stands in a block, which stands at `base`; None where it is not found as it was read."""
     at, url, length = text.find(record.raw), 0, 0
     if record.full_url is not None:
         address = record.full_url.encode("utf-8", "surrogatepass")
         url, length = text.find(address), len(address)
     if at < 0 or url < 0:
         return None
-    return record.entry, at, len(record.raw), url, length, record.home
+    return record.offset - base, record.entry, at, len(record.raw), url, length, record.home
 
 
 def _add(collector: Collecting, block: Block, text: bytes | bytearray, file: int, base: int) -> None:
     """Count what a block came to, and keep its records of nobody."""
     read = collector.collected
-    for entry, at, length, url, size, home in block.nobodys:
-        offset = base + at if entry < 0 else base
+    for offset, entry, at, length, url, size, home in block.nobodys:
         full_url = bytes(text[url : url + size]).decode("utf-8", "surrogatepass") if size else None
-        collector.keep_again(bytes(text[at : at + length]), file, offset, entry, full_url, home)
+        collector.keep_again(bytes(text[at : at + length]), file, base + offset, entry, full_url, home)
     for counts, more in ((read.used, block.used), (read.passed, block.passed)):
         for kind, count in more.items():
             counts[kind] += count
