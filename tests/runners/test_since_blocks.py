@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_eligibility.data.bulk import scanning, tracing
+from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.output.pseudonyms import Pseudonyms
 from fhir_eligibility.runners import bulk, large
 from tests.runners.nights import CHANGES, LATER, NOW, PLAIN_CHANGES, concept, outputs, screened
@@ -192,3 +193,36 @@ def test_a_record_of_which_no_block_told_touches_its_patient_when_it_goes(
     known, _, _ = read_again(monkeypatch, nights)
     assert known >= (0 if how in ("by identifier", "linked") else SIZE - 2)
     assert (tmp_path / "since" / "verdicts.ndjson").read_bytes() != before
+
+
+def test_blocks_tell_all_that_reading_comes_to() -> None:
+    """What is added to `Collected` has to be told by blocks, or to keep a block from being known again (`tracing._special`)."""
+    told = {"used", "passed", "kept", "seen", "shared", *tracing.COUNTS}
+    special = {"problems", "deleted", "named", "persons", "unsure", "special", "aliases", "odd", "noted", "pages"}
+    assert set(Collected.__struct_fields__) == told | special | {"by_file"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_manifest_that_tells_that_elements_are_missing_has_all_read(tmp_path: Path, form: str, first: bool) -> None:
+    nights = Nights(tmp_path, form)
+    name = "manifest.json"
+    types = ("Patient", "Observation", "Condition", "Procedure", "MedicationRequest", "Medication")
+    output = [{"type": kind, "url": f"https://x.example/{kind}.0.ndjson"} for kind in types]
+    manifest = {
+        "transactionTime": "2026-01-01T00:00:00Z",
+        "request": "https://x.example/$export?_elements=id",
+        "output": output,
+        "error": [],
+    }
+    if form == "bundles":
+        manifest["output"] = [
+            {"type": "Bundle", "url": f"https://x.example/{path.name}"} for path in sorted(nights.data.iterdir())
+        ]
+    nights.cohort.lines[name] = [json.dumps(manifest)] if first else []
+    nights.cohort.write(nights.data, form)
+    nights.first("files-1")
+    nights.cohort.lines[name] = [] if first else [json.dumps(manifest)]
+    if not nights.cohort.lines[name]:
+        del nights.cohort.lines[name]
+    nights.taken("files-1")

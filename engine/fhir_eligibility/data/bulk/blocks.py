@@ -30,7 +30,7 @@ _MAGIC = b"FEBLOCKS"
 
 
 class Block(Struct, array_like=True, gc=False):
-    """What a block came to. `kept` and `seen` are as in `Collected`, `groups` and `digests` tell, one after the other, of each record that was kept whose it is and what
+    """What a block came to. `kept` and `seen` are as in `Collected`, `counts` are numbers in it, `groups` and `digests` tell, one after the other, of each record that was kept whose it is and what
     its text is, `persons` are its Patients. `first` is a number for its first line, by which it is looked for."""
 
     length: int
@@ -41,9 +41,7 @@ class Block(Struct, array_like=True, gc=False):
     first: int
     used: dict[str, int]
     passed: dict[str, int]
-    lines: int
-    blank: int
-    empty: int
+    counts: tuple[int, ...]
     kept: dict[str, bytes]
     seen: dict[str, bytes]
     nobodys: list[tuple[int, int, int, int, int, int, int]]

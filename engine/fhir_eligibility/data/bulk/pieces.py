@@ -209,7 +209,7 @@ def reread(collector: Collector, file: int, offset: int, length: int, document: 
 def _document(collector: Collector, text: bytes, file: int, path: str, *, stored: bool) -> Exception | None:
     """As `read_document`; what is `stored` so may be known to a later run."""
     trace = collector.trace
-    if trace is None or not stored:
+    if trace is None or not stored or not trace.stored:
         return read_document(collector, text, file, path)
     before = trace.begin(collector, 0)
     error = read_document(collector, text, file, path)

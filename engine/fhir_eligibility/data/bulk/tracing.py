@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from operator import attrgetter, sub
 from typing import Any, Protocol
 
 from fhir_eligibility.data.bulk.blocks import (
@@ -22,6 +23,11 @@ from fhir_eligibility.data.bulk.fingerprints import SIZE, Fingerprints
 from fhir_eligibility.data.bulk.records import AnyShelf, Record, number_of
 from fhir_eligibility.data.opening import raw_of
 from fhir_eligibility.data.other_lines import OtherLines
+from fhir_eligibility.data.parts import parts_of
+
+COUNTS = ("lines", "blank", "empty", "of_one", "of_several")
+"""What of `Collected` is a number that blocks tell."""
+_counts = attrgetter(*COUNTS)
 
 
 class Collecting(Protocol):
@@ -103,11 +109,16 @@ class Trace:
         self._files.append(FileBlocks(number, False, []))
         told = self._earlier.of(path) if self._earlier is not None else None
         self._lines = _Lines(told[1], begins) if told is not None and not told[0] else None
-        self._stored = True
+        self._stored = parts_of(path) is None
         self._target = 0
 
+    @property
+    def stored(self) -> bool:
+        """Whether the file is stored as it is read."""
+        return self._stored
+
     def packed(self) -> None:
-        """The file is not stored as it is read: no later run can look into it at a place."""
+        """The file is not stored as it is read: no later run can look into it at a place, nor know by its bytes what reading it comes to."""
         self._stored = False
         self._lines = None
 
@@ -154,7 +165,7 @@ class Trace:
 
     def takes_document(self, collector: Collecting, path: str) -> bool:
         """Whether a file is a document that the earlier run knows, which is then counted. Raises OSError."""
-        told = self._earlier.of(path) if self._earlier is not None else None
+        told = self._earlier.of(path) if self._earlier is not None and self._stored else None
         if told is None or not told[0]:
             return False
         block = told[1][0]
@@ -177,11 +188,11 @@ class Trace:
         self._groups, self._digests, self._persons, self._nobodys = [], [], [], []
         read = collector.collected
         before = dict(read.used), dict(read.passed), _lengths(read.kept), _lengths(read.seen)
-        return (*before, read.lines, read.blank, read.empty, _special(collector))
+        return (*before, _counts(read), _special(collector))
 
     def end(self, collector: Collecting, before: tuple[Any, ...], text: bytes | bytearray, *, document: bool) -> None:
         """A block ends: so it reads."""
-        used, passed, kept, seen, lines, blank, empty, special = before
+        used, passed, kept, seen, counts, special = before
         self._open = False
         read, file = collector.collected, self._files[-1]
         file.document = document
@@ -204,9 +215,7 @@ class Trace:
                 first,
                 _more(read.used, used),
                 _more(read.passed, passed),
-                read.lines - lines,
-                read.blank - blank,
-                read.empty - empty,
+                tuple(map(sub, _counts(read), counts)),
                 _new_ids(read.kept, kept),
                 _new_ids(read.seen, seen),
                 nobodys,
@@ -331,9 +340,9 @@ def _add(collector: Collecting, block: Block, text: bytes | bytearray, file: int
     for counts, more in ((read.used, block.used), (read.passed, block.passed)):
         for kind, count in more.items():
             counts[kind] += count
-    read.lines += block.lines
-    read.blank += block.blank
-    read.empty += block.empty
+    for name, count in zip(COUNTS, block.counts, strict=True):
+        if count:
+            setattr(read, name, getattr(read, name) + count)
     for ids, some in ((read.kept, block.kept), (read.seen, block.seen)):
         for kind, numbers in some.items():
             found = ids.get(kind)
