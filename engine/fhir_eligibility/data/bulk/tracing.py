@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from operator import attrgetter, sub
+from operator import sub
 from typing import Any, Protocol
 
 from fhir_eligibility.data.bulk.blocks import (
@@ -27,7 +27,10 @@ from fhir_eligibility.data.parts import parts_of
 
 COUNTS = ("lines", "blank", "empty", "of_one", "of_several")
 """What of `Collected` is a number that blocks tell."""
-_counts = attrgetter(*COUNTS)
+
+
+def _counts(read: Collected) -> tuple[int, ...]:
+    return read.lines, read.blank, read.empty, read.of_one, read.of_several
 
 
 class Collecting(Protocol):
@@ -340,9 +343,12 @@ def _add(collector: Collecting, block: Block, text: bytes | bytearray, file: int
     for counts, more in ((read.used, block.used), (read.passed, block.passed)):
         for kind, count in more.items():
             counts[kind] += count
-    for name, count in zip(COUNTS, block.counts, strict=True):
-        if count:
-            setattr(read, name, getattr(read, name) + count)
+    lines, blank, empty, of_one, of_several = block.counts
+    read.lines += lines
+    read.blank += blank
+    read.empty += empty
+    read.of_one += of_one
+    read.of_several += of_several
     for ids, some in ((read.kept, block.kept), (read.seen, block.seen)):
         for kind, numbers in some.items():
             found = ids.get(kind)
