@@ -22,6 +22,8 @@ CODE = re.compile(r"^( *)```python\n(.*?)^ *```\n", re.DOTALL | re.MULTILINE)
 TRIED = re.compile(r"^( *)```console\n(.*?)^ *```\n\n *```text\n(.*?)^ *```\n", re.DOTALL | re.MULTILINE)
 APPENDED = re.compile(r"Add to `([\w./]+)`:$")
 INSERTED = re.compile(r"In `([\w./]+)`, behind `(.+)`, add:$")
+PRECEDED = re.compile(r"In `([\w./]+)`, before `(.+)`, add:$")
+REPLACED = re.compile(r"In `([\w./]+)`, in the place of `(.+)`, write:$")
 WRITTEN = re.compile(r"Write `([\w./]+)`:$")
 
 
@@ -55,13 +57,14 @@ def put(where: str, code: str, folder: Path) -> None:
     if found := APPENDED.search(where):
         path = folder / found[1]
         path.write_text(f"{path.read_text('utf-8')}\n\n{code}", "utf-8")
-    elif found := INSERTED.search(where):
+    elif found := WRITTEN.search(where):
+        (folder / found[1]).write_text(code, "utf-8")
+    elif found := INSERTED.search(where) or PRECEDED.search(where) or REPLACED.search(where):
         path = folder / found[1]
         before, line, after = path.read_text("utf-8").partition(f"{found[2]}\n")
         assert line, f"{found[1]} has no line {found[2]!r}"
-        path.write_text(before + line + code + after, "utf-8")
-    elif found := WRITTEN.search(where):
-        (folder / found[1]).write_text(code, "utf-8")
+        put_in = line + code if found.re is INSERTED else code + line if found.re is PRECEDED else code
+        path.write_text(before + put_in + after, "utf-8")
     else:
         raise AssertionError(f"{where!r} does not say where the code goes")
 
@@ -91,7 +94,7 @@ def run(commands: str, folder: Path) -> str:
         done = subprocess.run(
             ["bash", "-c", line.removeprefix("$ ")], cwd=folder, env=environment, capture_output=True, text=True
         )
-        assert done.returncode in (0, 1), f"{line}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode in (0, 1) and "Traceback" not in done.stderr, f"{line}\n{done.stdout}\n{done.stderr}"
         out.append(done.stdout + done.stderr)
     return "".join(out)
 
