@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from fhir_eligibility.data.bulk import scanning, tracing
 from fhir_eligibility.data.bulk.collected import Collected
+from fhir_eligibility.data.bulk.records import key_of
 from fhir_eligibility.output.pseudonyms import Pseudonyms
 from fhir_eligibility.runners import bulk, large
 from tests.runners.nights import CHANGES, LATER, NOW, PLAIN_CHANGES, concept, outputs, screened
@@ -226,3 +227,13 @@ def test_a_manifest_that_tells_that_elements_are_missing_has_all_read(tmp_path: 
     if not nights.cohort.lines[name]:
         del nights.cohort.lines[name]
     nights.taken("files-1")
+
+
+def test_numbers_for_ids_are_kept_under_the_key(tmp_path: Path) -> None:
+    numbers = {}
+    for name, options in (("none", {}), ("key", {"pseudonyms": Pseudonyms(b"a" * 32)})):
+        nights = Nights(tmp_path / name, "ndjson")
+        nights.first("files-1", **options)
+        text = (nights.folder / "first" / "blocks.bin").read_bytes()
+        numbers[name] = [key_of(f"p{number}").to_bytes(8, "little") in text for number in range(SIZE)]
+    assert numbers == {"none": [True] * SIZE, "key": [False] * SIZE}

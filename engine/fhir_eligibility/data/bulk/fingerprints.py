@@ -7,7 +7,7 @@ Where codes stand in the place of patients, digests are made with the key of the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import sha256
+from hashlib import sha256, shake_256
 from typing import Any
 
 import msgspec
@@ -47,6 +47,13 @@ class Fingerprints:
     def of_group(self, group: str) -> bytes:
         """A short digest of what a patient's records are put together by: two patients may have the same."""
         return self.of_text(b"group " + group.encode("utf-8", "surrogatepass"))[:GROUP]
+
+    def masked(self, name: bytes, data: bytes) -> bytes:
+        """Data that only who has the key can read, and what it was, given what came of it: as it is where there is no key. `name` tells it from other data."""
+        if not self.key:
+            return data
+        stream = shake_256(sha256(self.key).digest() + name).digest(len(data))
+        return (int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")).to_bytes(len(data), "big")
 
     def of_path(self, path: str) -> bytes:
         """The digest of the path of a file."""

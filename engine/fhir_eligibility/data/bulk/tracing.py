@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from operator import sub
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from fhir_eligibility.data.bulk.blocks import (
     LARGEST,
     PERSON,
@@ -179,7 +181,7 @@ class Trace:
         if text is None or self._fingerprints.of_text(text) != block.digest:
             return False
         file = self._files[-1]
-        _add(collector, block, text, file.file, 0)
+        _add(collector, self._plain(block), text, file.file, 0)
         file.document = True
         file.found.append(Found(0, block.length, 0, b""))
         return True
@@ -208,22 +210,36 @@ class Trace:
             self._loose.update(self._groups)
             return
         first = 0 if document else number_of(bytes(text[: text.find(b"\n")]))
+        digest = self._fingerprints.of_text(text)
         found.block = encode(
             Block(
                 len(text),
                 b"".join(self._groups),
                 b"" if document else b"".join(self._digests),
                 b"".join(self._persons),
-                self._fingerprints.of_text(text),
+                digest,
                 first,
                 _more(read.used, used),
                 _more(read.passed, passed),
                 tuple(map(sub, _counts(read), counts)),
-                _new_ids(read.kept, kept),
-                _new_ids(read.seen, seen),
+                self._masked(digest, "kept", _new_ids(read.kept, kept)),
+                self._masked(digest, "seen", _new_ids(read.seen, seen)),
                 nobodys,
             )
         )
+
+    def _masked(self, digest: bytes, which: str, ids: Mapping[str, bytes]) -> dict[str, bytes]:
+        """The ids of a block as they are kept, and as they are again where they were kept so: under the key, where there is one."""
+        return {
+            kind: self._fingerprints.masked(b"%b %b %b" % (digest, which.encode(), kind.encode()), data)
+            for kind, data in ids.items()
+        }
+
+    def _plain(self, block: Block) -> Block:
+        if not self._fingerprints.key:
+            return block
+        kept, seen = self._masked(block.digest, "kept", block.kept), self._masked(block.digest, "seen", block.seen)
+        return replace(block, kept=kept, seen=seen)
 
     # -- lines
 
@@ -242,7 +258,7 @@ class Trace:
                 if stop > end and not last:
                     return at
                 if stop <= end and self._fingerprints.of_text(buffer[at:stop]) == block.digest:
-                    _add(collector, block, buffer[at:stop], self._files[-1].file, base + at)
+                    _add(collector, self._plain(block), buffer[at:stop], self._files[-1].file, base + at)
                     self._files[-1].found.append(Found(base + at, block.length, known.next, b""))
                     known.took()
                     at = stop
