@@ -23,7 +23,6 @@ OPTIONAL = frozenset(
         "argcomplete",
         "cryptography",
         "fhir",
-        "httpx",
         "jwt",
         "prompt_toolkit",
         "pyarrow",
@@ -53,7 +52,6 @@ MAX_LINES = 500
 HEAVY = (
     "argcomplete",
     "cryptography",
-    "httpx",
     "jwt",
     "fhir",
     "fhir_core",

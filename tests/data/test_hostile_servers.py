@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.data.server import client as client_module
+from fhir_eligibility.data.http import answer as answer_module
+from fhir_eligibility.data.http.connection import Patience
 from fhir_eligibility.data.server import download as download_module
 from fhir_eligibility.data.server import search as search_module
-from fhir_eligibility.data.server.client import Patience, Server, ServerError
+from fhir_eligibility.data.server.client import Server, ServerError
 from fhir_eligibility.data.server.download import count_lines
 from fhir_eligibility.data.server.export import poll
 from fhir_eligibility.data.server.search import search
@@ -59,7 +60,7 @@ def test_search_answers_out_of_shape(name: str, odd: Any) -> None:
 
 
 def test_an_answer_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "LARGEST_ANSWER", 1 << 20)
+    monkeypatch.setattr(answer_module, "LARGEST", 1 << 20)
     packed = gzip.compress(b" " * (8 << 20))
     assert len(packed) < 1 << 17
     with running_stub() as stub:

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.http.connection import Patience
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.server import search as search_module
-from fhir_eligibility.data.server.client import Patience, Server, ServerError
+from fhir_eligibility.data.server.client import Server, ServerError
 from fhir_eligibility.data.server.pages import next_page, own_names
 from fhir_eligibility.data.server.patients import SearchPlan, ServerPatients
 from fhir_eligibility.data.server.search import Answer, Incomplete, SearchError, every_page

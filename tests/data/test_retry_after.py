@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fhir_eligibility.data.retry_after import seconds_to_wait
+from fhir_eligibility.data.http.retry_after import seconds_to_wait
 
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 

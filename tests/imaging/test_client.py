@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.data.dicomweb.access import Access, within
+from fhir_eligibility.data.dicomweb.access import Access
 from fhir_eligibility.data.dicomweb.address import archive_address
-from fhir_eligibility.data.dicomweb.client import Client, shown
+from fhir_eligibility.data.dicomweb.client import Client
 from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
 from fhir_eligibility.data.dicomweb.presence import Held, Need, Presence
 from fhir_eligibility.data.dicomweb.qido import find_instances, find_studies, rows_of
+from fhir_eligibility.data.http.address import shown, within
 from tests.imaging.stub import Answerer, Asked, Reply, Stub, rows
 
 MakeStub = Callable[[Answerer], Stub]
@@ -54,7 +55,7 @@ def test_statuses(status: int, cause: Cause, stub: MakeStub) -> None:
     archive = stub(lambda asked: Reply(status, b"no"))
     found = failure_of(f"{archive.url}/studies?PatientName=secret", Access(retries=0))
     assert (found.cause, found.status) == (cause, status)
-    assert found.message == f"{archive.url}/studies: HTTP {status}"
+    assert found.message == f"{archive.url}/studies?...: HTTP {status}"
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -180,9 +181,9 @@ def test_to_whom_credentials_go(url: str, inside: bool) -> None:
 def test_credentials_do_not_go_over_plain_http() -> None:
     with pytest.raises(ValueError, match="without encryption"):
         Access(own=("https://a.example/rs", "http://b.example/rs"), token="t")
-    assert Access(own=("http://b.example/rs",), token="t", allow_http=True).authorization("http://b.example/rs/studies")
+    assert Access(own=("http://b.example/rs",), token="t", allow_http=True).header("http://b.example/rs/studies")
     for local in ("http://localhost:8042/rs", "http://127.0.0.1/rs", "http://[::1]/rs"):
-        assert Access(own=(local,), token="t").authorization(f"{local}/studies") == "Bearer t"
+        assert Access(own=(local,), token="t").header(f"{local}/studies") == "Bearer t"
 
 
 def test_addresses() -> None:
@@ -192,7 +193,7 @@ def test_addresses() -> None:
     for wrong in ("a.example/rs", "ftp://a.example", "https://", "https://u:p@a.example", "https://a.example?x=1"):
         with pytest.raises(ValueError):
             archive_address(wrong)
-    assert shown("https://u:p@a.example/rs?token=1#x") == "https://a.example/rs"
+    assert shown("https://u:p@a.example/rs?token=1#x") == "https://a.example/rs?..."
 
 
 def test_nothing_secret_is_logged(stub: MakeStub, caplog: pytest.LogCaptureFixture) -> None:
@@ -326,5 +327,5 @@ def test_private_authority_and_client_certificate(certificates: Path, stub: Make
     with Client(Access(retries=0, ca_file=ca, **pair)) as client:
         assert rows_of(client, url) == [{}]
     assert failure_of(url, Access(retries=0, ca_file=ca)).cause in (Cause.TLS, Cause.CONNECTION)
-    with pytest.raises(ValueError, match="no certificates of an authority"):
+    with pytest.raises(ValueError, match="no certificates in PEM form"):
         Client(Access(ca_file=certificates / "ca.key"))

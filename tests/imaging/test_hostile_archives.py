@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 import tracemalloc
 import zlib
@@ -11,15 +12,17 @@ from pathlib import Path
 
 import pydicom
 import pytest
+import urllib3
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from fhir_eligibility.data.dicomweb import client as client_module
 from fhir_eligibility.data.dicomweb import multipart, wado
 from fhir_eligibility.data.dicomweb.access import Access
 from fhir_eligibility.data.dicomweb.client import Client
 from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
 from fhir_eligibility.data.dicomweb.multipart import MultipartReader, media_type
 from fhir_eligibility.data.dicomweb.wado import NotDicom, Retrieved, retrieve, uids_of
+from fhir_eligibility.data.http import answer as answer_module
+from fhir_eligibility.data.http.answer import Answer
 from fhir_eligibility.evaluation.imaging import archive_address
 from tests.imaging.stub import Answerer, Reply, Stub
 
@@ -143,14 +146,17 @@ def test_an_instance_that_is_too_large(stub: MakeStub, tmp_path: Path, monkeypat
 
 def test_an_answer_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
     class Response:
+        status, reason, headers = 200, "OK", {}
+
         def read1(self, size: int, decode_content: bool) -> bytes:
             time.sleep(0.01)
             return b"x"
 
-    monkeypatch.setattr(client_module, "SLOWEST", 1 << 20)
+    monkeypatch.setattr(answer_module, "SLOWEST", 1 << 20)
+    answer = Answer(Response(), "https://archive/studies/1", urllib3.exceptions, threading.Event(), 0.02)  # type: ignore[arg-type]
     with Client(Access(read_timeout=0.02)) as client:
         with pytest.raises(ArchiveFailure, match="fewer than") as caught:
-            for _ in client.chunks(Response(), "https://archive/studies/1"):  # type: ignore[arg-type]
+            for _ in client.chunks(answer):
                 pass
     assert caught.value.cause is Cause.TIMEOUT
 

@@ -214,7 +214,7 @@ def test_the_command(tmp_path: Path, orthanc: Orthanc, capsys: pytest.CaptureFix
 
 
 def test_patients_of_a_server(tmp_path: Path, orthanc: Orthanc) -> None:
-    pytest.importorskip("httpx")
+    pytest.importorskip("urllib3")
     resources = {(r["resourceType"], r["id"]): r for name in ("example-01", "example-02") for r in bundle(name)}
     with running_stub() as server:
         FhirStub(server, resources.values(), page=50, lenient=True)

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+import urllib3
 
 ROOT = Path(__file__).resolve().parents[2]
 COHORT = ROOT / "criteria" / "flute" / "cohort"
@@ -68,9 +68,9 @@ def _wait_for(base: str, process: subprocess.Popen[bytes], log: Path) -> None:
         if process.poll() is not None:
             raise RuntimeError(f"the server ended: {log.read_text(errors='replace')[-2000:]}")
         try:
-            if httpx.get(f"{base}/metadata", timeout=2).is_success:
+            if urllib3.request("GET", f"{base}/metadata", timeout=2, retries=False).status == 200:
                 return
-        except httpx.TransportError:
+        except urllib3.exceptions.HTTPError:
             time.sleep(0.1)
     raise RuntimeError("the server did not answer within a minute")
 
@@ -78,15 +78,23 @@ def _wait_for(base: str, process: subprocess.Popen[bytes], log: Path) -> None:
 def load_cohort(base: str, headers: dict[str, str] | None = None) -> int:
     """Put every resource of the example cohort into a server; how many there were."""
     seen: set[str] = set()
-    with httpx.Client(headers=headers, timeout=30) as client:
+    with urllib3.PoolManager(headers=headers, timeout=30) as pool:
         for path in sorted(COHORT.glob("*.json")):
             for entry in json.loads(path.read_text(encoding="utf-8"))["entry"]:
                 resource = entry["resource"]
                 name = f"{resource['resourceType']}/{resource['id']}"
                 if name not in seen:
                     seen.add(name)
-                    client.put(f"{base}/{name}", json=resource).raise_for_status()
+                    changed(pool, "PUT", f"{base}/{name}", resource)
     return len(seen)
+
+
+def changed(pool: urllib3.PoolManager, method: str, url: str, resource: dict[str, Any] | None = None) -> None:
+    """Put or delete a resource."""
+    body = None if resource is None else json.dumps(resource).encode()
+    sent = {**pool.headers, "Content-Type": "application/fhir+json"}
+    answer = pool.request(method, url, body=body, headers=sent)
+    assert 200 <= answer.status < 300, (answer.status, answer.data[:500])
 
 
 if __name__ == "__main__":

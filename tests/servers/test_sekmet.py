@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+import urllib3
 
 from fhir_eligibility.data.server.client import Server
 from fhir_eligibility.data.server.smart import BackendServices
 from fhir_eligibility.ui.cli import main
-from tests.servers.sekmet import COHORT, ROOT, load_cohort, running_sekmet
+from tests.servers.sekmet import COHORT, ROOT, changed, load_cohort, running_sekmet
 from tests.unit.test_smart import EC, RSA, jwk, pem
 
 CRITERIA = ROOT / "criteria" / "flute"
@@ -96,12 +96,13 @@ def test_only_what_criteria_read_is_exported(sekmet: str, tmp_path: Path, capsys
 def test_patients_and_groups(sekmet: str, tmp_path: Path) -> None:
     members = [{"entity": {"reference": f"Patient/example-0{n}"}} for n in (1, 2)]
     group = {"resourceType": "Group", "id": "trial", "type": "person", "actual": True, "member": members}
-    httpx.put(f"{sekmet}/Group/trial", json=group).raise_for_status()
+    pool = urllib3.PoolManager()
+    changed(pool, "PUT", f"{sekmet}/Group/trial", group)
     try:
         assert main(["export", sekmet, "--out", str(tmp_path / "g"), "--group", "trial", "--quiet"]) == 0
         assert main(["export", sekmet, "--out", str(tmp_path / "p"), "--patients", "--quiet"]) == 0
     finally:
-        httpx.delete(f"{sekmet}/Group/trial").raise_for_status()
+        changed(pool, "DELETE", f"{sekmet}/Group/trial")
     counts = [sum(1 for _ in (tmp_path / where / "Patient.001.ndjson").open()) for where in ("g", "p")]
     assert counts == [2, 12]
     assert main(["export", sekmet, "--out", str(tmp_path / "n"), "--group", "nobody", "--quiet"]) == 2

@@ -19,7 +19,7 @@ CRITERIA = {
     ],
 }
 NOT_NEEDED = (
-    *("argcomplete", "concurrent.futures", "fhir", "http.client", "httpx", "prompt_toolkit", "pyarrow", "pydicom"),
+    *("argcomplete", "concurrent.futures", "fhir", "http.client", "prompt_toolkit", "pyarrow", "pydicom"),
     *("regex", "rich", "ssl", "urllib.request", "urllib3"),
     *(
         "fhir_eligibility.data.dicomweb.client",

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 import fhir_eligibility
+from fhir_eligibility.data.http.connection import Patience
 from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.server.client import Patience, Server, ServerError
+from fhir_eligibility.data.server.client import Server, ServerError
 from fhir_eligibility.data.server.export import ExportGone, ExportRequest
 from fhir_eligibility.data.sources import read_resources
 from fhir_eligibility.runners.export import Cancelled, ExportProgress, run_export

@@ -12,8 +12,9 @@ import pytest
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.data.http.connection import Patience
 from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.server.client import Patience, Server, ServerError
+from fhir_eligibility.data.server.client import Server, ServerError
 from fhir_eligibility.data.server.patients import SearchPlan, ServerPatients
 from fhir_eligibility.data.server.search import SearchError, search
 from fhir_eligibility.runners.fetching import base_of, export_parameters, search_plan

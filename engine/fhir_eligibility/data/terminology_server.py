@@ -17,8 +17,9 @@ from typing import Any
 
 import msgspec
 
+from fhir_eligibility.data.http.connection import Patience
 from fhir_eligibility.data.outcomes import issues_of
-from fhir_eligibility.data.server.client import FHIR_JSON, Patience, Server, ServerError, decode, failure
+from fhir_eligibility.data.server.client import FHIR_JSON, Server, ServerError, decode, failure
 from fhir_eligibility.data.terminology import TerminologyError
 
 COUNT = 1000
@@ -148,10 +149,10 @@ class TerminologyServer:
         try:
             response = self._server.request("GET", url, parameters=parameters, headers={"Accept": FHIR_JSON})
             if not response.is_success:
-                if response.status_code == 404 or _says(response.content, "not-found"):
+                if response.status == 404 or _says(response.content, "not-found"):
                     return None
                 found = failure(response, self.name)
-                if response.status_code in (401, 403):
+                if response.status in (401, 403):
                     hint = f"check the credential in {self.auth}" if self.auth else "see --terminology-auth"
                     raise TerminologyError(f"{found}; {hint}")
                 raise TerminologyError(str(found))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from fhir_eligibility.data.dicomweb.address import shown
 from fhir_eligibility.data.dicomweb.client import Client
 from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
 from fhir_eligibility.data.dicomweb.qido import find_instances
 from fhir_eligibility.data.dicomweb.wado import ACCEPT, ONE_PART, FileUids, Retrieved, retrieve
+from fhir_eligibility.data.http.address import shown
 from fhir_eligibility.output.transfers import SeriesTransfer, TransferState
 
 FEW = 20

@@ -30,12 +30,3 @@ def archive_address(text: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError(f"{text!r}: the address of an archive has no query; /studies and the like are put behind it")
     return urlunsplit((parts.scheme, parts.netloc, without_studies(parts.path), "", ""))
-
-
-def shown(url: str) -> str:
-    """An address for a message: without credentials, and without what is asked for behind the question mark."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(no address)"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -1,35 +1,28 @@
-"""HTTP to archives: pooled connections, retries that heed Retry-After, redirects within a host, answers streamed.
+"""HTTP to archives: what an archive's answers mean, and that one which is down is not tried again and again.
 
-Knows nothing of DICOM. Credentials go only where `Access` allows, and neither headers nor bodies are ever logged.
+Knows nothing of DICOM. Credentials go only where `Access` allows.
 """
 
 from __future__ import annotations
 
-import random
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
-from fhir_eligibility.data.dicomweb.access import Access, origin, urllib3_module
-from fhir_eligibility.data.dicomweb.address import shown
+from msgspec.structs import replace
+
+from fhir_eligibility.data.dicomweb.access import Access
 from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause, cause_of_status
-from fhir_eligibility.data.retry_after import seconds_to_wait
-from fhir_eligibility.version import __version__
+from fhir_eligibility.data.http.address import Origin, origin, shown
+from fhir_eligibility.data.http.answer import Answer
+from fhir_eligibility.data.http.client import REPEATED, Body, Http
+from fhir_eligibility.data.http.failure import Fault, HttpFailure
 
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
-
-AGAIN = frozenset((429, 502, 503, 504))
 DOWN_AFTER = 3
-MAX_REDIRECTS = 5
-SEARCH_LIMIT = 256 << 20
-SLOWEST = 1 << 16
-"""Bytes that have to come within ten times the time that one read may take."""
-Body = Callable[[], Iterable[bytes]]
-T = TypeVar("T")
+NOT_TAKEN = frozenset((429, 503))
+"""What an archive answers that did not take what was sent to it."""
+PLAIN = {"Accept-Encoding": "identity"}
+_DOWN = frozenset((Fault.CONNECTION, Fault.TIMEOUT))
 
 
 class Client:
@@ -37,18 +30,15 @@ class Client:
 
     def __init__(self, access: Access) -> None:
         self.access = access
-        self.urllib3 = urllib3_module()
-        self.requests = 0
         self.page_sizes: dict[str, int] = {}
         """By the address of an archive, how many rows of a search it takes to be asked for at once (0: it is not asked for a number)."""
         self.single_instances: dict[str, str] = {}
         """Archives that give no series but single instances, and the Accept header that they take for these."""
-        self._tls = access.tls()
-        self._pools: dict[str | None, Any] = {}
+        self._http = Http(access.connection())
+        self._patience = access.patience()
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
         self._closed = False
-        self._failures: dict[tuple[str, str, int | None], int] = {}
+        self._failures: dict[Origin, int] = {}
 
     def __enter__(self) -> Client:
         return self
@@ -56,257 +46,113 @@ class Client:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @property
+    def requests(self) -> int:
+        """How many requests were made."""
+        return self._http.requests
+
     def stop(self) -> None:
         """Let no thread wait any longer: what is under way ends with a failure."""
-        self._stopped.set()
+        self._http.stopping.set()
 
     def go_on(self) -> None:
         """Take requests again after `stop`."""
         if not self._closed:
-            self._stopped.clear()
+            self._http.stopping.clear()
 
     def close(self) -> None:
         """Close all connections; no request is made any more."""
         self._closed = True
         self.stop()
-        for pool in self._pools.values():
-            pool.clear()
-
-    # -- requests
+        self._http.close()
 
     def search(self, url: str, accept: str) -> tuple[int, bytes]:
         """GET a small answer whole: status and body. Raises ArchiveFailure."""
-
-        def once() -> tuple[int, bytes]:
-            with self._answer("GET", url, {"Accept": accept}) as response:
-                return response.status, self._whole(response, url)
-
-        return self._again(url, once)
+        answer = self._asked("GET", url, {"Accept": accept, **PLAIN})
+        _judge(answer)
+        return answer.status, answer.content
 
     @contextmanager
-    def open(self, url: str, accept: str) -> Iterator[BaseHTTPResponse]:
+    def open(self, url: str, accept: str) -> Iterator[Answer]:
         """GET an answer to read bit by bit. Raises ArchiveFailure; while it is read, use `chunks`."""
-        kept: list[Any] = []
-
-        def once() -> BaseHTTPResponse:
-            manager = self._answer("GET", url, {"Accept": accept})
-            response = manager.__enter__()
-            kept.append(manager)
-            return response
-
-        response = self._again(url, once)
+        answer = self._asked("GET", url, {"Accept": accept, **PLAIN}, stream=True)
         try:
-            yield response
+            _judge(answer)
+            yield answer
         finally:
-            kept[-1].__exit__(None, None, None)
+            answer.close()
 
     def post(self, url: str, headers: Mapping[str, str], body: Body) -> tuple[int, str, bytes]:
         """POST a body that is produced anew for each try: status, content type and answer, whatever the status.
 
         It is sent again only where the server did not take it (429, 503, no connection). Raises ArchiveFailure.
         """
+        answer = self._asked("POST", url, {**headers, **PLAIN}, body)
+        if answer.status in (401, 403, 404, 407) or answer.status in NOT_TAKEN:
+            _judge(answer)  # of any other, the answer to an upload says more than its status
+        return answer.status, answer.headers.get("Content-Type", ""), answer.content
 
-        def once() -> tuple[int, str, bytes]:
-            with self._answer("POST", url, headers, body) as response:
-                return response.status, response.headers.get("Content-Type", ""), self._whole(response, url)
-
-        return self._again(url, once, repeatable=False)
-
-    def chunks(self, response: BaseHTTPResponse, url: str, size: int = 1 << 16) -> Iterator[bytes]:
-        """The body of an open answer, as it comes: what arrived before it broke off is not lost.
-
-        Raises ArchiveFailure where it does, or where it trickles on without end.
-        """
-        beginning, received = time.monotonic(), 0
+    def chunks(self, answer: Answer) -> Iterator[bytes]:
+        """The body of an open answer, as it comes: what arrived before it broke off is not lost. Raises ArchiveFailure."""
         try:
-            while chunk := response.read1(size, decode_content=True):
-                yield chunk
-                received += len(chunk)
-                if received > SLOWEST:
-                    beginning, received = time.monotonic(), 0
-                elif time.monotonic() - beginning > 10 * self.access.read_timeout:
-                    message = (
-                        f"{shown(url)}: fewer than {SLOWEST:,} bytes came in {10 * self.access.read_timeout:.0f} s"
-                    )
-                    raise ArchiveFailure(Cause.TIMEOUT, message)
-                if self._stopped.is_set():
-                    raise ArchiveFailure(Cause.CONNECTION, f"{shown(url)}: stopped", 0)
-        except (self.urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._failure(error, url) from None
+            yield from answer.chunks()
+        except HttpFailure as failure:
+            raise failure_of(failure) from None
 
-    def _whole(self, response: BaseHTTPResponse, url: str) -> bytes:
-        """A body of limited size within limited time."""
-        deadline = time.monotonic() + 10 * self.access.read_timeout
-        parts, total = [], 0
-        for chunk in self.chunks(response, url):
-            total += len(chunk)
-            if total > SEARCH_LIMIT:
-                raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"{shown(url)}: the answer is larger than 256 MiB")
-            if time.monotonic() > deadline:
-                raise ArchiveFailure(Cause.TIMEOUT, f"{shown(url)}: the answer did not end in time")
-            parts.append(chunk)
-        return b"".join(parts)
-
-    def _again(self, url: str, once: Callable[[], T], repeatable: bool = True) -> T:
-        """Try, and try again where that helps. An archive that was down several times in a row is tried once.
-
-        What is not `repeatable` is tried again only if it did not reach the archive.
-        """
+    def _asked(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body | None = None, *, stream: bool = False
+    ) -> Answer:
+        """The answer to a request. An archive that was down several times in a row is tried once. Raises ArchiveFailure."""
         try:
-            place = origin(url)
+            place: Origin | None = origin(url)
         except ValueError:
-            raise ArchiveFailure(Cause.REQUEST_REFUSED, f"{shown(url)}: this is not an address", 0) from None
-        attempts = 1 if self._failures.get(place, 0) >= DOWN_AFTER else 1 + self.access.retries
-        for attempt in range(attempts):
-            try:
-                result = once()
-            except _Again as answer:
-                failure, wait = answer.failure, answer.wait
-            except ArchiveFailure as error:
-                if error.cause not in (Cause.CONNECTION, Cause.TIMEOUT) or error.status is not None:
-                    self._note(place, None)
-                    raise
-                failure, wait = error, None
-                if not repeatable and not error.unsent:
-                    self._note(place, failure)
-                    raise
-            else:
-                self._note(place, None)
-                return result
-            if attempt + 1 == attempts or (wait is not None and wait > self.access.longest_wait):
-                self._note(place, failure)
-                raise failure
-            pause = self.access.backoff * 2**attempt * random.uniform(0.8, 1.2) if wait is None else wait
-            if self._stopped.wait(pause):
-                raise failure
-        raise AssertionError("there is at least one attempt")
-
-    def _note(self, place: tuple[str, str, int | None], failure: ArchiveFailure | None) -> None:
-        with self._lock:
-            self._failures[place] = 0 if failure is None else self._failures.get(place, 0) + 1
-
-    @contextmanager
-    def _answer(
-        self, method: str, url: str, headers: Mapping[str, str], body: Body | None = None
-    ) -> Iterator[BaseHTTPResponse]:
-        """One request, redirects within its host followed. Raises ArchiveFailure, `_Again` where another try may help."""
-        target = url
-        for _ in range(MAX_REDIRECTS):
-            response = self._send(method, target, headers, body)
-            try:
-                place = response.headers.get("Location")
-                if not (response.status in (301, 302, 303, 307, 308) and place) or method != "GET":
-                    self._judge(response, target, method)
-                    yield response
-                    return
-                following = urljoin(target, place)
-                if not same_host(following, target):
-                    message = f"{shown(target)}: redirected to another host ({shown(following)}); it is not followed"
-                    raise ArchiveFailure(Cause.REDIRECTED, message, response.status)
-                target = following
-            finally:
-                response.release_conn() if _drained(response) else response.close()
-        raise ArchiveFailure(Cause.REDIRECTED, f"{shown(url)}: redirected more than {MAX_REDIRECTS} times", 302)
-
-    def _judge(self, response: BaseHTTPResponse, url: str, method: str) -> None:
-        status = response.status
-        again = AGAIN if method == "GET" else frozenset((429, 503))
-        if status in again:
-            failure = ArchiveFailure(cause_of_status(status), f"{shown(url)}: HTTP {status}", status)
-            raise _Again(failure, seconds_to_wait(response.headers.get("Retry-After")))
-        if method == "POST" and status not in (401, 403, 404, 407):
-            return  # the answer to an upload says more than its status
-        if not 200 <= status < 300:
-            raise ArchiveFailure(cause_of_status(status), f"{shown(url)}: HTTP {status}", status)
-
-    def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> BaseHTTPResponse:
-        if self._stopped.is_set():
-            raise ArchiveFailure(Cause.CONNECTION, f"{shown(url)}: stopped before it was asked", 0)
-        sent = {"User-Agent": f"fhir-eligibility/{__version__}", **headers}
-        authorization = self.access.authorization(url)
-        if authorization is not None:
-            sent["Authorization"] = authorization
-        with self._lock:
-            self.requests += 1
+            place = None
+        down = place is not None and self._failures.get(place, 0) >= DOWN_AFTER
+        again = REPEATED if method == "GET" else NOT_TAKEN
         try:
-            return self._pool(url).request(  # type: ignore[no-any-return]
+            answer = self._http.request(
                 method,
                 url,
-                headers=sent,
-                body=body() if body is not None else None,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                timeout=self.urllib3.Timeout(connect=self.access.connect_timeout, read=self.access.read_timeout),
+                headers=headers,
+                body=body,
+                patience=replace(self._patience, attempts=1) if down else self._patience,
+                authorizer=self.access,
+                stream=stream,
+                again=again,
             )
-        except (self.urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
-            raise self._failure(error, url) from None
+        except HttpFailure as failure:
+            self._note(place, failure.fault in _DOWN or failure.fault is Fault.BUSY)
+            raise failure_of(failure) from None
+        self._note(place, answer.status in again)
+        return answer
 
-    def _pool(self, url: str) -> Any:
-        proxy = self.access.proxy(url)
-        with self._lock:
-            pool = self._pools.get(proxy)
-            if pool is None:
-                options = {"maxsize": self.access.concurrency, "num_pools": 20, "ssl_context": self._tls}
-                pool = self.urllib3.PoolManager(**options) if proxy is None else self._proxied(proxy, options)
-                self._pools[proxy] = pool
-            return pool
-
-    def _proxied(self, proxy: str, options: dict[str, Any]) -> Any:
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        headers = None
-        if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            headers = self.urllib3.make_headers(proxy_basic_auth=pair)
-        bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
-        return self.urllib3.ProxyManager(bare, proxy_headers=headers, **options)
-
-    def _failure(self, error: Exception, url: str) -> ArchiveFailure:
-        """A failure of urllib3 or the socket in our words; their messages may hold the whole address, and are not repeated."""
-        found = self.urllib3.exceptions
-        cause: BaseException = error
-        while isinstance(cause, (found.MaxRetryError, found.ProxyError)) and isinstance(
-            inner := getattr(cause, "reason", None) or getattr(cause, "original_error", None), BaseException
-        ):
-            cause = inner
-        where = shown(url)
-        if isinstance(cause, (found.TimeoutError, TimeoutError)) and not isinstance(cause, found.NewConnectionError):
-            unsent = isinstance(cause, found.ConnectTimeoutError)
-            return ArchiveFailure(Cause.TIMEOUT, f"{where}: no answer within the time allowed", unsent=unsent)
-        if isinstance(cause, found.SSLError):
-            return ArchiveFailure(Cause.TLS, f"{where}: the connection is not trusted: {tls_words(cause)}", 0)
-        if isinstance(cause, (found.LocationParseError, found.LocationValueError, UnicodeError)):
-            return ArchiveFailure(Cause.REQUEST_REFUSED, f"{where}: this is not an address", 0)
-        if isinstance(cause, found.NewConnectionError):
-            return ArchiveFailure(Cause.CONNECTION, f"{where}: no connection", unsent=True)
-        return ArchiveFailure(Cause.CONNECTION, f"{where}: the connection broke ({type(cause).__name__})")
+    def _note(self, place: Origin | None, down: bool) -> None:
+        if place is not None:
+            with self._lock:
+                self._failures[place] = self._failures.get(place, 0) + 1 if down else 0
 
 
-class _Again(Exception):
-    """An answer that asks to come back, after `wait` seconds where it says so."""
-
-    def __init__(self, failure: ArchiveFailure, wait: float | None) -> None:
-        super().__init__(failure.message)
-        self.failure, self.wait = failure, wait
-
-
-def same_host(one: str, other: str) -> bool:
-    """Whether two addresses have scheme, host and port in common."""
-    try:
-        return origin(one) == origin(other)
-    except ValueError:
-        return False
+def _judge(answer: Answer) -> None:
+    """Raise ArchiveFailure for a status that is no success."""
+    if not answer.is_success:
+        raise ArchiveFailure(
+            cause_of_status(answer.status), f"{shown(answer.url)}: HTTP {answer.status}", answer.status
+        )
 
 
-def tls_words(error: BaseException) -> str:
-    """What is wrong with a certificate, without the clutter of OpenSSL."""
-    text = str(error)
-    for known in ("self-signed certificate", "unable to get local issuer certificate", "certificate has expired"):
-        if known in text:
-            return known
-    return "the host name does not match" if "doesn't match" in text or "mismatch" in text else "TLS failed"
+_CAUSES = {
+    Fault.ADDRESS: Cause.REQUEST_REFUSED,
+    Fault.CONNECTION: Cause.CONNECTION,
+    Fault.TIMEOUT: Cause.TIMEOUT,
+    Fault.TLS: Cause.TLS,
+    Fault.BUSY: Cause.BUSY,
+    Fault.REDIRECTED: Cause.REDIRECTED,
+    Fault.LIMIT: Cause.MALFORMED_ANSWER,
+    Fault.CREDENTIALS: Cause.UNAUTHORIZED,
+    Fault.STOPPED: Cause.CONNECTION,
+}
 
 
-def _drained(response: BaseHTTPResponse) -> bool:
-    """Whether nothing of the body is left, so that the connection can be used again."""
-    return bool(getattr(response, "_fp", None) is None or response._fp.isclosed())  # type: ignore[attr-defined]
+def failure_of(failure: HttpFailure) -> ArchiveFailure:
+    """A failure of HTTP as that of an archive."""
+    return ArchiveFailure(_CAUSES[failure.fault], str(failure), failure.status, unsent=failure.unsent)

@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Struct, field
 
-from fhir_eligibility.data.dicomweb.address import shown
 from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
 from fhir_eligibility.data.dicomweb.uids import safe_uid
+from fhir_eligibility.data.http.address import shown
 
 if TYPE_CHECKING:
     from fhir_eligibility.data.dicomweb.client import Client

@@ -17,11 +17,11 @@ from typing import IO, Any
 from msgspec import Struct, field
 
 from fhir_eligibility.data.dicomweb.access import pydicom_module
-from fhir_eligibility.data.dicomweb.address import shown
 from fhir_eligibility.data.dicomweb.client import Client
 from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
 from fhir_eligibility.data.dicomweb.multipart import MultipartReader, PartEnd, PartStart, media_type
 from fhir_eligibility.data.dicomweb.uids import safe_uid
+from fhir_eligibility.data.http.address import shown
 
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 ONE_PART = "application/dicom; transfer-syntax=*"
@@ -149,7 +149,7 @@ def retrieve(
     with client.open(url, accept) as response:
         found.partial = found.partial or response.status == 206
         kind, parameters = media_type(response.headers.get("Content-Type", ""))
-        chunks = client.chunks(response, url)
+        chunks = client.chunks(response)
         if kind == "multipart/related" and parameters.get("boundary"):
             _parts(chunks, parameters["boundary"], folder, check, found, shown(url))
         elif kind in ("application/dicom", "application/octet-stream"):
@@ -254,7 +254,7 @@ def rendered(client: Client, url: str, kind: str) -> bytes:
     """A picture (image/png or image/jpeg) at a `rendered` address. Raises ArchiveFailure, also where it is none."""
     with client.open(url, kind) as response:
         parts, size = [], 0
-        for chunk in client.chunks(response, url):
+        for chunk in client.chunks(response):
             size += len(chunk)
             if size > MAX_PICTURE:
                 raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"{shown(url)}: the picture is larger than 64 MiB")

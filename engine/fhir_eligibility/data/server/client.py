@@ -1,4 +1,4 @@
-"""One FHIR server over HTTP: requests with retries, and where credentials may go.
+"""One FHIR server over HTTP: its address, what is asked of it, and where credentials may go.
 
 Credentials go to the origin (scheme, host, port) of the server's base address alone, unless a request says otherwise,
 never in an address, and over plain HTTP only to this machine (or where that was allowed). No message shows a query
@@ -7,38 +7,35 @@ string: it may be signed.
 
 from __future__ import annotations
 
-import ipaddress
-import logging
-import random
-import ssl
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any, Protocol
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
-from msgspec import Struct
 
 from fhir_eligibility.algebra.arguments import existing, flag, function_of, instance_of, number_of, text_of
+from fhir_eligibility.data.http.address import Origin, origin, shown
+from fhir_eligibility.data.http.answer import Answer
+from fhir_eligibility.data.http.client import (
+    NOBODY,
+    REPEATED,
+    Authorizer,
+    Http,
+    Parameters,
+    may_hold_credentials,
+    unencrypted,
+    with_query,
+)
+from fhir_eligibility.data.http.connection import Connection, Patience, Urllib3Missing
+from fhir_eligibility.data.http.failure import Fault, HttpFailure
 from fhir_eligibility.data.json_text import number
 from fhir_eligibility.data.outcomes import reason_of
-from fhir_eligibility.data.retry_after import seconds_to_wait
-from fhir_eligibility.version import __version__
-
-if TYPE_CHECKING:
-    import httpx
 
 FHIR_JSON = "application/fhir+json"
-LARGEST_ANSWER = 256 << 20
-"""Bytes of an answer that is read whole, unpacked; files of an export are streamed and have no such limit."""
 LARGEST_FAILURE = 1 << 20
 FAILURE_SECONDS = 30.0
-AGAIN = frozenset((429, 500, 502, 503, 504))
-REDIRECTS = 5
-UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
-Parameters = Sequence[tuple[str, str]]
+AGAIN = REPEATED | {500}
 
 
 class ServerError(OSError):
@@ -65,52 +62,23 @@ class Credentials(Protocol):
         ...
 
 
-class Patience(Struct, frozen=True):
-    """How failed requests are repeated: `attempts` in all, waiting `first` seconds, then twice as long, at most `most`.
-
-    A Retry-After goes before; one of more than `longest` seconds is an error. An answer that is read whole has to end within `answer` seconds.
-    """
-
-    attempts: int = 6
-    first: float = 1.0
-    most: float = 60.0
-    longest: float = 3600.0
-    answer: float = 600.0
-
-    def delay(self, attempt: int) -> float:
-        """Seconds to wait after the attempt of that number (from 0), with some chance in them."""
-        return float(min(self.most, self.first * 2.0**attempt) * random.uniform(0.75, 1.0))
-
-
 USUAL_PATIENCE = Patience()
 
 
-def shown(url: str) -> str:
-    """An address fit for messages: without query, which may be signed, and without anything before an @."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" + ("?..." if parts.query else "")
-
-
-def origin_of(url: str) -> tuple[str, str, int]:
+def origin_of(url: str) -> Origin:
     """Scheme, host and port of an address. Raises ServerError where it is no HTTP address."""
     try:
-        parts = urlsplit(url)
-        scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
+        return origin(url)
     except ValueError:
-        scheme, host, port = "", None, None
-    if scheme not in ("http", "https") or not host:
-        raise ServerError(f"{shown(url) if scheme else url!r} is not an address of the form https://host/path")
-    return scheme, host.lower(), port or (443 if scheme == "https" else 80)
+        where = shown(url) if "://" in url else repr(url)
+        raise ServerError(f"{where} is not an address of the form https://host/path") from None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def error_of(failure: HttpFailure) -> ServerError:
+    """A failure of HTTP as that of a server."""
+    if failure.fault is Fault.STOPPED:
+        return Stopped("stopped")
+    return ServerError(str(failure), failure.status)
 
 
 def decode(body: bytes, what: str) -> Any:
@@ -121,11 +89,32 @@ def decode(body: bytes, what: str) -> Any:
         raise ServerError(f"{what}: the answer is not valid JSON: {error}") from None
 
 
+class _ToServer:
+    """The credentials of a server for one request: to its own origin, or to whoever the address names (`anywhere`)."""
+
+    def __init__(self, server: Server, credentials: Credentials, anywhere: bool) -> None:
+        self.server, self.credentials, self.anywhere = server, credentials, anywhere
+        self._token = ""
+
+    def header(self, url: str) -> str | None:
+        """The header with a token that is valid now. Raises ServerError, HttpFailure."""
+        if not self.anywhere and origin(url) != self.server.origin:
+            return None
+        if not may_hold_credentials(url, self.server.allow_http):
+            raise unencrypted(url)
+        self._token = self.credentials.token(self.server)
+        return self._token if " " in self._token else f"Bearer {self._token}"
+
+    def renew(self, rejected: str) -> bool:
+        """Drop the token."""
+        return self.credentials.renew(self._token)
+
+
 class Server:
     """A FHIR server at its base address. Threads may share it; close it, or use it in a `with`.
 
     `ca` is a PEM file with certificate authorities to trust beside the system's. `rewrite_next_links` asks for next pages at this address
-    whatever host the server names, where their path is at or below that of the base. Raises ServerError for a bad address and where httpx
+    whatever host the server names, where their path is at or below that of the base. Raises ServerError for a bad address and where urllib3
     is not installed.
     """
 
@@ -164,9 +153,14 @@ class Server:
         self.allow_http = allow_http
         self.rewrite_next_links = rewrite_next_links
         self.patience = patience
-        self.stopping = threading.Event()
-        self._wait = wait
-        self._client = _open(ca, timeout)
+        connection = Connection(ca=ca, connect_timeout=min(timeout, 20.0), read_timeout=timeout)
+        try:
+            self.http = Http(connection, wait)
+        except Urllib3Missing as error:
+            raise ServerError(str(error)) from None
+        except ValueError as error:
+            raise ServerError(str(error)) from None
+        self.stopping = self.http.stopping
 
     def __enter__(self) -> Server:
         return self
@@ -178,7 +172,7 @@ class Server:
 
     def close(self) -> None:
         """Give up all connections."""
-        self._client.close()
+        self.http.close()
 
     def url(self, path: str) -> str:
         """The address of something below the base."""
@@ -190,12 +184,10 @@ class Server:
 
     def wait(self, seconds: float) -> None:
         """Wait, or raise Stopped as soon as the run is being stopped."""
-        if self._wait is not None:
-            self._wait(seconds)
-        elif self.stopping.wait(seconds):
-            raise Stopped("stopped")
-        if self.stopping.is_set():
-            raise Stopped("stopped")
+        try:
+            self.http.wait(seconds, self.base)
+        except HttpFailure as failure:
+            raise error_of(failure) from None
 
     def request(
         self,
@@ -209,122 +201,35 @@ class Server:
         token: bool | None = None,
         stream: bool = False,
         again: frozenset[int] = AGAIN,
-    ) -> httpx.Response:
+    ) -> Answer:
         """Send a request until it has an answer whose status is not in `again`, or patience ends.
 
         `token` None sends credentials to the server's own origin only, True to whoever the address names, False
         never. With `stream` the body is not read yet. A refused token (401) is renewed once. Raises ServerError where
         there is no answer.
         """
-        import httpx
-
-        attempt, renewed = 0, False
-        while True:
-            used: list[str] = []
-            try:
-                response = self._once(method, url, parameters, headers, content, form, token, used)
-                if not stream:
-                    response = self._whole(response, url)
-            except httpx.HTTPError as error:
-                unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
-                may_pass = (method in ("GET", "HEAD") or unsent) and UNTRUSTED not in str(error)
-                if not may_pass or attempt + 1 >= self.patience.attempts:
-                    raise ServerError(f"{shown(url)}: {_words(error)}") from None
-                delay = self.patience.delay(attempt)
-            else:
-                if response.status_code == 401 and used and not renewed and self.credentials is not None:
-                    renewed = True
-                    if self.credentials.renew(used[0]):
-                        response.close()
-                        continue
-                if response.status_code not in again or attempt + 1 >= self.patience.attempts:
-                    return response
-                response.close()
-                after = seconds_to_wait(response.headers.get("Retry-After"))
-                if after is not None and after > self.patience.longest:
-                    raise ServerError(
-                        f"{shown(url)}: the server asks to come again in {after:.0f} seconds", response.status_code
-                    )
-                delay = after if after is not None else self.patience.delay(attempt)
-            attempt += 1
-            self.wait(delay)
-
-    def _once(
-        self,
-        method: str,
-        url: str,
-        parameters: Parameters | None,
-        headers: Mapping[str, str] | None,
-        content: bytes | None,
-        form: Mapping[str, str] | None,
-        token: bool | None,
-        used: list[str],
-    ) -> httpx.Response:
-        """One request, redirects followed: credentials do not follow to another origin. The body is not read yet."""
-        import httpx
-
-        for _ in range(REDIRECTS + 1):
-            if self.stopping.is_set():
-                raise Stopped("stopped")
-            send = dict(headers or {})
-            origin = origin_of(url)
-            if token is not False and self.credentials is not None and (token or origin == self.origin):
-                if origin[0] != "https" and not is_loopback(origin[1]) and not self.allow_http:
-                    raise ServerError(
-                        f"{shown(url)}: credentials are sent over https only (allow plain http to change that)"
-                    )
-                used[:] = [self.credentials.token(self)]
-                send["Authorization"] = used[0] if " " in used[0] else f"Bearer {used[0]}"
-            try:
-                request = self._client.build_request(
-                    method,
-                    url,
-                    params=list(parameters) if parameters else None,
-                    headers=send,
-                    content=content,
-                    data=form,
-                )
-            except httpx.InvalidURL as error:
-                raise ServerError(f"{shown(url)} is not a valid address: {error}") from None
-            response = self._client.send(request, stream=True)
-            if response.next_request is None or method not in ("GET", "HEAD"):
-                return response
-            response.close()
-            target = str(response.next_request.url)
-            if origin[0] == "https" and origin_of(target)[0] != "https":
-                raise ServerError(f"{shown(url)}: redirected from https to plain http; not followed")
-            token = token if origin_of(target) == origin else (None if token is None else False)
-            url, parameters = target, None
-        raise ServerError(f"{shown(url)}: redirected more than {REDIRECTS} times")
-
-    def _whole(self, response: httpx.Response, url: str) -> httpx.Response:
-        """An answer with its body, which is of limited size and ends within limited time. Raises ServerError, httpx.HTTPError."""
-        import httpx
-
-        deadline = time.monotonic() + self.patience.answer
-        body = bytearray()
+        sent = {"Accept-Encoding": "gzip, deflate", **(headers or {})}
+        if form is not None:
+            content = urlencode(form).encode()
+            sent["Content-Type"] = "application/x-www-form-urlencoded"
+        body = content
+        authorizer: Authorizer = NOBODY
+        if token is not False and self.credentials is not None:
+            authorizer = _ToServer(self, self.credentials, bool(token))
         try:
-            for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > LARGEST_ANSWER:
-                    size = LARGEST_ANSWER >> 20
-                    raise ServerError(f"{shown(url)}: the answer is larger than {size} MiB; ask for less at once")
-                if time.monotonic() > deadline:
-                    raise ServerError(f"{shown(url)}: the answer did not end within {self.patience.answer:.0f} seconds")
-                if self.stopping.is_set():
-                    raise Stopped("stopped")
-        finally:
-            response.close()
-        # what the body was packed with is undone, so that nothing unpacks it again
-        packing = (b"content-encoding", b"content-length")
-        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in packing]
-        return httpx.Response(
-            response.status_code,
-            headers=headers,
-            content=bytes(body),
-            request=response.request,
-            extensions={name: value for name, value in response.extensions.items() if name == "reason_phrase"},
-        )
+            return self.http.request(
+                method,
+                with_query(url, parameters or ()),
+                headers=sent,
+                body=None if body is None else lambda: body,
+                patience=self.patience,
+                authorizer=authorizer,
+                stream=stream,
+                elsewhere=True,
+                again=again,
+            )
+        except HttpFailure as failure:
+            raise error_of(failure) from None
 
     def json(self, method: str, url: str, *, what: str | None = None, **options: Any) -> Any:
         """Send a request and decode its JSON. Raises ServerError for any other status than success."""
@@ -342,11 +247,11 @@ class Server:
         return version if isinstance(version, str) else None
 
 
-def failure(response: httpx.Response, what: str) -> ServerError:
+def failure(response: Answer, what: str) -> ServerError:
     """The error that an answer stands for, with the server's own words."""
-    body = _body(response)
-    status = response.status_code
-    text = f"{what}: the server answered {status} {response.reason_phrase}".rstrip()
+    body = response.beginning(LARGEST_FAILURE, FAILURE_SECONDS)
+    status = response.status
+    text = f"{what}: the server answered {status} {response.reason}".rstrip()
     if status in (301, 302, 303, 307, 308):
         return ServerError(f"{text}: it redirects to {shown(response.headers.get('Location', ''))}", status)
     words = reason_of(body)
@@ -355,54 +260,3 @@ def failure(response: httpx.Response, what: str) -> ServerError:
         403: " (the credentials do not allow this; a wider scope may be needed)",
     }.get(status, "")
     return ServerError(f"{text}{hint}" + (f": {words}" if words else ""), status)
-
-
-def _body(response: httpx.Response) -> bytes:
-    """The beginning of the body of a failure, nothing where it cannot be had."""
-    import httpx
-
-    if response.is_closed:
-        return response.content[:LARGEST_FAILURE]
-    body = bytearray()
-    deadline = time.monotonic() + FAILURE_SECONDS
-    try:
-        for chunk in response.iter_bytes():
-            body += chunk
-            if len(body) > LARGEST_FAILURE or time.monotonic() > deadline:
-                break
-    except (httpx.HTTPError, httpx.StreamError):
-        return b""
-    return bytes(body)
-
-
-def _open(ca: str | None, timeout: float) -> httpx.Client:
-    try:
-        import httpx
-    except ImportError:
-        message = "reading from a server needs the package httpx: pip install httpx"
-        raise ServerError(message) from None
-    for name in ("httpx", "httpcore"):
-        # They log every address, and addresses may be signed.
-        logging.getLogger(name).setLevel(logging.WARNING)
-    context = ssl.create_default_context()
-    if ca is not None:
-        try:
-            context.load_verify_locations(cafile=ca)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{ca} does not exist") from None
-        except (OSError, ssl.SSLError) as error:
-            raise ServerError(f"{ca}: no certificates in PEM form: {error}") from None
-    return httpx.Client(
-        verify=context,
-        timeout=httpx.Timeout(timeout, connect=min(timeout, 20.0)),
-        headers={"User-Agent": f"fhir-eligibility/{__version__}"},
-        follow_redirects=False,
-    )
-
-
-def _words(error: Exception) -> str:
-    """A failure of the connection in words."""
-    text = str(error).strip() or type(error).__name__
-    if UNTRUSTED in text:
-        return f"the server's certificate is not trusted ({text}); a private authority's certificate can be given"
-    return f"no answer: {text}"

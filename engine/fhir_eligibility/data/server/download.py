@@ -14,16 +14,15 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import msgspec
 from msgspec import Struct
 
+from fhir_eligibility.data.http.answer import Answer
+from fhir_eligibility.data.http.failure import Fault, HttpFailure
 from fhir_eligibility.data.server.client import Server, ServerError, Stopped, failure
 from fhir_eligibility.data.server.export import ExportFile, ExportGone, Manifest, poll
-
-if TYPE_CHECKING:
-    import httpx
 
 CHUNK = 1 << 20
 LONGEST_LINE = 256 << 20
@@ -129,15 +128,13 @@ def download(links: Links, index: int, folder: Path, name: str, on_bytes: Callab
 
 def _receive(server: Server, url: str, token: bool, part: Path, notes: Path, on_bytes: Callable[[int], None]) -> str:
     """Receive a file, or the rest of it; how it is encoded (`gzip` or nothing)."""
-    import httpx
-
     known = _read_notes(part, notes)
     headers = {"Accept": "application/fhir+ndjson", "Accept-Encoding": "gzip, identity"}
     if known is not None:
         headers |= {"Range": f"bytes={part.stat().st_size}-", "If-Range": known[0]}
     response = server.request("GET", url, headers=headers, token=token, stream=True)
     try:
-        status = response.status_code
+        status = response.status
         if status == 416 and known is not None:
             total = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
             if total is not None and int(total[1]) == part.stat().st_size:
@@ -159,23 +156,23 @@ def _receive(server: Server, url: str, token: bool, part: Path, notes: Path, on_
         if status == 200:
             _write_notes(response, encoding, notes)
         with part.open("ab" if start else "wb") as stream:
-            _copy(server, response, stream, on_bytes)
+            _copy(response, stream, on_bytes)
         return encoding
-    except httpx.HTTPError as error:
-        raise _Broken(f"the connection broke: {error or type(error).__name__}") from None
+    except HttpFailure as found:
+        if found.fault is Fault.STOPPED:
+            raise Stopped("stopped") from None
+        raise _Broken(found.words) from None
     finally:
         response.close()
 
 
-def _copy(server: Server, response: httpx.Response, stream: IO[bytes], on_bytes: Callable[[int], None]) -> None:
-    for chunk in response.iter_raw():  # as it comes: what was received before a connection breaks is kept
+def _copy(response: Answer, stream: IO[bytes], on_bytes: Callable[[int], None]) -> None:
+    for chunk in response.chunks(unpack=False):  # as it comes: what was received before a connection breaks is kept
         stream.write(chunk)
         on_bytes(len(chunk))
-        if server.stopping.is_set():
-            raise Stopped("stopped")
 
 
-def _encoding(response: httpx.Response) -> str:
+def _encoding(response: Answer) -> str:
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding in ("", "identity"):
         return ""
@@ -184,7 +181,7 @@ def _encoding(response: httpx.Response) -> str:
     raise ServerError(f"the server sends the file as {encoding}, which was not asked for")
 
 
-def _write_notes(response: httpx.Response, encoding: str, notes: Path) -> None:
+def _write_notes(response: Answer, encoding: str, notes: Path) -> None:
     """Keep what allows to go on later: a strong ETag, else the date of the last change (RFC 9110, 13.1.5)."""
     etag = response.headers.get("ETag", "")
     validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")

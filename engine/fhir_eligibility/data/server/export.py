@@ -13,9 +13,10 @@ from urllib.parse import urljoin
 import msgspec
 from msgspec import Struct
 
+from fhir_eligibility.data.http.address import shown
+from fhir_eligibility.data.http.retry_after import seconds_to_wait
 from fhir_eligibility.data.outcomes import is_transient
-from fhir_eligibility.data.retry_after import seconds_to_wait
-from fhir_eligibility.data.server.client import AGAIN, FHIR_JSON, Server, ServerError, decode, failure, shown
+from fhir_eligibility.data.server.client import AGAIN, FHIR_JSON, Server, ServerError, decode, failure
 
 Level = Literal["system", "patient", "group"]
 Section = Literal["output", "deleted", "error"]
@@ -101,17 +102,15 @@ def start(server: Server, request: ExportRequest) -> str:
     # A kick-off is repeated only where the server says that it did not start: 429 and 503.
     again = frozenset((429, 503))
     response = server.request("GET", url, parameters=request.parameters(), headers=headers, again=again)
-    if response.status_code == 405:
+    if response.status == 405:
         content = msgspec.json.encode(_parameters(request))
         headers["Content-Type"] = FHIR_JSON
         response = server.request("POST", url, headers=headers, content=content, again=again)
-    if response.status_code != 202:
+    if response.status != 202:
         if response.is_success:
-            raise ServerError(
-                f"{shown(url)}: the server answered {response.status_code} at once, not 202: is it $export?"
-            )
+            raise ServerError(f"{shown(url)}: the server answered {response.status} at once, not 202: is it $export?")
         found = failure(response, shown(url))
-        if request.type_filters and response.status_code in (400, 422, 501):
+        if request.type_filters and response.status in (400, 422, 501):
             found = ServerError(
                 f"{found} (the types can be exported whole instead: leave _typeFilter out)", found.status
             )
@@ -147,7 +146,7 @@ def poll(
     while True:
         # 500 tells that the export failed, unless the server says that it will pass.
         response = server.request("GET", status_url, headers={"Accept": "application/json"}, again=AGAIN - {500})
-        status = response.status_code
+        status = response.status
         if status == 200:
             return _whole(server, decode(response.content, "manifest of the export"), status_url)
         if status != 202 and not (status == 500 and _passes(response.content)):
@@ -184,7 +183,7 @@ def _passes(body: bytes) -> bool:
 def cancel(server: Server, status_url: str) -> bool:
     """Tell the server that the export is no longer wanted; whether it said that it understood."""
     response = server.request("DELETE", status_url, headers={"Accept": FHIR_JSON}, again=frozenset((429,)))
-    return response.is_success or response.status_code in (404, 410)
+    return response.is_success or response.status in (404, 410)
 
 
 def _whole(server: Server, answer: Any, place: str) -> Manifest:

@@ -17,7 +17,8 @@ from msgspec import Struct
 
 from fhir_eligibility.artifacts.own_outputs import LOCK
 from fhir_eligibility.data.export_manifest import EXTENSION, MANIFEST, read_manifest
-from fhir_eligibility.data.server.client import ServerError, shown
+from fhir_eligibility.data.http.address import shown
+from fhir_eligibility.data.server.client import ServerError
 from fhir_eligibility.data.server.export import SECTIONS, ExportRequest, Manifest
 
 STATE = ".export-state"

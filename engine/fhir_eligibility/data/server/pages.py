@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from fhir_eligibility.artifacts.references import root_of
-from fhir_eligibility.data.server.client import Server, ServerError, origin_of, shown
+from fhir_eligibility.data.http.address import shown
+from fhir_eligibility.data.server.client import Server, ServerError, origin_of
 
 Resource = dict[str, Any]
 

@@ -19,11 +19,12 @@ from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.artifacts.references import root_of
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.gaps import Gap
+from fhir_eligibility.data.http.address import shown
 from fhir_eligibility.data.marks import Noted
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.reader import cohort_of
 from fhir_eligibility.data.server.about import DENIED, AboutPatients, Batch, moved
-from fhir_eligibility.data.server.client import Server, ServerError, shown
+from fhir_eligibility.data.server.client import Server, ServerError
 from fhir_eligibility.data.server.referred import Referred
 from fhir_eligibility.data.server.search import Answer, Found, Incomplete, SearchError, every_page, search
 from fhir_eligibility.data.sources import Loaded, OnProblem

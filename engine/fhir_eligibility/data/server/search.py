@@ -12,8 +12,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Struct, field
 
+from fhir_eligibility.data.http.address import shown
+from fhir_eligibility.data.http.client import Parameters
 from fhir_eligibility.data.outcomes import is_failure, issue_text, issues_of, leaves_out
-from fhir_eligibility.data.server.client import FHIR_JSON, Parameters, Server, ServerError, decode, failure, shown
+from fhir_eligibility.data.server.client import FHIR_JSON, Server, ServerError, decode, failure
 from fhir_eligibility.data.server.pages import OtherServer, link_of, next_page, own_names
 
 PAGES = 100_000
@@ -106,7 +108,7 @@ def search(
         matches += sum(item.match for item in fresh)
         yield fresh
         try:
-            following = next_page(server, bundle, str(response.url), account.names)
+            following = next_page(server, bundle, response.url, account.names)
         except OtherServer as error:
             raise SearchError(f"{what}: {error}") from None
         if following is None:

@@ -20,16 +20,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fhir_eligibility.algebra.arguments import text_of
-from fhir_eligibility.data.server.client import (
-    Credentials,
-    Server,
-    ServerError,
-    decode,
-    failure,
-    is_loopback,
-    origin_of,
-    shown,
-)
+from fhir_eligibility.data.http.address import shown
+from fhir_eligibility.data.http.client import may_hold_credentials
+from fhir_eligibility.data.server.client import Credentials, Server, ServerError, decode, failure, origin_of
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -110,8 +103,8 @@ class BackendServices:
         if self.token_url is None or self.scope is None:
             self._discover(server)
         assert self.token_url is not None and self.scope is not None
-        scheme, host, _ = origin_of(self.token_url)
-        if scheme != "https" and not is_loopback(host) and not server.allow_http:
+        origin_of(self.token_url)
+        if not may_hold_credentials(self.token_url, server.allow_http):
             raise ServerError(f"{shown(self.token_url)}: the token endpoint is not https")
         form = {
             "grant_type": "client_credentials",
