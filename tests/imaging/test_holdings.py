@@ -301,7 +301,7 @@ def test_batches() -> None:
         (["--user", "u", "--password-file", "FILE"], "credentials would go there without encryption"),
         (["--user", "u", "--password-file", "FILE", "--token-file", "FILE"], "either --user or --token-file"),
         (["--credentials-for", "somewhere"], "'somewhere' is not an address"),
-        (["--ca", "FILE"], "no certificates of an authority"),
+        (["--ca", "FILE"], "no certificates in PEM form"),
     ],
 )
 def test_options_that_do_not_fit(

@@ -147,25 +147,11 @@ class Http:
             if not answer.redirects or method not in ("GET", "HEAD"):
                 return answer
             answer.close()
-            following = urljoin(target, answer.headers["Location"])
+            following = _following(answer, target, elsewhere)
             if not same_origin(following, target):
                 authorizer = NOBODY
-                why = self._refusal(following, target, elsewhere)
-                if why is not None:
-                    raise HttpFailure(Fault.REDIRECTED, target, why, status=answer.status)
             target = following
         raise HttpFailure(Fault.REDIRECTED, url, f"redirected more than {REDIRECTS} times", status=302)
-
-    @staticmethod
-    def _refusal(following: str, target: str, elsewhere: bool) -> str | None:
-        """Why a redirect to another origin is not followed."""
-        try:
-            left = origin(target)[0] == "https" and origin(following)[0] != "https"
-        except ValueError:
-            return f"redirected to {shown(following)}, which is not an address; not followed"
-        if left:
-            return "redirected from https to plain http; not followed"
-        return None if elsewhere else f"redirected to another host ({shown(following)}); not followed"
 
     def _sent(
         self,
@@ -225,6 +211,26 @@ class Http:
             headers = self._urllib3.make_headers(proxy_basic_auth=pair)
         bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
         return self._urllib3.ProxyManager(bare, proxy_headers=headers, **options)
+
+
+def _following(answer: Answer, target: str, elsewhere: bool) -> str:
+    """Where a redirect leads. Raises HttpFailure where it is not followed."""
+    place = answer.headers["Location"]
+    try:
+        following = urljoin(target, place)
+        to, came = origin(following), origin(target)
+    except ValueError:
+        why = f"redirected to {shown(place)}, which is not an address of the form https://host/path"
+    else:
+        if to == came:
+            return following
+        if came[0] == "https" and to[0] != "https":
+            why = "redirected from https to plain http; not followed"
+        elif elsewhere:
+            return following
+        else:
+            why = f"redirected to another host ({shown(following)}); not followed"
+    raise HttpFailure(Fault.REDIRECTED, target, why, status=answer.status)
 
 
 def with_query(url: str, parameters: Parameters) -> str:
