@@ -81,7 +81,7 @@ def test_what_is_printed(name: str) -> None:
 
 @pytest.mark.slow
 def test_patients_of_a_server(tmp_path: Path) -> None:
-    pytest.importorskip("httpx")
+    pytest.importorskip("urllib3")
     pytest.importorskip("pydicom")
     with world(tmp_path / "world") as made:
         done = run("examples/screen_a_server.py", made.real("https://fhir.hospital.example/r4"), TOKEN="secret")

@@ -52,7 +52,7 @@ STATUSES = {"--min-patients 1000": 5}  # the example cohort has twelve patients
 @pytest.fixture
 def here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The world of one page, as current folder."""
-    pytest.importorskip("httpx")
+    pytest.importorskip("urllib3")
     pytest.importorskip("pydicom")
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)

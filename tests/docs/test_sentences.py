@@ -35,3 +35,8 @@ def test_sentences(text: str, found: list[str]) -> None:
 def test_items_tables_and_code_stay_what_they_are() -> None:
     text = "# A. B\n\n- One. Two\n  goes on.\n\n| a. B | c |\n\n```text\nx. Y\n```\n"
     assert reflowed(text) == "# A. B\n\n- One.\n  Two goes on.\n\n| a. B | c |\n\n```text\nx. Y\n```\n"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_control_characters(page: str) -> None:
+    assert [c for c in (ROOT / page).read_text("utf-8") if c < " " and c != "\n"] == []

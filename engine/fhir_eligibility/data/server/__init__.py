@@ -1,6 +1,6 @@
-"""FHIR servers as sources of patients: one HTTP client, SMART backend services, bulk exports, and screening by search.
+"""FHIR servers as sources of patients: SMART backend services, bulk exports, and screening by search.
 
-client     requests with retries, where credentials may go, what an OperationOutcome says
+client     requests to one server, and what an OperationOutcome says
 smart      access tokens: backend services (private_key_jwt) and a token from the environment
 export     a Bulk Data export: kick-off, status, manifest
 download   the files of an export, each whole or not at all
