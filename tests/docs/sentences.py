@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from tests.docs.pages import PAGES, ROOT
 
 # What ends with a dot and is no end of a sentence.
-SHORT = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|no|St|approx)\.|\.\.\.)$")
+SHORT = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|no|St|approx)\.|\.\.\.|^\W*\d+\.)$")
 END = re.compile(r"""[.!?](?:[)"'*_]|\x00)*(?=\s+["'(*_]*(?:[A-Z\x00]))""")
 ITEM = re.compile(r"( *)(?:[-*]|\d+\.) +")
 CODE = re.compile(r"`[^`]*`")
