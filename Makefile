@@ -25,7 +25,7 @@ help:
 
 # With an archive: its images are put into it, verified, fetched and shown. DICOMWEB_USER and DICOMWEB_PASSWORD where it wants them.
 ifdef DICOMWEB
-ARCHIVE := --dicomweb '$(DICOMWEB)' $(if $(DICOMWEB_USER),--user '$(DICOMWEB_USER)')
+ARCHIVE := --dicomweb '$(DICOMWEB)' $(if $(DICOMWEB_USER),--dicomweb-auth 'user=$(DICOMWEB_USER),password-env=DICOMWEB_PASSWORD')
 ELIGIBILITY := $(VENV)/bin/eligibility
 demo: $(VENV)/.installed-imaging
 	rm -rf build/demo

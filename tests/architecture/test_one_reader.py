@@ -67,7 +67,6 @@ ALLOWED = {
     "data/terminology_server.py": "answers of a terminology server",
     "runners/machine.py": "what the system says of its memory",
     "runners/measuring.py": "a Measure",
-    "ui/archive.py": "a password",
     "ui/config_file.py": "options",
     "ui/cql.py": "a library",
     # what servers and archives send
@@ -75,6 +74,7 @@ ALLOWED = {
     "data/dicomweb/qido.py": "answers of an archive",
     "data/dicomweb/stow.py": "answers of an archive",
     "data/dicomweb/wado.py": "DICOM files",
+    "data/http/credentials.py": "a token or a password",
     "data/outcomes.py": "answers of servers",
     "data/server/client.py": "answers of servers",
     "data/server/download.py": "a download, as it was encoded",

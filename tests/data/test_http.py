@@ -40,7 +40,9 @@ def by_server(base: str, path: str) -> bytes:
 
 def by_archive(base: str, path: str) -> bytes:
     """What an archive answers."""
-    with Client(Access(own=(base,), token="secret", retries=2, backoff=0.001, read_timeout=5.0)) as client:
+    with Client(
+        Access(own=(base,), authorization="Bearer secret", retries=2, backoff=0.001, read_timeout=5.0)
+    ) as client:
         return client.search(f"{base}{path}", "application/dicom+json")[1]
 
 

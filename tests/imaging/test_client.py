@@ -20,6 +20,7 @@ from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
 from fhir_eligibility.data.dicomweb.presence import Held, Need, Presence
 from fhir_eligibility.data.dicomweb.qido import find_instances, find_studies, rows_of
 from fhir_eligibility.data.http.address import shown, within
+from fhir_eligibility.data.http.credentials import basic, bearer
 from tests.imaging.stub import Answerer, Asked, Reply, Stub, rows
 
 MakeStub = Callable[[Answerer], Stub]
@@ -99,7 +100,7 @@ def test_no_connection(stub: MakeStub) -> None:
     ],
 )
 def test_what_the_data_calls_an_address_and_is_none(base: str) -> None:
-    with Client(Access(own=("https://a.example/rs",), token="t", retries=0)) as client:
+    with Client(Access(own=("https://a.example/rs",), authorization=bearer("t"), retries=0)) as client:
         (found,) = Presence(client).ask(base, [Need("1.2")]).values()
     assert isinstance(found, ArchiveFailure) and found.cause in (Cause.REQUEST_REFUSED, Cause.CONNECTION)
     assert client.requests <= 1
@@ -138,7 +139,7 @@ def test_redirects_within_a_host_and_not_beyond(stub: MakeStub) -> None:
         return Reply(body=b"[{}]")
 
     archive = stub(answer)
-    access = Access(own=(archive.url,), token="abc", retries=0)
+    access = Access(own=(archive.url,), authorization=bearer("abc"), retries=0)
     with Client(access) as client:
         assert rows_of(client, f"{archive.url}/studies") == [{}]
     assert [asked.headers.get("authorization") for asked in archive.asked] == ["Bearer abc", None]
@@ -150,13 +151,13 @@ def test_redirects_within_a_host_and_not_beyond(stub: MakeStub) -> None:
 def test_bearer_and_basic(stub: MakeStub) -> None:
     archive = stub(lambda asked: Reply())
     for access in (
-        Access(own=(archive.url,), token="t"),
-        Access(own=(archive.url,), user="jos\u00e9", password="p:w"),
-        Access(own=("https://elsewhere.example/rs",), token="t"),
+        Access(own=(archive.url,), authorization=bearer("t")),
+        Access(own=(archive.url,), authorization=basic("jos\u00e9", "p:w")),
+        Access(own=("https://elsewhere.example/rs",), authorization=bearer("t")),
     ):
         with Client(access) as client:
             rows_of(client, f"{archive.url}/studies")
-        assert "p:w" not in repr(access) and "token" not in repr(access)
+        assert "p:w" not in repr(access) and "Bearer" not in repr(access) and "Basic" not in repr(access)
     assert [asked.headers.get("authorization") for asked in archive.asked] == ["Bearer t", "Basic am9zw6k6cDp3", None]
 
 
@@ -180,10 +181,12 @@ def test_to_whom_credentials_go(url: str, inside: bool) -> None:
 
 def test_credentials_do_not_go_over_plain_http() -> None:
     with pytest.raises(ValueError, match="without encryption"):
-        Access(own=("https://a.example/rs", "http://b.example/rs"), token="t")
-    assert Access(own=("http://b.example/rs",), token="t", allow_http=True).header("http://b.example/rs/studies")
+        Access(own=("https://a.example/rs", "http://b.example/rs"), authorization=bearer("t"))
+    assert Access(own=("http://b.example/rs",), authorization=bearer("t"), allow_http=True).header(
+        "http://b.example/rs/studies"
+    )
     for local in ("http://localhost:8042/rs", "http://127.0.0.1/rs", "http://[::1]/rs"):
-        assert Access(own=(local,), token="t").header(f"{local}/studies") == "Bearer t"
+        assert Access(own=(local,), authorization=bearer("t")).header(f"{local}/studies") == "Bearer t"
 
 
 def test_addresses() -> None:
@@ -199,7 +202,9 @@ def test_addresses() -> None:
 def test_nothing_secret_is_logged(stub: MakeStub, caplog: pytest.LogCaptureFixture) -> None:
     archive = stub(in_turn(Reply(503, headers={"Retry-After": "0"}), Reply(401)))
     caplog.set_level(logging.DEBUG)
-    found = failure_of(f"{archive.url}/studies", Access(own=(archive.url,), user="u", password="hidden-word", **FAST))
+    found = failure_of(
+        f"{archive.url}/studies", Access(own=(archive.url,), authorization=basic("u", "hidden-word"), **FAST)
+    )
     assert found.cause is Cause.UNAUTHORIZED
     assert "hidden-word" not in caplog.text and "Basic" not in caplog.text and "Authorization" not in caplog.text
 

@@ -295,11 +295,24 @@ def test_batches() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--user", "u"], "--user needs a password"),
-        (["--password-file", "FILE"], "--password-file needs --user"),
+        (["--dicomweb-auth", "user=u"], "--dicomweb-auth: expected credentials as bearer-env=VARIABLE, "),
+        (["--dicomweb-auth", "password-file=FILE"], "expected credentials as bearer-env=VARIABLE, "),
+        (["--dicomweb-auth", "client-id=a,key=FILE"], "expected credentials as bearer-env=VARIABLE, "),
+        (["--dicomweb-auth", "bearer-env=NOT_THERE"], "the environment variable NOT_THERE holds no token"),
+        (["--dicomweb-auth", "user=u,password-env=NOT_THERE"], "the environment variable NOT_THERE holds no password"),
+        (["--dicomweb-auth", "bearer-file=/no/such"], "the file /no/such cannot be read: No such file or directory"),
+        (
+            ["--user", "u"],
+            "unknown option --user; write --dicomweb-auth user=NAME,password-file=FILE (or password-env=",
+        ),
+        (
+            ["--password-file", "f"],
+            "unknown option --password-file; write --dicomweb-auth user=NAME,password-file=FILE",
+        ),
+        (["--token-file", "f"], "unknown option --token-file; write --dicomweb-auth bearer-file=FILE"),
         (["--client-key", "FILE"], "--client-key needs --client-cert"),
-        (["--user", "u", "--password-file", "FILE"], "credentials would go there without encryption"),
-        (["--user", "u", "--password-file", "FILE", "--token-file", "FILE"], "either --user or --token-file"),
+        (["--dicomweb-auth", "user=u,password-file=FILE"], "credentials would go there without encryption"),
+        (["--dicomweb-auth", "bearer-file=FILE"], "credentials would go there without encryption"),
         (["--credentials-for", "somewhere"], "'somewhere' is not an address"),
         (["--ca", "FILE"], "no certificates in PEM form"),
     ],
@@ -310,13 +323,31 @@ def test_options_that_do_not_fit(
     (tmp_path / "verdicts.ndjson").write_text("")
     secret = tmp_path / "file"
     secret.write_text("secret\n")
-    given = [str(secret) if option == "FILE" else option for option in options]
+    given = [option if option.startswith("--") else option.replace("=FILE", f"={secret}") for option in options]
+    given = [str(secret) if option == "FILE" else option for option in given]
     assert main(["imaging", "verify", str(tmp_path), "--dicomweb", "http://archive.example/rs", *given]) == 2
     shown = capsys.readouterr().err
     assert message in shown and "secret" not in shown
 
 
+def test_a_variable_that_was_read_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "verdicts.ndjson").write_text("")
+    monkeypatch.setenv("DICOMWEB_TOKEN", "hunter2")
+    assert main(["imaging", "verify", str(tmp_path), "--dicomweb", "https://archive.example/rs"]) == 2
+    shown = capsys.readouterr().err
+    assert "write --dicomweb-auth bearer-env=DICOMWEB_TOKEN, or unset it" in shown and "hunter2" not in shown
+
+
 def test_options_of_a_connection_that_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["screen", str(tmp_path), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert main([*arguments, "--dicomweb", "https://a.example/rs", "--ignore-endpoints", "--user", "u"]) == 2
-    assert "--ignore-endpoints, --user: only with --require-images is an archive asked" in capsys.readouterr().err
+    assert (
+        main(
+            [*arguments, "--dicomweb", "https://a.example/rs", "--ignore-endpoints", "--dicomweb-auth", "bearer-env=U"]
+        )
+        == 2
+    )
+    assert (
+        "--ignore-endpoints, --dicomweb-auth: only with --require-images is an archive asked" in capsys.readouterr().err
+    )

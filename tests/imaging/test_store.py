@@ -65,8 +65,11 @@ def test_a_password_is_needed(
     (refused,) = upload(files["example-01"][:1], orthanc_with_password.url)
     assert (refused.state, refused.reason) == ("unreachable", "unauthorized")
     monkeypatch.setenv("DICOMWEB_PASSWORD", PASSWORD)
-    file = str(files["example-01"][0])
-    assert main(["imaging", "store", file, "--dicomweb", orthanc_with_password.url, "--user", USER, "--quiet"]) == 0
+    file, given = str(files["example-01"][0]), f"user={USER},password-env=DICOMWEB_PASSWORD"
+    assert (
+        main(["imaging", "store", file, "--dicomweb", orthanc_with_password.url, "--dicomweb-auth", given, "--quiet"])
+        == 0
+    )
 
 
 def item(path: Path, **more: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 
 from fhir_eligibility.data.dicomweb.access import Access
 from fhir_eligibility.data.dicomweb.client import Client
+from fhir_eligibility.data.http.credentials import basic
 from fhir_eligibility.evaluation.verdict import Holding
 from fhir_eligibility.runners.images import Places
 from fhir_eligibility.runners.verify import VerifyResult, verify
@@ -152,11 +153,12 @@ def test_passwords(
     assert (refused.states, refused.reasons) == (Counter({"unreachable": 12}), Counter({"unauthorized": 12}))
     secret = tmp_path / "password"
     secret.write_text("wrong\n")
-    arguments = ["imaging", "verify", str(run), "--dicomweb", url, "--ignore-endpoints", "--user", USER]
-    assert main([*arguments, "--password-file", str(secret)]) == 1
+    arguments = ["imaging", "verify", str(run), "--dicomweb", url, "--ignore-endpoints"]
+    arguments += ["--dicomweb-auth", f"user={USER},password-file={secret}"]
+    assert main(arguments) == 1
     assert "unauthorized: 12" in capsys.readouterr().out
     secret.write_text(PASSWORD + "\n")
-    assert main([*arguments, "--password-file", str(secret)]) == 0
+    assert main(arguments) == 0
     assert "12  present" in capsys.readouterr().out
     written = "".join(path.read_text() for path in run.iterdir())
     assert PASSWORD not in written and "wrong" not in written
@@ -168,11 +170,11 @@ def test_credentials_do_not_go_to_an_archive_that_only_the_data_names(
     other = stub()
     path = run / "verdicts.ndjson"
     path.write_text(path.read_text().replace("https://archive.example/dicom-web", other.url))
-    settings = Access(own=(orthanc_with_password.url,), user=USER, password=PASSWORD, retries=0)
+    settings = Access(own=(orthanc_with_password.url,), authorization=basic(USER, PASSWORD), retries=0)
     with Client(settings) as client:
         verify(run, client, Places(orthanc_with_password.url), clock=lambda: NOW)
     assert other.asked and all("authorization" not in asked.headers for asked in other.asked)
-    trusted = Access(own=(orthanc_with_password.url, other.url), user=USER, password=PASSWORD, retries=0)
+    trusted = Access(own=(orthanc_with_password.url, other.url), authorization=basic(USER, PASSWORD), retries=0)
     with Client(trusted) as client:
         verify(run, client, Places(orthanc_with_password.url), afresh=True, clock=lambda: NOW)
     assert other.asked[-1].headers["authorization"].startswith("Basic ")

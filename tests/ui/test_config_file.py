@@ -158,6 +158,10 @@ def test_what_is_wrong_is_named_with_its_line(
         ("screen", 'data-auth = "Bearer hunter2"'),
         ("screen", 'data-auth = "bearer=hunter2"'),
         ("screen", 'terminology-auth = "me:hunter2"'),
+        ("screen", 'terminology-auth = "hunter2"'),
+        ("screen", 'dicomweb-auth = "hunter2"'),
+        ("screen", 'dicomweb-auth = "user=me,password=hunter2"'),
+        ("screen", 'token-file = "hunter2"'),
         ("imaging.verify", 'DICOMWEB_PASSWORD = "hunter2"'),
         ("imaging.verify", 'client-secret = "hunter2"'),
     ],
@@ -177,13 +181,21 @@ def test_secrets_are_refused_and_not_repeated(
     [
         'data-auth = "bearer-env=TOKEN"',
         'data-auth = "client-id=a,key=k.pem"',
-        'terminology-auth = "TX_TOKEN"',
-        'user = "me"\npassword-file = "f"',
+        'terminology-auth = "bearer-env=TX_TOKEN"',
+        'terminology-auth = "client-id=a,key=k.pem"',
+        'dicomweb-auth = "user=me,password-file=f"',
+        'dicomweb-auth = "bearer-file=f"',
     ],
 )
 def test_where_a_secret_is_may_be_said(text: str, tmp_path: Path) -> None:
     path = written(tmp_path, f"[screen]\n{text}\n")
     parser("screen").parse_args(["screen", "c", "--data", "d", "--out", "o", "--config", path])
+
+
+def test_an_option_of_earlier_versions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, '[imaging.verify]\nuser = "me"\n')
+    assert main(["imaging", "verify", "run", "--config", path]) == 2
+    assert 'write dicomweb-auth = "user=NAME,password-file=FILE (or password-env=VARIABLE)"' in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,7 +213,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
 def text_for(action: argparse.Action) -> list[str]:
     """A value on the command line that is not the default."""
     if action.dest.endswith("_auth"):
-        return ["bearer-env=TOKEN"] if action.dest == "server_auth" else ["TX_TOKEN"]
+        return ["bearer-env=TOKEN"]
     for text in ("7", "x/y", "https://x/y", "800MB", "2026-03-01T00:00:00Z", "2026", "Europe/Paris"):
         try:
             value = LEAVES["eligibility screen"]._get_value(action, text)

@@ -410,7 +410,10 @@ def test_the_python_interface(stub: Stub) -> None:
     [
         (["--data", "http://127.0.0.1:1/fhir", "folder"], "--data is either one server, or files and folders"),
         (["--data", str(CRITERIA / "cohort"), "--data-auth", "bearer-env=X"], "--data names files"),
-        (["--data", "http://127.0.0.1:1/fhir", "--data-auth", "nonsense"], "credentials are bearer-env=VARIABLE"),
+        (
+            ["--data", "http://127.0.0.1:1/fhir", "--data-auth", "nonsense"],
+            "expected credentials as bearer-env=VARIABLE",
+        ),
         (["--data", "http://127.0.0.1:1/fhir?x=1"], "only BASE or BASE/Patient"),
     ],
 )

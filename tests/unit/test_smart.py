@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from fhir_eligibility.data.server.client import Server, ServerError
-from fhir_eligibility.data.server.smart import ASSERTION, BackendServices, EnvironmentToken, credentials_of
+from fhir_eligibility.data.server.smart import ASSERTION, BackendServices, StaticCredentials, credentials_of
 from tests.servers.stub import Reply, Request, Stub, running_stub
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -180,7 +180,7 @@ def test_keys_that_cannot_be_used(tmp_path: Path, content: bytes, message: str) 
 
 def test_a_token_from_the_environment(monkeypatch: pytest.MonkeyPatch, stub: Stub) -> None:
     credentials = credentials_of("bearer-env=THE_TOKEN")
-    assert isinstance(credentials, EnvironmentToken)
+    assert isinstance(credentials, StaticCredentials)
     server = Server(stub.base, credentials=credentials)
     monkeypatch.setenv("THE_TOKEN", "abc")
     server.json("GET", server.url("Patient"))
@@ -208,7 +208,7 @@ def test_credentials_on_the_command_line(tmp_path: Path) -> None:
 
 def test_credentials_over_plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_TOKEN", "abc")
-    server = Server("http://fhir.example/base", credentials=EnvironmentToken("THE_TOKEN"))
+    server = Server("http://fhir.example/base", credentials=credentials_of("bearer-env=THE_TOKEN"))
     with pytest.raises(ServerError, match="credentials are sent over https only"):
         server.json("GET", server.url("Patient"))
 

@@ -222,28 +222,39 @@ def test_a_cache_that_cannot_be_written(stub: TerminologyStub, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("value", "header"),
+    ("spec", "value", "header"),
     [
-        (SECRET, f"Bearer {SECRET}"),
-        (f"Bearer {SECRET}", f"Bearer {SECRET}"),
-        ("apikey:k", "Basic YXBpa2V5Oms="),
-        ("Basic YXBpa2V5Oms=", "Basic YXBpa2V5Oms="),
+        ("bearer-env=TX_AUTH", SECRET, f"Bearer {SECRET}"),
+        ("header-env=TX_AUTH", f"Bearer {SECRET}", f"Bearer {SECRET}"),
+        ("user=apikey,password-env=TX_AUTH", "k", "Basic YXBpa2V5Oms="),
+        ("header-env=TX_AUTH", "Basic YXBpa2V5Oms=", "Basic YXBpa2V5Oms="),
     ],
 )
 def test_credentials_come_from_a_variable(
-    stub: TerminologyStub, monkeypatch: pytest.MonkeyPatch, value: str, header: str
+    stub: TerminologyStub, monkeypatch: pytest.MonkeyPatch, spec: str, value: str, header: str
 ) -> None:
     monkeypatch.setenv("TX_AUTH", value)
     stub.credential = header
     stub.add(URL, ["a"])
-    assert expanded(TerminologyServer(stub.base, auth="TX_AUTH")) == ["a"]
+    assert expanded(TerminologyServer(stub.base, auth=spec)) == ["a"]
     assert stub.credentials == [header]
+
+
+def test_the_bare_name_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TX_AUTH", SECRET)
+    with pytest.raises(
+        ValueError, match=r"TX_AUTH is named by bearer-env=TX_AUTH \(a token\) or user=NAME,password-env="
+    ):
+        TerminologyServer("https://tx.example.org", auth="TX_AUTH")
+    with pytest.raises(ValueError, match="--terminology-auth: expected credentials as bearer-env=VARIABLE") as error:
+        TerminologyServer("https://tx.example.org", auth=SECRET)
+    assert SECRET not in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("base", "value", "message"),
     [
-        ("https://tx.example.org", None, "the environment variable TX_AUTH is not set"),
+        ("https://tx.example.org", None, "the environment variable TX_AUTH holds no token"),
         ("https://tx.example.org", f"{SECRET}\nX-Other: 1", "holds what no header can carry"),
         (f"https://me:{SECRET}@tx.example.org", SECRET, "credentials do not belong into an address"),
     ],
@@ -255,7 +266,7 @@ def test_credentials_that_are_refused(
     if value is not None:
         monkeypatch.setenv("TX_AUTH", value)
     with pytest.raises(ValueError, match=message) as error:
-        TerminologyServer(base, auth="TX_AUTH")
+        TerminologyServer(base, auth="bearer-env=TX_AUTH")
     assert SECRET not in str(error.value)
 
 
@@ -264,9 +275,9 @@ def test_a_credential_goes_to_its_server_alone(stub: TerminologyStub, monkeypatc
     with running_terminology() as other:
         other.add(URL, ["a"])
         stub.failures = [Reply(302, headers={"Location": f"{other.base}/ValueSet/$expand?url={URL}"})]
-        assert expanded(TerminologyServer(stub.base, auth="TX_AUTH")) == ["a"]
+        assert expanded(TerminologyServer(stub.base, auth="bearer-env=TX_AUTH")) == ["a"]
         assert (stub.credentials, other.credentials) == ([f"Bearer {SECRET}"], [None])
-    message = refused(TerminologyServer("http://tx.example.org", auth="TX_AUTH"))
+    message = refused(TerminologyServer("http://tx.example.org", auth="bearer-env=TX_AUTH"))
     assert "credentials are sent over https only" in message and SECRET not in message
 
 
@@ -295,14 +306,14 @@ def test_a_credential_is_written_nowhere(
         str(out),
         *server,
         "--terminology-auth",
-        "TX_AUTH",
+        "bearer-env=TX_AUTH",
     ]
     with caplog.at_level(logging.DEBUG):
         assert main(arguments) == 0
         stub.credential = "Bearer another"
         assert main([*arguments, "--refresh-terminology"]) == 3
     printed = capsys.readouterr()
-    assert "answered 401" in printed.err and "check the credential in TX_AUTH" in printed.err
+    assert "answered 401" in printed.err and "check the credentials of bearer-env=TX_AUTH" in printed.err
     (used,) = json.loads((out / "run.json").read_text())["value_sets"] or [None]
     assert used is None  # the second run had no value set
     kept = [p.read_text() for p in tmp_path.rglob("*") if p.is_file()]

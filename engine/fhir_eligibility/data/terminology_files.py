@@ -24,7 +24,7 @@ SERVER = "fhir_eligibility.data.terminology_server"  # loaded where a server is 
 
 @dataclass(frozen=True, slots=True)
 class TerminologyOptions:
-    """Where value sets come from besides files. `auth` is the name of an environment variable, never a credential itself."""
+    """Where value sets come from besides files. `auth` says where credentials are (as `credentials_of` takes it), and never holds one itself."""
 
     manifest: PathLike | None = None
     server: str | None = None

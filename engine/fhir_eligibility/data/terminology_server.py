@@ -1,11 +1,10 @@
 """A terminology server's `ValueSet/$expand`: all pages of an expansion, kept on disk where a folder is named.
 
-A credential comes from an environment variable, goes into one header, and nowhere else: not into messages, not into the cache.
+Credentials go into one header, and nowhere else: not into messages, not into the cache.
 """
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import hashlib
 import json
@@ -19,7 +18,8 @@ import msgspec
 
 from fhir_eligibility.data.http.connection import Patience
 from fhir_eligibility.data.outcomes import issues_of
-from fhir_eligibility.data.server.client import FHIR_JSON, Server, ServerError, decode, failure
+from fhir_eligibility.data.server.client import FHIR_JSON, Credentials, Server, ServerError, decode, failure
+from fhir_eligibility.data.server.smart import StaticCredentials, credentials_of
 from fhir_eligibility.data.terminology import TerminologyError
 
 COUNT = 1000
@@ -28,35 +28,10 @@ PATIENCE = Patience(attempts=5, longest=120.0)
 _FORMAT = 1
 
 
-class VariableCredential:
-    """A credential in an environment variable: a bare token, `user:password`, or the whole value of the header. Raises ValueError."""
-
-    def __init__(self, variable: str) -> None:
-        value = os.environ.get(variable, "").strip()
-        if not value:
-            raise ValueError(f"--terminology-auth: the environment variable {variable} is not set")
-        if not value.isascii() or not value.isprintable():
-            raise ValueError(f"--terminology-auth: the environment variable {variable} holds what no header can carry")
-        if value.lower().startswith(("bearer ", "basic ")):
-            self._value = value
-        elif ":" in value:
-            self._value = "Basic " + base64.b64encode(value.encode()).decode()
-        else:
-            self._value = f"Bearer {value}"
-
-    def token(self, server: Server) -> str:
-        """The value of the header."""
-        return self._value
-
-    def renew(self, rejected: str) -> bool:
-        """There is no other one."""
-        return False
-
-
 class TerminologyServer:
-    """One server. `cache` is a folder for expansions, `refresh` asks anew for what is in it, `auth` names an environment variable.
+    """One server. `cache` is a folder for expansions, `refresh` asks anew for what is in it, `auth` says where credentials are (`credentials_of`).
 
-    Raises ValueError for an address that is none, or that carries a password, and for a variable that is not set.
+    Raises ValueError for an address that is none, or that carries a password, and for a place that holds no credentials.
     """
 
     def __init__(
@@ -70,8 +45,8 @@ class TerminologyServer:
     ) -> None:
         self.cache, self.refresh, self.auth = cache, refresh, auth
         try:
-            credential = None if auth is None else VariableCredential(auth)
-            self._server = Server(base, credentials=credential, patience=PATIENCE, timeout=60.0, wait=wait)
+            credentials = None if auth is None else _credentials(auth)
+            self._server = Server(base, credentials=credentials, patience=PATIENCE, timeout=60.0, wait=wait)
         except ServerError as error:
             raise ValueError(f"--terminology-server: {error}") from None
         self.base = self._server.base
@@ -153,7 +128,7 @@ class TerminologyServer:
                     return None
                 found = failure(response, self.name)
                 if response.status in (401, 403):
-                    hint = f"check the credential in {self.auth}" if self.auth else "see --terminology-auth"
+                    hint = f"check the credentials of {self.auth}" if self.auth else "see --terminology-auth"
                     raise TerminologyError(f"{found}; {hint}")
                 raise TerminologyError(str(found))
             data = decode(response.content, self.name)
@@ -170,6 +145,17 @@ class TerminologyServer:
             return None
         parts = (_FORMAT, self.base, url, version, sorted(systems.items()))
         return self.cache / f"{hashlib.sha256(repr(parts).encode()).hexdigest()}.json"
+
+
+def _credentials(text: str) -> Credentials:
+    """What a text names; it has to be there now. Raises ValueError, ServerError."""
+    try:
+        found = credentials_of(text)
+        if isinstance(found, StaticCredentials):
+            found.secret.header()
+    except ValueError as error:
+        raise ValueError(f"--terminology-auth: {error}") from None
+    return found
 
 
 def _counted(contains: list[Any]) -> int:

@@ -7,11 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from fhir_eligibility.ui.argument_types import ADDRESS, number, whole_number
+from fhir_eligibility.ui.command_parser import CommandParser
+from fhir_eligibility.ui.server_options import STATIC_HELP
 
-PASSWORD, TOKEN = "DICOMWEB_PASSWORD", "DICOMWEB_TOKEN"
+_AUTH = "--dicomweb-auth "
+REPLACED = {
+    "--user": _AUTH + "user=NAME,password-file=FILE (or password-env=VARIABLE)",
+    "--password-file": _AUTH + "user=NAME,password-file=FILE",
+    "--token-file": _AUTH + "bearer-file=FILE",
+}
+"""Options of earlier versions, and what is written instead."""
 
 
-def add_archive_options(command: argparse.ArgumentParser, *, endpoints: bool = True) -> None:
+def add_archive_options(command: CommandParser, *, endpoints: bool = True) -> None:
     """Add them; `endpoints` where the command reads addresses from the data too."""
     group = command.add_argument_group("the archive")
     if endpoints:
@@ -29,9 +37,10 @@ def add_archive_options(command: argparse.ArgumentParser, *, endpoints: bool = T
             "--dicomweb", type=ADDRESS, metavar="URL", required=True, help="DICOMweb base of the archive"
         )
     connection_options(group)
+    command.replaced |= REPLACED
 
 
-def add_required_images(command: argparse.ArgumentParser) -> None:
+def add_required_images(command: CommandParser) -> None:
     """The options of a screening whose images have to be held."""
     group = command.add_argument_group("images that have to be held")
     group.add_argument(
@@ -41,12 +50,13 @@ def add_required_images(command: argparse.ArgumentParser) -> None:
         "--ignore-endpoints", action="store_true", help="ask --dicomweb even where the data names another archive"
     )
     connection_options(group)
+    command.replaced |= REPLACED
 
 
 def needless_options(options: argparse.Namespace) -> None:
     """Refuse options of the connection where no archive is asked, so that nobody believes it was. Raises ValueError."""
     names = (
-        "ignore_endpoints user password_file token_file credentials_for allow_http ca client_cert client_key timeout "
+        "ignore_endpoints dicomweb_auth credentials_for allow_http ca client_cert client_key timeout "
         "retries concurrency"
     ).split()
     given = [f"--{name.replace('_', '-')}" for name in names if name in options.given]
@@ -56,11 +66,7 @@ def needless_options(options: argparse.Namespace) -> None:
 
 def connection_options(group: Any) -> None:
     """The options of the connection alone."""
-    group.add_argument("--user", metavar="NAME", help=f"basic authentication; the password is read from {PASSWORD}")
-    group.add_argument("--password-file", type=Path, metavar="FILE", help="file that holds the password")
-    group.add_argument(
-        "--token-file", type=Path, metavar="FILE", help=f"file that holds a bearer token (or set {TOKEN})"
-    )
+    group.add_argument("--dicomweb-auth", metavar="SPEC", help=STATIC_HELP)
     group.add_argument(
         "--credentials-for",
         action="append",

@@ -52,6 +52,8 @@ class CommandParser(argparse.ArgumentParser):
         self.examples: tuple[str, ...] = ()
         self.statuses = STATUSES
         self.page: str | None = None
+        self.replaced: dict[str, str] = {}
+        """Options of earlier versions, and what is written instead."""
 
     def add_subparsers(self, **named: Any) -> Any:
         self.has_commands = True
@@ -157,6 +159,8 @@ class CommandParser(argparse.ArgumentParser):
         return "; ".join(f"unknown option {text}{self._meant(text)}" for text in wrong)
 
     def _meant(self, text: str) -> str:
+        if text in self.replaced:
+            return f"; write {self.replaced[text]}"
         known = [name.removeprefix("--") for name in self._option_string_actions if name.startswith("--")]
         begun = [name for name in known if name.startswith(text.lstrip("-"))]
         near = begun[0] if len(begun) == 1 else _near(text.lstrip("-"), known)

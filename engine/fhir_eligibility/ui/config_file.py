@@ -18,18 +18,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fhir_eligibility.data.http.credentials import SHAPE
 from fhir_eligibility.ui.actions import Switch, usage_of
 from fhir_eligibility.ui.argument_types import ArgumentType
 
 SECRETS = ("password", "passwd", "secret", "token", "api-key", "apikey", "bearer", "authorization", "private-key")
 NO_SECRETS = (
-    "secrets do not belong into this file; credentials come from environment variables (DICOMWEB_PASSWORD, DICOMWEB_TOKEN, "
-    "those that --data-auth, --auth and --terminology-auth name) or from a file of their own (--password-file, --token-file)"
+    "secrets do not belong into this file; credentials come from environment variables or from files of their own, which "
+    "--auth, --data-auth, --terminology-auth and --dicomweb-auth name"
 )
+_SERVER = re.compile(f"{SHAPE.pattern}|client-id=[^,=]+,key=.+")
 # Options whose value says where a credential is: what it may look like. Anything else could be the credential itself.
 _NAMES_OF_CREDENTIALS = {
-    "terminology_auth": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
-    "server_auth": re.compile(r"bearer-env=[A-Za-z_][A-Za-z0-9_]*|client-id=[^,=]+,key=.+"),
+    "terminology_auth": _SERVER,
+    "server_auth": _SERVER,
+    "dicomweb_auth": SHAPE,
 }
 _KINDS: dict[type, str] = {
     str: 'text in quotes, such as "..."',
@@ -104,6 +107,10 @@ class _Section:
         if any(word in plain.lower().replace("_", "-") for word in SECRETS):
             return self._error(key, NO_SECRETS)
         meant = f"did you mean {near[0]}?" if near else "--write-config prints all keys"
+        instead = getattr(self.parser, "replaced", {}).get(f"--{plain}")
+        if instead is not None:
+            option, _, value = instead.removeprefix("--").partition(" ")
+            meant = f'write {option} = "{value}"'
         return self._error(key, f"`{' '.join(('eligibility', *self.names))}` has no such option; {meant}")
 
     def _check_secret(self, action: argparse.Action, key: str, value: Any) -> None:

@@ -74,7 +74,7 @@ def _verify(verbs: Any) -> None:
     add_config_options(command)
     command.describe(
         "eligibility imaging verify results --dicomweb https://archive/dicom-web",
-        "eligibility imaging verify results --dicomweb https://archive/dicom-web --user me --password-file secret --strict",
+        "eligibility imaging verify results --dicomweb https://archive/dicom-web --dicomweb-auth user=me,password-file=secret --strict",
         page=PAGE,
         statuses=STATUSES_OF_IMAGES,
     )

@@ -6,10 +6,11 @@ from typing import Any
 
 from fhir_eligibility.ui.argument_types import PATH
 
-AUTH_HELP = (
-    "credentials: bearer-env=VARIABLE (a token in an environment variable), or client-id=ID,key=FILE for SMART backend "
-    "services (PEM, JWK or JWKS; kid=, scope=, token-url= where needed)"
+STATIC_HELP = (
+    "where the credentials are: bearer-env=VARIABLE (a token in an environment variable) or bearer-file=FILE, user=NAME with "
+    "password-env=VARIABLE or password-file=FILE, header-env=VARIABLE (a whole header value)"
 )
+AUTH_HELP = f"{STATIC_HELP}, or client-id=ID,key=FILE for SMART backend services (PEM, JWK or JWKS; kid=, scope=, token-url= where needed)"
 
 
 def add_server_options(command: Any, prefix: str = "") -> None:

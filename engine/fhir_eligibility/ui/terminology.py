@@ -7,6 +7,7 @@ import argparse
 from fhir_eligibility.data.terminology_files import TerminologyOptions
 from fhir_eligibility.ui.argument_types import ADDRESS, PATH
 from fhir_eligibility.ui.paths import check_exist
+from fhir_eligibility.ui.server_options import AUTH_HELP
 
 
 def add_terminology_options(command: argparse.ArgumentParser, allow_missing: bool = True) -> None:
@@ -35,8 +36,8 @@ def add_terminology_options(command: argparse.ArgumentParser, allow_missing: boo
     )
     group.add_argument(
         "--terminology-auth",
-        metavar="VARIABLE",
-        help="name of the environment variable with the credential: a token, user:password, or a whole header value",
+        metavar="SPEC",
+        help=AUTH_HELP,
     )
     if allow_missing:
         group.add_argument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,13 @@ LONGEST_DELAY = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Settings of a connection. Times are seconds. `own` are the addresses that credentials may go to, and no others.
+    """Settings of a connection. Times are seconds. `authorization` is the value of that header, and `own` are the addresses that it may go to, and no others.
 
     Raises ValueError where credentials would go over plain http to another machine, unless `allow_http`.
     """
 
     own: tuple[str, ...] = ()
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    token: str | None = field(default=None, repr=False)
+    authorization: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
     client_certificate: Path | None = None
     client_key: Path | None = None
@@ -37,7 +34,7 @@ class Access:
     allow_http: bool = False
 
     def __post_init__(self) -> None:
-        if self.allow_http or self.user is None and self.token is None:
+        if self.allow_http or self.authorization is None:
             return
         for url in self.own:
             if not encrypted(url):
@@ -47,14 +44,7 @@ class Access:
 
     def header(self, url: str) -> str | None:
         """The Authorization header for a URL, None where credentials must not go there."""
-        if not any(within(url, base) for base in self.own):
-            return None
-        if self.token is not None:
-            return f"Bearer {self.token}"
-        if self.user is not None:
-            pair = f"{self.user}:{self.password or ''}".encode()
-            return "Basic " + base64.b64encode(pair).decode("ascii")
-        return None
+        return self.authorization if any(within(url, base) for base in self.own) else None
 
     def renew(self, rejected: str) -> bool:
         """There are no other credentials."""

@@ -22,9 +22,7 @@ def archive_address(text: str) -> str:
     except ValueError as error:
         raise ValueError(f"no address of an archive: {error}") from None
     if parts.username is not None or parts.password is not None or "@" in parts.netloc:
-        raise ValueError(
-            "the address of the archive holds credentials; give them with --user and --password-file, or with --token-file"
-        )
+        raise ValueError("the address of the archive holds credentials; say with --dicomweb-auth where they are")
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ValueError(f"{text!r} is not an address of an archive; write https://host/dicom-web")
     if parts.query or parts.fragment:

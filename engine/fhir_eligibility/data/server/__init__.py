@@ -1,7 +1,7 @@
-"""FHIR servers as sources of patients: SMART backend services, bulk exports, and screening by search.
+"""FHIR servers as sources of patients: what is asked of one, SMART backend services, bulk exports, and screening by search.
 
-client     requests to one server, and what an OperationOutcome says
-smart      access tokens: backend services (private_key_jwt) and a token from the environment
+client     one server: its requests over `data/http/`, where credentials may go, what an OperationOutcome says
+smart      access tokens: backend services (private_key_jwt), and credentials that lie somewhere
 export     a Bulk Data export: kick-off, status, manifest
 download   the files of an export, each whole or not at all
 folder     the folder that an export is written into: its state and its manifest

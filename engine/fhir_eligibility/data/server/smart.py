@@ -1,4 +1,4 @@
-"""Access tokens: SMART Backend Services (private_key_jwt with RS384 or ES384), and tokens from the environment.
+"""Access tokens: SMART Backend Services (private_key_jwt with RS384 or ES384), and credentials that lie somewhere.
 
 SMART App Launch 2.2, "Backend Services" and "Client authentication: asymmetric". Keys and tokens are never written
 anywhere.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import threading
 import time
 import uuid
@@ -22,6 +21,7 @@ import msgspec
 from fhir_eligibility.algebra.arguments import text_of
 from fhir_eligibility.data.http.address import shown
 from fhir_eligibility.data.http.client import may_hold_credentials
+from fhir_eligibility.data.http.credentials import STATIC, STATIC_PARTS, Secret, hint, parts_of, secret_of
 from fhir_eligibility.data.server.client import Credentials, Server, ServerError, decode, failure, origin_of
 
 if TYPE_CHECKING:
@@ -36,24 +36,25 @@ EARLY = 60.0  # seconds before its end that a token is replaced
 UNKNOWN_LIFETIME = 300.0  # what the specification recommends that servers give
 
 
-class EnvironmentToken:
-    """A bearer token in an environment variable."""
+class StaticCredentials:
+    """A credential in an environment variable or in a file, read anew for each request."""
 
-    def __init__(self, variable: str) -> None:
-        self.variable = variable
+    def __init__(self, secret: Secret) -> None:
+        self.secret = secret
 
     def token(self, server: Server) -> str:
-        """The token. Raises ServerError where the variable is not set, or holds what no header can."""
-        value = os.environ.get(self.variable, "").strip()
-        if not value:
-            raise ServerError(f"the environment variable {self.variable} holds no token")
-        if not value.isascii() or not value.isprintable() or " " in value:
-            raise ServerError(f"the environment variable {self.variable} does not hold one token")
-        return value
+        """The whole header value. Raises ServerError where the place holds none, or what no header can carry."""
+        try:
+            return self.secret.header()
+        except ValueError as error:
+            raise ServerError(str(error)) from None
 
     def renew(self, rejected: str) -> bool:
-        """There is no other token."""
-        return os.environ.get(self.variable, "").strip() not in ("", rejected)
+        """There is no other, unless the place holds another by now."""
+        try:
+            return self.secret.header() != rejected
+        except ValueError:
+            return False
 
 
 class BackendServices:
@@ -248,27 +249,25 @@ def _missing() -> ServerError:
     return ServerError("SMART backend services need the package PyJWT: pip install 'PyJWT[crypto]'")
 
 
-KNOWN = ("bearer-env", "client-id", "key", "kid", "scope", "token-url")
+BACKEND_PARTS = ("client-id", "key", "kid", "scope", "token-url")
 
 
 def credentials_of(text: str) -> Credentials:
     """Credentials as a command line names them. Raises ValueError with what may be written.
 
-    `bearer-env=VARIABLE`, or `client-id=ID,key=FILE` with `kid=`, `scope=` and `token-url=` where needed.
+    `bearer-env=VARIABLE`, `bearer-file=FILE`, `user=NAME` with `password-env=VARIABLE` or `password-file=FILE`, `header-env=VARIABLE`; or
+    `client-id=ID,key=FILE` with `kid=`, `scope=` and `token-url=` where needed.
     """
-    given: dict[str, str] = {}
-    for part in text_of(text, "credentials").split(","):
-        name, equals, value = part.partition("=")
-        if name.strip() not in KNOWN or not equals or not value.strip():
-            # What was written is not shown: it may be a token.
-            raise ValueError(
-                "credentials are bearer-env=VARIABLE, or client-id=ID,key=FILE (with kid=, scope=, token-url=)"
-            )
-        given[name.strip()] = value.strip()
-    if set(given) == {"bearer-env"}:
-        return EnvironmentToken(given["bearer-env"])
-    if "bearer-env" in given or "client-id" not in given or "key" not in given:
-        raise ValueError("credentials need either bearer-env=VARIABLE alone, or both client-id=ID and key=FILE")
+    given = parts_of(text_of(text, "credentials"), (*STATIC_PARTS, *BACKEND_PARTS))
+    if given is None:
+        # What was written is not shown: it may be a token.
+        expected = f"{STATIC}, or client-id=ID,key=FILE (with kid=, scope=, token-url=)"
+        raise ValueError(f"expected credentials as {expected}{hint(text)}")
+    secret = secret_of(given)
+    if secret is not None:
+        return StaticCredentials(secret)
+    if not {"client-id", "key"} <= set(given) <= set(BACKEND_PARTS):
+        raise ValueError(f"expected credentials as one of {STATIC}, or as both client-id=ID and key=FILE")
     return BackendServices(
         given["client-id"],
         given["key"],
