@@ -25,7 +25,10 @@ help:
 
 # With an archive: its images are put into it, verified, fetched and shown. DICOMWEB_USER and DICOMWEB_PASSWORD where it wants them.
 ifdef DICOMWEB
-ARCHIVE := --dicomweb '$(DICOMWEB)' $(if $(DICOMWEB_USER),--dicomweb-auth 'user=$(DICOMWEB_USER),password-env=DICOMWEB_PASSWORD')
+ifdef DICOMWEB_USER
+AUTH := --dicomweb-auth 'user=$(DICOMWEB_USER),password-env=DICOMWEB_PASSWORD'
+endif
+ARCHIVE := --dicomweb '$(DICOMWEB)' $(AUTH)
 ELIGIBILITY := $(VENV)/bin/eligibility
 demo: $(VENV)/.installed-imaging
 	rm -rf build/demo

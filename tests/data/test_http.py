@@ -11,7 +11,7 @@ from fhir_eligibility.data.dicomweb.access import Access
 from fhir_eligibility.data.dicomweb.client import Client
 from fhir_eligibility.data.dicomweb.failure import ArchiveFailure
 from fhir_eligibility.data.http import answer as answer_module
-from fhir_eligibility.data.http.address import origin, shown, within
+from fhir_eligibility.data.http.address import ascii_host, origin, shown, within
 from fhir_eligibility.data.http.client import Http, with_query
 from fhir_eligibility.data.http.connection import Connection, Patience
 from fhir_eligibility.data.http.failure import Fault, HttpFailure
@@ -171,6 +171,18 @@ def test_work_that_is_given_up() -> None:
     http.close()
 
 
+def test_addresses_in_other_letters_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_stub() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.root)
+        http = Http(Connection())
+        http.request("GET", "http://bücher.example/ü", headers={}, patience=FAST)
+        http.close()
+        assert proxy.requests[0].headers["host"] == "xn--bcher-kva.example"
+        with pytest.raises(HttpFailure, match="this is not an address of the form") as caught:
+            Http(Connection()).request("GET", f"http://{'ü' * 80}.example/", headers={}, patience=FAST)
+        assert caught.value.fault is Fault.ADDRESS
+
+
 def test_an_unknown_kind_of_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("all_proxy", "socks9://127.0.0.1:1")
     http = Http(Connection())
@@ -184,6 +196,8 @@ def test_addresses() -> None:
     assert shown("http://[bad") == "(no address)"
     assert within("https://a.example/r4/Patient/1", "https://a.example/r4/")
     assert not within("https://a.example/r4x", "https://a.example/r4")
+    assert ascii_host("https://bücher.example:8443/r4/ü?a=ü") == "https://xn--bcher-kva.example:8443/r4/ü?a=ü"
+    assert ascii_host("https://host.example/x") == "https://host.example/x"
     for wrong in ("host/x", "ftp://host/x", "https://", ""):
         with pytest.raises(ValueError):
             origin(wrong)

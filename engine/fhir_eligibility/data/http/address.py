@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 Origin = tuple[str, str, int]
 
@@ -24,6 +24,16 @@ def origin(url: str) -> Origin:
     if scheme not in ("http", "https") or not host:
         raise ValueError("expected an address of the form https://host/path")
     return scheme, host.lower(), port or (443 if scheme == "https" else 80)
+
+
+def ascii_host(url: str) -> str:
+    """An address whose host is written as it is looked up: `bücher.example` is `xn--bcher-kva.example`. Raises ValueError."""
+    if url.isascii():
+        return url
+    parts = urlsplit(url)
+    host = (parts.hostname or "").encode("idna").decode("ascii")
+    port = "" if parts.port is None else f":{parts.port}"
+    return urlunsplit((parts.scheme, f"{host}{port}", *parts[2:]))
 
 
 def same_origin(one: str, other: str) -> bool:

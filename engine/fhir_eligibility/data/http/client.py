@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
-from fhir_eligibility.data.http.address import encrypted, origin, same_origin, shown
+from fhir_eligibility.data.http.address import ascii_host, encrypted, origin, same_origin, shown
 from fhir_eligibility.data.http.answer import Answer
 from fhir_eligibility.data.http.connection import Connection, Patience, urllib3_module
 from fhir_eligibility.data.http.failure import Fault, HttpFailure, failure_of
@@ -167,6 +167,7 @@ class Http:
             raise HttpFailure(Fault.STOPPED, url, "stopped")
         try:
             origin(url)
+            asked = ascii_host(url)
         except ValueError:
             raise HttpFailure(Fault.ADDRESS, url, "this is not an address of the form https://host/path") from None
         sent = {"User-Agent": f"fhir-eligibility/{__version__}", **headers}
@@ -179,9 +180,9 @@ class Http:
         found = self._urllib3.exceptions
         connection = self.connection
         try:
-            response = self._pool(url).request(
+            response = self._pool(asked).request(
                 method,
-                url,
+                asked,
                 headers=sent,
                 body=body() if body is not None else None,
                 redirect=False,
