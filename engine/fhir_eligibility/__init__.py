@@ -18,7 +18,7 @@ from fhir_eligibility.version import __version__
 if TYPE_CHECKING:
     from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError
     from fhir_eligibility.algebra.reasons import Reason
-    from fhir_eligibility.compiler.fhirpath import compile_fhirpath
+    from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
     from fhir_eligibility.data.compartment import Compartment
     from fhir_eligibility.data.problems import Problem
     from fhir_eligibility.data.reader import compartments_of
@@ -62,7 +62,7 @@ _WHERE = {
     "TerminologyOptions": "fhir_eligibility.data.terminology_files",
     "Verdict": "fhir_eligibility.evaluation.verdict",
     "compartments_of": "fhir_eligibility.data.reader",
-    "compile_fhirpath": "fhir_eligibility.compiler.fhirpath",
+    "compile_fhirpath": "fhir_eligibility.compiler.criteria.fhirpath",
     "credentials_of": "fhir_eligibility.data.server.smart",
     "server_patients": "fhir_eligibility.runners.fetching",
     "load_criteria": "fhir_eligibility.runners.criteria",

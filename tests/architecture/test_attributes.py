@@ -15,15 +15,21 @@ BY_NAME = frozenset(("getattr", "setattr", "delattr", "hasattr", "vars", "eval",
 DUNDERS = frozenset(("__dict__", "__getattribute__", "__globals__", "__builtins__", "__subclasses__"))
 # Each with the reason why its name is neither an author's nor a record's.
 ALLOWED = {
-    ("compiler/code.py", "getattr(self, one.name)"): "pickles itself: the names are those of its own fields",
-    ("compiler/code.py", "setattr(self, name, value)"): "unpickles itself: the names are those of its own fields",
-    ("compiler/cql/compiled.py", "getattr(self, name)"): "pickles itself: the names are those of its own fields",
     (
-        "compiler/guard.py",
+        "compiler/criteria/fhirpath_code.py",
+        "getattr(self, one.name)",
+    ): "pickles itself: the names are those of its own fields",
+    (
+        "compiler/criteria/fhirpath_code.py",
+        "setattr(self, name, value)",
+    ): "unpickles itself: the names are those of its own fields",
+    ("compiler/criteria/library.py", "getattr(self, name)"): "pickles itself: the names are those of its own fields",
+    (
+        "compiler/emit/guard.py",
         "getattr(node, field)",
     ): "walks a syntax tree: the fields are those of a closed table in this file",
     (
-        "compiler/membership.py",
+        "compiler/runtime/membership.py",
         "getattr(self.source, name, None)",
     ): "asks a terminology for one of three methods named in this file",
     (

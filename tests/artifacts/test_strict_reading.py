@@ -10,7 +10,7 @@ import pytest
 
 from fhir_eligibility.artifacts.reader import load_artifacts
 from fhir_eligibility.artifacts.shape import checked
-from fhir_eligibility.compiler.rules import compile_artifact
+from fhir_eligibility.compiler.criteria.rules import compile_artifact
 
 Json = dict[str, Any]
 LOINC = {"coding": [{"system": "http://loinc.org", "code": "2857-1"}]}

@@ -23,9 +23,9 @@ from typing import Any
 from fhir_eligibility.algebra.clinical import Tuple
 from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.algebra.temporal import Date
-from fhir_eligibility.compiler.cql.cache import CachingCompiler
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.criteria.cache import CachingCompiler
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Run
 from tests.spec import ecqm_suite
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fhir_eligibility.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
 
 ROOT = Path(__file__).resolve().parents[2]
 HIGHEST_PSA = (

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.compiler.cql.compiled import Loaded
+from fhir_eligibility.compiler.criteria.library import Loaded
 from fhir_eligibility.runners.measuring import LoadedMeasure, MeasureOptions, run_of
 from tests.spec import ecqm_suite
 

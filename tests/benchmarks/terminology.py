@@ -18,7 +18,7 @@ from typing import Any
 
 from fhir_eligibility.algebra.clinical import Code, ValueSet
 from fhir_eligibility.algebra.expansion import Expansion, unknown
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.data.terminology_files import load_terminology
 
 CODES = 100_000

@@ -21,15 +21,15 @@ from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.models.modelinfo import read_model_info
 from fhir_eligibility.artifacts.reader import read_artifacts
-from fhir_eligibility.compiler.cql.compiled import Compiled, Compiler, Loaded
-from fhir_eligibility.compiler.cql.criterion import CqlCriteria
-from fhir_eligibility.compiler.cql.elm_expressions import _READERS
-from fhir_eligibility.compiler.cql.elm_writer import to_elm
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
-from fhir_eligibility.compiler.cql.words import KEYWORDS
-from fhir_eligibility.compiler.fhirpath import compile_fhirpath
-from fhir_eligibility.compiler.lexer import tokenize
-from fhir_eligibility.compiler.rules import RuleSet, compile_artifact, compile_code
+from fhir_eligibility.compiler.criteria.cql import CqlCriteria
+from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.criteria.rules import RuleSet, compile_artifact, compile_code
+from fhir_eligibility.compiler.elm_json.reader_expressions import _READERS
+from fhir_eligibility.compiler.elm_json.writer import to_elm
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
+from fhir_eligibility.compiler.syntax.cql_words import KEYWORDS
+from fhir_eligibility.compiler.syntax.lexer import tokenize
 from fhir_eligibility.data.reader import compartments_of
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options
 from tests.compiler import wide

@@ -10,9 +10,9 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.algebra.operators import matching
-from fhir_eligibility.compiler.cql import types as t
-from fhir_eligibility.compiler.cql.compiled import Compiled, Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.elm import types as t
+from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.data.terminology_files import load_terminology
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.compiler.clock import rules_read_clock
+from fhir_eligibility.compiler.criteria.clock import rules_read_clock
 from fhir_eligibility.runners.criteria import load_criteria
 
 ROOT = Path(__file__).resolve().parents[2] / "engine" / "fhir_eligibility"
@@ -83,18 +83,18 @@ def test_coded_forms(tmp_path: Path, value: dict[str, object], reads: bool) -> N
 
 READERS = {
     "algebra/operators/datetimes.py": "CalculateAge, which is given the environment",
-    "compiler/emit_nodes.py": "the node Clock",
-    "compiler/cql/emit_nodes.py": "the nodes Now, Today and TimeOfDay",
-    "compiler/cql/criterion.py": "dates of data requirements, which verdicts do not depend on",
-    "compiler/cql/runtime.py": "where the clock is kept",
-    "compiler/code.py": "dates of data requirements",
-    "compiler/dates.py": "dates of data requirements",
+    "compiler/emit/emit_nodes.py": "the node Clock",
+    "compiler/emit/cql_nodes.py": "the nodes Now, Today and TimeOfDay",
+    "compiler/criteria/cql.py": "dates of data requirements, which verdicts do not depend on",
+    "compiler/runtime/cql.py": "where the clock is kept",
+    "compiler/criteria/fhirpath_code.py": "dates of data requirements",
+    "compiler/analysis/dates.py": "dates of data requirements",
     "evaluation/evaluator.py": "handed on to the environment",
     "evaluation/confirming.py": "handed on to the environment",
     "evaluation/in_doubt.py": "handed on to the environment",
     "evaluation/descriptions.py": "what is said of a run once",
 }
-"""What asks for the time of evaluation. Whoever adds to it sees to `fhir_eligibility.compiler.elm.reads_clock`."""
+"""What asks for the time of evaluation. Whoever adds to it sees to `fhir_eligibility.compiler.elm.nodes.reads_clock`."""
 _ASKS = re.compile(
     r"\b(?:ev|run|request|clock|environment|options|self|cql|patient)\.(?:now|today|time_of_day)\b|environment\.moment\b"
 )

@@ -13,8 +13,8 @@ import pytest
 from fhir_eligibility.algebra import limits
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.code import compile_code
-from fhir_eligibility.compiler.cql.compiled import Compiler
+from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
+from fhir_eligibility.compiler.criteria.library import Compiler
 from fhir_eligibility.runners.criteria import load_criteria
 
 R4 = load_model("r4")

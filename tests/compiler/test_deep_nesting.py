@@ -10,11 +10,12 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler import nesting, program
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
-from fhir_eligibility.compiler.fhirpath import compile_fhirpath
-from fhir_eligibility.compiler.rules import compile_code
+from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.rules import compile_code
+from fhir_eligibility.compiler.emit import program
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
+from fhir_eligibility.compiler.syntax import nesting
 from tests.compiler import hostile, wide
 
 

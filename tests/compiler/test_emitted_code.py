@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source, Span
-from fhir_eligibility.compiler import guard, module_text
-from fhir_eligibility.compiler.cql.emit_nodes import _COMPONENTS, _INTERVAL, _SYSTEM_ELEMENTS
-from fhir_eligibility.compiler.program import Program, positioned
+from fhir_eligibility.compiler.emit import guard, module_text
+from fhir_eligibility.compiler.emit.cql_nodes import _COMPONENTS, _INTERVAL, _SYSTEM_ELEMENTS
+from fhir_eligibility.compiler.emit.program import Program, positioned
 
 COMPILER = Path(guard.__file__).parent
 EMITTERS = (

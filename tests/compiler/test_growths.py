@@ -8,9 +8,9 @@ from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.records import ExpressionSource
-from fhir_eligibility.compiler.code import compile_code
-from fhir_eligibility.compiler.cql.criterion import CqlCriteria
-from fhir_eligibility.compiler.growth import ANYTHING, DOUBTS, REACHED, growth_in, opposite, together
+from fhir_eligibility.compiler.analysis.monotonicity import ANYTHING, DOUBTS, REACHED, growth_in, opposite, together
+from fhir_eligibility.compiler.criteria.cql import CqlCriteria
+from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
 
 C, O, P = "Condition", "Observation", "Patient"  # noqa: E741
 CODE = "code.coding.exists(system = 'http://c' and code = 'a')"

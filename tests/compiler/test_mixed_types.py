@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
 
 DATA = {
     "resourceType": "Observation",

@@ -11,9 +11,9 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.artifacts.models.modelinfo import read_model_info
-from fhir_eligibility.compiler.cql.cache import CachingCompiler
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.criteria.cache import CachingCompiler
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.ui.cli import main
 from tests.compiler import hostile, wide
 

@@ -24,8 +24,8 @@ from fhir_eligibility.algebra.code_systems import (
 )
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.expansion import Expansion
-from fhir_eligibility.compiler.cql.fhir_values import plainly_coded
-from fhir_eligibility.compiler.membership import Membership, with_canonical
+from fhir_eligibility.compiler.runtime.fhir_values import plainly_coded
+from fhir_eligibility.compiler.runtime.membership import Membership, with_canonical
 from fhir_eligibility.runners.criteria import Criteria
 from tests.data.every_way import screened
 

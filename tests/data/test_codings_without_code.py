@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fhir_eligibility
-from fhir_eligibility.compiler.reading import TypePlan
+from fhir_eligibility.compiler.criteria.reading import TypePlan
 from fhir_eligibility.data.bulk.needles import Needles, may_lack_codes, systems_of
 from tests.data.every_way import criteria, screened
 

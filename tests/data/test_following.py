@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.reading import ReadPlan
+from fhir_eligibility.compiler.criteria.reading import ReadPlan
 from fhir_eligibility.data.bulk.pieces import pieces_of
 from fhir_eligibility.data.bulk.reading import by_patient, files_to_read, read_export
 from fhir_eligibility.data.compartment import Compartment

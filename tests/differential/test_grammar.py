@@ -12,8 +12,8 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.artifacts.libraries import load_libraries
-from fhir_eligibility.compiler.cql.parser import parse_expression, parse_library
-from fhir_eligibility.compiler.fhirpath_parser import parse as parse_fhirpath
+from fhir_eligibility.compiler.syntax.cql import parse_expression, parse_library
+from fhir_eligibility.compiler.syntax.fhirpath import parse as parse_fhirpath
 from tests.differential.grammar.oracle import GrammarOracle
 from tests.differential.trees import ours, theirs
 from tests.shared import shared

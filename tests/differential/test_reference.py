@@ -22,9 +22,9 @@ import pytest
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError
 from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.points import Uncertainty
-from fhir_eligibility.compiler.cql.compiled import compile_expression
-from fhir_eligibility.compiler.cql.library import Options
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.criteria.library import compile_expression
+from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.translate.cql_library import Options
 from tests.differential.reference.reference import Evaluated, Reference
 from tests.shared import shared
 from tests.spec.cql_suite import CqlCase, read_cases, same

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from fhir_eligibility.algebra.diagnostic import Source
-from fhir_eligibility.compiler import syntax as s
-from fhir_eligibility.compiler.cql import syntax as c
-from fhir_eligibility.compiler.lexer import tokenize
+from fhir_eligibility.compiler.syntax import cql_nodes as c
+from fhir_eligibility.compiler.syntax import nodes as s
+from fhir_eligibility.compiler.syntax.lexer import tokenize
 
 Trees = Counter[tuple[str, int, int]]
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from fhir_eligibility.compiler.rules import RuleSet
+from fhir_eligibility.compiler.criteria.rules import RuleSet
 from fhir_eligibility.data.dicomweb.uids import valid_uid
 from fhir_eligibility.output.criteria_record import read_verdicts
 from fhir_eligibility.output.pseudonyms import Pseudonyms, make_key, read_key

@@ -13,10 +13,10 @@ from fhir_eligibility.algebra.clinical import Code
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.element import Element
 from fhir_eligibility.algebra.interval import Interval
-from fhir_eligibility.compiler.cql import fhir_values as fhir
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
-from fhir_eligibility.compiler.cql.types import IntervalType, Named
-from fhir_eligibility.compiler.elm import Node
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.types import IntervalType, Named
+from fhir_eligibility.compiler.runtime import fhir_values as fhir
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from tests.paths.fhirpath_reference import MOST, Answer, Failed, TooMany, Unsupported, subsets
 
 Resource = dict[str, Any]

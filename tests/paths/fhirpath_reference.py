@@ -19,7 +19,7 @@ from fhir_eligibility.algebra.element import SYSTEM_TYPE, to_quantity
 from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.artifacts.models import Model
-from fhir_eligibility.compiler import syntax as s
+from fhir_eligibility.compiler.syntax import nodes as s
 
 MOST = 6
 TEMPORAL = (Date, DateTime, Time)

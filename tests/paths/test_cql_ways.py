@@ -9,10 +9,10 @@ import pytest
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
 from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.records import ExpressionSource
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.criterion import CqlCode, CqlCriteria
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
-from fhir_eligibility.compiler.elm import Node
+from fhir_eligibility.compiler.criteria.cql import CqlCode, CqlCriteria
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.evaluation.evaluator import truth
 from tests.paths.cql_generator import HEAD, expression
 from tests.paths.cql_reference import answer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.compiler.cql import fhir_values
+from fhir_eligibility.compiler.runtime import fhir_values
 from fhir_eligibility.evaluation import tracing
 from tests.paths import cql_generator, fhirpath_generator
 from tests.paths.fast_paths import FAST_PATHS

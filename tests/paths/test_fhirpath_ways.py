@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from fhir_eligibility.compiler.code import Code, compile_code
-from fhir_eligibility.compiler.fhirpath_parser import parse
+from fhir_eligibility.compiler.criteria.fhirpath_code import Code, compile_code
+from fhir_eligibility.compiler.syntax.fhirpath import parse
 from fhir_eligibility.evaluation.evaluator import truth
 from tests.paths.fhirpath_generator import expression
 from tests.paths.fhirpath_reference import TooMany, answer

@@ -11,8 +11,8 @@ import pytest
 from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.records import ExpressionSource
-from fhir_eligibility.compiler.code import compile_code
-from fhir_eligibility.compiler.cql.criterion import CqlCriteria
+from fhir_eligibility.compiler.criteria.cql import CqlCriteria
+from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
 from fhir_eligibility.data.reader import compartments_of
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options
 from fhir_eligibility.runners.criteria import load_criteria

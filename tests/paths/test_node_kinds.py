@@ -8,16 +8,17 @@ import pytest
 
 from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler import node_kinds
-from fhir_eligibility.compiler.code import compile_code
-from fhir_eligibility.compiler.cql import compiled, uses
-from fhir_eligibility.compiler.cql import emitter as cql_emitter
-from fhir_eligibility.compiler.elm import ANY, Node
-from fhir_eligibility.compiler.emitter import EACH, VALUES, Emitter
-from fhir_eligibility.compiler.fhirpath import translate_fhirpath
-from fhir_eligibility.compiler.growth import fhirpath_growths, settled_by_extremes
-from fhir_eligibility.compiler.node_kinds import KINDS, Missing
-from fhir_eligibility.compiler.requirements import requirements
+from fhir_eligibility.compiler.analysis import uses
+from fhir_eligibility.compiler.analysis.monotonicity import fhirpath_growths, settled_by_extremes
+from fhir_eligibility.compiler.analysis.requirements import requirements
+from fhir_eligibility.compiler.criteria import library as compiled
+from fhir_eligibility.compiler.criteria.fhirpath import translate_fhirpath
+from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
+from fhir_eligibility.compiler.elm import node_kinds
+from fhir_eligibility.compiler.elm.node_kinds import KINDS, Missing
+from fhir_eligibility.compiler.elm.nodes import ANY, Node
+from fhir_eligibility.compiler.emit import cql_emitter
+from fhir_eligibility.compiler.emit.emitter import EACH, VALUES, Emitter
 
 assert translate_fhirpath and compiled  # both load all handlers
 # Kinds that are always a registered operator on single values: what is known of them stands with their overloads.

@@ -17,7 +17,7 @@ from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.algebra.points import Long
 from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 
 POOLS: dict[str, tuple[Any, ...]] = {
     "Boolean": (True, False),

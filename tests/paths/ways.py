@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 
 from fhir_eligibility.artifacts.models import Model, load_model
-from fhir_eligibility.compiler.code import Code
-from fhir_eligibility.compiler.elm import Node
-from fhir_eligibility.compiler.emitter import Emitter
-from fhir_eligibility.compiler.program import Program
-from fhir_eligibility.compiler.reading import reading_plan
-from fhir_eligibility.compiler.rules import Rule, RuleSet
+from fhir_eligibility.compiler.criteria.fhirpath_code import Code
+from fhir_eligibility.compiler.criteria.reading import reading_plan
+from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.emit.emitter import Emitter
+from fhir_eligibility.compiler.emit.program import Program
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.reader import compartments_of
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options

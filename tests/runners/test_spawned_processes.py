@@ -15,7 +15,7 @@ import pytest
 import fhir_eligibility
 from fhir_eligibility.algebra.operators import OPERATORS
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.rules import compile_code
+from fhir_eligibility.compiler.criteria.rules import compile_code
 from tests.benchmarks.cohorts import Options, write
 from tests.outputs import by_patient
 from tests.spec.model import ROOT

@@ -19,9 +19,9 @@ from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.points import Uncertainty
 from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime
-from fhir_eligibility.compiler.cql.compiled import Loaded, compile_expression
-from fhir_eligibility.compiler.cql.library import Options
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.criteria.library import Loaded, compile_expression
+from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.translate.cql_library import Options
 from tests.spec.model import Result, Suite
 
 NOW = dt.datetime(2026, 1, 15, 12, 0, tzinfo=dt.UTC)

@@ -23,8 +23,8 @@ from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.measures import Group, Measure, Population
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.models.modelinfo import ModelInfo, read_model_info
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.terminology import Terminology
 from fhir_eligibility.evaluation.measures import MeasureEvaluator, MeasureResult

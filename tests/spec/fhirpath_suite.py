@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError
-from fhir_eligibility.compiler.fhirpath import Item, compile_fhirpath
+from fhir_eligibility.compiler.criteria.fhirpath import Item, compile_fhirpath
 from tests.spec.fhirpath_cases import FhirPathCase, read_cases, read_input
 from tests.spec.fhirpath_compare import difference
 from tests.spec.model import Result, Suite

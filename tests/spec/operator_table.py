@@ -9,8 +9,8 @@ from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.algebra.operators.registry import Operator
 from fhir_eligibility.algebra.operators.table import CHAPTERS, OPERATORS
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.cql.compiled import Compiler
-from fhir_eligibility.compiler.fhirpath import translate_fhirpath
+from fhir_eligibility.compiler.criteria.fhirpath import translate_fhirpath
+from fhir_eligibility.compiler.criteria.library import Compiler
 from tests.spec import cql_suite, fhirpath_suite
 from tests.spec.fhirpath_cases import read_cases as read_fhirpath
 from tests.spec.headings import address

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.compiler.cql.compiled import Loaded
-from fhir_eligibility.compiler.cql.printing import as_json
-from fhir_eligibility.compiler.cql.runtime import Patient
+from fhir_eligibility.compiler.criteria.library import Loaded
+from fhir_eligibility.compiler.runtime.cql import Patient
+from fhir_eligibility.compiler.runtime.printing import as_json
 from fhir_eligibility.runners.measuring import MeasureOptions, run_of
 from tests.inputs import SHARED
 from tests.shared import shared

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from fhir_eligibility.compiler.cql.compiled import Compiled, Compiler, Loaded
-from fhir_eligibility.compiler.cql.elm_writer import elm_text, to_elm
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.elm_json.writer import elm_text, to_elm
+from fhir_eligibility.compiler.runtime.cql import Run
 from tests.spec.cql_suite import NOW, SUITES, CqlCase, read_cases, same
 
 

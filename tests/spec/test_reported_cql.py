@@ -14,8 +14,8 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Run
 from tests.shared import reported
 
 CASES = (

@@ -22,10 +22,10 @@ from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.records import ExpressionSource
-from fhir_eligibility.compiler.code import compile_code
-from fhir_eligibility.compiler.cql.criterion import CqlCriteria
-from fhir_eligibility.compiler.reading import reading_plan
-from fhir_eligibility.compiler.rules import Rule, RuleSet
+from fhir_eligibility.compiler.criteria.cql import CqlCriteria
+from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
+from fhir_eligibility.compiler.criteria.reading import reading_plan
+from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.reader import compartments_of
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options

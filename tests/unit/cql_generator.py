@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from fhir_eligibility.compiler.cql import types as t
-from fhir_eligibility.compiler.cql.types import ChoiceType, IntervalType, ListType, Named, TupleType, Type, substitute
+from fhir_eligibility.compiler.elm import types as t
+from fhir_eligibility.compiler.elm.types import ChoiceType, IntervalType, ListType, Named, TupleType, Type, substitute
 
 INTEGER, LONG, DECIMAL, STRING, BOOLEAN = t.INTEGER, t.LONG, t.DECIMAL, t.STRING, t.BOOLEAN
 DATE, DATETIME, TIME, QUANTITY, CODE, CONCEPT = t.DATE, t.DATETIME, t.TIME, t.QUANTITY, t.CODE, t.CONCEPT

@@ -23,18 +23,18 @@ from fhir_eligibility.algebra.operators.lists import distinct
 from fhir_eligibility.algebra.operators.registry import TAKE_RANGES
 from fhir_eligibility.algebra.points import Long
 from fhir_eligibility.algebra.temporal import DateTime
-from fhir_eligibility.compiler.cql.elements import descendents, element_of
-from fhir_eligibility.compiler.cql.library import TypedLibrary
-from fhir_eligibility.compiler.cql.runtime import (
+from fhir_eligibility.compiler.elm.elements import descendents, element_of
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.types import IntervalType, ListType, Named
+from fhir_eligibility.compiler.runtime.cql import (
     MISSING,
     Run,
     convert_interval,
     new_instance,
     with_point,
 )
-from fhir_eligibility.compiler.cql.type_tests import TypeTest, cast_to
-from fhir_eligibility.compiler.cql.types import IntervalType, ListType, Named
-from fhir_eligibility.compiler.elm import Node
+from fhir_eligibility.compiler.runtime.type_tests import TypeTest, cast_to
+from fhir_eligibility.compiler.translate.cql_library import TypedLibrary
 
 
 class Failure:

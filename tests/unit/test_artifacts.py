@@ -11,7 +11,7 @@ import pytest
 import fhir_eligibility
 from fhir_eligibility.artifacts.positions import position_of
 from fhir_eligibility.artifacts.reader import load_artifacts
-from fhir_eligibility.compiler.rules import Rule
+from fhir_eligibility.compiler.criteria.rules import Rule
 from tests.shared import shared
 
 SCT = "http://snomed.info/sct"

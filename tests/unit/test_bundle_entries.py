@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.reading import ReadPlan, TypePlan
+from fhir_eligibility.compiler.criteria.reading import ReadPlan, TypePlan
 from fhir_eligibility.data.bulk import documents
 from fhir_eligibility.data.bulk.collecting import Collector
 from fhir_eligibility.data.bulk.decoding import Decoders

@@ -15,11 +15,11 @@ from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
 from fhir_eligibility.artifacts.models.modelinfo import ModelInfo
-from fhir_eligibility.compiler.cql import cache as cache_module
-from fhir_eligibility.compiler.cql.cache import CachingCompiler, default_folder, engine_files
-from fhir_eligibility.compiler.cql.compiled import Compiled, Compiler, Loaded
-from fhir_eligibility.compiler.cql.library import Options
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.criteria import cache as cache_module
+from fhir_eligibility.compiler.criteria.cache import CachingCompiler, default_folder, engine_files
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.translate.cql_library import Options
 from fhir_eligibility.runners.criteria import load_criteria
 from fhir_eligibility.runners.measuring import load_measure
 from fhir_eligibility.ui.cli import main

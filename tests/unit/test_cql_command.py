@@ -16,7 +16,7 @@ from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.points import Long, Uncertainty
 from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
-from fhir_eligibility.compiler.cql.printing import as_json, text_of
+from fhir_eligibility.compiler.runtime.printing import as_json, text_of
 from fhir_eligibility.ui.cli import main
 from fhir_eligibility.ui.cql_repl import converse, reply, words
 from fhir_eligibility.ui.cql_session import Session

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.elm_writer import elm_text
-from fhir_eligibility.compiler.cql.helpers import EXTERNAL, NAMES, PUBLISHED, digest
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.elm.helpers import EXTERNAL, NAMES, PUBLISHED, digest
+from fhir_eligibility.compiler.elm_json.writer import elm_text
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.ui.cli import main
 from tests.shared import shared
 

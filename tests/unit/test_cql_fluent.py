@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Run
 
 LIBRARIES = {
     "Foo": "library Foo version '1'\ndefine fluent function same(x Integer): 'foo'\n"

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
 from fhir_eligibility.algebra.operators.registry import cql_functions
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.methods import METHODS
-from fhir_eligibility.compiler.cql.parser import parse_library
-from fhir_eligibility.compiler.cql.runtime import Run
-from fhir_eligibility.compiler.cql.words import KEYWORDS
-from fhir_eligibility.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.syntax.cql import parse_library
+from fhir_eligibility.compiler.syntax.cql_words import KEYWORDS
+from fhir_eligibility.compiler.translate.cql_methods import METHODS
 from tests.shared import shared
 from tests.spec.cql_suite import read_cases
 

@@ -13,9 +13,9 @@ import pytest
 from fhir_eligibility.algebra.clinical import Code, CodeSystem, Concept, ValueSet
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
 from fhir_eligibility.algebra.interval import Interval
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.library import Options
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
+from fhir_eligibility.compiler.translate.cql_library import Options
 
 NOW = dt.datetime(2025, 6, 15, 12, 0, tzinfo=dt.UTC)
 SHARED = """library Shared version '1'

@@ -9,9 +9,9 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.algebra.diagnostic import Source
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.criterion import data_requirements
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.criteria.cql import data_requirements
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.runners.criteria import load_criteria
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"

@@ -9,8 +9,8 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.artifacts.models.modelinfo import read_model_info
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from tests.shared import shared
 
 NOW = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)

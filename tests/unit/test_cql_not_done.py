@@ -9,8 +9,8 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
 from fhir_eligibility.artifacts.models.modelinfo import read_model_info
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.evaluation.tracing import PatientEnvironment
 

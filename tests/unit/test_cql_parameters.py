@@ -250,8 +250,8 @@ def test_null_and_the_empty_list() -> None:
     absent = {"extension": [{"url": f"{BASE}data-absent-reason", "valueCode": "unknown"}]}
     empty = {"extension": [{"url": f"{BASE}cqf-isEmptyList", "valueBoolean": True}]}
     from fhir_eligibility.algebra.diagnostic import Source
-    from fhir_eligibility.compiler.cql.compiled import Compiler
-    from fhir_eligibility.compiler.cql.parameters import bind_parameters
+    from fhir_eligibility.compiler.criteria.library import Compiler
+    from fhir_eligibility.compiler.criteria.parameters import bind_parameters
 
     text = "library L parameter N Integer parameter E List<Integer> parameter M List<Integer> parameter T Tuple { a Integer, b String }"
     resource = parameters(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
-from fhir_eligibility.compiler import syntax as s
-from fhir_eligibility.compiler.cql import syntax as c
-from fhir_eligibility.compiler.cql.parser import parse_expression, parse_library
+from fhir_eligibility.compiler.syntax import cql_nodes as c
+from fhir_eligibility.compiler.syntax import nodes as s
+from fhir_eligibility.compiler.syntax.cql import parse_expression, parse_library
 
 
 def parsed(text: str) -> object:

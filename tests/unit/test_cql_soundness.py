@@ -12,10 +12,10 @@ import pytest
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
 from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.operators.table import OPERATORS
-from fhir_eligibility.compiler.cql.compiled import Compiled, Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Run
-from fhir_eligibility.compiler.fhirpath import compile_fhirpath
-from fhir_eligibility.compiler.fhirpath_parser import parse as parse_fhirpath
+from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.syntax.fhirpath import parse as parse_fhirpath
 
 NOW = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
 RANGE = "months between @2024 and @2024-03"  # from -9 to 2

@@ -18,10 +18,10 @@ from fhir_eligibility.algebra.clinical import Code, Concept, Tuple
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
 from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.points import Long, Uncertainty
-from fhir_eligibility.compiler.cql.compiled import PRECISION, Compiler, Loaded, emit_library
-from fhir_eligibility.compiler.cql.runtime import Run
-from fhir_eligibility.compiler.cql.type_tests import TypeTest
-from fhir_eligibility.compiler.cql.types import LONG, ChoiceType, IntervalType, ListType, TupleType, Type
+from fhir_eligibility.compiler.criteria.library import PRECISION, Compiler, Loaded, emit_library
+from fhir_eligibility.compiler.elm.types import LONG, ChoiceType, IntervalType, ListType, TupleType, Type
+from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.runtime.type_tests import TypeTest
 from tests.spec.cql_suite import SUITES, read_cases
 from tests.unit.cql_generator import Generator
 from tests.unit.elm_walker import Walker

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import fhir_eligibility
-from fhir_eligibility.compiler.languages import looks_like
+from fhir_eligibility.compiler.syntax.languages import looks_like
 from fhir_eligibility.runners.criteria import warnings_of
 from fhir_eligibility.ui.cli import main
 

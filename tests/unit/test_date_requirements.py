@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.runners.criteria import load_criteria
 from fhir_eligibility.runners.fetching import export_parameters, search_plan
 from fhir_eligibility.ui.cli import main

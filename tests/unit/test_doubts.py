@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.records import ExpressionSource
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.criterion import CqlCode, CqlCriteria
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.criteria.cql import CqlCode, CqlCriteria
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.runners.criteria import load_criteria
 from fhir_eligibility.runners.screening import screen
 

@@ -13,10 +13,10 @@ from fhir_eligibility.algebra.clinical import Code, Tuple
 from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import DateTime
-from fhir_eligibility.compiler.cql.compiled import compile_expression
-from fhir_eligibility.compiler.cql.elements import ELEMENTS, descendents, element_of
-from fhir_eligibility.compiler.cql.runtime import Run
-from fhir_eligibility.compiler.cql.types import ELEMENTS as STATIC
+from fhir_eligibility.compiler.criteria.library import compile_expression
+from fhir_eligibility.compiler.elm.elements import ELEMENTS, descendents, element_of
+from fhir_eligibility.compiler.elm.types import ELEMENTS as STATIC
+from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.ui.cli import main
 
 PRELUDE = "codesystem \"CS\": 'http://example.org/cs' version '3'\nvalueset \"VS\": 'http://example.org/vs' version '2'"

@@ -11,8 +11,8 @@ import pytest
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.records import Coding, Concept
+from fhir_eligibility.compiler.criteria.rules import compile_code
 from fhir_eligibility.compiler.forms.kinds import _TYPES_OF_KIND, selection, types_of_kind
-from fhir_eligibility.compiler.rules import compile_code
 from fhir_eligibility.evaluation.evaluator import combine
 
 SUBJECT = {"reference": "Patient/p"}

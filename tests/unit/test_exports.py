@@ -13,7 +13,7 @@ import zstandard
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.reading import reading_plan
+from fhir_eligibility.compiler.criteria.reading import reading_plan
 from fhir_eligibility.data.bulk import reading
 from fhir_eligibility.data.bulk.line_numbers import with_lines
 from fhir_eligibility.data.bulk.reading import ExportReader

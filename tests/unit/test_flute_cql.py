@@ -13,8 +13,8 @@ import pytest
 import fhir_eligibility
 from fhir_eligibility.algebra.element import Element
 from fhir_eligibility.artifacts.libraries import load_libraries
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from tests.shared import shared
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)

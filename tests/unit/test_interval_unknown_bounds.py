@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from fhir_eligibility.algebra import points as p
 from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
 from fhir_eligibility.algebra.interval import Interval, end, start
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Run
 
 NOW = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
 MIN, MAX = -(2**31), 2**31 - 1

@@ -19,9 +19,9 @@ from fhir_eligibility.algebra.operators.equality import equal
 from fhir_eligibility.algebra.operators.lookup import Lookup, without_repeats
 from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
-from fhir_eligibility.compiler.cql.compiled import compile_expression
-from fhir_eligibility.compiler.cql.runtime import Run
-from fhir_eligibility.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.library import compile_expression
+from fhir_eligibility.compiler.runtime.cql import Run
 
 SECONDS = 20  # far more than any of these takes, and far less than they would take without a limit
 

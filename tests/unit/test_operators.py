@@ -191,7 +191,7 @@ def test_a_reference_finds_its_function_in_a_fresh_process() -> None:
     overload = next(o for o in OPERATORS["ToDateTime"].of("cql") if o.parameters == ("String",))
     assert overload.reference.resolve() is overload.function
     code = (
-        "import pickle, sys, fhir_eligibility.compiler.runtime;"
+        "import pickle, sys, fhir_eligibility.compiler.runtime.runtime;"
         "print(pickle.loads(sys.stdin.buffer.read()).resolve().__qualname__)"
     )
     run = subprocess.run(

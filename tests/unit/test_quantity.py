@@ -9,9 +9,9 @@ import pytest
 from fhir_eligibility.algebra import quantity as q
 from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.ucum import UnitError, alias, convert, parse_unit
-from fhir_eligibility.compiler.cql.compiled import compile_expression
-from fhir_eligibility.compiler.cql.fhir_values import to_quantity
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.criteria.library import compile_expression
+from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.runtime.fhir_values import to_quantity
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import Source
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from tests.shared import reported, reported_ids
 from tests.spec.test_reported_cql import CASES as WITHOUT_PATIENT
 

@@ -18,7 +18,7 @@ import pytest
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError
 from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
-from fhir_eligibility.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
 from tests.inputs import input_path
 
 FILE = input_path("bugs", "reported-cases.json")

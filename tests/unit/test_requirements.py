@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.compiler.requirements import DataRequirement
+from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.output.requirements import data_requirements, type_filters
 from fhir_eligibility.ui.cli import main
 

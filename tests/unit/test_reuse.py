@@ -6,10 +6,10 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.cql.compiled import Compiler, compile_expression
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
-from fhir_eligibility.compiler.reuse import Reuse
-from fhir_eligibility.compiler.rules import compile_code
+from fhir_eligibility.compiler.criteria.library import Compiler, compile_expression
+from fhir_eligibility.compiler.criteria.rules import compile_code
+from fhir_eligibility.compiler.emit.reuse import Reuse
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 
 HEAD = """
 library Reuse

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.reading import ReadPlan, TypePlan
+from fhir_eligibility.compiler.criteria.reading import ReadPlan, TypePlan
 from fhir_eligibility.data.bulk.collecting import Collector
 from fhir_eligibility.data.bulk.decoding import Decoders
 from fhir_eligibility.data.bulk.records import MemoryShelf

@@ -16,7 +16,7 @@ from fhir_eligibility.algebra.temporal.recorded import read, to_the_millisecond
 from fhir_eligibility.algebra.temporal.values import _aligned, _compare, _far_apart
 from fhir_eligibility.algebra.temporal.values import compare as compare_moments
 from fhir_eligibility.algebra.ucum import exact_convert
-from fhir_eligibility.compiler.cql.compiled import PRECISION, Precise
+from fhir_eligibility.compiler.criteria.library import PRECISION, Precise
 
 DAYS = st.dates().map(str)
 TIMES = st.sampled_from(["", "T", "T10", "T10:30", "T10:30:15", "T10:30:15.000", "T10:30:15.250", "T23:59:59.999"])

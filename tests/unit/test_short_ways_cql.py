@@ -19,11 +19,11 @@ from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import DateTime
 from fhir_eligibility.algebra.temporal.between import _parts, order
-from fhir_eligibility.compiler.cql import fhir_values as fhir
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
-from fhir_eligibility.compiler.cql.type_tests import TypeTest, as_type
-from fhir_eligibility.compiler.cql.types import Named
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.elm.types import Named
+from fhir_eligibility.compiler.runtime import fhir_values as fhir
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
+from fhir_eligibility.compiler.runtime.type_tests import TypeTest, as_type
 
 LIBRARY = """
 library Short

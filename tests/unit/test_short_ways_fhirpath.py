@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.rules import compile_code
-from fhir_eligibility.compiler.runtime import Environment
+from fhir_eligibility.compiler.criteria.rules import compile_code
+from fhir_eligibility.compiler.runtime.runtime import Environment
 
 VALUES = st.sampled_from(["completed", "done", "MR", "CT", 1, None, True, ["MR"], {"code": "MR"}, "absent"])
 

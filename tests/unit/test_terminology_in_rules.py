@@ -10,10 +10,10 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
-from fhir_eligibility.compiler.cql.compiled import Compiler, Loaded
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
-from fhir_eligibility.compiler.cql.value_sets import required_value_sets
-from fhir_eligibility.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.value_sets import required_value_sets
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.data.terminology import Terminology
 from fhir_eligibility.data.terminology_files import TerminologyOptions
 from fhir_eligibility.runners.criteria import Criteria

@@ -9,8 +9,8 @@ import pytest
 from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.records import ExpressionSource
-from fhir_eligibility.compiler.cql.criterion import CqlCriteria
-from fhir_eligibility.compiler.rules import compile_code
+from fhir_eligibility.compiler.criteria.cql import CqlCriteria
+from fhir_eligibility.compiler.criteria.rules import compile_code
 from fhir_eligibility.runners.criteria import load_criteria
 from tests.shared import shared
 

@@ -11,7 +11,7 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.reading import ReadPlan, reading_plan
+from fhir_eligibility.compiler.criteria.reading import ReadPlan, reading_plan
 from fhir_eligibility.data.bulk.reading import ExportReader
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.reader import read_patients

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from fhir_eligibility.algebra.clinical import ValueSet
 from fhir_eligibility.algebra.diagnostic import Diagnostic, Severity
-from fhir_eligibility.compiler.cql.value_sets import ValueSetUse
-from fhir_eligibility.compiler.membership import shown
+from fhir_eligibility.compiler.criteria.value_sets import ValueSetUse
+from fhir_eligibility.compiler.runtime.membership import shown
 from fhir_eligibility.data.terminology import Terminology
 
 _HINTS = {

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from fhir_eligibility.algebra.reasons import Reason
-from fhir_eligibility.compiler.rules import Rule
+from fhir_eligibility.compiler.criteria.rules import Rule
 from fhir_eligibility.data.compartment import Compartment, Resource
 from fhir_eligibility.data.in_doubt import Doubtful, InDoubt
 from fhir_eligibility.evaluation.evaluator import Evaluator, Outcome

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from fhir_eligibility.compiler.cql.related import out_of_reach
-from fhir_eligibility.compiler.cql.retrieving import RetrieveSpec
-from fhir_eligibility.compiler.cql.runtime import Patient, Run
+from fhir_eligibility.compiler.runtime.cql import Patient, Run
+from fhir_eligibility.compiler.runtime.related import out_of_reach
+from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec
 from fhir_eligibility.data.compartment import Compartment, Resource
 from fhir_eligibility.data.in_doubt import InDoubt
 

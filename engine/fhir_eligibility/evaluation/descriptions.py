@@ -11,8 +11,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from fhir_eligibility.algebra.reasons import Reason
-from fhir_eligibility.compiler.cql.criterion import CqlCode
-from fhir_eligibility.compiler.rules import Combination, Rule, RuleSet
+from fhir_eligibility.compiler.criteria.cql import CqlCode
+from fhir_eligibility.compiler.criteria.rules import Combination, Rule, RuleSet
 from fhir_eligibility.evaluation.evaluator import Options
 from fhir_eligibility.evaluation.verdict import Evaluated, Kind, Record, Verdict
 from fhir_eligibility.version import __version__

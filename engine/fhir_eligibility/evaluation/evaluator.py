@@ -16,11 +16,11 @@ from msgspec import Struct, field
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.cql.criterion import CqlCode
-from fhir_eligibility.compiler.cql.runtime import Run
-from fhir_eligibility.compiler.membership import NO_CODES, Codes
-from fhir_eligibility.compiler.other_version import checks_of
-from fhir_eligibility.compiler.rules import Code, Rule, RuleSet
+from fhir_eligibility.compiler.analysis.other_version import checks_of
+from fhir_eligibility.compiler.criteria.cql import CqlCode
+from fhir_eligibility.compiler.criteria.rules import Code, Rule, RuleSet
+from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.runtime.membership import NO_CODES, Codes
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.evaluation.evidence import evidence_of, patient_evidence
 from fhir_eligibility.evaluation.filtered import asks_for_no_others

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qsl
 
-from fhir_eligibility.compiler.code import Code
-from fhir_eligibility.compiler.cql.criterion import CqlCode
-from fhir_eligibility.compiler.requirements import DataRequirement
+from fhir_eligibility.compiler.analysis.requirements import DataRequirement
+from fhir_eligibility.compiler.criteria.cql import CqlCode
+from fhir_eligibility.compiler.criteria.fhirpath_code import Code
 
 _PATHS = {("Immunization", "vaccine-code"): "vaccineCode"} | {
     (kind, "type"): "type" for kind in ("Encounter", "Device", "Specimen")

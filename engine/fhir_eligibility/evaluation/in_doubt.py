@@ -16,10 +16,10 @@ from msgspec.structs import replace
 
 from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.artifacts.models import Model
-from fhir_eligibility.compiler.cql.compiled import Loaded
-from fhir_eligibility.compiler.cql.retrieving import has_profile
-from fhir_eligibility.compiler.read_elements import ReadElements, elements_of_define, read_elements
-from fhir_eligibility.compiler.rules import Rule
+from fhir_eligibility.compiler.criteria.library import Loaded
+from fhir_eligibility.compiler.criteria.read_elements import ReadElements, elements_of_define, read_elements
+from fhir_eligibility.compiler.criteria.rules import Rule
+from fhir_eligibility.compiler.runtime.retrieving import has_profile
 from fhir_eligibility.data.compartment import Compartment, SharedResources
 from fhir_eligibility.data.in_doubt import Doubtful, InDoubt, modifiers_in
 from fhir_eligibility.evaluation.cql_patient import CompartmentPatient

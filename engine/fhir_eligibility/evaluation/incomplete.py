@@ -1,6 +1,6 @@
 """Answers that rest on incomplete data: those that one more record could change.
 
-How an answer moves with more records is proved by the compiler (`fhir_eligibility.compiler.growth`): an `exists` that is met stays met, a `not exists` that is not
+How an answer moves with more records is proved by the compiler (`fhir_eligibility.compiler.analysis.monotonicity`): an `exists` that is met stays met, a `not exists` that is not
 met stays so, and what cannot be proved to move one way may change.
 """
 
@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fhir_eligibility.algebra.reasons import Reason
-from fhir_eligibility.compiler.cql.compiled import Compiled
-from fhir_eligibility.compiler.growth import (
+from fhir_eligibility.compiler.analysis.monotonicity import (
     ANYTHING,
     CONSTANT,
     DOUBTS,
@@ -23,6 +22,7 @@ from fhir_eligibility.compiler.growth import (
     Growths,
     growth_in,
 )
+from fhir_eligibility.compiler.criteria.library import Compiled
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.gaps import EVERY, Gap
 

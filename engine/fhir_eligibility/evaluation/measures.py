@@ -17,9 +17,9 @@ from fhir_eligibility.algebra.element import unit_of
 from fhir_eligibility.algebra.quantity import CALENDAR_WORDS, Quantity
 from fhir_eligibility.artifacts.measures import Group, Measure, Population, Stratifier
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.cql.compiled import Loaded
-from fhir_eligibility.compiler.cql.printing import as_json
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.criteria.library import Loaded
+from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.runtime.printing import as_json
 from fhir_eligibility.evaluation.cql_patient import CompartmentPatient
 from fhir_eligibility.evaluation.in_doubt import Certainty
 from fhir_eligibility.evaluation.incomplete import with_gaps

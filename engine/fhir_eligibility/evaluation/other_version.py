@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from fhir_eligibility.artifacts.models.differences import Difference, family
-from fhir_eligibility.compiler.other_version import Checks
+from fhir_eligibility.compiler.analysis.other_version import Checks
 from fhir_eligibility.data.compartment import Compartment
 
 

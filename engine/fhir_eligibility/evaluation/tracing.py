@@ -16,12 +16,12 @@ from fhir_eligibility.algebra.bounds import compare_bounds
 from fhir_eligibility.algebra.clinical import ValueSet
 from fhir_eligibility.algebra.element import Element
 from fhir_eligibility.algebra.reasons import Reason
-from fhir_eligibility.compiler.cql.fhir_values import plainly_coded
-from fhir_eligibility.compiler.cql.related import out_of_reach
-from fhir_eligibility.compiler.cql.retrieving import RetrieveSpec
-from fhir_eligibility.compiler.cql.runtime import Run
-from fhir_eligibility.compiler.membership import coded
-from fhir_eligibility.compiler.runtime import Environment
+from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.runtime.fhir_values import plainly_coded
+from fhir_eligibility.compiler.runtime.membership import coded
+from fhir_eligibility.compiler.runtime.related import out_of_reach
+from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec
+from fhir_eligibility.compiler.runtime.runtime import Environment
 from fhir_eligibility.data.compartment import Compartment, Origin, add_holders
 from fhir_eligibility.data.gaps import Gap
 from fhir_eligibility.data.in_doubt import InDoubt

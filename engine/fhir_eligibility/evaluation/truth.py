@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fhir_eligibility.algebra.element import Element, to_boolean, to_system
-from fhir_eligibility.compiler.code import Code
-from fhir_eligibility.compiler.cql.criterion import CqlCode
+from fhir_eligibility.compiler.criteria.cql import CqlCode
+from fhir_eligibility.compiler.criteria.fhirpath_code import Code
 
 AnyCode = Code | CqlCode
 

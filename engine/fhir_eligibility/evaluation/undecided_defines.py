@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from fhir_eligibility.compiler.cql.compiled import Compiled
-from fhir_eligibility.compiler.cql.criterion import criterion_code
-from fhir_eligibility.compiler.cql.types import BOOLEAN
-from fhir_eligibility.compiler.rules import Rule, RuleSet
+from fhir_eligibility.compiler.criteria.cql import criterion_code
+from fhir_eligibility.compiler.criteria.library import Compiled
+from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
+from fhir_eligibility.compiler.elm.types import BOOLEAN
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options
 

@@ -18,7 +18,7 @@ from fhir_eligibility.algebra.points import Uncertainty
 from fhir_eligibility.algebra.quantity import NoUnit, Quantity
 from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
-from fhir_eligibility.compiler.origins import Origin
+from fhir_eligibility.compiler.analysis.origins import Origin
 
 Resource = dict[str, Any]
 Why = tuple[Reason, str]

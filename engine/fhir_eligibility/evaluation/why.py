@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fhir_eligibility.algebra.reasons import Reason
-from fhir_eligibility.compiler.code import Code
-from fhir_eligibility.compiler.cql.criterion import CqlCode
+from fhir_eligibility.compiler.criteria.cql import CqlCode
+from fhir_eligibility.compiler.criteria.fhirpath_code import Code
 from fhir_eligibility.evaluation.tracing import CODE_SITE, Doubt, PatientEnvironment, Trace
 from fhir_eligibility.evaluation.unknowns import Why, is_resource, lacking, why_unknown
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from pydantic import Field, ValidationError
 
-from fhir_eligibility.compiler.rules import RuleSet
+from fhir_eligibility.compiler.criteria.rules import RuleSet
 from fhir_eligibility.evaluation.descriptions import ArtifactDescription, Completed, described
 from fhir_eligibility.evaluation.verdict import Evaluated, Record, Verdict
 from fhir_eligibility.version import __version__

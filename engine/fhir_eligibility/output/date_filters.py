@@ -8,7 +8,7 @@ from typing import Any
 
 from fhir_eligibility.algebra.temporal import Date, DateTime
 from fhir_eligibility.algebra.temporal.between import extent
-from fhir_eligibility.compiler.dates import DateFilter, Moment
+from fhir_eligibility.compiler.analysis.dates import DateFilter, Moment
 
 Json = dict[str, Any]
 _DAY = dt.timedelta(days=1)

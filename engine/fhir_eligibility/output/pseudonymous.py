@@ -14,7 +14,7 @@ import msgspec
 
 from fhir_eligibility.algebra.ucum import UnitError, parse_unit
 from fhir_eligibility.artifacts.elements import all_resource_types
-from fhir_eligibility.compiler.rules import Rule, RuleSet
+from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.evaluation.evidence import text_of

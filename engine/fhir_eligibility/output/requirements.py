@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from fhir_eligibility.compiler.dates import DateFilter
-from fhir_eligibility.compiler.requirements import DataRequirement
+from fhir_eligibility.compiler.analysis.dates import DateFilter
+from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.output.date_filters import date_filter, date_search
 
 Json = dict[str, Any]

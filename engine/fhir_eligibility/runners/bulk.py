@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.reading import ReadPlan
+from fhir_eligibility.compiler.criteria.reading import ReadPlan
 from fhir_eligibility.data.bulk.blocks import BlockWriter
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.decoding import Decoders

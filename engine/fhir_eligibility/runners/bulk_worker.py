@@ -11,7 +11,7 @@ from typing import Any, cast
 from msgspec import Struct
 
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.reading import ReadPlan
+from fhir_eligibility.compiler.criteria.reading import ReadPlan
 from fhir_eligibility.data.bulk.blocks import EarlierBlocks
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.collecting import Collector

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from fhir_eligibility.compiler.growth import ANYTHING, types_in
-from fhir_eligibility.compiler.rules import RuleSet
+from fhir_eligibility.compiler.analysis.monotonicity import ANYTHING, types_in
+from fhir_eligibility.compiler.criteria.rules import RuleSet
 from fhir_eligibility.data.completeness import Completeness, State
 from fhir_eligibility.data.gaps import EVERY
 from fhir_eligibility.output.run_record import TypeRecord

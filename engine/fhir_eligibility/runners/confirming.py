@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from fhir_eligibility.compiler.rules import RuleSet
+from fhir_eligibility.compiler.criteria.rules import RuleSet
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.dicomweb.client import Client
 from fhir_eligibility.data.dicomweb.presence import BATCH

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from fhir_eligibility.algebra.code_systems import block_of, canonical, label, prefix_of
 from fhir_eligibility.algebra.diagnostic import Diagnostic
-from fhir_eligibility.compiler.reading import ReadPlan, reading_plan
-from fhir_eligibility.compiler.rules import Rule
+from fhir_eligibility.compiler.criteria.reading import ReadPlan, reading_plan
+from fhir_eligibility.compiler.criteria.rules import Rule
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.runners.criteria import Criteria

@@ -25,10 +25,10 @@ from fhir_eligibility.artifacts.libraries import load_libraries
 from fhir_eligibility.artifacts.models import Model, load_model
 from fhir_eligibility.artifacts.reader import ArtifactSet, load_artifacts
 from fhir_eligibility.artifacts.records import ParameterValue
-from fhir_eligibility.compiler.cql.criterion import CqlCriteria
-from fhir_eligibility.compiler.cql.parameters import unknown_names
-from fhir_eligibility.compiler.criteria_warnings import criteria_warnings
-from fhir_eligibility.compiler.rules import RuleSet, compile_artifact
+from fhir_eligibility.compiler.criteria.cql import CqlCriteria
+from fhir_eligibility.compiler.criteria.parameters import unknown_names
+from fhir_eligibility.compiler.criteria.rules import RuleSet, compile_artifact
+from fhir_eligibility.compiler.criteria.warnings import criteria_warnings
 from fhir_eligibility.data.terminology import Terminology
 from fhir_eligibility.data.terminology_check import check_value_sets
 from fhir_eligibility.data.terminology_files import TerminologyOptions, open_terminology

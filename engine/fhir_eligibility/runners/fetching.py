@@ -12,10 +12,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from fhir_eligibility.algebra.arguments import instance_of, several
 from fhir_eligibility.artifacts.models import Model, load_model
-from fhir_eligibility.compiler.cql.criterion import CqlCode
-from fhir_eligibility.compiler.cql.runtime import Run
-from fhir_eligibility.compiler.requirements import DataRequirement
-from fhir_eligibility.compiler.rules import Code, RuleSet
+from fhir_eligibility.compiler.analysis.requirements import DataRequirement
+from fhir_eligibility.compiler.criteria.cql import CqlCode
+from fhir_eligibility.compiler.criteria.rules import Code, RuleSet
+from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.data.identity import shared_types
 from fhir_eligibility.data.server.client import Server, ServerError
 from fhir_eligibility.data.server.patients import SearchPlan, ServerPatients

@@ -8,8 +8,8 @@ import msgspec
 from stringzilla import contains
 
 from fhir_eligibility.algebra.reasons import Reason
-from fhir_eligibility.compiler.cql.parameters import check_given
-from fhir_eligibility.compiler.rules import RuleSet, cql_codes
+from fhir_eligibility.compiler.criteria.parameters import check_given
+from fhir_eligibility.compiler.criteria.rules import RuleSet, cql_codes
 from fhir_eligibility.data.bulk.records import Position
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from fhir_eligibility.compiler.reading import ReadPlan
+from fhir_eligibility.compiler.criteria.reading import ReadPlan
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints
 from fhir_eligibility.data.bulk.line_numbers import with_lines
 from fhir_eligibility.data.bulk.pieces import pieces_of

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from fhir_eligibility.artifacts.measures import Measure
-from fhir_eligibility.compiler.cql.compiled import Compiled, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiled, Loaded
 from fhir_eligibility.data.bulk.records import Position
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.evaluation.cql_patient import CompartmentPatient

@@ -19,21 +19,21 @@ from fhir_eligibility.artifacts.libraries import LibraryStore, LibraryText, load
 from fhir_eligibility.artifacts.measures import Group, Measure, Population, read_measure
 from fhir_eligibility.artifacts.mistaken_files import mistaken, not_json
 from fhir_eligibility.artifacts.records import ParameterValue
-from fhir_eligibility.compiler.cql.cache import caching_compiler
-from fhir_eligibility.compiler.cql.compiled import Compiled, Loaded
-from fhir_eligibility.compiler.cql.criterion import check_version, defaults_of
-from fhir_eligibility.compiler.cql.parameters import (
+from fhir_eligibility.compiler.criteria.cache import caching_compiler
+from fhir_eligibility.compiler.criteria.cql import check_version, defaults_of
+from fhir_eligibility.compiler.criteria.library import Compiled, Loaded
+from fhir_eligibility.compiler.criteria.parameters import (
     NO_PARAMETERS,
     BoundParameters,
     bind_parameters,
     check_given,
     unknown_names,
 )
-from fhir_eligibility.compiler.cql.runtime import Run
-from fhir_eligibility.compiler.cql.types import BOOLEAN
-from fhir_eligibility.compiler.cql.value_sets import required_value_sets
-from fhir_eligibility.compiler.membership import Codes
-from fhir_eligibility.compiler.reading import ReadPlan, measure_plan
+from fhir_eligibility.compiler.criteria.reading import ReadPlan, measure_plan
+from fhir_eligibility.compiler.criteria.value_sets import required_value_sets
+from fhir_eligibility.compiler.elm.types import BOOLEAN
+from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.runtime.membership import Codes
 from fhir_eligibility.data.bulk.reading import read_export
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.terminology import Terminology

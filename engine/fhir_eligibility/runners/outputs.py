@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fhir_eligibility.compiler.rules import RuleSet
+from fhir_eligibility.compiler.criteria.rules import RuleSet
 from fhir_eligibility.data.bulk.blocks import BlockWriter
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints
 from fhir_eligibility.data.problems import Problem

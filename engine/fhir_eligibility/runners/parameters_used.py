@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fhir_eligibility.compiler.cql.parameters import used_parameters
-from fhir_eligibility.compiler.rules import cql_codes
+from fhir_eligibility.compiler.criteria.parameters import used_parameters
+from fhir_eligibility.compiler.criteria.rules import cql_codes
 from fhir_eligibility.output.run_record import UsedParameter
 from fhir_eligibility.runners.criteria import Criteria
 

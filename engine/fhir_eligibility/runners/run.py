@@ -20,8 +20,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import Diagnostic
-from fhir_eligibility.compiler.reading import ReadPlan, reading_plan
-from fhir_eligibility.compiler.rules import RuleSet
+from fhir_eligibility.compiler.criteria.reading import ReadPlan, reading_plan
+from fhir_eligibility.compiler.criteria.rules import RuleSet
 from fhir_eligibility.data.bulk.line_numbers import with_lines
 from fhir_eligibility.data.bulk.reading import ExportReader
 from fhir_eligibility.data.compartment import Compartment

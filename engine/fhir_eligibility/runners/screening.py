@@ -29,10 +29,10 @@ from fhir_eligibility.algebra.arguments import (
     text_of,
 )
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.cql.parameters import check_given
-from fhir_eligibility.compiler.membership import NO_CODES, Codes
-from fhir_eligibility.compiler.reading import ReadPlan, reading_plan
-from fhir_eligibility.compiler.rules import RuleSet, cql_codes
+from fhir_eligibility.compiler.criteria.parameters import check_given
+from fhir_eligibility.compiler.criteria.reading import ReadPlan, reading_plan
+from fhir_eligibility.compiler.criteria.rules import RuleSet, cql_codes
+from fhir_eligibility.compiler.runtime.membership import NO_CODES, Codes
 from fhir_eligibility.data.bulk.reading import read_export
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.dicomweb.address import archive_address

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 from msgspec import Struct
 
-from fhir_eligibility.compiler.rules import RuleSet
+from fhir_eligibility.compiler.criteria.rules import RuleSet
 from fhir_eligibility.data.bulk.fingerprints import NO_GROUP, Fingerprints
 from fhir_eligibility.data.bulk.records import Position
 from fhir_eligibility.data.compartment import Compartment, Unchanged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fhir_eligibility.compiler.reading import ReadPlan
+from fhir_eligibility.compiler.criteria.reading import ReadPlan
 from fhir_eligibility.data.bulk.decoding import Decoders
 from fhir_eligibility.data.bulk.name_index import IndexedShelf
 from fhir_eligibility.data.bulk.placing import (

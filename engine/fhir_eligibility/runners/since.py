@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from fhir_eligibility.compiler.clock import rules_read_clock
+from fhir_eligibility.compiler.criteria.clock import rules_read_clock
 from fhir_eligibility.data.bulk.blocks import EarlierBlocks, is_whole
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints
 from fhir_eligibility.data.gaps import Gaps

@@ -11,8 +11,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import Diagnostic
-from fhir_eligibility.compiler.requirements import DataRequirement
-from fhir_eligibility.compiler.rules import Rule, RuleSet
+from fhir_eligibility.compiler.analysis.requirements import DataRequirement
+from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
 from fhir_eligibility.data.versions import check_version
 from fhir_eligibility.runners.coverage import Coverage, coverage
 from fhir_eligibility.runners.criteria import Criteria, load_criteria, warnings_of

@@ -14,11 +14,11 @@ from fhir_eligibility.artifacts.libraries import LibraryStore, LibraryText, load
 from fhir_eligibility.artifacts.mistaken_files import mistaken
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.own_outputs import own_names
-from fhir_eligibility.compiler.cql.cache import caching_compiler
-from fhir_eligibility.compiler.cql.compiled import Compiled, Loaded
-from fhir_eligibility.compiler.cql.elm_writer import elm_text
-from fhir_eligibility.compiler.cql.library import Options
-from fhir_eligibility.compiler.cql.printing import as_json, text_of
+from fhir_eligibility.compiler.criteria.cache import caching_compiler
+from fhir_eligibility.compiler.criteria.library import Compiled, Loaded
+from fhir_eligibility.compiler.elm_json.writer import elm_text
+from fhir_eligibility.compiler.runtime.printing import as_json, text_of
+from fhir_eligibility.compiler.translate.cql_library import Options
 from fhir_eligibility.data.terminology_files import open_terminology
 from fhir_eligibility.data.versions import guess_version_of_paths
 from fhir_eligibility.evaluation.time_limit import limited

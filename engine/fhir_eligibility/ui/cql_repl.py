@@ -11,9 +11,9 @@ from typing import IO, Any
 
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError
 from fhir_eligibility.algebra.operators.registry import cql_functions
-from fhir_eligibility.compiler.cql.methods import METHODS
-from fhir_eligibility.compiler.cql.printing import text_of
-from fhir_eligibility.compiler.cql.words import KEYWORDS, STATEMENT_WORDS
+from fhir_eligibility.compiler.runtime.printing import text_of
+from fhir_eligibility.compiler.syntax.cql_words import KEYWORDS, STATEMENT_WORDS
+from fhir_eligibility.compiler.translate.cql_methods import METHODS
 from fhir_eligibility.ui.cql_session import EXPRESSION, Session
 from fhir_eligibility.ui.visible import plain
 

@@ -14,19 +14,19 @@ from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.parameters import read_parameters
 from fhir_eligibility.artifacts.records import ParameterValue
-from fhir_eligibility.compiler.cql import syntax as c
-from fhir_eligibility.compiler.cql.cache import caching_compiler
-from fhir_eligibility.compiler.cql.compiled import Compiled, Compiler, Loaded, check_parameters
-from fhir_eligibility.compiler.cql.criterion import defaults_of, moved
-from fhir_eligibility.compiler.cql.library import Options
-from fhir_eligibility.compiler.cql.parameters import bind_parameters, check_names, unknown_names
-from fhir_eligibility.compiler.cql.parser import parse_library
-from fhir_eligibility.compiler.cql.printing import text_of
-from fhir_eligibility.compiler.cql.retrieving import RetrieveSpec
-from fhir_eligibility.compiler.cql.runtime import Run
-from fhir_eligibility.compiler.cql.types import Type
-from fhir_eligibility.compiler.cql.value_sets import required_value_sets
-from fhir_eligibility.compiler.membership import NO_CODES, Codes
+from fhir_eligibility.compiler.criteria.cache import caching_compiler
+from fhir_eligibility.compiler.criteria.cql import defaults_of, moved
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Loaded, check_parameters
+from fhir_eligibility.compiler.criteria.parameters import bind_parameters, check_names, unknown_names
+from fhir_eligibility.compiler.criteria.value_sets import required_value_sets
+from fhir_eligibility.compiler.elm.types import Type
+from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.runtime.membership import NO_CODES, Codes
+from fhir_eligibility.compiler.runtime.printing import text_of
+from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec
+from fhir_eligibility.compiler.syntax import cql_nodes as c
+from fhir_eligibility.compiler.syntax.cql import parse_library
+from fhir_eligibility.compiler.translate.cql_library import Options
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.reader import read_patients

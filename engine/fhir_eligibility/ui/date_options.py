@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fhir_eligibility.compiler.cql.runtime import Run
+from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.runners.screening import evaluation_time
 from fhir_eligibility.ui.cql_session import parameters_of
 from fhir_eligibility.ui.options import add_parameter_options, add_study_option, add_time_options

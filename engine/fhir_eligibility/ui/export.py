@@ -9,8 +9,8 @@ from logging import ERROR, WARNING
 from pathlib import Path
 
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.cql.parameters import check_given
-from fhir_eligibility.compiler.rules import cql_codes
+from fhir_eligibility.compiler.criteria.parameters import check_given
+from fhir_eligibility.compiler.criteria.rules import cql_codes
 from fhir_eligibility.data.server.export import FORMATS, ExportRequest, Level
 from fhir_eligibility.runners.criteria import load_criteria
 from fhir_eligibility.runners.export import CONNECTIONS, Cancelled, ExportProgress, ExportResult, run_export

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError
-from fhir_eligibility.compiler.elm import to_json
-from fhir_eligibility.compiler.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
+from fhir_eligibility.compiler.elm.nodes import to_json
 from fhir_eligibility.data.reader import read_value
 from fhir_eligibility.data.terminology_files import open_terminology
 from fhir_eligibility.data.versions import version_of

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError
 from fhir_eligibility.artifacts.records import ParameterValue
-from fhir_eligibility.compiler.cql.compiled import Loaded
-from fhir_eligibility.compiler.cql.criterion import clock_of, data_requirements
-from fhir_eligibility.compiler.cql.parameters import check_given
-from fhir_eligibility.compiler.cql.runtime import Run
-from fhir_eligibility.compiler.requirements import DataRequirement
-from fhir_eligibility.compiler.rules import cql_codes
+from fhir_eligibility.compiler.analysis.requirements import DataRequirement
+from fhir_eligibility.compiler.criteria.cql import clock_of, data_requirements
+from fhir_eligibility.compiler.criteria.library import Loaded
+from fhir_eligibility.compiler.criteria.parameters import check_given
+from fhir_eligibility.compiler.criteria.rules import cql_codes
+from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.output.requirements import module_definition, type_filters, type_parameter
 from fhir_eligibility.runners.criteria import load_criteria
 from fhir_eligibility.runners.measuring import MeasureOptions, load_measure, run_of

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from fhir_eligibility.artifacts.models import Model
-from fhir_eligibility.compiler.reading import ReadPlan, TypePlan
+from fhir_eligibility.compiler.criteria.reading import ReadPlan, TypePlan
 from fhir_eligibility.data.bulk.instances import UIDS, Instance, gather
 from fhir_eligibility.data.bulk.records import Record
 from fhir_eligibility.data.identity import with_text_as_id

@@ -9,7 +9,7 @@ import stringzilla as sz
 from msgspec import Struct
 from stringzilla import contains
 
-from fhir_eligibility.compiler.reading import TypePlan
+from fhir_eligibility.compiler.criteria.reading import TypePlan
 
 # what a letter of a code may be written as
 ESCAPE = b"\\u00"
@@ -80,7 +80,7 @@ def may_lack_codes(text: bytes, systems: Sequence[System]) -> bool:
 
 
 class Needles(Struct):
-    """What the text of a resource must hold to matter (see `fhir_eligibility.compiler.reading`), as bytes."""
+    """What the text of a resource must hold to matter (see `fhir_eligibility.compiler.criteria.reading`), as bytes."""
 
     texts: tuple[bytes, ...]
     codes: frozenset[bytes] | None

@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.reading import ReadPlan
+from fhir_eligibility.compiler.criteria.reading import ReadPlan
 from fhir_eligibility.data.bulk.bundle_patients import BundlePatients
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.collecting import Collector

@@ -1,0 +1,302 @@
+"""How the value of an expression moves when rows in doubt are kept, or more records of a type are found: up, down, not at all, or no one knows.
+
+A list moves up where it only gains elements, a Boolean where it only goes from false over null to true, a count where it only rises. A criterion that
+moves one way in its rows in doubt has its extremes with none and with all of them kept, so that two runs settle it; one that moves up in the records of
+a type stays met however many of these are missing. Derived from the typed nodes alone, for both languages; what is not understood is `MIXED`.
+
+The growths of an expression say how it moves by what moves it: `DOUBTS`, the name of a resource type (more records of the patient, or of nobody), `REACHED`
+with a type (more records that are found through references, or of other patients), `OPERANDS` of the function that it is the body of, and `ANYTHING` for
+all that is not listed. What is not listed does not move it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from fhir_eligibility.compiler.elm.nodes import ANY, Node
+from fhir_eligibility.compiler.elm.questions import Bound, bound_in, is_question
+
+CONSTANT, GROWS, FALLS, MIXED = "constant", "grows", "falls", "mixed"
+DOUBTS, OPERANDS, ANYTHING, REACHED = "(doubts)", "(operands)", "(anything)", "(reached) "
+Growths = Mapping[str, str]
+Known = Callable[[str, str], Growths]
+UNKNOWN: Growths = {ANYTHING: MIXED}
+STILL: Growths = {}
+_OPPOSITE = {GROWS: FALLS, FALLS: GROWS, CONSTANT: CONSTANT, MIXED: MIXED}
+_ANY_RESOURCE = frozenset(("Resource", "DomainResource", ANY))
+
+
+def growth_in(growths: Growths, names: Iterable[str]) -> str:
+    """How a value moves when all that is named moves."""
+    return _joined({growths.get(name, growths.get(ANYTHING, CONSTANT)) for name in names})
+
+
+def settled_by_extremes(growths: Growths) -> bool:
+    """Whether a value moves one way in its rows in doubt."""
+    return growth_in(growths, (DOUBTS,)) != MIXED
+
+
+def types_in(growths: Growths) -> list[str]:
+    """The resource types whose records move a value."""
+    return sorted({name.removeprefix(REACHED) for name in growths if name not in (DOUBTS, OPERANDS, ANYTHING)})
+
+
+def together(growths: Collection[Growths]) -> Growths:
+    """The growths of what moves as all of its parts do."""
+    moving = [one for one in growths if one]
+    if len(moving) <= 1:
+        return moving[0] if moving else STILL
+    names = {name for one in moving for name in one}
+    return {name: _joined({one.get(name, one.get(ANYTHING, CONSTANT)) for one in moving}) for name in names}
+
+
+def opposite(growths: Growths) -> Growths:
+    """The growths of what moves against its part."""
+    return {name: _OPPOSITE[growth] for name, growth in growths.items()}
+
+
+def mixed(growths: Collection[Growths]) -> Growths:
+    """The growths of what moves in some way or other where one of its parts does."""
+    return {name: MIXED for one in growths for name in one}
+
+
+def records_of(resource_type: str, *, reached: bool = False) -> Growths:
+    """The growths of the records of a type; `reached` ones are found through references, or are another patient's."""
+    if resource_type in _ANY_RESOURCE:
+        return {ANYTHING: MIXED}
+    own = {resource_type: GROWS}
+    return {**own, REACHED + resource_type: GROWS} if reached else own
+
+
+def _joined(growths: set[str]) -> str:
+    found = growths - {CONSTANT}
+    return CONSTANT if not found else found.pop() if len(found) == 1 else MIXED
+
+
+def _none_of_a_count(node: Node) -> bool:
+    """Whether a node asks whether a count is zero: of a count that only rises, that falls."""
+    kinds = {operand.kind for operand in node.operands}
+    zero = any(one.kind == "Literal" and one.attrs["value"] == 0 for one in node.operands)
+    return zero and kinds == {"Count", "Literal"}
+
+
+# -- CQL
+
+# Kinds whose value moves as their operands do, where all of these move the same way.
+_SAME_WAY = frozenset("And Or Exists Union Distinct Flatten IsTrue Count AnyTrue Intersect".split())
+_REFERENCES = frozenset(("ExpressionRef", "FunctionRef", "ParameterRef"))
+
+
+class GrowthFinder:
+    """Growths of nodes of CQL; `known` tells those of the definitions that they refer to.
+
+    `nullable` tells whether a node may have no value: a condition that always has one leaves no row in doubt.
+    """
+
+    def __init__(self, known: Known, nullable: Callable[[Node], bool]) -> None:
+        self.known = known
+        self.nullable = nullable
+
+    def of(self, node: Node) -> Growths:
+        """The growths of a node's value."""
+        kind = node.kind
+        if kind == "OperandRef":
+            return {OPERANDS: GROWS}
+        if kind in _REFERENCES:
+            return self.reference(node)
+        if kind == "Query":
+            return self.query(node.attrs)
+        if kind == "Retrieve":
+            return self.retrieve(node)
+        if kind in ("If", "Case"):
+            return self.choice(node)
+        parts = [self.of(child) for child in node.children]
+        if not any(parts):
+            return STILL
+        if kind in _SAME_WAY:
+            return together(parts)
+        if kind == "Not":
+            return opposite(parts[0])
+        if len(parts) != 2:
+            return mixed(parts)
+        left, right = parts
+        if kind in ("Greater", "GreaterOrEqual", "Except"):
+            return together((left, opposite(right)))
+        if kind in ("Less", "LessOrEqual", "Implies"):
+            return together((opposite(left), right))
+        if kind == "Equal" and _none_of_a_count(node):
+            return opposite(left or right)
+        if kind in ("In", "Contains"):
+            item, items = parts if kind == "In" else (right, left)
+            return together((mixed((item,)), items))
+        return mixed(parts)
+
+    def retrieve(self, node: Node) -> Growths:
+        """More records are more rows; a row whose code cannot be told is a doubt."""
+        spec = node.attrs["spec"]
+        moves: list[Growths] = [records_of(spec.resource_type, reached=bool(node.attrs.get("related")))]
+        if node.operands:
+            moves.append({DOUBTS: GROWS})
+        if spec.target:
+            moves.append(records_of(spec.target, reached=True))
+        moves.append(mixed([self.of(operand) for operand in node.operands]))
+        return together(moves)
+
+    def choice(self, node: Node) -> Growths:
+        """A condition without an answer is a doubt, and either branch may be the greater."""
+        tests = node.operands[:-1:2]
+        conditions = [*tests, *node.attrs.get("_children", ())]
+        branches = together([self.of(branch) for branch in (*node.operands[1:-1:2], node.operands[-1])])
+        doubtful: Growths = {DOUBTS: MIXED} if any(self.nullable(test) for test in tests) else STILL
+        return together((branches, doubtful, mixed([self.of(condition) for condition in conditions])))
+
+    def condition(self, node: Node) -> Growths:
+        """The growths of a filter by a condition: one that may have no answer keeps more rows where it is a doubt."""
+        return together((self.of(node), {DOUBTS: GROWS} if self.nullable(node) else STILL))
+
+    def reference(self, node: Node) -> Growths:
+        exported = node.attrs["exported"]
+        given = [self.of(operand) for operand in node.operands]
+        if node.kind == "ParameterRef":
+            return STILL
+        if not exported.python:  # the patient of the context, who may not be among the data
+            return records_of(exported.name) if exported.value == "context" else mixed(given)
+        body = self.known(exported.owner, exported.python)
+        own = {name: growth for name, growth in body.items() if name != OPERANDS}
+        how = growth_in(body, (OPERANDS,))
+        passed = {GROWS: together, FALLS: lambda found: opposite(together(found)), MIXED: mixed}.get(how)
+        return own if passed is None else together((own, passed(given)))
+
+    def query(self, attrs: dict[str, Any]) -> Growths:
+        sources = together([self.of(source["node"]) for source in attrs["sources"]])
+        lets = [self.of(let["node"]) for let in attrs.get("lets") or ()]
+        shaping = [attrs.get("ret"), *(item["key"] for item in attrs.get("sort") or ())]
+        fixed = [*lets, *(self.of(node) for node in shaping if node is not None)]
+        tests: list[Growths] = [sources]
+        if attrs.get("where") is not None:
+            tests.append(self.condition(attrs["where"]))
+        for relation in attrs.get("relations") or ():
+            related = together((self.of(relation["node"]), self.condition(relation["condition"])))
+            tests.append(related if relation["kind"] == "with" else opposite(related))
+        if attrs.get("aggregate") is not None:
+            folded = [self.of(n) for n in attrs["aggregate"].values() if isinstance(n, Node)]
+            return mixed([*tests, *fixed, *folded])
+        return together((together(tests) if attrs["many"] else mixed(tests), mixed(fixed)))
+
+
+def growths_of(
+    nodes: dict[str, Node], owner: str, included: Known, nullable: Callable[[Node], bool]
+) -> dict[str, Growths]:
+    """The growths of all definitions of a library, by Python name. `included` tells those of other libraries' definitions."""
+    found: dict[str, Growths] = {}
+
+    def known(of: str, python: str) -> Growths:
+        if of != owner:
+            return included(of, python)
+        if python not in found:
+            node = nodes.get(python)
+            found[python] = UNKNOWN  # while it is looked at
+            if node is not None:
+                found[python] = finder.of(node)
+        return found[python]
+
+    finder = GrowthFinder(known, nullable)
+    for python in nodes:
+        known(owner, python)
+    return found
+
+
+# -- FHIRPath
+
+# Kinds whose items grow with those of their operands; kinds that are true or false, and rise from false over null to true; kinds that hand on what they are given.
+_GROWING = frozenset(
+    "Filter ForEach Property DynamicProperty OfType Box ToSystem Union Combine Distinct Resolve PrimitiveExtensions Extension Children Descendants Trace Intersect".split()
+)
+_TRUTH = frozenset("Exists All And Or Not Implies In Equal Greater GreaterOrEqual Less LessOrEqual".split())
+_NUMBERS = frozenset(("Count",))
+_RISING = frozenset(("Greater", "GreaterOrEqual"))
+
+
+class _FhirPath:
+    """Growths of nodes of FHIRPath. A single Boolean that is an item among others may be false: then it moves another way than what makes something exist."""
+
+    def __init__(self, bound: Bound) -> None:
+        self.nodes: dict[int, Growths] = {}
+        self.bound = bound
+
+    def of(self, node: Node) -> Growths:
+        found = self.nodes.get(id(node))
+        if found is None:
+            found = self.nodes[id(node)] = self._of(node)
+        return found
+
+    def items(self, node: Node) -> Growths:
+        """Those of a node whose items are gone through."""
+        found = self.of(node)
+        if is_question(node, self.bound):  # in doubt where it has no answer: there may be one more item, of either kind
+            return together((mixed((found,)), {DOUBTS: MIXED}))
+        return mixed((found,)) if node.kind in _TRUTH or node.kind in _NUMBERS else found
+
+    def truth(self, node: Node) -> Growths:
+        """Those of a node that is taken as true or false."""
+        found = self.of(node)
+        return found if node.kind in _TRUTH else mixed((found,))
+
+    def number(self, node: Node) -> Growths:
+        found = self.of(node)
+        return found if node.kind in _NUMBERS else mixed((found,))
+
+    def _of(self, node: Node) -> Growths:
+        kind, operands = node.kind, node.operands
+        if kind == "Retrieve":
+            return {**records_of(node.attrs["dataType"]), **({DOUBTS: GROWS} if "codes" in node.attrs else {})}
+        if kind == "Context":
+            return records_of("Patient") if "FHIR.Patient" in node.types else STILL
+        if kind == "Filter":
+            return together((self.items(operands[0]), self.truth(operands[1]), {DOUBTS: GROWS}))
+        if kind == "All":
+            return together((opposite(self.items(operands[0])), self.truth(operands[1]), {DOUBTS: GROWS}))
+        if kind == "If":
+            return together((mixed([self.of(operand) for operand in operands]), {DOUBTS: MIXED}))
+        if kind == "Let":
+            return together((self.of(operands[0]), mixed([self.of(operand) for operand in operands[1:]])))
+        if kind in ("And", "Or"):
+            return together([self.truth(operand) for operand in operands])
+        if kind == "Not":
+            return opposite(self.truth(operands[0]))
+        if kind == "Implies":
+            return together((opposite(self.truth(operands[0])), self.truth(operands[1])))
+        if kind in ("Exists", "Count"):
+            return self.items(operands[0])
+        if kind == "In":
+            return together((mixed((self.of(operands[0]),)), self.items(operands[1])))
+        if kind == "Exclude":
+            return together((self.items(operands[0]), opposite(self.items(operands[1]))))
+        if kind == "Equal":
+            found = [self.of(operand) for operand in operands]
+            return opposite(together(found)) if _none_of_a_count(node) else mixed(found)
+        if kind in _TRUTH:
+            left, right = map(self.number, operands)
+            return together((left, opposite(right)) if kind in _RISING else (opposite(left), right))
+        if kind == "Resolve":
+            leads = [records_of(name.removeprefix("FHIR."), reached=True) for name in node.types]
+            return together((self.items(operands[0]), *(leads or [UNKNOWN])))
+        if kind in _GROWING:
+            return together([self.items(operand) for operand in operands])
+        return mixed([self.items(child) for child in node.children])
+
+
+def fhirpath_growths(node: Node, boolean: bool = True) -> Growths:
+    """The growths of the truth of a criterion in FHIRPath; `boolean` tells that it answers true or false, and does not give items of which one must be there."""
+    finder = _FhirPath(bound_in(node))
+    if boolean:
+        return finder.truth(node)
+    kinds = set(node.types)
+    told = bool(kinds) and not kinds & {ANY, "System.Boolean", "FHIR.boolean"}
+    return finder.items(node) if told else mixed((finder.of(node),))
+
+
+def in_doubt(node: Node, bound: Bound) -> bool:
+    """Whether rows can be in doubt below a node of FHIRPath."""
+    return growth_in(_FhirPath(bound).of(node), (DOUBTS,)) != CONSTANT

@@ -1,0 +1,129 @@
+"""Where the values of a comparison come from: the elements, and the expressions for the records that hold them.
+
+Where a comparison has no answer, the reason names the record and the element that is missing (`ImagingStudy/x has no started`). What cannot be
+followed to an element has no origin, and nothing is said of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from msgspec import Struct
+
+from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.compiler.elm.nodes import Node
+
+# Elements of records; the elements of intervals, quantities and tuples are parts of a value, not of a record.
+_ELEMENTS = frozenset(("Property", "DynamicProperty", "ModelProperty"))
+_OF_VALUES = frozenset(("interval", "system", "tuple", "dynamic"))
+# Expressions for a value that is at hand: nothing runs again where they are emitted once more.
+AT_HAND = frozenset(("Current", "Context", "Reference", "AliasRef", "QueryLetRef", "OperandRef", "ExpressionRef"))
+# What gives the same value, or a bound of it, in another type.
+_SAME = frozenset(
+    "ToSystem ToDate ToDateTime ToTime ToQuantity ToDecimal ToInterval ToString ToConcept ToList OfType As Box Unbox ConvertInterval Members "
+    "Start End First Last SingletonFrom Condition".split()
+)
+# Expressions with a scope of their own: their operands are not values at hand.
+_SCOPED = frozenset(
+    (
+        "Filter",
+        "ForEach",
+        "All",
+        "Repeat",
+        "Sort",
+        "Aggregate",
+        "Query",
+        "Exists",
+        "Count",
+        "Retrieve",
+        "Let",
+        "Bind",
+        "Coalesce",
+    )
+)
+_MOST = 8
+_LONGEST = 80
+_NONE: Mapping[int, Node] = MappingProxyType({})
+
+
+class Origin(Struct, frozen=True):
+    """One element that an operand is computed from.
+
+    `operand` is the number of the operand, `path` the element below the record (`performed`, empty where the value itself is at hand), `type`
+    the type of the record (`Procedure`), where it is known. `at_hand` tells that the record is handed over with what had no answer (None where
+    there is no such record), `computed` that the operand is computed from the element and others. `span` is the author's text of the element.
+    """
+
+    operand: int
+    path: str
+    type: str | None
+    at_hand: bool
+    computed: bool
+    span: Span | None
+
+
+Bound = Mapping[int, Node]
+
+
+def origins(
+    operands: Sequence[Node], type_of: Callable[[Node], str | None], bound: Bound = _NONE, absent: Sequence[Node] = ()
+) -> list[tuple[Node, Origin]]:
+    """The origins of the operands of a comparison, each with the node of the record that holds it.
+
+    `bound` are the expressions that values at hand (`Current`) stand for, by scope; `absent` those that are known to have no value where the
+    comparison stands, so that null stands for them.
+    """
+    found: list[tuple[Node, Origin]] = []
+    for number, operand in enumerate(operands):
+        places = _of(operand, False, bound)
+        if not places and any(below.is_null for below in operand.walk()):
+            places = [one for source in absent for one in _of(source, False, bound)]
+        for owner, path, span, computed in places:
+            one = Origin(number, path, type_of(owner), is_at_hand(owner), computed, span)
+            if len(found) < _MOST and all(one != other for _, other in found):
+                found.append((owner, one))
+    return found
+
+
+def excerpt(text: str, span: Span) -> str:
+    """The author's text at a place, in one line, shortened where it is long."""
+    found = " ".join(text[span.start : span.end].split())
+    return found if len(found) <= _LONGEST else f"{found[: _LONGEST - 3]}..."
+
+
+def is_at_hand(owner: Node) -> bool:
+    """Whether a record is at hand where a comparison of it stands: emitting it once more runs nothing again."""
+    return owner.kind in AT_HAND and not owner.many
+
+
+def elements_of(condition: Node, scope: int) -> tuple[str, ...]:
+    """The elements of a row that a condition on it reads, in its order: `scope` is that of the row."""
+    found: dict[str, None] = {}
+    for node in condition.walk():
+        if node.kind in _ELEMENTS:
+            for owner, path, _, _ in _of(node, False, _NONE):
+                if path and owner.kind in ("Current", "AliasRef") and owner.attrs.get("scope") == scope:
+                    found[path] = None
+    # of `a` and `a.b` only the longer one: it lacks whatever the shorter one lacks
+    return tuple(one for one in found if not any(other.startswith(f"{one}.") for other in found))
+
+
+def _of(node: Node, computed: bool, bound: Bound) -> list[tuple[Node, str, Span | None, bool]]:
+    path: list[str] = []
+    at = node
+    while at.operands and (at.kind in _ELEMENTS or len(at.operands) == 1 and at.kind not in _SCOPED):
+        if at.kind in _ELEMENTS and not any(at.attrs.get(name) for name in _OF_VALUES):
+            path.insert(0, at.attrs["path"])
+        elif path and at.kind in ("First", "Last", "SingletonFrom", "Indexer"):
+            break
+        elif at.kind not in _ELEMENTS and at.kind not in _SAME:
+            computed = True
+        at = at.operands[0]
+    if at.kind == "Current" and at.attrs.get("scope") in bound and not path:
+        return _of(bound[at.attrs["scope"]], computed, bound)
+    if path or at.kind in AT_HAND:
+        return [(at, ".".join(path), node.span, computed)]
+    if at.kind in _SCOPED:
+        return []
+    return [one for operand in at.operands for one in _of(operand, True, bound)]

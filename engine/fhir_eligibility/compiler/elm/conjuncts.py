@@ -1,0 +1,31 @@
+"""The parts of a condition, and which of them tell what a record is about."""
+
+from __future__ import annotations
+
+from fhir_eligibility.compiler.elm.nodes import Node
+
+
+def conjuncts(node: Node) -> list[Node]:
+    """The parts of a condition joined by `and`."""
+    if node.kind == "And":
+        return conjuncts(node.operands[0]) + conjuncts(node.operands[1])
+    return [node]
+
+
+# Elements that say what a record is about: a row that fails there is of another kind, not a near miss.
+CODE_PATHS = frozenset(("code", "medication", "concept", "vaccineCode", "type"))
+
+
+def tests_code(node: Node) -> bool:
+    """Whether a clause tests what a record is about (its code), rather than something recorded about it."""
+    return any(
+        (below.kind == "MemberOf" or (below.kind == "Property" and below.attrs["path"] == "coding"))
+        and _about(below.operands[0])
+        for below in node.walk()
+    )
+
+
+def _about(node: Node) -> bool:
+    if node.kind in ("Property", "DynamicProperty"):
+        return node.attrs["path"] in CODE_PATHS
+    return bool(node.operands) and any(_about(operand) for operand in node.operands)

@@ -1,0 +1,403 @@
+"""ELM JSON expressions as CQL syntax: what `elm_reader` puts into definitions (CQL: "Logical Specification")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.algebra.quantity import CALENDAR_WORDS
+from fhir_eligibility.compiler.elm_json.fields import MAX_DEPTH, PRECISIONS, Fields, Json, Malformed
+from fhir_eligibility.compiler.elm_json.writer_expressions import NAMED_OPERANDS
+from fhir_eligibility.compiler.syntax import cql_nodes as c
+from fhir_eligibility.compiler.syntax import nodes as s
+from fhir_eligibility.compiler.syntax.nodes import Expression
+
+_NAME = re.compile(r"\{([^}]*)\}(.+)")
+_REFERENCES = frozenset(
+    "AliasRef QueryLetRef OperandRef ExpressionRef ParameterRef CodeRef ConceptRef ValueSetRef CodeSystemRef IdentifierRef".split()
+)
+_SYSTEM = "urn:hl7-org:elm-types:r1"
+_WHOLE, _NUMBER = re.compile(r"-?[0-9]{1,60}"), re.compile(r"-?[0-9]{1,60}(\.[0-9]{1,60})?")
+_MAX_STEPS = 50
+_RELATIONS = {"With": "with", "Without": "without"}
+_DIRECTIONS = {"asc": "asc", "ascending": "asc", "desc": "desc", "descending": "desc"}
+_COMPARATORS = {"in": "in", "=": "=", "~": "~"}
+# How many operands the operators have that are no registered overloads.
+_COUNTS = {"And": 2, "Or": 2, "Xor": 2, "Implies": 2, "Not": 1, "ToList": 1, "Exists": 1}
+
+
+class ElmExpressions(Fields):
+    """Expressions of one library; `namespaces` gives the local name of a model by its uri."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.namespaces: dict[str, str] = {_SYSTEM: "System"}
+
+    def names(self, data: Json, span: Span) -> tuple[str, ...]:
+        """The name that a reference gives, after its library."""
+        library, name = self.some_name(data, "libraryName", span), self.text(data, "name", span)
+        return (library, name) if library else (name,)
+
+    # -- types
+
+    @contextmanager
+    def deeper(self, span: Span) -> Iterator[None]:
+        """One level further in. Raises Malformed where that is too deep."""
+        if self.depth >= MAX_DEPTH:
+            self.problem("syntax-depth", f"this is nested more than {MAX_DEPTH} levels deep", span)
+            raise Malformed()
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    def type_of(self, data: Json, span: Span) -> Expression:
+        """A type specifier."""
+        kind = data.get("type", "NamedTypeSpecifier")
+        with self.deeper(span):
+            if kind == "ListTypeSpecifier":
+                return c.ListOf(span, self.type_of(self.object(data, "elementType", span), span))
+            if kind == "IntervalTypeSpecifier":
+                return c.IntervalOf(span, self.type_of(self.object(data, "pointType", span), span))
+            if kind == "ChoiceTypeSpecifier":
+                return c.ChoiceOf(span, tuple(self.type_of(x, span) for x in self.objects(data, "choice", span)))
+            if kind == "TupleTypeSpecifier":
+                return c.TupleOf(span, tuple(self.tuple_part(x, span) for x in self.objects(data, "element", span)))
+            if kind == "NamedTypeSpecifier":
+                return self.named(data, "name", span)
+        raise self.wrong(data, "type", "a kind of type specifier", span)
+
+    def tuple_part(self, data: Json, span: Span) -> tuple[str, Expression]:
+        """An element of a tuple type."""
+        key = "elementType" if data.get("elementType") is not None else "type"
+        return self.text(data, "name", span), self.type_of(self.object(data, key, span), span)
+
+    def named(self, data: Json, key: str, span: Span) -> c.NamedType:
+        """A type by its qualified name, `{uri}Name`."""
+        match = _NAME.fullmatch(self.text(data, key, span))
+        if match is None:
+            raise self.wrong(data, key, "a qualified type name, {uri}Name", span)
+        namespace = self.namespaces.get(match[1])
+        if namespace is None:
+            raise self.fail(f"no model of the library has the uri {match[1]!r}", span)
+        return c.NamedType(span, (namespace, match[2]))
+
+    def type_in(self, data: Json, word: str, span: Span) -> Expression:
+        """`asType` or `asTypeSpecifier`, and so on."""
+        if data.get(f"{word}Type") is not None:
+            return self.named(data, f"{word}Type", span)
+        return self.type_of(self.object(data, f"{word}TypeSpecifier", span), span)
+
+    # -- expressions
+
+    def read(self, data: Any) -> Expression:
+        """One expression."""
+        if not isinstance(data, dict) or not isinstance(data.get("type"), str):
+            raise self.fail("an expression is missing or has no type", self.line(f"{self.define}: ?", {}))
+        kind = data["type"]
+        span = self.line(f"{self.define}: {kind}", data)
+        with self.deeper(span):
+            if kind in _REFERENCES:
+                return self.reference(data, span)
+            handler = _READERS.get(kind)
+            if handler is not None:
+                return handler(self, data, span)
+            return self.operation(data, span)
+
+    def under(self, data: Json, key: str) -> Expression:
+        """The expression under a key, which has to be there."""
+        return self.read(data.get(key))
+
+    def some(self, data: Json, key: str) -> Expression | None:
+        """The expression under a key, None where there is none."""
+        return self.read(data[key]) if data.get(key) is not None else None
+
+    def or_null(self, data: Json, key: str, span: Span) -> Expression:
+        """The expression under a key, null where there is none."""
+        return self.some(data, key) or c.Null(span)
+
+    def all(self, data: Json, key: str, span: Span) -> tuple[Expression, ...]:
+        """The expressions under a key."""
+        return tuple(self.read(x) for x in self.objects(data, key, span))
+
+    def operands(self, data: Json, span: Span) -> tuple[Expression, ...]:
+        return tuple(self.read(x) for x in self.one_or_more(data, "operand", span))
+
+    def operation(self, data: Json, span: Span) -> Expression:
+        kind = data["type"]
+        if kind not in OPERATORS and kind not in ("And", "Or", "Xor", "Implies", "Not", "ToList"):
+            raise self.fail(f"there is no ELM node {kind!r} that is understood", span)
+        names = NAMED_OPERANDS.get(kind)
+        if names is None:
+            operands = self.operands(data, span)
+        else:
+            operands = tuple(self.under(data, name) for name in names if data.get(name) is not None)
+        count = _COUNTS.get(kind)
+        if count is not None and len(operands) != count:
+            raise self.fail(f"{kind} takes {count} operand{'s' if count > 1 else ''}, and has {len(operands)}", span)
+        precision = None if names and "precision" in names else self.word(data, "precision", PRECISIONS, span)
+        return c.Operation(span, kind, operands, precision)
+
+    def reference(self, data: Json, span: Span) -> Expression:
+        name = self.text(data, "name", span)
+        if name == "$this":
+            return s.Special(span, "this") if data["type"] == "IdentifierRef" else s.Member(span, None, "$this", span)
+        return s.Member(span, self.owner(data, span), name, span)
+
+    def owner(self, data: Json, span: Span) -> Expression | None:
+        """The library that a reference names."""
+        name = self.some_name(data, "libraryName", span)
+        return s.Member(span, None, name, span) if name else None
+
+    def null(self, data: Json, span: Span) -> Expression:
+        return c.Null(span)
+
+    def literal(self, data: Json, span: Span) -> Expression:
+        match = _NAME.fullmatch(self.text(data, "valueType", span))
+        kind = match[2] if match is not None and match[1] == _SYSTEM else ""
+        if kind not in ("Boolean", "Integer", "Long", "Decimal", "String"):
+            raise self.wrong(data, "valueType", "the type of a literal", span)
+        text = self.some_text(data, "value", span) or ""
+        if kind == "Boolean":
+            text = text.lower()
+            if text not in ("true", "false"):
+                raise self.wrong(data, "value", "true or false as a text", span)
+        if kind == "Decimal" and re.fullmatch(r"-?[0-9]+", text):
+            text += ".0"
+        if kind in ("Integer", "Long", "Decimal"):
+            if not (_NUMBER if kind == "Decimal" else _WHOLE).fullmatch(text):
+                raise self.wrong(data, "value", f"the digits of a {kind} as a text", span)
+            if text.startswith("-"):
+                return s.Unary(span, "-", s.Literal(span, kind, text[1:]))
+        return s.Literal(span, kind, text)
+
+    def quantity(self, data: Json, span: Span) -> Expression:
+        number = self.number(data, "value", span)
+        if not _NUMBER.fullmatch(number):
+            raise self.wrong(data, "value", "a number", span)
+        unit = self.some_name(data, "unit", span) or "1"
+        calendar = unit in CALENDAR_WORDS
+        negative = number.startswith("-")
+        tree = s.QuantityLiteral(span, number.lstrip("-"), CALENDAR_WORDS.get(unit, unit), calendar)
+        return s.Unary(span, "-", tree) if negative else tree
+
+    def ratio(self, data: Json, span: Span) -> Expression:
+        parts = (self.quantity(self.object(data, name, span), span) for name in ("numerator", "denominator"))
+        return c.RatioLiteral(span, *parts)
+
+    def code(self, data: Json, span: Span) -> c.CodeSelector:
+        system = self.names(self.object(data, "system", span), span)
+        return c.CodeSelector(span, self.text(data, "code", span), system, self.some_text(data, "display", span), span)
+
+    def concept(self, data: Json, span: Span) -> Expression:
+        codes = tuple(self.code(x, span) for x in self.objects(data, "code", span))
+        return c.ConceptSelector(span, codes, self.some_text(data, "display", span))
+
+    def moment(self, data: Json, span: Span) -> Expression:
+        """A constructor of a Date, DateTime or Time from its components."""
+        names = ["year", "month", "day", "hour", "minute", "second", "millisecond", "timezoneOffset"]
+        names = names[3:7] if data["type"] == "Time" else names[:3] if data["type"] == "Date" else names
+        parts = [self.or_null(data, name, span) for name in names]
+        while len(parts) > 1 and isinstance(parts[-1], c.Null):
+            parts.pop()
+        return s.Call(span, None, data["type"], tuple(parts), span)
+
+    def interval(self, data: Json, span: Span) -> Expression:
+        for side in ("low", "high"):
+            if data.get(f"{side}ClosedExpression") is not None:
+                return self.converted_interval(data, span)
+        low, high = self.or_null(data, "low", span), self.or_null(data, "high", span)
+        closed = self.flag(data, "lowClosed", True, span), self.flag(data, "highClosed", True, span)
+        return c.IntervalSelector(span, low, high, *closed)
+
+    def converted_interval(self, data: Json, span: Span) -> Expression:
+        """An interval made of the bounds of another: a conversion, which is made again where it is needed."""
+        stack: list[Any] = [data.get("lowClosedExpression") or data.get("highClosedExpression")]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, dict):
+                if item.get("type") == "Property" and item.get("path") in ("lowClosed", "highClosed"):
+                    return self.some(item, "source") or self.scoped(item, span)
+                stack.extend(item.values())
+            elif isinstance(item, list):
+                stack.extend(item)
+        raise self.fail("an interval whose closedness is computed is not understood", span)
+
+    def scoped(self, data: Json, span: Span) -> Expression:
+        return s.Member(span, None, self.text(data, "scope", span), span)
+
+    def list_of(self, data: Json, span: Span) -> Expression:
+        specifier = self.some_object(data, "typeSpecifier", span)
+        kind = self.type_of(specifier, span) if specifier is not None else None
+        return c.ListSelector(span, kind, self.all(data, "element", span))
+
+    def tuple_of(self, data: Json, span: Span) -> Expression:
+        kind = self.named(data, "classType", span) if data.get("classType") is not None else None
+        parts = self.objects(data, "element", span)
+        elements = tuple((self.text(x, "name", span), self.under(x, "value"), span) for x in parts)
+        return c.Instance(span, kind, elements)
+
+    def property(self, data: Json, span: Span) -> Expression:
+        scope = self.some_name(data, "scope", span)
+        source = self.scoped(data, span) if scope else self.under(data, "source")
+        return self.steps(source, self.text(data, "path", span), span)
+
+    def steps(self, source: Expression | None, path: str, span: Span) -> s.Member:
+        """The elements of a path, one of the other."""
+        first, *others = path.split(".")
+        if len(others) > _MAX_STEPS:
+            raise self.fail(f"a path has more than {_MAX_STEPS} steps", span)
+        found = s.Member(span, source, first, span)
+        for step in others:
+            found = s.Member(span, found, step, span)
+        return found
+
+    def function(self, data: Json, span: Span) -> Expression:
+        return s.Call(span, self.owner(data, span), self.text(data, "name", span), self.operands(data, span), span)
+
+    def cast(self, data: Json, span: Span) -> Expression:
+        operand = self.under(data, "operand")
+        word = "is" if data["type"] == "Is" else "as"
+        kind = self.type_in(data, word, span)
+        return c.Cast(span, "cast" if self.flag(data, "strict", False, span) else word, operand, kind)
+
+    def convert(self, data: Json, span: Span) -> Expression:
+        return c.Convert(span, self.under(data, "operand"), self.type_in(data, "to", span), None)
+
+    def converts(self, data: Json, span: Span) -> Expression:
+        return s.Call(span, None, data["type"], (self.under(data, "operand"),), span)
+
+    def component(self, data: Json, span: Span) -> Expression:
+        precision = self.word(data, "precision", PRECISIONS, span)
+        if precision is None:
+            raise self.wrong(data, "precision", f"one of {', '.join(PRECISIONS)}", span)
+        return c.Prefix(span, f"{precision} from", self.under(data, "operand"))
+
+    def clock(self, data: Json, span: Span) -> Expression:
+        return s.Call(span, None, data["type"], (), span)
+
+    def limit(self, data: Json, span: Span) -> Expression:
+        word = "minimum" if data["type"] == "MinValue" else "maximum"
+        return c.Extent(span, word, self.named(data, "valueType", span))
+
+    def if_then(self, data: Json, span: Span) -> Expression:
+        return c.If(span, *(self.under(data, name) for name in ("condition", "then", "else")))
+
+    def case(self, data: Json, span: Span) -> Expression:
+        comparand = self.some(data, "comparand")
+        items = tuple((self.under(x, "when"), self.under(x, "then")) for x in self.objects(data, "caseItem", span))
+        if not items:
+            raise self.fail("a case has no items", span)
+        return c.Case(span, comparand, items, self.or_null(data, "else", span))
+
+    def coalesce(self, data: Json, span: Span) -> Expression:
+        return s.Call(span, None, "Coalesce", self.operands(data, span), span)
+
+    def message(self, data: Json, span: Span) -> Expression:
+        names = ("source", "condition", "code", "severity", "message")
+        return s.Call(span, None, "Message", tuple(self.or_null(data, x, span) for x in names), span)
+
+    def membership(self, data: Json, span: Span) -> Expression:
+        code = self.under(data, "code" if data.get("code") is not None else "codes")
+        name = "codesystem" if data["type"].endswith("InCodeSystem") else "valueset"
+        terminology = self.some(data, f"{name}Expression")
+        if terminology is None:
+            reference = self.object(data, name, span)
+            terminology = s.Member(span, self.owner(reference, span), self.text(reference, "name", span), span)
+        return c.Membership(span, "in", None, code, terminology)
+
+    def descendents(self, data: Json, span: Span) -> Expression:
+        return s.Call(span, self.under(data, "source"), data["type"].lower(), (), span)
+
+    def retrieve(self, data: Json, span: Span) -> Expression:
+        kind = self.named(data, "dataType", span)
+        codes = self.some_object(data, "codes", span)
+        terminology = None
+        if codes is not None:
+            inner = codes.get("operand")
+            if codes.get("type") in ("ToList", "ExpandValueSet") and isinstance(inner, dict):
+                codes = inner
+            elif codes.get("type") == "Property" and codes.get("path") == "codes" and codes.get("source"):
+                codes = self.object(codes, "source", span)
+            terminology = self.read(codes)
+        path = self.some_name(data, "codeProperty", span)
+        return c.Retrieve(
+            span,
+            self.some(data, "context"),
+            kind,
+            tuple(path.split(".")) if path else None,
+            self.word(data, "codeComparator", _COMPARATORS, span),
+            terminology,
+            span,
+            self.some_text(data, "templateId", span),
+        )
+
+    # -- queries
+
+    def aliased(self, data: Json, outer: Span) -> c.Aliased:
+        alias = self.text(data, "alias", outer)
+        span = self.line(f"{self.define}: source {alias}", data)
+        return c.Aliased(span, self.under(data, "expression"), alias, span)
+
+    def relation(self, data: Json, span: Span) -> c.Relation:
+        kind = self.word(data, "type", _RELATIONS, span)
+        if kind is None:
+            raise self.wrong(data, "type", "one of With, Without", span)
+        return c.Relation(span, kind, self.aliased(data, span), self.under(data, "suchThat"))
+
+    def query(self, data: Json, span: Span) -> Expression:
+        sources = tuple(self.aliased(x, span) for x in self.objects(data, "source", span))
+        if not sources:
+            raise self.fail("a query has no source", span)
+        lets = tuple(
+            c.Let(span, self.text(x, "identifier", span), self.under(x, "expression"), span)
+            for x in self.objects(data, "let", span)
+        )
+        relations = tuple(self.relation(x, span) for x in self.objects(data, "relationship", span))
+        where = self.some(data, "where")
+        returned = aggregate = None
+        inner = self.some_object(data, "return", span)
+        if inner is not None:
+            returned = c.Returned(span, self.under(inner, "expression"), self.flag(inner, "distinct", True, span))
+        inner = self.some_object(data, "aggregate", span)
+        if inner is not None:
+            starting = self.some(inner, "starting")
+            value = self.under(inner, "expression")
+            name, distinct = self.text(inner, "identifier", span), self.flag(inner, "distinct", False, span)
+            aggregate = c.Aggregated(span, name, starting, value, distinct, span)
+        by = self.objects(self.some_object(data, "sort", span) or {}, "by", span)
+        sort = tuple(self.sort_item(x, span) for x in by)
+        return c.Query(span, sources, lets, relations, where, returned, aggregate, sort)
+
+    def sort_item(self, data: Json, span: Span) -> c.SortItem:
+        direction = self.word(data, "direction", _DIRECTIONS, span) or "asc"
+        kind = self.some_text(data, "type", span) or "ByDirection"
+        key: Expression | None = None
+        if kind == "ByColumn":
+            key = self.steps(None, self.text(data, "path", span), span)
+        elif kind == "ByExpression":
+            key = self.under(data, "expression")
+        elif kind != "ByDirection":
+            raise self.wrong(data, "type", "one of ByDirection, ByColumn, ByExpression", span)
+        return c.SortItem(span, key, direction)
+
+
+R = ElmExpressions
+_READERS: dict[str, Callable[[Any, Json, Span], Expression]] = {
+    "Null": R.null, "Literal": R.literal, "Quantity": R.quantity, "Ratio": R.ratio, "Code": R.code, "Concept": R.concept,
+    "Date": R.moment, "DateTime": R.moment, "Time": R.moment, "Interval": R.interval, "List": R.list_of,
+    "Tuple": R.tuple_of, "Instance": R.tuple_of, "Property": R.property, "FunctionRef": R.function, "As": R.cast,
+    "Is": R.cast, "Convert": R.convert, "DateTimeComponentFrom": R.component, "Now": R.clock, "Today": R.clock,
+    "TimeOfDay": R.clock, "MinValue": R.limit, "MaxValue": R.limit, "If": R.if_then, "Case": R.case,
+    "Coalesce": R.coalesce, "Message": R.message, "InValueSet": R.membership, "AnyInValueSet": R.membership,
+    "InCodeSystem": R.membership, "AnyInCodeSystem": R.membership, "Descendents": R.descendents, "Children": R.descendents, "Retrieve": R.retrieve,
+    "Query": R.query,
+    **{f"ConvertsTo{name}": R.converts for name in (
+        "Boolean", "Date", "DateTime", "Decimal", "Integer", "Long", "Quantity", "Ratio", "String", "Time",
+    )},
+}  # fmt: skip

@@ -1,0 +1,492 @@
+"""Typed nodes as ELM JSON expressions: what `elm_writer` puts into definitions (CQL: "Logical Specification")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from fhir_eligibility.algebra.clinical import Code, Concept, Ratio
+from fhir_eligibility.algebra.diagnostic import Diagnostic, Span
+from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.compiler.elm import types as t
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.scope import HELPERS
+from fhir_eligibility.compiler.elm.types import ANY, ChoiceType, IntervalType, ListType, Named, TupleType, Type
+from fhir_eligibility.compiler.runtime.retrieving import codes_and_context
+from fhir_eligibility.compiler.translate.cql_library import TypedLibrary
+
+Json = dict[str, Any]
+SYSTEM = "{urn:hl7-org:elm-types:r1}"
+FHIR = "{http://hl7.org/fhir}"
+_COMPONENTS = ("year", "month", "day", "hour", "minute", "second", "millisecond", "timezoneOffset")
+# Operators whose operands have names of their own.
+NAMED_OPERANDS: dict[str, tuple[str, ...]] = {
+    "PositionOf": ("pattern", "string"), "LastPositionOf": ("pattern", "string"),
+    "Substring": ("stringToSub", "startIndex", "length"), "Split": ("stringToSplit", "separator"),
+    "SplitOnMatches": ("stringToSplit", "separatorPattern"), "Combine": ("source", "separator"),
+    "IndexOf": ("source", "element"), "Slice": ("source", "startIndex", "endIndex"), "Round": ("operand", "precision"),
+    "Message": ("source", "condition", "code", "severity", "message"),
+    **dict.fromkeys(("AllTrue", "AnyTrue", "Count", "Sum", "Min", "Max", "Avg", "Median", "Mode", "StdDev", "Variance", "Product", "PopulationStdDev", "PopulationVariance", "GeometricMean", "First", "Last", "Descendents"), ("source",)),
+}  # fmt: skip
+
+
+class Unwritable(Exception):
+    """A node without a form in ELM; the message says what it is."""
+
+    def __init__(self, what: str, span: Span | None) -> None:
+        super().__init__(what)
+        self.span = span
+
+
+class ElmNodes:
+    """Expressions of one library."""
+
+    def __init__(self, typed: TypedLibrary) -> None:
+        self.typed = typed
+        self.source = typed.source
+        self.refused: list[Diagnostic] = []
+        self.needs_helpers = False
+        self._ids = 0
+        self._current: dict[int, Callable[[], Json]] = {}
+
+    # -- places and types
+
+    def place(self, span: Span | None) -> Json:
+        """A local id, and where the author's text stands (lines and columns from one, the end included)."""
+        self._ids += 1
+        out: Json = {"localId": str(self._ids)}
+        if span is not None:
+            line, column = self.source.line_column(span.start)
+            end_line, end_column = self.source.line_column(max(span.start, span.end - 1))
+            out["locator"] = f"{line}:{column}-{end_line}:{end_column}"
+        return out
+
+    def model_uri(self, namespace: str) -> str:
+        model: Any = self.typed.types.models.get(namespace)
+        info = getattr(model, "info", None)
+        return info.url if info is not None else "http://hl7.org/fhir"
+
+    def fhir_version(self) -> str:
+        models = list(self.typed.types.models.values())
+        return models[0].fhir.fhir_version if models else "4.0.1"
+
+    def type_name(self, kind: Type) -> str:
+        if not isinstance(kind, Named):
+            return f"{SYSTEM}Any"
+        namespace, _, short = kind.name.partition(".")
+        if namespace == "System":
+            return f"{SYSTEM}{short}"
+        return f"{{{self.model_uri(namespace)}}}{short}"
+
+    def specifier(self, kind: Type) -> Json:
+        """A type as a type specifier."""
+        if isinstance(kind, ListType):
+            return {"type": "ListTypeSpecifier", "elementType": self.specifier(kind.element)}
+        if isinstance(kind, IntervalType):
+            return {"type": "IntervalTypeSpecifier", "pointType": self.specifier(kind.point)}
+        if isinstance(kind, ChoiceType):
+            return {"type": "ChoiceTypeSpecifier", "choice": [self.specifier(o) for o in kind.options]}
+        if isinstance(kind, TupleType):
+            elements = [{"name": name, "elementType": self.specifier(part)} for name, part in kind.elements]
+            return {"type": "TupleTypeSpecifier", "element": elements}
+        return {"type": "NamedTypeSpecifier", "name": self.type_name(kind)}
+
+    def named(self, names: Sequence[str]) -> Json:
+        """A reference to a definition, perhaps of an included library."""
+        return {"name": names[-1], **({"libraryName": names[0]} if len(names) > 1 else {})}
+
+    # -- nodes
+
+    def write(self, node: Node) -> Json:
+        """One node with its place and result type."""
+        handler = _WRITERS.get(node.kind)
+        body = handler(self, node) if handler is not None else self.operator(node)
+        if "localId" in body:
+            return body
+        out: Json = {"type": body.pop("type"), **self.placed(node.span, node.result), **body}
+        if "operand" in out:
+            out.setdefault("signature", [])
+        return out
+
+    def placed(self, span: Span | None, kind: Type | None) -> Json:
+        """A place and a result type."""
+        out = self.place(span)
+        if isinstance(kind, Named):
+            out["resultTypeName"] = self.type_name(kind)
+        elif kind is not None:
+            out["resultTypeSpecifier"] = self.specifier(kind)
+        return out
+
+    def plain(self, kind: str, **fields: Any) -> Json:
+        """A node that stands nowhere in the author's text."""
+        return {"type": kind, **self.place(None), **fields}
+
+    def writes(self, nodes: Sequence[Node]) -> list[Json]:
+        return [self.write(node) for node in nodes]
+
+    def operator(self, node: Node) -> Json:
+        """An operator: operands under their names, or as `operand`, one or several."""
+        kind = node.kind
+        if kind not in NAMED_OPERANDS and "_overload" not in node.attrs and kind not in _STANDARD:
+            raise Unwritable(f"the node {kind}", node.span)
+        out: Json = {"type": kind}
+        precision = node.attrs.get("precision")
+        if precision is not None:
+            out["precision"] = precision.capitalize()
+        names = NAMED_OPERANDS.get(kind)
+        if names is not None:
+            return out | {name: self.write(o) for name, o in zip(names, node.operands, strict=False)}
+        if kind in ("Skip", "Take", "Tail"):
+            return self.slice(node)
+        operands = self.writes(node.operands)
+        if not operands:
+            return out
+        out["operand"] = (
+            operands[0] if len(operands) == 1 and kind not in ("Coalesce", "Expand", "Collapse") else operands
+        )
+        return out
+
+    def slice(self, node: Node) -> Json:
+        zero = self.plain("Literal", valueType=f"{SYSTEM}Integer", value="0")
+        source = self.write(node.operands[0])
+        if node.kind == "Tail":
+            return {
+                "type": "Slice",
+                "source": source,
+                "startIndex": zero | {"value": "1"},
+                "endIndex": self.plain("Null"),
+            }
+        count = self.write(node.operands[1])
+        if node.kind == "Skip":
+            return {"type": "Slice", "source": source, "startIndex": count, "endIndex": self.plain("Null")}
+        known = self.plain("Coalesce", operand=[count, dict(zero)], signature=[])
+        return {"type": "Slice", "source": source, "startIndex": zero, "endIndex": known}
+
+    # -- leaves
+
+    def null(self, node: Node) -> Json:
+        if node.result == ANY:
+            return {"type": "Null"}
+        return {"type": "As", "operand": self.plain("Null"), **self.cast_type(node.result)}
+
+    def literal(self, node: Node) -> Json:
+        return self.literal_value(node.attrs["value"], node.result)
+
+    def literal_value(self, value: Any, kind: Type) -> Json:
+        if isinstance(value, (Date, DateTime, Time)):
+            return self.temporal(value)
+        if isinstance(value, Quantity):
+            unit = value.unit if value.unit != "1" else "1"
+            return {"type": "Quantity", "value": _number(value.value), "unit": unit}
+        if isinstance(value, Ratio):
+            parts = {"numerator": value.numerator, "denominator": value.denominator}
+            return {"type": "Ratio", **{name: self.literal_value(part, t.QUANTITY) for name, part in parts.items()}}
+        if isinstance(value, Code):
+            return self.code(value)
+        if isinstance(value, Concept):
+            codes = [self.code(code) for code in value.codes if code is not None]
+            return {"type": "Concept", "code": codes, **({"display": value.display} if value.display else {})}
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        else:
+            text = format(value, "f") if isinstance(value, Decimal) else str(value)
+            if isinstance(value, Decimal) and "." not in text:
+                text += ".0"
+        return {"type": "Literal", "valueType": self.type_name(kind), "value": text}
+
+    def temporal(self, value: Any) -> Json:
+        parts = value._parts
+        names = _COMPONENTS[3:7] if isinstance(value, Time) else _COMPONENTS
+        out: Json = {"type": type(value).__name__}
+        for name, part in zip(names, parts, strict=False):
+            if part is not None:
+                out[name] = self.plain("Literal", valueType=f"{SYSTEM}Integer", value=str(part))
+        if isinstance(value, DateTime) and value.offset_minutes is not None and not value.implied:
+            hours = Decimal(value.offset_minutes) / 60
+            text = format(hours.normalize(), "f")
+            text = text if "." in text else f"{text}.0"
+            out["timezoneOffset"] = self.plain("Literal", valueType=f"{SYSTEM}Decimal", value=text)
+        return out
+
+    def code(self, value: Code) -> Json:
+        """A code by the code system's definition: ELM has no other way to say it."""
+        definitions = [(None, self.typed.symbols), *self.typed.included.items()]
+        for library, symbols in definitions:
+            for exported in symbols.definitions.values():
+                if exported.kind == "CodeSystemRef" and exported.value.id == value.system:
+                    system = self.named([x for x in (library, exported.name) if x])
+                    display = {"display": value.display} if value.display else {}
+                    return {"type": "Code", "code": value.code, "system": system, **display}
+        raise Unwritable(f"the code {value.code!r}, whose code system no library defines,", None)
+
+    def component(self, node: Node) -> Json:
+        names = _COMPONENTS[3:] if node.kind == "Time" else _COMPONENTS
+        return {"type": node.kind, **{name: self.write(o) for name, o in zip(names, node.operands, strict=False)}}
+
+    def limit(self, node: Node) -> Json:
+        return {"type": node.kind, "valueType": self.type_name(node.attrs["type"])}
+
+    def local(self, node: Node) -> Json:
+        if node.kind == "AliasRef" and node.attrs["name"] == "$this" and node.attrs["scope"] in self._current:
+            return self._current[node.attrs["scope"]]()
+        return {"type": node.kind, "name": node.attrs["name"]}
+
+    def current(self, node: Node) -> Json:
+        return self._current[node.attrs["scope"]]()
+
+    def reference(self, node: Node) -> Json:
+        library = node.attrs["library"]
+        return {"type": node.kind, "name": node.attrs["name"], **({"libraryName": library} if library else {})}
+
+    def function(self, node: Node) -> Json:
+        return {**self.reference(node), "operand": self.writes(node.operands)}
+
+    # -- structures
+
+    def list_of(self, node: Node) -> Json:
+        return {
+            "type": "List",
+            "element": self.writes(node.operands),
+            "typeSpecifier": self.specifier(node.result.element),
+        }
+
+    def interval(self, node: Node) -> Json:
+        low, high = self.writes(node.operands[:2])
+        closed = {"lowClosed": node.attrs["low_closed"], "highClosed": node.attrs["high_closed"]}
+        return {"type": "Interval", "low": low, "high": high, **closed}
+
+    def tuple_of(self, node: Node) -> Json:
+        pairs = zip(node.attrs["names"], node.operands, strict=True)
+        return {"type": "Tuple", "element": [{"name": name, "value": self.write(o)} for name, o in pairs]}
+
+    def instance(self, node: Node) -> Json:
+        return {**self.tuple_of(node), "type": "Instance", "classType": self.type_name(node.attrs["type"])}
+
+    def property(self, node: Node) -> Json:
+        (source,) = node.operands
+        out: Json = {"type": "Property", "path": node.attrs["path"]}
+        if source.kind == "AliasRef" and source.attrs["scope"] not in self._current:
+            return out | {"scope": source.attrs["name"]}
+        written = self.write(source)
+        if written.get("type") == "SortItem":
+            return {"type": "IdentifierRef", "name": node.attrs["path"]}
+        return out | {"source": written}
+
+    def model_property(self, node: Node) -> Json:
+        element = node.attrs["element"]
+        if not element.targets:
+            return self.property(node)
+        if len(element.targets) > 1 or not element.targets[0][1].own:
+            raise Unwritable(f"the element {node.attrs['path']!r}, which the model takes from elsewhere,", node.span)
+        function = element.targets[0][1].function
+        if function == "value":
+            inner = self.property(node)
+            return inner | {"path": f"{node.attrs['path']}.value"}
+        if isinstance(node.result, ListType):
+            raise Unwritable(f"the list element {node.attrs['path']!r}, which the model converts,", node.span)
+        return self.helper(str(function), self.property(node) | self.place(node.span))
+
+    def helper(self, name: str, operand: Json) -> Json:
+        self.needs_helpers = True
+        library = next((i.alias for i in self.typed.tree.includes if i.name.rpartition(".")[2] == HELPERS), HELPERS)
+        return {"type": "FunctionRef", "name": name, "libraryName": library, "operand": [operand]}
+
+    def fhir_helper(self, node: Node) -> Json:
+        return self.helper(node.attrs["helper"].name, self.write(node.operands[0]))
+
+    def to_system(self, node: Node) -> Json:
+        (operand,) = node.operands
+        if node.attrs.get("path") == "value":
+            return {"type": "Property", "path": "value", "source": self.write(operand)}
+        target = node.attrs["to"]
+        name = "ToInterval" if isinstance(target, IntervalType) else f"To{target.name.removeprefix('System.')}"
+        return self.helper(name, self.write(operand))
+
+    # -- types and conversions
+
+    def cast_type(self, kind: Type, word: str = "as") -> Json:
+        if isinstance(kind, Named):
+            return {f"{word}Type": self.type_name(kind)}
+        return {f"{word}TypeSpecifier": self.specifier(kind)}
+
+    def cast(self, node: Node) -> Json:
+        out = {"type": "As", "operand": self.write(node.operands[0]), **self.cast_type(node.attrs["type"])}
+        return out | ({"strict": True} if node.attrs.get("strict") else {})
+
+    def is_of(self, node: Node) -> Json:
+        return {"type": "Is", "operand": self.write(node.operands[0]), **self.cast_type(node.attrs["type"], "is")}
+
+    def inner(self, node: Node) -> Json:
+        return self.write(node.operands[0])
+
+    def can_convert(self, node: Node) -> Json:
+        converted = node.operands[0]
+        return {"type": f"ConvertsTo{node.attrs['to']}", "operand": self.write(converted.operands[0])}
+
+    def members(self, node: Node) -> Json:
+        """A value of several types: the first type that it is of decides."""
+        source, *others = node.operands
+        for number, other in zip(node.attrs.get("bound", ()), others, strict=True):
+            self._current[number] = lambda other=other: self.write(other)  # type: ignore[misc]
+        items = []
+        for kind, value in node.attrs["options"]:
+            test = self.plain("Is", operand=self.write(source), signature=[], **self.cast_type(kind, "is"))
+
+            def seen(kind: Type = kind) -> Json:
+                return self.plain("As", operand=self.write(source), signature=[], **self.cast_type(kind))
+
+            self._current[node.attrs["scope"]] = seen
+            items.append({"when": test, "then": self.write(value)})
+        otherwise = node.attrs.get("otherwise")
+        if otherwise is not None and otherwise.kind != "Null":
+            missing = self.plain("IsNull", operand=self.write(source), signature=[])
+            items.append({"when": missing, "then": self.write(otherwise)})
+        return {
+            "type": "Case",
+            "caseItem": items,
+            "else": self.plain("As", operand=self.plain("Null"), **self.cast_type(node.result)),
+        }
+
+    def convert_interval(self, node: Node) -> Json:
+        (source,) = node.operands
+        out: Json = {"type": "Interval"}
+        for side in ("low", "high"):
+            self._current[node.attrs["scope"]] = lambda side=side: self.plain(  # type: ignore[misc]
+                "Property", path=side, source=self.write(source)
+            )
+            out[side] = self.write(node.attrs["inner"])
+            closed = self.plain("Property", path=f"{side}Closed", source=self.write(source))
+            out[f"{side}ClosedExpression"] = closed
+        return out
+
+    def case(self, node: Node) -> Json:
+        out: Json = {"type": "Case"}
+        comparand = node.attrs.get("comparand")
+        if comparand is not None:
+            out["comparand"] = self.write(comparand)
+            self._current[node.attrs["scope"]] = lambda: self.write(comparand)
+        items = []
+        for test, result in zip(node.operands[:-1:2], node.operands[1:-1:2], strict=True):
+            when = self.write(test if comparand is None else test.operands[1])
+            items.append({"when": when, "then": self.write(result)})
+        return out | {"caseItem": items, "else": self.write(node.operands[-1])}
+
+    def if_then(self, node: Node) -> Json:
+        """A chain as ELM has it: each `else` holds the next `If`."""
+        otherwise = self.write(node.operands[-1])
+        spans = node.attrs.get("spans") or [node.span]
+        for index in reversed(range(len(node.operands) // 2)):
+            condition, then = (self.write(x) for x in node.operands[2 * index : 2 * index + 2])
+            place = {} if index == 0 else self.placed(spans[index], node.result)
+            otherwise = place | {"type": "If", "condition": condition, "then": then, "else": otherwise}
+        return otherwise
+
+    def coalesce(self, node: Node) -> Json:
+        return {"type": "Coalesce", "operand": self.writes(node.operands)}
+
+    def membership(self, node: Node) -> Json:
+        code, values = node.operands
+        many = node.kind.startswith("Any")
+        system = node.kind.endswith("CodeSystem")
+        out: Json = {"type": node.kind, "codes" if many else "code": self.write(code)}
+        name = "codesystem" if system else "valueset"
+        if values.kind in ("ValueSetRef", "CodeSystemRef"):
+            return out | {name: {k: v for k, v in self.write(values).items() if k in ("name", "libraryName")}}
+        return out | {f"{name}Expression": self.write(values)}
+
+    # -- queries
+
+    def query(self, node: Node) -> Json:
+        attrs = node.attrs
+        out: Json = {
+            "type": "Query",
+            "source": [
+                {**self.place(None), "alias": s["alias"], "expression": self.write(s["node"])} for s in attrs["sources"]
+            ],
+            "let": [
+                {**self.place(None), "identifier": x["alias"], "expression": self.write(x["node"])}
+                for x in attrs["lets"]
+            ],
+            "relationship": [
+                {
+                    "type": r["kind"].capitalize(),
+                    **self.place(None),
+                    "alias": r["alias"],
+                    "expression": self.write(r["node"]),
+                    "suchThat": self.write(r["condition"]),
+                }
+                for r in attrs["relations"]
+            ],
+        }
+        if attrs["where"] is not None:
+            out["where"] = self.write(attrs["where"])
+        if attrs["ret"] is not None:
+            out["return"] = {**self.place(None), "distinct": attrs["distinct"], "expression": self.write(attrs["ret"])}
+        aggregate = attrs["aggregate"]
+        if aggregate is not None:
+            out["aggregate"] = {
+                **self.place(None),
+                "identifier": aggregate["alias"],
+                "distinct": aggregate["distinct"],
+                "starting": self.write(aggregate["starting"]),
+                "expression": self.write(aggregate["value"]),
+            }
+        if attrs["sort"]:
+            out["sort"] = {**self.place(None), "by": [self.sort_item(item) for item in attrs["sort"]]}
+        return out
+
+    def sort_item(self, item: Json) -> Json:
+        direction = "desc" if item["descending"] else "asc"
+        key = item["key"]
+        if key is None:
+            return {"type": "ByDirection", **self.place(None), "direction": direction}
+        if key.kind in ("Property", "ModelProperty") and key.operands[0].kind == "AliasRef":
+            if key.operands[0].attrs["scope"] == item["scope"] and not (
+                key.kind == "ModelProperty" and key.attrs["element"].targets
+            ):
+                return {"type": "ByColumn", **self.place(None), "path": key.attrs["path"], "direction": direction}
+        self._current[item["scope"]] = lambda: {"type": "SortItem", "localId": ""}
+        expression = self.write(key)
+        if "SortItem" in str(expression):
+            raise Unwritable("sorting by the element itself inside an expression", key.span)
+        return {"type": "ByExpression", **self.place(None), "direction": direction, "expression": expression}
+
+    def retrieve(self, node: Node) -> Json:
+        spec = node.attrs["spec"]
+        template = spec.profile or f"http://hl7.org/fhir/StructureDefinition/{spec.resource_type}"
+        out: Json = {"type": "Retrieve", "dataType": f"{FHIR}{spec.resource_type}", "templateId": template}
+        codes, context = codes_and_context(node)
+        if context is not None:
+            out["context"] = self.write(context)
+        if codes is not None:
+            written = self.write(codes)
+            if codes.result == t.CODE:
+                written = self.plain("ToList", operand=written, signature=[])
+            elif codes.result == t.CONCEPT:
+                written = self.plain("Property", path="codes", source=written)
+            elif codes.result == t.VALUESET:
+                written = self.plain("ExpandValueSet", operand=written, signature=[])
+            comparator = "in" if codes.result == t.VALUESET else "~"
+            out |= {"codeProperty": spec.code_path, "codeComparator": comparator, "codes": written}
+        return out
+
+
+def _number(value: Decimal) -> int | Decimal:
+    return int(value) if value == value.to_integral_value() else value
+
+
+_STANDARD = frozenset("And Or Xor Implies Not ToList DateTimeComponentFrom Now Today TimeOfDay".split())
+W = ElmNodes
+_WRITERS: dict[str, Callable[[Any, Node], Json]] = {
+    "Null": W.null, "Literal": W.literal, "DateTime": W.component, "Date": W.component, "Time": W.component,
+    "MinValue": W.limit, "MaxValue": W.limit, "AliasRef": W.local, "QueryLetRef": W.local, "OperandRef": W.local,
+    "Current": W.current, "ExpressionRef": W.reference, "ParameterRef": W.reference, "CodeRef": W.reference,
+    "ConceptRef": W.reference, "ValueSetRef": W.reference, "CodeSystemRef": W.reference, "FunctionRef": W.function,
+    "List": W.list_of, "Interval": W.interval, "Tuple": W.tuple_of, "Instance": W.instance, "FhirInstance": W.instance, "Property": W.property,
+    "ModelProperty": W.model_property, "ToSystem": W.to_system, "FhirHelper": W.fhir_helper, "As": W.cast, "Is": W.is_of, "Box": W.inner,
+    "Unbox": W.inner, "CanConvert": W.can_convert, "Members": W.members, "ConvertInterval": W.convert_interval,
+    "Case": W.case, "If": W.if_then, "Coalesce": W.coalesce, "InValueSet": W.membership, "AnyInValueSet": W.membership,
+    "InCodeSystem": W.membership, "AnyInCodeSystem": W.membership, "Query": W.query, "Retrieve": W.retrieve,
+}  # fmt: skip

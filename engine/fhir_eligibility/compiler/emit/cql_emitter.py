@@ -1,0 +1,489 @@
+"""Typed ELM of CQL to Python text: one function a definition, statements, loops fused, null checks only where a value can be null.
+
+`value` gives a Python expression for a node after emitting what it needs; `each` runs a body for every element of a list; `when` runs
+a body where a condition is true. What the kinds of nodes turn into stands in `emit_nodes`, `emit_logic` and `emit_queries`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.algebra.operators.registry import TAKE_RANGES
+from fhir_eligibility.compiler.analysis.origins import Origin, is_at_hand
+from fhir_eligibility.compiler.elm.identifiers import identifier
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.scope import Exported, ExportedFunction
+from fhir_eligibility.compiler.elm.types import (
+    ANY,
+    BOOLEAN,
+    DATE,
+    DATETIME,
+    DECIMAL,
+    INTEGER,
+    LONG,
+    QUANTITY,
+    TIME,
+    ChoiceType,
+    IntervalType,
+    ListType,
+    Named,
+    Type,
+    TypeSystem,
+)
+from fhir_eligibility.compiler.emit.fast_path import ShortWay, texts_of, unless
+from fhir_eligibility.compiler.emit.module_text import ModuleText, filled, literal
+from fhir_eligibility.compiler.emit.sites import Site, Sites
+from fhir_eligibility.compiler.runtime.type_tests import TypeTest
+
+Body = Callable[[str], None]
+
+# Kinds whose value is never null.
+_NEVER_NULL = frozenset(
+    "Literal List Interval Tuple Exists Count IsNull IsTrue IsFalse AllTrue AnyTrue Is Equivalent Now Today TimeOfDay "
+    "MinValue MaxValue Retrieve CodeRef ConceptRef ValueSetRef CodeSystemRef".split()
+)
+# Kinds whose value is one point, never a range of possible ones (CQL: "Uncertainty").
+_CERTAIN = frozenset(
+    "Literal Null ToSystem ModelProperty Count Length DateTimeComponentFrom Now Today TimeOfDay PositionOf Date DateTime Time "
+    "MinValue MaxValue".split()
+)
+_POINTS = (INTEGER, LONG, DECIMAL, QUANTITY, DATE, DATETIME, TIME, ANY)
+_ARITHMETIC = frozenset("Add Subtract Multiply Negate Abs ToDecimal ToLong ToQuantity".split())
+_COMPARISONS = frozenset("Equal NotEqual Less LessOrEqual Greater GreaterOrEqual".split())
+# Comparisons that say in traced code why they have no answer.
+_REPORTED = _COMPARISONS | frozenset(
+    "In Contains ProperIn ProperContains Includes IncludedIn ProperIncludes ProperIncludedIn Before After SameAs SameOrBefore "
+    "SameOrAfter Overlaps OverlapsBefore OverlapsAfter Meets MeetsBefore MeetsAfter Starts Ends "
+    "InValueSet AnyInValueSet InCodeSystem AnyInCodeSystem Subsumes SubsumedBy".split()
+)
+_LONGEST = 160
+# Kinds that can fail on good data: each stands in a line of its own, so that an error tells its place.
+_FAILING = frozenset("SingletonFrom PointFrom Successor Predecessor Message FunctionRef DateTime Date Time".split())
+
+
+class CqlEmitter(ModuleText):
+    """Builds the text of the module of one library."""
+
+    def __init__(self, types: TypeSystem, *, traced: bool = False) -> None:
+        super().__init__()
+        self.types = types
+        self.traced = traced
+        self.sites = Sites()
+        self.rows: list[str] = []
+        self.filtered: set[int] = set()
+        self.names: dict[int, str] = {}
+        self.solid: set[int] = set()
+        self.preset: dict[int, str] = {}
+        self.imports: dict[tuple[str, str], str] = {}
+        self._prologue: list[tuple[str, Span | None]] = []
+        self._at_request: dict[str, str] = {}
+        self.loop_depth = 0
+        self._nullable: dict[tuple[int, int], bool] = {}
+        self._certain: dict[int, bool] = {}
+
+    # -- functions
+
+    def define(self, name: str, parameters: str, node: Node, span: Span | None, title: str) -> None:
+        """A module-level function whose value is that of a node."""
+        self._span = span
+        start = len(self.lines)
+        self._prologue, self._at_request, self.loop_depth = [], {}, 0
+        with self.block(f"def {name}({parameters}):"):
+            self.emit(literal(title))
+            mark = len(self.lines)
+            result = self.value(node)
+            with self.at(node):
+                self.emit(f"return {result}")
+            for offset, (text, place) in enumerate(self._prologue):
+                self.lines.insert(mark + offset, "    " + text)
+                self.spans.insert(mark + offset, place)
+        self._span = None
+        if all(map(self.reuse.tells_nothing, self.lines[start + 1 :])):
+            self.reuse.silent.add(name)
+
+    def parameter(self, name: str, given: str, default: Node | None, span: Span | None, title: str) -> None:
+        """A function for a parameter: the value given, else its default."""
+        self._span = span
+        with self.block(f"def {name}(ev):"):
+            self.emit(literal(title))
+            self.emit(f"given = {given}")
+            with self.block("if given is not MISSING:"):
+                self.emit("return given")
+            self.emit(f"return {'None' if default is None else f'default_{name}(ev)'}")
+        if default is not None:
+            self.define(f"default_{name}", "ev", default, span, f"default of {title}")
+
+    def at_request(self, constant: str) -> str:
+        """A local name for a DateTime read at the offset of the request, made once a call."""
+        found = self._at_request.get(constant)
+        if found is None:
+            found = self._at_request[constant] = self.name("d")
+            self._prologue.append((f"{found} = ev.at({constant})", self._span))
+        return found
+
+    def once_a_call(self, text: str) -> str:
+        """A local name for what depends on nothing in the function, made at its start."""
+        found = self._at_request.get(text)
+        if found is None:
+            found = self._at_request[text] = self.name("c")
+            self._prologue.append((f"{found} = {text}", self._span))
+        return found
+
+    def definition_name(self, exported: Exported | ExportedFunction, library: str | None) -> str:
+        """The Python name, in this module, of the function of a definition."""
+        if library is None:
+            return exported.python
+        key = (exported.owner, exported.python)
+        found = self.imports.get(key)
+        if found is None:
+            # no other name of a module begins so; libraries whose names look alike are told apart by a number
+            stem = found = f"of_{identifier(library)}_{exported.python}"
+            while found in self.imports.values():
+                found = f"{stem}_{len(self.imports)}"
+            self.imports[key] = found
+        return found
+
+    def fhir_type(self, name: str) -> str:
+        """The FHIR type that values of a model's type have."""
+        namespace, _, short = name.partition(".")
+        model = self.types.models.get(namespace)
+        return (model.fhir_type(short) if model is not None else None) or short
+
+    # -- traced code
+
+    def is_resource(self, kind: Type) -> bool:
+        """Whether values of a type are resources, or may be."""
+        if isinstance(kind, ChoiceType):
+            return any(self.is_resource(option) for option in kind.options)
+        if not isinstance(kind, Named):
+            return False
+        namespace, _, short = kind.name.partition(".")
+        model = self.types.models.get(namespace)
+        return model is not None and not model.is_raw(short)
+
+    @property
+    def row(self) -> str:
+        """The innermost resource at hand, for what is reported; the patient where there is none."""
+        return self.rows[-1] if self.rows else "ev.subject"
+
+    def type_test(self, kind: Type) -> str:
+        """A module-level name for the test of a type."""
+        return self.constant(self.tested(kind))
+
+    def tested(self, kind: Type) -> TypeTest:
+        """The test of a type."""
+        names: dict[str, str] = {}
+        version = "r4"
+        stack: list[Any] = [kind]
+        while stack:
+            found = stack.pop()
+            if isinstance(found, Named) and not found.name.startswith("System."):
+                names[found.name] = self.fhir_type(found.name)
+                model = self.types.models.get(found.name.partition(".")[0])
+                version = model.fhir.version if model is not None else version
+            elif isinstance(found, ListType):
+                stack.append(found.element)
+            elif isinstance(found, IntervalType):
+                stack.append(found.point)
+            elif isinstance(found, ChoiceType):
+                stack.extend(found.options)
+        return TypeTest(kind, tuple(sorted(names.items())), version)
+
+    # -- nodes
+
+    def value(self, node: Node) -> str:
+        """A Python expression for the value of a node."""
+        known = self.preset.get(id(node))
+        if known is not None:
+            return known
+        with self.at(node):
+            handler = VALUES.get(node.kind)
+            text = handler(self, node) if handler is not None else self.operator(node)
+            length = len(text.call if isinstance(text, ShortWay) else text)
+            return self.temp(text) if length > _LONGEST or node.kind in _FAILING else text
+
+    def each(self, node: Node, body: Body) -> None:
+        """Emit code that runs `body` for every element of a list, none where the list is null."""
+        with self.at(node):
+            handler = EACH.get(node.kind)
+            if handler is not None and id(node) not in self.preset and handler(self, node, body):
+                return
+            if node.kind == "List" and len(node.operands) == 1:
+                body(self.temp(self.value(node.operands[0])))
+                return
+            values = self.value(node)
+            with self.loop(f"{values} or ()" if self.nullable(node) else values) as item:
+                body(item)
+
+    @contextmanager
+    def loop(self, values: str) -> Iterator[str]:
+        """A loop over a Python expression; gives the name of the item."""
+        item = self.name("x")
+        self.loop_depth += 1
+        with self.block(f"for {item} in {values}:"):
+            yield item
+        self.loop_depth -= 1
+
+    @contextmanager
+    def closure(self, stem: str = "f") -> Iterator[str]:
+        loops, self.loop_depth = self.loop_depth, 0
+        with super().closure(stem) as name:
+            yield name
+        self.loop_depth = loops
+
+    def loops(self, node: Node) -> int:
+        """How many Python loops `each` emits around its body."""
+        counter = LOOPS.get(node.kind)
+        if counter is not None and id(node) not in self.preset:
+            return counter(self, node)
+        return 0 if node.kind == "List" and len(node.operands) == 1 else 1
+
+    def first_of(self, node: Node, start: str, found: Callable[[str], str | None], each: Any = None) -> str:
+        """A name that holds `start`, or `found(item)` of the first element for which that is not None; stops there.
+
+        `found` emits what it needs; `each(body)` runs the loop, `self.each(node, ...)` where it is not given.
+        """
+        run = each if each is not None else lambda body: self.each(node, body)
+        depth = 0 if self.traced else self.loops(node)  # traced code looks at every row: all that match are evidence
+        if depth <= 1 and self.loop_depth < 12:
+            out = self.name()
+            self.emit(f"{out} = {start}")
+
+            def body(item: str) -> None:
+                result = found(item)
+                if result is not None:
+                    self.emit(f"{out} = {result}")
+                    if depth == 1:
+                        self.emit("break")
+
+            run(body)
+            return out
+        with self.closure() as name:
+
+            def leave(item: str) -> None:
+                result = found(item)
+                if result is not None:
+                    self.emit(f"return {result}")
+
+            run(leave)
+            self.emit(f"return {start}")
+        return f"{name}()"
+
+    def captured(self, produce: Callable[[], str]) -> tuple[list[str], list[Span | None], str]:
+        """What `produce` emits and gives, without emitting it."""
+        lines, spans = self.lines, self.spans
+        self.lines, self.spans = [], []
+        self.reuse.enter()
+        try:
+            text = produce()
+            return self.lines, self.spans, text
+        finally:
+            self.reuse.leave()
+            self.lines, self.spans = lines, spans
+
+    def release(self, captured: tuple[list[str], list[Span | None], str], deeper: int = 0) -> str:
+        """Emit what was captured, `deeper` levels further in than it was written; gives its expression."""
+        lines, spans, text = captured
+        pad = "    " * deeper
+        self.lines.extend(pad + line for line in lines)
+        self.spans.extend(spans)
+        return text
+
+    def operator(self, node: Node) -> str:
+        """A registered operator; null operands give null unless it handles them."""
+        overload = node.attrs.get("_overload")
+        if overload is None:
+            raise NotImplementedError(f"the node {node.kind} cannot be emitted")
+        operands = [self.value(operand) for operand in node.operands]
+        optional = [] if overload.nulls == "handled" else [i for i, o in enumerate(node.operands) if self.nullable(o)]
+        for index in optional:
+            operands[index] = self.temp(operands[index])
+        if any(operands[index] == "None" for index in optional):
+            return "None"
+        reported = self.traced and node.kind in _REPORTED and self.nullable(node)
+        if reported:
+            operands = [self.temp(operand) for operand in operands]
+        given = operands
+        if node.kind not in TAKE_RANGES:
+            given = [
+                text if self.certain(o) or text == "None" else f"certain({text}, {literal(node.kind)})"
+                for text, o in zip(operands, node.operands, strict=True)
+            ]
+        inline = INLINE.get(node.kind)
+        short = inline(self, node, given) if inline is not None else None
+        if short is not None:
+            call = short
+        elif overload.inline is not None:
+            call = filled(overload.inline, *given)
+        else:
+            arguments = ["ev", *given] if overload.context else list(given)
+            if overload.precise and node.attrs.get("precision") is not None:
+                arguments.append(literal(node.attrs["precision"]))
+            call = f"{self.overload(overload)}({', '.join(arguments)})"
+        if optional:
+            missing = " or ".join(f"{operands[index]} is None" for index in dict.fromkeys(optional))
+            call = unless(missing, call)
+        return self.reported(node, operands, call) if reported else call
+
+    def reported(self, node: Node, operands: list[str], call: str) -> str:
+        """In traced code a comparison without an answer tells its operands."""
+        out = self.name()
+        self.emit(f"{out} = {call}")
+        spans = tuple(operand.span for operand in node.operands)
+        with self.block(f"if {out} is None:"):
+            self.tell_unknown(node.span, operands, spans, self.sites.origins(node.operands, self.record_type))
+        return out
+
+    def tell_unknown(
+        self,
+        span: Span | None,
+        operands: list[str],
+        spans: tuple[Span | None, ...],
+        found: list[tuple[Node, Origin]],
+    ) -> None:
+        """Tell the environment that a comparison had no answer, its operands and the records that they come from."""
+        site = self.sites.add(Site("comparison", span, spans, tuple(origin for _, origin in found)))
+        owners = [self.value(owner) if is_at_hand(owner) else "None" for owner, _ in found]
+        self.emit(f"ev.unknown({', '.join([site, operands[0], operands[1], *owners])})")
+
+    def record_type(self, node: Node) -> str | None:
+        """The FHIR type of a record, None where it is not one type."""
+        kind = node.result.element if isinstance(node.result, ListType) else node.result
+        return self.fhir_type(kind.name) if isinstance(kind, Named) else None
+
+    # -- what is known of a node before it runs
+
+    def nullable(self, node: Node) -> bool:
+        """Whether the value of a node can be null."""
+        key = (id(node), len(self.solid))
+        known = self._nullable.get(key)
+        if known is None:
+            known = self._nullable[key] = self._is_nullable(node)
+        return known
+
+    def _is_nullable(self, node: Node) -> bool:
+        kind = node.kind
+        if kind in _NEVER_NULL:
+            return False
+        if kind == "Not" and node.attrs.get("guard") and self.traced:
+            return self.nullable(node.operands[0].operands[0])
+        if kind in ("And", "Or", "Xor", "Implies", "Not", "ConvertInterval", "ToList"):
+            return any(self.nullable(o) for o in node.operands)
+        if kind == "AliasRef":
+            return node.attrs["scope"] not in self.solid
+        if kind in ("If", "Case"):
+            return any(self.nullable(o) for o in (*node.operands[1:-1:2], node.operands[-1]))
+        if kind == "Coalesce":
+            return bool(node.attrs.get("list")) or all(self.nullable(o) for o in node.operands)
+        if kind == "Instance":  # a Quantity without a value is null
+            return bool(node.attrs["type"] == QUANTITY)
+        if kind in ("Box", "As") and (kind == "Box" or node.attrs.get("retype")):
+            return self.nullable(node.operands[0])
+        if kind == "Query":
+            return self.query_nullable(node)
+        if kind == "Property" and node.attrs.get("interval") and node.result == BOOLEAN:
+            return self.nullable(node.operands[0])
+        if kind in ("In", "Contains") and texts_of(node) is not None:
+            return False
+        overload = node.attrs.get("_overload")
+        if overload is None:
+            return True
+        if kind in _COMPARISONS and not all(self.certain(o) for o in node.operands):
+            return True
+        if overload.nulls == "handled":
+            return overload.nullable or (isinstance(node.result, ListType) and any(map(self.nullable, node.operands)))
+        return overload.nullable or any(self.nullable(o) for o in node.operands)
+
+    def query_nullable(self, node: Node) -> bool:
+        if node.attrs["aggregate"] is not None:
+            return True
+        sources = [source["node"] for source in node.attrs["sources"]]
+        if node.attrs["many"]:
+            return len(sources) == 1 and self.nullable(sources[0])
+        return True
+
+    def certain(self, node: Node) -> bool:
+        """Whether the value of a node is never an Uncertainty."""
+        if id(node) not in self._certain:
+            self._certain[id(node)] = self._is_certain(node)
+        return self._certain[id(node)]
+
+    def _is_certain(self, node: Node) -> bool:
+        if node.kind in _CERTAIN or node.result not in _POINTS:
+            return True
+        if node.kind in ("If", "Case"):
+            return all(self.certain(o) for o in (*node.operands[1:-1:2], node.operands[-1]))
+        if node.kind == "Coalesce" and not node.attrs.get("list"):
+            return all(self.certain(o) for o in node.operands)
+        return node.kind in _ARITHMETIC and all(self.certain(o) for o in node.operands)
+
+    def solid_elements(self, node: Node) -> bool:
+        """Whether no element of a list can be null."""
+        if node.kind == "Retrieve":
+            return True
+        if node.kind == "List":
+            return not any(self.nullable(o) for o in node.operands)
+        if node.kind == "Query" and node.attrs["many"] and node.attrs["aggregate"] is None:
+            ret = node.attrs["ret"]
+            if ret is not None:
+                return not self.nullable(ret)
+            return len(node.attrs["sources"]) == 1 and self.solid_elements(node.attrs["sources"][0]["node"])
+        return False
+
+    # -- conditions
+
+    def when(self, node: Node, body: Callable[[], None]) -> None:
+        """Emit code that runs `body` where a condition is true (not false, not null)."""
+        with self.at(node):
+            if node.kind == "And":
+                left, right = node.operands
+                self.when(left, lambda: self.when(right, body))
+                return
+            if node.kind == "Null":
+                return
+            head = self.test(node)
+            if head == "True":
+                body()
+            if head in ("True", "False"):
+                return
+            with self.block(f"if {head}:"):
+                body()
+
+    def test(self, node: Node) -> str:
+        """A Python expression that is truthy exactly where a condition is true."""
+        if node.kind == "Not":
+            inner = self.value(node.operands[0])
+            return f"{inner} is False" if self.nullable(node.operands[0]) else f"not {inner}"
+        overload = node.attrs.get("_overload")
+        if overload is not None and overload.inline is not None and overload.nulls == "propagate":
+            operands = [self.value(operand) for operand in node.operands]
+            for index, operand in enumerate(node.operands):
+                if self.nullable(operand):
+                    operands[index] = self.temp(operands[index])
+            missing = [
+                f"{text} is not None" for text, o in zip(operands, node.operands, strict=True) if self.nullable(o)
+            ]
+            if node.kind == "Equal" and all(map(self.certain, node.operands)) and len(missing) < 2:
+                missing = []
+            return " and ".join([*missing, filled(overload.inline, *operands)])
+        return self.value(node)
+
+
+VALUES: dict[str, Callable[[CqlEmitter, Node], str]] = {}
+INLINE: dict[str, Callable[[CqlEmitter, Node, list[str]], str | None]] = {}
+EACH: dict[str, Callable[[CqlEmitter, Node, Body], bool]] = {}
+LOOPS: dict[str, Callable[[CqlEmitter, Node], int]] = {}
+
+
+def emits(*kinds: str) -> Callable[[Callable[[CqlEmitter, Node], str]], Callable[[CqlEmitter, Node], str]]:
+    """Register how the value of nodes of some kinds is emitted."""
+
+    def register(handler: Callable[[CqlEmitter, Node], str]) -> Callable[[CqlEmitter, Node], str]:
+        for kind in kinds:
+            VALUES[kind] = handler
+        return handler
+
+    return register

@@ -1,0 +1,386 @@
+"""Conditions, filters and existence: three-valued logic, early exit, and in traced code the record of every row that was tried.
+
+In traced code (criteria over a patient's data) each filter is a numbered site. A row that fails, passes, or cannot be decided is
+reported to the environment, which also answers whether an undecided row is to be kept in this pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from fhir_eligibility.compiler.analysis.origins import elements_of, is_at_hand, origins
+from fhir_eligibility.compiler.elm.conjuncts import conjuncts, tests_code
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.questions import rows_of
+from fhir_eligibility.compiler.emit.emitter import Body, Emitter, emits_each, emits_value
+from fhir_eligibility.compiler.emit.module_text import filled, literal, local
+
+E = Emitter
+
+
+def is_resource_row(node: Node) -> bool:
+    """Whether the items of a node are resources from a retrieve, untouched."""
+    while node.kind in ("Filter", "OfType", "First", "Last", "Sort", "Skip", "Take", "Let"):
+        node = node.operands[0]
+    return node.kind == "Retrieve"
+
+
+@emits_each("Filter")
+def _each_filter(e: E, node: Node, body: Body) -> None:
+    source, condition = node.operands
+    scope = node.attrs["scope"]
+    counted = e.counts(node)
+    if counted:
+        e.emit(f"{local('i', scope)} = -1")
+    site = _site(e, node) if e.traced else -1
+
+    series = e.traced and source.type == "FHIR.ImagingStudy.series"
+
+    def of(item: str) -> None:
+        e.emit(f"{local('x', scope)} = {item}")
+        if counted:
+            e.emit(f"{local('i', scope)} += 1")
+        row = local("x", scope)
+        if series:
+            _tested(e, site, scope, conjuncts(condition), False, lambda: _kept_series(e, row, body))
+        elif e.traced:
+            _tested(e, site, scope, conjuncts(condition), is_resource_row(source), lambda: body(row))
+        else:
+            e.when(condition, lambda: body(row))
+
+    e.each(source, of)
+
+
+def _kept_series(e: E, row: str, body: Body) -> None:
+    e.emit(f"ev.series({row})")
+    body(row)
+
+
+def _site(e: E, node: Node) -> int:
+    parts = conjuncts(node.operands[1])
+    resource = is_resource_row(node.operands[0])
+    e.sites.append(
+        {
+            "kind": "filter",
+            "span": node.span,
+            "resource": resource,
+            "clauses": [part.span for part in parts],
+            "elements": tuple(elements_of(part, node.attrs["scope"]) for part in parts),
+        }
+    )
+    return len(e.sites) - 1
+
+
+def about(e: E, parts: Sequence[Node], scope: int) -> str:
+    """A last argument of `ev.doubt`: the row and all others that conditions on it hang on; none where that is the row alone.
+
+    Of a value that is not an object the data has several alike, so that its number tells it from them.
+    """
+    rows = {number: row for part in parts for number, row in rows_of(part, e.bound).items() if number != scope}
+    names = e.row(rows, local("x", scope))[1]
+    if scope in e.counted:
+        names += f"{local('i', scope)}, "
+    return f", ({names})" if rows or scope in e.counted else ""
+
+
+def _tested(e: E, site: int, scope: int, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
+    """Try the clauses of a filter; where all of them ask for a text, a row that has the texts needs no more than that."""
+    row = local("x", scope)
+
+    def kept() -> None:
+        if resource:
+            e.emit(f"ev.passed({site}, {row})")
+        then()
+
+    texts = [_text_asked(part, row) for part in parts]
+    if None in texts:
+        _tried(e, site, scope, parts, resource, kept)
+        return
+    found = e.name()
+    with e.at(parts[0]):
+        e.emit(f"{found} = {' and '.join(map(str, texts))}")
+    with e.block(f"if not {found}:"):
+        _tried(e, site, scope, parts, resource, lambda: e.emit(f"{found} = True"))
+    with e.block(f"if {found}:"):
+        kept()
+
+
+def _text_asked(part: Node, row: str) -> str | None:
+    """A test that is true where a clause finds the text that it asks for, at an element of the row; None for other clauses."""
+    if part.kind != "Equal" or part.attrs["_overload"].inline is None:
+        return None
+    for value, other in (part.operands, part.operands[::-1]):
+        text = other.attrs["value"] if other.kind == "Literal" else None
+        if text.__class__ is not str or value.kind != "ToSystem" or value.many or value.attrs["to"] != "String":
+            continue
+        (source,) = value.operands
+        if source.kind != "Property" or source.many or "json" not in source.attrs:
+            continue
+        (owner,) = source.operands
+        if owner.kind == "Current" and local("x", owner.attrs["scope"]) == row:
+            return f"{row}.get({literal(source.attrs['json'])}) == {literal(text)}"
+    return None
+
+
+def _tried(e: E, site: int, scope: int, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
+    """Try the clauses one after the other; report the one that fails or is unknown."""
+    row = local("x", scope)
+    unknown = e.name("u")
+    if any(e.nullable(part) or part.is_null for part in parts):
+        e.emit(f"{unknown} = -1")
+    uncertain = False
+    with ExitStack() as blocks:
+        for index, part in enumerate(parts):
+            value = e.temp(e.value(part))
+            recorded = resource and not tests_code(part)
+            if recorded:
+                with e.block(f"if {value} is False:"):
+                    e.emit(f"ev.failed({site}, {row}, {index})")
+            blocks.enter_context(e.block("else:" if recorded else f"if {value} is not False:"))
+            if e.nullable(part) or part.is_null:
+                uncertain = True
+                with e.block(f"if {value} is None:"):
+                    e.emit(f"{unknown} = {index}")
+        if uncertain:
+            asked = about(e, parts, scope)
+            blocks.enter_context(e.block(f"if {unknown} < 0 or ev.doubt({site}, {row}, {unknown}{asked}):"))
+        then()
+
+
+@emits_value("Filter")
+def _filter(e: E, node: Node) -> str:
+    return e.collect(node) if node.many else e.only(node)
+
+
+@emits_value("Exists")
+def _exists(e: E, node: Node) -> str:
+    (source,) = node.operands
+    if source.is_null:
+        return "False"
+    if not source.many and source.kind not in ("Filter", "ForEach", "OfType", "DynamicProperty", "Resolve"):
+        if not e.nullable(source):
+            return "True"
+        return f"({e.value(source)} is not None)"
+    return e.leave_at_first(source, "False", lambda item: "True")
+
+
+@emits_value("All")
+def _all(e: E, node: Node) -> str:
+    source, condition = node.operands
+    scope = node.attrs["scope"]
+    counted = e.counts(node)
+    site = -1
+    if e.traced:
+        e.sites.append(
+            {
+                "kind": "all",
+                "span": node.span,
+                "resource": False,
+                "clauses": [condition.span],
+                "elements": (elements_of(condition, scope),),
+            }
+        )
+        site = len(e.sites) - 1
+    with e.closure() as name:
+        if counted:
+            e.emit(f"{local('i', scope)} = -1")
+
+        def of(item: str) -> None:
+            e.emit(f"{local('x', scope)} = {item}")
+            if counted:
+                e.emit(f"{local('i', scope)} += 1")
+            value = e.temp(e.value(condition))
+            test = f"if {value} is not True:"
+            if site >= 0 and e.nullable(condition):
+                asked = f"ev.doubt({site}, {local('x', scope)}, 0{about(e, [condition], scope)})"
+                test = f"if {value} is not True and not ({value} is None and {asked}):"
+            with e.block(test):
+                e.emit("return False")
+
+        e.each(source, of)
+        e.emit("return True")
+    return f"{name}()"
+
+
+@emits_value("And", "Or")
+def _and_or(e: E, node: Node) -> str:
+    left, right = node.operands
+    decided = "False" if node.kind == "And" else "True"
+    other = "True" if node.kind == "And" else "False"
+    a = e.temp(e.value(left))
+    out = e.name()
+    e.emit(f"{out} = {a}")
+    with e.block(f"if {a} is not {decided}:"):
+        b = e.temp(e.value(right))
+        if not e.nullable(left):
+            e.emit(f"{out} = {b}")
+        else:
+            e.emit(f"{out} = {decided} if {b} is {decided} else None if {a} is None or {b} is None else {other}")
+    return out
+
+
+@emits_value("Xor")
+def _xor(e: E, node: Node) -> str:
+    a, b = (e.temp(e.value(operand)) for operand in node.operands)
+    return f"(None if {a} is None or {b} is None else {a} is not {b})"
+
+
+@emits_value("Implies")
+def _implies(e: E, node: Node) -> str:
+    left, right = node.operands
+    a = e.temp(e.value(left))
+    out = e.name()
+    e.emit(f"{out} = True")
+    with e.block(f"if {a} is not False:"):
+        b = e.temp(e.value(right))
+        e.emit(f"{out} = {b} if {a} is True or {b} is True else None")
+    return out
+
+
+@emits_value("Not")
+def _not(e: E, node: Node) -> str:
+    (source,) = node.operands
+    if source.is_null:
+        return "None"
+    if not e.nullable(source):
+        return f"(not {e.value(source)})"
+    value = e.temp(e.value(source))
+    return f"(None if {value} is None else not {value})"
+
+
+@emits_value("Present")
+def _present(e: E, node: Node) -> str:
+    (source,) = node.operands
+    if not e.nullable(source):
+        return "True"
+    return f"(None if {e.value(source)} is None else True)"
+
+
+@emits_value("Condition")
+def _condition(e: E, node: Node) -> str:
+    return f"as_boolean({e.value(node.operands[0])})"
+
+
+ORDER = ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+
+
+@emits_value(*ORDER, "Equal")
+def _compare(e: E, node: Node) -> str:
+    """A comparison; in traced code an unknown answer is reported with its operands."""
+    if not e.traced or not e.nullable(node):
+        return e.operator(node)
+    return _reported(e, node, lambda a, b: _compared(e, node, a, b))
+
+
+def _compared(e: E, node: Node, a: str, b: str) -> str:
+    overload = node.attrs["_overload"]
+    if overload.inline is not None:
+        call = filled(overload.inline, a, b)
+    else:
+        call = f"{e.overload(overload)}({a}, {b})"
+    missing = " or ".join(
+        f"{name} is None" for name, operand in zip((a, b), node.operands, strict=True) if e.nullable(operand)
+    )
+    return f"None if {missing} else {call}" if missing else call
+
+
+def _reported(e: E, node: Node, call: Callable[[str, str], str]) -> str:
+    """A comparison whose missing answer is reported with its operands, quantities as they were written."""
+    raw = [e.temp(e.value(operand)) for operand in node.operands]
+    out = e.name()
+    e.emit(f"{out} = {call(*raw)}")
+    shown = []
+    for operand, name in zip(node.operands, raw, strict=True):
+        quantity = operand.kind == "ToSystem" and operand.attrs["to"] == "Quantity"
+        inner = operand.operands[0] if quantity else operand
+        written = quantity and inner.kind in ("Current", "Property", "Reference")
+        shown.append((inner, name) if written else (None, name))
+    if any(inner is not None for inner, _ in shown):
+        # a quantity of the data may be a bound, which has no value but may decide
+        with e.block(f"if {out} is None:"):
+            names = [e.value(inner) if inner is not None else name for inner, name in shown]
+            e.emit(f"{out} = ev.bounded({literal(node.kind)}, {', '.join(names)})")
+    report_unknown(e, node, out, shown)
+    return out
+
+
+def report_unknown(e: E, node: Node, out: str, shown: Sequence[tuple[Node | None, str]]) -> None:
+    """Where `out` is None, tell the environment which comparison it was; a node given is emitted in place of the name."""
+    found = origins(node.operands, _record_type)
+    e.sites.append(
+        {
+            "kind": "comparison",
+            "span": node.span,
+            "operands": [operand.span for operand in node.operands],
+            "origins": tuple(origin for _, origin in found),
+        }
+    )
+    site = len(e.sites) - 1
+    with e.block(f"if {out} is None:"):
+        names = [e.value(inner) if inner is not None else name for inner, name in shown]
+        owners = [e.value(owner) if is_at_hand(owner) else "None" for owner, _ in found]
+        e.emit(f"ev.unknown({', '.join([str(site), *names, *owners])})")
+
+
+def _record_type(node: Node) -> str | None:
+    """The FHIR type of a record, None where it is not one type."""
+    return node.type.removeprefix("FHIR.") if node.type is not None else None
+
+
+@emits_value("EqualAny")
+def _equal_any(e: E, node: Node) -> str:
+    a, b = (e.temp(e.value(operand)) for operand in node.operands)
+    call = f"(None if {a} is None or {b} is None else equal_any({a}, {b}))"
+    if not e.traced:
+        return call
+    out = e.temp(call)
+    report_unknown(e, node, out, [(None, a), (None, b)])
+    return out
+
+
+@emits_value("Dynamic")
+def _dispatch(e: E, node: Node) -> str:
+    """An operator whose overload is chosen at run time."""
+    operands = [e.temp(e.value(operand)) for operand in node.operands]
+    call = f"dispatch({literal(node.attrs['operator'])}, {', '.join(operands)})"
+    if not e.traced or node.attrs["operator"] not in ORDER:
+        return call
+    out = e.temp(call)
+    report_unknown(e, node, out, [(None, operand) for operand in operands])
+    return out
+
+
+@emits_value("Retrieve")
+def _retrieve(e: E, node: Node) -> str:
+    codes = node.attrs.get("codes")
+    arguments = literal(node.attrs["dataType"])
+    if codes:
+        codes = [*codes, *node.attrs.get("spellings", ())]
+        arguments += f", {literal(node.attrs['codeProperty'])}, {e.constant(tuple(map(tuple, codes)))}"
+    return f"ev.{'bare' if node.attrs.get('bare') else 'retrieve'}({arguments})"
+
+
+@emits_value("If")
+def _if(e: E, node: Node) -> str:
+    condition, yes, no = node.operands
+    out = e.name()
+    value = e.value(condition)
+    if e.traced and e.nullable(condition):
+        rows = rows_of(condition, e.bound)
+        elements = tuple(elements_of(condition, scope) for scope in list(rows)[:1])
+        e.sites.append(
+            {"kind": "if", "span": node.span, "resource": False, "clauses": [condition.span], "elements": elements}
+        )
+        row, hangs_on = e.row(rows)
+        value = e.temp(value)
+        value = f"{value} or ({value} is None and ev.doubt({len(e.sites) - 1}, {row}, 0, ({hangs_on})))"
+
+    def branch(chosen: Node) -> str:
+        return e.listing(chosen) if node.many else e.value(chosen)
+
+    with e.block(f"if {value}:"):
+        e.emit(f"{out} = {branch(yes)}")
+    with e.block("else:"):
+        e.emit(f"{out} = {branch(no)}")
+    return out

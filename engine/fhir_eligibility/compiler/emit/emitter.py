@@ -1,0 +1,297 @@
+"""ELM to Python text: statements, loops inlined, early exit, null checks only where a value can be missing.
+
+Two ways to emit a node: `value` gives a Python expression for it, `each` runs a body for every item of it and so fuses a whole path
+into nested loops without lists in between. What the single nodes turn into stands in `emit_nodes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fhir_eligibility.compiler.analysis.origins import elements_of
+from fhir_eligibility.compiler.elm.node_kinds import Missing, known
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.questions import Bound, bound_in, is_question, rows_of
+from fhir_eligibility.compiler.emit.module_text import ModuleText, filled, literal, local
+
+Body = Callable[[str], None]
+SERIES = "FHIR.ImagingStudy.series"
+
+
+# Steps that give no more items than the data has below one item, and where such a path begins.
+_STEPS = frozenset(
+    "Property Filter ToSystem Box OfType DynamicProperty PrimitiveExtensions Extension ElementId".split()
+)
+_STARTS = frozenset("Retrieve Context Current Resource".split())
+
+
+def _of_the_data(node: Node) -> bool:
+    """Whether the items of a node are a part of one record or of the records of a patient, so that their number has its limit there."""
+    while node.kind in _STEPS:
+        node = node.operands[0]
+    return node.kind in _STARTS
+
+
+def _is_object(type_name: str) -> bool:
+    """Whether the values of a type are objects of the data; a System value, or a primitive, is made of them anew in each run."""
+    namespace, _, name = type_name.partition(".")
+    return namespace == "FHIR" and name[:1].isupper()
+
+
+class Emitter(ModuleText):
+    """Builds the text of one module: functions, constants, and the author's span of every line."""
+
+    def __init__(self, *, traced: bool = False) -> None:
+        super().__init__()
+        self.traced = traced
+        self.sites: list[dict[str, Any]] = []
+        self.bound: Bound = {}
+        self.counted: set[int] = set()
+        # by `id()`: the node, so that it stays, and whether its value can be missing
+        self._nullable: dict[int, tuple[Node, bool]] = {}
+
+    def function(self, name: str, parameters: str, node: Node) -> None:
+        """A module-level function whose value is that of a node."""
+        self.bound = bound_in(node) if self.traced else {}
+        with self.block(f"def {name}({parameters}):"), self.at(node):
+            result = self.value(node)
+            self.emit(f"return {result}")
+
+    # -- nodes
+
+    def nullable(self, node: Node) -> bool:
+        """Whether the value of a single node can be missing."""
+        known_before = self._nullable.get(id(node))
+        if known_before is None:
+            known_before = self._nullable[id(node)] = node, self._may_be_missing(node)
+        return known_before[1]
+
+    def _may_be_missing(self, node: Node) -> bool:
+        overload = node.attrs.get("_overload")
+        if overload is not None:
+            return bool(overload.nullable) or (overload.nulls == "propagate" and any(map(self.nullable, node.operands)))
+        missing = known(node.kind).missing
+        if missing is Missing.AS_FIRST:
+            return self.nullable(node.operands[0])
+        return missing is Missing.MAYBE or (missing is Missing.AS_ANY and any(map(self.nullable, node.operands)))
+
+    def value(self, node: Node) -> str:
+        """A Python expression for the value of a node: a list where it is a collection, else a value or None."""
+        with self.at(node):
+            handler = VALUES.get(node.kind)
+            if handler is not None:
+                return handler(self, node)
+            if "_overload" in node.attrs:
+                return self.operator(node)
+            if node.many:
+                return self.collect(node)
+            return self.only(node)
+
+    def each(self, node: Node, body: Body) -> None:
+        """Emit code that runs `body` for every item of a node, given a Python expression for the item."""
+        with self.at(node):
+            handler = EACH.get(node.kind)
+            if handler is not None:
+                handler(self, node, body)
+            elif not node.many:
+                self.once(node, body)
+            else:
+                item = self.name("x")
+                with self.block(f"for {item} in {self.value(node)}:"):
+                    body(item)
+
+    def once(self, node: Node, body: Body) -> None:
+        """`each` of a single value."""
+        if node.is_null:
+            return
+        value = self.single(node)
+        if self.nullable(node):
+            with self.block(f"if {value} is not None:"):
+                body(value)
+        else:
+            body(value)
+
+    def collect(self, node: Node) -> str:
+        """A list of all items of a node, built with `each`."""
+        out = self.name("l")
+        self.emit(f"{out} = []")
+        grows = not _of_the_data(node)
+
+        def body(item: str) -> None:
+            self.emit(f"{out}.append({item})")
+            if grows:
+                with self.block(f"if len({out}) > MAX_ITEMS:"):
+                    self.emit("too_many_items()")
+
+        self.each(node, body)
+        return out
+
+    def listing(self, node: Node, *, asked_for: bool = False) -> str:
+        """A list of the items of any node; `asked_for` where the author asks whether there is an item, so that what has no answer is none."""
+        if node.is_null:
+            return "[]"
+        if node.many:
+            return self.value(node)
+        value = self.temp(self.value(node)) if asked_for else self.single(node)
+        return f"([] if {value} is None else [{value}])" if self.nullable(node) else f"[{value}]"
+
+    def single(self, node: Node) -> str:
+        """The value of a single node that becomes an item of a collection. What has no answer is no item: in traced code, one in doubt."""
+        if not self.traced or not self.nullable(node) or not is_question(node, self.bound):
+            return self.temp(self.value(node))
+        if node.kind == "Box":
+            return self.temp(f"box({self.single(node.operands[0])}, {literal(node.attrs['type'])})")
+        rows = rows_of(node, self.bound)
+        elements = tuple(elements_of(node, scope) for scope in list(rows)[:1])
+        kind = {"kind": "answer", "span": node.span, "resource": False, "clauses": [node.span], "elements": elements}
+        self.sites.append(kind)
+        site = len(self.sites) - 1
+        value = self.temp(self.value(node))
+        out = self.name()
+        self.emit(f"{out} = {value}")
+        with self.block(f"if {out} is None:"):
+            row, about = self.row(rows)
+            self.emit(f"{out} = ev.answered({site}, {row}, ({about}))")
+        return out
+
+    def row(self, rows: dict[int, Node], own: str | None = None) -> tuple[str, str]:
+        """The row that a doubt is about, and all rows that it hangs on, each followed by a comma: `own`, and those of enclosing scopes."""
+        names = [own] if own is not None else []
+        for scope in rows:
+            names.append(local("x", scope))
+            if scope in self.counted:
+                names.append(local("i", scope))
+        return (names[0] if names else "ctx"), "".join(f"{name}, " for name in names)
+
+    def only(self, node: Node) -> str:
+        """The value of a single node that only has an `each`."""
+        out = self.name()
+        self.emit(f"{out} = None")
+        self.each(node, lambda item: self.emit(f"{out} = {item}"))
+        return out
+
+    def loops(self, node: Node) -> int:
+        """How many nested Python loops `each` emits for a node; 99 where a plain `break` would not do."""
+        if node.kind in ("Property", "Filter", "ToSystem", "Box", "OfType", "DynamicProperty", "PrimitiveExtensions"):
+            below = self.loops(node.operands[0])
+            own = 0
+            if node.kind == "Property":
+                own = 1 if node.attrs.get("repeats") else 0
+            elif node.kind in ("DynamicProperty", "PrimitiveExtensions"):
+                own = 1
+            return below + own
+        if node.kind == "ForEach":
+            return self.loops(node.operands[0]) + self.loops(node.operands[1])
+        if node.kind in EACH or node.kind in ("Let", "Bind", "If", "Coalesce"):
+            return 99  # as many loops as `each` of that kind makes of it, which is not told here
+        return 1 if node.many else 0
+
+    def leave_at_first(self, node: Node, start: str, found: Callable[[str], str]) -> str:
+        """A name that holds `start`, or `found(item)` of the first item of a node; stops at that item."""
+        if self.traced and any(below.kind == "Retrieve" or below.type == SERIES for below in node.walk()):
+            # every record and every series that matches is evidence, so none may be skipped
+            items = self.temp(self.listing(node))
+            return f"({found(items + '[0]')} if {items} else {start})"
+        depth = self.loops(node)
+        if depth <= 1:
+            out = self.name()
+            self.emit(f"{out} = {start}")
+
+            def body(item: str) -> None:
+                self.emit(f"{out} = {found(item)}")
+                if depth == 1:
+                    self.emit("break")
+
+            self.each(node, body)
+            return out
+        if any(below.kind in ("Let", "Bind") for below in node.walk()):
+            items = self.temp(self.collect(node) if not node.many else self.value(node))
+            return f"({found(items + '[0]')} if {items} else {start})"
+        with self.closure() as name:
+            self.each(node, lambda item: self.emit(f"return {found(item)}"))
+            self.emit(f"return {start}")
+        return f"{name}()"
+
+    def operator(self, node: Node) -> str:
+        """A registered operator on single values; null operands give null unless it handles them."""
+        overload = node.attrs["_overload"]
+        operands = [self.value(operand) for operand in node.operands]
+        handled = overload.nulls == "handled"
+        optional = [] if handled else [i for i, operand in enumerate(node.operands) if self.nullable(operand)]
+        for index in optional:
+            operands[index] = self.temp(operands[index])
+        if overload.inline is not None:
+            call = filled(overload.inline, *operands)
+        else:
+            call = f"{self.overload(overload)}({', '.join(operands)})"
+        if not optional:
+            return call
+        missing = " or ".join(f"{operands[index]} is None" for index in optional)
+        return f"(None if {missing} else {call})"
+
+    def when(self, node: Node, body: Callable[[], None]) -> None:
+        """Emit code that runs `body` where a condition is true (not false, not unknown)."""
+        with self.at(node):
+            if node.kind == "And":
+                left, right = node.operands
+                self.when(left, lambda: self.when(right, body))
+                return
+            if node.kind == "Equal" and node.attrs["_overload"].inline is not None:
+                left, right = node.operands
+                a, b = self.value(left), self.value(right)
+                if self.nullable(left) and self.nullable(right):
+                    a = self.temp(a)
+                    head = f"if {a} is not None and {a} == {b}:"
+                else:
+                    head = f"if {a} == {b}:"
+                with self.block(head):
+                    body()
+                return
+            if node.is_null:
+                return
+            with self.block(f"if {self.value(node)}:"):
+                body()
+
+    def counts(self, node: Node) -> bool:
+        """Whether the rounds of a loop are counted: where the number is asked for, and in traced code where the items are not objects that can be told apart."""
+        scope, source = node.attrs["scope"], node.operands[0]
+        objects = source.types and all(map(_is_object, source.types))
+        counted = any(self.uses(body, "Iteration", scope) for body in node.operands[1:]) or (
+            self.traced and not objects
+        )
+        if counted:
+            self.counted.add(scope)
+        return counted
+
+    def uses(self, node: Node, kind: str, scope: int) -> bool:
+        """Whether a node refers to a name of a scope."""
+        return any(below.kind == kind and below.attrs.get("scope") == scope for below in node.walk())
+
+
+VALUES: dict[str, Callable[[Emitter, Node], str]] = {}
+EACH: dict[str, Callable[[Emitter, Node, Body], None]] = {}
+
+
+def emits_value(*kinds: str) -> Callable[[Callable[[Emitter, Node], str]], Callable[[Emitter, Node], str]]:
+    """Register how the value of nodes of some kinds is emitted."""
+
+    def register(handler: Callable[[Emitter, Node], str]) -> Callable[[Emitter, Node], str]:
+        for kind in kinds:
+            VALUES[kind] = handler
+        return handler
+
+    return register
+
+
+def emits_each(
+    *kinds: str,
+) -> Callable[[Callable[[Emitter, Node, Body], None]], Callable[[Emitter, Node, Body], None]]:
+    """Register how a loop over nodes of some kinds is emitted."""
+
+    def register(handler: Callable[[Emitter, Node, Body], None]) -> Callable[[Emitter, Node, Body], None]:
+        for kind in kinds:
+            EACH[kind] = handler
+        return handler
+
+    return register

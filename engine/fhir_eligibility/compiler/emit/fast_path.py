@@ -1,0 +1,33 @@
+"""What the emitter knows of short ways: text that does for usual values, in place, what a call does for all."""
+
+from __future__ import annotations
+
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.types import STRING
+
+
+class ShortWay(str):
+    """Text that does for usual values what a call does; lines are broken as they are with the call, so that errors tell the same place."""
+
+    call: str
+
+    def __new__(cls, text: str, call: str) -> ShortWay:
+        found = super().__new__(cls, text)
+        found.call = call
+        return found
+
+
+def unless(missing: str, call: str) -> str:
+    """A call that is not made where an operand is null."""
+    text = f"(None if {missing} else {call})"
+    return ShortWay(text, f"(None if {missing} else {call.call})") if isinstance(call, ShortWay) else text
+
+
+def texts_of(node: Node) -> tuple[str, ...] | None:
+    """The texts that `in` and `contains` look for a text among, where all of them stand in the library."""
+    item, items = node.operands if node.kind == "In" else reversed(node.operands)
+    if items.kind != "List" or item.result != STRING or not items.operands:
+        return None
+    if any(text.kind != "Literal" or text.result != STRING for text in items.operands):
+        return None
+    return tuple(text.attrs["value"] for text in items.operands)

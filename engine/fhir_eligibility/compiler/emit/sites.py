@@ -1,0 +1,45 @@
+"""The places in traced code that report to the environment, and what a reader is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.compiler.analysis.origins import Origin, origins
+from fhir_eligibility.compiler.elm.nodes import Node
+
+
+class Site(Struct, frozen=True):
+    """A place in traced code that reports: a filter with its clauses, a comparison with its operands, a condition.
+
+    `origins` are those of the operands of a comparison, `elements` those of the row that each clause of a filter reads.
+    """
+
+    kind: str
+    span: Span | None
+    clauses: tuple[Span | None, ...]
+    origins: tuple[Origin, ...] = ()
+    elements: tuple[tuple[str, ...], ...] = ()
+
+
+class Sites:
+    """The sites of one module, while it is emitted.
+
+    `bound` are the expressions that the values of a choice stand for, by scope; `absent` those that have no value in the branch that is emitted.
+    """
+
+    def __init__(self) -> None:
+        self.all: list[Site] = []
+        self.bound: dict[int, Node] = {}
+        self.absent: list[Node] = []
+
+    def add(self, site: Site) -> str:
+        """A module-level name for the number of a site."""
+        self.all.append(site)
+        return f"SITE{len(self.all) - 1}"
+
+    def origins(self, operands: Sequence[Node], type_of: Callable[[Node], str | None]) -> list[tuple[Node, Origin]]:
+        """The origins of the operands of a comparison at this place, each with the node of the record that holds it."""
+        return origins(operands, type_of, self.bound, self.absent)
