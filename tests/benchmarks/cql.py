@@ -24,7 +24,7 @@ from fhir_eligibility.algebra.clinical import Tuple
 from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.algebra.temporal import Date
 from fhir_eligibility.compiler.criteria.cache import CachingCompiler
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Run
 from tests.spec import ecqm_suite
 
@@ -87,7 +87,7 @@ def cold(started: float) -> None:
     imported = time.perf_counter()
     source = Source("bench.cql", library())
     begun = time.perf_counter()
-    Loaded(Compiler().compile(source)).function("Define 1")
+    LoadedLibrary(Compiler().compile(source)).function("Define 1")
     done = time.perf_counter()
     print(f"{done - begun:.3f} {imported - started:.3f}")
 
@@ -174,7 +174,7 @@ def main() -> int:
         def cached() -> Any:
             again = CachingCompiler()
             again.folder = compiler.folder
-            return Loaded(again.compile(source)).function("Define 1")
+            return LoadedLibrary(again.compile(source)).function("Define 1")
 
         print(f"  from the cache           {per_call(cached) * 1000:.1f} ms (limit 60 ms)")
     _longest()
@@ -182,7 +182,7 @@ def main() -> int:
     run = Run(parameters={("", "Rows"): rows()})
     data = rows()
     for contest in CONTESTS:
-        loaded = Loaded(Compiler().compile(Source("query.cql", f"{PARAMETER}define Q: {contest.cql}\n")))
+        loaded = LoadedLibrary(Compiler().compile(Source("query.cql", f"{PARAMETER}define Q: {contest.cql}\n")))
         function = loaded.function("Q")
         assert function(run) == contest.by_hand(data), contest.title
         ours = per_call(lambda function=function: function(run))  # type: ignore[misc]
@@ -202,7 +202,7 @@ def _longest() -> None:
     )
     begun = time.perf_counter()
     loaded = ecqm_suite.load(path)
-    Loaded(loaded.compiled)
+    LoadedLibrary(loaded.compiled)
     took = time.perf_counter() - begun
     lines = sum(library.source.text.count("\n") for library in loaded.compiled.closure())
     print(f"  {path.name[:40]} with its includes, {lines} lines: {took:.2f} s")

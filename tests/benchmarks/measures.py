@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.compiler.criteria.library import Loaded
+from fhir_eligibility.compiler.criteria.library import LoadedLibrary
 from fhir_eligibility.runners.measuring import LoadedMeasure, MeasureOptions, run_of
 from tests.spec import ecqm_suite
 
@@ -29,7 +29,7 @@ MEASURES = ("CMS68", "CMS104", "CMS832")
 
 def ours(path: Path, loaded: LoadedMeasure) -> tuple[int, float]:
     """Patients and seconds: lines of JSON to the values of every define."""
-    library = Loaded(loaded.compiled)
+    library = LoadedLibrary(loaded.compiled)
     names = list(loaded.compiled.defines)
     lines = (path / "cases.ndjson").read_bytes().splitlines()
 

@@ -23,7 +23,7 @@ from fhir_eligibility.artifacts.models.modelinfo import read_model_info
 from fhir_eligibility.artifacts.reader import read_artifacts
 from fhir_eligibility.compiler.criteria.cql import CqlCriteria
 from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
-from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, LoadedLibrary
 from fhir_eligibility.compiler.criteria.rules import RuleSet, compile_artifact, compile_code
 from fhir_eligibility.compiler.elm_json.reader_expressions import _READERS
 from fhir_eligibility.compiler.elm_json.writer import to_elm
@@ -95,7 +95,7 @@ def library(text: str, traced: bool, evaluate: bool, name: str = "L") -> Outcome
 
 def evaluated(compiled: Compiled) -> int:
     """How many defines were evaluated; an error that is none of evaluation is raised."""
-    loaded = Loaded(compiled)
+    loaded = LoadedLibrary(compiled)
     run = Run(wide.NOW)
     environment = Patient(run, wide.PATIENT, [wide.PATIENT, *wide.RESOURCES])
     for name in compiled.defines:
@@ -103,7 +103,7 @@ def evaluated(compiled: Compiled) -> int:
     return len(compiled.defines)
 
 
-def value_of(loaded: Loaded, name: str, environment: Run) -> str:
+def value_of(loaded: LoadedLibrary, name: str, environment: Run) -> str:
     """The value of a define as a text, or its error of evaluation; any other error is raised."""
     try:
         return repr(loaded.evaluate(name, environment))

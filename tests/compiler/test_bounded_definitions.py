@@ -10,7 +10,7 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.algebra.operators import matching
-from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, LoadedLibrary
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.data.terminology_files import load_terminology
@@ -65,7 +65,7 @@ def test_a_type_of_too_many_types_is_refused_where_it_is_made() -> None:
 
 
 def test_a_type_of_many_types_is_not() -> None:
-    loaded = Loaded(compiled(library("1", "Tuple { a: D, b: D }", 10, "D10.a.b.a.b.a.b.a.b.a.b = 1")))
+    loaded = LoadedLibrary(compiled(library("1", "Tuple { a: D, b: D }", 10, "D10.a.b.a.b.a.b.a.b.a.b = 1")))
     assert loaded.evaluate("X", Run()) is True
 
 

@@ -11,7 +11,7 @@ import pytest
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.criteria.rules import compile_code
 from fhir_eligibility.compiler.emit import program
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
@@ -73,7 +73,7 @@ def test_a_query_in_a_query_has_its_values(depth: int) -> None:
         inner = (
             f"({{ 1 }}) X{level} return all First(({inner}) Y{level} where Y{level} >= X{level} return Y{level} + 1)"
         )
-    loaded = Loaded(
+    loaded = LoadedLibrary(
         Compiler().compile(
             Source(
                 "deep.cql",
@@ -159,7 +159,7 @@ def answers() -> list[Any]:
     for traced in (False, True):
         for text in (wide.libraries()[0], *MANY_LOOPS):
             compiled = hostile.compiler(traced).compile_once(Source("L", text))
-            loaded = Loaded(compiled)
+            loaded = LoadedLibrary(compiled)
             environment = Patient(Run(wide.NOW), wide.PATIENT, [wide.PATIENT, *wide.RESOURCES])
             found += [hostile.value_of(loaded, name, environment) for name in compiled.defines]
     for text in (*wide.EXPRESSIONS, "name.select(given.select($this & 'x').join('-') & family)"):

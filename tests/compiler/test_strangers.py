@@ -12,7 +12,7 @@ import pytest
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.artifacts.models.modelinfo import read_model_info
 from fhir_eligibility.compiler.criteria.cache import CachingCompiler
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.ui.cli import main
 from tests.compiler import hostile, wide
@@ -29,7 +29,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def value(text: str, define: str = "A", traced: bool = False, **libraries: str) -> Any:
     sources = {name: Source(f"{name}.cql", found) for name, found in libraries.items()}
     compiler = Compiler(lambda name, version: sources.get(name), traced=traced)
-    loaded = Loaded(compiler.compile(Source("main.cql", text)))
+    loaded = LoadedLibrary(compiler.compile(Source("main.cql", text)))
     return loaded.evaluate(define, Patient(Run(wide.NOW), wide.PATIENT, [wide.PATIENT]))
 
 
@@ -123,7 +123,7 @@ def lab(name: str, written: str, **attributes: str) -> Any:
       <typeInfo xsi:type="ClassInfo" namespace="Lab" name="Person" target="Patient" retrievable="true">
         <element name="{hostile.escaped(name)}" elementType="System.Any" {more}/></typeInfo></modelInfo>"""
     source = Source("main.cql", f"using Lab version '1'\ncontext Person\ndefine A: {written}")
-    loaded = Loaded(Compiler(model_infos=[read_model_info(text)]).compile(source))
+    loaded = LoadedLibrary(Compiler(model_infos=[read_model_info(text)]).compile(source))
     person = {"resourceType": "Patient", "id": "p", "b{0}": "its own", "bt1": "another", name: "its own"}
     return loaded.evaluate("A", Patient(Run(wide.NOW), person, [person]))
 
@@ -203,7 +203,7 @@ def test_libraries_whose_name_and_version_look_alike_are_told_apart() -> None:
     }
     text = "include \"L|1\" called A\ninclude L version '1' called B\ndefine A1: { A.X, B.X }"
     compiler = Compiler(lambda name, version: sources.get((name, version)))
-    assert Loaded(compiler.compile(Source("m", text))).evaluate("A1", Run(wide.NOW)) == ["bar", "version"]
+    assert LoadedLibrary(compiler.compile(Source("m", text))).evaluate("A1", Run(wide.NOW)) == ["bar", "version"]
 
 
 @pytest.mark.parametrize(("first", "second"), [("a b", "a-b"), ("é", "è"), ("x", "x "), ("a_0", "a 0"), ("a_1", "a")])
@@ -276,6 +276,6 @@ def test_a_cached_library_is_looked_at_as_well(tmp_path: Path) -> None:
     again = CachingCompiler()
     again.folder = compiler.folder
     with pytest.raises(DiagnosticError) as caught:
-        Loaded(again.compile(source))
+        LoadedLibrary(again.compile(source))
     assert caught.value.diagnostics[0].code == "foreign-code"
     assert not Path(hostile.SENTINEL).exists()

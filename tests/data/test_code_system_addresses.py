@@ -25,7 +25,7 @@ from fhir_eligibility.algebra.code_systems import (
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.expansion import Expansion
 from fhir_eligibility.compiler.runtime.fhir_values import plainly_coded
-from fhir_eligibility.compiler.runtime.membership import Membership, with_canonical
+from fhir_eligibility.compiler.runtime.membership import ValueSetMembership, with_canonical
 from fhir_eligibility.runners.criteria import Criteria
 from tests.data.every_way import screened
 
@@ -210,17 +210,17 @@ def test_value_sets_are_those_of_the_canonical_codes(listed: list[Code], code: C
         open={LOINC: "not given"} if unknown else {},
     )
     member = (canonical(code.system) if code.system else code.system, code.code)
-    assert Membership({"x": some}).in_value_set(code, ValueSet("x")) == plain.has(member)
+    assert ValueSetMembership({"x": some}).in_value_set(code, ValueSet("x")) == plain.has(member)
     if not unknown:
-        assert len(Membership({"x": some}).expand(ValueSet("x"))) == len(some.codes)
+        assert len(ValueSetMembership({"x": some}).expand(ValueSet("x"))) == len(some.codes)
 
 
 def test_a_text_in_a_value_set_of_one_code_system_by_two_addresses() -> None:
     """What a value set writes decides whether a bare text is ambiguous, not what is added to look for codes."""
-    one = Membership({"x": Expansion([(PAGE, "MR")])})
+    one = ValueSetMembership({"x": Expansion([(PAGE, "MR")])})
     assert one.in_value_set("MR", ValueSet("x")) is True
     with pytest.raises(EvaluationError):
-        Membership({"x": Expansion([(PAGE, "MR"), (LOINC, "1")])}).in_value_set("MR", ValueSet("x"))
+        ValueSetMembership({"x": Expansion([(PAGE, "MR"), (LOINC, "1")])}).in_value_set("MR", ValueSet("x"))
 
 
 @given(

@@ -23,7 +23,7 @@ from fhir_eligibility.runners.bulk import BulkRun
 from fhir_eligibility.runners.bulk_worker import start_worker
 from fhir_eligibility.runners.screening import evaluation_time
 from fhir_eligibility.runners.screening_work import ScreeningWork
-from fhir_eligibility.runners.workspace import State, Workspace
+from fhir_eligibility.runners.workspace import RunState, Workspace
 
 PLAN = ReadPlan("r4", everything=True, together=True, linked=True)
 SERVERS = ("http://one.example/fhir/", "https://two.example/r4/")
@@ -104,7 +104,7 @@ def files(draw: Any) -> list[tuple[str, bytes]]:
 def by_buckets(folder: Path, out: Path, buckets: int) -> Iterator[Compartment]:
     """The patients as the workers of a large run put them together."""
     paths = files_to_read([folder], lambda problem: None)
-    workspace, state = Workspace(out), State("2026-06-01T00:00:00Z", {}, paths, buckets, 200)
+    workspace, state = Workspace(out), RunState("2026-06-01T00:00:00Z", {}, paths, buckets, 200)
     out.mkdir()
     workspace.create(state)
     with BulkRun(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.data.forms import Form, Values, form_of
+from fhir_eligibility.data.forms import TextForm, Values, form_of
 from fhir_eligibility.data.reader import read_patients
 from fhir_eligibility.data.sources import read_resources
 from fhir_eligibility.data.versions import guess_version_of_paths
@@ -243,7 +243,7 @@ def test_values_are_told_apart_however_the_text_comes(resources: list[dict[str, 
 def test_what_is_damaged_ends_where_another_value_begins(named: bool) -> None:
     whole = [pretty(one) for one in cohort("x")]
     text = b"\n".join((whole[0], whole[1][:-30], whole[2], whole[3]))
-    assert form_of(text, True, named) is (Form.VALUES if named else Form.DOCUMENT)
+    assert form_of(text, True, named) is (TextForm.VALUES if named else TextForm.DOCUMENT)
     found = [value for _, _, value in Values(text)]
     assert found[0] == whole[0] and found[2:] == whole[2:4] and found[1] == whole[1][:-30].rstrip()
     text = b"\x1e" + compact(cohort("x")[0])[:20] + b"\x1e" + compact(cohort("x")[1])
@@ -270,17 +270,17 @@ def test_a_value_that_is_too_long_is_told_and_others_are_read() -> None:
 
 
 FORM_OF = [
-    (lines(cohort("x")), Form.LINES, Form.LINES),
-    (compact(cohort("x")[0]), Form.LINES, Form.DOCUMENT),
-    (compact(cohort("x")[0]) + b"\n \n", Form.LINES, Form.DOCUMENT),
-    (pretty(cohort("x")[0]), Form.DOCUMENT, Form.DOCUMENT),
-    (b'{"resourceType":"Condition","code":"86\n' + lines(cohort("x")), Form.LINES, Form.DOCUMENT),
-    (b"502 Bad Gateway\n" + lines(cohort("x")), Form.LINES, Form.DOCUMENT),
-    (b"\x1e" + compact(cohort("x")[0]), Form.VALUES, Form.VALUES),
-    (pretty(bundle("collection", cohort("x"))), Form.DOCUMENT, Form.DOCUMENT),
+    (lines(cohort("x")), TextForm.LINES, TextForm.LINES),
+    (compact(cohort("x")[0]), TextForm.LINES, TextForm.DOCUMENT),
+    (compact(cohort("x")[0]) + b"\n \n", TextForm.LINES, TextForm.DOCUMENT),
+    (pretty(cohort("x")[0]), TextForm.DOCUMENT, TextForm.DOCUMENT),
+    (b'{"resourceType":"Condition","code":"86\n' + lines(cohort("x")), TextForm.LINES, TextForm.DOCUMENT),
+    (b"502 Bad Gateway\n" + lines(cohort("x")), TextForm.LINES, TextForm.DOCUMENT),
+    (b"\x1e" + compact(cohort("x")[0]), TextForm.VALUES, TextForm.VALUES),
+    (pretty(bundle("collection", cohort("x"))), TextForm.DOCUMENT, TextForm.DOCUMENT),
 ]
 
 
 @pytest.mark.parametrize(("text", "named", "other"), FORM_OF)
-def test_the_form_of_a_text(text: bytes, named: Form, other: Form) -> None:
+def test_the_form_of_a_text(text: bytes, named: TextForm, other: TextForm) -> None:
     assert (form_of(text, True, True), form_of(text, True, False)) == (named, other)

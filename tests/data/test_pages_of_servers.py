@@ -21,7 +21,7 @@ from fhir_eligibility.data.server import search as search_module
 from fhir_eligibility.data.server.client import Server, ServerError
 from fhir_eligibility.data.server.pages import next_page, own_names
 from fhir_eligibility.data.server.patients import SearchPlan, ServerPatients
-from fhir_eligibility.data.server.search import Answer, Incomplete, SearchError, every_page
+from fhir_eligibility.data.server.search import Incomplete, SearchAnswer, SearchError, every_page
 from fhir_eligibility.ui.cli import main
 from tests.servers.stub import Reply, Request, Stub, outcome, running_stub
 
@@ -64,9 +64,9 @@ class Pages:
         return Reply(200, bundle)
 
 
-def found(stub: Stub, answer: Answer | None = None, kind: str = "Condition", **options: Any) -> list[str]:
+def found(stub: Stub, answer: SearchAnswer | None = None, kind: str = "Condition", **options: Any) -> list[str]:
     with Server(stub.base, patience=QUICK, **options) as server:
-        items = every_page(server, kind, [("patient", "1")], answer or Answer())
+        items = every_page(server, kind, [("patient", "1")], answer or SearchAnswer())
     return [str(item.resource["id"]) for item in items]
 
 
@@ -81,7 +81,7 @@ def found(stub: Stub, answer: Answer | None = None, kind: str = "Condition", **o
 def test_the_total_of_the_last_page_counts(stub: Stub, totals: tuple[int | None, ...]) -> None:
     pages = Pages(stub, [["a"], ["b"], ["c"]])
     pages.totals = list(totals)
-    answer = Answer()
+    answer = SearchAnswer()
     assert found(stub, answer) == ["a", "b", "c"]
     assert answer.total == next((total for total in reversed(totals) if total is not None), None)
 
@@ -124,7 +124,7 @@ def test_next_links_of_a_server_behind_a_proxy(stub: Stub, place: str, shape: st
     pages = Pages(stub, [["a"], ["b"], ["c"]])
     pages.own = f"{inner}/Condition?patient=1"
     pages.next = shape.format(base=inner)
-    answer = Answer()
+    answer = SearchAnswer()
     assert found(stub, answer) == ["a", "b", "c"]
     assert answer.moved is not None and answer.moved.startswith(inner) and "cursor" not in answer.moved
 
@@ -259,7 +259,7 @@ def test_a_page_that_is_busy_comes_later(stub: Stub) -> None:
         pages,
     )
     with Server(stub.base, patience=Patience(attempts=3), wait=waits.append) as server:
-        items = every_page(server, "Condition", [], Answer())
+        items = every_page(server, "Condition", [], SearchAnswer())
     assert [item.resource["id"] for item in items] == ["a", "b"] and waits == [7, 3]
 
 
@@ -268,7 +268,7 @@ def test_a_page_whose_connection_breaks_comes_again(stub: Stub) -> None:
     cut = Reply(200, b"{" + b" " * 1000, cut=20)
     stub.on("/fhir/Condition", pages, cut, pages)
     with Server(stub.base, patience=QUICK) as server:
-        assert [i.resource["id"] for i in every_page(server, "Condition", [], Answer())] == ["a", "b"]
+        assert [i.resource["id"] for i in every_page(server, "Condition", [], SearchAnswer())] == ["a", "b"]
 
 
 class Token:

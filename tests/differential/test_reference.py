@@ -24,7 +24,7 @@ from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.points import Uncertainty
 from fhir_eligibility.compiler.criteria.library import compile_expression
 from fhir_eligibility.compiler.runtime.cql import Run
-from fhir_eligibility.compiler.translate.cql_library import Options
+from fhir_eligibility.compiler.translate.cql_library import TranslationOptions
 from tests.differential.reference.reference import Evaluated, Reference
 from tests.shared import shared
 from tests.spec.cql_suite import CqlCase, read_cases, same
@@ -58,7 +58,7 @@ class Answer:
 UNREADABLE = object()
 
 
-def our_answer(expression: str, options: Options | None = None) -> Answer:
+def our_answer(expression: str, options: TranslationOptions | None = None) -> Answer:
     """Our answer to an expression."""
     try:
         compiled = compile_expression(expression, options=options)
@@ -83,7 +83,7 @@ def reference_answer(found: Evaluated) -> Answer:
         fault = f"error: {found.thrown}"
         return Answer(None, found.type, False, fault, fault)
     assert found.result is not None
-    read = our_answer(found.result, Options(list_promotion=True))
+    read = our_answer(found.result, TranslationOptions(list_promotion=True))
     value = UNREADABLE if read.fault is not None else read.value
     return Answer(value, found.type, found.uncertain, None, found.result)
 

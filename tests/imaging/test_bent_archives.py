@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import fhir_eligibility
 from fhir_eligibility.data.dicomweb.access import Access
 from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
-from fhir_eligibility.data.dicomweb.presence import Held, Need, Presence
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
+from fhir_eligibility.data.dicomweb.presence import Need, Presence, StudyPresence
 from fhir_eligibility.data.dicomweb.qido import find_instances, find_series, find_studies
 from fhir_eligibility.output.transfers import SeriesTransfer
 from fhir_eligibility.runners.confirming import RequiredImages
@@ -233,7 +233,7 @@ def test_a_header_that_names_another_instance(
 def test_an_answer_without_rows_is_204_or_an_empty_list(body: bytes, stub: MakeStub) -> None:
     with Client(access()) as client:
         found = Presence(client).ask(stub(lambda asked: Reply(200, body)).url, [Need("1.2")])["1.2"]
-        assert isinstance(found, ArchiveFailure) and found.cause is Cause.MALFORMED_ANSWER
+        assert isinstance(found, ArchiveFailure) and found.cause is FailureCause.MALFORMED_ANSWER
         assert Presence(client).ask(stub(lambda asked: Reply(204, b"")).url, [Need("1.2")]) == {"1.2": None}
         assert Presence(client).ask(stub(lambda asked: Reply(200, b"[]")).url, [Need("1.2")]) == {"1.2": None}
 
@@ -264,9 +264,9 @@ def test_some_rows_that_cannot_be_read(level: str, stub: MakeStub) -> None:
     with Client(access()) as client:
         url = stub(answer).url
         found = Presence(client).ask(url, [need])["1.2"]
-        assert isinstance(found, Held) and not found.lacks(need)
+        assert isinstance(found, StudyPresence) and not found.lacks(need)
         lacking = Presence(client).ask(url, [more])["1.2"]
-        assert isinstance(lacking, Held) and lacking.lacks(more) and set(lacking.series) == set(held)
+        assert isinstance(lacking, StudyPresence) and lacking.lacks(more) and set(lacking.series) == set(held)
 
 
 def test_an_archive_that_lists_without_end(stub: MakeStub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,11 +335,11 @@ def test_held_absent_or_not_known(shared: Stub, archive: dict[str, Any]) -> None
     with Client(access()) as client:
         found = Presence(client).ask(shared.url, [need])["1.2"]
     if isinstance(found, ArchiveFailure):
-        assert found.cause is Cause.MALFORMED_ANSWER
+        assert found.cause is FailureCause.MALFORMED_ANSWER
         well = archive["offset"] and not archive["odd"] and archive["total"] in (None, "right", "low")
         assert not (well and archive["beyond"] in ("empty", 204))
         return
-    assert isinstance(found, Held)
+    assert isinstance(found, StudyPresence)
     assert {uid for uid in need.series if uid in found.series} == set(archive["held"]) & set(need.series)
 
 

@@ -16,8 +16,8 @@ import pytest
 from fhir_eligibility.data.dicomweb.access import Access
 from fhir_eligibility.data.dicomweb.address import archive_address
 from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
-from fhir_eligibility.data.dicomweb.presence import Held, Need, Presence
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
+from fhir_eligibility.data.dicomweb.presence import Need, Presence, StudyPresence
 from fhir_eligibility.data.dicomweb.qido import find_instances, find_studies, rows_of
 from fhir_eligibility.data.http.address import shown, within
 from fhir_eligibility.data.http.credentials import basic, bearer
@@ -41,18 +41,18 @@ def in_turn(*replies: Reply) -> Answerer:
 @pytest.mark.parametrize(
     ("status", "cause"),
     [
-        (400, Cause.REQUEST_REFUSED),
-        (401, Cause.UNAUTHORIZED),
-        (403, Cause.FORBIDDEN),
-        (404, Cause.NOT_FOUND),
-        (406, Cause.NOT_ACCEPTABLE),
-        (429, Cause.BUSY),
-        (500, Cause.SERVER_ERROR),
-        (503, Cause.BUSY),
-        (504, Cause.TIMEOUT),
+        (400, FailureCause.REQUEST_REFUSED),
+        (401, FailureCause.UNAUTHORIZED),
+        (403, FailureCause.FORBIDDEN),
+        (404, FailureCause.NOT_FOUND),
+        (406, FailureCause.NOT_ACCEPTABLE),
+        (429, FailureCause.BUSY),
+        (500, FailureCause.SERVER_ERROR),
+        (503, FailureCause.BUSY),
+        (504, FailureCause.TIMEOUT),
     ],
 )
-def test_statuses(status: int, cause: Cause, stub: MakeStub) -> None:
+def test_statuses(status: int, cause: FailureCause, stub: MakeStub) -> None:
     archive = stub(lambda asked: Reply(status, b"no"))
     found = failure_of(f"{archive.url}/studies?PatientName=secret", Access(retries=0))
     assert (found.cause, found.status) == (cause, status)
@@ -70,22 +70,22 @@ def test_retries_heed_retry_after(status: int, stub: MakeStub) -> None:
 def test_a_wait_that_is_too_long_is_not_waited_for(stub: MakeStub) -> None:
     archive = stub(lambda asked: Reply(503, headers={"Retry-After": "3600"}))
     found = failure_of(f"{archive.url}/studies", Access(**FAST))
-    assert (found.cause, len(archive.asked)) == (Cause.BUSY, 1)
+    assert (found.cause, len(archive.asked)) == (FailureCause.BUSY, 1)
 
 
 def test_slow_answers(stub: MakeStub) -> None:
     never = threading.Event()
     archive = stub(lambda asked: Reply(wait=never))
     found = failure_of(f"{archive.url}/studies", Access(read_timeout=0.1, retries=1, **FAST))
-    assert (found.cause, len(archive.asked)) == (Cause.TIMEOUT, 2)
+    assert (found.cause, len(archive.asked)) == (FailureCause.TIMEOUT, 2)
     never.set()
 
 
 def test_no_connection(stub: MakeStub) -> None:
-    assert failure_of("http://127.0.0.1:1/rs/studies", Access(retries=0)).cause is Cause.CONNECTION
-    assert failure_of("http://no-such-host.invalid/rs/studies", Access(retries=0)).cause is Cause.CONNECTION
+    assert failure_of("http://127.0.0.1:1/rs/studies", Access(retries=0)).cause is FailureCause.CONNECTION
+    assert failure_of("http://no-such-host.invalid/rs/studies", Access(retries=0)).cause is FailureCause.CONNECTION
     cut = stub(lambda asked: Reply(body=b"[{}, {}]", cut=4))
-    assert failure_of(f"{cut.url}/studies", Access(retries=0)).cause is Cause.CONNECTION
+    assert failure_of(f"{cut.url}/studies", Access(retries=0)).cause is FailureCause.CONNECTION
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_no_connection(stub: MakeStub) -> None:
 def test_what_the_data_calls_an_address_and_is_none(base: str) -> None:
     with Client(Access(own=("https://a.example/rs",), authorization=bearer("t"), retries=0)) as client:
         (found,) = Presence(client).ask(base, [Need("1.2")]).values()
-    assert isinstance(found, ArchiveFailure) and found.cause in (Cause.REQUEST_REFUSED, Cause.CONNECTION)
+    assert isinstance(found, ArchiveFailure) and found.cause in (FailureCause.REQUEST_REFUSED, FailureCause.CONNECTION)
     assert client.requests <= 1
 
 
@@ -117,7 +117,7 @@ def test_an_archive_that_is_down_is_not_tried_again_and_again() -> None:
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b"[1]", b"[\xff]"])
 def test_what_is_no_answer(body: bytes, stub: MakeStub) -> None:
     archive = stub(lambda asked: Reply(body=body))
-    assert failure_of(f"{archive.url}/studies", Access(retries=0)).cause is Cause.MALFORMED_ANSWER
+    assert failure_of(f"{archive.url}/studies", Access(retries=0)).cause is FailureCause.MALFORMED_ANSWER
 
 
 def test_no_content(stub: MakeStub) -> None:
@@ -143,8 +143,8 @@ def test_redirects_within_a_host_and_not_beyond(stub: MakeStub) -> None:
     with Client(access) as client:
         assert rows_of(client, f"{archive.url}/studies") == [{}]
     assert [asked.headers.get("authorization") for asked in archive.asked] == ["Bearer abc", None]
-    assert failure_of(f"{archive.url}/away", access).cause is Cause.REDIRECTED
-    assert failure_of(f"{archive.url}/round", access).cause is Cause.REDIRECTED
+    assert failure_of(f"{archive.url}/away", access).cause is FailureCause.REDIRECTED
+    assert failure_of(f"{archive.url}/round", access).cause is FailureCause.REDIRECTED
     assert other.asked == []
 
 
@@ -205,7 +205,7 @@ def test_nothing_secret_is_logged(stub: MakeStub, caplog: pytest.LogCaptureFixtu
     found = failure_of(
         f"{archive.url}/studies", Access(own=(archive.url,), authorization=basic("u", "hidden-word"), **FAST)
     )
-    assert found.cause is Cause.UNAUTHORIZED
+    assert found.cause is FailureCause.UNAUTHORIZED
     assert "hidden-word" not in caplog.text and "Basic" not in caplog.text and "Authorization" not in caplog.text
 
 
@@ -218,7 +218,7 @@ def test_proxies_of_the_environment(stub: MakeStub, monkeypatch: pytest.MonkeyPa
     assert proxy.asked[0].headers["host"] == "archive.example"
     assert proxy.asked[0].headers["proxy-authorization"] == "Basic bWU6cHc="
     monkeypatch.setenv("no_proxy", "archive.example")
-    assert failure_of("http://archive.example/rs/studies", Access(retries=0)).cause is Cause.CONNECTION
+    assert failure_of("http://archive.example/rs/studies", Access(retries=0)).cause is FailureCause.CONNECTION
     assert len(proxy.asked) == 1
 
 
@@ -279,7 +279,9 @@ def test_a_server_that_takes_no_lists(refusal: Reply, stub: MakeStub) -> None:
     with Client(Access(retries=0)) as client:
         presence = Presence(client)
         found = presence.ask(archive.url, needs)
-        assert isinstance(found["1.1"], Held) and found["1.2"] is None and isinstance(found["1.3"], Held)
+        assert (
+            isinstance(found["1.1"], StudyPresence) and found["1.2"] is None and isinstance(found["1.3"], StudyPresence)
+        )
         assert len(archive.asked) == 4
         presence.ask(archive.url, needs)
         assert len(archive.asked) == 4 + 3  # it is not asked with a list again
@@ -289,7 +291,7 @@ def test_a_batch_that_was_not_answered_makes_nothing_absent(stub: MakeStub) -> N
     archive = stub(lambda asked: Reply(500))
     with Client(Access(retries=0)) as client:
         found = Presence(client).ask(archive.url, [Need("1.1"), Need("1.2")])
-    assert [getattr(found[uid], "cause", None) for uid in ("1.1", "1.2")] == [Cause.SERVER_ERROR] * 2
+    assert [getattr(found[uid], "cause", None) for uid in ("1.1", "1.2")] == [FailureCause.SERVER_ERROR] * 2
     assert len(archive.asked) == 1
 
 
@@ -326,11 +328,11 @@ def test_private_authority_and_client_certificate(certificates: Path, stub: Make
     server.socket = context.wrap_socket(server.socket, server_side=True)
     url = archive.url.replace("http://", "https://") + "/studies"
     untrusted = failure_of(url, Access(retries=0))
-    assert (untrusted.cause, "not trusted" in untrusted.message) == (Cause.TLS, True)
+    assert (untrusted.cause, "not trusted" in untrusted.message) == (FailureCause.TLS, True)
     ca = certificates / "ca.pem"
     pair = {"client_certificate": certificates / "client.pem", "client_key": certificates / "client.key"}
     with Client(Access(retries=0, ca_file=ca, **pair)) as client:
         assert rows_of(client, url) == [{}]
-    assert failure_of(url, Access(retries=0, ca_file=ca)).cause in (Cause.TLS, Cause.CONNECTION)
+    assert failure_of(url, Access(retries=0, ca_file=ca)).cause in (FailureCause.TLS, FailureCause.CONNECTION)
     with pytest.raises(ValueError, match="no certificates in PEM form"):
         Client(Access(ca_file=certificates / "ca.key"))

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
-from fhir_eligibility.data.dicomweb.presence import Found, Held, Need
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
+from fhir_eligibility.data.dicomweb.presence import Found, Need, StudyPresence
 from fhir_eligibility.data.dicomweb.qido import HeldSeries, HeldStudy
 from fhir_eligibility.evaluation.confirming import without_missing
-from fhir_eligibility.evaluation.holdings import Expected, Part, expected_of, holding_of, same_day
+from fhir_eligibility.evaluation.holdings import Expected, SeriesPart, expected_of, holding_of, same_day
 from fhir_eligibility.evaluation.imaging import imaging_link, merge_links
 from fhir_eligibility.evaluation.verdict import Holding, ImagingLink, MissingInstances
 from fhir_eligibility.runners.bounded import as_they_come, batched, in_order
@@ -28,10 +28,12 @@ def links(case: dict[str, Any]) -> list[ImagingLink]:
     return merge_links([imaging_link(s, criterion="c", role="met", failed=None, resolve=by_name.get) for s in studies])
 
 
-def whole(need: Need, **study: Any) -> Held:
+def whole(need: Need, **study: Any) -> StudyPresence:
     """An archive that has all that is needed."""
     series = {uid: HeldSeries(need.study, uid) for uid in need.series}
-    return Held(HeldStudy(need.study, **study), series, {uid: set(wanted) for uid, wanted in need.series.items()})
+    return StudyPresence(
+        HeldStudy(need.study, **study), series, {uid: set(wanted) for uid, wanted in need.series.items()}
+    )
 
 
 class Archives:
@@ -48,9 +50,9 @@ class Archives:
             case "all":
                 return whole(need)
             case "down":
-                return ArchiveFailure(Cause.CONNECTION, f"{base}: no connection")
+                return ArchiveFailure(FailureCause.CONNECTION, f"{base}: no connection")
             case "nothing of it":
-                return Held(HeldStudy(need.study))
+                return StudyPresence(HeldStudy(need.study))
             case "another's":
                 return whole(need, patient_ids=("X",))
         return None
@@ -165,7 +167,7 @@ def test_a_series_in_an_archive_of_its_own(a: str, b: str, state: str, missing: 
     ],
 )
 def test_differences(record: dict[str, Any], held: dict[str, Any], difference: str | None) -> None:
-    expected = Expected("Patient/p", "ImagingStudy/i", "1.2.3", (Part(("https://a.example",)),), ("P",), **record)
+    expected = Expected("Patient/p", "ImagingStudy/i", "1.2.3", (SeriesPart(("https://a.example",)),), ("P",), **record)
     found = holding_of(expected, lambda base, need: whole(need, patient_ids=("P",), **held))
     assert (found.state, found.differences) == (
         "mismatch" if difference else "present",
@@ -197,17 +199,17 @@ def test_days(started: str | None, date: str | None, same: bool) -> None:
 
 @pytest.mark.parametrize(("ids", "identifiers"), [((), ("P",)), (("P",), ()), (("OTHER", "P"), ("P",))])
 def test_patients_that_cannot_or_do_match(ids: tuple[str, ...], identifiers: tuple[str, ...]) -> None:
-    expected = Expected("Patient/p", "ImagingStudy/i", "1.2.3", (Part(("https://a.example",)),), identifiers)
+    expected = Expected("Patient/p", "ImagingStudy/i", "1.2.3", (SeriesPart(("https://a.example",)),), identifiers)
     found = holding_of(expected, lambda base, need: whole(need, patient_ids=ids))
     assert found.state == "present"
     assert (found.detail is None) == (bool(ids) and bool(identifiers))
 
 
 def test_the_question_is_all_that_the_answer_depends_on() -> None:
-    base = Expected("Patient/p", "ImagingStudy/i", "1.2.3", (Part(("https://a.example",)),), ("P",))
+    base = Expected("Patient/p", "ImagingStudy/i", "1.2.3", (SeriesPart(("https://a.example",)),), ("P",))
     others = [
         Expected("Patient/q", "ImagingStudy/i", "1.2.3", base.parts, ("P",)),
-        Expected("Patient/p", "ImagingStudy/i", "1.2.3", (Part(("https://b.example",)),), ("P",)),
+        Expected("Patient/p", "ImagingStudy/i", "1.2.3", (SeriesPart(("https://b.example",)),), ("P",)),
         Expected("Patient/p", "ImagingStudy/i", "1.2.3", base.parts, ("Q",)),
         Expected("Patient/p", "ImagingStudy/i", "1.2.3", base.parts, ("P",), ("MR",)),
     ]

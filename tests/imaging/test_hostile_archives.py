@@ -18,7 +18,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from fhir_eligibility.data.dicomweb import multipart, wado
 from fhir_eligibility.data.dicomweb.access import Access
 from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
 from fhir_eligibility.data.dicomweb.multipart import MultipartReader, media_type
 from fhir_eligibility.data.dicomweb.wado import NotDicom, Retrieved, retrieve, uids_of
 from fhir_eligibility.data.http import answer as answer_module
@@ -109,7 +109,7 @@ def test_boundaries_in_every_form_of_the_standard(text: str, boundary: str) -> N
 def test_what_is_no_boundary_is_a_failure_in_words(boundary: str) -> None:
     with pytest.raises(ArchiveFailure, match="the boundary between parts") as caught:
         MultipartReader(boundary)
-    assert caught.value.cause is Cause.MALFORMED_ANSWER
+    assert caught.value.cause is FailureCause.MALFORMED_ANSWER
 
 
 def retrieved(stub: Stub, folder: Path, read_timeout: float = 5.0) -> Retrieved:
@@ -158,7 +158,7 @@ def test_an_answer_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ArchiveFailure, match="fewer than") as caught:
             for _ in client.chunks(answer):
                 pass
-    assert caught.value.cause is Cause.TIMEOUT
+    assert caught.value.cause is FailureCause.TIMEOUT
 
 
 NOT_USED = "is not of the form https://host/path and is not used"

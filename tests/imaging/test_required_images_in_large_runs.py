@@ -24,7 +24,7 @@ from fhir_eligibility.runners import run as running
 from fhir_eligibility.runners.confirming import RequiredImages
 from fhir_eligibility.runners.criteria import Criteria
 from fhir_eligibility.runners.images import Places
-from fhir_eligibility.runners.questions import Answer, add_answers, drop_unfinished, read_answers
+from fhir_eligibility.runners.questions import HeldStudies, add_answers, drop_unfinished, read_answers
 from fhir_eligibility.runners.run import RunOptions, run
 from fhir_eligibility.runners.workspace import Workspace
 from tests.benchmarks.cohorts import Options, write
@@ -169,7 +169,7 @@ def test_what_was_answered_is_not_asked_again(
     for allowed in range(1, 100):
         left = allowed
 
-        def stopped(path: Path, answers: list[Answer]) -> None:
+        def stopped(path: Path, answers: list[HeldStudies]) -> None:
             nonlocal left
             if left == 0:
                 raise KeyboardInterrupt
@@ -241,10 +241,10 @@ def test_answers_are_read_up_to_where_they_are_whole(tmp_path: Path) -> None:
     path = tmp_path / "answers"
     assert list(read_answers(path)) == []
     drop_unfinished(path)
-    first = Answer(
+    first = HeldStudies(
         (0, 1, -1), "Patient/a", [{"state": "present", "patient": "Patient/a", "resource": "ImagingStudy/s"}]
     )
-    second = Answer((0, 2, -1), "Patient/b", [])
+    second = HeldStudies((0, 2, -1), "Patient/b", [])
     add_answers(path, [first])
     whole = path.stat().st_size
     add_answers(path, [second, first])

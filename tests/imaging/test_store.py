@@ -15,7 +15,7 @@ from dicomweb_client.api import DICOMwebClient
 
 from fhir_eligibility.data.dicomweb.access import Access
 from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import Cause
+from fhir_eligibility.data.dicomweb.failure import FailureCause
 from fhir_eligibility.data.dicomweb.stow import words_of
 from fhir_eligibility.output.transfers import FileTransfer
 from fhir_eligibility.runners.store import store_files
@@ -215,7 +215,7 @@ def test_an_upload_without_an_answer_is_not_sent_again(files: dict[str, list[Pat
 
 def test_no_archive(files: dict[str, list[Path]]) -> None:
     found = upload(files["example-01"], "http://127.0.0.1:1/rs")
-    assert [(r.state, r.reason) for r in found] == [("unreachable", Cause.CONNECTION.value)] * 4
+    assert [(r.state, r.reason) for r in found] == [("unreachable", FailureCause.CONNECTION.value)] * 4
 
 
 def test_an_instance_twice_goes_into_two_requests(files: dict[str, list[Path]], tmp_path: Path, stub: MakeStub) -> None:

@@ -10,7 +10,7 @@ from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError
 from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.records import ExpressionSource
 from fhir_eligibility.compiler.criteria.cql import CqlCode, CqlCriteria
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.evaluation.evaluator import truth
@@ -84,7 +84,7 @@ def test_untraced_code_answers_what_traced_code_does(cohorts: list[Cohort]) -> N
             traced = compiled(text)
         except DiagnosticError:
             continue
-        plain = Loaded(Compiler().compile(Source("Random", f"{HEAD}define X: {text}\n")))
+        plain = LoadedLibrary(Compiler().compile(Source("Random", f"{HEAD}define X: {text}\n")))
         run = Run(NOW)
         for compartment, resources in zip(cohort.compartments, cohort.resources, strict=True):
             one = environment(compartment)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.data.bulk.placing import Bearers, Claim, placed
-from fhir_eligibility.data.bulk.records import Record, is_orphan, name_group
+from fhir_eligibility.data.bulk.records import ReadRecord, is_orphan, name_group
 from fhir_eligibility.runners import bulk_worker
 from fhir_eligibility.runners import run as running
 from fhir_eligibility.runners.run import RunOptions, run
@@ -83,8 +83,8 @@ def test_a_run_that_was_stopped_ends_the_same(tmp_path: Path, monkeypatch: pytes
         assert texts(again) == expected, damaged
 
 
-def record(name: str) -> Record:
-    return Record(name_group(name), 0, 0, -1, "Condition", "c", None, True, False, False, b"")
+def record(name: str) -> ReadRecord:
+    return ReadRecord(name_group(name), 0, 0, -1, "Condition", "c", None, True, False, False, b"")
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.points import Uncertainty
 from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime
-from fhir_eligibility.compiler.criteria.library import Loaded, compile_expression
+from fhir_eligibility.compiler.criteria.library import LoadedLibrary, compile_expression
 from fhir_eligibility.compiler.runtime.cql import Run
-from fhir_eligibility.compiler.translate.cql_library import Options
+from fhir_eligibility.compiler.translate.cql_library import TranslationOptions
 from tests.spec.model import Result, Suite
 
 NOW = dt.datetime(2026, 1, 15, 12, 0, tzinfo=dt.UTC)
@@ -100,10 +100,10 @@ def _judge(case: CqlCase) -> str:
 
 def _expected(output: str, name: str) -> Any:
     """The value of an output; one output gives a single code where a list of codes belongs."""
-    return _value(compile_expression(output, f"{name} output", options=Options(list_promotion=True)))
+    return _value(compile_expression(output, f"{name} output", options=TranslationOptions(list_promotion=True)))
 
 
-def _value(compiled: Loaded) -> Any:
+def _value(compiled: LoadedLibrary) -> Any:
     return compiled.evaluate("expression", Run(NOW))
 
 

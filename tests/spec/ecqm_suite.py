@@ -23,7 +23,7 @@ from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.measures import Group, Measure, Population
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.models.modelinfo import ModelInfo, read_model_info
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.terminology import Terminology
@@ -109,7 +109,7 @@ def run_ecqm(root: Path) -> list[Result]:
     results = []
     for path in sorted(p for p in root.iterdir() if (p / "measure.json").is_file()):
         loaded = load(path)
-        evaluator = MeasureEvaluator(loaded.measure, Loaded(loaded.compiled))
+        evaluator = MeasureEvaluator(loaded.measure, LoadedLibrary(loaded.compiled))
         run = run_of(loaded, MeasureOptions(NOW))
         for case in cases(path):
             found = counts(evaluator(case["case"], environment(run, case)))

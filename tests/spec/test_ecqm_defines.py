@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.compiler.criteria.library import Loaded
+from fhir_eligibility.compiler.criteria.library import LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient
 from fhir_eligibility.compiler.runtime.printing import as_json
 from fhir_eligibility.runners.measuring import MeasureOptions, run_of
@@ -68,7 +68,7 @@ def presented(value: Any) -> Any:
     return f"@{date}T{time}{shown}{'+00:00' if offset == 'Z' else offset or ''}"
 
 
-def answer(loaded: Loaded, name: str, patient: Patient) -> Any:
+def answer(loaded: LoadedLibrary, name: str, patient: Patient) -> Any:
     """Our value of a define, or of an observation for each episode of the population that its name tells."""
     if not name.startswith(_OBSERVATION):
         return identified(loaded.evaluate(name, patient))
@@ -104,7 +104,7 @@ def differences(path: Path) -> tuple[int, list[str]]:
     lines = (path / "reference.ndjson").read_text("utf-8").splitlines()
     reference = {line["case"]: line["defines"] for line in map(json.loads, lines)}
     measure = load(path)
-    loaded, run = Loaded(measure.compiled), run_of(measure, MeasureOptions(NOW))
+    loaded, run = LoadedLibrary(measure.compiled), run_of(measure, MeasureOptions(NOW))
     compared, found = 0, []
     for case in cases(path):
         patient = environment(run, case)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, LoadedLibrary
 from fhir_eligibility.compiler.elm_json.writer import elm_text, to_elm
 from fhir_eligibility.compiler.runtime.cql import Run
 from tests.spec.cql_suite import NOW, SUITES, CqlCase, read_cases, same
@@ -25,7 +25,7 @@ def cases() -> list[CqlCase]:
 def outcome(compiled: Compiled) -> Any:
     """The value of the define `expression`, or the code of the error."""
     try:
-        return Loaded(compiled).evaluate("expression", Run(NOW))
+        return LoadedLibrary(compiled).evaluate("expression", Run(NOW))
     except EvaluationError as error:
         return f"error {error.code}"
 

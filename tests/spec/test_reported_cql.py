@@ -14,7 +14,7 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Run
 from tests.shared import reported
 
@@ -34,7 +34,7 @@ CASES = (
 
 def values(case: dict[str, Any]) -> dict[str, Any]:
     """The values of the defines that the case states, as the file writes them."""
-    loaded = Loaded(Compiler().compile(Source(case["id"], case["input"]["cql"])))
+    loaded = LoadedLibrary(Compiler().compile(Source(case["id"], case["input"]["cql"])))
     run = Run(now=dt.datetime.fromisoformat(case["input"]["evaluation_timestamp"]))
     return {name: written(loaded.evaluate(name, run)) for name in case["expected"]}
 

@@ -13,7 +13,7 @@ import pytest
 
 from fhir_eligibility.output.summary import safe
 from fhir_eligibility.ui.cli import COMMANDS, main
-from fhir_eligibility.ui.export import _Shown
+from fhir_eligibility.ui.export import _ExportProgress
 from fhir_eligibility.ui.logs import logging_as
 from fhir_eligibility.ui.progress import ProgressLine
 from fhir_eligibility.ui.visible import VisibleStream, plain, visible, visible_output
@@ -120,7 +120,7 @@ def test_all_else_is_as_it_was() -> None:
 
 def test_what_a_server_says_of_its_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with visible_output(), logging_as(argparse.Namespace()):
-        _Shown(False).say("50% \x1b]0;owned\x07\x1b[2J done")
+        _ExportProgress(False).say("50% \x1b]0;owned\x07\x1b[2J done")
     assert capsys.readouterr().err == "50% \\u001b]0;owned\\u0007\\u001b[2J done\n"
 
 

@@ -33,7 +33,7 @@ from fhir_eligibility.compiler.runtime.cql import (
     new_instance,
     with_point,
 )
-from fhir_eligibility.compiler.runtime.type_tests import TypeTest, cast_to
+from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue, cast_to
 from fhir_eligibility.compiler.translate.cql_library import TypedLibrary
 
 
@@ -258,14 +258,14 @@ class Walker:
     # -- types
 
     def on_is(self, node: Node, scope: dict[int, Any]) -> Any:
-        return TypeTest(node.attrs["type"])(self.walk(node.operands[0], scope))
+        return TypeOfValue(node.attrs["type"])(self.walk(node.operands[0], scope))
 
     def on_as(self, node: Node, scope: dict[int, Any]) -> Any:
         value, kind = self.walk(node.operands[0], scope), node.attrs["type"]
         if node.attrs.get("retype"):
             known = isinstance(kind, IntervalType) and _point(kind) != "Any"
             return with_point(value, _point(kind)) if known and value is not None else value
-        test = TypeTest(kind)
+        test = TypeOfValue(kind)
         if node.attrs.get("strict"):
             return cast_to(value, test)
         return value if test(value) else None
@@ -290,7 +290,7 @@ class Walker:
     def on_members(self, node: Node, scope: dict[int, Any]) -> Any:
         value = self.walk(node.operands[0], scope)
         for kind, inner in node.attrs["options"]:
-            if TypeTest(kind)(value):
+            if TypeOfValue(kind)(value):
                 return self.walk(inner, {**scope, node.attrs["scope"]: value})
         return None
 

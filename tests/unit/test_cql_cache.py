@@ -17,9 +17,9 @@ from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
 from fhir_eligibility.artifacts.models.modelinfo import ModelInfo
 from fhir_eligibility.compiler.criteria import cache as cache_module
 from fhir_eligibility.compiler.criteria.cache import CachingCompiler, default_folder, engine_files
-from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Run
-from fhir_eligibility.compiler.translate.cql_library import Options
+from fhir_eligibility.compiler.translate.cql_library import TranslationOptions
 from fhir_eligibility.runners.criteria import load_criteria
 from fhir_eligibility.runners.measuring import load_measure
 from fhir_eligibility.ui.cli import main
@@ -57,7 +57,7 @@ def compiled_anew(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def total(library: Compiled) -> Any:
-    return Loaded(library).evaluate("Total", Run())
+    return LoadedLibrary(library).evaluate("Total", Run())
 
 
 def test_a_library_is_compiled_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_a_library_is_compiled_once(folder: Path, monkeypatch: pytest.MonkeyPatc
     second = compiler(folder).compile(Source("main.cql", MAIN))
     assert names == []
     assert (total(first), total(second)) == (16, 16)
-    assert str(Loaded(second).evaluate("Day", Run())) == "2025-02-28"
+    assert str(LoadedLibrary(second).evaluate("Day", Run())) == "2025-02-28"
     assert second.text == first.text and second.includes["Common"].name == "Common"
 
 
@@ -193,7 +193,7 @@ def test_what_a_library_depends_on_is_in_its_key(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(cache_module, "__version__", "0.0.0")
     other = {
         "model": CachingCompiler(model_infos=[replace(model, digest="another")]),
-        "options": CachingCompiler(options=Options(list_demotion=True), model_infos=[model]),
+        "options": CachingCompiler(options=TranslationOptions(list_demotion=True), model_infos=[model]),
         "traced": CachingCompiler(model_infos=[model], traced=True),
     }.get(change, plain)
     assert other.key(Source("other.cql", MAIN) if change == "name" else source) != before
@@ -221,7 +221,7 @@ def test_spans_of_a_kept_library_mean_the_text_at_hand(folder: Path) -> None:
     assert kept.source is source
     assert [d.source is source for d in kept.diagnostics] == [True]
     with pytest.raises(EvaluationError) as raised:
-        Loaded(kept).evaluate("Fails", Run())
+        LoadedLibrary(kept).evaluate("Fails", Run())
     assert raised.value.source is source and raised.value.define == "Fails"
 
 

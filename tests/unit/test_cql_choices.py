@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.elm_json.writer import elm_text
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.runners.criteria import load_criteria
@@ -116,16 +116,16 @@ def define(name: str, expression: str) -> str:
     return f"define {name}: First([Observation] O return all {expression})\n"
 
 
-def compiled(phrase: str, left: str, right: str) -> Loaded | None:
+def compiled(phrase: str, left: str, right: str) -> LoadedLibrary | None:
     """A phrase over the only Observation, None where it does not compile."""
     text = HEAD + define("X", phrase.format(left, right))
     try:
-        return Loaded(Compiler().compile(Source("choices.cql", text)))
+        return LoadedLibrary(Compiler().compile(Source("choices.cql", text)))
     except DiagnosticError:
         return None
 
 
-def value(loaded: Loaded, name: str) -> str:
+def value(loaded: LoadedLibrary, name: str) -> str:
     try:
         found = loaded.evaluate("X", Patient(Run(NOW), PATIENT, [PATIENT, record(name)]))
     except EvaluationError as error:
@@ -164,8 +164,8 @@ def test_a_choice_has_the_same_value_when_written_as_elm_and_read_again(phrase: 
         right = RIGHT["moment"]
     source = Source("choices.cql", HEAD + define("X", phrase.format(CHOICE, right)))
     compiler = Compiler()
-    loaded = Loaded(compiler.compile(source))
-    again = Loaded(compiler.compile(Source("choices.json", elm_text(compiler.typed(source)))))
+    loaded = LoadedLibrary(compiler.compile(source))
+    again = LoadedLibrary(compiler.compile(Source("choices.json", elm_text(compiler.typed(source)))))
     for name in VALUES:
         assert value(again, name) == value(loaded, name), name
 
@@ -176,7 +176,7 @@ def test_both_sides_may_be_choices() -> None:
         "define X: from [Observation] A, [Observation] B where A.effective before B.effective "
         "return A.id.value + '<' + B.id.value\n"
     )
-    loaded = Loaded(Compiler().compile(Source("pairs.cql", text)))
+    loaded = LoadedLibrary(Compiler().compile(Source("pairs.cql", text)))
     found = loaded.evaluate("X", Patient(Run(NOW), PATIENT, resources))
     assert sorted(found) == ["moment<later", "period<later"]
 
@@ -184,7 +184,7 @@ def test_both_sides_may_be_choices() -> None:
 def test_sums_keep_each_alternative() -> None:
     """Procedure.performed may be an age: that plus 30 days is an age, a moment plus 30 days a moment."""
     text = HEAD + "define X: [Procedure] P return all P.performed + 30 days\n"
-    loaded = Loaded(Compiler().compile(Source("sums.cql", text)))
+    loaded = LoadedLibrary(Compiler().compile(Source("sums.cql", text)))
     age = {"value": 40, "unit": "d", "code": "d", "system": "http://unitsofmeasure.org"}
     procedures = [
         {"resourceType": "Procedure", "id": str(i), "status": "completed", "subject": {"reference": "Patient/p"}, **x}
@@ -200,7 +200,7 @@ def test_a_sort_by_what_may_be_a_period_is_warned_of() -> None:
     (found,) = compiled_library.diagnostics
     assert (found.severity, found.code) == ("warning", "not-sortable")
     assert found.message == "the values may be FHIR.Period, which has no order: this fails where one is"
-    loaded = Loaded(compiled_library)
+    loaded = LoadedLibrary(compiled_library)
     moments = [PATIENT, record("later"), record("moment")]
     assert loaded.evaluate("X", Patient(Run(NOW), PATIENT, moments)) == "moment"
     with pytest.raises(EvaluationError):
@@ -220,7 +220,7 @@ def test_a_sort_by_what_may_be_a_period_is_warned_of() -> None:
     ],
 )
 def test_lists_of_several_types(expression: str, expected: str) -> None:
-    loaded = Loaded(Compiler().compile(Source("lists.cql", f"define X: {expression}\n")))
+    loaded = LoadedLibrary(Compiler().compile(Source("lists.cql", f"define X: {expression}\n")))
     assert str(loaded.evaluate("X", Run(NOW))) == expected
 
 

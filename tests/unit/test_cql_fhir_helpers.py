@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.elm.helpers import EXTERNAL, NAMES, PUBLISHED, digest
 from fhir_eligibility.compiler.elm_json.writer import elm_text
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
@@ -43,7 +43,7 @@ def value(expression: str, **content: Any) -> str:
     found = []
     for one in (source, Source("L.json", elm_text(compiler.typed(source)))):
         patient = Patient(Run(dt.datetime(2025, 6, 15, tzinfo=dt.UTC)), PATIENT, resources)
-        found.append(str(Loaded(compiler.compile(one)).evaluate("X", patient)))
+        found.append(str(LoadedLibrary(compiler.compile(one)).evaluate("X", patient)))
     assert found[0] == found[1]
     return found[0]
 
@@ -150,7 +150,7 @@ def test_the_published_text_does_what_is_built_in() -> None:
         for who in ("FHIRHelpers", "Theirs")
     ]
     compiler = Compiler(lambda name, version: Source("Theirs.cql", other) if name == "Theirs" else None)
-    loaded = Loaded(compiler.compile(Source("L.cql", text + "".join(defines))))
+    loaded = LoadedLibrary(compiler.compile(Source("L.cql", text + "".join(defines))))
     contents = [
         quantity(2),
         quantity(2, "<"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Run
 
 LIBRARIES = {
@@ -25,7 +25,7 @@ def value(expression: str, *, more: str = "", head: str = HEAD) -> Any:
     sources = {name: Source(f"{name}.cql", text) for name, text in LIBRARIES.items()}
     compiler = Compiler(lambda name, version: sources.get(name))
     compiled = compiler.compile(Source("Baz.cql", f"{head}{more}define X: {expression}\n"))
-    return Loaded(compiled).evaluate("X", Run())
+    return LoadedLibrary(compiled).evaluate("X", Run())
 
 
 def problem(expression: str, *, more: str = "", head: str = HEAD) -> tuple[str, str, str | None]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
 from fhir_eligibility.algebra.operators.registry import cql_functions
 from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.syntax.cql import parse_library
 from fhir_eligibility.compiler.syntax.cql_words import KEYWORDS
@@ -89,7 +89,7 @@ def test_mutations_of_the_official_expressions(chance: random.Random) -> None:
     mutant = " ".join(words)
     tried(f"define expression: {mutant}")
     try:
-        Loaded(Compiler().compile(Source("x", f"define expression: {mutant}"))).evaluate("expression", Run())
+        LoadedLibrary(Compiler().compile(Source("x", f"define expression: {mutant}"))).evaluate("expression", Run())
     except (DiagnosticError, EvaluationError):
         return
 
@@ -131,7 +131,7 @@ def test_ten_thousand_levels_are_refused(kind: str) -> None:
 def test_a_chain_of_thousands_of_ifs_has_a_value(asked: int, value: int) -> None:
     chain = " ".join(f"if X = {i} then {2 * i} else" for i in range(3000))
     source = Source("long.cql", f"define function f(X Integer): {chain} -1\ndefine A: f({asked})")
-    assert Loaded(Compiler().compile(source)).evaluate("A", Run()) == value
+    assert LoadedLibrary(Compiler().compile(source)).evaluate("A", Run()) == value
 
 
 @pytest.mark.parametrize(
@@ -145,5 +145,5 @@ def test_a_chain_of_thousands_of_ifs_has_a_value(asked: int, value: int) -> None
     ],
 )
 def test_chains_of_a_thousand_have_a_value(word: str, part: str, value: object) -> None:
-    loaded = Loaded(Compiler().compile(Source("long.cql", f"define A: {word.join([part] * 1000)}")))
+    loaded = LoadedLibrary(Compiler().compile(Source("long.cql", f"define A: {word.join([part] * 1000)}")))
     assert loaded.evaluate("A", Run()) == value

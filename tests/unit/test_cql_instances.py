@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.compiler.runtime.printing import text_of
 
@@ -16,7 +16,7 @@ PATIENT = {"resourceType": "Patient", "id": "p"}
 
 
 def value(expression: str) -> Any:
-    loaded = Loaded(Compiler().compile(Source("x", f"{HEAD}define X: {expression}")))
+    loaded = LoadedLibrary(Compiler().compile(Source("x", f"{HEAD}define X: {expression}")))
     return loaded.evaluate("X", Patient(Run(), PATIENT, [PATIENT]))
 
 

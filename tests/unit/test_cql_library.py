@@ -13,9 +13,9 @@ import pytest
 from fhir_eligibility.algebra.clinical import Code, CodeSystem, Concept, ValueSet
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
 from fhir_eligibility.algebra.interval import Interval
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
-from fhir_eligibility.compiler.translate.cql_library import Options
+from fhir_eligibility.compiler.translate.cql_library import TranslationOptions
 
 NOW = dt.datetime(2025, 6, 15, 12, 0, tzinfo=dt.UTC)
 SHARED = """library Shared version '1'
@@ -37,12 +37,12 @@ def find(name: str, version: str | None) -> Source | None:
 
 
 def load(
-    text: str, options: Options | None = None, finder: Callable[[str, str | None], Source | None] = find
-) -> Loaded:
-    return Loaded(Compiler(finder, options).compile(Source("Test", text)))
+    text: str, options: TranslationOptions | None = None, finder: Callable[[str, str | None], Source | None] = find
+) -> LoadedLibrary:
+    return LoadedLibrary(Compiler(finder, options).compile(Source("Test", text)))
 
 
-def values(text: str, run: Run | None = None, options: Options | None = None) -> dict[str, Any]:
+def values(text: str, run: Run | None = None, options: TranslationOptions | None = None) -> dict[str, Any]:
     """The value of every define of a library that does not begin with an underscore."""
     loaded, environment = load(text, options), run or Run(NOW)
     return {name: loaded.evaluate(name, environment) for name in loaded.compiled.defines if name[0] != "_"}
@@ -66,7 +66,7 @@ def hints(text: str) -> list[str | None]:
     return [problem.hint for problem in raised.value.diagnostics]
 
 
-def error_of(loaded: Loaded, name: str, environment: Run) -> EvaluationError:
+def error_of(loaded: LoadedLibrary, name: str, environment: Run) -> EvaluationError:
     with pytest.raises(EvaluationError) as raised:
         loaded.evaluate(name, environment)
     return raised.value
@@ -463,7 +463,7 @@ def test_sort_knows_the_elements_of_the_result_only() -> None:
 def test_a_list_stands_for_its_element_where_that_is_asked_for() -> None:
     text = "define A: { 5 } + 1\ndefine B: { 1, 2 } + 1"
     assert problems(text) == [("no-overload", 1, "{ 5 } + 1"), ("no-overload", 2, "{ 1, 2 } + 1")]
-    loaded = load(text, Options(list_demotion=True))
+    loaded = load(text, TranslationOptions(list_demotion=True))
     assert loaded.evaluate("A", Run(NOW)) == 6
     error = error_of(loaded, "B", Run(NOW))
     assert (error.code, error.define) == ("not-a-singleton", "B")
@@ -472,4 +472,4 @@ def test_a_list_stands_for_its_element_where_that_is_asked_for() -> None:
 def test_an_element_stands_for_a_list_where_that_is_asked_for() -> None:
     text = "define A: Count(5)\ndefine B: exists 5\ndefine C: 3 in 3"
     assert [code for code, _, _ in problems(text)] == ["no-overload"] * 3
-    assert values(text, options=Options(list_promotion=True)) == {"A": 1, "B": True, "C": True}
+    assert values(text, options=TranslationOptions(list_promotion=True)) == {"A": 1, "B": True, "C": True}

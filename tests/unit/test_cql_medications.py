@@ -10,7 +10,7 @@ import pytest
 import fhir_eligibility
 from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.compiler.criteria.cql import data_requirements
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.runners.criteria import load_criteria
 
@@ -58,7 +58,7 @@ R5 = (
 
 
 def names(define: str, version: str, resources: tuple[dict[str, Any], ...]) -> Any:
-    loaded = Loaded(Compiler().compile(Source("L", LIBRARY.format(version=version))))
+    loaded = LoadedLibrary(Compiler().compile(Source("L", LIBRARY.format(version=version))))
     return loaded.evaluate(define, Patient(Run(), PATIENT, resources))
 
 
@@ -73,7 +73,7 @@ def test_orders_of_r5_hold_a_concept_or_a_reference() -> None:
 
 def test_without_fhirhelpers_only_codes_count() -> None:
     text = LIBRARY.format(version="4.0.1").replace("include FHIRHelpers version '4.0.1'\n", "")
-    loaded = Loaded(Compiler().compile(Source("L", text)))
+    loaded = LoadedLibrary(Compiler().compile(Source("L", text)))
     assert loaded.evaluate("Plain", Patient(Run(), PATIENT, R4)) == ["coded"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.artifacts.models.modelinfo import read_model_info
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from tests.shared import shared
 
@@ -67,7 +67,7 @@ PRESSURE: dict[str, Any] = {
 def value(expression: str, model: str = MODEL, resources: tuple[dict[str, Any], ...] = (PRESSURE,)) -> Any:
     """The value of an expression in a library that uses a model file."""
     text = f"library L\nusing Lab version '1.0'\ncontext Person\ndefine X: {expression}\n"
-    loaded = Loaded(Compiler(model_infos=[read_model_info(model)]).compile(Source("L", text)))
+    loaded = LoadedLibrary(Compiler(model_infos=[read_model_info(model)]).compile(Source("L", text)))
     return loaded.evaluate("X", Patient(Run(NOW), PATIENT, (PATIENT, *resources)))
 
 
@@ -111,7 +111,7 @@ def test_qicore_altered_by_hand() -> None:
     library = (
         "library L\nusing Mine version '6.0.0'\ncontext Patient\ndefine X: [MedicationRequest] M return M.ordered\n"
     )
-    loaded = Loaded(Compiler(model_infos=[read_model_info(text)]).compile(Source("L", library)))
+    loaded = LoadedLibrary(Compiler(model_infos=[read_model_info(text)]).compile(Source("L", library)))
     request = {
         "resourceType": "MedicationRequest",
         "id": "m",
@@ -126,7 +126,7 @@ def library_value(define: str, *texts: str) -> Any:
     """A define of the last library, which may include those before it."""
     sources = {text.split()[1]: Source(text.split()[1], text) for text in texts}
     compiler = Compiler(lambda name, version: sources.get(name))
-    loaded = Loaded(compiler.compile(list(sources.values())[-1]))
+    loaded = LoadedLibrary(compiler.compile(list(sources.values())[-1]))
     return loaded.evaluate(define, Patient(Run(NOW), PATIENT, (PATIENT, PRESSURE)))
 
 

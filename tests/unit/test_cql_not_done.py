@@ -9,7 +9,7 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
 from fhir_eligibility.artifacts.models.modelinfo import read_model_info
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.evaluation.tracing import PatientEnvironment
@@ -67,9 +67,9 @@ def against(extension: str, url: str) -> dict[str, Any]:
     return {"extension": [{"url": extension, "valueCanonical": url}]}
 
 
-def values(extension: str, *records: dict[str, Any]) -> tuple[Loaded, tuple[dict[str, Any], ...]]:
+def values(extension: str, *records: dict[str, Any]) -> tuple[LoadedLibrary, tuple[dict[str, Any], ...]]:
     model = read_model_info(MODEL.replace("EXTENSION", extension))
-    return Loaded(Compiler(model_infos=[model]).compile(Source("L", LIBRARY))), (PATIENT, *records)
+    return LoadedLibrary(Compiler(model_infos=[model]).compile(Source("L", LIBRARY))), (PATIENT, *records)
 
 
 @pytest.mark.parametrize(("declared", "another"), [(QICORE, CQF), (CQF, QICORE)])

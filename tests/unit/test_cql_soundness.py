@@ -13,7 +13,7 @@ from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError
 from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
-from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.syntax.fhirpath import parse as parse_fhirpath
 
@@ -30,7 +30,7 @@ def compiled(text: str) -> Compiled:
 def value(text: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return Loaded(compiled(text)).evaluate("expression", Run(NOW))
+        return LoadedLibrary(compiled(text)).evaluate("expression", Run(NOW))
 
 
 def type_of(text: str) -> str:

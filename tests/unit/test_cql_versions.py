@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.compiler.runtime.printing import text_of
 from fhir_eligibility.evaluation.measures import MeasureEvaluator
@@ -50,7 +50,7 @@ def value(version: str, expression: str, resources: list[dict[str, Any]], helper
     """The value of an expression, as text; `helpers` is the text of a file of FHIRHelpers."""
     head = f"using FHIR version '{version}'\ninclude FHIRHelpers version '{version}'\ncontext Patient\n"
     find = None if helpers is None else (lambda name, version: Source("FHIRHelpers.cql", helpers))
-    loaded = Loaded(Compiler(find).compile(Source("x", f"{head}define X: {expression}")))
+    loaded = LoadedLibrary(Compiler(find).compile(Source("x", f"{head}define X: {expression}")))
     return text_of(loaded.evaluate("X", Patient(Run(NOW), PATIENT, resources)))
 
 
@@ -122,7 +122,7 @@ def test_a_measure_gives_the_same_with_the_file_of_fhirhelpers_and_without() -> 
     with_file = load(folder)
     assert all(library.name != "FHIRHelpers" for library in with_file.compiled.closure())
     evaluator, run = (
-        MeasureEvaluator(with_file.measure, Loaded(with_file.compiled)),
+        MeasureEvaluator(with_file.measure, LoadedLibrary(with_file.compiled)),
         run_of(with_file, MeasureOptions(NOW)),
     )
     for case in cases(folder):

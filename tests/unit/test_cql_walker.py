@@ -18,10 +18,10 @@ from fhir_eligibility.algebra.clinical import Code, Concept, Tuple
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
 from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.points import Long, Uncertainty
-from fhir_eligibility.compiler.criteria.library import PRECISION, Compiler, Loaded, emit_library
+from fhir_eligibility.compiler.criteria.library import PRECISION, Compiler, LoadedLibrary, emit_library
 from fhir_eligibility.compiler.elm.types import LONG, ChoiceType, IntervalType, ListType, TupleType, Type
 from fhir_eligibility.compiler.runtime.cql import Run
-from fhir_eligibility.compiler.runtime.type_tests import TypeTest
+from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue
 from tests.spec.cql_suite import SUITES, read_cases
 from tests.unit.cql_generator import Generator
 from tests.unit.elm_walker import Walker
@@ -57,7 +57,7 @@ def compared(text: str, seed: int | None = None) -> bool:
             return False
         if any(problem.severity == "error" for problem in typed.diagnostics):
             return False
-        loaded, traced = (Loaded(emit_library(typed, {}, [], mark)) for mark in (False, True))
+        loaded, traced = (LoadedLibrary(emit_library(typed, {}, [], mark)) for mark in (False, True))
     runs = environment(), environment(Traced)
     strict, lenient = Walker(typed, environment()), Walker(typed, environment(), lenient=True)
     for name, definition in loaded.compiled.defines.items():
@@ -105,7 +105,7 @@ def conforms(value: Any, kind: Type) -> bool:
         return isinstance(value, Tuple) and all(conforms(value[name], part) for name, part in kind.elements)
     if isinstance(kind, ChoiceType):
         return any(value.__class__ is Long if option == LONG else conforms(value, option) for option in kind.options)
-    return isinstance(value, int) if kind == LONG else TypeTest(kind)(value)
+    return isinstance(value, int) if kind == LONG else TypeOfValue(kind)(value)
 
 
 def described(value: Any) -> str:

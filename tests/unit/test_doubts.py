@@ -15,7 +15,7 @@ from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.records import ExpressionSource
 from fhir_eligibility.compiler.criteria.cql import CqlCode, CqlCriteria
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.runners.criteria import load_criteria
 from fhir_eligibility.runners.screening import screen
@@ -109,7 +109,7 @@ def verdict(expression: str, resources: list[dict[str, Any]], folder: Path) -> t
 
 def in_every_world(expression: str, values: list[tuple[str, int | None]]) -> set[bool]:
     """The answers with each missing value once below and once above the bound."""
-    loaded = Loaded(Compiler().compile(Source("L", f"library L\n{HEAD}define X: {expression}")))
+    loaded = LoadedLibrary(Compiler().compile(Source("L", f"library L\n{HEAD}define X: {expression}")))
     doubtful = [index for index, (_, value) in enumerate(values) if value is None]
     answers = set()
     for chosen in product((1, 5), repeat=len(doubtful)):

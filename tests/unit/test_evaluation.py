@@ -10,7 +10,7 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.artifacts.records import Coding, Concept
+from fhir_eligibility.artifacts.records import CodedConcept, Coding
 from fhir_eligibility.compiler.criteria.rules import compile_code
 from fhir_eligibility.compiler.forms.kinds import _TYPES_OF_KIND, selection, types_of_kind
 from fhir_eligibility.evaluation.evaluator import combine
@@ -54,7 +54,7 @@ def amount(value: float, unit: str = "ng/mL") -> Resource:
 @pytest.mark.parametrize("kind", sorted(_TYPES_OF_KIND))
 def test_every_kind_compiles_without_a_warning(kind: str, version: str) -> None:
     model = load_model(version)
-    concept = Concept(codings=(Coding(system="http://s.example", code="c"),))
+    concept = CodedConcept(codings=(Coding(system="http://s.example", code="c"),))
     for name in types_of_kind(model, kind):
         _, diagnostics = compile_code(f"{selection(model, name, concept).rows}.exists()", model, name=name)
         assert diagnostics == ()

@@ -13,7 +13,7 @@ import pytest
 import fhir_eligibility
 from fhir_eligibility.algebra.element import Element
 from fhir_eligibility.artifacts.libraries import load_libraries
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from tests.shared import shared
 
@@ -67,7 +67,7 @@ def test_every_define_of_every_library_gives_the_reference_value() -> None:
     for name, entry in expected()["reference"].items():
         folder = shared("flute") / "library"
         store = load_libraries([folder / f"Library-{name.removesuffix('.cql')}.json"])
-        loaded = Loaded(Compiler(store.find).compile(store.libraries[0].source))
+        loaded = LoadedLibrary(Compiler(store.find).compile(store.libraries[0].source))
         run = Run(NOW, value_sets=value_sets())
         for patient, values in entry["results"].items():
             file = "decoded/EXP-Params-BundleExtract" if patient.startswith("params") else patient
@@ -86,7 +86,7 @@ def test_the_assertions_of_the_test_scripts() -> None:
             continue
         name = script["library"].removeprefix("cql/").removesuffix(".cql")
         store = load_libraries([shared("flute") / "library" / f"Library-{name}.json"])
-        loaded = Loaded(Compiler(store.find).compile(store.libraries[0].source))
+        loaded = LoadedLibrary(Compiler(store.find).compile(store.libraries[0].source))
         found = resources(shared("flute") / script["patient"])
         environment = Patient(Run(NOW, value_sets=value_sets()), None, found)
         for define, wanted in script["expected"].items():

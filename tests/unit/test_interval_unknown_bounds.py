@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from fhir_eligibility.algebra import points as p
 from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
 from fhir_eligibility.algebra.interval import Interval, end, start
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Run
 
 NOW = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
@@ -103,7 +103,7 @@ DERIVED = {
 COLLAPSE = "collapse { A, B, C }"
 EXPRESSIONS = [*RELATIONS, *OF_A_POINT, *SETS, *NUMBERS, *DERIVED, COLLAPSE, "point from A"]
 LIBRARY = "library L\n" + "".join(f"parameter {x} Interval<Integer>\n" for x in "ABC") + "parameter P Integer\n"
-LOADED = Loaded(
+LOADED = LoadedLibrary(
     Compiler().compile(Source("L.cql", LIBRARY + "".join(f"define X{i}: {x}\n" for i, x in enumerate(EXPRESSIONS))))
 )
 
@@ -270,6 +270,6 @@ def collapsed(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
     ],
 )
 def test_examples(text: str, expected: str) -> None:
-    loaded = Loaded(Compiler().compile(Source("x.cql", f"define X: {text}")))
+    loaded = LoadedLibrary(Compiler().compile(Source("x.cql", f"define X: {text}")))
     found = loaded.evaluate("X", Run(NOW))
     assert str([str(x) for x in found] if isinstance(found, list) else found) == expected

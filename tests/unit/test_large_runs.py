@@ -30,7 +30,7 @@ from fhir_eligibility.runners.judged_file import JudgedFile
 from fhir_eligibility.runners.problem_runs import ProblemShelf, in_order, run_path
 from fhir_eligibility.runners.run import RunOptions, run
 from fhir_eligibility.runners.workers import WorkerLost, Workers
-from fhir_eligibility.runners.workspace import State, Workspace
+from fhir_eligibility.runners.workspace import RunState, Workspace
 from tests.benchmarks.cohorts import Options as CohortOptions
 from tests.benchmarks.cohorts import write
 from tests.outputs import by_patient
@@ -276,7 +276,7 @@ def test_little_data_is_held_only_where_memory_allows(
     begun: list[int] = []
     create = Workspace.create
 
-    def noted(self: Workspace, state: State) -> None:
+    def noted(self: Workspace, state: RunState) -> None:
         begun.append(state.buckets)
         create(self, state)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import Source
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.runners.criteria import load_criteria
 from fhir_eligibility.runners.screening import screen
@@ -66,7 +66,7 @@ def encounters() -> list[dict[str, Any]]:
 )
 def test_values(expression: str, expected: Any) -> None:
     resources = encounters()
-    loaded = Loaded(Compiler().compile(Source("Periods.cql", f"{HEAD}define X: {expression}\n")))
+    loaded = LoadedLibrary(Compiler().compile(Source("Periods.cql", f"{HEAD}define X: {expression}\n")))
     assert loaded.evaluate("X", Patient(Run(NOW), resources[0], resources)) == expected
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import Source
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from tests.shared import reported, reported_ids
 from tests.spec.test_reported_cql import CASES as WITHOUT_PATIENT
@@ -44,7 +44,7 @@ def test_every_case_in_cql_is_a_test() -> None:
 def test_reported(case_id: str) -> None:
     case = reported(case_id)
     given = case["input"]
-    loaded = Loaded(Compiler().compile(Source(f"{case_id}.cql", given["cql"])))
+    loaded = LoadedLibrary(Compiler().compile(Source(f"{case_id}.cql", given["cql"])))
     resources = [entry["resource"] for entry in given["bundle"]["entry"]]
     now = dt.datetime.fromisoformat(given["evaluation_timestamp"])
     run = Run(now, value_sets=value_sets(given.get("valuesets", {})))

@@ -19,11 +19,11 @@ from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import DateTime
 from fhir_eligibility.algebra.temporal.between import _parts, order
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.elm.types import Named
 from fhir_eligibility.compiler.runtime import fhir_values as fhir
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
-from fhir_eligibility.compiler.runtime.type_tests import TypeTest, as_type
+from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue, as_type
 
 LIBRARY = """
 library Short
@@ -63,8 +63,8 @@ PROCEDURES = st.fixed_dictionaries(
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["traced", "plain"])
-def library(request: pytest.FixtureRequest) -> Loaded:
-    return Loaded(Compiler(traced=request.param).compile(Source("Short", LIBRARY)))
+def library(request: pytest.FixtureRequest) -> LoadedLibrary:
+    return LoadedLibrary(Compiler(traced=request.param).compile(Source("Short", LIBRARY)))
 
 
 def _told(call: Callable[[], Any]) -> Any:
@@ -77,26 +77,26 @@ def _told(call: Callable[[], Any]) -> Any:
         return "malformed-data", f"the data does not have the shape its type demands: {error}"
 
 
-def _same(library: Loaded, name: str, long: Callable[..., Any], *values: Any) -> None:
+def _same(library: LoadedLibrary, name: str, long: Callable[..., Any], *values: Any) -> None:
     found = _told(lambda: library.call(name, Patient(Run()), *values))
     expected = _told(lambda: long(*values))
     assert found == expected and found.__class__ is expected.__class__
 
 
 @given(CODINGS | JSON)
-def test_codings(library: Loaded, value: Any) -> None:
+def test_codings(library: LoadedLibrary, value: Any) -> None:
     _same(library, "coding", lambda x: equivalent(None if x is None else fhir.to_code(x), MR), value)
 
 
 @given(CONCEPTS | JSON)
 @example({"coding": [{"code": "MR", "system": MR.system}, "MR"]})
 @example({"coding": {"code": "MR"}})
-def test_concepts(library: Loaded, value: Any) -> None:
+def test_concepts(library: LoadedLibrary, value: Any) -> None:
     _same(library, "concept", lambda x: equivalent(MR, None if x is None else fhir.to_concept(x)), value)
 
 
 @given(JSON)
-def test_texts_of_a_list(library: Loaded, value: Any) -> None:
+def test_texts_of_a_list(library: LoadedLibrary, value: Any) -> None:
     def long(x: Any) -> Any:
         return item_in(None if x is None else fhir.to_text(x), ["final", "amended"])
 
@@ -109,18 +109,18 @@ NAMES = tuple((f"performed{kind[0].upper()}{kind[1:]}", kind) for kind in "dateT
 @given(PROCEDURES | JSON.filter(lambda value: value is not None))
 @example({"performedDateTime": "2021", "performedPeriod": {}})
 @example({"performedRange": {}, "performedAge": {}})
-def test_alternatives(library: Loaded, value: Any) -> None:
+def test_alternatives(library: LoadedLibrary, value: Any) -> None:
     for name, kind in (("period", "Period"), ("age", "Age")):
-        test = TypeTest(Named(f"FHIR.{kind}"))
+        test = TypeOfValue(Named(f"FHIR.{kind}"))
         _same(library, name, lambda x, test=test: unbox(as_type(fhir.choice_of(x, NAMES), test)), value)
     for name, kind in (("isPeriod", "Period"), ("isAge", "Age")):
-        test = TypeTest(Named(f"FHIR.{kind}"))
+        test = TypeOfValue(Named(f"FHIR.{kind}"))
         _same(library, name, lambda x, test=test: test(fhir.choice_of(x, NAMES)), value)
 
 
 @given(JSON, st.sampled_from(["dateTime", "Period", "instant", "string"]))
-def test_types(library: Loaded, value: Any, kind: str) -> None:
-    test = TypeTest(Named("FHIR.dateTime"))
+def test_types(library: LoadedLibrary, value: Any, kind: str) -> None:
+    test = TypeOfValue(Named("FHIR.dateTime"))
     _same(library, "typed", test, value)
     _same(library, "typed", test, Element(value, kind))
 
@@ -132,7 +132,7 @@ MOMENTS = st.sampled_from(
 
 
 @given(st.none() | MOMENTS, st.none() | MOMENTS)
-def test_order_of_moments(library: Loaded, a: DateTime | None, b: DateTime | None) -> None:
+def test_order_of_moments(library: LoadedLibrary, a: DateTime | None, b: DateTime | None) -> None:
     for name, operator in (("before", "Less"), ("notAfter", "LessOrEqual")):
         long = OPERATORS[operator].overload("DateTime", "DateTime", language="cql").function
         _same(library, name, lambda x, y, long=long: None if x is None or y is None else long(x, y), a, b)
@@ -152,7 +152,7 @@ def test_moments_that_are_months_apart(a: DateTime, b: DateTime) -> None:
     st.sampled_from([Decimal(3), Decimal("2.9"), Decimal("3.00"), Decimal(3000)]),
     st.sampled_from(["ng/mL", "ug/L", "year", "a", "x"]),
 )
-def test_order_of_quantities(library: Loaded, number: Decimal, unit: str) -> None:
+def test_order_of_quantities(library: LoadedLibrary, number: Decimal, unit: str) -> None:
     value = Quantity(number, unit, unit == "year")
     long = OPERATORS["GreaterOrEqual"].overload("Quantity", "Quantity").function
     _same(library, "enough", lambda x: long(x, Quantity(Decimal(3), "ng/mL")), value)
@@ -161,7 +161,7 @@ def test_order_of_quantities(library: Loaded, number: Decimal, unit: str) -> Non
 
 
 @given(st.none() | st.lists(st.none() | st.integers(), max_size=3))
-def test_existence(library: Loaded, values: list[int | None] | None) -> None:
+def test_existence(library: LoadedLibrary, values: list[int | None] | None) -> None:
     _same(library, "some", exists, values)
 
 

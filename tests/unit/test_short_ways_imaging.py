@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fhir_eligibility
-from fhir_eligibility.data.bulk.instances import UIDS, Instance, gather
+from fhir_eligibility.data.bulk.instances import UIDS, DecodedInstance, gather
 from fhir_eligibility.data.reader import compartments_of
 from fhir_eligibility.evaluation import imaging
 
@@ -41,7 +41,7 @@ def test_usual_studies_take_the_short_way() -> None:
 
 
 def series(uid: str, *instances: str, **more: Any) -> dict[str, Any]:
-    return {"uid": uid, "instance": [Instance(uid=text) for text in instances], **more}
+    return {"uid": uid, "instance": [DecodedInstance(uid=text) for text in instances], **more}
 
 
 CODED = {"coding": [{"code": "MR"}]}
@@ -103,7 +103,10 @@ def test_numbers_of_series_and_instances(series_count: Any, instance_count: Any,
     """The same is said whether the instances were gathered as text or not, and only where both numbers are known and differ."""
     counts = {"numberOfSeries": series_count, "numberOfInstances": instance_count}
     plain = {**counts, "series": [{**s, "instance": [{"uid": u} for u in s.get("instance", ())]} for s in listed]}
-    read = {**counts, "series": [{**s, "instance": [Instance(uid=u) for u in s.get("instance", ())]} for s in listed]}
+    read = {
+        **counts,
+        "series": [{**s, "instance": [DecodedInstance(uid=u) for u in s.get("instance", ())]} for s in listed],
+    }
     gather(read)
     found = remarks(plain)
     assert remarks(read) == found

@@ -11,7 +11,7 @@ import pytest
 import fhir_eligibility
 from fhir_eligibility.algebra.diagnostic import EvaluationError, Source
 from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
-from fhir_eligibility.compiler.criteria.library import Compiler, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.criteria.value_sets import required_value_sets
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.data.terminology import Terminology
@@ -178,7 +178,7 @@ def evaluated(expression: str, source: Any, *codings: tuple[str | None, str], he
     text = LIBRARY + head + f"define X: {expression}\n"
     resources = patient(*codings)
     environment = Patient(Run(value_sets=source), resources[0], resources)
-    return Loaded(Compiler().compile(Source("X.cql", text))).evaluate("X", environment)
+    return LoadedLibrary(Compiler().compile(Source("X.cql", text))).evaluate("X", environment)
 
 
 def failing(expression: str, source: Any, *codings: tuple[str | None, str], head: str = "") -> tuple[str, str]:
@@ -230,7 +230,7 @@ def test_a_text_in_a_value_set_of_several_code_systems() -> None:
 def test_the_reported_case_of_two_versions() -> None:
     case = reported("CQL-VS-VERSION-PIN")
     given = case["input"]
-    loaded = Loaded(Compiler().compile(Source("Q.cql", given["cql"])))
+    loaded = LoadedLibrary(Compiler().compile(Source("Q.cql", given["cql"])))
 
     def value(name: str, *kept: str) -> Any:
         found = Terminology()
@@ -254,7 +254,7 @@ def test_versions_of_code_systems_in_a_declaration() -> None:
     compiled = Compiler().compile(Source("P.cql", library))
     everything = value_set("v", compose={"include": [{"system": SYSTEM}]})
     given = [{**code_system(), "version": "2023"}, {**code_system(), "version": "2024", "concept": [{"code": "new"}]}]
-    found = Loaded(compiled).evaluate("X", Run(value_sets=terminology(everything, *given)))
+    found = LoadedLibrary(compiled).evaluate("X", Run(value_sets=terminology(everything, *given)))
     assert {code.code for code in found} == {"animal", "mammal", "dog", "cat", "bird", "x", "y"}
 
 
@@ -288,13 +288,13 @@ HEAD = LIBRARY.replace("context Patient\n", CODES + "context Patient\n")
     ],
 )
 def test_subsumption_in_cql(expression: str, wanted: bool | None) -> None:
-    loaded = Loaded(Compiler().compile(Source("S.cql", HEAD + f"define X: {expression}\n")))
+    loaded = LoadedLibrary(Compiler().compile(Source("S.cql", HEAD + f"define X: {expression}\n")))
     assert loaded.evaluate("X", Patient(Run(value_sets=terminology(code_system())), None)) is wanted
 
 
 def test_a_code_system_that_was_not_given_is_an_error_in_plain_cql() -> None:
     for expression in ('Subsumes("Animal", "Dog")', '"Dog" in CS'):
-        loaded = Loaded(Compiler().compile(Source("S.cql", HEAD + f"define X: {expression}\n")))
+        loaded = LoadedLibrary(Compiler().compile(Source("S.cql", HEAD + f"define X: {expression}\n")))
         with pytest.raises(EvaluationError) as error:
             loaded.evaluate("X", Patient(Run(value_sets=Terminology()), None))
         assert (error.value.code, error.value.message) == (

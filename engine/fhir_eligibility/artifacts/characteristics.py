@@ -10,8 +10,8 @@ from fhir_eligibility.artifacts import values as v
 from fhir_eligibility.artifacts.records import (
     ArtifactDefinition,
     CodeableConceptDefinition,
+    CodedConcept,
     CombinationDefinition,
-    Concept,
     Criterion,
     Definition,
     ExpressionDefinition,
@@ -195,7 +195,7 @@ def _type_and_value(data: Json, around: v.Surroundings) -> Definition:
     )
 
 
-def _concepts(data: Any) -> tuple[Concept, ...]:
+def _concepts(data: Any) -> tuple[CodedConcept, ...]:
     """CodeableConcepts of an element that repeats in some versions and not in others."""
     if data is None:
         return ()

@@ -19,7 +19,7 @@ class TooMany(Struct, frozen=True):
     first: bool
 
 
-class Referred:
+class ReferenceCount:
     """Counts the artifacts that one artifact refers to, directly and through others, each as often as it is referred to."""
 
     def __init__(self) -> None:

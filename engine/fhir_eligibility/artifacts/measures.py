@@ -6,7 +6,7 @@ from typing import Any
 
 from fhir_eligibility.algebra.diagnostic import Diagnostic
 from fhir_eligibility.artifacts.parameters import extension_values
-from fhir_eligibility.artifacts.records import ParameterValue, Record
+from fhir_eligibility.artifacts.records import ArtifactRecord, ParameterValue
 from fhir_eligibility.artifacts.shape import checked, pointer
 
 Json = dict[str, Any]
@@ -14,7 +14,7 @@ _CQFM = "http://hl7.org/fhir/us/cqfmeasures/StructureDefinition/cqfm-"
 _PROPORTION = ("initial-population", "denominator", "numerator")
 
 
-class Population(Record):
+class Population(ArtifactRecord):
     """One population of a group: its define, for observations how they are aggregated and over which population."""
 
     id: str
@@ -26,7 +26,7 @@ class Population(Record):
     """Why the population cannot be evaluated."""
 
 
-class StratifierComponent(Record):
+class StratifierComponent(ArtifactRecord):
     """One value of a stratifier: its define, or a function of the episode; `code` is a CodeableConcept."""
 
     id: str
@@ -34,7 +34,7 @@ class StratifierComponent(Record):
     code: Json | None = None
 
 
-class Stratifier(Record):
+class Stratifier(ArtifactRecord):
     """A stratifier, with one part, or with the components that it has. `applies_to` are the codes of the populations that it is about (none: all)."""
 
     id: str
@@ -49,7 +49,7 @@ class Stratifier(Record):
         return tuple(part.define for part in self.parts)
 
 
-class Group(Record):
+class Group(ArtifactRecord):
     """One group; `basis` is `boolean`, or the type of the episodes that are counted."""
 
     id: str
@@ -59,7 +59,7 @@ class Group(Record):
     stratifiers: tuple[Stratifier, ...] = ()
 
 
-class Supplemental(Record):
+class Supplemental(ArtifactRecord):
     """A define whose value is reported beside the populations; `usage` tells supplemental data and risk adjustment factors, `code` is a CodeableConcept."""
 
     id: str
@@ -68,7 +68,7 @@ class Supplemental(Record):
     code: Json | None = None
 
 
-class Measure(Record):
+class Measure(ArtifactRecord):
     """A measure; `libraries` are canonical urls, `start` and `end` dates of its effective period."""
 
     url: str | None = None

@@ -21,7 +21,7 @@ from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.artifacts import values as v
 from fhir_eligibility.artifacts.characteristics import CharacteristicReader, group_expressions
 from fhir_eligibility.artifacts.combining import combination_of, members_other_than_patients, version_of
-from fhir_eligibility.artifacts.costs import DEEPEST, Referred, deeper_than
+from fhir_eligibility.artifacts.costs import DEEPEST, ReferenceCount, deeper_than
 from fhir_eligibility.artifacts.elements import all_resource_types
 from fhir_eligibility.artifacts.libraries import is_version, version_key
 from fhir_eligibility.artifacts.mistaken_files import not_json, without_criteria
@@ -46,14 +46,14 @@ CRITERIA_TYPES = ("EvidenceVariable", "Group", "ResearchStudy")
 ELSEWHERE = ("Library", "ValueSet", "CodeSystem", "Measure")  # whose faults are told by those who read them
 
 
-class _Entry(Struct):
+class _FoundResource(Struct):
     """One resource as found: its JSON, the file, the path in the file, the resource that contains it, and what is wrong with its shape."""
 
     resource: Json
     file: str | None
     text: str | None
     path: KeyPath
-    owner: _Entry | None = None
+    owner: _FoundResource | None = None
     full_url: str | None = None
     findings: tuple[Finding, ...] = ()
 
@@ -66,8 +66,8 @@ class _Entry(Struct):
 
 
 class _Reader(Struct):
-    entries: list[_Entry] = field(default_factory=list)
-    index: dict[str, _Entry] = field(default_factory=dict)
+    entries: list[_FoundResource] = field(default_factory=list)
+    index: dict[str, _FoundResource] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     libraries: dict[str, Any] = field(default_factory=dict)
     referenced: set[int] = field(default_factory=set)
@@ -76,7 +76,7 @@ class _Reader(Struct):
     doubled: set[int] = field(default_factory=set)
     kinds: Counter[str] = field(default_factory=Counter)
     _cache: dict[int, Artifact] = field(default_factory=dict)
-    _referred: Referred = field(default_factory=Referred)
+    _referred: ReferenceCount = field(default_factory=ReferenceCount)
 
     # -- reading
 
@@ -84,7 +84,7 @@ class _Reader(Struct):
         self,
         code: str,
         message: str,
-        entry: _Entry | None,
+        entry: _FoundResource | None,
         path: KeyPath = (),
         hint: str | None = None,
         *,
@@ -96,7 +96,7 @@ class _Reader(Struct):
             Diagnostic(code, message, "warning" if warning else "error", hint=hint, location=location)
         )
 
-    def locate(self, entry: _Entry, path: KeyPath) -> Location:
+    def locate(self, entry: _FoundResource, path: KeyPath) -> Location:
         place = position_of(entry.text, (*entry.path, *path)) if entry.text is not None else None
         return Location(
             file=entry.file,
@@ -153,7 +153,7 @@ class _Reader(Struct):
             self.report("too-deep", message, None, hint="refer to parts of it as criteria of their own", file=file)
             return
         found = checked(data)
-        entry = _Entry(found.resource, file, text, path, None, full_url, found.findings)
+        entry = _FoundResource(found.resource, file, text, path, None, full_url, found.findings)
         self.misnamed(kind, entry)
         if kind not in ELSEWHERE:
             for finding in found.findings:
@@ -169,7 +169,7 @@ class _Reader(Struct):
     def bundle(self, data: Json, file: str | None, text: str | None, path: KeyPath) -> None:
         """The resources of a Bundle; what is no entry is a problem."""
         entries = data.get("entry", [])
-        place = _Entry(data, file, text, path)
+        place = _FoundResource(data, file, text, path)
         if not isinstance(entries, list):
             self.report("wrong-type", f"expected a list of entries, found {shown(entries)}", place, ("entry",))
             return
@@ -182,7 +182,7 @@ class _Reader(Struct):
             elif not isinstance(item, dict) or "resource" in item:
                 self.report("wrong-type", f"expected a resource, found {shown(item)}", place, ("entry", index))
 
-    def misnamed(self, kind: Any, entry: _Entry) -> None:
+    def misnamed(self, kind: Any, entry: _FoundResource) -> None:
         """Say that FHIR has no resource of a name, where there is a name."""
         if kind is None and "resourceType" not in entry.resource:
             return
@@ -204,7 +204,7 @@ class _Reader(Struct):
         inner = contained[path[1]] if isinstance(contained, list) and isinstance(path[1], int) else None
         return isinstance(inner, dict) and inner.get("resourceType") in ELSEWHERE
 
-    def register(self, entry: _Entry) -> None:
+    def register(self, entry: _FoundResource) -> None:
         """Note under which names references find a resource; of several the first, of several versions of one url the latest."""
         resource = entry.resource
         kind, url, version = resource.get("resourceType"), resource.get("url"), resource.get("version")
@@ -221,7 +221,7 @@ class _Reader(Struct):
             elif key in (exact or url, named) and kind in CRITERIA_TYPES and known.resource is not resource:
                 self.twice(str(key), entry, known, same=key == (exact or url or named))
 
-    def twice(self, key: str, entry: _Entry, known: _Entry, *, same: bool) -> None:
+    def twice(self, key: str, entry: _FoundResource, known: _FoundResource, *, same: bool) -> None:
         """Two artifacts of one name: copies count once; of others references mean the first, and outputs name the file of the second as well."""
         if known.resource == entry.resource:
             if same:
@@ -240,7 +240,7 @@ class _Reader(Struct):
 
     # -- artifacts
 
-    def find(self, reference: str, entry: _Entry) -> _Entry | None:
+    def find(self, reference: str, entry: _FoundResource) -> _FoundResource | None:
         if reference.startswith("#"):
             home = entry.owner or entry
             for index, resource in enumerate(home.resource.get("contained") or ()):
@@ -251,7 +251,7 @@ class _Reader(Struct):
                         if found.path[:2] == ("contained", index)
                     )
                     path = (*home.path, "contained", index)
-                    return _Entry(resource, home.file, home.text, path, home, findings=inside)
+                    return _FoundResource(resource, home.file, home.text, path, home, findings=inside)
             return None
         bare = reference.partition("/_history/")[0]
         url, _, version = bare.partition("|")
@@ -261,10 +261,10 @@ class _Reader(Struct):
         parts = bare.split("/")
         return self.index.get("/".join(parts[-2:])) if len(parts) > 2 else None
 
-    def artifact(self, entry: _Entry, stack: tuple[int, ...] = ()) -> Artifact:
+    def artifact(self, entry: _FoundResource, stack: tuple[int, ...] = ()) -> Artifact:
         key = id(entry.resource)
         if not stack:
-            self._referred = Referred()
+            self._referred = ReferenceCount()
         if key in self._cache:
             return self._cache[key]
         resource = entry.resource
@@ -318,12 +318,12 @@ class _Reader(Struct):
             self._cache[key] = found
         return found
 
-    def ordinal(self, entry: _Entry) -> str:
+    def ordinal(self, entry: _FoundResource) -> str:
         """What tells an artifact without url and id from others: its file, and its place there."""
         place = pointer("", entry.path).lstrip(".")
         return f"{entry.file or 'resource'}{f' {place}' if place else ''}"
 
-    def by_group(self, entry: _Entry) -> tuple[Criterion, ...]:
+    def by_group(self, entry: _FoundResource) -> tuple[Criterion, ...]:
         """R6: an EvidenceVariable that is defined by a Group has the criteria of that Group, if it is at hand."""
         definition = entry.resource.get("definition")
         target = None
@@ -342,7 +342,7 @@ class _Reader(Struct):
     def fault(self, criterion: Criterion, code: str, message: str) -> None:
         self.diagnostics.append(Diagnostic(code, message, "error", location=str(criterion.location)))
 
-    def resolved(self, criterion: Criterion, entry: _Entry, stack: tuple[int, ...]) -> Criterion:
+    def resolved(self, criterion: Criterion, entry: _FoundResource, stack: tuple[int, ...]) -> Criterion:
         definition = criterion.definition
         if isinstance(definition, CombinationDefinition):
             members = tuple(self.resolved(member, entry, stack) for member in definition.members)
@@ -377,7 +377,7 @@ class _Reader(Struct):
 
     # -- what to screen
 
-    def study_targets(self, entry: _Entry) -> list[_Entry]:
+    def study_targets(self, entry: _FoundResource) -> list[_FoundResource]:
         """Groups and EvidenceVariables that a ResearchStudy names as its eligibility."""
         resource = entry.resource
         references: list[tuple[str | None, KeyPath]] = []
@@ -399,7 +399,7 @@ class _Reader(Struct):
                 found.append(target)
         return found
 
-    def usable(self, artifact: Artifact, entry: _Entry) -> bool:
+    def usable(self, artifact: Artifact, entry: _FoundResource) -> bool:
         if members := members_other_than_patients(entry.resource):
             hint = "patients are in groups of type person (or animal, for veterinary patients)"
             message = f"the Group is of type {members}: its members are no patients, and it is not screened"
@@ -426,8 +426,8 @@ class _Reader(Struct):
         return False
 
     def result(self) -> ArtifactSet:
-        artifacts: list[tuple[_Entry, Artifact]] = []
-        chosen: list[_Entry] = []
+        artifacts: list[tuple[_FoundResource, Artifact]] = []
+        chosen: list[_FoundResource] = []
         for entry in list(self.entries):
             if entry.resource.get("resourceType") == "ResearchStudy":
                 chosen.extend(self.study_targets(entry))

@@ -14,13 +14,13 @@ from fhir_eligibility.algebra.diagnostic import Diagnostic
 from fhir_eligibility.algebra.reasons import Reason
 
 
-class Record(BaseModel):
+class ArtifactRecord(BaseModel):
     """Base of all records: frozen, no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True)
 
 
-class Location(Record):
+class Location(ArtifactRecord):
     """Where something stands: file, resource (`EvidenceVariable/ev1`), element path, and line and column in the file."""
 
     file: str | None = None
@@ -36,7 +36,7 @@ class Location(Record):
         return " ".join(part for part in (place, self.resource, self.pointer) if part)
 
 
-class Coding(Record):
+class Coding(ArtifactRecord):
     """A code of a code system."""
 
     system: str | None = None
@@ -45,7 +45,7 @@ class Coding(Record):
     version: str | None = None
 
 
-class Concept(Record):
+class CodedConcept(ArtifactRecord):
     """A CodeableConcept: codings that mean the same, a value set of which any code will do (extension codeOptions), and text."""
 
     codings: tuple[Coding, ...] = ()
@@ -53,7 +53,7 @@ class Concept(Record):
     value_set: str | None = None
 
 
-class QuantityValue(Record):
+class QuantityValue(ArtifactRecord):
     """A FHIR Quantity as written."""
 
     value: Decimal | None = None
@@ -63,21 +63,21 @@ class QuantityValue(Record):
     code: str | None = None
 
 
-class RangeValue(Record):
+class RangeValue(ArtifactRecord):
     """A FHIR Range."""
 
     low: QuantityValue | None = None
     high: QuantityValue | None = None
 
 
-class PeriodValue(Record):
+class PeriodValue(ArtifactRecord):
     """A FHIR Period; dates as written."""
 
     start: str | None = None
     end: str | None = None
 
 
-class ParameterValue(Record):
+class ParameterValue(ArtifactRecord):
     """A value for a parameter of CQL libraries, as FHIR writes it.
 
     `entries` are elements with a `value[x]`, a `resource` or `part`s: several are a list, none gives no value. `type` is the FHIR type that a
@@ -91,7 +91,7 @@ class ParameterValue(Record):
     library: str | None = None
 
 
-class ExpressionSource(Record):
+class ExpressionSource(ArtifactRecord):
     """A FHIR Expression: its text and language, the libraries that its names may stand in, and values for parameters, the nearest first."""
 
     language: str | None = None
@@ -103,13 +103,13 @@ class ExpressionSource(Record):
     description: str | None = None
 
 
-class Value(Record):
+class Value(ArtifactRecord):
     """A value[x]: `kind` says which of the fields is set."""
 
     kind: Literal[
         "concept", "boolean", "quantity", "range", "reference", "expression", "uri", "id", "date", "period", "other"
     ]
-    concept: Concept | None = None
+    concept: CodedConcept | None = None
     boolean: bool | None = None
     quantity: QuantityValue | None = None
     range: RangeValue | None = None
@@ -121,7 +121,7 @@ class Value(Record):
     period: PeriodValue | None = None
 
 
-class TimeConstraint(Record):
+class TimeConstraint(ArtifactRecord):
     """A bound on when: relative to an event (quantity: one point, negative before it; range: a window), or a period."""
 
     origin: str
@@ -132,32 +132,32 @@ class TimeConstraint(Record):
     period: PeriodValue | None = None
 
 
-class ExpressionDefinition(Record):
+class ExpressionDefinition(ArtifactRecord):
     """Defined by an expression."""
 
     form: Literal["expression"] = "expression"
     expression: ExpressionSource
 
 
-class CodeableConceptDefinition(Record):
+class CodeableConceptDefinition(ArtifactRecord):
     """Defined by a concept alone."""
 
     form: Literal["codeable-concept"] = "codeable-concept"
-    concept: Concept
+    concept: CodedConcept
 
 
-class TypeAndValueDefinition(Record):
+class TypeAndValueDefinition(ArtifactRecord):
     """Defined by a type and a value of it (R5 definitionByTypeAndValue; Group code and value)."""
 
     form: Literal["type-and-value"] = "type-and-value"
-    type: Concept
+    type: CodedConcept
     value: Value | None = None
-    methods: tuple[Concept, ...] = ()
+    methods: tuple[CodedConcept, ...] = ()
     device: str | None = None
-    offset: Concept | None = None
+    offset: CodedConcept | None = None
 
 
-class CodeFilter(Record):
+class CodeFilter(ArtifactRecord):
     """A DataRequirement.codeFilter."""
 
     path: str | None = None
@@ -166,7 +166,7 @@ class CodeFilter(Record):
     codes: tuple[Coding, ...] = ()
 
 
-class DateFilter(Record):
+class DateFilter(ArtifactRecord):
     """A DataRequirement.dateFilter."""
 
     path: str | None = None
@@ -176,7 +176,7 @@ class DateFilter(Record):
     duration: QuantityValue | None = None
 
 
-class DataRequirementDefinition(Record):
+class DataRequirementDefinition(ArtifactRecord):
     """Defined by data that must be there."""
 
     form: Literal["data-requirement"] = "data-requirement"
@@ -186,7 +186,7 @@ class DataRequirementDefinition(Record):
     date_filters: tuple[DateFilter, ...] = ()
 
 
-class CombinationDefinition(Record):
+class CombinationDefinition(ArtifactRecord):
     """Defined by other criteria: `code` is all-of, any-of, at-least, at-most, except-subset, or one without truth value."""
 
     form: Literal["combination"] = "combination"
@@ -195,7 +195,7 @@ class CombinationDefinition(Record):
     members: tuple[Criterion, ...] = ()
 
 
-class ArtifactDefinition(Record):
+class ArtifactDefinition(ArtifactRecord):
     """Defined by another artifact, resolved where it was found."""
 
     form: Literal["artifact"] = "artifact"
@@ -203,7 +203,7 @@ class ArtifactDefinition(Record):
     artifact: Artifact | None = None
 
 
-class LinkDefinition(Record):
+class LinkDefinition(ArtifactRecord):
     """Defined by another characteristic of the same artifact."""
 
     form: Literal["link"] = "link"
@@ -211,7 +211,7 @@ class LinkDefinition(Record):
     criterion: Criterion | None = None
 
 
-class NotComputableDefinition(Record):
+class NotComputableDefinition(ArtifactRecord):
     """A characteristic without a truth value, and why."""
 
     form: Literal["not-computable"] = "not-computable"
@@ -231,7 +231,7 @@ Definition = (
 )
 
 
-class Criterion(Record):
+class Criterion(ArtifactRecord):
     """One characteristic. `also` is an expression that stands beside another definition and must mean the same.
 
     `review` tells of restrictions that no data can be compared with: such a characteristic needs a person.
@@ -254,7 +254,7 @@ class Criterion(Record):
         return self.model_copy(update={"definition": NotComputableDefinition(reason=reason, detail=detail)})
 
 
-class Artifact(Record):
+class Artifact(ArtifactRecord):
     """One EvidenceVariable or Group with its criteria."""
 
     resource_type: str
@@ -283,7 +283,7 @@ class Artifact(Record):
         return f"{self.name_in_outputs}|{self.version}" if self.version else self.name_in_outputs
 
 
-class ArtifactSet(Record):
+class ArtifactSet(ArtifactRecord):
     """Everything read from some paths. `roots` are the artifacts to screen: those that no other given one refers to."""
 
     artifacts: tuple[Artifact, ...] = ()

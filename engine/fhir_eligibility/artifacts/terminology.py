@@ -29,7 +29,7 @@ class Filter(Struct, frozen=True):
         return f"{self.property} {self.operator} {self.value}"
 
 
-class Part(Struct, frozen=True):
+class ValueSetClause(Struct, frozen=True):
     """One include or exclude: codes, or all codes of a system that pass the filters, within the value sets named."""
 
     system: str | None
@@ -51,8 +51,8 @@ class ValueSetRecord(Struct):
     name: str | None
     expansion: frozenset[Member] | None
     partial: str | None
-    include: tuple[Part, ...] = ()
-    exclude: tuple[Part, ...] = ()
+    include: tuple[ValueSetClause, ...] = ()
+    exclude: tuple[ValueSetClause, ...] = ()
     identifiers: tuple[str, ...] = ()
     active_only: bool = False
     made_with: dict[str, frozenset[str]] = struct_field(default_factory=dict)
@@ -144,7 +144,7 @@ def value_set(resource: Json, origin: str = "") -> ValueSetRecord:
 
 def whole_system(url: str, system: str, version: str | None, filters: tuple[Filter, ...] = ()) -> ValueSetRecord:
     """A value set that no resource defines, since it is understood: all codes of a code system, or those that pass filters."""
-    part = Part(system, version, None, filters, ())
+    part = ValueSetClause(system, version, None, filters, ())
     return ValueSetRecord(url, version, "active", None, None, None, (part,))
 
 
@@ -187,9 +187,9 @@ def _expansion(data: Any) -> tuple[frozenset[Member] | None, str | None, dict[st
     return frozenset(found), partial, made_with
 
 
-def _part(data: Json) -> Part:
+def _part(data: Json) -> ValueSetClause:
     concepts = data.get("concept")
-    return Part(
+    return ValueSetClause(
         data.get("system"),
         data.get("version"),
         tuple(str(x.get("code")) for x in concepts) if concepts else None,

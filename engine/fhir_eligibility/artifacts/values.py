@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from fhir_eligibility.artifacts.parameters import extension_values
 from fhir_eligibility.artifacts.records import (
+    CodedConcept,
     CodeFilter,
     Coding,
-    Concept,
     DataRequirementDefinition,
     DateFilter,
     ExpressionSource,
@@ -39,12 +39,12 @@ def coding(data: Any) -> Coding:
     )
 
 
-def concept(data: Any) -> Concept:
+def concept(data: Any) -> CodedConcept:
     """A CodeableConcept."""
     data = data if isinstance(data, dict) else {}
     options = next((item for item in _extensions(data) if item.get("url") == CODE_OPTIONS), {})
     value_set = options.get("valueCanonical") or options.get("valueUri")
-    return Concept(
+    return CodedConcept(
         codings=tuple(coding(item) for item in data.get("coding") or ()),
         text=data.get("text"),
         value_set=value_set if isinstance(value_set, str) else None,
@@ -171,7 +171,7 @@ def value_of(data: Json, prefix: str = "value", around: Surroundings = NOWHERE) 
         if kind == "CodeableConcept":
             return Value(kind="concept", concept=concept(content))
         if kind == "Coding":
-            return Value(kind="concept", concept=Concept(codings=(coding(content),)))
+            return Value(kind="concept", concept=CodedConcept(codings=(coding(content),)))
         if kind == "Boolean":
             return Value(kind="boolean", boolean=bool(content))
         if kind in ("Quantity", "Duration", "Age", "SimpleQuantity"):

@@ -14,7 +14,7 @@ from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.artifacts.references import RESTFUL, root_of
 from fhir_eligibility.data.addresses import NOBODYS, Addresses, bundle_of
-from fhir_eligibility.data.compartment import Compartment, Origin, SharedResources
+from fhir_eligibility.data.compartment import Compartment, ResourceOrigin, SharedResources
 from fhir_eligibility.data.counting import Counting
 from fhir_eligibility.data.deletions import Deletions
 from fhir_eligibility.data.holding import CohortPatient, Held, doubts_of
@@ -363,7 +363,7 @@ class Cohort:
     def compartment(self, patient: CohortPatient, reference: str) -> Compartment:
         """A patient with the resources about them."""
         resources: dict[str, list[Resource]] = {}
-        origins: dict[int, Origin] = {}
+        origins: dict[int, ResourceOrigin] = {}
         for held in patient.records:
             for loaded in held.forms:
                 origins[id(loaded.resource)] = origin_of(loaded)

@@ -15,7 +15,7 @@ Resource = dict[str, Any]
 _REMEMBERED = 512
 
 
-class Origin(NamedTuple):
+class ResourceOrigin(NamedTuple):
     """Where a resource was read: file, bundle entry or line, and the entry's fullUrl."""
 
     file: str
@@ -39,7 +39,7 @@ class SharedResources:
     def __init__(
         self,
         by_type: dict[str, list[Resource]],
-        origins: dict[int, Origin],
+        origins: dict[int, ResourceOrigin],
         base: SharedResources | None = None,
         doubts: Sequence[InDoubt] = (),
     ) -> None:
@@ -64,7 +64,9 @@ class SharedResources:
             found = self._indexes[resource_type, path] = _index(self.by_type.get(resource_type, ()), path)
         return found
 
-    def with_own(self, own: dict[str, tuple[Resource, Origin]], known: dict[str, list[Resource]]) -> SharedResources:
+    def with_own(
+        self, own: dict[str, tuple[Resource, ResourceOrigin]], known: dict[str, list[Resource]]
+    ) -> SharedResources:
         """The same with some resources, by `Type/id`, in the place of those that are `known` by that name."""
         by_type, origins = dict(self.by_type), {id(resource): origin for resource, origin in own.values()}
         for name, (resource, _) in own.items():
@@ -81,7 +83,7 @@ class SharedResources:
         doubts = [one for one in self.doubts if one.record is None or name_of(one.record) not in own]
         return SharedResources(by_type, origins, self, doubts)
 
-    def origin(self, resource: Resource) -> Origin | None:
+    def origin(self, resource: Resource) -> ResourceOrigin | None:
         """Where one was read."""
         found = self.origins.get(id(resource))
         return self._base.origin(resource) if found is None and self._base is not None else found
@@ -134,7 +136,7 @@ class Compartment(Struct):
     patient: Resource | None
     reference: str
     resources: dict[str, list[Resource]] = field(default_factory=dict)
-    origins: dict[int, Origin] = field(default_factory=dict)
+    origins: dict[int, ResourceOrigin] = field(default_factory=dict)
     find: Callable[[str, Resource | None], Resource | None] | None = None
     others: Callable[[Resource | str], Compartment | None] | None = None
     shared: SharedResources | None = None
@@ -182,7 +184,7 @@ class Compartment(Struct):
             return [*found, *self.shared.index(resource_type, path).get((system, code), [])]
         return found
 
-    def origin(self, resource: Resource) -> Origin | None:
+    def origin(self, resource: Resource) -> ResourceOrigin | None:
         """Where a resource was read."""
         found = self.origins.get(id(resource))
         return self.shared.origin(resource) if found is None and self.shared is not None else found

@@ -65,7 +65,7 @@ class Lost(Struct):
         return "; ".join(parts)
 
 
-class State(Struct):
+class TypeState(Struct):
     """Whether the records of a type are all there, as far as it is known. `found` are resources of the type that could be read."""
 
     type: str
@@ -259,10 +259,10 @@ class Completeness:
             return False
         return any(name in self._own for name in _names(Compartment({"id": identifier}, reference)))
 
-    def state(self, kind: str) -> State:
+    def state(self, kind: str) -> TypeState:
         """How complete a type is."""
         tolerated = any(gap.type == kind and gap.tolerated for gap in self._gaps)
-        return State(kind, self.found.get(kind, 0), self.lost.get(kind, Lost()), tolerated)
+        return TypeState(kind, self.found.get(kind, 0), self.lost.get(kind, Lost()), tolerated)
 
     # -- kept in a workspace
 

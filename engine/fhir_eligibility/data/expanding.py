@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from fhir_eligibility.algebra.clinical import CodeSystem
 from fhir_eligibility.algebra.expansion import NOTHING, Expansion, unknown
 from fhir_eligibility.artifacts.manifests import Manifest
-from fhir_eligibility.artifacts.terminology import CodeSystemRecord, Part, ValueSetRecord
+from fhir_eligibility.artifacts.terminology import CodeSystemRecord, ValueSetClause, ValueSetRecord
 from fhir_eligibility.data.code_systems import selected
 
 Note = tuple[str, str]
@@ -44,7 +44,7 @@ class Pins(Struct, frozen=True):
         return self.manifest.versions | {x.id: x.version for x in self.declared if x.id and x.version}
 
 
-class Source(Struct):
+class ExpansionSource(Struct):
     """Where an expansion finds what it draws on. `code_system` gives None, and the reason, for one that is not there."""
 
     value_set: Callable[[str, Pins], Expansion]
@@ -52,7 +52,7 @@ class Source(Struct):
     note: Callable[[str, str], None]
 
 
-def expand(record: ValueSetRecord, pins: Pins, source: Source) -> Expansion:
+def expand(record: ValueSetRecord, pins: Pins, source: ExpansionSource) -> Expansion:
     """The codes of a value set: as its expansion lists them, else as its definition says; what neither tells is unknown."""
     listed = _listed(record, pins, source)
     if listed is not None and listed.complete:
@@ -72,7 +72,7 @@ def expand(record: ValueSetRecord, pins: Pins, source: Source) -> Expansion:
     return Expansion(found.codes | listed.codes, found.maybe, found.open, found.out - listed.codes)
 
 
-def _listed(record: ValueSetRecord, pins: Pins, source: Source) -> Expansion | None:
+def _listed(record: ValueSetRecord, pins: Pins, source: ExpansionSource) -> Expansion | None:
     """The codes that the resource lists, None where it lists none; systems in another version than was asked for are unknown."""
     if record.expansion is None:
         return None
@@ -104,7 +104,7 @@ def _touched(record: ValueSetRecord) -> list[str]:
     return ["*"] if not systems or None in systems else [str(system) for system in systems]
 
 
-def _is_whole_system(part: Part, pins: Pins, source: Source) -> bool:
+def _is_whole_system(part: ValueSetClause, pins: Pins, source: ExpansionSource) -> bool:
     """Whether a part stands for all codes of a system that is not there whole: it excludes, or keeps, whatever is of that system."""
     if part.system is None or part.codes is not None or part.filters or part.value_sets:
         return False
@@ -113,7 +113,7 @@ def _is_whole_system(part: Part, pins: Pins, source: Source) -> bool:
     return version is None and (given is None or not given.complete)
 
 
-def _part(part: Part, record: ValueSetRecord, pins: Pins, source: Source) -> Expansion:
+def _part(part: ValueSetClause, record: ValueSetRecord, pins: Pins, source: ExpansionSource) -> Expansion:
     """The codes of one include or exclude."""
     found: Expansion | None = None
     for url in part.value_sets:
@@ -125,14 +125,14 @@ def _part(part: Part, record: ValueSetRecord, pins: Pins, source: Source) -> Exp
             if found is not None
             else unknown("a part of its definition names neither a code system nor a value set")
         )
-    whole = Part(part.system, part.version, part.codes, part.filters, ())
+    whole = ValueSetClause(part.system, part.version, part.codes, part.filters, ())
     if found is not None and _is_whole_system(whole, pins, source):
         return found.of_system(part.system)
     own = _of_system(whole, record, pins, source)
     return own if found is None else found.within(own)
 
 
-def _of_system(part: Part, record: ValueSetRecord, pins: Pins, source: Source) -> Expansion:
+def _of_system(part: ValueSetClause, record: ValueSetRecord, pins: Pins, source: ExpansionSource) -> Expansion:
     system = part.system or ""
     version, conflict = pins.version(system, part.version)
     if conflict is not None:

@@ -29,7 +29,7 @@ _NEAR_THE_END = 8
 _LOOKED_AT = 50
 
 
-class Form(Enum):
+class TextForm(Enum):
     """How resources stand in a text."""
 
     LINES = "one a line"
@@ -42,46 +42,46 @@ def named_lines(path: str) -> bool:
     return without_packing(path.lower()).endswith(LINES_NAMES)
 
 
-def form_of(head: bytes, whole: bool, by_lines: bool) -> Form:
+def form_of(head: bytes, whole: bool, by_lines: bool) -> TextForm:
     """The form of a text that begins so, which is all of it where `whole`; `by_lines` tells that its name says one resource a line.
 
     A line that is damaged does not make a text anything else than lines.
     """
     start = _match_end(_BLANK, head, 0)
     if head.find(b"\x1e", 0, start + 1) >= 0:
-        return Form.VALUES
+        return TextForm.VALUES
     end = head.find(b"\n", start)
     alone = whole and (end < 0 or _match_end(_BLANK, head, end) == len(head))
     if not by_lines and (alone or end < 0 or not head[max(start, end - 9) : end].rstrip(b" \t\r,").endswith(b"}")):
-        return Form.DOCUMENT
+        return TextForm.DOCUMENT
     if end < 0 and not whole:
-        return Form.LINES
+        return TextForm.LINES
     first = head[start : end if end >= 0 else None].rstrip()
     try:
         stop = end_of_value(first) if first[:1] in _OPENING else 0
     except BAD_JSON:
-        return _over_lines(head, start, whole) if by_lines else Form.DOCUMENT
+        return _over_lines(head, start, whole) if by_lines else TextForm.DOCUMENT
     if not stop:
-        return Form.LINES if _resource_lines(head) else Form.VALUES
+        return TextForm.LINES if _resource_lines(head) else TextForm.VALUES
     if _match_end(_BETWEEN, first, stop) < len(first):
-        return Form.VALUES
-    return Form.LINES
+        return TextForm.VALUES
+    return TextForm.LINES
 
 
-def form_of_damaged(text: bytes, error: Exception) -> Form:
+def form_of_damaged(text: bytes, error: Exception) -> TextForm:
     """The form of a text that was taken for one document, and is none because of an error."""
     if "trailing" in str(error):
-        return Form.VALUES
-    return Form.LINES if _resource_lines(text[:_READ]) else Form.DOCUMENT
+        return TextForm.VALUES
+    return TextForm.LINES if _resource_lines(text[:_READ]) else TextForm.DOCUMENT
 
 
-def _over_lines(head: bytes, start: int, whole: bool) -> Form:
+def _over_lines(head: bytes, start: int, whole: bool) -> TextForm:
     """The form of a text that should be lines, and whose first line is no whole value: that goes on over further lines, or the line is damaged."""
     try:
         stop = end_of_value(head, start)
     except BAD_JSON:
-        return Form.LINES if _resource_lines(head) else Form.VALUES
-    return Form.DOCUMENT if whole and _match_end(_BETWEEN, head, stop) == len(head) else Form.VALUES
+        return TextForm.LINES if _resource_lines(head) else TextForm.VALUES
+    return TextForm.DOCUMENT if whole and _match_end(_BETWEEN, head, stop) == len(head) else TextForm.VALUES
 
 
 def _resource_lines(head: bytes) -> bool:

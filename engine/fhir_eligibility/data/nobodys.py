@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
-from fhir_eligibility.data.compartment import Origin, Resource, SharedResources
+from fhir_eligibility.data.compartment import Resource, ResourceOrigin, SharedResources
 from fhir_eligibility.data.holding import doubts_of
 from fhir_eligibility.data.in_doubt import InDoubt, marks_of, name_of
 from fhir_eligibility.data.record_versions import Counted
 from fhir_eligibility.data.sources import Loaded
 
 
-def origin_of(loaded: Loaded) -> Origin:
+def origin_of(loaded: Loaded) -> ResourceOrigin:
     """Where a resource was read."""
-    return Origin(loaded.file, loaded.entry, loaded.line, loaded.full_url)
+    return ResourceOrigin(loaded.file, loaded.entry, loaded.line, loaded.full_url)
 
 
 class Nobodys:

@@ -27,7 +27,7 @@ from fhir_eligibility.artifacts.terminology import (
     whole_system,
 )
 from fhir_eligibility.data.code_systems import above, subsumes
-from fhir_eligibility.data.expanding import Note, Pins, Source, expand
+from fhir_eligibility.data.expanding import ExpansionSource, Note, Pins, expand
 
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+")
 SNOMED = "http://snomed.info/sct"
@@ -40,7 +40,7 @@ class TerminologyError(Exception):
     """A terminology server could not answer: the message says what happened and what to do."""
 
 
-class Server(Protocol):
+class ExpansionServer(Protocol):
     """Expands value sets that files do not hold; None for one that it does not know. Raises TerminologyError."""
 
     @property
@@ -51,7 +51,7 @@ class Server(Protocol):
     def close(self) -> None: ...
 
 
-class Resolution(Struct):
+class ResolvedValueSet(Struct):
     """A value set as it was resolved: the record and the codes, or why it is missing; `notes` are (code, message)."""
 
     record: ValueSetRecord | None
@@ -67,8 +67,8 @@ class Terminology(Struct):
     code_systems: dict[str, list[CodeSystemRecord]] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     manifest: Manifest = field(default_factory=Manifest)
-    server: Server | None = None
-    resolved: dict[Key, Resolution] = field(default_factory=dict)
+    server: ExpansionServer | None = None
+    resolved: dict[Key, ResolvedValueSet] = field(default_factory=dict)
     asked: dict[Key, ValueSet] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
     _notes: list[Note] | None = None
@@ -123,13 +123,13 @@ class Terminology(Struct):
         found = self.expansion(ValueSet(url))
         return default if found is None else found
 
-    def resolve(self, asked: ValueSet) -> Resolution:
+    def resolve(self, asked: ValueSet) -> ResolvedValueSet:
         """A value set in the version that was asked for, expanded with the versions of code systems that were asked for."""
         key = key_of(asked)
         self.asked.setdefault(key, asked)
         return self._resolved(key)
 
-    def _resolved(self, key: Key) -> Resolution:
+    def _resolved(self, key: Key) -> ResolvedValueSet:
         found = self.resolved.get(key)
         if found is None:
             before, circles = self._notes, self._circles
@@ -193,7 +193,7 @@ class Terminology(Struct):
         message = f"{what} is given in several versions ({shown}); {chosen or 'the one without'} is used, {latest}"
         self._note("valueset-version", message)
 
-    def _resolve(self, url: str, version: str | None, pins: Pins) -> Resolution:
+    def _resolve(self, url: str, version: str | None, pins: Pins) -> ResolvedValueSet:
         record = self.find(url, version)
         found = self._expanded(record, pins) if record is not None else None
         if (found is None or not found.complete) and self.server is not None:
@@ -204,8 +204,8 @@ class Terminology(Struct):
                 if found is None or other.complete:
                     record, found = fetched, other
         if record is None:
-            return Resolution(None, None, self._why(url, version))
-        return Resolution(record, found)
+            return ResolvedValueSet(None, None, self._why(url, version))
+        return ResolvedValueSet(record, found)
 
     def _why(self, url: str, version: str | None) -> str:
         given = self.value_sets.get(url) or self.value_sets.get(oid_of(url) or "") or []
@@ -235,7 +235,7 @@ class Terminology(Struct):
             return unknown(f"{record.url} includes itself")
         self._open.append(record.key)
         try:
-            return expand(record, pins, Source(self._imported, self._system, self._note))
+            return expand(record, pins, ExpansionSource(self._imported, self._system, self._note))
         finally:
             self._open.pop()
 

@@ -21,7 +21,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class UsedValueSet:
+class CheckedValueSet:
     """A value set as a run used it. `digest` is of its codes, whatever their order; `complete` is false where more may belong to it."""
 
     url: str
@@ -60,15 +60,15 @@ def check_value_sets(
     return found
 
 
-def used_value_sets(terminology: Terminology) -> list[UsedValueSet]:
+def used_value_sets(terminology: Terminology) -> list[CheckedValueSet]:
     """The value sets that were asked for and found, in the order of their urls."""
-    found: dict[tuple[str, str | None, str], UsedValueSet] = {}
+    found: dict[tuple[str, str | None, str], CheckedValueSet] = {}
     for key in terminology.asked:
         resolved = terminology.resolved.get(key)
         if resolved is None or resolved.record is None or resolved.expansion is None:
             continue
         record, expansion = resolved.record, resolved.expansion
-        used = UsedValueSet(
+        used = CheckedValueSet(
             record.url,
             record.version,
             len(expansion.codes),

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from fhir_eligibility.data.forms import (
     RESOURCE_LINE,
-    Form,
+    TextForm,
     Values,
     form_of,
     form_of_damaged,
@@ -27,7 +27,7 @@ from fhir_eligibility.data.remains import named_in
 OnProblem = Callable[[Problem], None]
 
 
-class Value(Struct, frozen=True):
+class DecodedValue(Struct, frozen=True):
     """A value of a file, decoded, with its text; a line or one of several values has the number of its line and the offset where it begins.
 
     What is wrong with what it holds is told to `report`.
@@ -40,7 +40,7 @@ class Value(Struct, frozen=True):
     offset: int | None = None
 
 
-def values_in(path: str, on_problem: OnProblem, opened: Callable[[str], Opened] = begin) -> Iterator[Value]:
+def values_in(path: str, on_problem: OnProblem, opened: Callable[[str], Opened] = begin) -> Iterator[DecodedValue]:
     """The values of a file. What cannot be read is a problem, and the rest goes on."""
     try:
         with opened(path) as found:
@@ -50,14 +50,14 @@ def values_in(path: str, on_problem: OnProblem, opened: Callable[[str], Opened] 
         on_problem(Problem(file=path, code="unreadable", message=message))
 
 
-def _values(path: str, opened: Opened, on_problem: OnProblem) -> Iterator[Value]:
+def _values(path: str, opened: Opened, on_problem: OnProblem) -> Iterator[DecodedValue]:
     head, stream = opened.head, opened.stream
     other = other_file(path, head, stream is None)
     if other is not None:
         on_problem(other)
         return
     form = form_of(head, stream is None, named_lines(path))
-    if form is not Form.DOCUMENT:
+    if form is not TextForm.DOCUMENT:
         yield from _several(form, head, stream, path, on_problem)
         return
     text = document_in(stream, head)
@@ -68,15 +68,17 @@ def _values(path: str, opened: Opened, on_problem: OnProblem) -> Iterator[Value]
         data = _decode(text.removeprefix(BOM))
     except BAD_JSON as error:
         form = form_of_damaged(text, error)
-        if form is Form.DOCUMENT:
+        if form is TextForm.DOCUMENT:
             on_problem(invalid_document(text, path, error))
         else:
             yield from _several(form, text, None, path, on_problem)
         return
-    yield Value(data, text, on_problem)
+    yield DecodedValue(data, text, on_problem)
 
 
-def _several(form: Form, head: bytes, stream: BinaryIO | None, path: str, on_problem: OnProblem) -> Iterator[Value]:
+def _several(
+    form: TextForm, head: bytes, stream: BinaryIO | None, path: str, on_problem: OnProblem
+) -> Iterator[DecodedValue]:
     """The values of a file that begins so, of lines or values. Raises UNREADABLE."""
     read = 0
     others = OtherLines(path, on_problem, lambda: read)
@@ -89,7 +91,7 @@ def _several(form: Form, head: bytes, stream: BinaryIO | None, path: str, on_pro
                 where = {"line": number, "offset": offset, "hint": hint_for(error), **named_in(text)}
                 others.add(Problem(file=path, code="invalid-json", message=told(error, text), **where))
                 continue
-            yield Value(data, text, others.add, number, offset)
+            yield DecodedValue(data, text, others.add, number, offset)
     finally:
         others.finish()
 
@@ -98,11 +100,11 @@ _Text = tuple[int, int, bytes]
 """A line, or one of several values: where it begins, in bytes and as the number of a line, and the text, which should be JSON."""
 
 
-def _texts(form: Form, head: bytes, stream: BinaryIO | None, path: str, on_problem: OnProblem) -> Iterator[_Text]:
+def _texts(form: TextForm, head: bytes, stream: BinaryIO | None, path: str, on_problem: OnProblem) -> Iterator[_Text]:
     """The texts of a file that begins so, of lines or values. Raises UNREADABLE."""
     values = Values(head, stream)
     found: Iterable[tuple[int, int, bytes | None]] = values
-    if form is Form.LINES:
+    if form is TextForm.LINES:
         found = ((offset, number, text) for number, (offset, text) in enumerate(lines_in(stream, head), start=1))
     commas = False
     for offset, number, text in found:

@@ -24,7 +24,7 @@ class FhirVersionError(ValueError):
     """Data is written in another version of FHIR than criteria were compiled for: the message says what tells it, and what to do."""
 
 
-class Told(Struct):
+class VersionTold(Struct):
     """What the beginning of some files tells of their version: how many resources of each, and the first of each family with the element that tells it."""
 
     versions: Counter[str] = field(default_factory=Counter)
@@ -55,16 +55,16 @@ def _told(resource: dict[str, Any]) -> tuple[str, str] | None:
     return ("r4", f"its `{r4}`") if r4 is not None else ("r5", f"its `{r5}`")
 
 
-def told_of_paths(paths: Iterable[str | Path], files: int = FILES) -> Told:
+def told_of_paths(paths: Iterable[str | Path], files: int = FILES) -> VersionTold:
     """What some files tell of their version, from the beginning of each, until enough resources tell; a few files first, which as a rule tell enough."""
     paths = list(paths)
     found = _told_of(paths, min(FEW_FILES, files))
     return found if found.versions.total() >= ENOUGH or files <= FEW_FILES else _told_of(paths, files)
 
 
-def _told_of(paths: Sequence[str | Path], files: int) -> Told:
+def _told_of(paths: Sequence[str | Path], files: int) -> VersionTold:
     """What that many files tell at the most."""
-    found = Told()
+    found = VersionTold()
 
     def beginning(folder: str) -> Iterator[FoundFile]:
         return islice(walk(folder), 5 * files)

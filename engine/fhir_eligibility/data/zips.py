@@ -11,7 +11,7 @@ INSIDE = "!/"
 _ENCRYPTED = 0x1
 
 
-class Member(NamedTuple):
+class ZipMember(NamedTuple):
     """A file in a zip: its path, its size in bytes when it is unpacked, and why it cannot be read, if it cannot."""
 
     path: str
@@ -58,11 +58,11 @@ def is_clutter(path: str) -> bool:
 CLUTTER = ("._", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 
-def members_of(path: str) -> list[Member]:
+def members_of(path: str) -> list[ZipMember]:
     """The files in a zip, in the order of their names. Raises OSError, BadZipFile."""
     directory = _directory(path)
     return [
-        Member(f"{path}{INSIDE}{name}", found.file_size, _denied(found, name in directory.repeated))
+        ZipMember(f"{path}{INSIDE}{name}", found.file_size, _denied(found, name in directory.repeated))
         for name, found in sorted(directory.files.items())
     ]
 

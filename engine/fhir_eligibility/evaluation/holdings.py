@@ -12,8 +12,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
-from fhir_eligibility.data.dicomweb.presence import Found, Held, Need
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
+from fhir_eligibility.data.dicomweb.presence import Found, Need, StudyPresence
 from fhir_eligibility.evaluation.verdict import Holding, HoldingState, ImagingLink, MissingInstances
 
 _OFFSETS = (dt.timedelta(hours=-12), dt.timedelta(hours=14))
@@ -30,7 +30,7 @@ class ExpectedSeries:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SeriesPart:
     """Some series of a study, and the archives that should have them, any of which will do."""
 
     archives: tuple[str, ...]
@@ -48,7 +48,7 @@ class Expected:
     patient: str
     resource: str
     study: str | None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[SeriesPart, ...] = ()
     identifiers: tuple[str, ...] = ()
     modality: tuple[str, ...] = ()
     started: str | None = None
@@ -91,9 +91,9 @@ def expected_of(
             series[one.uid] = ExpectedSeries(one.uid, known.modality or one.modality, instances)
             own = base_of(one.url) if one.url and not ignore_endpoints else None
             places.setdefault(one.uid, None if own is None or own in main else own)
-    parts = [Part(main, tuple(s for uid, s in series.items() if places[uid] is None))]
+    parts = [SeriesPart(main, tuple(s for uid, s in series.items() if places[uid] is None))]
     for place in dict.fromkeys(p for p in places.values() if p is not None):
-        parts.append(Part((place,), tuple(s for uid, s in series.items() if places[uid] == place)))
+        parts.append(SeriesPart((place,), tuple(s for uid, s in series.items() if places[uid] == place)))
     if len(parts) > 1 and not parts[0].series:
         parts = parts[1:]
     return Expected(
@@ -143,11 +143,11 @@ _WORST_FIRST = (
 )
 
 
-def any_of(expected: Expected, part: Part, ask: Ask) -> Holding:
+def any_of(expected: Expected, part: SeriesPart, ask: Ask) -> Holding:
     """Archives that should each hold the same: the first that has all of it settles it."""
     if not part.archives:
         detail = "the data names no archive, and none was given (--dicomweb)"
-        return _holding(expected, HoldingState.UNREACHABLE, reason=Cause.NO_ARCHIVE, detail=detail)
+        return _holding(expected, HoldingState.UNREACHABLE, reason=FailureCause.NO_ARCHIVE, detail=detail)
     assert expected.study is not None
     answers = []
     for archive in part.archives:
@@ -189,7 +189,7 @@ def all_of(expected: Expected, found: Sequence[Holding], asked: str | None) -> H
     )
 
 
-def compare(expected: Expected, part: Part, found: Found, archive: str) -> Holding:
+def compare(expected: Expected, part: SeriesPart, found: Found, archive: str) -> Holding:
     """A part of a record beside the answer of one archive."""
     if isinstance(found, ArchiveFailure):
         return _holding(expected, HoldingState.UNREACHABLE, reason=found.cause, detail=found.message, archive=archive)
@@ -228,7 +228,7 @@ def compare(expected: Expected, part: Part, found: Found, archive: str) -> Holdi
     )
 
 
-def differences_of(expected: Expected, part: Part, held: Held, whole: bool) -> list[str]:
+def differences_of(expected: Expected, part: SeriesPart, held: StudyPresence, whole: bool) -> list[str]:
     """In what a study that is held differs from its record: counts (of a whole study only), modality, date."""
     out = []
     study = held.study

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.artifacts.models import Model
-from fhir_eligibility.compiler.criteria.library import Loaded
+from fhir_eligibility.compiler.criteria.library import LoadedLibrary
 from fhir_eligibility.compiler.criteria.read_elements import ReadElements, elements_of_define, read_elements
 from fhir_eligibility.compiler.criteria.rules import Rule
 from fhir_eligibility.compiler.runtime.retrieving import has_profile
@@ -101,7 +101,7 @@ class Certainty:
 
     def of_define(
         self,
-        loaded: Loaded,
+        loaded: LoadedLibrary,
         define: str,
         value: Any,
         patient: CompartmentPatient,

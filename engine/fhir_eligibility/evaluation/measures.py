@@ -17,7 +17,7 @@ from fhir_eligibility.algebra.element import unit_of
 from fhir_eligibility.algebra.quantity import CALENDAR_WORDS, Quantity
 from fhir_eligibility.artifacts.measures import Group, Measure, Population, Stratifier
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.criteria.library import Loaded
+from fhir_eligibility.compiler.criteria.library import LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.runtime.printing import as_json
 from fhir_eligibility.evaluation.cql_patient import CompartmentPatient
@@ -122,7 +122,7 @@ def apply_hierarchy(members: dict[str, bool], scoring: str) -> dict[str, bool]:
 class MeasureEvaluator:
     """Evaluates one measure; make one and call it for every patient."""
 
-    def __init__(self, measure: Measure, loaded: Loaded, seconds: float = SECONDS) -> None:
+    def __init__(self, measure: Measure, loaded: LoadedLibrary, seconds: float = SECONDS) -> None:
         """A define that takes longer than `seconds` for a patient has no answer (0: no limit)."""
         self.measure = measure
         self.loaded = loaded

@@ -22,7 +22,7 @@ from fhir_eligibility.compiler.runtime.membership import coded
 from fhir_eligibility.compiler.runtime.related import out_of_reach
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec
 from fhir_eligibility.compiler.runtime.runtime import Environment
-from fhir_eligibility.data.compartment import Compartment, Origin, add_holders
+from fhir_eligibility.data.compartment import Compartment, ResourceOrigin, add_holders
 from fhir_eligibility.data.gaps import Gap
 from fhir_eligibility.data.in_doubt import InDoubt
 from fhir_eligibility.evaluation.cql_patient import CompartmentPatient
@@ -141,7 +141,7 @@ class PatientEnvironment(Environment):
             self._others[key] = self.compartment.others(asked)
         return self._others[key]
 
-    def origin(self, resource: Resource) -> Origin | None:
+    def origin(self, resource: Resource) -> ResourceOrigin | None:
         """Where a resource of this patient, or of another that was looked at, was read."""
         own = self.compartment.origin(resource)
         if own is not None or not self._others:

@@ -7,9 +7,9 @@ from typing import Any
 
 from fhir_eligibility.algebra.element import Element, to_boolean, to_system
 from fhir_eligibility.compiler.criteria.cql import CqlCode
-from fhir_eligibility.compiler.criteria.fhirpath_code import Code
+from fhir_eligibility.compiler.criteria.fhirpath_code import FhirpathCriterion
 
-AnyCode = Code | CqlCode
+AnyCode = FhirpathCriterion | CqlCode
 
 
 def truth(code: AnyCode, value: Any) -> bool | None:

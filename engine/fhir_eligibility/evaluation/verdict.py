@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from fhir_eligibility.algebra.reasons import Reason
-from fhir_eligibility.data.dicomweb.failure import Cause
+from fhir_eligibility.data.dicomweb.failure import FailureCause
 
 Outcome = Literal["met", "not met", "unknown"]
 Kind = Literal["inclusion", "exclusion"]
@@ -108,7 +108,7 @@ class Holding(Record):
     resource: str = Field(description="ImagingStudy/id")
     study: str | None = Field(None, description="Study Instance UID")
     state: HoldingState
-    reason: Cause | None = Field(None, description="why there was no answer")
+    reason: FailureCause | None = Field(None, description="why there was no answer")
     detail: str | None = None
     archive: str | None = Field(None, description="address of the archive that this is about")
     missing_series: list[str] = Field(default_factory=list)

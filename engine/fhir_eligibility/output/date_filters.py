@@ -8,7 +8,7 @@ from typing import Any
 
 from fhir_eligibility.algebra.temporal import Date, DateTime
 from fhir_eligibility.algebra.temporal.between import extent
-from fhir_eligibility.compiler.analysis.dates import DateFilter, Moment
+from fhir_eligibility.compiler.analysis.dates import DateBounds, Moment
 
 Json = dict[str, Any]
 _DAY = dt.timedelta(days=1)
@@ -51,7 +51,7 @@ _SEARCH = {
 }
 
 
-def date_filter(found: DateFilter) -> Json:
+def date_filter(found: DateBounds) -> Json:
     """A DataRequirement.dateFilter: the path, and the period where a bound of it is known."""
     period = {key: _text(x) for key, x in (("start", found.low), ("end", found.high)) if x is not None}
     return {"path": found.path, "valuePeriod": period} if period else {"path": found.path}
@@ -70,7 +70,7 @@ def _text(value: Moment) -> str:
     return text
 
 
-def date_search(resource_type: str, found: Iterable[DateFilter]) -> str:
+def date_search(resource_type: str, found: Iterable[DateBounds]) -> str:
     """The parameters of a search that keep every resource with dates in all of the filters, and perhaps some more.
 
     A search takes a period that overlaps, and a date that is not whole, for one in range. It reads a day in the server's time zone: so the bounds

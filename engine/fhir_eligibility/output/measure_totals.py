@@ -25,7 +25,7 @@ Place = tuple[int, ...]
 """Where something first occurs: places are in the order of the data."""
 
 
-class Counted:
+class ValueCounts:
     """Values with how often they occur."""
 
     def __init__(self) -> None:
@@ -62,14 +62,14 @@ class Stratum(Struct):
     value: Any
     unknown: str | None
     counts: dict[str, int] = field(default_factory=dict)
-    observations: dict[str, Counted] = field(default_factory=dict)
+    observations: dict[str, ValueCounts] = field(default_factory=dict)
 
     def add(self, counts: Mapping[str, int], observations: Mapping[str, Iterable[tuple[Place, Any, int]]]) -> None:
         """Add those of others."""
         for name, count in counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
         for name, values in observations.items():
-            self.observations.setdefault(name, Counted()).extend(values)
+            self.observations.setdefault(name, ValueCounts()).extend(values)
 
 
 class Strata:
@@ -128,9 +128,9 @@ class Totals:
         self.patients = 0
         self.counts: dict[str, dict[str, int]] = {g.id: {p.id: 0 for p in g.populations} for g in measure.groups}
         self.unknown: dict[str, dict[str, int]] = {g.id: {} for g in measure.groups}
-        self.observations: dict[str, dict[str, Counted]] = {g.id: {} for g in measure.groups}
+        self.observations: dict[str, dict[str, ValueCounts]] = {g.id: {} for g in measure.groups}
         self.strata: dict[str, Strata] = {g.id: Strata() for g in measure.groups}
-        self.supplemental: dict[str, Counted] = {item.id: Counted() for item in measure.supplemental}
+        self.supplemental: dict[str, ValueCounts] = {item.id: ValueCounts() for item in measure.supplemental}
 
     def add(self, result: MeasureResult, place: Place) -> None:
         """Count one patient, who is at a place in the data."""
@@ -142,7 +142,7 @@ class Totals:
                     unknown = self.unknown[group.id]
                     unknown[population.id] = unknown.get(population.id, 0) + 1
             for observation in group.observations:
-                held = self.observations[group.id].setdefault(observation.id, Counted())
+                held = self.observations[group.id].setdefault(observation.id, ValueCounts())
                 for number, value in enumerate(observation.values):
                     held.add(value, (*place, number))
             for number, stratum in enumerate(group.strata):
@@ -176,7 +176,7 @@ class Totals:
                     mine[group][name] = mine[group].get(name, 0) + count
         for group, by_name in found["observations"].items():
             for name, listed in by_name.items():
-                self.observations[group].setdefault(name, Counted()).extend(listed)
+                self.observations[group].setdefault(name, ValueCounts()).extend(listed)
         for group, strata in found["strata"].items():
             self.strata[group].extend(strata)
         for name, listed in found["supplemental"].items():

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from fhir_eligibility.compiler.analysis.dates import DateFilter
+from fhir_eligibility.compiler.analysis.dates import DateBounds
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.output.date_filters import date_filter, date_search
 
@@ -56,13 +56,13 @@ def data_requirements(found: DataRequirement) -> list[Json]:
     return out
 
 
-def _dated(entry: Json, dates: tuple[DateFilter, ...]) -> Json:
+def _dated(entry: Json, dates: tuple[DateBounds, ...]) -> Json:
     return {**entry, "dateFilter": [date_filter(x) for x in dates]} if dates else entry
 
 
-def _alike(found: DataRequirement) -> dict[tuple[str, tuple[DateFilter, ...]], list[tuple[str, str]]]:
+def _alike(found: DataRequirement) -> dict[tuple[str, tuple[DateBounds, ...]], list[tuple[str, str]]]:
     """Codes as (system, code) by their path and the filters by date."""
-    out: dict[tuple[str, tuple[DateFilter, ...]], list[tuple[str, str]]] = {}
+    out: dict[tuple[str, tuple[DateBounds, ...]], list[tuple[str, str]]] = {}
     for path, system, code in sorted(found.codes):
         out.setdefault((path, found.dates.get((path, system, code), ())), []).append((system, code))
     return dict(sorted(out.items(), key=lambda item: item[0][0]))
@@ -99,7 +99,7 @@ def type_filters(found: dict[str, DataRequirement], *, dates: bool = False) -> l
     return out
 
 
-def _query(resource_type: str, path: str, value: str, dates: tuple[DateFilter, ...]) -> str | None:
+def _query(resource_type: str, path: str, value: str, dates: tuple[DateBounds, ...]) -> str | None:
     """A search for resources by the code at an element and by dates, None where no search finds by that element."""
     parameter = _parameter(resource_type, path)
     search = date_search(resource_type, dates)

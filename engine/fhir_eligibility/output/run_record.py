@@ -7,13 +7,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Record(BaseModel):
+class OutputRecord(BaseModel):
     """Base: frozen, nothing unknown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
-class InputFile(Record):
+class InputFile(OutputRecord):
     """A file that was read; of a server there is only its address."""
 
     path: str
@@ -21,7 +21,7 @@ class InputFile(Record):
     sha256: str | None = None
 
 
-class ArtifactCounts(Record):
+class ArtifactCounts(OutputRecord):
     """One artifact of a run: its verdicts, and how many patients each criterion was the first to remove."""
 
     artifact: str
@@ -39,7 +39,7 @@ class ArtifactCounts(Record):
         return f"{self.artifact}|{self.version}" if self.version else self.artifact
 
 
-class UsedValueSet(Record):
+class UsedValueSet(OutputRecord):
     """A value set that criteria asked for, as it was used."""
 
     url: str
@@ -50,7 +50,7 @@ class UsedValueSet(Record):
     origin: str = Field(description="the file or the server that it came from")
 
 
-class Resources(Record):
+class Resources(OutputRecord):
     """What became of all that was read: each resource was used, passed over because no criterion can need it, or is among the problems.
 
     Each line that is not blank, each entry of what a line or a file holds several of, and each file that holds one resource is one of these: a resource that was
@@ -70,7 +70,7 @@ class Resources(Record):
     blank: int = Field(0, description="of these, blank ones")
 
 
-class TypeRecord(Record):
+class TypeRecord(OutputRecord):
     """How complete the records of one resource type are that criteria read."""
 
     type: str = Field(description="resource type; `*` for what is known to be missing of whatever type")
@@ -88,7 +88,7 @@ class TypeRecord(Record):
     resting: int = Field(0, description="other verdicts with such an answer")
 
 
-class UsedParameter(Record):
+class UsedParameter(OutputRecord):
     """A value that a parameter of a CQL library had, other than the default of the library."""
 
     library: str
@@ -97,7 +97,7 @@ class UsedParameter(Record):
     origin: str = Field(description="`given to the run`, the Parameters file, or the extension that it comes from")
 
 
-class CriteriaWarning(Record):
+class CriteriaWarning(OutputRecord):
     """What was said of criteria that were screened all the same."""
 
     artifact: str | None = Field(None, description="the artifact that it is about, None for terminology and libraries")
@@ -107,21 +107,21 @@ class CriteriaWarning(Record):
     hint: str | None = None
 
 
-class UsedPseudonyms(Record):
+class UsedPseudonyms(OutputRecord):
     """How codes were made that outputs carry in the place of patients."""
 
     key: str = Field(description="what tells the key from others, and nothing of it")
     uids: Literal["coded", "kept"] = Field(description="whether DICOM UIDs are codes as well")
 
 
-class EarlierRun(Record):
+class EarlierRun(OutputRecord):
     """What was taken over from an earlier run (`--since`)."""
 
     taken: int = Field(description="patients whose verdicts were taken over; the others were judged anew")
     why_not: str | None = Field(None, description="why nobody was taken over, where something was in the way")
 
 
-class RunRecord(Record):
+class RunRecord(OutputRecord):
     """One run of `eligibility screen`."""
 
     engine: str

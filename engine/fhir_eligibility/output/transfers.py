@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from fhir_eligibility.data.dicomweb.failure import Cause
+from fhir_eligibility.data.dicomweb.failure import FailureCause
 from fhir_eligibility.evaluation.verdict import Record
 from fhir_eligibility.output.folder import OutputFolder
 from fhir_eligibility.output.lines import line_of
@@ -47,7 +47,7 @@ class SeriesTransfer(Record):
     modality: str | None = None
     description: str | None = None
     state: TransferState
-    reason: Cause | None = None
+    reason: FailureCause | None = None
     detail: str | None = None
     archive: str | None = None
     folder: str | None = Field(None, description="where the files are, relative to this file")
@@ -84,7 +84,7 @@ class FileTransfer(Record):
     instance: str | None = None
     status: int | None = Field(None, description="HTTP status of the answer")
     code: str | None = Field(None, description="failure or warning reason, hexadecimal (PS3.18 table I.2-2)")
-    reason: Cause | None = None
+    reason: FailureCause | None = None
     detail: str | None = None
 
 

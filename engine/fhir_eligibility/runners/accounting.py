@@ -61,7 +61,7 @@ def _sorted(counts: Counter[str]) -> dict[str, int]:
     return {kind: number for kind, number in sorted(counts.items()) if number}
 
 
-class Counted:
+class CountedPatients:
     """Patients that do not come from files; what they have is counted as they pass by."""
 
     def __init__(self, patients: Iterable[Compartment]) -> None:

@@ -22,7 +22,7 @@ from fhir_eligibility.data.bulk.fingerprints import Fingerprints, state_of_nobod
 from fhir_eligibility.data.bulk.name_index import parts_of
 from fhir_eligibility.data.bulk.pieces import Piece
 from fhir_eligibility.data.bulk.reading import FilesAgain, known_patients, take_files
-from fhir_eligibility.data.bulk.records import Record
+from fhir_eligibility.data.bulk.records import ReadRecord
 from fhir_eligibility.data.bulk.settling import Doubles, NotWhole, Settled, add_doubles, missing, settle
 from fhir_eligibility.data.bulk.sifting import Unusual
 from fhir_eligibility.data.completeness import Completeness
@@ -43,7 +43,7 @@ from fhir_eligibility.runners.problem_runs import place_of as place_of_problem
 from fhir_eligibility.runners.untouched import EarlierData, untouched_of, write_blocks
 from fhir_eligibility.runners.work import Work
 from fhir_eligibility.runners.workers import Workers
-from fhir_eligibility.runners.workspace import CLAIMS, State, Workspace
+from fhir_eligibility.runners.workspace import CLAIMS, RunState, Workspace
 
 Taking = Callable[[bytes, Gaps], bool]
 Progress = Callable[[str, int, int], None]
@@ -81,7 +81,7 @@ class BulkRun:
     def __init__(
         self,
         workspace: Workspace,
-        state: State,
+        state: RunState,
         plan: ReadPlan,
         work: Work,
         pieces: Sequence[Piece],
@@ -253,7 +253,7 @@ class BulkRun:
         settled = workspace.has_joint()
         aliases: list[tuple[str, str]] = []
         named, unsure, persons, noted = 0, 0, 0, Noted()
-        shared: dict[tuple[str | None, bytes], Record] = {}
+        shared: dict[tuple[str | None, bytes], ReadRecord] = {}
         deleted: list[Deletion] = []
         kept: Counter[str] = Counter()
         for piece in job.pieces:

@@ -22,7 +22,7 @@ from fhir_eligibility.data.bulk.grouping import Grouping
 from fhir_eligibility.data.bulk.name_index import parts_of
 from fhir_eligibility.data.bulk.pieces import Piece, is_plain_lines, read_piece, reread
 from fhir_eligibility.data.bulk.reading import by_patient, with_gaps
-from fhir_eligibility.data.bulk.records import MemoryShelf, Position, Record, turn_of
+from fhir_eligibility.data.bulk.records import MemoryShelf, Position, ReadRecord, turn_of
 from fhir_eligibility.data.bulk.settling import Doubles, NotWhole, doubles_of, not_whole, twice
 from fhir_eligibility.data.bulk.sifting import (
     AsideShelf,
@@ -33,7 +33,7 @@ from fhir_eligibility.data.bulk.sifting import (
     Unusual,
     decode_aside,
 )
-from fhir_eligibility.data.bulk.tracing import NotingShelf, Trace
+from fhir_eligibility.data.bulk.tracing import BlockTrace, NotingShelf
 from fhir_eligibility.data.compartment import Compartment, Unchanged
 from fhir_eligibility.data.completeness import Completeness, reporting_to
 from fhir_eligibility.data.problems import Problem
@@ -44,7 +44,7 @@ from fhir_eligibility.runners.kept import Joint, Shelved
 from fhir_eligibility.runners.questions import Question
 from fhir_eligibility.runners.shelves import TASKS, Shelves
 from fhir_eligibility.runners.untouched import Again, known_in
-from fhir_eligibility.runners.work import Asking, Evaluating, TakingOver, Work
+from fhir_eligibility.runners.work import Asking, Evaluating, Work
 from fhir_eligibility.runners.workspace import ASIDE, SIFTED, Workspace
 
 MOST_WRITTEN = 4 << 20
@@ -131,7 +131,7 @@ class Worker:
         """Read a piece; gives its size in bytes."""
         job = self.job
         shelf = self.shelves.new()
-        trace = None if job.fingerprints is None else Trace(job.fingerprints, job.blocks)
+        trace = None if job.fingerprints is None else BlockTrace(job.fingerprints, job.blocks)
         taking = shelf if trace is None else NotingShelf(shelf, trace)
         collector = Collector(self.decoders, taking, validate=job.validate)
         collector.trace = trace
@@ -236,8 +236,8 @@ class Worker:
         outcome = evaluating.begin(number)
 
         def entries(
-            apart: Iterable[Record],
-            together: Iterable[Record],
+            apart: Iterable[ReadRecord],
+            together: Iterable[ReadRecord],
             known: Sequence[tuple[Position, Compartment | Row]] = (),
         ) -> Iterator[Entry]:
             patients = with_gaps(by_patient(apart, together, joint.joined, grouping), completeness)
@@ -284,12 +284,12 @@ class Worker:
             found.sort(key=itemgetter(0))
         return found
 
-    def _in_turns(self, number: int, joint: Joint) -> list[tuple[Iterable[Record], Iterable[Record]]]:
+    def _in_turns(self, number: int, joint: Joint) -> list[tuple[Iterable[ReadRecord], Iterable[ReadRecord]]]:
         """The records of a bucket in as many parts as the memory asks for, each to be taken before the next: those of patients who are looked at by themselves,
         and those of patients who are looked at together."""
         turns, buckets = self.shelves.turns(number, self.job.memory), self.job.buckets
 
-        def of_turn(records: Iterable[Record], turn: int) -> Iterator[Record]:
+        def of_turn(records: Iterable[ReadRecord], turn: int) -> Iterator[ReadRecord]:
             for one in records:
                 if turns == 1 or turn_of(joint.joined.get(one.group, one.group), buckets, turns) == turn:
                     yield one

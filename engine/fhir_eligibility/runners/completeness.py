@@ -7,7 +7,7 @@ from typing import Literal
 
 from fhir_eligibility.compiler.analysis.monotonicity import ANYTHING, types_in
 from fhir_eligibility.compiler.criteria.rules import RuleSet
-from fhir_eligibility.data.completeness import Completeness, State
+from fhir_eligibility.data.completeness import Completeness, TypeState
 from fhir_eligibility.data.gaps import EVERY
 from fhir_eligibility.output.run_record import TypeRecord
 from fhir_eligibility.runners.screening import Tally
@@ -26,7 +26,7 @@ def completeness_of(rule_sets: Sequence[RuleSet], known: Completeness, tally: Ta
     return sorted(found, key=lambda one: (-one.undetermined, -one.resting, one.type))
 
 
-def _record(state: State, tally: Tally) -> TypeRecord:
+def _record(state: TypeState, tally: Tally) -> TypeRecord:
     kind = state.type
     told: Literal["complete", "incomplete", "tolerated", "absent"] = "complete"
     if not state.complete:

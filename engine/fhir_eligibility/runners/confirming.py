@@ -18,7 +18,7 @@ from fhir_eligibility.evaluation.verdict import Holding
 from fhir_eligibility.runners.asking import Asker
 from fhir_eligibility.runners.bounded import as_they_come, in_order
 from fhir_eligibility.runners.images import Places
-from fhir_eligibility.runners.questions import Answer, Question, add_answers, drop_unfinished, read_answers
+from fhir_eligibility.runners.questions import HeldStudies, Question, add_answers, drop_unfinished, read_answers
 from fhir_eligibility.runners.workspace import Workspace
 
 A = TypeVar("A")
@@ -80,10 +80,10 @@ class RequiredImages:
                 for batch in together(left, lambda one: len(one.studies)):
                     yield bucket, batch
 
-        def ask(about: tuple[int, list[Question]]) -> tuple[int, list[Answer]]:
+        def ask(about: tuple[int, list[Question]]) -> tuple[int, list[HeldStudies]]:
             bucket, batch = about
             found = iter(self.asker.holdings([expected for one in batch for expected in one.studies]))
-            return bucket, [Answer.of(one, [next(found) for _ in one.studies]) for one in batch]
+            return bucket, [HeldStudies.of(one, [next(found) for _ in one.studies]) for one in batch]
 
         for bucket, answers in as_they_come(ask, batches(), self.client.access.concurrency, self.client.stop):
             add_answers(workspace.answers(bucket), answers)

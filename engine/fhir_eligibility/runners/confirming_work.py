@@ -14,7 +14,7 @@ from fhir_eligibility.runners.confirming import expected_studies
 from fhir_eligibility.runners.images import Places
 from fhir_eligibility.runners.judged_file import Entry
 from fhir_eligibility.runners.questions import Key, Question, read_answers
-from fhir_eligibility.runners.screening_work import Outcome, ScreeningEvaluation, ScreeningWork, entry_of
+from fhir_eligibility.runners.screening_work import ScreeningEvaluation, ScreeningTotals, ScreeningWork, entry_of
 from fhir_eligibility.runners.workspace import Workspace
 
 
@@ -39,7 +39,7 @@ class ConfirmingWork(Struct, frozen=True):
         """Get ready."""
         return ConfirmingEvaluation(self)
 
-    def decoded(self, outcome: bytes) -> Outcome:
+    def decoded(self, outcome: bytes) -> ScreeningTotals:
         """As of any screening."""
         return self.screening.decoded(outcome)
 
@@ -61,13 +61,13 @@ class ConfirmingEvaluation(ScreeningEvaluation):
             if studies:
                 yield Question(place, compartment.reference, studies)
 
-    def begin(self, bucket: int) -> Outcome:
+    def begin(self, bucket: int) -> ScreeningTotals:
         """An outcome of no patients."""
         answers = read_answers(self._work.workspace.answers(bucket))
         self._answers = {one.key: [Holding.model_validate(x) for x in one.holdings] for one in answers}
         return super().begin(bucket)
 
-    def entry(self, place: Position, compartment: Compartment, outcome: Outcome) -> Entry:
+    def entry(self, place: Position, compartment: Compartment, outcome: ScreeningTotals) -> Entry:
         """A patient judged."""
         studies = compartment.of_type(IMAGING)
         found = self._answers[place, compartment.reference] if studies else []

@@ -19,8 +19,8 @@ from msgspec import Struct, field
 from fhir_eligibility.data.export_manifest import MANIFEST, noted_problems, read_manifest
 from fhir_eligibility.data.outcomes import FATAL, issue_text, issues_of
 from fhir_eligibility.data.server.client import Server, ServerError, Stopped
-from fhir_eligibility.data.server.download import Links, Written, count_lines, download, existing
-from fhir_eligibility.data.server.export import ExportRequest, Manifest, cancel, poll, start
+from fhir_eligibility.data.server.download import ExportLinks, Written, count_lines, download, existing
+from fhir_eligibility.data.server.export import CompletedExport, ExportRequest, cancel, poll, start
 from fhir_eligibility.data.server.folder import (
     STATE,
     ExportState,
@@ -175,7 +175,7 @@ def _cancelled(server: Server, state: ExportState) -> bool:
         return False
 
 
-def _wait(server: Server, state: ExportState, longest: float | None, tell: ExportProgress) -> Manifest:
+def _wait(server: Server, state: ExportState, longest: float | None, tell: ExportProgress) -> CompletedExport:
     return poll(
         server,
         state.status_url,
@@ -187,10 +187,10 @@ def _wait(server: Server, state: ExportState, longest: float | None, tell: Expor
 
 
 def _fetch(
-    server: Server, state: ExportState, manifest: Manifest, out: Path, connections: int, tell: ExportProgress
+    server: Server, state: ExportState, manifest: CompletedExport, out: Path, connections: int, tell: ExportProgress
 ) -> list[Written]:
     """All files, at most `connections` at a time; stops at the first that fails for good."""
-    links = Links(server, state.status_url, manifest)
+    links = ExportLinks(server, state.status_url, manifest)
     names = state.names or []
     written: dict[int, Written] = {}
     lock = threading.Lock()
@@ -262,7 +262,7 @@ def _count_existing(out: Path, state: ExportState, result: ExportResult) -> None
 
 
 def _conclude(
-    server: Server, request: ExportRequest, manifest: Manifest, written: list[Written], result: ExportResult
+    server: Server, request: ExportRequest, manifest: CompletedExport, written: list[Written], result: ExportResult
 ) -> None:
     """Count what came, and collect what is odd about it."""
     for file, found in zip(manifest.files, written, strict=True):
@@ -289,7 +289,7 @@ def _reported(path: Path) -> list[str]:
     return [text if count == 1 else f"{text} ({count} times)" for text, count in out.items()]
 
 
-def _lacking(server: Server, request: ExportRequest, manifest: Manifest, resources: Counter[str]) -> list[str]:
+def _lacking(server: Server, request: ExportRequest, manifest: CompletedExport, resources: Counter[str]) -> list[str]:
     """Types of which the server's search finds more than it exported: it did not read `_typeFilter` as it is meant.
 
     Only an export of everything can be compared, and only where the server's search understands the question.

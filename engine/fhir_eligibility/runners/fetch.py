@@ -12,8 +12,8 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
-from fhir_eligibility.data.dicomweb.qido import HeldSeries, Listing, find_series, find_studies
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
+from fhir_eligibility.data.dicomweb.qido import ArchiveListing, HeldSeries, find_series, find_studies
 from fhir_eligibility.output.folder import OutputFolder
 from fhir_eligibility.output.transfers import SeriesTransfer, TransferState, write_transfers
 from fhir_eligibility.runners.bounded import in_order
@@ -110,7 +110,7 @@ def transfer_study(
                 patient=expected.patient,
                 study=expected.study,
                 state=TransferState.UNREACHABLE,
-                reason=Cause.MALFORMED_ANSWER,
+                reason=FailureCause.MALFORMED_ANSWER,
                 detail=f"there may be more series: {doubt}",
             )
         )
@@ -159,9 +159,9 @@ def wanted_series(client: Client, study: StudyImages) -> tuple[list[WantedSeries
     return out, found.doubt
 
 
-def _series_held(client: Client, archives: Sequence[str], study: str) -> tuple[Listing[HeldSeries], str]:
+def _series_held(client: Client, archives: Sequence[str], study: str) -> tuple[ArchiveListing[HeldSeries], str]:
     """The series of a study in the first archive that has some. Raises ArchiveFailure where none has and one was not reached."""
-    failure = ArchiveFailure(Cause.NO_ARCHIVE, "the data names no archive, and none was given (--dicomweb)")
+    failure = ArchiveFailure(FailureCause.NO_ARCHIVE, "the data names no archive, and none was given (--dicomweb)")
     answered = False
     for archive in archives:
         try:
@@ -176,8 +176,8 @@ def _series_held(client: Client, archives: Sequence[str], study: str) -> tuple[L
             continue
         if found.rows or found.doubt:
             return found, archive
-    if archives and answered and failure.cause is Cause.NO_ARCHIVE:
-        return Listing(), archives[0]
+    if archives and answered and failure.cause is FailureCause.NO_ARCHIVE:
+        return ArchiveListing(), archives[0]
     raise failure
 
 
@@ -186,7 +186,7 @@ def fetch_series(client: Client, wanted: WantedSeries, out: Path) -> SeriesTrans
     folder = out / wanted.folder
     if not wanted.archives:
         detail = "the data names no archive, and none was given (--dicomweb)"
-        return wanted.record(TransferState.UNREACHABLE, reason=Cause.NO_ARCHIVE, detail=detail)
+        return wanted.record(TransferState.UNREACHABLE, reason=FailureCause.NO_ARCHIVE, detail=detail)
     records = []
     for archive in wanted.archives:
         record = series_from(client, wanted, archive, folder)

@@ -107,7 +107,7 @@ class JudgedFile(Struct, frozen=True):
         finally:
             os.close(handle)
 
-    def stretch(self, first: int, last: int) -> Stretch:
+    def stretch(self, first: int, last: int) -> JudgedStretch:
         """Where the texts of the patients from a number on and before another stand."""
         outputs, size, base = len(self.lengths), self.size, sum(self.lengths)
         handle = os.open(self.path, os.O_RDONLY)
@@ -119,7 +119,7 @@ class JudgedFile(Struct, frozen=True):
         finally:
             os.close(handle)
         start = sum(before)
-        return Stretch(self, start, sum(_ends(index[-8 * outputs :], outputs)) - start, before, index)
+        return JudgedStretch(self, start, sum(_ends(index[-8 * outputs :], outputs)) - start, before, index)
 
     def entries(self, together: int) -> Iterator[Entry]:
         """All patients; so many bytes of texts are read at a time, about."""
@@ -132,7 +132,7 @@ class JudgedFile(Struct, frozen=True):
                     yield Entry(place, texts[number * outputs : number * outputs + outputs])
 
 
-class Stretch(Struct, frozen=True):
+class JudgedStretch(Struct, frozen=True):
     """Texts that stand together in a file, with their part of the index and how long the texts before are."""
 
     file: JudgedFile

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fhir_eligibility.data.bulk.records import Position, Record
+from fhir_eligibility.data.bulk.records import Position, ReadRecord
 from fhir_eligibility.data.deletions import Deletion
 from fhir_eligibility.data.marks import Noted
 from fhir_eligibility.data.oddities import Oddity
@@ -39,7 +39,7 @@ class PieceDone(msgspec.Struct, gc=False):
     persons: int
     unsure: int
     aliases: list[tuple[str, str]]
-    shared: list[Record]
+    shared: list[ReadRecord]
     odd: list[Oddity]
     noted: Noted
     pages: list[Page] = []
@@ -83,8 +83,8 @@ class Joint(msgspec.Struct, gc=False):
     """
 
     joined: dict[str, str]
-    extra: list[Record]
-    shared: list[Record]
+    extra: list[ReadRecord]
+    shared: list[ReadRecord]
     deleted: list[Deletion]
     marked: list[str]
     digests: list[tuple[Position, bytes]]

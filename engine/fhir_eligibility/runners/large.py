@@ -27,7 +27,7 @@ from fhir_eligibility.runners.machine import cores, machine_memory
 from fhir_eligibility.runners.screening import evaluation_time
 from fhir_eligibility.runners.untouched import EarlierData
 from fhir_eligibility.runners.work import Work
-from fhir_eligibility.runners.workspace import State, Workspace
+from fhir_eligibility.runners.workspace import RunState, Workspace
 from fhir_eligibility.version import __version__
 
 UNPACKED = 8  # how much larger a packed file is taken to be
@@ -88,7 +88,7 @@ class Prepared(Struct, frozen=True):
     problems: Callable[[], Iterable[Problem]]
 
 
-def _begun(workspace: Workspace, means: Means, same: Mapping[str, str]) -> tuple[State | None, dt.datetime | None]:
+def _begun(workspace: Workspace, means: Means, same: Mapping[str, str]) -> tuple[RunState | None, dt.datetime | None]:
     """What a run was begun with that is to be gone on with, and its time of evaluation; None where there is no such run, or its reading has to begin anew. Raises ValueError, OSError."""
     if not (means.resume and workspace.exists()):
         return None, None
@@ -148,13 +148,13 @@ def prepare(
         buckets = min(max(-(-inputs.size // each), ROUNDS * jobs), MOST_BUCKETS)
         piece = max(min(each, inputs.size // (ROUNDS * jobs)), LEAST)
         work = work_at(moment, buckets)
-        state = State(moment.isoformat(), same, files, buckets, piece, sifts())
+        state = RunState(moment.isoformat(), same, files, buckets, piece, sifts())
         workspace.create(state)
         pieces = pieces_of(files, piece, lengths)
 
     known = blocks(files, memory) if state.sifts else None
 
-    def run_of(state: State, completeness: Completeness) -> BulkRun:
+    def run_of(state: RunState, completeness: Completeness) -> BulkRun:
         return BulkRun(
             workspace,
             state,

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from fhir_eligibility.artifacts.measures import Measure
-from fhir_eligibility.compiler.criteria.library import Compiled, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiled, LoadedLibrary
 from fhir_eligibility.data.bulk.records import Position
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.evaluation.cql_patient import CompartmentPatient
@@ -114,7 +114,7 @@ class MeasureEvaluation:
         loaded, options = work.loaded, work.options
         self.work = work
         self.measure: Measure = loaded.measure
-        self._evaluator = MeasureEvaluator(loaded.measure, Loaded(loaded.compiled), options.criterion_seconds)
+        self._evaluator = MeasureEvaluator(loaded.measure, LoadedLibrary(loaded.compiled), options.criterion_seconds)
         self._run = run_of(loaded, options)
         self._reporting = Reporting.of(loaded, options, work.version)
         self._coded = None if work.pseudonyms is None else PseudonymousResults(work.pseudonyms)

@@ -21,7 +21,7 @@ from fhir_eligibility.artifacts.mistaken_files import mistaken, not_json
 from fhir_eligibility.artifacts.records import ParameterValue
 from fhir_eligibility.compiler.criteria.cache import caching_compiler
 from fhir_eligibility.compiler.criteria.cql import check_version, defaults_of
-from fhir_eligibility.compiler.criteria.library import Compiled, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiled, LoadedLibrary
 from fhir_eligibility.compiler.criteria.parameters import (
     NO_PARAMETERS,
     BoundParameters,
@@ -281,7 +281,7 @@ def _default_period(loaded: LoadedMeasure, options: MeasureOptions) -> Interval 
         if exported is None:
             continue
         try:
-            value = Loaded(loaded.compiled).parameter(library.key, exported.python, run)
+            value = LoadedLibrary(loaded.compiled).parameter(library.key, exported.python, run)
         except EvaluationError:
             continue  # it has none
         if isinstance(value, Interval) and value.low is not None and value.high is not None:
@@ -335,7 +335,7 @@ def evaluate_measure(
     merge_linked: bool = False,
 ) -> Iterator[MeasureResult]:
     """One result a patient of the data, in its order. With `merge_linked`, Patients that are linked as one person (Patient.link) are one patient."""
-    evaluator = MeasureEvaluator(loaded.measure, Loaded(loaded.compiled), options.criterion_seconds)
+    evaluator = MeasureEvaluator(loaded.measure, LoadedLibrary(loaded.compiled), options.criterion_seconds)
     run = run_of(loaded, options)
     report = on_problem if on_problem is not None else (lambda problem: None)
     for compartment in read_export(data, plan_of(loaded, fhir_version), report, merge_linked=merge_linked):

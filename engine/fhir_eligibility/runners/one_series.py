@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
 from fhir_eligibility.data.dicomweb.qido import find_instances
 from fhir_eligibility.data.dicomweb.wado import ACCEPT, ONE_PART, FileUids, Retrieved, retrieve
 from fhir_eligibility.data.http.address import shown
@@ -84,7 +84,7 @@ def series_from(client: Client, wanted: WantedSeries, archive: str, folder: Path
         return record
     details = [f"there may be more instances: {malformed}", *([record.detail] if record.detail else [])]
     state = TransferState.INCOMPLETE if download.listed else TransferState.UNREACHABLE
-    update = {"state": state.value, "reason": Cause.MALFORMED_ANSWER.value, "detail": "; ".join(details)}
+    update = {"state": state.value, "reason": FailureCause.MALFORMED_ANSWER.value, "detail": "; ".join(details)}
     return record.model_copy(update=update)
 
 
@@ -106,7 +106,11 @@ class _Download:
             before, lacking = lacking, self.missing()
             if not lacking or self.strangers or (failure is None and lacking == before):
                 break
-            if failure is not None and failure.cause not in (Cause.CONNECTION, Cause.TIMEOUT, Cause.MALFORMED_ANSWER):
+            if failure is not None and failure.cause not in (
+                FailureCause.CONNECTION,
+                FailureCause.TIMEOUT,
+                FailureCause.MALFORMED_ANSWER,
+            ):
                 break
         return failure
 
@@ -128,11 +132,11 @@ class _Download:
         held = _held_of(self.client, self.wanted, self.archive, lacking)
         if held is not None and not held:
             where = shown(self.wanted.url(self.archive)) if failure is None else failure.message
-            return ArchiveFailure(Cause.NOT_FOUND, f"{where}: the archive lists none of its instances", 404)
+            return ArchiveFailure(FailureCause.NOT_FOUND, f"{where}: the archive lists none of its instances", 404)
         error, came = self.singly(lacking[:1] if held is None else held)
         if not came:
             error = failure or error
-            self.found.listed_only = bool(held) and error is not None and error.cause is Cause.NOT_FOUND
+            self.found.listed_only = bool(held) and error is not None and error.cause is FailureCause.NOT_FOUND
             return error
         self.client.single_instances.setdefault(self.archive, ACCEPT)
         self.found.notes.append("the archive gives no series; its instances were asked for one by one")
@@ -145,7 +149,7 @@ class _Download:
         for uid in uids:
             url = f"{self.wanted.url(self.archive)}/instances/{uid}"
             error = self.get(url, accept)
-            if error is not None and error.cause is Cause.NOT_ACCEPTABLE and accept == ACCEPT:
+            if error is not None and error.cause is FailureCause.NOT_ACCEPTABLE and accept == ACCEPT:
                 error = self.get(url, ONE_PART)
                 if error is None:
                     accept = self.client.single_instances[self.archive] = ONE_PART
@@ -153,7 +157,7 @@ class _Download:
                 came += 1
                 continue
             failure = error
-            if error.cause not in (Cause.NOT_FOUND, Cause.MALFORMED_ANSWER):
+            if error.cause not in (FailureCause.NOT_FOUND, FailureCause.MALFORMED_ANSWER):
                 break
         return failure, came
 
@@ -185,7 +189,11 @@ class _Download:
 
 def _may_give_instances(failure: ArchiveFailure) -> bool:
     """Whether an archive that gives no series may give the instances of it one by one."""
-    return failure.status == 501 or failure.cause in (Cause.NOT_FOUND, Cause.REQUEST_REFUSED, Cause.NOT_ACCEPTABLE)
+    return failure.status == 501 or failure.cause in (
+        FailureCause.NOT_FOUND,
+        FailureCause.REQUEST_REFUSED,
+        FailureCause.NOT_ACCEPTABLE,
+    )
 
 
 def _held_of(client: Client, wanted: WantedSeries, archive: str, uids: Sequence[str]) -> Sequence[str] | None:
@@ -221,7 +229,7 @@ def _judged(
     lacking = [uid for uid in listed if uid not in here]
     notes = list(dict.fromkeys(found.notes))
     state = TransferState.COMPLETE
-    reason: Cause | None = None
+    reason: FailureCause | None = None
     if lacking or failure is not None and not listed:
         if failure is not None:
             notes.append(failure.message)
@@ -235,9 +243,9 @@ def _judged(
         elif found.listed_only:
             state = TransferState.NOT_RETRIEVABLE
             notes.insert(0, "the archive lists it, but does not give it")
-        elif failure.cause is Cause.NOT_FOUND:
+        elif failure.cause is FailureCause.NOT_FOUND:
             state = TransferState.ABSENT
-        elif failure.cause is Cause.NOT_ACCEPTABLE:
+        elif failure.cause is FailureCause.NOT_ACCEPTABLE:
             state = TransferState.NOT_RETRIEVABLE
             notes.insert(0, "it exists, but is not retrievable in the requested encoding")
         else:

@@ -25,7 +25,7 @@ from fhir_eligibility.runners.bulk import BulkRun, Progress
 from fhir_eligibility.runners.earlier import BLOCKS, FINGERPRINTS, PROBLEMS, SUMMARY, finish
 from fhir_eligibility.runners.judging import Judged
 from fhir_eligibility.runners.screening import Tally
-from fhir_eligibility.runners.screening_work import Outcome, entry_of
+from fhir_eligibility.runners.screening_work import ScreeningTotals, entry_of
 
 
 def output_names(rule_sets: Sequence[RuleSet], tables: Iterable[str], keep: bool = False) -> list[str]:
@@ -80,7 +80,7 @@ class Outputs:
         if listed is not None:
             listed.write(LIST_HEADER.encode())
         prints: Any = None if self._prints is None else self._prints.stream
-        outcome = Outcome.empty(len(self.rule_sets))
+        outcome = ScreeningTotals.empty(len(self.rule_sets))
         members = [bytearray() for _ in self.rule_sets]
         patients = 0
         for one in judged:
@@ -105,7 +105,7 @@ class Outputs:
 
     def write_bulk(self, bulk: BulkRun) -> Tally:
         """Write the patients of a large run, which is prepared."""
-        outcomes: list[Outcome] = bulk.outcomes
+        outcomes: list[ScreeningTotals] = bulk.outcomes
         tally = tally_of(self.rule_sets, outcomes)
         verdicts, table = self._folder.stage(VERDICTS), self._folder.stage(SUMMARY)
         table.stream.write(self._header)
@@ -158,7 +158,7 @@ class Outputs:
         verdicts.stream.flush()
         return verdicts.part
 
-    def _groups(self, tally: Tally, outcomes: Sequence[Outcome]) -> list[tuple[StagedFile, bytes, bytes]]:
+    def _groups(self, tally: Tally, outcomes: Sequence[ScreeningTotals]) -> list[tuple[StagedFile, bytes, bytes]]:
         """A file an artifact, and what stands in it before and after the members."""
         out = []
         for number, (rules, name) in enumerate(zip(self.rule_sets, self.names, strict=True)):
@@ -170,7 +170,7 @@ class Outputs:
         return out
 
 
-def tally_of(rule_sets: Sequence[RuleSet], outcomes: Iterable[Outcome]) -> Tally:
+def tally_of(rule_sets: Sequence[RuleSet], outcomes: Iterable[ScreeningTotals]) -> Tally:
     """What all patients come to."""
     tally = Tally.of(rule_sets)
     for outcome in outcomes:

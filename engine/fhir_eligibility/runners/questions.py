@@ -36,7 +36,7 @@ class Question(msgspec.Struct, array_like=True, gc=False):
         return self.place, self.patient
 
 
-class Answer(msgspec.Struct, array_like=True, gc=False):
+class HeldStudies(msgspec.Struct, array_like=True, gc=False):
     """What archives hold of the imaging studies of a patient, in the same order, as plain data."""
 
     place: Position
@@ -44,7 +44,7 @@ class Answer(msgspec.Struct, array_like=True, gc=False):
     holdings: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, question: Question, holdings: Iterable[Holding]) -> Answer:
+    def of(cls, question: Question, holdings: Iterable[Holding]) -> HeldStudies:
         """The answer to a question. When it was asked is left out: verdicts on the same data and archive are the same, whenever they are made."""
         found = [one.model_dump(mode="json", exclude_none=True, exclude={"asked"}) for one in holdings]
         return cls(question.place, question.patient, found)
@@ -62,7 +62,7 @@ class Answer(msgspec.Struct, array_like=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 _question = msgspec.msgpack.Decoder(Question).decode
-_answers = msgspec.msgpack.Decoder(list[Answer]).decode
+_answers = msgspec.msgpack.Decoder(list[HeldStudies]).decode
 
 
 def write_questions(out: SummedFile, questions: Iterable[Question]) -> None:
@@ -79,7 +79,7 @@ def read_questions(path: Path) -> Iterator[Question]:
             yield _question(stream.read(int.from_bytes(head, "little")))
 
 
-def add_answers(path: Path, answers: list[Answer]) -> None:
+def add_answers(path: Path, answers: list[HeldStudies]) -> None:
     """Add answers to a file. Raises OSError."""
     text = _encode(answers)
     with path.open("ab", buffering=0) as stream:
@@ -88,7 +88,7 @@ def add_answers(path: Path, answers: list[Answer]) -> None:
             left = left[stream.write(left) :]
 
 
-def read_answers(path: Path) -> Iterator[Answer]:
+def read_answers(path: Path) -> Iterator[HeldStudies]:
     """The answers of a file up to the first part that is not whole; of two to one question the later counts. Raises OSError."""
     for answers, _ in _parts(path):
         yield from answers
@@ -103,7 +103,7 @@ def drop_unfinished(path: Path) -> None:
                 stream.truncate(end)
 
 
-def _parts(path: Path) -> Iterator[tuple[list[Answer], int]]:
+def _parts(path: Path) -> Iterator[tuple[list[HeldStudies], int]]:
     """The parts of a file of answers, each with where it ends."""
     if not path.exists():
         return

@@ -44,7 +44,7 @@ from fhir_eligibility.output.run_record import (
     RunRecord,
     UsedValueSet,
 )
-from fhir_eligibility.runners.accounting import Accounting, Counted
+from fhir_eligibility.runners.accounting import Accounting, CountedPatients
 from fhir_eligibility.runners.bulk import Counts, Progress, in_place
 from fhir_eligibility.runners.collector import relaxed
 from fhir_eligibility.runners.completeness import completeness_of
@@ -282,7 +282,7 @@ def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> 
     problems: list[Problem] = []
     completeness = Completeness(options.tolerate)
     report = reporting_to(completeness, problems.append)
-    found = Counted(compartments(data, criteria.fhir_version, report, merge_linked=options.merge_linked))
+    found = CountedPatients(compartments(data, criteria.fhir_version, report, merge_linked=options.merge_linked))
     judged = (judge(one) for one in found) if options.images is None else _confirmed(criteria, options, judge, found)
     return _Source.of(judged, lambda: problems, lambda: found.counts, lambda: 0, moment, completeness)
 

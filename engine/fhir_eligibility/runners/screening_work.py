@@ -23,7 +23,7 @@ TEXTS = 2
 """Outputs that go by patient, besides the list of codes and the Group of each artifact: lines of verdicts, rows of the table."""
 
 
-class Outcome(Struct):
+class ScreeningTotals(Struct):
     """What some patients came to, an item an artifact: verdicts, the criteria that removed patients first, and some of those that are included.
 
     `lacking` are the undetermined verdicts, by the types of which records may be missing that some answer rests on, `resting` the others of that kind.
@@ -39,7 +39,7 @@ class Outcome(Struct):
     """Patients who were taken over from an earlier run."""
 
     @classmethod
-    def empty(cls, artifacts: int) -> Outcome:
+    def empty(cls, artifacts: int) -> ScreeningTotals:
         """Of no patients."""
         counts: list[list[dict[str, int]]] = [[{} for _ in range(artifacts)] for _ in range(4)]
         verdicts, removed, lacking, resting = counts
@@ -76,7 +76,7 @@ class ScreeningWork(Struct, frozen=True):
         """What judges patients."""
         return Judge(self.rule_sets, self.options, self.pseudonyms, listed=self.listed)
 
-    def decoded(self, outcome: bytes) -> Outcome:
+    def decoded(self, outcome: bytes) -> ScreeningTotals:
         """An outcome that was kept."""
         return _decode(outcome)
 
@@ -88,13 +88,13 @@ class ScreeningEvaluation:
         self.judge = judge
         self.keep = keep
         self.earlier = earlier
-        self.encoded: Callable[[Outcome], bytes] = _encode
+        self.encoded: Callable[[ScreeningTotals], bytes] = _encode
 
-    def begin(self, bucket: int) -> Outcome:
+    def begin(self, bucket: int) -> ScreeningTotals:
         """An outcome of no patients."""
-        return Outcome.empty(len(self.judge.evaluators))
+        return ScreeningTotals.empty(len(self.judge.evaluators))
 
-    def entry(self, place: Position, compartment: Compartment, outcome: Outcome) -> Entry:
+    def entry(self, place: Position, compartment: Compartment, outcome: ScreeningTotals) -> Entry:
         """A patient judged."""
         return entry_of(self.judged(compartment, place), outcome, self.keep)
 
@@ -105,7 +105,7 @@ class ScreeningEvaluation:
             return taken_over(self.judge, self.earlier, compartment, place)
         return self.judge(compartment, place)
 
-    def taken(self, place: Position, row: Row, outcome: Outcome) -> Entry:
+    def taken(self, place: Position, row: Row, outcome: ScreeningTotals) -> Entry:
         """A patient of whom it is known that nothing changed: as of `entry`."""
         assert self.earlier is not None
         fingerprint, group, *at = row
@@ -121,7 +121,7 @@ class ScreeningEvaluation:
         return self.earlier is not None and self.earlier.knows(fingerprint)
 
 
-def entry_of(judged: Judged, outcome: Outcome, keep: Fingerprints | None = None) -> Entry:
+def entry_of(judged: Judged, outcome: ScreeningTotals, keep: Fingerprints | None = None) -> Entry:
     """A judged patient as it goes into a file, with `keep` with the fingerprint; what it comes to is counted."""
     texts: list[bytes | memoryview] = [judged.lines, judged.rows]
     if judged.listed is not None:
@@ -135,7 +135,7 @@ def entry_of(judged: Judged, outcome: Outcome, keep: Fingerprints | None = None)
 
 
 def _count(
-    outcome: Outcome,
+    outcome: ScreeningTotals,
     patient: str,
     verdicts: Iterable[tuple[int, str, str | None, list[str] | None]],
     texts: list[bytes | memoryview],
@@ -161,4 +161,4 @@ def _count(
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Outcome).decode
+_decode = msgspec.msgpack.Decoder(ScreeningTotals).decode

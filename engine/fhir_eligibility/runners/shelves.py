@@ -16,7 +16,7 @@ from fhir_eligibility.data.bulk.placing import (
     names_wanted,
     placed,
 )
-from fhir_eligibility.data.bulk.records import Record, Shelf, bucket_of, name_of_group
+from fhir_eligibility.data.bulk.records import ReadRecord, Shelf, bucket_of, name_of_group
 from fhir_eligibility.runners.kept import Joint, Shelved
 from fhir_eligibility.runners.kept_of_earlier import sifted, untouched
 from fhir_eligibility.runners.workspace import CLAIMS, MOVED, PLACED, SIFTED, Workspace
@@ -108,7 +108,7 @@ class Shelves:
 
     # -- records
 
-    def records(self, number: int) -> Iterator[Record]:
+    def records(self, number: int) -> Iterator[ReadRecord]:
         """The records of a bucket, each with its patient as far as that is known."""
         if self._sifts:
             if self._sifted is None:
@@ -121,16 +121,16 @@ class Shelves:
         yield from (record for record in self._read(number) if name_of_group(record.group) is None)
         yield from self.workspace.shelved_records(PLACED, shelves, number)
 
-    def as_read(self, number: int) -> Iterator[Record]:
+    def as_read(self, number: int) -> Iterator[ReadRecord]:
         """The records of a bucket as they were read, but for those that were set aside."""
         return self._read(number)
 
-    def undescribed(self, number: int) -> Iterator[Record]:
+    def undescribed(self, number: int) -> Iterator[ReadRecord]:
         """The records of a bucket that are kept for no patient, or for one whom no Patient resource describes."""
         described = {record.group for record in self.records(number) if record.kind == "Patient"}
         return (record for record in self.records(number) if record.group not in described)
 
-    def together(self, number: int, joint: Joint) -> Iterator[Record]:
+    def together(self, number: int, joint: Joint) -> Iterator[ReadRecord]:
         """The records of the patients of a bucket who are looked at together, and those that only the whole export could place."""
         yield from self.workspace.shelved_records(MOVED, joint.moved, number)
         for record in joint.extra:
@@ -150,7 +150,7 @@ class Shelves:
             self._placed = self.workspace.placed()
         return self._placed
 
-    def _read(self, number: int) -> Iterator[Record]:
+    def _read(self, number: int) -> Iterator[ReadRecord]:
         """The records of a bucket as they were read."""
         for piece, table in self._stands():
             yield from self.workspace.records(piece, table, number)

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from fhir_eligibility.data.dicomweb.client import Client
 from fhir_eligibility.data.dicomweb.failure import ArchiveFailure
-from fhir_eligibility.data.dicomweb.stow import Stored, store, words_of
+from fhir_eligibility.data.dicomweb.stow import UploadAnswer, store, words_of
 from fhir_eligibility.data.dicomweb.wado import FileUids, NotDicom, uids_of
 from fhir_eligibility.output.transfers import FileTransfer, StoreState
 from fhir_eligibility.runners.bounded import in_order
@@ -79,13 +79,13 @@ def _sent(batch: list[_File], client: Client, base: str) -> list[FileTransfer]:
     records = []
     for file in batch:
         found = answer
-        if len(sendable) > 1 and isinstance(answer, Stored) and answer.refuses and not _named(file, answer):
+        if len(sendable) > 1 and isinstance(answer, UploadAnswer) and answer.refuses and not _named(file, answer):
             found = _answer([file], client, base) if file.uids is not None else None
         records.append(_judged(file, found, len(sendable) == 1 or found is not answer))
     return records
 
 
-def _answer(files: Sequence[_File], client: Client, base: str) -> Stored | ArchiveFailure | None:
+def _answer(files: Sequence[_File], client: Client, base: str) -> UploadAnswer | ArchiveFailure | None:
     if not files:
         return None
     try:
@@ -94,11 +94,11 @@ def _answer(files: Sequence[_File], client: Client, base: str) -> Stored | Archi
         return failure
 
 
-def _named(file: _File, answer: Stored) -> bool:
+def _named(file: _File, answer: UploadAnswer) -> bool:
     return file.uids is not None and (file.uids.instance in answer.taken or file.uids.instance in answer.refused)
 
 
-def _judged(file: _File, answer: Stored | ArchiveFailure | None, alone: bool) -> FileTransfer:
+def _judged(file: _File, answer: UploadAnswer | ArchiveFailure | None, alone: bool) -> FileTransfer:
     """What became of a file. `alone` tells that it was the only one of its request."""
     name = str(file.path)
     if file.uids is None or answer is None:

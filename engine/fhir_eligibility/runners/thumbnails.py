@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
 from fhir_eligibility.data.dicomweb.qido import find_instances, find_series
 from fhir_eligibility.data.dicomweb.wado import rendered, sweep
 from fhir_eligibility.output.atomic import AtomicFile
@@ -22,7 +22,7 @@ from fhir_eligibility.runners.one_series import WantedSeries, patient_folder
 
 NAME = "thumbnails"
 KINDS = {"png": "image/png", "jpeg": "image/jpeg"}
-_MAKES_NONE = (Cause.NOT_FOUND, Cause.NOT_ACCEPTABLE, Cause.REQUEST_REFUSED)
+_MAKES_NONE = (FailureCause.NOT_FOUND, FailureCause.NOT_ACCEPTABLE, FailureCause.REQUEST_REFUSED)
 
 
 def thumbnails(
@@ -53,7 +53,7 @@ def picture(client: Client, wanted: WantedSeries, out: Path, kind: str, size: in
     done = {"folder": place.as_posix(), "files": 1}
     if (out / place).is_file():
         return wanted.record(TransferState.COMPLETE, **done)
-    failure = ArchiveFailure(Cause.NO_ARCHIVE, "the data names no archive, and none was given (--dicomweb)")
+    failure = ArchiveFailure(FailureCause.NO_ARCHIVE, "the data names no archive, and none was given (--dicomweb)")
     for archive in wanted.archives:
         try:
             image = _rendered(client, wanted, archive, KINDS[kind], size)
@@ -72,7 +72,7 @@ def _without_picture(client: Client, wanted: WantedSeries, failure: ArchiveFailu
     """Why there is no picture: the images are not there, or the archive makes none of them."""
     if not (failure.status == 501 or failure.cause in _MAKES_NONE):
         return wanted.record(TransferState.UNREACHABLE, reason=failure.cause, detail=failure.message)
-    if failure.cause is Cause.NOT_FOUND:
+    if failure.cause is FailureCause.NOT_FOUND:
         try:
             held = any(_held(client, wanted, archive) for archive in wanted.archives)
         except ArchiveFailure as error:
@@ -90,7 +90,7 @@ def _held(client: Client, wanted: WantedSeries, archive: str) -> bool:
     if any(one.uid == wanted.series for one in listing):
         return True
     if listing.malformed is not None:
-        raise ArchiveFailure(Cause.MALFORMED_ANSWER, listing.malformed)
+        raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, listing.malformed)
     return False
 
 
@@ -111,7 +111,13 @@ def _rendered(client: Client, wanted: WantedSeries, archive: str, kind: str, siz
         try:
             return rendered(client, f"{place}/rendered{view}", kind)
         except ArchiveFailure as error:
-            if error.cause in (Cause.CONNECTION, Cause.TIMEOUT, Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.TLS):
+            if error.cause in (
+                FailureCause.CONNECTION,
+                FailureCause.TIMEOUT,
+                FailureCause.UNAUTHORIZED,
+                FailureCause.FORBIDDEN,
+                FailureCause.TLS,
+            ):
                 raise
             failure = failure or error
     assert failure is not None

@@ -28,7 +28,7 @@ class Evaluating(Protocol):
         """An outcome as it is kept."""
 
 
-class TakingOver(Evaluating, Protocol):
+class TakesOver(Evaluating, Protocol):
     """Work that takes patients over from an earlier run."""
 
     def taken(self, place: Position, row: Row, outcome: Any) -> Entry:

@@ -23,7 +23,7 @@ from fhir_eligibility.data.bulk.blocks import Traced, decode_traced
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.name_index import IndexedShelf, NameIndex, parts_of, put_in_order
 from fhir_eligibility.data.bulk.records import (
-    Record,
+    ReadRecord,
     Shelf,
     SummedFile,
     decode_records,
@@ -54,7 +54,7 @@ HEAD = Struct("<4sHIQ")
 MAGIC, VERSION = b"FEWS", 1
 
 
-class State(msgspec.Struct):
+class RunState(msgspec.Struct):
     """What a run is about; a run that goes on must be about the same."""
 
     now: str
@@ -94,15 +94,15 @@ class Workspace:
         """Whether a run was begun here and is not finished."""
         return (self.folder / "state").exists()
 
-    def create(self, state: State) -> None:
+    def create(self, state: RunState) -> None:
         """Begin anew."""
         self.remove()
         self.folder.mkdir(parents=True)
         self._write("state", _encode(state))
 
-    def state(self) -> State:
+    def state(self) -> RunState:
         """What the run is about. Raises ValueError where the file is damaged, or of another version of the program."""
-        found: State = self._read("state", State)
+        found: RunState = self._read("state", RunState)
         return found
 
     def remove(self) -> None:
@@ -295,7 +295,7 @@ class Workspace:
         found: Tables = self._read(f"piece-{number}", Tables)
         return found.table
 
-    def records(self, piece: int, table: int, bucket: int) -> list[Record]:
+    def records(self, piece: int, table: int, bucket: int) -> list[ReadRecord]:
         """The records of a section of a piece."""
         return read_section(self.folder / f"records-{piece}", table, bucket)
 
@@ -373,7 +373,9 @@ class Workspace:
             if data:
                 yield data
 
-    def shelved_records(self, name: str, shelves: Sequence[Shelved], bucket: int, first: int = 0) -> Iterator[Record]:
+    def shelved_records(
+        self, name: str, shelves: Sequence[Shelved], bucket: int, first: int = 0
+    ) -> Iterator[ReadRecord]:
         """The records of a bucket in all files under a name, the first of which has a number."""
         for data in self.shelved(name, shelves, bucket, first):
             yield from decode_records(data)

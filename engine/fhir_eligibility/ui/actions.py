@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 
-class Stored(argparse._StoreAction):
+class StoredOption(argparse._StoreAction):
     """Keeps a value; a list that is given in several pieces (`--data a --data b`) is kept whole."""
 
     def __call__(

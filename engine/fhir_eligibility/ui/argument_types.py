@@ -41,11 +41,11 @@ class ArgumentType(Struct, Generic[T], frozen=True):
         try:
             return self.read(text)
         except (ValueError, OverflowError) as error:
-            said = str(error) if isinstance(error, Expected) else f"expected {self.expected}, found {text!r}"
+            said = str(error) if isinstance(error, RefusedArgument) else f"expected {self.expected}, found {text!r}"
             raise argparse.ArgumentTypeError(said) from None
 
 
-class Expected(ValueError):
+class RefusedArgument(ValueError):
     """Why a text is refused, in words of its own."""
 
 
@@ -70,23 +70,23 @@ def _memory(text: str) -> int:
     number, letter, binary, byte = match.groups()
     if not letter and not byte:
         rounded = f"{float(number) / 1e6:.0f}MB" if float(number) >= 1e6 else f"{number}MB"
-        raise Expected(f"{number} bytes? write {rounded}")
+        raise RefusedArgument(f"{number} bytes? write {rounded}")
     if binary and not letter:
         raise ValueError(text)
     size = int(float(number) * (_BINARY if binary else _UNITS)[letter.upper()])
     if size < LEAST_MEMORY:
-        raise Expected(f"{text} is too little; write 800MB or more")
+        raise RefusedArgument(f"{text} is too little; write 800MB or more")
     if size > machine_memory():
-        raise Expected(f"{text} is more than this machine has ({machine_memory() / 1e9:.1f}GB)")
+        raise RefusedArgument(f"{text} is more than this machine has ({machine_memory() / 1e9:.1f}GB)")
     return size
 
 
 def _jobs(text: str) -> int:
     jobs = _whole(text)
     if jobs < 1:
-        raise Expected(f"{jobs} processes cannot run; leave the option out for one a core ({cores()} here)")
+        raise RefusedArgument(f"{jobs} processes cannot run; leave the option out for one a core ({cores()} here)")
     if jobs > MOST_JOBS:
-        raise Expected(f"{jobs} are too many processes; this machine has {cores()} cores")
+        raise RefusedArgument(f"{jobs} are too many processes; this machine has {cores()} cores")
     return jobs
 
 
@@ -134,9 +134,9 @@ def _limit(text: str) -> Limit:
         raise ValueError(text)
     amount, percent = float(match[1]), bool(match[2])
     if not percent and not amount.is_integer():
-        raise Expected(f"expected a count such as 20, or a share: did you mean {match[1]}%?")
+        raise RefusedArgument(f"expected a count such as 20, or a share: did you mean {match[1]}%?")
     if percent and amount > 100:
-        raise Expected(f"{text} is more than all; a share is at most 100%")
+        raise RefusedArgument(f"{text} is more than all; a share is at most 100%")
     return Limit(amount, percent)
 
 
@@ -144,7 +144,9 @@ def _moment(text: str) -> str:
     try:
         dt.datetime.fromisoformat(text)
     except ValueError:
-        raise Expected(f"{text!r} is not a date or time; write 2026-03-01 or 2026-03-01T09:00:00+01:00") from None
+        raise RefusedArgument(
+            f"{text!r} is not a date or time; write 2026-03-01 or 2026-03-01T09:00:00+01:00"
+        ) from None
     return text
 
 
@@ -152,9 +154,9 @@ def _instant(text: str) -> str:
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise Expected(f"{text!r} is not a point in time; write 2026-03-01T00:00:00Z") from None
+        raise RefusedArgument(f"{text!r} is not a point in time; write 2026-03-01T00:00:00Z") from None
     if moment.tzinfo is None or "T" not in text:
-        raise Expected(f"{text!r} must be whole and have a time zone, as 2026-03-01T00:00:00Z")
+        raise RefusedArgument(f"{text!r} must be whole and have a time zone, as 2026-03-01T00:00:00Z")
     return text
 
 
@@ -171,13 +173,13 @@ def _zone(text: str) -> str:
         names = _zones()
         near = difflib.get_close_matches(text.lower(), list(names), n=1, cutoff=0.7)
         meant = f"did you mean {names[near[0]]}?" if near else "write a name such as Europe/Paris or UTC"
-        raise Expected(f"unknown time zone {text!r}; {meant}") from None
+        raise RefusedArgument(f"unknown time zone {text!r}; {meant}") from None
     return text
 
 
 def _address(text: str) -> str:
     if not re.match(r"https?://[^/\s]", text, re.IGNORECASE):
-        raise Expected(
+        raise RefusedArgument(
             _about_scheme(text) or f"{_without_credentials(text)!r} is not an address; write https://host/..."
         )
     return text
@@ -203,14 +205,14 @@ def _without_credentials(text: str) -> str:
 
 def _path(text: str) -> str:
     if not text.strip():
-        raise Expected("a path is empty; write . for the current folder")
+        raise RefusedArgument("a path is empty; write . for the current folder")
     return text
 
 
 def _path_or_address(text: str) -> str:
     about = _about_scheme(text)
     if about is not None:
-        raise Expected(about)
+        raise RefusedArgument(about)
     return _path(text)
 
 

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fhir_eligibility.ui.actions import Stored, Switch, usage_of
+from fhir_eligibility.ui.actions import StoredOption, Switch, usage_of
 from fhir_eligibility.ui.statuses import OF_TEXT, listed
 
 # Loaded where a file is given or written.
@@ -43,7 +43,7 @@ class CommandParser(argparse.ArgumentParser):
         named = {"allow_abbrev": False, "formatter_class": HelpFormatter, **named}
         super().__init__(*positional, **named)
         for name in (None, "store"):
-            self.register("action", name, Stored)
+            self.register("action", name, StoredOption)
         self.register("action", "store_true", Switch)
         self._positionals.title, self._optionals.title = "arguments", "help"
         self.has_commands = False

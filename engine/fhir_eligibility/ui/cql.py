@@ -15,10 +15,10 @@ from fhir_eligibility.artifacts.mistaken_files import mistaken
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.own_outputs import own_names
 from fhir_eligibility.compiler.criteria.cache import caching_compiler
-from fhir_eligibility.compiler.criteria.library import Compiled, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiled, LoadedLibrary
 from fhir_eligibility.compiler.elm_json.writer import elm_text
 from fhir_eligibility.compiler.runtime.printing import as_json, text_of
-from fhir_eligibility.compiler.translate.cql_library import Options
+from fhir_eligibility.compiler.translate.cql_library import TranslationOptions
 from fhir_eligibility.data.terminology_files import open_terminology
 from fhir_eligibility.data.versions import guess_version_of_paths
 from fhir_eligibility.evaluation.time_limit import limited
@@ -28,7 +28,14 @@ from fhir_eligibility.runners.screening import evaluation_time
 from fhir_eligibility.ui.argument_types import PATH
 from fhir_eligibility.ui.command_parser import STATUSES_OF_TEXT, CommandParser
 from fhir_eligibility.ui.cql_repl import converse
-from fhir_eligibility.ui.cql_session import EXPRESSION, Answer, Session, given_parameters, parameters_of, read_subject
+from fhir_eligibility.ui.cql_session import (
+    EXPRESSION,
+    Session,
+    SessionAnswer,
+    given_parameters,
+    parameters_of,
+    read_subject,
+)
 from fhir_eligibility.ui.options import (
     add_config_options,
     add_libraries_option,
@@ -158,8 +165,8 @@ def _text(file: Path) -> str:
     return text
 
 
-def _options(options: argparse.Namespace) -> Options:
-    return Options(list_demotion=options.list_demotion, list_promotion=options.list_promotion)
+def _options(options: argparse.Namespace) -> TranslationOptions:
+    return TranslationOptions(list_demotion=options.list_demotion, list_promotion=options.list_promotion)
 
 
 def compile_command(options: argparse.Namespace) -> int:
@@ -310,7 +317,7 @@ def _of_data(session: Session) -> Status:
     return Status.INCOMPLETE if any(problem.severity == "error" for problem in problems) else Status.OK
 
 
-def _shown(answer: Answer, plain: bool) -> str:
+def _shown(answer: SessionAnswer, plain: bool) -> str:
     if plain:
         return json.dumps(as_json(answer.value), ensure_ascii=False, default=str)
     return f"{text_of(answer.value)}  ({answer.type})"
@@ -334,7 +341,7 @@ def _every_define(session: Session, options: argparse.Namespace) -> int:
     assert session.library is not None
     compiled = session.compiler().compile(session.library)
     _say([*compiled.diagnostics, *session.about_value_sets(compiled, compiled.defines)])
-    loaded, environment = Loaded(compiled), session.environment(compiled)
+    loaded, environment = LoadedLibrary(compiled), session.environment(compiled)
     status, values = _of_data(session), {}
     for define in compiled.defines.values():
         if define.private:

@@ -16,7 +16,7 @@ from fhir_eligibility.artifacts.parameters import read_parameters
 from fhir_eligibility.artifacts.records import ParameterValue
 from fhir_eligibility.compiler.criteria.cache import caching_compiler
 from fhir_eligibility.compiler.criteria.cql import defaults_of, moved
-from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Loaded, check_parameters
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, LoadedLibrary, check_parameters
 from fhir_eligibility.compiler.criteria.parameters import bind_parameters, check_names, unknown_names
 from fhir_eligibility.compiler.criteria.value_sets import required_value_sets
 from fhir_eligibility.compiler.elm.types import Type
@@ -26,7 +26,7 @@ from fhir_eligibility.compiler.runtime.printing import text_of
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec
 from fhir_eligibility.compiler.syntax import cql_nodes as c
 from fhir_eligibility.compiler.syntax.cql import parse_library
-from fhir_eligibility.compiler.translate.cql_library import Options
+from fhir_eligibility.compiler.translate.cql_library import TranslationOptions
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.reader import read_patients
@@ -44,7 +44,7 @@ OF_LIBRARY = "OfLibrary"
 _TOLD = ("valueset-version", "incomplete-valueset", "terminology-server")
 
 
-class Answer(Struct):
+class SessionAnswer(Struct):
     """The value of an expression and its type; `warnings` were found while compiling it."""
 
     value: Any
@@ -83,7 +83,7 @@ class Session(Struct):
     subject: Subject | None = None
     now: dt.datetime | None = None
     timezone: str = "UTC"
-    options: Options = field(default_factory=Options)
+    options: TranslationOptions = field(default_factory=TranslationOptions)
     parameters: dict[tuple[str, str], Any] = field(default_factory=dict)
     given: tuple[ParameterValue, ...] = ()
     messages: list[str] = field(default_factory=list)
@@ -154,7 +154,7 @@ class Session(Struct):
         except DiagnosticError as error:
             raise DiagnosticError([moved(d, whole, source, len(head)) for d in error.diagnostics]) from None
 
-    def evaluate(self, text: str) -> Answer:
+    def evaluate(self, text: str) -> SessionAnswer:
         """The value of an expression. Raises DiagnosticError and EvaluationError."""
         compiled = self.compile(text)
         definition = compiled.defines[EXPRESSION]
@@ -163,14 +163,14 @@ class Session(Struct):
         found = [*compiled.diagnostics, *self.about_value_sets(compiled, [EXPRESSION])]
         warnings = tuple(moved(d, compiled.source, source, head) for d in found)
         try:
-            loaded, environment = Loaded(compiled), self.environment(compiled)
+            loaded, environment = LoadedLibrary(compiled), self.environment(compiled)
             value = limited(self.seconds, "the expression", loaded.evaluate, EXPRESSION, environment)
         except EvaluationError as error:
             if error.source is compiled.source and error.span is not None and error.span.start >= head:
                 error.source, error.define = source, None
                 error.span = type(error.span)(error.span.start - head, error.span.end - head)
             raise
-        return Answer(
+        return SessionAnswer(
             value, definition.type, tuple(w for w in warnings if w.source is source or w.code in _TOLD), compiled
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fhir_eligibility.ui.logs import say, say_error
 from fhir_eligibility.ui.statuses import Status, worst
-from fhir_eligibility.ui.thresholds import Judged, exceeded
+from fhir_eligibility.ui.thresholds import ArtifactOutcome, exceeded
 
 
 def ended(
@@ -19,7 +19,7 @@ def ended(
     *,
     problems: int,
     errors: int,
-    judged: Sequence[Judged] = (),
+    judged: Sequence[ArtifactOutcome] = (),
     **fields: Any,
 ) -> Status:
     """The exit status of a run that is `done` ("screened"), said with the thresholds that are exceeded.

@@ -134,7 +134,7 @@ def export_command(options: argparse.Namespace) -> int:
             options.since,
             options.output_format,
         )
-        shown = _Shown(on_terminal(options))
+        shown = _ExportProgress(on_terminal(options))
         try:
             result = run_export(
                 server,
@@ -180,7 +180,7 @@ def summary(result: ExportResult, out: str) -> str:
     return "\n".join(lines)
 
 
-class _Shown:
+class _ExportProgress:
     """What is said while the export runs: sentences as lines; downloads as one line that is rewritten on a terminal,
     else now and then.
     """

@@ -19,7 +19,7 @@ from fhir_eligibility.runners.measure_work import MeasureOutcome, UndecidedOf
 from fhir_eligibility.runners.measuring import PERIOD, LoadedMeasure, MeasureOptions, load_measure
 from fhir_eligibility.runners.run import NothingScreened
 from fhir_eligibility.runners.screening import evaluation_time, version_for
-from fhir_eligibility.ui.argument_types import PATH, ArgumentType, Expected
+from fhir_eligibility.ui.argument_types import PATH, ArgumentType, RefusedArgument
 from fhir_eligibility.ui.command_parser import CommandParser
 from fhir_eligibility.ui.cql_session import given_parameters, parameters_of
 from fhir_eligibility.ui.ending import ended
@@ -100,7 +100,7 @@ def period_option(text: str) -> tuple[str, str]:
         return f"{text}-01-01", f"{text}-12-31"
     match = _DAYS.fullmatch(text)
     if match is None:
-        raise Expected(f"{text!r} is not a period; write a year, or two dates such as 2026-01-01/2026-12-31")
+        raise RefusedArgument(f"{text!r} is not a period; write a year, or two dates such as 2026-01-01/2026-12-31")
     return match[1], match[2]
 
 

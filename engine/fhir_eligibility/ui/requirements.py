@@ -12,7 +12,7 @@ from fhir_eligibility.algebra.diagnostic import DiagnosticError
 from fhir_eligibility.artifacts.records import ParameterValue
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.compiler.criteria.cql import clock_of, data_requirements
-from fhir_eligibility.compiler.criteria.library import Loaded
+from fhir_eligibility.compiler.criteria.library import LoadedLibrary
 from fhir_eligibility.compiler.criteria.parameters import check_given
 from fhir_eligibility.compiler.criteria.rules import cql_codes
 from fhir_eligibility.compiler.runtime.cql import Run
@@ -104,7 +104,7 @@ def requirements_of(
             continue
         loaded = load_measure(path, libraries=libraries, allow_missing_valuesets=True, parameters=parameters)
         own = run_of(loaded, MeasureOptions(run.moment, parameters=run.parameters))
-        clock = clock_of(Loaded(loaded.compiled), own)
+        clock = clock_of(LoadedLibrary(loaded.compiled), own)
         defines = [p.define for g in loaded.measure.groups for p in g.populations] or list(loaded.compiled.defines)
         known = [define for define in defines if define in loaded.compiled.defines]
         for key, found in data_requirements(loaded.compiled, known, clock).items():

@@ -30,7 +30,7 @@ from fhir_eligibility.ui.resuming import resumable, warn_of_jobs
 from fhir_eligibility.ui.screen_options import add_screen_options
 from fhir_eligibility.ui.statuses import Status
 from fhir_eligibility.ui.terminology import terminology_options
-from fhir_eligibility.ui.thresholds import Judged
+from fhir_eligibility.ui.thresholds import ArtifactOutcome
 
 if TYPE_CHECKING:
     from fhir_eligibility.runners.confirming import RequiredImages
@@ -159,7 +159,7 @@ def _screened(
             say(*told_of_earlier(record.since, record.patients, options.since))
         patients = record.patients
         problems = Counter(error=record.errors, warning=record.problems - record.errors)
-        judged = [Judged(one.title or one.artifact, patients, one.undetermined) for one in record.artifacts]
+        judged = [ArtifactOutcome(one.title or one.artifact, patients, one.undetermined) for one in record.artifacts]
         if not options.quiet:
             print(summary_table(record.artifacts, patients, result.tally.titles))
             for line in (*completeness_lines(record.completeness), *problem_lines(record, Path(options.out))):
@@ -204,7 +204,7 @@ def _status(
     about: Sequence[Diagnostic],
     patients: int,
     problems: Counter[str],
-    judged: Sequence[Judged],
+    judged: Sequence[ArtifactOutcome],
 ) -> Status:
     """The exit status of what was done, and the last words about it."""
     found = [Status.CRITERIA_ERRORS] if any(d.severity == "error" for d in about) else []
@@ -224,7 +224,7 @@ def _status(
 
 def _to_stdout(
     criteria: Criteria, data: Sequence[Data], settings: RunOptions
-) -> tuple[int, Counter[str], list[Judged]]:
+) -> tuple[int, Counter[str], list[ArtifactOutcome]]:
     """Write verdicts to standard output; returns how many patients there were, how many problems by severity, and what came of each artifact."""
     problems = Counter[str]()
 
@@ -252,4 +252,8 @@ def _to_stdout(
         total[verdict.artifact] += 1
         undetermined[verdict.artifact] += verdict.verdict == "undetermined"
         sys.stdout.write(line_of(verdict))
-    return max(total.values(), default=0), problems, [Judged(name, total[name], undetermined[name]) for name in total]
+    return (
+        max(total.values(), default=0),
+        problems,
+        [ArtifactOutcome(name, total[name], undetermined[name]) for name in total],
+    )

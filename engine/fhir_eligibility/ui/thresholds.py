@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from fhir_eligibility.ui.argument_types import COUNT, LIMIT, Limit
 
 
-class Judged(NamedTuple):
+class ArtifactOutcome(NamedTuple):
     """What a run came to for one artifact."""
 
     name: str
@@ -32,7 +32,9 @@ def add_threshold_options(group: Any, undetermined: bool = True) -> None:
     )
 
 
-def exceeded(options: argparse.Namespace, patients: int, problems: int, judged: Iterable[Judged]) -> Iterator[str]:
+def exceeded(
+    options: argparse.Namespace, patients: int, problems: int, judged: Iterable[ArtifactOutcome]
+) -> Iterator[str]:
     """A sentence for each threshold that is exceeded: which, what was found, what was allowed."""
     least: int | None = options.min_patients
     if least is not None and patients < least:

@@ -41,7 +41,7 @@ Match = Any
 Part = str | int
 
 
-class _Reader:
+class _PatternReader:
     """Reads a pattern once: rewrites what the library reads otherwise than PCRE, and adds up its size with repetitions written out."""
 
     def __init__(self, text: str) -> None:
@@ -183,7 +183,7 @@ def pattern(text: str) -> Pattern:
     if len(text) > MAX_PATTERN:
         exceeded(f"a regular expression of {len(text):,} characters is longer than {MAX_PATTERN:,}")
     try:
-        return engine.compile(_Reader(text).read(), engine.DOTALL | engine.VERSION1, cache_pattern=False)
+        return engine.compile(_PatternReader(text).read(), engine.DOTALL | engine.VERSION1, cache_pattern=False)
     except engine.error as error:
         raise _invalid(text, error) from None
     except (RecursionError, OverflowError, ValueError, KeyError) as error:

@@ -70,14 +70,14 @@ def parse_unit(code: str) -> Unit:
         return Unit((), Fraction(1))
     if any(character.isspace() for character in _ANNOTATION.sub("", code)):
         raise UnitError(f"{code!r} is not a UCUM unit: it contains a blank")
-    parser = _Parser(code)
+    parser = _UnitParser(code)
     unit = parser.term(0)
     if parser.position != len(code):
         raise UnitError(f"{code!r} is not a UCUM unit: unexpected {code[parser.position]!r} at {parser.position + 1}")
     return unit
 
 
-class _Parser:
+class _UnitParser:
     def __init__(self, code: str) -> None:
         self.code = code
         self.position = 0
@@ -160,7 +160,7 @@ class _Parser:
         self.position = match.end()
 
 
-def _power(unit: Unit, exponent: int, parser: _Parser) -> Unit:
+def _power(unit: Unit, exponent: int, parser: _UnitParser) -> Unit:
     if exponent == 1:
         return unit
     if unit.special:
@@ -169,7 +169,7 @@ def _power(unit: Unit, exponent: int, parser: _Parser) -> Unit:
     return Unit(dimension, unit.factor**exponent)
 
 
-def _times(a: Unit, b: Unit, parser: _Parser) -> Unit:
+def _times(a: Unit, b: Unit, parser: _UnitParser) -> Unit:
     if (a.special and b != Unit((), Fraction(1))) or (b.special and a != Unit((), Fraction(1))):
         raise parser.error("a unit that is on no ratio scale cannot be multiplied")
     if a.special:

@@ -82,7 +82,7 @@ class Restriction(Struct, frozen=True):
     high: Bound | None
 
 
-class DateFilter(Struct, frozen=True):
+class DateBounds(Struct, frozen=True):
     """A restriction with its values, None where a side is open or its value is not known.
 
     `moving` tells that the end depends on the clock: it is another one on the day of another run.
@@ -259,12 +259,12 @@ def bound_of(node: Node) -> Bound | None:
     return Bound(kind, known, closed) if known and len(known) == len(below) else None
 
 
-def date_filters(found: Iterable[Restriction], clock: Clock) -> tuple[DateFilter, ...]:
+def date_filters(found: Iterable[Restriction], clock: Clock) -> tuple[DateBounds, ...]:
     """Restrictions with their values."""
     out = []
     for x in found:
         moving = x.high is not None and x.high.moving
-        out.append(DateFilter(x.path, x.element, _moment(x.low, clock), _moment(x.high, clock), moving))
+        out.append(DateBounds(x.path, x.element, _moment(x.low, clock), _moment(x.high, clock), moving))
     return tuple(out)
 
 
@@ -311,7 +311,7 @@ def _truncated(value: Any, precision: str) -> Any:
     return truncated(value, precision) if isinstance(value, (Date, DateTime)) else None
 
 
-def hull(first: Iterable[DateFilter], second: Iterable[DateFilter]) -> tuple[DateFilter, ...]:
+def hull(first: Iterable[DateBounds], second: Iterable[DateBounds]) -> tuple[DateBounds, ...]:
     """What holds for the rows of either of two sets of filters: the paths of both, with the wider bounds."""
     others = {x.path: x for x in second}
     out = []
@@ -320,7 +320,7 @@ def hull(first: Iterable[DateFilter], second: Iterable[DateFilter]) -> tuple[Dat
         if b is not None:
             low = None if a.low is None or b.low is None else min(a.low, b.low, key=lambda x: extent(x)[0])
             high = None if a.high is None or b.high is None else max(a.high, b.high, key=lambda x: extent(x)[1])
-            out.append(DateFilter(a.path, a.element, low, high, a.moving or b.moving))
+            out.append(DateBounds(a.path, a.element, low, high, a.moving or b.moving))
     return tuple(out)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from fhir_eligibility.compiler.analysis.dates import Clock, DateFilter, date_filters, hull, restricted_retrieves
+from fhir_eligibility.compiler.analysis.dates import Clock, DateBounds, date_filters, hull, restricted_retrieves
 from fhir_eligibility.compiler.elm import node_kinds
 from fhir_eligibility.compiler.elm.nodes import ANY, Node
 
@@ -33,7 +33,7 @@ class DataRequirement(Struct):
     codes: set[tuple[str, str, str]] = field(default_factory=set)
     value_sets: set[tuple[str, str]] = field(default_factory=set)
     unfiltered: bool = False
-    dates: dict[Asked, tuple[DateFilter, ...]] = field(default_factory=dict)
+    dates: dict[Asked, tuple[DateBounds, ...]] = field(default_factory=dict)
     looked_at: set[str] = field(default_factory=set)
 
     def add(self, other: DataRequirement) -> None:
@@ -51,12 +51,12 @@ class DataRequirement(Struct):
         self.unfiltered = self.unfiltered or other.unfiltered
         self.looked_at |= other.looked_at
 
-    def asked(self) -> dict[Asked, tuple[DateFilter, ...]]:
+    def asked(self) -> dict[Asked, tuple[DateBounds, ...]]:
         """All that is asked for, with the filters by date."""
         keys: set[Asked] = {*self.codes, *self.value_sets} | ({ALL} if self.unfiltered else set())
         return {key: self.dates.get(key, ()) for key in keys}
 
-    def restrict(self, key: Asked, dates: tuple[DateFilter, ...]) -> None:
+    def restrict(self, key: Asked, dates: tuple[DateBounds, ...]) -> None:
         """Take in the filters by date of one more retrieve, before it is taken in itself."""
         known = self.asked()
         self.dates[key] = hull(known[key], dates) if key in known else dates
@@ -67,7 +67,7 @@ class DataRequirement(Struct):
         return "" in self.looked_at
 
     @property
-    def dates_of_all(self) -> tuple[DateFilter, ...]:
+    def dates_of_all(self) -> tuple[DateBounds, ...]:
         """The filters by date that hold for whatever is asked for."""
         found = list(self.asked().values())
         return reduce(hull, found) if found else ()

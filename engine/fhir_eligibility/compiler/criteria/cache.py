@@ -28,7 +28,7 @@ from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.artifacts.models.modelinfo import ModelInfo
 from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, Finder
 from fhir_eligibility.compiler.elm.scope import HELPERS
-from fhir_eligibility.compiler.translate.cql_library import Options
+from fhir_eligibility.compiler.translate.cql_library import TranslationOptions
 from fhir_eligibility.version import __version__
 
 VARIABLE = "FHIR_ELIGIBILITY_CACHE"
@@ -66,7 +66,7 @@ def engine_files() -> str:
 
 def caching_compiler(
     find: Finder | None = None,
-    options: Options | None = None,
+    options: TranslationOptions | None = None,
     model_infos: Iterable[ModelInfo] = (),
     *,
     traced: bool = False,

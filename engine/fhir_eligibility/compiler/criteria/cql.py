@@ -25,7 +25,7 @@ from fhir_eligibility.compiler.analysis.monotonicity import UNKNOWN, Growths, mi
 from fhir_eligibility.compiler.analysis.origins import Origin, excerpt
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.compiler.criteria.cache import caching_compiler
-from fhir_eligibility.compiler.criteria.library import Compiled, Loaded
+from fhir_eligibility.compiler.criteria.library import Compiled, LoadedLibrary
 from fhir_eligibility.compiler.criteria.parameters import GivenParameter, bind_parameters, unknown_names
 from fhir_eligibility.compiler.criteria.value_sets import ValueSetUse, required_value_sets
 from fhir_eligibility.compiler.elm import types as t
@@ -53,7 +53,7 @@ class CqlCode:
     by_number: bool = False
     parameters: dict[tuple[str, str], Any] = field(default_factory=dict)
     given: tuple[GivenParameter, ...] = ()
-    _loaded: Loaded | None = None
+    _loaded: LoadedLibrary | None = None
     _reads: dict[str, DataRequirement] | None = None
     _clauses: dict[tuple[int, int], str] = field(default_factory=dict)
 
@@ -66,10 +66,10 @@ class CqlCode:
         return settled_by_extremes(self.growths)
 
     @property
-    def loaded(self) -> Loaded:
+    def loaded(self) -> LoadedLibrary:
         """The library as functions."""
         if self._loaded is None:
-            self._loaded = Loaded(self.compiled)
+            self._loaded = LoadedLibrary(self.compiled)
         return self._loaded
 
     def prepare(self) -> None:
@@ -169,7 +169,7 @@ def check_version(compiled: Compiled, patients: str, place: str | None = None) -
             raise DiagnosticError([Diagnostic("fhir-version", message, location=place, hint=hint)])
 
 
-def clock_of(loaded: Loaded, run: Run) -> Clock:
+def clock_of(loaded: LoadedLibrary, run: Run) -> Clock:
     """What a run of a library knows when it begins."""
     return Clock(run.today, run.now, lambda key: loaded.parameter(key[0], key[1], run))
 

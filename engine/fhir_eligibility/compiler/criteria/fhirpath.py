@@ -16,7 +16,7 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.emit import emit_filters, emit_nodes, emit_utilities
 from fhir_eligibility.compiler.emit.emitter import Emitter
 from fhir_eligibility.compiler.emit.program import Program
-from fhir_eligibility.compiler.runtime.membership import Codes, Membership
+from fhir_eligibility.compiler.runtime.membership import Codes, ValueSetMembership
 from fhir_eligibility.compiler.runtime.references import References
 from fhir_eligibility.compiler.runtime.runtime import Environment
 from fhir_eligibility.compiler.syntax.depth import deep_recursion
@@ -25,7 +25,7 @@ from fhir_eligibility.compiler.translate import fhirpath_utilities
 from fhir_eligibility.compiler.translate.fhirpath_coercion import Abort
 from fhir_eligibility.compiler.translate.fhirpath_functions import FhirPathTranslator
 
-__all__ = ["Expression", "Item", "compile_fhirpath", "translate_fhirpath"]
+__all__ = ["CompiledExpression", "Item", "compile_fhirpath", "translate_fhirpath"]
 _REGISTERED = (emit_nodes, emit_filters, emit_utilities, fhirpath_utilities)
 
 
@@ -62,7 +62,7 @@ def translate_fhirpath(
     return node, tuple(found)
 
 
-class Expression(Struct):
+class CompiledExpression(Struct):
     """A compiled FHIRPath expression."""
 
     source: Source
@@ -102,7 +102,7 @@ class Expression(Struct):
         """
         resolver = References(resource, resolve).find if self._resolves else None
         environment = Environment(
-            now, timezone, variables, resolver, trace, None if terminology is None else Membership(terminology)
+            now, timezone, variables, resolver, trace, None if terminology is None else ValueSetMembership(terminology)
         )
         try:
             result = self._function(environment, resource)
@@ -140,7 +140,7 @@ def compile_fhirpath(
     lenient: bool = False,
     strict: bool = False,
     name: str = "expression",
-) -> Expression:
+) -> CompiledExpression:
     """Compile a FHIRPath expression.
 
     `root` names the type of the input; without it the type is taken from the data and paths are not checked. `variables` declares
@@ -166,4 +166,4 @@ def compile_fhirpath(
     namespace, _, short = (node.type or "").partition(".")
     is_text = short in STRING_TYPES if namespace == "FHIR" else short == "String"
     function = program.load()["expression"]
-    return Expression(source, node, program, found, loaded, function, resolves, node.type if is_text else None)
+    return CompiledExpression(source, node, program, found, loaded, function, resolves, node.type if is_text else None)

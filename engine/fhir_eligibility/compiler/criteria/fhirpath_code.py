@@ -25,7 +25,7 @@ from fhir_eligibility.compiler.translate.spellings import with_spellings
 
 
 @dataclass(slots=True, repr=False)
-class Code:
+class FhirpathCriterion:
     """Compiled FHIRPath over a patient's data: the text, its ELM, and the emitted program.
 
     `boolean` tells that it answers true or false, `records` that it gives resources: of these, none is an answer. `growths` tell how the answer moves
@@ -145,7 +145,7 @@ def compile_code(
     variables: Mapping[str, str] | None = None,
     lenient: bool = False,
     spelt: bool = False,
-) -> tuple[Code, tuple[Diagnostic, ...]]:
+) -> tuple[FhirpathCriterion, tuple[Diagnostic, ...]]:
     """Compile FHIRPath as a criterion over a patient's data. Raises DiagnosticError.
 
     With `spelt`, code systems are found in every known spelling: for coded forms, not for what authors write.
@@ -168,7 +168,7 @@ def compile_code(
     )
     boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
     with deep_recursion():
-        code = Code(
+        code = FhirpathCriterion(
             text, node, program, boolean, fhirpath_growths(node, boolean), by_number(node), _gives_records(node)
         )
     code.prepare()  # what Python cannot run is found out here, not where patients are looked at

@@ -37,11 +37,11 @@ from fhir_eligibility.compiler.emit.program import file_name, offset_of, positio
 from fhir_eligibility.compiler.emit.sites import Site
 from fhir_eligibility.compiler.runtime.cql import NAMES, Run, once
 from fhir_eligibility.compiler.runtime.printing import text_of
-from fhir_eligibility.compiler.runtime.type_tests import TypeTest
+from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue
 from fhir_eligibility.compiler.syntax import cql_nodes as c
 from fhir_eligibility.compiler.syntax.cql import parse_library
 from fhir_eligibility.compiler.syntax.depth import deep_recursion
-from fhir_eligibility.compiler.translate.cql_library import LibraryTranslator, Options, TypedLibrary
+from fhir_eligibility.compiler.translate.cql_library import LibraryTranslator, TranslationOptions, TypedLibrary
 
 _REGISTERED = (emit_fhir, emit_logic, emit_membership, emit_nodes, emit_queries)
 PRECISION = 46
@@ -64,7 +64,7 @@ class Precise:
 Finder = Callable[[str, str | None], Source | None]
 
 
-class Definition(Struct):
+class CompiledDefine(Struct):
     """A define that can be evaluated. `context` is the type it is about (`Patient`), None where it is about none."""
 
     name: str
@@ -87,7 +87,7 @@ class Compiled:
     spans: tuple[Span | None, ...]
     constants: dict[str, Any]
     imports: dict[tuple[str, str], str]
-    defines: dict[str, Definition]
+    defines: dict[str, CompiledDefine]
     parameters: dict[str, Exported]
     includes: dict[str, Compiled]
     diagnostics: tuple[Diagnostic, ...]
@@ -158,7 +158,7 @@ class Compiler:
     def __init__(
         self,
         find: Finder | None = None,
-        options: Options | None = None,
+        options: TranslationOptions | None = None,
         model_infos: Iterable[ModelInfo] = (),
         *,
         traced: bool = False,
@@ -167,7 +167,7 @@ class Compiler:
         self.traced = traced
         self.model_infos = list(model_infos)
         self._models: dict[tuple[str, str | None], CqlModel] = {}
-        self.options = options or Options()
+        self.options = options or TranslationOptions()
         self.compiled_libraries: dict[tuple[str, str | None], Compiled] = {}
         self._open: list[str] = []
 
@@ -281,7 +281,7 @@ def check_parameters(compiled: Compiled, parameters: Mapping[tuple[str, str], An
         for name, exported in library.parameters.items():
             for owner in (library.name, ""):
                 value = parameters.get((owner, name))
-                if value is not None and exported.type != ANY and not TypeTest(exported.type)(value):
+                if value is not None and exported.type != ANY and not TypeOfValue(exported.type)(value):
                     shown = text_of(value)
                     raise ValueError(
                         f"the parameter {name!r} of {library.name} must be {exported.type}, but is {shown}"
@@ -322,7 +322,7 @@ def emit_library(
     growths = growths_of(nodes, symbols.key, lambda owner, name: _growths(includes, owner, name), emitter.nullable)
     uses |= {f.exported.python: uses_of(f.exported.name, f.node, typed.types) for f in typed.functions}
     definitions = {
-        d.exported.name: Definition(
+        d.exported.name: CompiledDefine(
             d.exported.name, d.exported.type, d.exported.context, d.exported.private, d.exported.python, d.span
         )
         for d in typed.defines
@@ -364,7 +364,7 @@ def _operand_names(names: tuple[str, ...]) -> list[str]:
     return [f"{python}{number}_" for number, python in enumerate(pythons)]
 
 
-class Loaded:
+class LoadedLibrary:
     """A compiled library and its includes as functions. Evaluate defines with `evaluate`."""
 
     def __init__(self, compiled: Compiled) -> None:
@@ -485,9 +485,9 @@ class Loaded:
 
 
 def compile_expression(
-    text: str, name: str = "expression", prelude: str = "", options: Options | None = None
-) -> Loaded:
+    text: str, name: str = "expression", prelude: str = "", options: TranslationOptions | None = None
+) -> LoadedLibrary:
     """One expression as a library with the define `expression`; `prelude` are definitions that stand before it."""
     head = prelude + ("\n" if prelude else "")
     source = Source(name, f"{head}define expression: {text}")
-    return Loaded(Compiler(options=options).compile(source))
+    return LoadedLibrary(Compiler(options=options).compile(source))

@@ -28,7 +28,7 @@ from fhir_eligibility.compiler.elm.types import ANY, ChoiceType, IntervalType, L
 from fhir_eligibility.compiler.runtime import fhir_values as fhir
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.runtime.printing import text_of
-from fhir_eligibility.compiler.runtime.type_tests import TypeTest
+from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue
 
 Json = dict[str, Any]
 _EMPTY_LIST = "http://hl7.org/fhir/StructureDefinition/cqf-isEmptyList"
@@ -353,7 +353,7 @@ def _expression(content: Any, kind: Type) -> Any:
         value = compile_expression(str(content.get("expression") or "")).evaluate("expression", Run())
     except (DiagnosticError, EvaluationError) as error:
         raise ValueError(f"its expression: {error}") from None
-    if value is not None and kind != ANY and not TypeTest(kind)(value):
+    if value is not None and kind != ANY and not TypeOfValue(kind)(value):
         raise ValueError(f"its expression gives {text_of(value)}")
     return value
 

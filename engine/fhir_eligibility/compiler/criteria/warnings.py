@@ -25,8 +25,8 @@ from fhir_eligibility.artifacts.records import (
     Artifact,
     ArtifactDefinition,
     CodeableConceptDefinition,
+    CodedConcept,
     CombinationDefinition,
-    Concept,
     Criterion,
     DataRequirementDefinition,
     QuantityValue,
@@ -35,7 +35,7 @@ from fhir_eligibility.artifacts.records import (
 )
 from fhir_eligibility.artifacts.terminology import CodeSystemRecord
 from fhir_eligibility.compiler.criteria.cql import CqlCode
-from fhir_eligibility.compiler.criteria.fhirpath_code import Code
+from fhir_eligibility.compiler.criteria.fhirpath_code import FhirpathCriterion
 from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.forms.kinds import kind_of_type
@@ -89,7 +89,7 @@ def _of_rule(rule: Rule, given: KnownCodes) -> Iterator[Diagnostic]:
         return
     codes = {(system, code) for found in rule.code.reads().values() for _, system, code in found.codes}
     yield from _of_codes(rule, codes, given)
-    if isinstance(rule.code, Code):
+    if isinstance(rule.code, FhirpathCriterion):
         yield from _constant(rule, rule.code)
     elif isinstance(rule.code, CqlCode):
         yield from _units_of_cql(rule, rule.code)
@@ -139,7 +139,7 @@ def _of_system(rule: Rule, system: str, given: KnownCodes) -> Iterator[Diagnosti
         yield _warn(rule, "unknown-system", f"no known code system has the address {system!r}", hint)
 
 
-def _constant(rule: Rule, code: Code) -> Iterator[Diagnostic]:
+def _constant(rule: Rule, code: FhirpathCriterion) -> Iterator[Diagnostic]:
     node = code.node
     if node.kind == "Literal" and node.attrs.get("value") is False:
         yield _warn(rule, "never-met", "the expression is always false: it can never be met", "correct the expression")
@@ -198,7 +198,7 @@ def _of_criterion(rule: Rule, criterion: Criterion) -> Iterator[Diagnostic]:
         yield from _order(rule, criterion.instances)
 
 
-def _of_quantity(rule: Rule, quantity: QuantityValue, kind: str, offset: Concept | None) -> Iterator[Diagnostic]:
+def _of_quantity(rule: Rule, quantity: QuantityValue, kind: str, offset: CodedConcept | None) -> Iterator[Diagnostic]:
     if quantity.comparator is None and kind not in ("age", "gender"):
         message = f"the value {quantity.value} has no comparator: only a value that is equal to it counts"
         yield _warn(rule, "no-comparator", message, "add a comparator (<, <=, >=, >), or use a range")
@@ -207,7 +207,7 @@ def _of_quantity(rule: Rule, quantity: QuantityValue, kind: str, offset: Concept
     yield from _has_unit(rule, quantity)
 
 
-def _of_range(rule: Rule, value: RangeValue, kind: str, offset: Concept | None) -> Iterator[Diagnostic]:
+def _of_range(rule: Rule, value: RangeValue, kind: str, offset: CodedConcept | None) -> Iterator[Diagnostic]:
     yield from _order(rule, value)
     if kind in ("age", "gender") or offset is not None:
         return

@@ -69,16 +69,16 @@ def is_static(node: Node) -> bool:
     return node.type is not None and system_of(node.type) is not None
 
 
-class Resolution(Struct, frozen=True):
+class ChosenOverload(Struct, frozen=True):
     """The overload chosen for a call and the System type of each operand before conversion."""
 
     overload: Overload
     sources: tuple[str, ...]
 
 
-def resolve(operator: Operator, operands: list[Node]) -> Resolution | None:
+def resolve(operator: Operator, operands: list[Node]) -> ChosenOverload | None:
     """The cheapest overload for statically typed operands; null literals fit anything. None where nothing fits."""
-    best: tuple[int, Resolution] | None = None
+    best: tuple[int, ChosenOverload] | None = None
     sources = tuple((system_of(o.type) or "?") if o.type is not None else "?" for o in operands)
     for overload in operator.of("fhirpath"):
         if len(overload.parameters) != len(operands):
@@ -93,7 +93,7 @@ def resolve(operator: Operator, operands: list[Node]) -> Resolution | None:
             cost += step
         else:
             if best is None or cost < best[0]:
-                best = (cost, Resolution(overload, sources))
+                best = (cost, ChosenOverload(overload, sources))
     return best[1] if best else None
 
 

@@ -48,7 +48,7 @@ def read_elm(source: Source) -> tuple[Source, c.Library]:
     if _expressions_in(library) > limits.MAX_TOKENS:
         message = f"this is too large to be compiled: it has more than {limits.MAX_TOKENS:,} expressions"
         raise DiagnosticError([Diagnostic(limits.CODE, message, location=source.name)])
-    reader = _Reader(source.name, library)
+    reader = _LibraryReader(source.name, library)
     tree = reader.library()
     listing = Source(source.name, "\n".join(reader.lines) + "\n")
     if reader.problems:
@@ -87,7 +87,7 @@ def limited_recursion() -> Iterator[None]:
         sys.setrecursionlimit(limit)
 
 
-class _Reader(ElmExpressions):
+class _LibraryReader(ElmExpressions):
     """Definitions; expressions are read by `ElmExpressions`."""
 
     def __init__(self, name: str, data: Json) -> None:

@@ -36,7 +36,7 @@ from fhir_eligibility.compiler.elm.types import (
 from fhir_eligibility.compiler.emit.fast_path import ShortWay, texts_of, unless
 from fhir_eligibility.compiler.emit.module_text import ModuleText, filled, literal
 from fhir_eligibility.compiler.emit.sites import Site, Sites
-from fhir_eligibility.compiler.runtime.type_tests import TypeTest
+from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue
 
 Body = Callable[[str], None]
 
@@ -173,7 +173,7 @@ class CqlEmitter(ModuleText):
         """A module-level name for the test of a type."""
         return self.constant(self.tested(kind))
 
-    def tested(self, kind: Type) -> TypeTest:
+    def tested(self, kind: Type) -> TypeOfValue:
         """The test of a type."""
         names: dict[str, str] = {}
         version = "r4"
@@ -190,7 +190,7 @@ class CqlEmitter(ModuleText):
                 stack.append(found.point)
             elif isinstance(found, ChoiceType):
                 stack.extend(found.options)
-        return TypeTest(kind, tuple(sorted(names.items())), version)
+        return TypeOfValue(kind, tuple(sorted(names.items())), version)
 
     # -- nodes
 

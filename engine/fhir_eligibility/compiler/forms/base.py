@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from fhir_eligibility.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR
 from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.algebra.ucum import alias
-from fhir_eligibility.artifacts.records import Coding, Concept, QuantityValue
+from fhir_eligibility.artifacts.records import CodedConcept, Coding, QuantityValue
 from fhir_eligibility.compiler.forms.codings import GroupedCoding
 from fhir_eligibility.compiler.forms.statuses import ABSENT_REASONS
 
@@ -36,7 +36,7 @@ class Selection(Struct):
     type: str
     tests: list[str] = field(default_factory=list)
     code_test: str | None = None
-    concept: Concept | None = None
+    concept: CodedConcept | None = None
     code_path: str | None = None
     sentences: dict[str, str] = field(default_factory=dict)
 
@@ -73,7 +73,7 @@ class Form(Struct):
     reason: Reason | None = None
     detail: str | None = None
     warnings: list[tuple[str, str]] = field(default_factory=list)
-    causes: list[Cause] = field(default_factory=list)
+    causes: list[TextCause] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     otherwise: list[CodedOtherwise] = field(default_factory=list)
     exact: list[str] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Form(Struct):
     sentences: dict[str, str] = field(default_factory=dict)
 
 
-class Cause(Struct, frozen=True):
+class TextCause(Struct, frozen=True):
     """Where `text` (FHIRPath) is true for a patient, a criterion that is unknown is so for this reason."""
 
     text: str
@@ -118,7 +118,7 @@ def coding_condition(coding: Coding) -> str:
     return f"system = {quoted(coding.system)} and code = {quoted(coding.code)}"
 
 
-def concept_condition(concept: Concept) -> str:
+def concept_condition(concept: CodedConcept) -> str:
     """FHIRPath condition on a Coding: that it is one of the concept's codings.
 
     Raises NotComputable for a concept that is text only, or that says only why there is no code.
@@ -138,12 +138,12 @@ def concept_condition(concept: Concept) -> str:
     return " or ".join(f"({condition})" for condition in conditions)
 
 
-def in_concept(path: str, concept: Concept) -> str:
+def in_concept(path: str, concept: CodedConcept) -> str:
     """FHIRPath test that the CodeableConcept at `path` holds one of the concept's codings."""
     return f"{path}.coding.exists({concept_condition(concept)})"
 
 
-def label(concept: Concept) -> str:
+def label(concept: CodedConcept) -> str:
     """A concept in words, for titles and messages."""
     if concept.text:
         return concept.text

@@ -10,7 +10,7 @@ from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.artifacts.records import (
     CodeableConceptDefinition,
-    Concept,
+    CodedConcept,
     Criterion,
     DataRequirementDefinition,
     QuantityValue,
@@ -48,7 +48,7 @@ from fhir_eligibility.compiler.forms.patient import (
     gender_test,
     is_dead,
 )
-from fhir_eligibility.compiler.forms.spans import Span
+from fhir_eligibility.compiler.forms.spans import TimeSpan
 from fhir_eligibility.compiler.forms.timing import (
     Timeline,
     at_once,
@@ -243,7 +243,8 @@ def _died(model: Model, criterion: Criterion, timeline: Timeline) -> PatientTest
     if criterion.instances or criterion.duration:
         raise NotComputable("death has no instances and no duration", Reason.NEEDS_REVIEW)
     tests = [
-        date_test(model, Span(DEATH_DATE), Span(DEATH_DATE), constraint, timeline) for constraint in criterion.timing
+        date_test(model, TimeSpan(DEATH_DATE), TimeSpan(DEATH_DATE), constraint, timeline)
+        for constraint in criterion.timing
     ]
     return PatientTest(until_known(" and ".join([f"({DEAD})", *tests]), timeline))
 
@@ -318,8 +319,8 @@ def _observations(model: Model, definition: TypeAndValueDefinition) -> list[Sele
     return [chosen, component]
 
 
-def _any_of(concepts: tuple[Concept, ...]) -> Concept:
+def _any_of(concepts: tuple[CodedConcept, ...]) -> CodedConcept:
     """Concepts that are alternatives, as one. Raises NotComputable for one that is text only."""
     for concept in concepts:
         concept_condition(concept)
-    return Concept(codings=tuple(coding for concept in concepts for coding in concept.codings))
+    return CodedConcept(codings=tuple(coding for concept in concepts for coding in concept.codings))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.artifacts.models import Model
-from fhir_eligibility.artifacts.records import CodeFilter, Concept, DataRequirementDefinition, DateFilter
+from fhir_eligibility.artifacts.records import CodedConcept, CodeFilter, DataRequirementDefinition, DateFilter
 from fhir_eligibility.compiler.forms.base import (
     NotComputable,
     Selection,
@@ -18,7 +18,7 @@ from fhir_eligibility.compiler.forms.base import (
     quoted,
 )
 from fhir_eligibility.compiler.forms.kinds import drug_path, resource_kind, selection
-from fhir_eligibility.compiler.forms.spans import Span, whole_day
+from fhir_eligibility.compiler.forms.spans import TimeSpan, whole_day
 
 
 def data_requirement(model: Model, definition: DataRequirementDefinition) -> Selection:
@@ -32,7 +32,7 @@ def data_requirement(model: Model, definition: DataRequirementDefinition) -> Sel
             Reason.NEEDS_REVIEW,
         )
     about = [one for one in definition.code_filters if _is_code(model, name, one)]
-    chosen = selection(model, name, Concept(codings=about[0].codes, text=None) if len(about) == 1 else None)
+    chosen = selection(model, name, CodedConcept(codings=about[0].codes, text=None) if len(about) == 1 else None)
     for code_filter in definition.code_filters:
         if len(about) != 1 or code_filter is not about[0]:
             _add_code_test(model, chosen, code_filter)
@@ -78,7 +78,7 @@ def _add_code_test(model: Model, chosen: Selection, code_filter: CodeFilter) -> 
         member = f"memberOf({quoted(code_filter.value_set)})"
         ways.append(f"{coded}.exists({member})" if many else f"{coded}.{member}")
     if code_filter.codes:
-        concept = Concept(codings=code_filter.codes, text=None)
+        concept = CodedConcept(codings=code_filter.codes, text=None)
         if is_concept:
             ways.append(in_concept(coded, concept))
         elif "Coding" in element.types:
@@ -107,7 +107,9 @@ def _date_tests(model: Model, name: str, date_filter: DateFilter) -> list[str]:
         raise NotComputable(f"{name}.{path} is neither a date nor a period")
     moment = f"({' | '.join(moments)}).first()" if len(moments) > 1 else "".join(moments) or f"{period}.start"
     bounds = [(">=", date_filter.start), ("<=", date_filter.end)]
-    tests = [_bounded(Span(moment, by_day="T" not in bound), period, sign, bound) for sign, bound in bounds if bound]
+    tests = [
+        _bounded(TimeSpan(moment, by_day="T" not in bound), period, sign, bound) for sign, bound in bounds if bound
+    ]
     moved = calendar_duration(date_filter.duration) if date_filter.duration is not None else None
     if moved is not None:
         within = f"{moment} >= now() - {moved[1]} and {moment} <= now()"
@@ -121,7 +123,7 @@ def _lasted(period: str, duration: str) -> str:
     return f"(({inside}) or ({period}.start <= now() and {period}.end >= now() - {duration} and {{}}))"
 
 
-def _bounded(moment: Span, period: str | None, sign: str, bound: str) -> str:
+def _bounded(moment: TimeSpan, period: str | None, sign: str, bound: str) -> str:
     """A date on its side of a bound; of a Period both ends, in doubt where only one is."""
     point = f"@{whole_day(bound, last=sign == '<=')}"
     alone = moment.until(sign, point)

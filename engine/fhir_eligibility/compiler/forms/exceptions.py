@@ -19,7 +19,7 @@ from fhir_eligibility.artifacts.records import (
     DataRequirementDefinition,
     TypeAndValueDefinition,
 )
-from fhir_eligibility.compiler.forms.base import Cause, Form, NotComputable, Selection
+from fhir_eligibility.compiler.forms.base import Form, NotComputable, Selection, TextCause
 from fhir_eligibility.compiler.forms.coded import add_constraints, patient_test, selections_of, until_known
 from fhir_eligibility.compiler.forms.grouping import exact_only
 from fhir_eligibility.compiler.forms.otherwise import coded_otherwise, of_systems, systems_of
@@ -63,7 +63,7 @@ def _fill(form: Form, model: Model, criteria: Sequence[Criterion], timeline: Tim
         if others and all(row.type == "Observation" for row in found):
             # a measurement that was never made tells nothing, as one that is an exclusion of its own
             absent = f"({' or '.join(f'{row.records}.exists()' for row in found)}).not()"
-            timeline.cause(Cause(absent, Reason.NO_DATA, "there is no record of the measurement of an exception"))
+            timeline.cause(TextCause(absent, Reason.NO_DATA, "there is no record of the measurement of an exception"))
             others.append(f"({absent} and {{}})")
         if others:
             parts[f"({' or '.join(others)}).not()"] = None

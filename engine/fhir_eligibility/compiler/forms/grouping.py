@@ -14,8 +14,8 @@ from fhir_eligibility.algebra.code_systems import SNOMED, block_of, canonical, i
 from fhir_eligibility.algebra.diagnostic import Diagnostic
 from fhir_eligibility.artifacts.records import (
     CodeableConceptDefinition,
+    CodedConcept,
     Coding,
-    Concept,
     Criterion,
     DataRequirementDefinition,
     TypeAndValueDefinition,
@@ -112,7 +112,7 @@ def _value(value: Value | None, hierarchy: Hierarchy | None) -> Value | None:
     return value.model_copy(update={"concept": _concept(value.concept, hierarchy)})
 
 
-def _concept(concept: Concept, hierarchy: Hierarchy | None) -> Concept:
+def _concept(concept: CodedConcept, hierarchy: Hierarchy | None) -> CodedConcept:
     codings = tuple(_coding(coding, hierarchy) for coding in concept.codings)
     if concept.value_set is not None:
         # any code of the value set, whatever its system (extension codeOptions)
@@ -161,7 +161,7 @@ def exact_codes(codes: list[str], location: str) -> Diagnostic:
     return Diagnostic("exact-code", message, "warning", location=location, hint=hint)
 
 
-def exact_only(concepts: Iterable[Concept]) -> list[str]:
+def exact_only(concepts: Iterable[CodedConcept]) -> list[str]:
     """The codes of concepts (that went through `grouped`) that match only themselves although they may include others, in words."""
     codings = [coding for concept in concepts for coding in concept.codings]
     found = [coding for coding in codings if isinstance(coding, GroupedCoding) and coding.exact]

@@ -11,7 +11,7 @@ from msgspec import Struct
 from fhir_eligibility.algebra.code_systems import DICOM
 from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.artifacts.models import Model
-from fhir_eligibility.artifacts.records import Coding, Concept
+from fhir_eligibility.artifacts.records import CodedConcept, Coding
 from fhir_eligibility.compiler.forms.base import NotComputable, Selection, concept_condition, in_concept
 from fhir_eligibility.compiler.forms.grouping import kinds_of_coding
 from fhir_eligibility.compiler.forms.statuses import ABSENT_REASONS, AFFIRMED, DEVICE_STATUS, NOT_OPEN, content_tests
@@ -103,7 +103,7 @@ _TYPE_SYSTEMS = (
 )
 
 
-def kind_of_type(concept: Concept) -> tuple[str, str | None]:
+def kind_of_type(concept: CodedConcept) -> tuple[str, str | None]:
     """Kind that a type concept names, and the resource type where it names one.
 
     `observation` means: an observation whose code is this concept itself.
@@ -242,7 +242,7 @@ def types_of_kind(model: Model, kind: str) -> list[str]:
     return [name for name in _TYPES_OF_KIND.get(kind, ()) if resource_kind(model, name) is not None]
 
 
-def kinds_of_concept(concept: Concept) -> tuple[str, ...]:
+def kinds_of_concept(concept: CodedConcept) -> tuple[str, ...]:
     """Kinds that a concept may belong to, by its code systems, and what its hierarchy or its semantic tag says.
 
     Raises NotComputable for a concept whose code systems are about no kind of record.
@@ -272,7 +272,7 @@ _UNDECIDED_CONTENT = "no status of it tells whether that is or was the case"
 def selection(
     model: Model,
     resource_type: str,
-    concept: Concept | None,
+    concept: CodedConcept | None,
     *,
     only_counting: bool = True,
     maybe_elsewhere: bool = True,
@@ -296,7 +296,7 @@ def selection(
 
 
 def code_test(
-    model: Model, resource_type: str, rule: ResourceKind, concept: Concept, maybe_elsewhere: bool = True
+    model: Model, resource_type: str, rule: ResourceKind, concept: CodedConcept, maybe_elsewhere: bool = True
 ) -> str:
     """FHIRPath condition on a row: that a concept is what it is about."""
     if resource_type == "ImagingStudy":
@@ -307,7 +307,7 @@ def code_test(
     return f"({test} or ({_UNRESOLVED[rule.code]}))" if rule.code in _UNRESOLVED and maybe_elsewhere else test
 
 
-def _imaging_test(model: Model, concept: Concept) -> str:
+def _imaging_test(model: Model, concept: CodedConcept) -> str:
     """A study has a modality where the study or one of its series says so; any other concept is its procedure or its reason."""
     modalities = tuple(coding for coding in concept.codings if coding.system in (DICOM, None))
     others = tuple(coding for coding in concept.codings if coding.system not in (DICOM, None))
@@ -331,7 +331,7 @@ _CLASSES = {
 }
 
 
-def _encounter_test(model: Model, concept: Concept) -> str:
+def _encounter_test(model: Model, concept: CodedConcept) -> str:
     """An encounter is of a class (inpatient, emergency ...) or of a type; a hospital admission is known by its class as well."""
     classes = {coding.code: None for coding in concept.codings if coding.system == ACT_CODE and coding.code}
     for coding in concept.codings:
@@ -339,7 +339,7 @@ def _encounter_test(model: Model, concept: Concept) -> str:
             classes.update(dict.fromkeys(_CLASSES[coding.code]))
     if not classes:
         return in_concept("type", concept)
-    wanted = Concept(codings=tuple(Coding(system=ACT_CODE, code=code) for code in classes))
+    wanted = CodedConcept(codings=tuple(Coding(system=ACT_CODE, code=code) for code in classes))
     path = "class.coding" if model.version == "r5" else "class"
     tests = [f"{path}.exists({concept_condition(wanted)})"]
     others = tuple(coding for coding in concept.codings if coding.system != ACT_CODE and coding.code)
@@ -354,7 +354,7 @@ def date_paths(model: Model, resource_type: str) -> tuple[str, ...]:
     return rule.dates if rule is not None else ()
 
 
-def concept_selections(model: Model, concept: Concept, kinds: tuple[str, ...]) -> list[Selection]:
+def concept_selections(model: Model, concept: CodedConcept, kinds: tuple[str, ...]) -> list[Selection]:
     """Rows of all resource types of some kinds that carry a concept as their code, and affirm it."""
     certain = len(set(kinds_of_concept(concept)) - _ALSO) <= 1 or len(kinds) == 1
     found = [
@@ -369,7 +369,7 @@ def concept_selections(model: Model, concept: Concept, kinds: tuple[str, ...]) -
     return found
 
 
-def in_doubt(model: Model, concept: Concept, kinds: tuple[str, ...]) -> list[Selection]:
+def in_doubt(model: Model, concept: CodedConcept, kinds: tuple[str, ...]) -> list[Selection]:
     """Rows that carry a concept in a place where it may or may not mean that it is the case: each leaves the criterion unknown.
 
     An Observation may have it as its value: whether the patient has it depends on what was asked ("smoking status", "diagnosis of the mother").

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from fhir_eligibility.algebra.code_systems import DICOM
 from fhir_eligibility.artifacts.models import Model
-from fhir_eligibility.artifacts.records import Concept, Criterion, TypeAndValueDefinition, Value
+from fhir_eligibility.artifacts.records import CodedConcept, Criterion, TypeAndValueDefinition, Value
 from fhir_eligibility.compiler.forms.base import CodedOtherwise, Selection, label, quoted
 from fhir_eligibility.compiler.forms.kinds import MODALITY_R4, MODALITY_R5
 from fhir_eligibility.compiler.forms.values import CODED, value_test
@@ -52,7 +52,7 @@ def coded_otherwise(model: Model, criterion: Criterion, selections: list[Selecti
     return [replace(one, counted=counted) for one in found if one is not None]
 
 
-def _records(model: Model, chosen: Selection, concept: Concept) -> CodedOtherwise | None:
+def _records(model: Model, chosen: Selection, concept: CodedConcept) -> CodedOtherwise | None:
     systems = systems_of(concept)
     if systems is None or chosen.code_path is None:
         return None
@@ -67,7 +67,7 @@ def _records(model: Model, chosen: Selection, concept: Concept) -> CodedOtherwis
     return CodedOtherwise(f"iif({chosen.type}.exists({of_system}), {{}}, {rows})", path, systems)
 
 
-def _studies(model: Model, chosen: Selection, concept: Concept) -> CodedOtherwise | None:
+def _studies(model: Model, chosen: Selection, concept: CodedConcept) -> CodedOtherwise | None:
     """Imaging studies whose modalities, their own and those of their series, are all of other code systems, or not recorded."""
     if systems_of(concept) != (DICOM,):
         return None
@@ -77,7 +77,7 @@ def _studies(model: Model, chosen: Selection, concept: Concept) -> CodedOtherwis
     return CodedOtherwise(f"iif(ImagingStudy.exists({of_system}), {{}}, {rows})", ("series", "modality"), (DICOM,))
 
 
-def _values(selections: list[Selection], concept: Concept) -> list[CodedOtherwise]:
+def _values(selections: list[Selection], concept: CodedConcept) -> list[CodedOtherwise]:
     """Observations of the criterion's code whose value is a code of other systems."""
     systems = systems_of(concept)
     found = []
@@ -93,7 +93,7 @@ def _values(selections: list[Selection], concept: Concept) -> list[CodedOtherwis
     return found
 
 
-def systems_of(concept: Concept) -> tuple[str, ...] | None:
+def systems_of(concept: CodedConcept) -> tuple[str, ...] | None:
     """The code systems of a concept, None where one of its codings has none."""
     codings = [coding for coding in concept.codings if coding.code]
     if not codings or any(coding.system is None for coding in codings):

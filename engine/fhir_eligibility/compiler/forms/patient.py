@@ -10,7 +10,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 from fhir_eligibility.algebra.reasons import Reason
-from fhir_eligibility.artifacts.records import Concept, QuantityValue, Value
+from fhir_eligibility.artifacts.records import CodedConcept, QuantityValue, Value
 from fhir_eligibility.compiler.forms.base import (
     NotComputable,
     calendar_unit,
@@ -66,7 +66,7 @@ class PatientTest(Struct):
     note: str | None = None
 
 
-def concept_on_patient(concept: Concept) -> PatientTest | None:
+def concept_on_patient(concept: CodedConcept) -> PatientTest | None:
     """The test of a concept that is a property of the patient by itself; None for any other concept.
 
     Several codings are alternatives. Raises NotComputable for an age group whose limits nobody defines.
@@ -94,7 +94,7 @@ def concept_on_patient(concept: Concept) -> PatientTest | None:
     return PatientTest(any_of(list(tests)), "; ".join(notes) or None)
 
 
-def is_dead(concept: Concept) -> bool:
+def is_dead(concept: CodedConcept) -> bool:
     """Whether a concept is death, so that it has a date: Patient.deceased."""
     return any(coding.system == SNOMED and coding.code in _DEAD for coding in concept.codings)
 
@@ -149,7 +149,7 @@ def age_test(value: Value | None, today: str = "today()") -> PatientTest:
     )
 
 
-def _age_in_bands(concept: Concept, today: str) -> PatientTest:
+def _age_in_bands(concept: CodedConcept, today: str) -> PatientTest:
     found = {_band(coding.system, coding.code or ""): coding.display or coding.code or "" for coding in concept.codings}
     bands = {band: name for band, name in found.items() if band is not None}
     if not bands:

@@ -17,7 +17,7 @@ def first_of(paths: tuple[str, ...], prefix: str = "") -> str:
     return full[0] if len(full) == 1 else f"({' | '.join(full)}).first()"
 
 
-class Span(Struct, frozen=True):
+class TimeSpan(Struct, frozen=True):
     """When something was, as FHIRPath: `start` is its moment, or its first one; `period` is the Period that it may be recorded by.
 
     A Period without an end goes on (FHIR: "Period"), unless `ended` holds: then its end is not known.
@@ -67,11 +67,11 @@ _PERIODS = {
 }
 
 
-def span_of(model: Model, row_type: str, prefix: str = "") -> Span:
+def span_of(model: Model, row_type: str, prefix: str = "") -> TimeSpan:
     """When a row of a type that has dates was."""
     start = first_of(date_paths(model, row_type), prefix)
     if row_type not in _PERIODS:
-        return Span(start)
+        return TimeSpan(start)
     new = model.version == "r5"
     names = {
         "row": prefix,
@@ -80,7 +80,7 @@ def span_of(model: Model, row_type: str, prefix: str = "") -> Span:
         "performed": "occurrence" if new else "performed",
     }
     period, ended = _PERIODS[row_type]
-    return Span(start, period.format(**names), ended.format(**names) if ended is not None else None)
+    return TimeSpan(start, period.format(**names), ended.format(**names) if ended is not None else None)
 
 
 def whole_day(bound: str, *, last: bool) -> str:

@@ -18,9 +18,9 @@ from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.artifacts.records import QuantityValue, RangeValue, TimeConstraint
 from fhir_eligibility.compiler.forms.base import (
-    Cause,
     NotComputable,
     Selection,
+    TextCause,
     calendar_duration,
     calendar_unit,
     has_unit,
@@ -28,7 +28,7 @@ from fhir_eligibility.compiler.forms.base import (
     shifted,
 )
 from fhir_eligibility.compiler.forms.kinds import SNOMED, concept_selections, date_paths
-from fhir_eligibility.compiler.forms.spans import Span, first_of, span_of, whole_day
+from fhir_eligibility.compiler.forms.spans import TimeSpan, first_of, span_of, whole_day
 
 EVENT_KINDS = ("procedure", "condition", "encounter", "medication", "observation", "immunization")
 FindSelections = Callable[[str], "list[Selection] | str | None"]
@@ -54,7 +54,7 @@ class Timeline(Struct):
 
     linked: FindSelections
     study_start: str | None = None
-    causes: list[Cause] = field(default_factory=list)
+    causes: list[TextCause] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
 
@@ -63,7 +63,7 @@ class Timeline(Struct):
         if text not in self.notes:
             self.notes.append(text)
 
-    def cause(self, cause: Cause) -> None:
+    def cause(self, cause: TextCause) -> None:
         """Add a cause of unknown answers, once."""
         if cause not in self.causes:
             self.causes.append(cause)
@@ -72,7 +72,7 @@ class Timeline(Struct):
         """Note that a window is open where a condition (FHIRPath) holds."""
         if open_still not in self.limits:
             self.limits.append(open_still)
-        self.cause(Cause(open_still, Reason.NO_DATA, detail))
+        self.cause(TextCause(open_still, Reason.NO_DATA, detail))
 
     def day(self, name: str) -> str:
         """FHIRPath for the day of an event of the study."""
@@ -109,7 +109,7 @@ def time_test(model: Model, row_type: str, constraint: TimeConstraint, timeline:
 
 
 def date_test(
-    model: Model, date: Span, outer: Span, constraint: TimeConstraint, timeline: Timeline, row_type: str = ""
+    model: Model, date: TimeSpan, outer: TimeSpan, constraint: TimeConstraint, timeline: Timeline, row_type: str = ""
 ) -> str:
     """FHIRPath condition that something was when the constraint says; `outer` is its time seen from within rows of an event."""
     if constraint.period is not None:
@@ -137,7 +137,7 @@ def date_test(
         raise NotComputable(f"{constraint.origin}: the event has no date")
     absent = f"({' or '.join(present)}).not()"
     timeline.cause(
-        Cause(absent, Reason.NO_DATA, f"there is no record of the event {name!r} that the time is counted from")
+        TextCause(absent, Reason.NO_DATA, f"there is no record of the event {name!r} that the time is counted from")
     )
     return f"defineVariable('row').select({' or '.join(tests)} or ({absent} and {{}}))"
 
@@ -173,7 +173,7 @@ def _event_rows(model: Model, constraint: TimeConstraint, timeline: Timeline) ->
 
 
 def _from_study(
-    model: Model, date: Span, row_type: str, name: str, constraint: TimeConstraint, timeline: Timeline
+    model: Model, date: TimeSpan, row_type: str, name: str, constraint: TimeConstraint, timeline: Timeline
 ) -> str:
     """A window around an event of the study, by days where its limits are days or longer."""
     by_day = all(_of_days(limit) for limit in _limits(constraint))
@@ -293,7 +293,7 @@ def _state(model: Model, row_type: str) -> tuple[str, str, str]:
     return start, end, ended
 
 
-def _holds_at(model: Model, row_type: str, date: Span, day: str) -> str:
+def _holds_at(model: Model, row_type: str, date: TimeSpan, day: str) -> str:
     """That a row holds on a day: a state that began by then and has not ended, an event of that day; what runs in the family always does."""
     if row_type == "FamilyMemberHistory":
         return "true"
@@ -318,7 +318,7 @@ def study_day(constraint: TimeConstraint, timeline: Timeline) -> str | None:
 # -- windows
 
 
-def _window(date: Span, event: str, constraint: TimeConstraint) -> str:
+def _window(date: TimeSpan, event: str, constraint: TimeConstraint) -> str:
     if constraint.range is not None:
         low, high = constraint.range.low, constraint.range.high
         parts = []
@@ -334,7 +334,7 @@ def _window(date: Span, event: str, constraint: TimeConstraint) -> str:
     raise NotComputable(f"{constraint.origin} gives neither a quantity nor a range", Reason.NEEDS_REVIEW)
 
 
-def _at(date: Span, event: str, quantity: QuantityValue) -> str:
+def _at(date: TimeSpan, event: str, quantity: QuantityValue) -> str:
     """A quantity is one point in time; with a comparator it is one side of it."""
     point, sign = shifted(event, quantity), quantity.comparator
     if sign in ("<", "<="):
@@ -348,7 +348,7 @@ def _at(date: Span, event: str, quantity: QuantityValue) -> str:
     return date.on(f"{point}.toDate()")
 
 
-def _in_period(date: Span, constraint: TimeConstraint) -> str:
+def _in_period(date: TimeSpan, constraint: TimeConstraint) -> str:
     """Within a Period, both of whose bounds belong to it with all that they match: an end of `2026-02` is its last day."""
     period = constraint.period
     assert period is not None

@@ -6,7 +6,7 @@ A value that is missing, or of another type than is asked for, decides nothing: 
 from __future__ import annotations
 
 from fhir_eligibility.algebra.reasons import Reason
-from fhir_eligibility.artifacts.records import Concept, QuantityValue, Value
+from fhir_eligibility.artifacts.records import CodedConcept, QuantityValue, Value
 from fhir_eligibility.compiler.forms.base import (
     NotComputable,
     comparator,
@@ -21,7 +21,7 @@ from fhir_eligibility.compiler.forms.statuses import UNKNOWN_CODING
 CODED = "value.ofType(CodeableConcept)"
 
 
-def value_test(value: Value, offset: Concept | None, *, in_component: bool = False) -> str:
+def value_test(value: Value, offset: CodedConcept | None, *, in_component: bool = False) -> str:
     """FHIRPath condition on an Observation or component: that its value satisfies a value. Raises NotComputable."""
     if value.quantity is not None:
         return _quantity_test(value.quantity, comparator(value.quantity), offset)
@@ -43,7 +43,7 @@ def value_test(value: Value, offset: Concept | None, *, in_component: bool = Fal
     raise NotComputable(f"a value of kind {value.kind} cannot be compared with an observation", Reason.NEEDS_REVIEW)
 
 
-def undecided_value(value: Value, offset: Concept | None) -> str | None:
+def undecided_value(value: Value, offset: CodedConcept | None) -> str | None:
     """What a record does not tell where `value_test` has no answer; None where the comparison itself says it."""
     if offset is not None:
         return None
@@ -70,10 +70,10 @@ _LIMITS = {
 }
 
 
-def _quantity_test(quantity: QuantityValue, sign: str, offset: Concept | None) -> str:
+def _quantity_test(quantity: QuantityValue, sign: str, offset: CodedConcept | None) -> str:
     unit = (quantity.code or quantity.unit or "").lower().replace(" ", "").replace("\u00d7", "x").strip("[]{}*")
     if unit in _LIMITS and offset is None:
-        offset = Concept(text=_LIMITS[unit])
+        offset = CodedConcept(text=_LIMITS[unit])
         quantity = quantity.model_copy(update={"code": None, "unit": None, "system": None})
     literal = quantity_literal(quantity)
     if offset is not None:
@@ -97,7 +97,7 @@ _NORMAL_RANGES = "referenceRange.where(type.coding.empty() or type.coding.exists
 _NORMAL = f"iif({_NORMAL_RANGES}.{{0}}.count() = 1, {_NORMAL_RANGES}.{{0}}.first(), {{{{}}}})"
 
 
-def _limit(offset: Concept) -> str:
+def _limit(offset: CodedConcept) -> str:
     codes = {coding.code for coding in offset.codings} | {offset.text}
     if "UNL" in codes:
         return _NORMAL.format("high")
@@ -108,7 +108,7 @@ def _limit(offset: Concept) -> str:
     )
 
 
-def _coded_test(concept: Concept, in_component: bool) -> str:
+def _coded_test(concept: CodedConcept, in_component: bool) -> str:
     """That a coded value is one of the concept's codings; unknown where there is none, or one that says that nobody knows.
 
     Of a whole Observation, a value in words or of other code systems is looked at by `coded_otherwise`, which names it.

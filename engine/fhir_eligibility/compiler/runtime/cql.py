@@ -38,7 +38,7 @@ from fhir_eligibility.algebra.temporal.recorded import to_the_millisecond
 from fhir_eligibility.compiler.elm.elements import descendents, element_of
 from fhir_eligibility.compiler.runtime import fhir_values as fhir
 from fhir_eligibility.compiler.runtime.instances import fhir_instance, json_of, new_instance
-from fhir_eligibility.compiler.runtime.membership import NO_CODES, Codes, Membership, with_canonical
+from fhir_eligibility.compiler.runtime.membership import NO_CODES, Codes, ValueSetMembership, with_canonical
 from fhir_eligibility.compiler.runtime.related import Others, RelatedContexts
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec, has_profile
 from fhir_eligibility.compiler.runtime.runtime import box
@@ -86,7 +86,7 @@ class Run(Untraced, RelatedContexts):
         self.offset_minutes = int(offset.total_seconds() // 60)
         self.parameters: Mapping[tuple[str, str], Any] = parameters or {}
         self.messages = messages
-        self.membership = Membership(value_sets if value_sets is not None else NO_CODES)
+        self.membership = ValueSetMembership(value_sets if value_sets is not None else NO_CODES)
         self.ignore_profiles = ignore_profiles
         self.memo: dict[Any, Any] = {}
         self.moments: dict[str, DateTime] = {}

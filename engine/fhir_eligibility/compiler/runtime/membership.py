@@ -29,7 +29,7 @@ class Codes(Protocol):
 NO_CODES: dict[str, frozenset[Member]] = {}
 
 
-class Membership:
+class ValueSetMembership:
     """Answers from one terminology; value sets are looked up once. Raises EvaluationError `missing-valueset`, `no-terminology`."""
 
     def __init__(self, source: Codes) -> None:

@@ -41,7 +41,7 @@ from fhir_eligibility.algebra.operators.string import join
 from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.compiler.elm.fhirpath_types import argument_cost
-from fhir_eligibility.compiler.runtime.membership import Membership, coded
+from fhir_eligibility.compiler.runtime.membership import ValueSetMembership, coded
 
 NONE = (None,)
 
@@ -61,7 +61,7 @@ class Environment:
         variables: Mapping[str, Any] | None = None,
         resolver: Callable[[str, Any], dict[str, Any] | None] | None = None,
         traces: list[tuple[str, list[Any]]] | None = None,
-        membership: Membership | None = None,
+        membership: ValueSetMembership | None = None,
     ) -> None:
         self.membership = membership
         self._moment = now

@@ -25,7 +25,7 @@ _CLASSES: dict[str, tuple[type, ...]] = {
 }  # fmt: skip
 
 
-class TypeTest:
+class TypeOfValue:
     """Whether a value is of a type; null is of none (CQL: Is).
 
     `fhir` gives the FHIR type of each type of a model that is named, `version` the FHIR version.
@@ -42,10 +42,10 @@ class TypeTest:
         return self.kind, self.fhir_types, self.version
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TypeTest, self._key()
+        return TypeOfValue, self._key()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TypeTest) and self._key() == other._key()
+        return isinstance(other, TypeOfValue) and self._key() == other._key()
 
     def __hash__(self) -> int:
         return hash(self.kind)
@@ -94,12 +94,12 @@ class TypeTest:
         return test
 
 
-def as_type(value: Any, test: TypeTest) -> Any:
+def as_type(value: Any, test: TypeOfValue) -> Any:
     """`value as T`: null where it is not of the type."""
     return value if test(value) else None
 
 
-def cast_to(value: Any, test: TypeTest) -> Any:
+def cast_to(value: Any, test: TypeOfValue) -> Any:
     """`cast value as T`. Raises EvaluationError `cast` where it is not of the type."""
     if value is None or test(value):
         return value

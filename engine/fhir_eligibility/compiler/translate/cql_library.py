@@ -20,12 +20,12 @@ from fhir_eligibility.compiler.elm.scope import Exported, ExportedFunction, Loca
 from fhir_eligibility.compiler.elm.types import Named, Type, TypeSystem
 from fhir_eligibility.compiler.syntax import cql_nodes as c
 from fhir_eligibility.compiler.translate.builder import Abort
-from fhir_eligibility.compiler.translate.cql_expressions import Translator
+from fhir_eligibility.compiler.translate.cql_expressions import CqlTranslator
 
 _UNFILTERED = ("Unfiltered", "Population", "Unspecified")
 
 
-class Options(Struct):
+class TranslationOptions(Struct):
     """How text is read: whether a list of one stands for its element (`list_demotion`) and an element for a list (`list_promotion`)."""
 
     list_demotion: bool = False
@@ -85,11 +85,16 @@ def model_types(usings: tuple[c.Using, ...], find: ModelFinder, fail: Callable[.
     return models
 
 
-class LibraryTranslator(Translator):
+class LibraryTranslator(CqlTranslator):
     """Translates one library. `included` holds the symbols of its includes by local name."""
 
     def __init__(
-        self, source: Source, tree: c.Library, included: dict[str, Symbols], options: Options, find_model: ModelFinder
+        self,
+        source: Source,
+        tree: c.Library,
+        included: dict[str, Symbols],
+        options: TranslationOptions,
+        find_model: ModelFinder,
     ) -> None:
         name = tree.name or "expression"
         super().__init__(source, TypeSystem(), Symbols(name, tree.version), included)

@@ -50,7 +50,7 @@ class Env(Struct, frozen=True):
     variables: Mapping[str, Node] = field(default_factory=dict)
 
 
-class Translator(Coercions):
+class FhirpathTranslator(Coercions):
     """Translates one expression.
 
     `root` is the type of the input (None: unknown). With `patient_data`, a resource type name at the start of a path means the

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
-from fhir_eligibility.data.bulk.records import Record
+from fhir_eligibility.data.bulk.records import ReadRecord
 from fhir_eligibility.data.deletions import Deletion
 from fhir_eligibility.data.identity import stands_alone
 from fhir_eligibility.data.marks import Noted
@@ -43,7 +43,7 @@ class Collected(Struct):
     special: int = 0
     """How often a Patient was found that goes by another name, too."""
     aliases: set[tuple[str, str]] = field(default_factory=set)
-    shared: list[Record] = field(default_factory=list)
+    shared: list[ReadRecord] = field(default_factory=list)
     odd: Oddities = field(default_factory=Oddities)
     noted: Noted = field(default_factory=Noted)
     pages: list[Page] = field(default_factory=list)

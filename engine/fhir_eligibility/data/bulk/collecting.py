@@ -22,13 +22,13 @@ from fhir_eligibility.data.bulk.needles import Needles, systems_of
 from fhir_eligibility.data.bulk.records import (
     AnyShelf,
     Position,
-    Record,
+    ReadRecord,
     key_of,
     name_group,
     number_of,
     orphan_group,
 )
-from fhir_eligibility.data.bulk.tracing import Trace
+from fhir_eligibility.data.bulk.tracing import BlockTrace
 from fhir_eligibility.data.identity import NO_HOME, address_of, on_a_server, shared_types, stands_alone, text_of_id
 from fhir_eligibility.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, told
 from fhir_eligibility.data.marks import may_be_marked, test_patient
@@ -107,7 +107,7 @@ class Collector:
         """Makes the digests of records, where they are kept."""
         self.sifter: Sifting | None = None
         """Sets lines aside whose patients may be taken over from an earlier run, where there is one."""
-        self.trace: Trace | None = None
+        self.trace: BlockTrace | None = None
         """Tells what blocks of the data come to, where a later run is to know them."""
         self.others: OtherLines | None = None
         """Takes what lines of the file that is being read are no resources, where not each of them is to be told."""
@@ -299,7 +299,9 @@ class Collector:
         home = patients.home if patients is not None else NO_HOME
         if reader.shared and names_no_patient(self._about(reader, facts)):
             text = bytes(raw)
-            record = Record("", file, offset, entry, kind, identifier, full_url, False, False, False, text, home=home)
+            record = ReadRecord(
+                "", file, offset, entry, kind, identifier, full_url, False, False, False, text, home=home
+            )
             self._keep_nobodys(record, facts, patients)
             return
         if identifier is not None:
@@ -331,7 +333,7 @@ class Collector:
             text, kept_facts = b"", facts
         else:
             text, kept_facts = reader.decoder.pack(facts) if compact else bytes(raw), None
-        record = Record(
+        record = ReadRecord(
             group, file, offset, entry, kind, identifier, full_url, plain, local, compact, text, kept_facts, home,
             condition=condition,
         )  # fmt: skip
@@ -354,7 +356,7 @@ class Collector:
             if target is not None and target != group:
                 self.collected.aliases.add((group, target))
 
-    def _keep_nobodys(self, record: Record, facts: dict[str, Any], patients: BundlePatients | None) -> None:
+    def _keep_nobodys(self, record: ReadRecord, facts: dict[str, Any], patients: BundlePatients | None) -> None:
         """Keep a resource that is about nobody, and for the patient of its bundle besides, where that stands for itself."""
         if self.trace is not None:
             self.trace.note_nobodys(record)
@@ -372,7 +374,7 @@ class Collector:
         reader = self.named(_KIND.match(raw)[1])  # type: ignore[index]
         facts, _ = reader.decoder.packed(raw)
         identifier, kind = text_of_id(facts.get("id")), reader.kind
-        record = Record("", file, offset, entry, kind, identifier, full_url, False, False, False, raw, home=home)
+        record = ReadRecord("", file, offset, entry, kind, identifier, full_url, False, False, False, raw, home=home)
         self._keep_nobodys(record, facts, None)
 
     def _patient(
@@ -413,7 +415,7 @@ class Collector:
                 self.collected.aliases.add((group, other))
         return group, plain, local, condition
 
-    def _link(self, record: Record, facts: dict[str, Any], patients: BundlePatients | None) -> None:
+    def _link(self, record: ReadRecord, facts: dict[str, Any], patients: BundlePatients | None) -> None:
         """Keep a resource whose patient is not simply named by type and id."""
         groups: dict[str, None] = {}
         kind, plain, unsure, lost = record.kind, record.plain, False, False
@@ -450,7 +452,7 @@ class Collector:
         for group in groups:
             self.shelf.add(msgspec.structs.replace(record, group=group, plain=plain, local=False))
 
-    def _odd(self, odd: Odd, asked: Asked, record: Record) -> None:
+    def _odd(self, odd: Odd, asked: Asked, record: ReadRecord) -> None:
         name = f"{record.kind}/{record.id}" if record.id is not None else record.kind
         self.collected.odd.add(odd, record.file, name, asked.shown, record.offset, record.entry)
 

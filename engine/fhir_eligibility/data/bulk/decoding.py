@@ -13,8 +13,8 @@ import msgspec
 
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.compiler.criteria.reading import ReadPlan, TypePlan
-from fhir_eligibility.data.bulk.instances import UIDS, Instance, gather
-from fhir_eligibility.data.bulk.records import Record
+from fhir_eligibility.data.bulk.instances import UIDS, DecodedInstance, gather
+from fhir_eligibility.data.bulk.records import ReadRecord
 from fhir_eligibility.data.identity import with_text_as_id
 from fhir_eligibility.data.json_text import number, whole
 
@@ -45,7 +45,7 @@ class Decoders:
             found = self._facts[kind] = FactDecoder(kind, self.plan.of(kind), self.model)
         return found
 
-    def resource(self, record: Record) -> Resource:
+    def resource(self, record: ReadRecord) -> Resource:
         """The resource of a record, with the elements that the plan keeps. Raises BAD_JSON."""
         if record.facts is not None:
             return record.facts  # type: ignore[no-any-return]
@@ -75,7 +75,9 @@ class FactDecoder:
         """What was packed. Raises BAD_JSON."""
         if plan is not None and plan.elements is not None:
             shape: dict[str, Any] = dict.fromkeys(sorted(plan.elements), Any)
-            self._decode = _decoder(kind, {**shape, **_series(model, instance=list[Instance])} if self.lazy else shape)
+            self._decode = _decoder(
+                kind, {**shape, **_series(model, instance=list[DecodedInstance])} if self.lazy else shape
+            )
             if self.lazy:
                 self.unpack = _decoder(kind, {**shape, **_series(model, instance=Any, **{UIDS: msgspec.Raw})})
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fhir_eligibility.data.bulk.records import Record
+from fhir_eligibility.data.bulk.records import ReadRecord
 from fhir_eligibility.data.compartment import Unchanged
 from fhir_eligibility.data.deletions import Deletion, Deletions
 from fhir_eligibility.data.export_manifest import ExportTimes
@@ -63,7 +63,7 @@ class Fingerprints:
         """The digest of plain values: texts, numbers, bytes, lists."""
         return self.of_text(_encode(value))
 
-    def of_records(self, records: Sequence[Record], paths: Sequence[str]) -> bytes | None:
+    def of_records(self, records: Sequence[ReadRecord], paths: Sequence[str]) -> bytes | None:
         """The fingerprint of a patient's records, which stand in the order of the data; None where one has no digest."""
         found = []
         for record in records:
@@ -74,7 +74,7 @@ class Fingerprints:
 
 
 def state_of_nobodys(
-    fingerprints: Fingerprints, shared: Iterable[Record], deleted: Iterable[Deletion], paths: Sequence[str]
+    fingerprints: Fingerprints, shared: Iterable[ReadRecord], deleted: Iterable[Deletion], paths: Sequence[str]
 ) -> bytes:
     """A digest of all that patients see of the records of no patient (`shared`), some of which may be `deleted`."""
     records = sorted(shared, key=lambda record: record.position)
@@ -97,7 +97,7 @@ class Takeover:
         self._known = known
         self._lacking = lacking
 
-    def taken(self, fingerprint: bytes, patient: Record, read: Callable[[], Any]) -> Unchanged | None:
+    def taken(self, fingerprint: bytes, patient: ReadRecord, read: Callable[[], Any]) -> Unchanged | None:
         """The patient, if they are taken over; `read` gives the Patient resource."""
         reference = f"Patient/{patient.id}" if patient.id else patient.full_url or ""
         if self._lacking(reference, patient.id) or not self._known(fingerprint):

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.artifacts.references import meaning_of, plain_id, root_of
-from fhir_eligibility.data.bulk.name_index import Index
+from fhir_eligibility.data.bulk.name_index import RecordIndex
 from fhir_eligibility.data.bulk.naming import group_name, keys_of, link_names, names_meant, names_of
-from fhir_eligibility.data.bulk.records import Record
+from fhir_eligibility.data.bulk.records import ReadRecord
 from fhir_eligibility.data.cohort import Cohort
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.deletions import Deletions
@@ -44,16 +44,16 @@ class Person(NamedTuple):
     same: frozenset[str] = frozenset()
 
 
-class Found(NamedTuple):
+class FollowedReference(NamedTuple):
     """What a reference means: the resource as it was read, its record, the key that a cohort knows it by, and what is in doubt about it."""
 
     loaded: Loaded
-    record: Record
+    record: ReadRecord
     key: str
     doubts: tuple[InDoubt, ...] = ()
 
 
-def identity_of(record: Record) -> Identity:
+def identity_of(record: ReadRecord) -> Identity:
     """What tells a record from others; copies of one that are kept for several groups are the same."""
     text = record.raw or id(record.facts)
     return record.file, record.offset, record.entry, record.home, record.kind, record.id, record.full_url, text
@@ -64,15 +64,15 @@ class Everyone:
 
     def __init__(
         self,
-        index: Index,
-        shared: Iterable[Record] = (),
-        extra: Iterable[Record] = (),
+        index: RecordIndex,
+        shared: Iterable[ReadRecord] = (),
+        extra: Iterable[ReadRecord] = (),
         joined: Mapping[str, str] | None = None,
     ) -> None:
         self.index = index
         self.joined = joined or {}
         self.remembered = _Remembered()
-        self._more: dict[str, list[Record]] = {}
+        self._more: dict[str, list[ReadRecord]] = {}
         for record in shared:
             for name in names_of(record):
                 self._more.setdefault(name, []).append(record)
@@ -87,9 +87,9 @@ class Everyone:
         """How many records may bear a name: no fewer than do."""
         return self.index.count(name) + len(self._more.get(name, ()))
 
-    def bearing(self, names: Iterable[str]) -> list[Record]:
+    def bearing(self, names: Iterable[str]) -> list[ReadRecord]:
         """The records that bear some names, or a name of one that does, and so on; each once, in the order of the data."""
-        found: dict[Identity, Record] = {}
+        found: dict[Identity, ReadRecord] = {}
         todo, seen = list(names), set(names)
         while todo:
             name = todo.pop()
@@ -101,7 +101,7 @@ class Everyone:
                     seen.update(others)
         return sorted(found.values(), key=lambda record: record.position)
 
-    def group(self, group: str) -> tuple[str, list[Record]]:
+    def group(self, group: str) -> tuple[str, list[ReadRecord]]:
         """The name under which a group is looked at, and its records in the order of the data."""
         name = self.joined.get(group, group)
         members = self._members.get(name, [name])
@@ -117,7 +117,7 @@ class Everyone:
         records.sort(key=lambda record: record.position)
         return list(dict.fromkeys(self.joined.get(record.group, record.group) for record in records))
 
-    def _under(self, name: str) -> Sequence[Record]:
+    def _under(self, name: str) -> Sequence[ReadRecord]:
         more = self._more.get(name)
         found = self.index.records(name)
         return found if more is None else [*found, *more]
@@ -127,17 +127,17 @@ class _Remembered:
     """What references were found to mean, the same for all patients; what was not asked for longest is forgotten."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Any, tuple[Found | None, int]] = OrderedDict()
+        self._known: OrderedDict[Any, tuple[FollowedReference | None, int]] = OrderedDict()
         self._held = 0
 
     def __contains__(self, asked: Any) -> bool:
         return asked in self._known
 
-    def __getitem__(self, asked: Any) -> Found | None:
+    def __getitem__(self, asked: Any) -> FollowedReference | None:
         self._known.move_to_end(asked)
         return self._known[asked][0]
 
-    def __setitem__(self, asked: Any, found: Found | None) -> None:
+    def __setitem__(self, asked: Any, found: FollowedReference | None) -> None:
         size = _LEAST + (len(found.record.raw) if found is not None else 0)
         self._known[asked] = found, size
         self._held += size
@@ -156,10 +156,10 @@ class World(NamedTuple):
     everyone: Everyone
     deletions: Deletions
     versions: Versions
-    read: Callable[[Record], Loaded | None]
+    read: Callable[[ReadRecord], Loaded | None]
     shared: Mapping[Identity, Loaded]
-    holders: Mapping[int, tuple[Record, Loaded]]
-    people: Callable[[str, list[Record], Mapping[str, str]], list[Person]]
+    holders: Mapping[int, tuple[ReadRecord, Loaded]]
+    people: Callable[[str, list[ReadRecord], Mapping[str, str]], list[Person]]
     on_problem: OnProblem
 
 
@@ -168,12 +168,12 @@ class Follower:
 
     __slots__ = ("_by_name", "_doubts", "_foreign", "_holders", "_mine", "_own", "_people", "world")
 
-    def __init__(self, world: World, own: Sequence[tuple[Record, Loaded]]) -> None:
+    def __init__(self, world: World, own: Sequence[tuple[ReadRecord, Loaded]]) -> None:
         self.world = world
         self._own = own
         self._mine: dict[Identity, Loaded] | None = None
-        self._by_name: dict[str, list[tuple[Record, Loaded]]] = {}
-        self._holders: dict[int, tuple[Record, Loaded]] = {}
+        self._by_name: dict[str, list[tuple[ReadRecord, Loaded]]] = {}
+        self._holders: dict[int, tuple[ReadRecord, Loaded]] = {}
         self._foreign: dict[Identity, Loaded] = {}
         self._people: dict[str, list[Person]] = {}
         self._doubts: dict[int, tuple[InDoubt, ...]] = {}
@@ -193,7 +193,7 @@ class Follower:
     def other(self, asked: Resource | str, holder: Resource | None) -> Compartment | None:
         """As `Cohort.other`."""
         context, everyone = self._context(holder), self.world.everyone
-        found: Found | None = None
+        found: FollowedReference | None = None
         if not isinstance(asked, str):
             found = self._as_it_stands(asked)
             asked = f"{asked.get('resourceType')}/{asked.get('id')}"
@@ -227,7 +227,7 @@ class Follower:
                     return person.compartment
         return None
 
-    def meant(self, reference: str, context: Loaded | None) -> Found | None:
+    def meant(self, reference: str, context: Loaded | None) -> FollowedReference | None:
         """What a reference means as it stands in a resource (None: in one that is not known), whatever version it names."""
         names = names_meant(reference)
         mine = self._only_mine(names)
@@ -237,7 +237,7 @@ class Follower:
             if len(mine) == 1 and self._plainly(mine[0][0], reference, context):
                 record, loaded = mine[0]
                 marks = tuple(marks_of(loaded.resource)) if loaded.marked and loaded.resource is not None else ()
-                return Found(loaded, record, address_of(record.full_url) or loaded.name, marks)
+                return FollowedReference(loaded, record, address_of(record.full_url) or loaded.name, marks)
         remembered, asked = self.world.everyone.remembered, _asked(reference, context)
         if asked not in remembered:
             remembered[asked] = self._among(names, reference, context)
@@ -248,22 +248,22 @@ class Follower:
         self._holders[id(loaded.resource)] = found.record, loaded
         # the doubts are about the resource as this patient has it
         doubts = tuple(replace(one, record=loaded.resource) for one in found.doubts)
-        return Found(loaded, found.record, found.key, doubts)
+        return FollowedReference(loaded, found.record, found.key, doubts)
 
-    def _among(self, names: Sequence[str], reference: str, context: Loaded | None) -> Found | None:
+    def _among(self, names: Sequence[str], reference: str, context: Loaded | None) -> FollowedReference | None:
         """What a reference means among all that bear some names."""
         cohort, records = self._bearing(names)
         found = cohort.meant(reference, context)
         if found is None or found.resource is None:
             return None
         key, doubts = cohort.key_of(found) or found.name, tuple(cohort.doubts_beside(found.resource, context))
-        return Found(found, records[id(found.resource)], key, doubts)
+        return FollowedReference(found, records[id(found.resource)], key, doubts)
 
-    def _bearing(self, names: Sequence[str]) -> tuple[Cohort, dict[int, Record]]:
+    def _bearing(self, names: Sequence[str]) -> tuple[Cohort, dict[int, ReadRecord]]:
         """All that bear some names as a cohort, and their records by the identity of the resource."""
         world = self.world
         cohort = Cohort(world.model, _ignore, versions=world.versions)
-        records: dict[int, Record] = {}
+        records: dict[int, ReadRecord] = {}
         for record in world.everyone.bearing(names):
             loaded = self._at_hand(record) or world.read(record)
             if loaded is not None:
@@ -273,16 +273,16 @@ class Follower:
         cohort.note_names()
         return cohort, records
 
-    def _at_hand(self, record: Record) -> Loaded | None:
+    def _at_hand(self, record: ReadRecord) -> Loaded | None:
         """The same as it was read for this patient, or for all, so that it is the same object again."""
         identity = identity_of(record)
         mine = self._mine_by_identity().get(identity)
         return mine or self.world.shared.get(identity) or self._foreign.get(identity)
 
-    def _only_mine(self, names: list[str]) -> list[tuple[Record, Loaded]] | None:
+    def _only_mine(self, names: list[str]) -> list[tuple[ReadRecord, Loaded]] | None:
         """The patient's own records that bear some names, where nobody else has such; else None."""
         self._mine_by_identity()
-        found: list[tuple[Record, Loaded]] = []
+        found: list[tuple[ReadRecord, Loaded]] = []
         for name in names:
             mine = self._by_name.get(name, [])
             if self.world.everyone.number(name) != len(mine):
@@ -290,7 +290,7 @@ class Follower:
             found += mine
         return found
 
-    def _plainly(self, record: Record, reference: str, context: Loaded | None) -> bool:
+    def _plainly(self, record: ReadRecord, reference: str, context: Loaded | None) -> bool:
         """Whether the only record that bears a name which a reference may mean is what it means, without a closer look."""
         name = f"{record.kind}/{record.id}"
         if not record.plain or record.own or record.apart:
@@ -313,7 +313,7 @@ class Follower:
                     self._by_name.setdefault(name, []).append((record, loaded))
         return self._mine
 
-    def _holder(self, resource: Resource | None) -> tuple[Record, Loaded] | None:
+    def _holder(self, resource: Resource | None) -> tuple[ReadRecord, Loaded] | None:
         """The record of a resource that this patient has, or was led to, and the resource as it was read."""
         if resource is None:
             return None
@@ -325,15 +325,15 @@ class Follower:
         known = self._holder(holder)
         return known[1] if known is not None else None
 
-    def _as_it_stands(self, resource: Resource) -> Found | None:
+    def _as_it_stands(self, resource: Resource) -> FollowedReference | None:
         """A resource that is at hand itself, with its key."""
         known = self._holder(resource)
         if known is None:
             return None
         record, loaded = known
         if record.plain and not record.apart and not stands_alone(record.home):
-            return Found(loaded, record, address_of(record.full_url) or loaded.name)
-        return Found(loaded, record, self._bearing(names_of(record))[0].key_of(loaded) or loaded.name)
+            return FollowedReference(loaded, record, address_of(record.full_url) or loaded.name)
+        return FollowedReference(loaded, record, self._bearing(names_of(record))[0].key_of(loaded) or loaded.name)
 
     # -- other patients
 
@@ -344,7 +344,7 @@ class Follower:
             self._people[name] = self.world.people(*everyone.group(name), everyone.joined)
         return self._people[name]
 
-    def _is_linked(self, person: Person, to: Found) -> bool:
+    def _is_linked(self, person: Person, to: FollowedReference) -> bool:
         """Whether a patient's `link.other` means a RelatedPerson."""
         if person.loaded is None:
             return False

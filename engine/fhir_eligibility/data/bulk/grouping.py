@@ -20,9 +20,9 @@ from fhir_eligibility.artifacts.references import meaning_of, plain_id, root_of
 from fhir_eligibility.data.bulk.decoding import Decoders
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints, Takeover
 from fhir_eligibility.data.bulk.following import Everyone, Follower, Person, World, identity_of
-from fhir_eligibility.data.bulk.records import Position, Record, called_as_several, is_orphan
+from fhir_eligibility.data.bulk.records import Position, ReadRecord, called_as_several, is_orphan
 from fhir_eligibility.data.cohort import Cohort
-from fhir_eligibility.data.compartment import Compartment, Fingerprint, Origin
+from fhir_eligibility.data.compartment import Compartment, Fingerprint, ResourceOrigin
 from fhir_eligibility.data.completeness import gaps_of_nobodys
 from fhir_eligibility.data.deletions import Deletion, Deletions
 from fhir_eligibility.data.identity import NO_HOME, address_of, id_of, stands_alone
@@ -39,7 +39,7 @@ _origin = tuple.__new__
 OnProblem = Callable[[Problem], None]
 
 
-def _position(record: Record) -> Position:
+def _position(record: ReadRecord) -> Position:
     return record.position
 
 
@@ -53,7 +53,7 @@ class Grouping:
         model: Model,
         paths: list[str],
         on_problem: OnProblem,
-        shared: Iterable[Record] = (),
+        shared: Iterable[ReadRecord] = (),
         deleted: Iterable[Deletion] = (),
         marked: Iterable[str] = (),
         digests: Mapping[Position, bytes] | None = None,
@@ -91,7 +91,7 @@ class Grouping:
         if everyone is not None:
             self._world = self._world_of(everyone, filled)
 
-    def _world_of(self, everyone: Everyone, shared: Sequence[tuple[Record, Loaded]]) -> World:
+    def _world_of(self, everyone: Everyone, shared: Sequence[tuple[ReadRecord, Loaded]]) -> World:
         quiet = copy(self)
         quiet.on_problem = _ignore
         quiet._world = World(
@@ -110,7 +110,7 @@ class Grouping:
     def _report(self, problem: Problem) -> None:
         self.on_problem(problem)
 
-    def _people(self, group: str, records: list[Record], joined: Mapping[str, str]) -> list[Person]:
+    def _people(self, group: str, records: list[ReadRecord], joined: Mapping[str, str]) -> list[Person]:
         """The patients of a group, whose records are all there; of several groups that are looked at together with `joined`."""
         together = joined if group in joined else None
         simple = self._simple(records) if together is None and not is_orphan(group) else None
@@ -121,13 +121,13 @@ class Grouping:
         return [Person(address_of(record.full_url) or loaded.name, loaded, simple)]
 
     def patients(
-        self, records: Iterable[Record], joined: Mapping[str, str] | None = None
+        self, records: Iterable[ReadRecord], joined: Mapping[str, str] | None = None
     ) -> Iterator[tuple[Position, Compartment]]:
         """The patients of some records, in the order of the data, each with its place there.
 
         `joined` maps groups that are to be looked at together to one name for them.
         """
-        groups: dict[str, list[Record]] = {}
+        groups: dict[str, list[ReadRecord]] = {}
         places: dict[str, Position] = {}
         first: set[str] = set()
         for record in records:
@@ -172,7 +172,7 @@ class Grouping:
             place, _, compartment = heappop(waiting)
             yield place, compartment
 
-    def _lost(self, group: str, record: Record, error: Exception) -> None:
+    def _lost(self, group: str, record: ReadRecord, error: Exception) -> None:
         """Report that a patient could not be put together."""
         message = f"the records of this patient could not be put together, and there is no verdict: {error!r:.300}"
         self.on_problem(
@@ -180,13 +180,13 @@ class Grouping:
         )
 
     @staticmethod
-    def _one_patient(records: list[Record]) -> Record | None:
+    def _one_patient(records: list[ReadRecord]) -> ReadRecord | None:
         """The one Patient of some records that all refer to it plainly, each being there once; None where a closer look is needed."""
         head = records[0]
         local, file, offset = head.local, head.file, head.offset
         names: set[tuple[str, str | None]] = set()
         root: str | bool | None = False
-        patient: Record | None = None
+        patient: ReadRecord | None = None
         homes: set[tuple[int, int, int]] = set()
         for record in records:
             kind, full_url = record.kind, record.full_url
@@ -214,7 +214,7 @@ class Grouping:
             return None  # some stand in a bundle of another patient, or of another file
         return patient
 
-    def _simple(self, records: list[Record]) -> Compartment | None:
+    def _simple(self, records: list[ReadRecord]) -> Compartment | None:
         """A patient that needs no closer look, None for any other."""
         nobodys = [record for record in records if record.own]
         if nobodys:
@@ -238,10 +238,10 @@ class Grouping:
                 if taken is not None:
                     return taken
         resources: dict[str, list[Resource]] = {}
-        origins: dict[int, Origin] = {}
+        origins: dict[int, ResourceOrigin] = {}
         decode, paths, follows = self.decoders.resource, self.paths, self._world is not None
         owner: Resource | None = None
-        decoded: list[tuple[Record, Resource]] = []
+        decoded: list[tuple[ReadRecord, Resource]] = []
         for record in records:
             try:
                 resource = decode(record)
@@ -250,7 +250,7 @@ class Grouping:
             if follows:
                 decoded.append((record, resource))
             entry = record.entry if record.entry >= 0 else None
-            origins[id(resource)] = _origin(Origin, (paths[record.file], entry, None, record.full_url))
+            origins[id(resource)] = _origin(ResourceOrigin, (paths[record.file], entry, None, record.full_url))
             if record is patient:
                 owner = resource
                 continue
@@ -286,7 +286,7 @@ class Grouping:
         return [*marks_of(owner), *found] if owner is not None and "Patient" in self.marked else found
 
     def _any(
-        self, records: list[Record], group: str, joined: Mapping[str, str] | None
+        self, records: list[ReadRecord], group: str, joined: Mapping[str, str] | None
     ) -> Iterator[tuple[Position, Person]]:
         """Patients of a group by way of a cohort; patients of other groups that its records mention as well are left to those."""
         nobodys: list[Problem] = []
@@ -339,7 +339,7 @@ class Grouping:
             return any(joined.get(name) == group for name in names)
         return group in names or group.startswith("#")
 
-    def _fill(self, cohort: Cohort, records: Iterable[Record]) -> list[tuple[Record, Loaded]]:
+    def _fill(self, cohort: Cohort, records: Iterable[ReadRecord]) -> list[tuple[ReadRecord, Loaded]]:
         """Add records to a cohort; gives each as it was read."""
         filled = []
         for record in records:
@@ -349,7 +349,7 @@ class Grouping:
                 filled.append((record, loaded))
         return filled
 
-    def _loaded(self, record: Record) -> Loaded | None:
+    def _loaded(self, record: ReadRecord) -> Loaded | None:
         """A record as it was read; None where it cannot be decoded, which is a problem."""
         try:
             return self._read(record, self.decoders.resource(record))
@@ -361,7 +361,7 @@ class Grouping:
             )
             return None
 
-    def _read(self, record: Record, resource: Resource | None) -> Loaded:
+    def _read(self, record: ReadRecord, resource: Resource | None) -> Loaded:
         """The same, given the resource."""
         return Loaded(
             resource,
@@ -388,7 +388,7 @@ class _Finder:
         grouping: Grouping,
         owner: Resource | None,
         resources: dict[str, list[Resource]],
-        origins: dict[int, Origin],
+        origins: dict[int, ResourceOrigin],
         mark: Fingerprint | None,
     ) -> None:
         """What is reported is so every time the patient is judged: such a one has no fingerprint (`mark`)."""

@@ -21,7 +21,7 @@ LISTED = "#listed"
 _OID = "urn:oid:"
 
 
-class Instance(msgspec.Struct, gc=False):
+class DecodedInstance(msgspec.Struct, gc=False):
     """One instance as it is decoded."""
 
     uid: Any = None

@@ -17,24 +17,24 @@ from typing import Protocol
 import msgspec
 
 from fhir_eligibility.data.bulk.naming import keys_of
-from fhir_eligibility.data.bulk.records import Record, Shelf, SummedFile, key_of, name_of_group, read_bytes
+from fhir_eligibility.data.bulk.records import ReadRecord, Shelf, SummedFile, key_of, name_of_group, read_bytes
 
 MOST_PARTS = 256
 _ROW = Struct(">QIQI")
 """Hash of the name, number of the piece, and where in its file the record stands and how long it is."""
 _HASH = 8
-_decode = msgspec.msgpack.Decoder(Record).decode
+_decode = msgspec.msgpack.Decoder(ReadRecord).decode
 Place = tuple[int, int, int]
 """Number of the piece, first byte, length."""
 
 
-class Index(Protocol):
+class RecordIndex(Protocol):
     """Finds records by a name, of whatever kind (`fhir_eligibility.data.bulk.naming`)."""
 
     def count(self, name: str) -> int:
         """How many records there may be under a name: no fewer than there are."""
 
-    def records(self, name: str) -> list[Record]:
+    def records(self, name: str) -> list[ReadRecord]:
         """The records under a name, and perhaps others."""
 
 
@@ -55,7 +55,7 @@ class IndexedShelf(Shelf):
         self._hashes, self._sections = array("Q"), array("I")
         self._offsets, self._lengths = array("Q"), array("I")
 
-    def add(self, record: Record) -> tuple[int, int]:
+    def add(self, record: ReadRecord) -> tuple[int, int]:
         """As of any shelf."""
         section, length = super().add(record)
         if name_of_group(record.group) is not None:
@@ -114,7 +114,7 @@ class NameIndex:
             last += 1
         return last - first
 
-    def records(self, name: str) -> list[Record]:
+    def records(self, name: str) -> list[ReadRecord]:
         """The records under a name; others whose names have the same hash may be among them."""
         first, rows, hashed = self._first(name)
         size, found = _ROW.size, []
@@ -148,8 +148,8 @@ def _mapped(path: Path) -> memoryview:
 class MemoryIndex:
     """The same over records that stay in memory."""
 
-    def __init__(self, records: Iterable[Record], persons: bool) -> None:
-        self._found: dict[str, list[Record]] = {}
+    def __init__(self, records: Iterable[ReadRecord], persons: bool) -> None:
+        self._found: dict[str, list[ReadRecord]] = {}
         for record in records:
             for name in keys_of(record, persons):
                 self._found.setdefault(name, []).append(record)
@@ -158,6 +158,6 @@ class MemoryIndex:
         """How many records are under a name."""
         return len(self._found.get(name, ()))
 
-    def records(self, name: str) -> list[Record]:
+    def records(self, name: str) -> list[ReadRecord]:
         """The records under a name."""
         return self._found.get(name, [])

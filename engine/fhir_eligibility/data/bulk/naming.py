@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fhir_eligibility.artifacts.references import RESTFUL, meaning_of, plain_id
-from fhir_eligibility.data.bulk.records import Record
+from fhir_eligibility.data.bulk.records import ReadRecord
 from fhir_eligibility.data.identity import address_of, values_below
 from fhir_eligibility.data.json_text import BAD_JSON, whole
 
 _GROUP, _LINK = "group ", "link "
 
 
-def names_of(record: Record) -> list[str]:
+def names_of(record: ReadRecord) -> list[str]:
     """The names that a reference may call a record by: `Type/id`, wherever it is, and for what is on no server the whole address.
 
     A Patient is also called by the id as it reads in plain text (`fhir_eligibility.artifacts.references.plain_id`).
@@ -48,7 +48,7 @@ def link_names(names: list[str]) -> list[str]:
     return [_LINK + name for name in dict.fromkeys(names)]
 
 
-def keys_of(record: Record, persons: bool) -> Iterator[str]:
+def keys_of(record: ReadRecord, persons: bool) -> Iterator[str]:
     """All names under which a record is to be found; those of its group and its links only with `persons`."""
     yield from names_of(record)
     if persons:
@@ -57,7 +57,7 @@ def keys_of(record: Record, persons: bool) -> Iterator[str]:
             yield from link_names(_linked(record))
 
 
-def _linked(patient: Record) -> list[str]:
+def _linked(patient: ReadRecord) -> list[str]:
     """The references of a Patient to the persons whom it is linked to."""
     try:
         resource = patient.facts if patient.facts is not None else whole(patient.raw)

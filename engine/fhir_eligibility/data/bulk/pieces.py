@@ -13,7 +13,7 @@ from fhir_eligibility.data.bulk.documents import read_document
 from fhir_eligibility.data.bulk.records import read_bytes
 from fhir_eligibility.data.bulk.scanning import LineScanner
 from fhir_eligibility.data.files import found_file
-from fhir_eligibility.data.forms import Form, Values, form_of, form_of_damaged, named_lines
+from fhir_eligibility.data.forms import TextForm, Values, form_of, form_of_damaged, named_lines
 from fhir_eligibility.data.opening import UNREADABLE, begin, document_in, open_file, packing_of, raw_of
 from fhir_eligibility.data.other_lines import OtherLines
 from fhir_eligibility.data.problems import Problem
@@ -81,7 +81,7 @@ def pieces_of(files: Sequence[str], size: int = PIECE, lengths: Mapping[str, int
 def _is_cut(path: str) -> bool:
     """Whether a large file can be read from any line on: it is not packed, and holds one resource a line."""
     try:
-        if packing_of(path) is not None or _form(path) is not Form.LINES:
+        if packing_of(path) is not None or _form(path) is not TextForm.LINES:
             return False
         with begin(path) as opened:
             # what holds no resource is told as one file
@@ -95,7 +95,7 @@ def is_plain_lines(path: str) -> bool:
     if not named_lines(path):
         return False  # which spares opening each of many bundles
     try:
-        if packing_of(path) is not None or _form(path) is not Form.LINES:
+        if packing_of(path) is not None or _form(path) is not TextForm.LINES:
             return False
         with open_file(path) as stream:
             return stream.read(1) == b"{"
@@ -106,16 +106,16 @@ def is_plain_lines(path: str) -> bool:
 def is_document(path: str) -> bool:
     """Whether a file is one document, as far as its beginning tells, or cannot be read (any more)."""
     try:
-        return _form(path) is Form.DOCUMENT
+        return _form(path) is TextForm.DOCUMENT
     except UNREADABLE:
         return True
 
 
-def _form(path: str) -> Form:
+def _form(path: str) -> TextForm:
     """The form of a file; that of one that is not JSON is a document. Raises UNREADABLE."""
     with begin(path) as opened:
         if other_file(path, opened.head, opened.stream is None) is not None:
-            return Form.DOCUMENT
+            return TextForm.DOCUMENT
         return form_of(opened.head, opened.stream is None, named_lines(path))
 
 
@@ -158,7 +158,7 @@ def _read_file(collector: Collector, file: int, path: str) -> bool:
             collector.collected.problems.append(other)
             return True
         form = form_of(head, stream is None, named_lines(path))
-        if form is Form.DOCUMENT:
+        if form is TextForm.DOCUMENT:
             text = document_in(stream, head)
             if text is None:
                 collector.collected.problems.append(too_long_document(path))
@@ -167,7 +167,7 @@ def _read_file(collector: Collector, file: int, path: str) -> bool:
             if error is None:
                 return True
             form, head, stream = form_of_damaged(text, error), text, None
-            if form is Form.DOCUMENT:
+            if form is TextForm.DOCUMENT:
                 collector.collected.problems.append(invalid_document(text, path, error))
                 return True
         if collector.trace is not None and not opened.stored:
@@ -177,7 +177,7 @@ def _read_file(collector: Collector, file: int, path: str) -> bool:
         others = OtherLines(path, read.problems.append, lambda: read.lines - read.blank - before)
         collector.others = others
         try:
-            if form is Form.VALUES:
+            if form is TextForm.VALUES:
                 scanner.values(Values(head, stream))
             elif stream is None:
                 scanner.text(head)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from fhir_eligibility.data.bulk.decoding import Decoders
-from fhir_eligibility.data.bulk.records import Record, Shelf, bucket_of, name_group, name_of_group, orphan_group
+from fhir_eligibility.data.bulk.records import ReadRecord, Shelf, bucket_of, name_group, name_of_group, orphan_group
 from fhir_eligibility.data.identity import address_of
 from fhir_eligibility.data.json_text import BAD_JSON
 from fhir_eligibility.data.persons import is_replaced, links_in
@@ -34,7 +34,7 @@ _encode = msgspec.msgpack.Encoder().encode
 decode_claims = msgspec.msgpack.Decoder(list[Claim]).decode
 
 
-def claims_of(records: Iterable[Record], decoders: Decoders) -> Iterator[Claim]:
+def claims_of(records: Iterable[ReadRecord], decoders: Decoders) -> Iterator[Claim]:
     """The names of the Patients among some records."""
     for record in records:
         if record.kind != "Patient":
@@ -99,7 +99,7 @@ def joined_by_names(claims: Iterable[Claim]) -> list[tuple[str, str]]:
     return sorted(pairs)
 
 
-def placed(records: Iterable[Record], bearers: Bearers, joined: Mapping[str, str]) -> Iterator[Record]:
+def placed(records: Iterable[ReadRecord], bearers: Bearers, joined: Mapping[str, str]) -> Iterator[ReadRecord]:
     """Records whose patient is called by a name, each with the group of that patient, or, where none bears the name or several do, of no patient."""
     for record in records:
         name = name_of_group(record.group)
@@ -113,6 +113,6 @@ def placed(records: Iterable[Record], bearers: Bearers, joined: Mapping[str, str
             yield msgspec.structs.replace(record, group=group, plain=False)
 
 
-def names_wanted(records: Iterable[Record]) -> set[str]:
+def names_wanted(records: Iterable[ReadRecord]) -> set[str]:
     """The names by which patients are called."""
     return {name for name in map(name_of_group, {record.group for record in records}) if name is not None}

@@ -23,7 +23,7 @@ from fhir_eligibility.data.bulk.grouping import Grouping
 from fhir_eligibility.data.bulk.name_index import MemoryIndex
 from fhir_eligibility.data.bulk.pieces import Piece, pieces_of, read_piece
 from fhir_eligibility.data.bulk.placing import Bearers, claims_of, joined_by_names, names_wanted, placed
-from fhir_eligibility.data.bulk.records import MemoryShelf, Position, Record, name_of_group, number_of
+from fhir_eligibility.data.bulk.records import MemoryShelf, Position, ReadRecord, name_of_group, number_of
 from fhir_eligibility.data.bulk.settling import NotWhole, Settled, doubles_of, missing, not_whole, settle, twice
 from fhir_eligibility.data.compartment import Compartment
 from fhir_eligibility.data.completeness import Completeness, reporting_to
@@ -80,7 +80,7 @@ class FilesAgain(Struct, frozen=True):
 
     def records(
         self, wanted: Mapping[str, set[int]], files: frozenset[int] | None = None
-    ) -> Iterator[tuple[Record, bytes]]:
+    ) -> Iterator[tuple[ReadRecord, bytes]]:
         """Every resource of some types with certain ids (as numbers) in some files (None: in any), with its content."""
         for collector, shelf in self._read(wanted, frozenset(), files):
             for record in shelf.records:
@@ -228,7 +228,7 @@ class ExportReader:
 
     def _by_patient(
         self,
-        records: Sequence[Record],
+        records: Sequence[ReadRecord],
         settled: Settled,
         grouping: Grouping,
         known: Callable[[set[str]], set[str]],
@@ -252,7 +252,7 @@ class ExportReader:
             known = self._taking(state_of_nobodys(self._fingerprints, shared, settled.deleted, self.files), gaps)
             grouping.takeover = None if known is None else Takeover(known, self.completeness.lacks)
 
-    def _placed(self) -> list[Record]:
+    def _placed(self) -> list[ReadRecord]:
         """All records kept, those with their patient that call the patient by a name that is not an id."""
         records, read = self._shelf.records, self.collected
         if not (read.named or read.persons):
@@ -263,7 +263,7 @@ class ExportReader:
         joined = Settled.of(read.aliases).finish().joined
         return [one for one in records if name_of_group(one.group) is None] + list(placed(records, bearers, joined))
 
-    def _settled(self, pieces: Sequence[Piece], records: Sequence[Record]) -> Settled:
+    def _settled(self, pieces: Sequence[Piece], records: Sequence[ReadRecord]) -> Settled:
         found = self.collected
         kept, seen = found.kept, found.seen
         times = {
@@ -291,7 +291,7 @@ def read_export(
 
 
 def by_patient(
-    records: Iterable[Record], together: Iterable[Record], joined: Mapping[str, str], grouping: Grouping
+    records: Iterable[ReadRecord], together: Iterable[ReadRecord], joined: Mapping[str, str], grouping: Grouping
 ) -> Iterator[tuple[Position, Compartment]]:
     """The patients of some records, and those of records that are to be looked at `together`, by `joined`, in the order of the data."""
     if not joined:

@@ -51,7 +51,7 @@ def name_of_group(group: str) -> str | None:
     return group[1:] if group.startswith(_NAMED) else None
 
 
-class Record(msgspec.Struct, array_like=True, gc=False):
+class ReadRecord(msgspec.Struct, array_like=True, gc=False):
     """One resource as it was read.
 
     `group` is the logical id of the patient it is about (or a urn). `plain` tells that the record needs no closer look to be linked to that patient: it is
@@ -94,7 +94,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
 _ARRAY = b"\xdd"
 _encode = msgspec.msgpack.Encoder().encode
-decode_records = msgspec.msgpack.Decoder(list[Record]).decode
+decode_records = msgspec.msgpack.Decoder(list[ReadRecord]).decode
 
 
 number_of: Callable[[bytes], int] = hash_of
@@ -115,11 +115,11 @@ class Shelf:
         self.buckets = buckets
         self.sections: list[list[bytes]] = [[] for _ in range(buckets)]
 
-    def add(self, record: Record) -> tuple[int, int]:
+    def add(self, record: ReadRecord) -> tuple[int, int]:
         """Take in a record; gives the number of its section and how many bytes it is."""
         return self.add_to(bucket_of(record.group, self.buckets), record)
 
-    def add_to(self, bucket: int, record: Record) -> tuple[int, int]:
+    def add_to(self, bucket: int, record: ReadRecord) -> tuple[int, int]:
         """The same in a bucket that its group does not tell."""
         text = _encode(record)
         self.sections[bucket].append(text)
@@ -167,7 +167,7 @@ class SummedFile:
 class AnyShelf(Protocol):
     """Takes records."""
 
-    def add(self, record: Record) -> Any:
+    def add(self, record: ReadRecord) -> Any:
         """Take in a record."""
 
 
@@ -175,11 +175,11 @@ class MemoryShelf:
     """Records that stay in memory."""
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.records: list[ReadRecord] = []
         self.add = self.records.append
 
 
-def read_section(path: Path, table: int, bucket: int) -> list[Record]:
+def read_section(path: Path, table: int, bucket: int) -> list[ReadRecord]:
     """The records of one section of a file that `Shelf.write` made; `table` is where it says at which bytes sections begin.
 
     Raises OSError and, for a file cut short, ValueError.

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from fhir_eligibility.data.bulk.records import Position, Record, is_orphan, key_of
+from fhir_eligibility.data.bulk.records import Position, ReadRecord, is_orphan, key_of
 from fhir_eligibility.data.deletions import Candidate, Deletion
 from fhir_eligibility.data.deletions import settled as settled_deletions
 from fhir_eligibility.data.problems import Problem
@@ -21,7 +21,9 @@ from fhir_eligibility.data.problems import Problem
 class Again(Protocol):
     """Reads an export once more."""
 
-    def records(self, wanted: Mapping[str, set[int]], files: frozenset[int] | None) -> Iterable[tuple[Record, bytes]]:
+    def records(
+        self, wanted: Mapping[str, set[int]], files: frozenset[int] | None
+    ) -> Iterable[tuple[ReadRecord, bytes]]:
         """Every resource of some types with certain ids (as numbers) in some files (None: in any), with its content (`fhir_eligibility.data.record_versions`)."""
         ...
 
@@ -35,7 +37,7 @@ class Settled(Struct):
     resource; and contents of records that stand in the data several times and were not kept whole."""
 
     joined: dict[str, str] = field(default_factory=dict)
-    extra: list[Record] = field(default_factory=list)
+    extra: list[ReadRecord] = field(default_factory=list)
     deleted: list[Deletion] = field(default_factory=list)
     digests: dict[Position, bytes] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -122,7 +124,7 @@ def twice(
     return {number: (of_kept[number], times) for number, times in in_all.items() if times > 1}
 
 
-def doubles_of(times: Mapping[str, Times], kept: Iterable[Record]) -> Doubles:
+def doubles_of(times: Mapping[str, Times], kept: Iterable[ReadRecord]) -> Doubles:
     """The resources that occur several times by `times` (by type) and may be another patient's as well, or stand somewhere in a form that was passed over.
 
     Where all of a resource's records are among `kept`, one patient's, and all there is of it, there is nothing to settle. Records with the same id are one
@@ -182,7 +184,7 @@ class NotWhole(Struct):
         self.files |= more.files
 
 
-def not_whole(times: Mapping[str, Times], kept: Iterable[Record]) -> NotWhole:
+def not_whole(times: Mapping[str, Times], kept: Iterable[ReadRecord]) -> NotWhole:
     """Those among some records."""
     out = NotWhole()
     for record in kept:
@@ -194,12 +196,12 @@ def not_whole(times: Mapping[str, Times], kept: Iterable[Record]) -> NotWhole:
     return out
 
 
-def _versions(settled: Settled, doubles: Doubles, again: Iterable[tuple[Record, bytes]]) -> None:
+def _versions(settled: Settled, doubles: Doubles, again: Iterable[tuple[ReadRecord, bytes]]) -> None:
     """Resources that occur several times, for different patients or in a form that was passed over: only the newest counts.
 
     What stands in a bundle that stands for itself is another thing than what bears its id elsewhere, but where both are one patient's.
     """
-    found: dict[tuple[str, str], list[Record]] = {}
+    found: dict[tuple[str, str], list[ReadRecord]] = {}
     for record, digest in again:
         settled.digests[record.position] = digest
         name = record.kind, record.id or ""
@@ -224,6 +226,6 @@ def _versions(settled: Settled, doubles: Doubles, again: Iterable[tuple[Record, 
                 settled.join((*apart.get(_home(record), ()), record.group))
 
 
-def _home(record: Record) -> Position:
+def _home(record: ReadRecord) -> Position:
     """The bundle of one patient in which a record stands."""
     return record.file, record.offset, record.home

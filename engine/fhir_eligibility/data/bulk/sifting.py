@@ -16,7 +16,15 @@ import msgspec
 from fhir_eligibility.data.bulk.blocks import in_parts
 from fhir_eligibility.data.bulk.collecting import Collector, TypeReader
 from fhir_eligibility.data.bulk.fingerprints import GROUP, Fingerprints
-from fhir_eligibility.data.bulk.records import MemoryShelf, Position, Record, Shelf, bucket_of, number_of, read_bytes
+from fhir_eligibility.data.bulk.records import (
+    MemoryShelf,
+    Position,
+    ReadRecord,
+    Shelf,
+    bucket_of,
+    number_of,
+    read_bytes,
+)
 from fhir_eligibility.data.marks import may_be_marked
 
 _ID = re.compile(rb"[A-Za-z0-9\-.]{1,64}")
@@ -57,7 +65,7 @@ class TouchedShelf:
         self._shelf = shelf
         self._untouched = untouched
 
-    def add(self, record: Record) -> None:
+    def add(self, record: ReadRecord) -> None:
         """Take in a record."""
         if record.group not in self._untouched:
             self._shelf.add(record)
@@ -166,10 +174,10 @@ class Settling:
         told = [(line.digest, self._paths[line.file], -1, None, True) for line in lines]
         return patients[0].position, patients[0].id, self._fingerprints.of(told)
 
-    def run(self, knows: Callable[[bytes], bool], collector: Collector) -> tuple[list[Known], list[Record]]:
+    def run(self, knows: Callable[[bytes], bool], collector: Collector) -> tuple[list[Known], list[ReadRecord]]:
         """Those who are taken over, by place, and the records of the others. Raises Unusual, OSError."""
         found: list[Known] = []
-        records: list[Record] = []
+        records: list[ReadRecord] = []
         shelf = collector.shelf = MemoryShelf()
         for group, lines in self._groups.items():
             lines.sort(key=lambda line: line.position)

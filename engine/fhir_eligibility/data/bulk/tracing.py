@@ -22,7 +22,7 @@ from fhir_eligibility.data.bulk.blocks import (
 )
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.fingerprints import SIZE, Fingerprints
-from fhir_eligibility.data.bulk.records import AnyShelf, Record, number_of
+from fhir_eligibility.data.bulk.records import AnyShelf, ReadRecord, number_of
 from fhir_eligibility.data.opening import raw_of
 from fhir_eligibility.data.other_lines import OtherLines
 from fhir_eligibility.data.parts import parts_of
@@ -45,7 +45,7 @@ class Collecting(Protocol):
         """Keep a resource that is about nobody."""
 
 
-class _Lines:
+class _BlockLines:
     """The blocks of a file of lines in the earlier run, as they are looked for: the number of the one that is expected next (-1: none), and the least that may come."""
 
     def __init__(self, blocks: Sequence[Block], begins: bool) -> None:
@@ -88,7 +88,7 @@ class Reader(Protocol):
         """`buffer` up to `end`, which stands at `base` in the file."""
 
 
-class Trace:
+class BlockTrace:
     """Tells what the blocks of a piece of work come to, and takes those over that an earlier run knows, where there is one."""
 
     def __init__(self, fingerprints: Fingerprints, earlier: EarlierBlocks | None = None) -> None:
@@ -102,18 +102,18 @@ class Trace:
         self._stored = True
         self._target = 0
         """Bytes of the next block of lines, about, where the one before tells that (0: it does not)."""
-        self._lines: _Lines | None = None
+        self._lines: _BlockLines | None = None
         self._groups: list[bytes] = []
         self._digests: list[bytes] = []
         self._persons: list[bytes] = []
-        self._nobodys: list[Record] = []
+        self._nobodys: list[ReadRecord] = []
         self._base = 0
 
     def file(self, number: int, path: str, begins: bool) -> None:
         """A file is read, or a part of it; `begins` tells whether from its beginning."""
         self._files.append(FileBlocks(number, False, []))
         told = self._earlier.of(path) if self._earlier is not None else None
-        self._lines = _Lines(told[1], begins) if told is not None and not told[0] else None
+        self._lines = _BlockLines(told[1], begins) if told is not None and not told[0] else None
         self._stored = parts_of(path) is None
         self._target = 0
 
@@ -161,7 +161,7 @@ class Trace:
             if kind == "Patient":
                 self._persons.append(PERSON.pack(known, offset - self._base, entry))
 
-    def note_nobodys(self, record: Record) -> None:
+    def note_nobodys(self, record: ReadRecord) -> None:
         """A record of nobody was found."""
         if self._open:
             self._nobodys.append(record)
@@ -292,11 +292,11 @@ class Trace:
 class NotingShelf:
     """Has a trace note what a shelf takes."""
 
-    def __init__(self, shelf: AnyShelf, trace: Trace) -> None:
+    def __init__(self, shelf: AnyShelf, trace: BlockTrace) -> None:
         self._shelf = shelf
         self._trace = trace
 
-    def add(self, record: Record) -> None:
+    def add(self, record: ReadRecord) -> None:
         """Take in a record."""
         self._trace.note(record.group, record.digest, record.kind, record.offset, record.entry)
         self._shelf.add(record)
@@ -339,7 +339,9 @@ def _new_ids(now: Mapping[str, array[int]], before: Mapping[str, int]) -> dict[s
     }
 
 
-def _place_of(record: Record, text: bytes | bytearray, base: int) -> tuple[int, int, int, int, int, int, int] | None:
+def _place_of(
+    record: ReadRecord, text: bytes | bytearray, base: int
+) -> tuple[int, int, int, int, int, int, int] | None:
     """Where a record of nobody stands in a block, which stands at `base`; None where it is not found as it was read."""
     at, url, length = text.find(record.raw), 0, 0
     if record.full_url is not None:

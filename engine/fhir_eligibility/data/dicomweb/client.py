@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from msgspec.structs import replace
 
 from fhir_eligibility.data.dicomweb.access import Access
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause, cause_of_status
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause, cause_of_status
 from fhir_eligibility.data.http.address import Origin, origin, shown
 from fhir_eligibility.data.http.answer import Answer
 from fhir_eligibility.data.http.client import REPEATED, Body, Http
@@ -141,15 +141,15 @@ def _judge(answer: Answer) -> None:
 
 
 _CAUSES = {
-    Fault.ADDRESS: Cause.REQUEST_REFUSED,
-    Fault.CONNECTION: Cause.CONNECTION,
-    Fault.TIMEOUT: Cause.TIMEOUT,
-    Fault.TLS: Cause.TLS,
-    Fault.BUSY: Cause.BUSY,
-    Fault.REDIRECTED: Cause.REDIRECTED,
-    Fault.LIMIT: Cause.MALFORMED_ANSWER,
-    Fault.CREDENTIALS: Cause.UNAUTHORIZED,
-    Fault.STOPPED: Cause.CONNECTION,
+    Fault.ADDRESS: FailureCause.REQUEST_REFUSED,
+    Fault.CONNECTION: FailureCause.CONNECTION,
+    Fault.TIMEOUT: FailureCause.TIMEOUT,
+    Fault.TLS: FailureCause.TLS,
+    Fault.BUSY: FailureCause.BUSY,
+    Fault.REDIRECTED: FailureCause.REDIRECTED,
+    Fault.LIMIT: FailureCause.MALFORMED_ANSWER,
+    Fault.CREDENTIALS: FailureCause.UNAUTHORIZED,
+    Fault.STOPPED: FailureCause.CONNECTION,
 }
 
 

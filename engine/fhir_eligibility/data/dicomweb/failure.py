@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Cause(StrEnum):
+class FailureCause(StrEnum):
     """Why an archive could not be asked. The list is closed."""
 
     NO_ARCHIVE = "no-archive"
@@ -42,7 +42,7 @@ class ArchiveFailure(Exception):
     `unsent` tells that the request never reached it.
     """
 
-    def __init__(self, cause: Cause, message: str, status: int | None = None, *, unsent: bool = False) -> None:
+    def __init__(self, cause: FailureCause, message: str, status: int | None = None, *, unsent: bool = False) -> None:
         super().__init__(message)
         self.cause = cause
         self.message = message
@@ -50,20 +50,20 @@ class ArchiveFailure(Exception):
         self.unsent = unsent
 
 
-def cause_of_status(status: int) -> Cause:
+def cause_of_status(status: int) -> FailureCause:
     """The cause behind an HTTP status that is no success (PS3.18 section 8.5)."""
     if status == 401:
-        return Cause.UNAUTHORIZED
+        return FailureCause.UNAUTHORIZED
     if status == 403:
-        return Cause.FORBIDDEN
+        return FailureCause.FORBIDDEN
     if status in (404, 410):
-        return Cause.NOT_FOUND
+        return FailureCause.NOT_FOUND
     if status in (406, 415):
-        return Cause.NOT_ACCEPTABLE
+        return FailureCause.NOT_ACCEPTABLE
     if status in (408, 504):
-        return Cause.TIMEOUT
+        return FailureCause.TIMEOUT
     if status in (429, 503):
-        return Cause.BUSY
+        return FailureCause.BUSY
     if 300 <= status < 400:
-        return Cause.REDIRECTED
-    return Cause.SERVER_ERROR if status >= 500 else Cause.REQUEST_REFUSED
+        return FailureCause.REDIRECTED
+    return FailureCause.SERVER_ERROR if status >= 500 else FailureCause.REQUEST_REFUSED

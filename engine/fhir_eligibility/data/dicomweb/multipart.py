@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
 
 MAX_HEADER = 1 << 16
 MAX_PREAMBLE = 1 << 20
@@ -54,7 +54,9 @@ class MultipartReader:
 
     def __init__(self, boundary: str) -> None:
         if not _BOUNDARY.fullmatch(boundary):
-            raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"the boundary between parts is not one: {boundary[:80]!r}")
+            raise ArchiveFailure(
+                FailureCause.MALFORMED_ANSWER, f"the boundary between parts is not one: {boundary[:80]!r}"
+            )
         self._before = self._parts = 0
         self._delimiter = b"\r\n--" + boundary.encode("latin-1")
         self._buffer = bytearray(b"\r\n")  # the first delimiter may stand at the very beginning
@@ -102,7 +104,7 @@ class MultipartReader:
                     return
                 self._parts += 1
                 if self._parts > MAX_PARTS:
-                    raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"the answer has more than {MAX_PARTS:,} parts")
+                    raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, f"the answer has more than {MAX_PARTS:,} parts")
                 yield PartStart(_headers(bytes(self._buffer[:place])))
                 del self._buffer[: place + 4]
                 self._state = "content"
@@ -110,7 +112,9 @@ class MultipartReader:
     def finish(self, where: str) -> None:
         """The stream ended. Raises ArchiveFailure where it did not end with the closing delimiter."""
         if not self.ended:
-            raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"{where}: the answer broke off between or within its parts")
+            raise ArchiveFailure(
+                FailureCause.MALFORMED_ANSWER, f"{where}: the answer broke off between or within its parts"
+            )
 
     def _content(self, length: int) -> Iterator[bytes]:
         if length and self._state == "content":
@@ -118,12 +122,12 @@ class MultipartReader:
         elif self._state == "preamble":
             self._before += length
             if self._before > MAX_PREAMBLE:
-                raise ArchiveFailure(Cause.MALFORMED_ANSWER, "no part begins within the first MiB of the answer")
+                raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, "no part begins within the first MiB of the answer")
         del self._buffer[:length]
 
     def _limit(self) -> None:
         if len(self._buffer) > MAX_HEADER:
-            raise ArchiveFailure(Cause.MALFORMED_ANSWER, "the headers of a part are longer than 64 KiB")
+            raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, "the headers of a part are longer than 64 KiB")
 
 
 def _headers(raw: bytes) -> dict[str, str]:

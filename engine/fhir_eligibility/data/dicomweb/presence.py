@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
 from fhir_eligibility.data.dicomweb.qido import (
     HeldSeries,
     HeldStudy,
@@ -32,7 +32,7 @@ class Need(Struct, frozen=True):
     series: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-class Held(Struct):
+class StudyPresence(Struct):
     """What an archive holds of a study: series, and those of the instances asked for, by series."""
 
     study: HeldStudy
@@ -48,7 +48,7 @@ class Held(Struct):
         return series not in self.series or not self.instances.get(series, set()).issuperset(wanted)
 
 
-Found = Held | ArchiveFailure | None
+Found = StudyPresence | ArchiveFailure | None
 
 
 class Presence:
@@ -69,13 +69,17 @@ class Presence:
 
     def _batch(self, base: str, needs: list[Need]) -> dict[str, Found]:
         out: dict[str, Found] = {}
-        found: dict[str, Held] = {}
+        found: dict[str, StudyPresence] = {}
         together = len(needs) > 1 and base not in self._singly
         if together:
             try:
                 found = self._together(base, needs)
             except ArchiveFailure as failure:
-                if failure.cause not in (Cause.REQUEST_REFUSED, Cause.NOT_FOUND, Cause.MALFORMED_ANSWER):
+                if failure.cause not in (
+                    FailureCause.REQUEST_REFUSED,
+                    FailureCause.NOT_FOUND,
+                    FailureCause.MALFORMED_ANSWER,
+                ):
                     return {need.study: failure for need in needs}
         for need in needs:
             known = found.get(need.study)
@@ -92,10 +96,10 @@ class Presence:
                     self._singly.add(base)
         return out
 
-    def _together(self, base: str, needs: list[Need]) -> dict[str, Held]:
+    def _together(self, base: str, needs: list[Need]) -> dict[str, StudyPresence]:
         """A batch in at most three searches. What it does not bring is not yet known to be absent."""
         by_study = {need.study: need for need in needs}
-        found = {uid: Held(study) for uid, study in find_studies(self.client, base, list(by_study)).items()}
+        found = {uid: StudyPresence(study) for uid, study in find_studies(self.client, base, list(by_study)).items()}
         counted = [uid for uid in found if by_study[uid].series]
         if len(counted) > 1:
             total = _total(found[uid].study.series_count for uid in counted)
@@ -111,13 +115,13 @@ class Presence:
                     found[one.study].instances.setdefault(one.series, set()).add(one.uid)
         return found
 
-    def _alone(self, base: str, need: Need, known: Held | None) -> Held | None:
+    def _alone(self, base: str, need: Need, known: StudyPresence | None) -> StudyPresence | None:
         """One study by itself, to the last page: whether it is there, its series, and the instances of series that lack some."""
         if known is None:
             study = find_studies(self.client, base, [need.study]).get(need.study)
             if study is None:
                 return None
-            known = Held(study)
+            known = StudyPresence(study)
         if any(uid not in known.series for uid in need.series):
             series = find_series(self.client, base, [need.study], known.study.series_count, last_page=True)
             known.series.update((one.uid, one) for one in series)
@@ -139,26 +143,26 @@ class Presence:
     def _each_series(self, base: str, study: str, uids: Sequence[str], doubt: str) -> Iterator[HeldSeries]:
         """Series that a list did not bring, each asked for by itself. Raises ArchiveFailure where that does not tell either."""
         if len(uids) > ALONE:
-            raise ArchiveFailure(Cause.MALFORMED_ANSWER, doubt)
+            raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, doubt)
         for uid in uids:
             answer = find_series(self.client, base, [study], 1, uid)
             found = next((one for one in answer if one.uid == uid), None)
             if found is not None:
                 yield found
             elif answer.rows or answer.malformed:
-                raise ArchiveFailure(Cause.MALFORMED_ANSWER, doubt)
+                raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, doubt)
 
     def _each_instance(self, base: str, study: str, series: str, uids: Sequence[str], doubt: str) -> set[str]:
         """The same for instances."""
         if len(uids) > ALONE:
-            raise ArchiveFailure(Cause.MALFORMED_ANSWER, doubt)
+            raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, doubt)
         out = set()
         for uid in uids:
             answer = find_instances(self.client, base, [study], series, 1, uid)
             if any(one.uid == uid for one in answer):
                 out.add(uid)
             elif answer.rows or answer.malformed:
-                raise ArchiveFailure(Cause.MALFORMED_ANSWER, doubt)
+                raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, doubt)
         return out
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Struct, field
 
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
 from fhir_eligibility.data.dicomweb.uids import safe_uid
 from fhir_eligibility.data.http.address import shown
 
@@ -37,7 +37,7 @@ Row = dict[str, Any]
 T = TypeVar("T")
 
 
-class Listing(Struct, Generic[T]):
+class ArchiveListing(Struct, Generic[T]):
     """What an archive lists. `malformed` and `unsure` tell why something that is not listed may be there all the same.
 
     `malformed` is about rows that cannot be read, `unsure` about pages that may have been left out.
@@ -112,7 +112,7 @@ def find_studies(client: Client, base: str, uids: Sequence[str]) -> dict[str, He
     if rows and not found and len(uids) == 1:
         others = all(safe_uid(text_of(row, STUDY) or "") for row in rows)
         why = "the answer is about other studies than the one that was asked for" if others else _why(rows, STUDY)
-        raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"{shown(url)}: {why}", 200)
+        raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, f"{shown(url)}: {why}", 200)
     return found
 
 
@@ -124,7 +124,7 @@ def find_series(
     series: str | None = None,
     *,
     last_page: bool = False,
-) -> Listing[HeldSeries]:
+) -> ArchiveListing[HeldSeries]:
     """The series of studies: of one in its own folder (with `series`, that one only), of several by a relational search.
 
     `count` tells how many there are; pages end there, or, with `last_page`, where the archive gives no more. Raises ArchiveFailure.
@@ -154,7 +154,7 @@ def find_instances(
     instance: str | None = None,
     *,
     last_page: bool = False,
-) -> Listing[HeldInstance]:
+) -> ArchiveListing[HeldInstance]:
     """The instances of studies, or of one series of one study (with `instance`, that one only); pages as for `find_series`.
 
     Raises ArchiveFailure.
@@ -187,9 +187,9 @@ def _listing(
     read: Callable[[Row, str], T | None],
     count: int | None,
     last_page: bool,
-) -> Listing[T]:
+) -> ArchiveListing[T]:
     """All rows with a UID, page by page, however many an archive gives at once. `read` gives None for a row about something else."""
-    out: Listing[T] = Listing()
+    out: ArchiveListing[T] = ArchiveListing()
     seen: set[str] = set()
     received = 0
     while last_page or count is None or len(seen) < count:
@@ -197,7 +197,7 @@ def _listing(
         try:
             page = _page(client, base, path, matches, fields, received)
         except ArchiveFailure as failure:
-            if not received or failure.cause not in (Cause.REQUEST_REFUSED, Cause.NOT_FOUND):
+            if not received or failure.cause not in (FailureCause.REQUEST_REFUSED, FailureCause.NOT_FOUND):
                 raise
             page, refused = [], failure.message
         fresh = 0
@@ -215,7 +215,9 @@ def _listing(
                     out.malformed = f"{shown(path)}: a row of the answer does not tell that it is of what was asked for"
         received += len(page)
         if received > MOST:
-            raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"{shown(path)}: the archive lists more than {MOST:,} rows")
+            raise ArchiveFailure(
+                FailureCause.MALFORMED_ANSWER, f"{shown(path)}: the archive lists more than {MOST:,} rows"
+            )
         if not fresh:
             if refused is not None and (count is None or len(seen) < count):
                 out.unsure = f"the archive gives no rows beyond {received}: {refused}"
@@ -238,7 +240,7 @@ def _page(
         try:
             rows = rows_of(client, url)
         except ArchiveFailure as failure:
-            if failure.cause is not Cause.REQUEST_REFUSED:
+            if failure.cause is not FailureCause.REQUEST_REFUSED:
                 raise first or failure from None
             first = first or failure
         else:
@@ -276,7 +278,9 @@ def rows_of(client: Client, url: str) -> list[Row]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         rows = None
     if not isinstance(rows, list) or any(not isinstance(row, dict) for row in rows):
-        raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"{shown(url)}: the answer is no list in DICOM JSON", status)
+        raise ArchiveFailure(
+            FailureCause.MALFORMED_ANSWER, f"{shown(url)}: the answer is no list in DICOM JSON", status
+        )
     return rows
 
 

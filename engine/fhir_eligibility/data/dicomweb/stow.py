@@ -32,7 +32,7 @@ _WORDS = {
 }
 
 
-class Stored(Struct):
+class UploadAnswer(Struct):
     """An answer to an upload: its status, and by SOP Instance UID the warning or failure reason (None: taken as it is).
 
     `unnamed` are the reasons of failures without a UID.
@@ -51,7 +51,7 @@ class Stored(Struct):
         return 400 <= self.status < 500
 
 
-def store(client: Client, base: str, paths: Sequence[Path]) -> Stored:
+def store(client: Client, base: str, paths: Sequence[Path]) -> UploadAnswer:
     """Send files in one request. Raises ArchiveFailure where there is no answer, OSError for files that cannot be read."""
     body = FileParts(paths)
     headers = {"Content-Type": body.content_type, "Content-Length": str(len(body)), "Accept": JSON}
@@ -59,10 +59,10 @@ def store(client: Client, base: str, paths: Sequence[Path]) -> Stored:
     return read_answer(status, content_type, answer)
 
 
-def read_answer(status: int, content_type: str, answer: bytes) -> Stored:
+def read_answer(status: int, content_type: str, answer: bytes) -> UploadAnswer:
     """The answer of an archive as what became of each instance."""
     kind, _ = media_type(content_type)
-    found = Stored(status, content_type=kind)
+    found = UploadAnswer(status, content_type=kind)
     try:
         data = msgspec.json.decode(answer)
     except (msgspec.DecodeError, UnicodeDecodeError):

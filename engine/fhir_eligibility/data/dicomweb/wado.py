@@ -18,7 +18,7 @@ from msgspec import Struct, field
 
 from fhir_eligibility.data.dicomweb.access import pydicom_module
 from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, Cause
+from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
 from fhir_eligibility.data.dicomweb.multipart import MultipartReader, PartEnd, PartStart, media_type
 from fhir_eligibility.data.dicomweb.uids import safe_uid
 from fhir_eligibility.data.http.address import shown
@@ -159,7 +159,7 @@ def retrieve(
             _single(chunks, framed, folder, check, found, shown(url))
         else:
             message = f"{shown(url)}: {kind or 'no content type'} instead of DICOM"
-            raise ArchiveFailure(Cause.MALFORMED_ANSWER, message, response.status)
+            raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, message, response.status)
 
 
 Check = Callable[[Path], str | None]
@@ -192,7 +192,7 @@ def _parts(chunks: Iterator[bytes], boundary: str, folder: Path, check: Check, f
 def _single(chunks: Iterator[bytes], framed: bool, folder: Path, check: Check, found: Retrieved, where: str) -> None:
     if not framed:
         message = f"{where}: an answer in one part that does not tell its length cannot be known to be whole"
-        raise ArchiveFailure(Cause.MALFORMED_ANSWER, message)
+        raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, message)
     with _Incoming(folder, check, found) as incoming:
         incoming.begin()
         for chunk in chunks:
@@ -224,7 +224,9 @@ class _Incoming:
         if self._stream is not None:
             self._size += len(chunk)
             if self._size > MAX_INSTANCE:
-                raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"an instance is larger than {MAX_INSTANCE >> 30} GiB")
+                raise ArchiveFailure(
+                    FailureCause.MALFORMED_ANSWER, f"an instance is larger than {MAX_INSTANCE >> 30} GiB"
+                )
             self._stream.write(chunk)
 
     def end(self) -> None:
@@ -257,9 +259,9 @@ def rendered(client: Client, url: str, kind: str) -> bytes:
         for chunk in client.chunks(response):
             size += len(chunk)
             if size > MAX_PICTURE:
-                raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"{shown(url)}: the picture is larger than 64 MiB")
+                raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, f"{shown(url)}: the picture is larger than 64 MiB")
             parts.append(chunk)
     picture = b"".join(parts)
     if not picture.startswith(SIGNATURES[kind]):
-        raise ArchiveFailure(Cause.MALFORMED_ANSWER, f"{shown(url)}: the answer is no {kind}")
+        raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, f"{shown(url)}: the answer is no {kind}")
     return picture

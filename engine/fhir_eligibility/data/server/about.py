@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.artifacts.references import RESTFUL
 from fhir_eligibility.data.server.client import Server, ServerError
-from fhir_eligibility.data.server.search import Answer, Found, SearchError, every_page
+from fhir_eligibility.data.server.search import FoundResource, SearchAnswer, SearchError, every_page
 
 DENIED = (401, 403)
 COUNT = ("_count", "200")
@@ -39,9 +39,9 @@ class Batch(Struct):
 
     type: str
     patients: list[str]
-    found: list[Found] = field(default_factory=list)
+    found: list[FoundResource] = field(default_factory=list)
     failed: dict[str, ServerError] = field(default_factory=dict)
-    partial: dict[str, Found] = field(default_factory=dict)
+    partial: dict[str, FoundResource] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
@@ -102,7 +102,7 @@ class AboutPatients:
                 names.append(name)
         return names
 
-    def _found(self, job: Batch, name: str) -> list[Found]:
+    def _found(self, job: Batch, name: str) -> list[FoundResource]:
         if len(job.patients) == 1:
             return self._narrowly(job, name, job.patients)
         if not self._settled(job) and self._lists.get(job.type) != 0:
@@ -117,9 +117,9 @@ class AboutPatients:
 
     # -- lists of patients
 
-    def _proving(self, job: Batch, name: str) -> list[Found]:
+    def _proving(self, job: Batch, name: str) -> list[FoundResource]:
         """A list in two orders, or one by one where nothing tells that the server reads it as alternatives."""
-        found: list[Found] = []
+        found: list[FoundResource] = []
         refused: SearchError | None = None
         try:
             found = self._asked(job, name, job.patients)
@@ -141,14 +141,14 @@ class AboutPatients:
             job.notes.append(("search-one-by-one", f"the server's search by {message}"))
         return each
 
-    def _last_with_any(self, job: Batch, found: list[Found]) -> str | None:
+    def _last_with_any(self, job: Batch, found: list[FoundResource]) -> str | None:
         """The last patient of a batch whom something was found about."""
         about = {reference for item in found if _of_type(item, job.type) for reference in self._patients_of(item)}
         return next((patient for patient in reversed(job.patients) if f"Patient/{patient}" in about), None)
 
-    def _each(self, job: Batch, name: str) -> list[Found]:
+    def _each(self, job: Batch, name: str) -> list[FoundResource]:
         """One patient after the other; whoever cannot be asked about is noted in the batch."""
-        found: dict[str, Found] = {}
+        found: dict[str, FoundResource] = {}
         for index, patient in enumerate(job.patients):
             try:
                 some = self._narrowly(job, name, [patient])
@@ -167,7 +167,7 @@ class AboutPatients:
 
     # -- codes
 
-    def _narrowly(self, job: Batch, name: str, patients: Sequence[str]) -> list[Found]:
+    def _narrowly(self, job: Batch, name: str, patients: Sequence[str]) -> list[FoundResource]:
         """What is about some patients, narrowed where that is known, or not known not, to lose nothing."""
         narrowing = self.narrowed.get(job.type)
         works = self._narrows.get(job.type)
@@ -185,7 +185,9 @@ class AboutPatients:
             self._narrows[job.type] = False
             return found
 
-    def _compare(self, job: Batch, name: str, patients: Sequence[str], whole: list[Found]) -> list[Found]:
+    def _compare(
+        self, job: Batch, name: str, patients: Sequence[str], whole: list[FoundResource]
+    ) -> list[FoundResource]:
         """What is left of a type that was read whole: what a search by the codes of the narrowing finds, where it finds what it should.
 
         Codes are asked for in two orders; where none of them is there, nothing can be told.
@@ -202,7 +204,7 @@ class AboutPatients:
             return whole
         last = plain[next(iter(coded.values()))]
         others = [one for one in values if one != last]
-        found: list[Found] = []
+        found: list[FoundResource] = []
         for order in ([*others, last], [last, *others]) if others else ([last],):
             try:
                 found = self._asked(job, name, patients, (parameter, ",".join(order)))
@@ -221,13 +223,15 @@ class AboutPatients:
 
     # -- one search
 
-    def _asked(self, job: Batch, name: str, patients: Sequence[str], narrowing: Narrowing | None = None) -> list[Found]:
+    def _asked(
+        self, job: Batch, name: str, patients: Sequence[str], narrowing: Narrowing | None = None
+    ) -> list[FoundResource]:
         """The resources about the patients. Raises SearchError where the server did not look for these patients."""
         value = ",".join(_escaped(p if name == "patient" else f"Patient/{p}") for p in patients)
         parameters = [*([narrowing] if narrowing is not None else []), (name, value), COUNT]
-        answer = Answer()
+        answer = SearchAnswer()
         asked = {f"Patient/{patient}" for patient in patients}
-        came: list[Found] = []
+        came: list[FoundResource] = []
         try:
             found = every_page(self.server, job.type, parameters, answer, came)
         except ServerError:
@@ -246,7 +250,7 @@ class AboutPatients:
             job.notes.append(moved(answer.moved))
         return found
 
-    def _patients_of(self, item: Found) -> Iterator[str]:
+    def _patients_of(self, item: FoundResource) -> Iterator[str]:
         """The patients of a resource, as `Patient/id`."""
         for path in self.model.patient_paths(item.resource["resourceType"]) or ("subject", "patient"):
             for reference in _references(item.resource, path.split(".")):
@@ -272,11 +276,11 @@ def _another_way(error: ServerError) -> bool:
     return isinstance(error, SearchError) and error.status not in DENIED and (error.status or 400) < 500
 
 
-def _of_type(item: Found, resource_type: str) -> bool:
+def _of_type(item: FoundResource, resource_type: str) -> bool:
     return item.match and item.resource["resourceType"] == resource_type
 
 
-def _names(found: Iterable[Found]) -> frozenset[str]:
+def _names(found: Iterable[FoundResource]) -> frozenset[str]:
     return frozenset(item.name for item in found)
 
 

@@ -22,7 +22,7 @@ from msgspec import Struct
 from fhir_eligibility.data.http.answer import Answer
 from fhir_eligibility.data.http.failure import Fault, HttpFailure
 from fhir_eligibility.data.server.client import Server, ServerError, Stopped, failure
-from fhir_eligibility.data.server.export import ExportFile, ExportGone, Manifest, poll
+from fhir_eligibility.data.server.export import CompletedExport, ExportFile, ExportGone, poll
 
 CHUNK = 1 << 20
 LONGEST_LINE = 256 << 20
@@ -31,7 +31,7 @@ SUFFIXES = (".ndjson", ".ndjson.gz")
 EXPIRED = frozenset((401, 403, 404, 410))
 
 
-class _Broken(Exception):
+class _BrokenDownload(Exception):
     """A download that broke off, or whose content is not whole: to be tried again."""
 
 
@@ -52,10 +52,10 @@ class Written(Struct, frozen=True):
     problem: str | None = None
 
 
-class Links:
+class ExportLinks:
     """The addresses of an export's files as they are now; threads share it."""
 
-    def __init__(self, server: Server, status_url: str, manifest: Manifest) -> None:
+    def __init__(self, server: Server, status_url: str, manifest: CompletedExport) -> None:
         self.server = server
         self.status_url = status_url
         self.manifest = manifest
@@ -86,7 +86,7 @@ def existing(folder: Path, name: str) -> Path | None:
     return next((path for end in SUFFIXES if (path := folder / f"{name}{end}").is_file()), None)
 
 
-def download(links: Links, index: int, folder: Path, name: str, on_bytes: Callable[[int], None]) -> Written:
+def download(links: ExportLinks, index: int, folder: Path, name: str, on_bytes: Callable[[int], None]) -> Written:
     """Bring one file into its place. Raises ServerError (also Stopped, ExportGone) and OSError; what was got stays
     as `.part`.
     """
@@ -102,14 +102,14 @@ def download(links: Links, index: int, folder: Path, name: str, on_bytes: Callab
             count, problem = _examine(part, encoding, file)
             if problem is not None and not doubted:
                 doubted = True
-                raise _Broken(problem)
+                raise _BrokenDownload(problem)
         except _Expired as expired:
             renewals += 1
             if renewals > RENEWALS:
                 raise expired.error from None
             links.renew(generation)
             continue
-        except _Broken as error:
+        except _BrokenDownload as error:
             size = part.stat().st_size if part.exists() and notes.exists() else 0
             broken = 0 if size > reached >= 0 else broken + 1
             reached = size
@@ -140,7 +140,7 @@ def _receive(server: Server, url: str, token: bool, part: Path, notes: Path, on_
             if total is not None and int(total[1]) == part.stat().st_size:
                 return known[1]
             _forget(part, notes)
-            raise _Broken("the server has no more bytes of it, but fewer than were got")
+            raise _BrokenDownload("the server has no more bytes of it, but fewer than were got")
         if status in EXPIRED:
             raise _Expired(failure(response, "file of the export"))
         if status not in (200, 206):
@@ -150,7 +150,7 @@ def _receive(server: Server, url: str, token: bool, part: Path, notes: Path, on_
             place = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
             if known is None or place is None or int(place[1]) != part.stat().st_size:
                 _forget(part, notes)
-                raise _Broken("the server sent another part than was asked for")
+                raise _BrokenDownload("the server sent another part than was asked for")
             start = int(place[1])
         encoding = known[1] if status == 206 and known is not None else _encoding(response)
         if status == 200:
@@ -161,7 +161,7 @@ def _receive(server: Server, url: str, token: bool, part: Path, notes: Path, on_
     except HttpFailure as found:
         if found.fault is Fault.STOPPED:
             raise Stopped("stopped") from None
-        raise _Broken(found.words) from None
+        raise _BrokenDownload(found.words) from None
     finally:
         response.close()
 
@@ -211,13 +211,13 @@ def _examine(part: Path, encoding: str, file: ExportFile) -> tuple[int, str | No
         count, last = count_lines(part, encoding == "gzip")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         _forget(part, notes)
-        raise _Broken(f"its compressed content is not whole: {error}") from None
+        raise _BrokenDownload(f"its compressed content is not whole: {error}") from None
     if last.strip():
         try:
             msgspec.json.decode(last)
         except (msgspec.DecodeError, UnicodeDecodeError):
             _forget(part, notes)
-            raise _Broken("its last line is cut off") from None
+            raise _BrokenDownload("its last line is cut off") from None
     if file.count is not None and file.count != count:
         # Kept until it is fetched again: should that fail, the next run starts from nothing.
         notes.unlink(missing_ok=True)

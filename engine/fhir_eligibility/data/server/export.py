@@ -83,14 +83,14 @@ class ExportFile(Struct, frozen=True):
     count: int | None
 
 
-class Manifest(Struct, frozen=True):
+class CompletedExport(Struct, frozen=True):
     """A complete export."""
 
     transaction_time: str
     requires_token: bool
     files: tuple[ExportFile, ...]
 
-    def same_files(self, other: Manifest) -> bool:
+    def same_files(self, other: CompletedExport) -> bool:
         """Whether another manifest lists the same files, whatever their addresses."""
         return [(f.section, f.type, f.count) for f in self.files] == [(f.section, f.type, f.count) for f in other.files]
 
@@ -136,7 +136,7 @@ def poll(
     *,
     on_progress: Callable[[str, float], None],
     longest: float | None = None,
-) -> Manifest:
+) -> CompletedExport:
     """Wait until an export is complete. `on_progress` is told what the server says and when the next look is.
 
     Between two looks are at most `server.patience.longest` seconds, whatever the server asks for.
@@ -186,7 +186,7 @@ def cancel(server: Server, status_url: str) -> bool:
     return response.is_success or response.status in (404, 410)
 
 
-def _whole(server: Server, answer: Any, place: str) -> Manifest:
+def _whole(server: Server, answer: Any, place: str) -> CompletedExport:
     """A manifest with all that it links to (`link` with relation next)."""
     found = _manifest(answer, place)
     seen: set[str] = set()
@@ -198,7 +198,7 @@ def _whole(server: Server, answer: Any, place: str) -> Manifest:
         answer = server.json("GET", following, what="manifest of the export", headers={"Accept": "application/json"})
         place = following
         files.extend(_manifest(answer, place).files)
-    return Manifest(found.transaction_time, found.requires_token, tuple(files))
+    return CompletedExport(found.transaction_time, found.requires_token, tuple(files))
 
 
 def _next(answer: Any, place: str) -> str | None:
@@ -216,7 +216,7 @@ def _array(answer: dict[str, Any], name: str) -> list[Any]:
     return found or []
 
 
-def _manifest(answer: Any, place: str) -> Manifest:
+def _manifest(answer: Any, place: str) -> CompletedExport:
     if not isinstance(answer, dict) or not isinstance(answer.get("output"), list):
         raise ServerError("the manifest of the export has no output; is the status address one of an export?")
     requires = answer.get("requiresAccessToken")
@@ -233,4 +233,4 @@ def _manifest(answer: Any, place: str) -> Manifest:
             if not isinstance(url, str) or kind is None or not re.fullmatch(r"[A-Za-z]{1,64}", kind):
                 raise ServerError(f"the manifest of the export has a file without url or type in {section}")
             files.append(ExportFile(section, kind, urljoin(place, url), count if isinstance(count, int) else None))
-    return Manifest(str(answer.get("transactionTime", "")), requires, tuple(files))
+    return CompletedExport(str(answer.get("transactionTime", "")), requires, tuple(files))

@@ -19,7 +19,7 @@ from fhir_eligibility.artifacts.own_outputs import LOCK
 from fhir_eligibility.data.export_manifest import EXTENSION, MANIFEST, read_manifest
 from fhir_eligibility.data.http.address import shown
 from fhir_eligibility.data.server.client import ServerError
-from fhir_eligibility.data.server.export import SECTIONS, ExportRequest, Manifest
+from fhir_eligibility.data.server.export import SECTIONS, CompletedExport, ExportRequest
 
 STATE = ".export-state"
 # What `file_names` makes: a state that somebody else wrote names no file outside of the folder.
@@ -79,7 +79,7 @@ def write_state(folder: Path, state: ExportState) -> None:
     _replace(folder / STATE, json.dumps(record, indent=1) + "\n", 0o600)
 
 
-def file_names(manifest: Manifest) -> list[str]:
+def file_names(manifest: CompletedExport) -> list[str]:
     """Names for the files of a manifest: `Observation.001`, `deleted.Bundle.001`, `error.OperationOutcome.001`."""
     counted: dict[str, int] = {}
     names = []
@@ -94,7 +94,7 @@ def write_manifest(
     folder: Path,
     base: str,
     request: ExportRequest,
-    manifest: Manifest,
+    manifest: CompletedExport,
     written: list[tuple[str, int]],
     problems: list[str],
 ) -> None:

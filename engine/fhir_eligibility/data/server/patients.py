@@ -25,8 +25,8 @@ from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.reader import cohort_of
 from fhir_eligibility.data.server.about import DENIED, AboutPatients, Batch, moved
 from fhir_eligibility.data.server.client import Server, ServerError
-from fhir_eligibility.data.server.referred import Referred
-from fhir_eligibility.data.server.search import Answer, Found, Incomplete, SearchError, every_page, search
+from fhir_eligibility.data.server.referred import ServerReferences
+from fhir_eligibility.data.server.search import FoundResource, Incomplete, SearchAnswer, SearchError, every_page, search
 from fhir_eligibility.data.sources import Loaded, OnProblem
 
 PAGE, BATCH, THREADS = 50, 20, 4
@@ -69,9 +69,9 @@ class ServerPatients:
         # What the server calls itself, in its fullUrls, may be another address than the one that it is reached at.
         self._roots = {f"{server.base}/"}
         self._about = AboutPatients(server, model, plan.types, plan.narrowed)
-        self._referred = Referred(server, model.resource_types, plan.follow, self._roots)
+        self._referred = ServerReferences(server, model.resource_types, plan.follow, self._roots)
         self._warned: set[str] = set()
-        self._shared: list[Found] | None = None
+        self._shared: list[FoundResource] | None = None
         self._shared_gaps: list[Gap] = []
         self._noted = Noted()
 
@@ -109,8 +109,8 @@ class ServerPatients:
 
     # -- patients
 
-    def _pages(self, on_problem: OnProblem) -> Iterator[list[Found]]:
-        answer = Answer()
+    def _pages(self, on_problem: OnProblem) -> Iterator[list[FoundResource]]:
+        answer = SearchAnswer()
         parameters = [*self.restriction, ("_count", str(self.page))]
         pages = search(self.server, "Patient", parameters, answer=answer)
         listed: set[str] = set()
@@ -150,7 +150,7 @@ class ServerPatients:
             )
         )
 
-    def _alone(self, listed: set[str], on_problem: OnProblem) -> Iterator[list[Found]]:
+    def _alone(self, listed: set[str], on_problem: OnProblem) -> Iterator[list[FoundResource]]:
         """Patients that were asked for by id and not found in a list of ids, one by one; who is not there is told."""
         others = tuple(pair for pair in self.restriction if pair[0] != "_id")
         named = [value.split(",") for name, value in self.restriction if name == "_id"]
@@ -161,7 +161,7 @@ class ServerPatients:
             if identifier in listed:
                 continue
             found = (
-                every_page(self.server, "Patient", [*others, ("_id", identifier)], Answer())
+                every_page(self.server, "Patient", [*others, ("_id", identifier)], SearchAnswer())
                 if len(named[0]) > 1
                 else []
             )
@@ -177,7 +177,7 @@ class ServerPatients:
             message = f"{len(absent)} of the patients that were asked for by _id are not on the server: {shown_ids}"
             on_problem(Problem(file=self.server.url("Patient"), code="patients-missing", message=message))
 
-    def _check_restriction(self, answer: Answer) -> None:
+    def _check_restriction(self, answer: SearchAnswer) -> None:
         asked = {name.partition(":")[0].partition(".")[0] for name, _ in self.restriction}
         if answer.used is not None:
             used = {name.partition(".")[0] for name in answer.used}
@@ -189,7 +189,9 @@ class ServerPatients:
 
     # -- what is about them
 
-    def _screenable(self, patients: list[Found], pool: ThreadPoolExecutor, on_problem: OnProblem) -> list[Compartment]:
+    def _screenable(
+        self, patients: list[FoundResource], pool: ThreadPoolExecutor, on_problem: OnProblem
+    ) -> list[Compartment]:
         ids = [str(item.resource["id"]) for item in patients]
         jobs = [
             Batch(kind, ids[start : start + self.batch])
@@ -237,13 +239,13 @@ class ServerPatients:
             )
         )
 
-    def _of_nobody(self, on_problem: OnProblem) -> list[Found]:
+    def _of_nobody(self, on_problem: OnProblem) -> list[FoundResource]:
         """What is about no patient, fetched once. Raises ServerError where the server does not accept the credentials."""
         if self._shared is None:
-            shared: list[Found] = []
+            shared: list[FoundResource] = []
             for kind in self.plan.shared:
-                answer = Answer()
-                came: list[Found] = []
+                answer = SearchAnswer()
+                came: list[FoundResource] = []
                 try:
                     every_page(self.server, kind, [("_count", "200")], answer, came)
                 except ServerError as error:
@@ -256,7 +258,7 @@ class ServerPatients:
             self._shared = shared
         return self._shared
 
-    def _loaded(self, item: Found) -> Loaded:
+    def _loaded(self, item: FoundResource) -> Loaded:
         """A resource as the readers of files give it; a server that leaves out fullUrl means its own address."""
         where = self.server.url(str(item.resource["resourceType"]))
         return Loaded(item.resource, where, full_url=item.full_url or f"{where}/{item.resource['id']}")

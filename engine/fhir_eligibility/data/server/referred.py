@@ -12,7 +12,7 @@ from fhir_eligibility.artifacts.references import RESTFUL
 from fhir_eligibility.data.gaps import Gap
 from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.server.client import Server, ServerError
-from fhir_eligibility.data.server.search import Answer, Found, SearchError, every_page
+from fhir_eligibility.data.server.search import FoundResource, SearchAnswer, SearchError, every_page
 from fhir_eligibility.data.sources import OnProblem
 
 IDS = 50  # referenced resources asked for at once
@@ -20,7 +20,7 @@ DEPTH = 5  # how far references are followed from a patient's own resources
 REMEMBERED = 20_000  # referenced resources kept from page to page
 
 
-class Referred:
+class ServerReferences:
     """Follows references to resources of the server. `follow` are their types, None for every type; `roots` the addresses of the server.
 
     `gaps` are the types of which some could not be fetched, and why.
@@ -32,18 +32,18 @@ class Referred:
         self.follow = follow
         self.roots = roots
         self.gaps: dict[str, Gap] = {}
-        self._known: dict[str, Found | None] = {}
+        self._known: dict[str, FoundResource | None] = {}
         # Whether `_id=1,2` finds both, by type; not there while nothing tells.
         self._lists: dict[str, bool] = {}
         self._lock = threading.Lock()
 
-    def of(self, found: list[Found], pool: ThreadPoolExecutor, on_problem: OnProblem) -> list[Found]:
+    def of(self, found: list[FoundResource], pool: ThreadPoolExecutor, on_problem: OnProblem) -> list[FoundResource]:
         """All that some resources refer to, and what these refer to."""
         if self.follow is not None and not self.follow:
             return []
         have = {item.name for item in found}
-        out: list[Found] = []
-        new: Iterable[Found] = found
+        out: list[FoundResource] = []
+        new: Iterable[FoundResource] = found
         for _ in range(DEPTH):
             wanted = [name for name in self._wanted(new) if name not in have]
             if not wanted:
@@ -67,7 +67,7 @@ class Referred:
             del self._known[name]
         return out
 
-    def _wanted(self, found: Iterable[Found]) -> list[str]:
+    def _wanted(self, found: Iterable[FoundResource]) -> list[str]:
         names: dict[str, None] = {}
         for item in found:
             for text in _all_references(item.resource):
@@ -87,7 +87,7 @@ class Referred:
 
     def _by_id(self, kind: str, ids: list[str]) -> Problem | None:
         """Remember some resources of a type; what a list of ids does not bring is asked for by itself before it is not there."""
-        found: dict[str, Found] = {}
+        found: dict[str, FoundResource] = {}
         failed: ServerError | None = None
         lost = 0
         missing = ids
@@ -122,8 +122,8 @@ class Referred:
         self._known.update((item.name, item) for item in found.values())
         return self._problem(kind, lost, failed)
 
-    def _found(self, kind: str, ids: list[str]) -> dict[str, Found]:
-        found = every_page(self.server, kind, [("_id", ",".join(ids)), ("_count", str(IDS))], Answer())
+    def _found(self, kind: str, ids: list[str]) -> dict[str, FoundResource]:
+        found = every_page(self.server, kind, [("_id", ",".join(ids)), ("_count", str(IDS))], SearchAnswer())
         return {str(item.resource["id"]): item for item in found if item.resource["resourceType"] == kind}
 
     def _problem(self, kind: str, count: int, error: ServerError) -> Problem:

@@ -35,7 +35,7 @@ class Incomplete(SearchError):
     """The pages came to an end, but they hold fewer resources than the server counts."""
 
 
-class Found(Struct):
+class FoundResource(Struct):
     """One resource of an answer."""
 
     resource: Resource
@@ -48,7 +48,7 @@ class Found(Struct):
         return f"{self.resource['resourceType']}/{self.resource['id']}"
 
 
-class Answer(Struct):
+class SearchAnswer(Struct):
     """The server's own account: how many match in all, and which parameters were used (None: it does not say).
 
     The total is that of the last page that names one: servers give estimates before. `used` is what the first page says. `names` are
@@ -69,13 +69,13 @@ class Answer(Struct):
 
 
 def search(
-    server: Server, resource_type: str, parameters: Parameters, *, answer: Answer | None = None
-) -> Iterator[list[Found]]:
+    server: Server, resource_type: str, parameters: Parameters, *, answer: SearchAnswer | None = None
+) -> Iterator[list[FoundResource]]:
     """The pages of a search. `answer` is filled in as they come.
 
     Raises SearchError where the server refuses or the pages cannot all be had, ServerError where it cannot be reached.
     """
-    account = answer if answer is not None else Answer()
+    account = answer if answer is not None else SearchAnswer()
     account.begin()
     url = server.url(resource_type)
     what = f"{shown(url)} by {' and '.join(name for name, _ in parameters) or 'nothing'}"
@@ -141,7 +141,7 @@ def count_of(server: Server, resource_type: str, query: str, until: str) -> int 
         bundle = _bundle(decode(response.content, resource_type), resource_type)
     except ServerError:
         return None
-    account = Answer()
+    account = SearchAnswer()
     _account(bundle, account, True)
     asked = {part.partition(":")[0] for part, _ in parameters if part != "_summary"}
     if account.used is None or not asked <= account.used:
@@ -150,8 +150,12 @@ def count_of(server: Server, resource_type: str, query: str, until: str) -> int 
 
 
 def every_page(
-    server: Server, resource_type: str, parameters: Parameters, answer: Answer, came: list[Found] | None = None
-) -> list[Found]:
+    server: Server,
+    resource_type: str,
+    parameters: Parameters,
+    answer: SearchAnswer,
+    came: list[FoundResource] | None = None,
+) -> list[FoundResource]:
     """All that a search finds; tried twice where its pages are not complete, because data may change between pages.
 
     `came` gets what came all the same where an error is raised.
@@ -178,7 +182,7 @@ def _bundle(decoded: Any, what: str) -> Resource:
     raise SearchError(f"{what}: the answer is no Bundle; is this the base address of a FHIR server?")
 
 
-def _account(bundle: Resource, account: Answer, first: bool) -> None:
+def _account(bundle: Resource, account: SearchAnswer, first: bool) -> None:
     total = bundle.get("total")
     if total.__class__ is int:
         account.total = total
@@ -191,7 +195,7 @@ def _account(bundle: Resource, account: Answer, first: bool) -> None:
     account.used = used or None
 
 
-def _entries(bundle: Resource, what: str, account: Answer) -> list[Found]:
+def _entries(bundle: Resource, what: str, account: SearchAnswer) -> list[FoundResource]:
     out = []
     entries = bundle.get("entry") or []
     if not isinstance(entries, list):
@@ -215,5 +219,5 @@ def _entries(bundle: Resource, what: str, account: Answer) -> list[Found]:
         if not isinstance(resource.get("id"), str):
             raise SearchError(f"{what}: the answer holds a {resource['resourceType']} without an id")
         full_url = entry.get("fullUrl")
-        out.append(Found(resource, full_url if isinstance(full_url, str) else None, mode != "include"))
+        out.append(FoundResource(resource, full_url if isinstance(full_url, str) else None, mode != "include"))
     return out
