@@ -72,7 +72,7 @@ bench: $(VENV)/.installed-test
 # Seconds that all ways of criteria are compared for; FUZZ_SEED chooses other criteria.
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.installed-test
-	FUZZ_EXAMPLES=12000 $(PY) -m pytest -q tests/unit/test_cql_fuzz.py
+	FUZZ_EXAMPLES=12000 $(PY) -m pytest -q tests/compiler/test_cql_fuzz.py
 	FUZZ_EXAMPLES=75000 FHIR_ELIGIBILITY_CACHE=off $(PY) -m pytest -q -rP tests/compiler/test_hostile_definitions.py
 	DAMAGE_TIMES=20 $(PY) -m pytest -q tests/data/test_damaged_exports.py
 	$(PY) -m tests.benchmarks.damage --lines 10000

@@ -10,7 +10,7 @@ import pytest
 from pytest_bdd import given, parsers, scenarios, then, when
 
 import fhir_eligibility
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 
 scenarios("cql.feature")
 FLUTE = Path(__file__).parents[1] / "criteria" / "flute"

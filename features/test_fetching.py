@@ -12,7 +12,7 @@ import pytest
 from pytest_bdd import given, parsers, scenarios, then, when
 
 from fhir_eligibility.data.http.connection import Patience
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 from tests.servers.fhir_stub import FhirStub
 from tests.servers.stub import Export, Reply, Request, ndjson, running_stub, searchset, with_ranges
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pytest_bdd import given, parsers, scenarios, then, when
 
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 from tests.imaging.conftest import (
     FLUTE,
     files,

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from pytest_bdd import given, parsers, scenarios, then, when
 
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
+from tests.compiler.test_terminology_in_rules import LIBRARY, artifact, patient
+from tests.data.test_terminology import SYSTEM, concepts, filtered, value_set
 from tests.servers.terminology_stub import running_terminology
-from tests.unit.test_terminology import SYSTEM, concepts, filtered, value_set
-from tests.unit.test_terminology_in_rules import LIBRARY, artifact, patient
 
 scenarios("terminology.feature")
 

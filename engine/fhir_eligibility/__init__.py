@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError
     from fhir_eligibility.algebra.reasons import Reason
     from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
-    from fhir_eligibility.data.compartment import Compartment
-    from fhir_eligibility.data.problems import Problem
-    from fhir_eligibility.data.reader import compartments_of
+    from fhir_eligibility.data.files.problems import Problem
+    from fhir_eligibility.data.patients.compartment import Compartment
+    from fhir_eligibility.data.patients.reader import compartments_of
     from fhir_eligibility.data.server.client import Server
     from fhir_eligibility.data.server.smart import credentials_of
-    from fhir_eligibility.data.terminology_files import TerminologyOptions
+    from fhir_eligibility.data.terminology.files import TerminologyOptions
     from fhir_eligibility.evaluation.verdict import Verdict
-    from fhir_eligibility.runners.criteria import Criteria, load_criteria
-    from fhir_eligibility.runners.fetching import server_patients
-    from fhir_eligibility.runners.screening import screen
+    from fhir_eligibility.runners.screening.criteria import Criteria, load_criteria
+    from fhir_eligibility.runners.screening.screening import screen
+    from fhir_eligibility.runners.server.fetching import server_patients
 
 __all__ = [
     "Compartment",
@@ -51,22 +51,22 @@ __all__ = [
 ]
 
 _WHERE = {
-    "Compartment": "fhir_eligibility.data.compartment",
-    "Criteria": "fhir_eligibility.runners.criteria",
+    "Compartment": "fhir_eligibility.data.patients.compartment",
+    "Criteria": "fhir_eligibility.runners.screening.criteria",
     "Diagnostic": "fhir_eligibility.algebra.diagnostic",
     "DiagnosticError": "fhir_eligibility.algebra.diagnostic",
     "EvaluationError": "fhir_eligibility.algebra.diagnostic",
-    "Problem": "fhir_eligibility.data.problems",
+    "Problem": "fhir_eligibility.data.files.problems",
     "Server": "fhir_eligibility.data.server.client",
     "Reason": "fhir_eligibility.algebra.reasons",
-    "TerminologyOptions": "fhir_eligibility.data.terminology_files",
+    "TerminologyOptions": "fhir_eligibility.data.terminology.files",
     "Verdict": "fhir_eligibility.evaluation.verdict",
-    "compartments_of": "fhir_eligibility.data.reader",
+    "compartments_of": "fhir_eligibility.data.patients.reader",
     "compile_fhirpath": "fhir_eligibility.compiler.criteria.fhirpath",
     "credentials_of": "fhir_eligibility.data.server.smart",
-    "server_patients": "fhir_eligibility.runners.fetching",
-    "load_criteria": "fhir_eligibility.runners.criteria",
-    "screen": "fhir_eligibility.runners.screening",
+    "server_patients": "fhir_eligibility.runners.server.fetching",
+    "load_criteria": "fhir_eligibility.runners.screening.criteria",
+    "screen": "fhir_eligibility.runners.screening.screening",
 }
 
 

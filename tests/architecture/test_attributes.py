@@ -33,11 +33,11 @@ ALLOWED = {
         "getattr(self.source, name, None)",
     ): "asks a terminology for one of three methods named in this file",
     (
-        "data/record_shape.py",
+        "data/records/record_shape.py",
         "attrgetter(*names)",
     ): "looks at structs that this file makes, whose attributes are numbered by it",
     (
-        "data/record_shape.py",
+        "data/records/record_shape.py",
         "attrgetter(attributes[name])",
     ): "looks at structs that this file makes, whose attributes are numbered by it",
     ("data/server/folder.py", "getattr(state, name)"): "writes its own state: the names are its own __slots__",

@@ -35,14 +35,14 @@ OPTIONAL = frozenset(
 LATE = frozenset(
     (
         ("fhir_eligibility.algebra.operators.string", "fhir_eligibility.algebra.operators.matching"),
-        ("fhir_eligibility.data.terminology_files", "fhir_eligibility.data.terminology_server"),
-        ("fhir_eligibility.runners.run", "fhir_eligibility.runners.confirming_work"),
-        ("fhir_eligibility.ui.cli", "fhir_eligibility.ui.completion"),
-        ("fhir_eligibility.ui.cli", "fhir_eligibility.ui.config_file"),
-        ("fhir_eligibility.ui.cli", "fhir_eligibility.ui.logs"),
-        ("fhir_eligibility.ui.command_parser", "fhir_eligibility.ui.config_file"),
-        ("fhir_eligibility.ui.screen", "fhir_eligibility.ui.cql_session"),
-        ("fhir_eligibility.ui.screen", "fhir_eligibility.ui.screen_sources"),
+        ("fhir_eligibility.data.terminology.files", "fhir_eligibility.data.terminology.server"),
+        ("fhir_eligibility.runners.screening.run", "fhir_eligibility.runners.screening.confirming_work"),
+        ("fhir_eligibility.ui.commands.cli", "fhir_eligibility.ui.commands.completion"),
+        ("fhir_eligibility.ui.commands.cli", "fhir_eligibility.ui.options.config_file"),
+        ("fhir_eligibility.ui.commands.cli", "fhir_eligibility.ui.terminal.logs"),
+        ("fhir_eligibility.ui.options.command_parser", "fhir_eligibility.ui.options.config_file"),
+        ("fhir_eligibility.ui.commands.screen", "fhir_eligibility.ui.commands.cql_session"),
+        ("fhir_eligibility.ui.commands.screen", "fhir_eligibility.ui.commands.screen_sources"),
     )
 )
 # Generated tables may be long; nothing else may.

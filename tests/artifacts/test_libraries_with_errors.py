@@ -9,7 +9,7 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.libraries import version_key
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 
 URL = "http://example.org/Library/Trial"
 GOOD = "library Other\nusing FHIR version '4.0.1'\ncontext Patient\ndefine Old: true\n"

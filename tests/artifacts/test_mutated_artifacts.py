@@ -17,8 +17,8 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.parameters import read_parameters
-from fhir_eligibility.data.terminology_files import load_manifest
-from fhir_eligibility.runners.criteria import Criteria
+from fhir_eligibility.data.terminology.files import load_manifest
+from fhir_eligibility.runners.screening.criteria import Criteria
 
 Json = dict[str, Any]
 CODED = {"coding": [{"system": "http://loinc.org", "code": "2857-1", "display": "PSA"}], "text": "PSA"}

@@ -20,9 +20,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fhir_eligibility.algebra.clinical import Tuple
 from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.algebra.temporal import Date
+from fhir_eligibility.algebra.values.clinical import Tuple
 from fhir_eligibility.compiler.criteria.cache import CachingCompiler
 from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Run

@@ -18,13 +18,13 @@ from pathlib import Path
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from fhir_eligibility.data.dicomweb.access import Access
-from fhir_eligibility.data.dicomweb.client import Client
+from fhir_eligibility.data.archives.access import Access
+from fhir_eligibility.data.archives.client import Client
 from fhir_eligibility.evaluation.verdict import Evaluated, ImagingLink, PatientIdentifier, Series, Verdict
 from fhir_eligibility.output.lines import line_of
-from fhir_eligibility.runners.fetch import FetchOptions, fetch
-from fhir_eligibility.runners.images import Places
-from fhir_eligibility.runners.verify import VerifyResult, verify
+from fhir_eligibility.runners.imaging.fetch import FetchOptions, fetch
+from fhir_eligibility.runners.imaging.images import Places
+from fhir_eligibility.runners.imaging.verify import VerifyResult, verify
 from tests.imaging.orthanc import PLUGIN, PROGRAM, Orthanc
 
 MR = UID("1.2.840.10008.5.1.4.1.1.4")

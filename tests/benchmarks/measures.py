@@ -21,7 +21,7 @@ import msgspec
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.compiler.criteria.library import LoadedLibrary
-from fhir_eligibility.runners.measuring import LoadedMeasure, MeasureOptions, run_of
+from fhir_eligibility.runners.measures.measuring import LoadedMeasure, MeasureOptions, run_of
 from tests.spec import ecqm_suite
 
 MEASURES = ("CMS68", "CMS104", "CMS832")

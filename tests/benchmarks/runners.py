@@ -56,7 +56,7 @@ def install_peers() -> None:
 @cache
 def options_of_screen() -> str:
     """What `eligibility screen --help` says."""
-    command = [sys.executable, "-m", "fhir_eligibility.ui.cli", "screen", "--help"]
+    command = [sys.executable, "-m", "fhir_eligibility.ui.commands.cli", "screen", "--help"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
 
 
@@ -65,7 +65,7 @@ def screen_command(criteria: Path, data: Path, out: Path, *, jobs: int = 1, more
     command = [
         sys.executable,
         "-m",
-        "fhir_eligibility.ui.cli",
+        "fhir_eligibility.ui.commands.cli",
         "screen",
         str(criteria),
         "--data",

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fhir_eligibility.algebra.clinical import Code, ValueSet
-from fhir_eligibility.algebra.expansion import Expansion, unknown
+from fhir_eligibility.algebra.values.clinical import Code, ValueSet
+from fhir_eligibility.algebra.values.expansion import Expansion, unknown
 from fhir_eligibility.compiler.runtime.cql import Run
-from fhir_eligibility.data.terminology_files import load_terminology
+from fhir_eligibility.data.terminology.files import load_terminology
 
 CODES = 100_000
 SYSTEM = "http://example.org/cs"

@@ -30,7 +30,7 @@ from fhir_eligibility.compiler.elm_json.writer import to_elm
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.compiler.syntax.cql_words import KEYWORDS
 from fhir_eligibility.compiler.syntax.lexer import tokenize
-from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.data.patients.reader import compartments_of
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options
 from tests.compiler import wide
 

@@ -13,7 +13,7 @@ from fhir_eligibility.algebra.operators import matching
 from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, LoadedLibrary
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.runtime.cql import Run
-from fhir_eligibility.data.terminology_files import load_terminology
+from fhir_eligibility.data.terminology.files import load_terminology
 
 
 def library(first: str, following: str, count: int, last: str = "true") -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fhir_eligibility.compiler.criteria.clock import rules_read_clock
-from fhir_eligibility.runners.criteria import load_criteria
+from fhir_eligibility.runners.screening.criteria import load_criteria
 
 ROOT = Path(__file__).resolve().parents[2] / "engine" / "fhir_eligibility"
 LIBRARY = """library Clock version '1'

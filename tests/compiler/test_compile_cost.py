@@ -15,7 +15,7 @@ from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
 from fhir_eligibility.compiler.criteria.library import Compiler
-from fhir_eligibility.runners.criteria import load_criteria
+from fhir_eligibility.runners.screening.criteria import load_criteria
 
 R4 = load_model("r4")
 HEAD = "library X version '1'\nusing FHIR version '4.0.1'\ncodesystem \"L\": 'http://loinc.org'\ncontext Patient\n"

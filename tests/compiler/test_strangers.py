@@ -14,7 +14,7 @@ from fhir_eligibility.artifacts.models.modelinfo import read_model_info
 from fhir_eligibility.compiler.criteria.cache import CachingCompiler
 from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 from tests.compiler import hostile, wide
 
 SYSTEM = "{urn:hl7-org:elm-types:r1}"

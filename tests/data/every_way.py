@@ -11,11 +11,11 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.reader import read_patients
-from fhir_eligibility.runners import run as running
-from fhir_eligibility.runners.criteria import Criteria
-from fhir_eligibility.runners.run import RunOptions, run
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.patients.reader import read_patients
+from fhir_eligibility.runners.screening import run as running
+from fhir_eligibility.runners.screening.criteria import Criteria
+from fhir_eligibility.runners.screening.run import RunOptions, run
 
 NOW = "2026-06-01"
 

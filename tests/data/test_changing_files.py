@@ -11,14 +11,14 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.data import sources
 from fhir_eligibility.data.bulk import reading
-from fhir_eligibility.data.listing import list_data
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.reader import read_patients
-from fhir_eligibility.runners import bulk
-from fhir_eligibility.runners import run as running
-from fhir_eligibility.runners.run import RunOptions, run
+from fhir_eligibility.data.files.listing import list_data
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.patients.reader import read_patients
+from fhir_eligibility.data.records import sources
+from fhir_eligibility.runners.large import bulk
+from fhir_eligibility.runners.screening import run as running
+from fhir_eligibility.runners.screening.run import RunOptions, run
 from tests.data.every_way import criteria, outcomes
 from tests.data.forms import zipped
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fhir_eligibility
-from fhir_eligibility.algebra.clinical import Code, Concept, ValueSet, equivalent_codes, equivalent_concepts
-from fhir_eligibility.algebra.code_systems import (
+from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.algebra.values.clinical import Code, Concept, ValueSet, equivalent_codes, equivalent_concepts
+from fhir_eligibility.algebra.values.code_systems import (
     ALIASES,
     DICOM,
     LOINC,
@@ -22,11 +23,10 @@ from fhir_eligibility.algebra.code_systems import (
     same_system,
     spellings,
 )
-from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.expansion import Expansion
+from fhir_eligibility.algebra.values.expansion import Expansion
 from fhir_eligibility.compiler.runtime.fhir_values import plainly_coded
 from fhir_eligibility.compiler.runtime.membership import ValueSetMembership, with_canonical
-from fhir_eligibility.runners.criteria import Criteria
+from fhir_eligibility.runners.screening.criteria import Criteria
 from tests.data.every_way import screened
 
 PAGE = "http://dicom.nema.org/medical/dicom/current/output/chtml/part16/sect_CID_29.html"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fhir_eligibility.data.record_shape import oddness_of
+from fhir_eligibility.data.records.record_shape import oddness_of
 from tests.data.every_way import criteria, screened
 
 HAS = "Procedure.where(status = 'completed' and code.coding.exists(code = '86273004')).exists()"

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_eligibility.artifacts.elements import all_resource_types
-from fhir_eligibility.data.json_text import lines_are_whole
-from fhir_eligibility.data.remains import named_in
+from fhir_eligibility.data.files.json_text import lines_are_whole
+from fhir_eligibility.data.records.remains import named_in
 from tests.data.every_way import criteria, screened
 
 LOST = {"invalid-json", "not-a-resource", "unknown-resource-type"}

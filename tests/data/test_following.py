@@ -16,14 +16,14 @@ from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.criteria.reading import ReadPlan
 from fhir_eligibility.data.bulk.pieces import pieces_of
 from fhir_eligibility.data.bulk.reading import by_patient, files_to_read, read_export
-from fhir_eligibility.data.compartment import Compartment
-from fhir_eligibility.data.reader import read_patients
+from fhir_eligibility.data.patients.compartment import Compartment
+from fhir_eligibility.data.patients.reader import read_patients
 from fhir_eligibility.evaluation.evaluator import Options
-from fhir_eligibility.runners.bulk import BulkRun
-from fhir_eligibility.runners.bulk_worker import start_worker
-from fhir_eligibility.runners.screening import evaluation_time
-from fhir_eligibility.runners.screening_work import ScreeningWork
-from fhir_eligibility.runners.workspace import RunState, Workspace
+from fhir_eligibility.runners.large.bulk import BulkRun
+from fhir_eligibility.runners.large.bulk_worker import start_worker
+from fhir_eligibility.runners.large.workspace import RunState, Workspace
+from fhir_eligibility.runners.screening.screening import evaluation_time
+from fhir_eligibility.runners.screening.screening_work import ScreeningWork
 
 PLAN = ReadPlan("r4", everything=True, together=True, linked=True)
 SERVERS = ("http://one.example/fhir/", "https://two.example/r4/")

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.data.forms import TextForm, Values, form_of
-from fhir_eligibility.data.reader import read_patients
-from fhir_eligibility.data.sources import read_resources
-from fhir_eligibility.data.versions import guess_version_of_paths
-from fhir_eligibility.runners.coverage import coverage
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.data.files.forms import TextForm, Values, form_of
+from fhir_eligibility.data.patients.reader import read_patients
+from fhir_eligibility.data.patients.versions import guess_version_of_paths
+from fhir_eligibility.data.records.sources import read_resources
+from fhir_eligibility.runners.screening.coverage import coverage
+from fhir_eligibility.ui.commands.cli import main
 from tests.data.every_way import criteria, outcomes, screened
 from tests.data.forms import BOM, FORMS, bundle, cohort, compact, lines, pretty, written, zipped, zstd
 

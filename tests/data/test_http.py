@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from fhir_eligibility.data.dicomweb.access import Access
-from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure
+from fhir_eligibility.data.archives.access import Access
+from fhir_eligibility.data.archives.client import Client
+from fhir_eligibility.data.archives.failure import ArchiveFailure
 from fhir_eligibility.data.http import answer as answer_module
 from fhir_eligibility.data.http.address import ascii_host, origin, shown, within
 from fhir_eligibility.data.http.client import Http, with_query

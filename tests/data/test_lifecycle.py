@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.data.lifecycle import Moment, Said, moment_of, newer, newest, version_number
-from fhir_eligibility.data.reader import read_patients
-from fhir_eligibility.data.record_versions import content_of
+from fhir_eligibility.data.patients.reader import read_patients
+from fhir_eligibility.data.records.lifecycle import Moment, Said, moment_of, newer, newest, version_number
+from fhir_eligibility.data.records.record_versions import content_of
+from tests.runners.ways import NOW, criteria_of, every_problem, outcomes_of, problems_of, the_outcomes, write
 from tests.shared import shared
-from tests.unit.ways import NOW, criteria_of, every_problem, outcomes_of, problems_of, the_outcomes, write
 
 Resource = dict[str, Any]
 SYSTEM = "http://example.org/codes"

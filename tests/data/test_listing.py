@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.data.files import FoundFile, walk
-from fhir_eligibility.data.listing import list_data
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.runners.large import Inputs
+from fhir_eligibility.data.files.files import FoundFile, walk
+from fhir_eligibility.data.files.listing import list_data
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.runners.screening.large import Inputs
 from tests.data.every_way import criteria, screened
 from tests.shared import shared
 

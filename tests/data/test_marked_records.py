@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import fhir_eligibility
-from fhir_eligibility.data.in_doubt import modifiers_in, tagged
-from fhir_eligibility.data.marks import Noted, may_be_marked
+from fhir_eligibility.data.records.in_doubt import modifiers_in, tagged
+from fhir_eligibility.data.records.marks import Noted, may_be_marked
+from tests.runners.ways import Files, criteria_of, every_problem, problems_of, the_outcomes, write
 from tests.shared import shared
-from tests.unit.ways import Files, criteria_of, every_problem, problems_of, the_outcomes, write
 
 Resource = dict[str, Any]
 SYSTEM = "http://example.org/codes"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.data.export_manifest import listed_files
+from fhir_eligibility.data.files.export_manifest import listed_files
 from fhir_eligibility.data.server.client import ServerError
 from fhir_eligibility.data.server.folder import STATE, clear, read_state
-from fhir_eligibility.runners.images import verdicts_of
+from fhir_eligibility.runners.imaging.images import verdicts_of
 
 OUTSIDE = (
     "%2Ftmp%2Fprivate%2Fp.ndjson",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.data.json_text import number, whole
+from fhir_eligibility.data.files.json_text import number, whole
 from tests.data.every_way import criteria, screened
 
 ODD = (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import fhir_eligibility
-from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.data.patients.reader import compartments_of
 from tests.data.every_way import NOW, criteria
 
 CONCEPT = {"coding": [{"system": "http://snomed.info/sct", "code": "51185008", "display": "Chest"}], "text": "chest"}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.data.record_shape import oddness_of
-from fhir_eligibility.data.status_codes import CODES
+from fhir_eligibility.data.records.record_shape import oddness_of
+from fhir_eligibility.data.records.status_codes import CODES
 from tests.data.every_way import criteria, screened
 from tests.data.test_lost_records import lines, patient, write
 

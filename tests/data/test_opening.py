@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from fhir_eligibility.data import opening, values
 from fhir_eligibility.data.bulk import scanning
-from fhir_eligibility.data.files import walk
-from fhir_eligibility.data.opening import document_in, lines_in, open_file
+from fhir_eligibility.data.files import opening
+from fhir_eligibility.data.files.files import walk
+from fhir_eligibility.data.files.opening import document_in, lines_in, open_file
+from fhir_eligibility.data.records import values
 from tests.data.every_way import criteria, screened
 
 LINES = b"".join(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fhir_eligibility.runners import run as running
-from fhir_eligibility.runners.run import RunOptions, run
+from fhir_eligibility.runners.screening import run as running
+from fhir_eligibility.runners.screening.run import RunOptions, run
 from tests.data.every_way import criteria
 
 Resource = dict[str, Any]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_eligibility.data.gaps import EVERY
-from fhir_eligibility.data.pages import Page, lacking, page_of
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.runners.criteria import Criteria
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.records.gaps import EVERY
+from fhir_eligibility.data.records.pages import Page, lacking, page_of
+from fhir_eligibility.runners.screening.criteria import Criteria
 from tests.data.every_way import Outcomes, criteria, screened
 
 BASE = "https://fhir.example.org/r4"

@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.http.connection import Patience
-from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.server import search as search_module
 from fhir_eligibility.data.server.client import Server, ServerError
 from fhir_eligibility.data.server.pages import next_page, own_names
 from fhir_eligibility.data.server.patients import SearchPlan, ServerPatients
 from fhir_eligibility.data.server.search import Incomplete, SearchAnswer, SearchError, every_page
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 from tests.servers.stub import Reply, Request, Stub, outcome, running_stub
 
 QUICK = Patience(attempts=2, first=0.001, most=0.001)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.data.histories import superseded
-from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.records.histories import superseded
 from tests.data.every_way import Outcomes, criteria, screened
 
 Resource = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.data.reader import compartments_of, read_patients
+from fhir_eligibility.data.patients.reader import compartments_of, read_patients
 from tests.data.every_way import criteria, screened
 
 NAMED = {"resourceType": "Patient", "id": "p1", "birthDate": "1950-01-01"}

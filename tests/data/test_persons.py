@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import fhir_eligibility
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.patients.reader import compartments_of
 from tests.data.every_way import Outcomes, criteria, screened
+from tests.runners.ways import criteria_of
 from tests.shared import shared
-from tests.unit.ways import criteria_of
 
 Resource = dict[str, Any]
 CODES = ("a", "b", "c")

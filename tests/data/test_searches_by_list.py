@@ -11,8 +11,8 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.http.connection import Patience
-from fhir_eligibility.data.problems import Problem
 from fhir_eligibility.data.server.client import Server
 from fhir_eligibility.data.server.patients import SearchPlan, ServerPatients
 from tests.servers.fhir_stub import FhirStub

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.data.other_lines import HELD, OtherLines
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.sources import unpack
+from fhir_eligibility.data.files.other_lines import HELD, OtherLines
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.records.sources import unpack
 from tests.data.every_way import criteria, screened
 from tests.shared import shared
 

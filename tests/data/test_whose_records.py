@@ -11,8 +11,8 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.reader import compartments_of, read_patients
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.patients.reader import compartments_of, read_patients
 from tests.data.every_way import criteria, outcomes, screened
 from tests.shared import shared
 

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError
-from fhir_eligibility.algebra.interval import Interval
-from fhir_eligibility.algebra.points import Uncertainty
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.points import Uncertainty
 from fhir_eligibility.compiler.criteria.library import compile_expression
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.translate.cql_library import TranslationOptions

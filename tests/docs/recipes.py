@@ -78,7 +78,7 @@ def other_version(models: Path) -> None:
 def run(commands: str, folder: Path) -> str:
     """What commands print, where `eligibility` and `python` are those of the copy."""
     (folder / "bin").mkdir()
-    for name, call in (("eligibility", "-m fhir_eligibility.ui.cli"), ("python", "")):
+    for name, call in (("eligibility", "-m fhir_eligibility.ui.commands.cli"), ("python", "")):
         script = folder / "bin" / name
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n', "utf-8")
         script.chmod(0o755)

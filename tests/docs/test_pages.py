@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.ui.cli import COMMANDS, main, parser
+from fhir_eligibility.ui.commands.cli import COMMANDS, main, parser
 from tests.docs.pages import PAGES, ROOT, Block, blocks, command_lines
 from tests.docs.world import World, world
 
@@ -33,7 +33,7 @@ NOT_CARRIED_OUT = {
     "python -m venv": "in test_installation.py",
     "trial-environment/bin/": "in test_installation.py",
     "pip install": "fetches what is optional from a registry",
-    "python -m tests.benchmarks.cohorts": "writes gigabytes; tests/unit/test_benchmark_cohorts.py writes small cohorts",
+    "python -m tests.benchmarks.cohorts": "writes gigabytes; tests/benchmarks/test_cohorts.py writes small cohorts",
     "python -m tests.benchmarks.screening": "takes minutes, and fetches the programs that it compares with",
     "python -m tests.benchmarks.kills": "takes hours",
     "python -m tests.benchmarks.nights": "takes minutes",
@@ -42,7 +42,7 @@ NOT_CARRIED_OUT = {
 INSTEAD = {
     "client-id=ID,key=private.jwks": (
         "bearer-env=TOKEN",
-        "the stub gives no tokens; tests/unit/test_smart.py has one that does",
+        "the stub gives no tokens; tests/data/test_smart.py has one that does",
     ),
 }
 # Exit statuses other than 0, by a part of the command.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 
 LIBRARY = """library Seen version '1'
 using FHIR version '4.0.1'
@@ -80,7 +80,7 @@ def test_populations_that_rest_on_absence_have_no_answer(
     tmp_path: Path, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if large:
-        monkeypatch.setattr("fhir_eligibility.runners.run.SMALL", 0)
+        monkeypatch.setattr("fhir_eligibility.runners.screening.run.SMALL", 0)
     data = write(tmp_path)
     asked = measure(tmp_path, **CODES)
     found = evaluated(tmp_path, asked, data, "--jobs", "2")

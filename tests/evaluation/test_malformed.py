@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.data.reader import compartments_of
-from fhir_eligibility.runners.criteria import load_criteria
-from fhir_eligibility.runners.screening import screen
+from fhir_eligibility.data.patients.reader import compartments_of
+from fhir_eligibility.runners.screening.criteria import load_criteria
+from fhir_eligibility.runners.screening.screening import screen
 
 SNOMED = "http://snomed.info/sct"
 LIBRARY = """library X version '1'

@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fhir_eligibility
-from fhir_eligibility.data.dicomweb.access import Access
-from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
-from fhir_eligibility.data.dicomweb.presence import Need, Presence, StudyPresence
-from fhir_eligibility.data.dicomweb.qido import find_instances, find_series, find_studies
+from fhir_eligibility.data.archives.access import Access
+from fhir_eligibility.data.archives.client import Client
+from fhir_eligibility.data.archives.failure import ArchiveFailure, FailureCause
+from fhir_eligibility.data.archives.presence import Need, Presence, StudyPresence
+from fhir_eligibility.data.archives.qido import find_instances, find_series, find_studies
 from fhir_eligibility.output.transfers import SeriesTransfer
-from fhir_eligibility.runners.confirming import RequiredImages
-from fhir_eligibility.runners.fetch import FetchOptions, SeriesFilter, fetch
-from fhir_eligibility.runners.images import Places
-from fhir_eligibility.runners.thumbnails import thumbnails
-from fhir_eligibility.runners.verify import verify
+from fhir_eligibility.runners.imaging.confirming import RequiredImages
+from fhir_eligibility.runners.imaging.fetch import FetchOptions, SeriesFilter, fetch
+from fhir_eligibility.runners.imaging.images import Places
+from fhir_eligibility.runners.imaging.thumbnails import thumbnails
+from fhir_eligibility.runners.imaging.verify import verify
 from tests.imaging.bent import WAYS, Bent, is_series
 from tests.imaging.conftest import FLUTE, lines_of, link_of
 from tests.imaging.orthanc import Orthanc
@@ -270,7 +270,7 @@ def test_some_rows_that_cannot_be_read(level: str, stub: MakeStub) -> None:
 
 
 def test_an_archive_that_lists_without_end(stub: MakeStub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fhir_eligibility.data.dicomweb.qido.MOST", 100)
+    monkeypatch.setattr("fhir_eligibility.data.archives.qido.MOST", 100)
     archive = stub(lambda asked: rows(*({"0020000E": f"1.{int(asked.query['offset'][0]) + n}"} for n in range(1, 11))))
     with Client(access()) as client, pytest.raises(ArchiveFailure, match="lists more than 100 rows"):
         find_series(client, archive.url, ["1.2"])

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.data.dicomweb.access import Access
-from fhir_eligibility.data.dicomweb.address import archive_address
-from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
-from fhir_eligibility.data.dicomweb.presence import Need, Presence, StudyPresence
-from fhir_eligibility.data.dicomweb.qido import find_instances, find_studies, rows_of
+from fhir_eligibility.data.archives.access import Access
+from fhir_eligibility.data.archives.address import archive_address
+from fhir_eligibility.data.archives.client import Client
+from fhir_eligibility.data.archives.failure import ArchiveFailure, FailureCause
+from fhir_eligibility.data.archives.presence import Need, Presence, StudyPresence
+from fhir_eligibility.data.archives.qido import find_instances, find_studies, rows_of
 from fhir_eligibility.data.http.address import shown, within
 from fhir_eligibility.data.http.credentials import basic, bearer
 from tests.imaging.stub import Answerer, Asked, Reply, Stub, rows

@@ -14,15 +14,15 @@ import pydicom
 import pytest
 from dicomweb_client.api import DICOMwebClient
 
-from fhir_eligibility.data.dicomweb.access import Access
-from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.wado import ACCEPT
+from fhir_eligibility.data.archives.access import Access
+from fhir_eligibility.data.archives.client import Client
+from fhir_eligibility.data.archives.wado import ACCEPT
 from fhir_eligibility.output.transfers import SeriesTransfer
-from fhir_eligibility.runners.fetch import FetchOptions, SeriesFilter, fetch
-from fhir_eligibility.runners.images import Places
-from fhir_eligibility.runners.one_series import patient_folder
-from fhir_eligibility.runners.thumbnails import thumbnails
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.runners.imaging.fetch import FetchOptions, SeriesFilter, fetch
+from fhir_eligibility.runners.imaging.images import Places
+from fhir_eligibility.runners.imaging.one_series import patient_folder
+from fhir_eligibility.runners.imaging.thumbnails import thumbnails
+from fhir_eligibility.ui.commands.cli import main
 from tests.imaging.conftest import lines_of, link_of
 from tests.imaging.orthanc import Orthanc
 from tests.imaging.stub import Answerer, Asked, Reply, Stub

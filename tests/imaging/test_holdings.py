@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
-from fhir_eligibility.data.dicomweb.presence import Found, Need, StudyPresence
-from fhir_eligibility.data.dicomweb.qido import HeldSeries, HeldStudy
+from fhir_eligibility.data.archives.failure import ArchiveFailure, FailureCause
+from fhir_eligibility.data.archives.presence import Found, Need, StudyPresence
+from fhir_eligibility.data.archives.qido import HeldSeries, HeldStudy
 from fhir_eligibility.evaluation.confirming import without_missing
 from fhir_eligibility.evaluation.holdings import Expected, SeriesPart, expected_of, holding_of, same_day
 from fhir_eligibility.evaluation.imaging import imaging_link, merge_links
 from fhir_eligibility.evaluation.verdict import Holding, ImagingLink, MissingInstances
-from fhir_eligibility.runners.bounded import as_they_come, batched, in_order
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.runners.large.bounded import as_they_come, batched, in_order
+from fhir_eligibility.ui.commands.cli import main
 from tests.shared import reported
 
 Resource = dict[str, Any]

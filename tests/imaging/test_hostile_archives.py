@@ -15,12 +15,12 @@ import pytest
 import urllib3
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from fhir_eligibility.data.dicomweb import multipart, wado
-from fhir_eligibility.data.dicomweb.access import Access
-from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
-from fhir_eligibility.data.dicomweb.multipart import MultipartReader, media_type
-from fhir_eligibility.data.dicomweb.wado import NotDicom, Retrieved, retrieve, uids_of
+from fhir_eligibility.data.archives import multipart, wado
+from fhir_eligibility.data.archives.access import Access
+from fhir_eligibility.data.archives.client import Client
+from fhir_eligibility.data.archives.failure import ArchiveFailure, FailureCause
+from fhir_eligibility.data.archives.multipart import MultipartReader, media_type
+from fhir_eligibility.data.archives.wado import NotDicom, Retrieved, retrieve, uids_of
 from fhir_eligibility.data.http import answer as answer_module
 from fhir_eligibility.data.http.answer import Answer
 from fhir_eligibility.evaluation.imaging import archive_address

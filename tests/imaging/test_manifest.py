@@ -14,8 +14,8 @@ from fhir.resources.R4B.list import List as ListR4B
 import fhir_eligibility
 from fhir_eligibility.algebra.diagnostic import Diagnostic
 from fhir_eligibility.output.lines import line_of
-from fhir_eligibility.runners.manifest import manifest
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.runners.imaging.manifest import manifest
+from fhir_eligibility.ui.commands.cli import main
 from tests.imaging.conftest import lines_of, link_of
 from tests.shared import reported
 

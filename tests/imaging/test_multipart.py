@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure
-from fhir_eligibility.data.dicomweb.multipart import FileParts, MultipartReader, PartEnd, PartStart, media_type
+from fhir_eligibility.data.archives.failure import ArchiveFailure
+from fhir_eligibility.data.archives.multipart import FileParts, MultipartReader, PartEnd, PartStart, media_type
 
 
 def parts_of(chunks: list[bytes], boundary: str = "B") -> tuple[list[bytes], int, MultipartReader]:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 import fhir_eligibility
-from fhir_eligibility.data.dicomweb.access import Access
-from fhir_eligibility.data.dicomweb.client import Client
+from fhir_eligibility.data.archives.access import Access
+from fhir_eligibility.data.archives.client import Client
 from fhir_eligibility.evaluation.verdict import Verdict
-from fhir_eligibility.runners.confirming import RequiredImages
-from fhir_eligibility.runners.images import Places
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.runners.imaging.confirming import RequiredImages
+from fhir_eligibility.runners.imaging.images import Places
+from fhir_eligibility.ui.commands.cli import main
 from tests.imaging.conftest import FLUTE, lines_of
 from tests.imaging.orthanc import Orthanc
 from tests.imaging.stub import Answerer, Asked, Reply, Stub, rows

@@ -16,17 +16,17 @@ from typing import Any
 import pytest
 
 import fhir_eligibility
-from fhir_eligibility.data.dicomweb.access import Access
-from fhir_eligibility.data.dicomweb.client import Client
+from fhir_eligibility.data.archives.access import Access
+from fhir_eligibility.data.archives.client import Client
 from fhir_eligibility.evaluation.verdict import Verdict
-from fhir_eligibility.runners import confirming
-from fhir_eligibility.runners import run as running
-from fhir_eligibility.runners.confirming import RequiredImages
-from fhir_eligibility.runners.criteria import Criteria
-from fhir_eligibility.runners.images import Places
-from fhir_eligibility.runners.questions import HeldStudies, add_answers, drop_unfinished, read_answers
-from fhir_eligibility.runners.run import RunOptions, run
-from fhir_eligibility.runners.workspace import Workspace
+from fhir_eligibility.runners.imaging import confirming
+from fhir_eligibility.runners.imaging.confirming import RequiredImages
+from fhir_eligibility.runners.imaging.images import Places
+from fhir_eligibility.runners.large.questions import HeldStudies, add_answers, drop_unfinished, read_answers
+from fhir_eligibility.runners.large.workspace import Workspace
+from fhir_eligibility.runners.screening import run as running
+from fhir_eligibility.runners.screening.criteria import Criteria
+from fhir_eligibility.runners.screening.run import RunOptions, run
 from tests.benchmarks.cohorts import Options, write
 from tests.imaging.stub import Asked, Reply, Stub, rows
 from tests.spec.model import ROOT
@@ -281,7 +281,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
     command = [
         sys.executable,
         "-c",
-        "import sys; from fhir_eligibility.runners import confirming, run; run.SMALL = 0; confirming.BATCH = 7; from fhir_eligibility.ui.cli import main; sys.exit(main(sys.argv[1:]))",
+        "import sys; from fhir_eligibility.runners import confirming, run; run.SMALL = 0; confirming.BATCH = 7; from fhir_eligibility.ui.commands.cli import main; sys.exit(main(sys.argv[1:]))",
         *("screen", str(CRITERIA), "--data", str(data), "--out", str(tmp_path), "--now", NOW, "--jobs", "2"),
         *("--memory", "1MB", "--quiet", "--resume", "--require-images", "--dicomweb", stub.url, "--ignore-endpoints"),
     ]

@@ -13,13 +13,13 @@ import pydicom.data
 import pytest
 from dicomweb_client.api import DICOMwebClient
 
-from fhir_eligibility.data.dicomweb.access import Access
-from fhir_eligibility.data.dicomweb.client import Client
-from fhir_eligibility.data.dicomweb.failure import FailureCause
-from fhir_eligibility.data.dicomweb.stow import words_of
+from fhir_eligibility.data.archives.access import Access
+from fhir_eligibility.data.archives.client import Client
+from fhir_eligibility.data.archives.failure import FailureCause
+from fhir_eligibility.data.archives.stow import words_of
 from fhir_eligibility.output.transfers import FileTransfer
-from fhir_eligibility.runners.store import store_files
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.runners.imaging.store import store_files
+from fhir_eligibility.ui.commands.cli import main
 from tests.imaging.conftest import lines_of
 from tests.imaging.orthanc import PASSWORD, USER, Orthanc
 from tests.imaging.stub import Answerer, Asked, Reply, Stub

@@ -12,13 +12,13 @@ from typing import Any
 import pydicom
 import pytest
 
-from fhir_eligibility.data.dicomweb.access import Access
-from fhir_eligibility.data.dicomweb.client import Client
+from fhir_eligibility.data.archives.access import Access
+from fhir_eligibility.data.archives.client import Client
 from fhir_eligibility.data.http.credentials import basic
 from fhir_eligibility.evaluation.verdict import Holding
-from fhir_eligibility.runners.images import Places
-from fhir_eligibility.runners.verify import VerifyResult, verify
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.runners.imaging.images import Places
+from fhir_eligibility.runners.imaging.verify import VerifyResult, verify
+from fhir_eligibility.ui.commands.cli import main
 from tests.imaging.conftest import lines_of, link_of
 from tests.imaging.orthanc import PASSWORD, USER, Orthanc
 from tests.imaging.stub import Reply
@@ -103,7 +103,7 @@ def test_stopped_half_way_and_started_again(
     orthanc.start()
     try:
         orthanc.put(path for found in files.values() for path in found)
-        monkeypatch.setattr("fhir_eligibility.runners.asking.BATCH", 4)
+        monkeypatch.setattr("fhir_eligibility.runners.imaging.asking.BATCH", 4)
         count = 0
 
         def stop_after_a_batch(_: int) -> None:
@@ -128,7 +128,7 @@ def test_stopped_half_way_and_started_again(
 
 
 def test_interrupted(run: Path, orthanc: Orthanc, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fhir_eligibility.runners.asking.BATCH", 5)
+    monkeypatch.setattr("fhir_eligibility.runners.imaging.asking.BATCH", 5)
 
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 import fhir_eligibility
 from fhir_eligibility.output.criteria_record import CriteriaRecord, read_criteria, read_verdicts
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 from tests.spec.model import ROOT
 
 FLUTE = ROOT / "criteria" / "flute"
@@ -51,7 +51,7 @@ def out(request: pytest.FixtureRequest, crit: Path, tmp_path_factory: pytest.Tem
     folder = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "large":
-            patch.setattr("fhir_eligibility.runners.run.SMALL", 0)
+            patch.setattr("fhir_eligibility.runners.screening.run.SMALL", 0)
         words = ["screen", str(crit), "--data", str(FLUTE / "cohort"), "--out", str(folder), "--now", NOW]
         assert main([*words, "--quiet", "--parquet", "--jobs", "1"]) == 0
     return folder

@@ -22,7 +22,7 @@ from fhir_eligibility.output import folder as folders
 from fhir_eligibility.output import lock
 from fhir_eligibility.output.folder import About, OutputFolder, owner_only
 from fhir_eligibility.output.lock import FolderInUse
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 from tests.outputs import seen, visible
 from tests.spec.model import ROOT
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.output.pseudonyms import make_key
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
+from tests.evaluation.test_measure_reports import MODELS, criteria, population
 from tests.output.test_pseudonyms import NUMBER, SECRET, everything_in, observation, person
 from tests.outputs import visible
-from tests.unit.test_measure_reports import MODELS, criteria, population
 
 LIBRARY = """library MLib version '1.0.0'
 using FHIR version '4.0.1'
@@ -129,7 +129,7 @@ def test_a_measure_names_nobody(
     place: Path, way: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if way == "large":
-        monkeypatch.setattr("fhir_eligibility.runners.run.SMALL", 0)
+        monkeypatch.setattr("fhir_eligibility.runners.screening.run.SMALL", 0)
     plain = measured(place, "plain")
     before = "".join(text for _, text in everything_in(place / "plain"))
     assert before.count(SECRET) > 50 and NUMBER in before

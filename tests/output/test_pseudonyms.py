@@ -15,11 +15,11 @@ import pytest
 from pyarrow import parquet
 
 from fhir_eligibility.compiler.criteria.rules import RuleSet
-from fhir_eligibility.data.dicomweb.uids import valid_uid
+from fhir_eligibility.data.archives.uids import valid_uid
 from fhir_eligibility.output.criteria_record import read_verdicts
 from fhir_eligibility.output.pseudonyms import Pseudonyms, make_key, read_key
-from fhir_eligibility.runners.images import Places, studies_of
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.runners.imaging.images import Places, studies_of
+from fhir_eligibility.ui.commands.cli import main
 from tests.outputs import group_files, visible
 from tests.paths.patients import patients
 from tests.paths.test_runs import criteria as random_criteria
@@ -242,7 +242,7 @@ def test_nothing_that_tells_who_a_patient_is_leaves(
     found = random_criteria(place / "random", 5, 12)
     assert isinstance(found.rules[0], RuleSet)
     if way == "large":
-        monkeypatch.setattr("fhir_eligibility.runners.run.SMALL", 0)
+        monkeypatch.setattr("fhir_eligibility.runners.screening.run.SMALL", 0)
     trials = (place / "random",)
     plain, out, listed = place / "plain", place / "out", place / "apart" / "list.csv"
     screen(place, plain, place / "data", "--parquet", "--jobs", "2", trials=trials)
@@ -454,9 +454,9 @@ def test_a_run_is_not_resumed_with_other_codes(
     first = [*given, "--pseudonyms", str(place / "key"), "--pseudonym-list", str(place / "l.csv")]
     assert main([*first[:-4], "--out", str(place / "expected"), *first[-4:]]) == 0
     (place / "l.csv").rename(place / "expected.csv")
-    monkeypatch.setattr("fhir_eligibility.runners.run.SMALL", 0)
+    monkeypatch.setattr("fhir_eligibility.runners.screening.run.SMALL", 0)
     with monkeypatch.context() as patch:
-        patch.setattr("fhir_eligibility.runners.bulk.BulkRun.write", stop)
+        patch.setattr("fhir_eligibility.runners.large.bulk.BulkRun.write", stop)
         assert main(first) == 130
     for more in ([], ["--pseudonyms", str(place / "other"), *first[-2:]], [*first[-4:], "--keep-uids"], first[-4:-2]):
         capsys.readouterr()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import fhir_eligibility
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 from tests.outputs import groups
 
 URL = "http://example.org/EvidenceVariable/trial"

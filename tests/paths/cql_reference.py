@@ -9,10 +9,10 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
-from fhir_eligibility.algebra.clinical import Code
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.element import Element
-from fhir_eligibility.algebra.interval import Interval
+from fhir_eligibility.algebra.values.clinical import Code
+from fhir_eligibility.algebra.values.element import Element
+from fhir_eligibility.algebra.values.interval import Interval
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import IntervalType, Named
 from fhir_eligibility.compiler.runtime import fhir_values as fhir

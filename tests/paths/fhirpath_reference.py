@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from fhir_eligibility.algebra import quantity as q
 from fhir_eligibility.algebra import temporal as t
-from fhir_eligibility.algebra.element import SYSTEM_TYPE, to_quantity
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values import quantity as q
+from fhir_eligibility.algebra.values.element import SYSTEM_TYPE, to_quantity
+from fhir_eligibility.algebra.values.quantity import Quantity
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.compiler.syntax import nodes as s
 

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError
 from fhir_eligibility.algebra.reasons import Reason
-from fhir_eligibility.data.compartment import Compartment
-from fhir_eligibility.data.gaps import EVERY, Gap
-from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.data.patients.compartment import Compartment
+from fhir_eligibility.data.patients.reader import compartments_of
+from fhir_eligibility.data.records.gaps import EVERY, Gap
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options
 from tests.paths import cql_generator, fhirpath_generator
 from tests.paths import test_cql_ways as cql

@@ -13,10 +13,10 @@ from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.records import ExpressionSource
 from fhir_eligibility.compiler.criteria.cql import CqlCriteria
 from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
-from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.data.patients.reader import compartments_of
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options
-from fhir_eligibility.runners.criteria import load_criteria
-from fhir_eligibility.runners.screening import screen
+from fhir_eligibility.runners.screening.criteria import load_criteria
+from fhir_eligibility.runners.screening.screening import screen
 from tests.paths.ways import NOW, R4, rule_set
 
 PATIENT: dict[str, Any] = {"resourceType": "Patient", "id": "p"}

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.algebra.clinical import Code, Concept, Ratio, Tuple
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.operators.registry import Overload
 from fhir_eligibility.algebra.operators.table import OPERATORS
-from fhir_eligibility.algebra.points import Long
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values.clinical import Code, Concept, Ratio, Tuple
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.points import Long
+from fhir_eligibility.algebra.values.quantity import Quantity
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 
 POOLS: dict[str, tuple[Any, ...]] = {

@@ -12,10 +12,10 @@ import pytest
 from fhir_eligibility.algebra.diagnostic import DiagnosticError
 from fhir_eligibility.evaluation.verdict import Verdict
 from fhir_eligibility.output.criteria_record import read_verdicts
-from fhir_eligibility.runners import run as running
-from fhir_eligibility.runners.criteria import Criteria, load_criteria
-from fhir_eligibility.runners.run import RunOptions, run
-from fhir_eligibility.runners.screening import screen
+from fhir_eligibility.runners.screening import run as running
+from fhir_eligibility.runners.screening.criteria import Criteria, load_criteria
+from fhir_eligibility.runners.screening.run import RunOptions, run
+from fhir_eligibility.runners.screening.screening import screen
 from tests.paths import cql_generator, fhirpath_generator
 from tests.paths.patients import LOINC, SCT, UCUM, patients
 from tests.paths.test_cql_ways import compiled as compiled_cql

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.data.reader import compartments_of
-from fhir_eligibility.runners.criteria import load_criteria
-from fhir_eligibility.runners.screening import screen
+from fhir_eligibility.data.patients.reader import compartments_of
+from fhir_eligibility.runners.screening.criteria import load_criteria
+from fhir_eligibility.runners.screening.screening import screen
 
 TEST = "value.ofType(Quantity) >= 3 'mg/L'"
 # Rows of a patient: a high value, a low one, none. By function: what holds of them.

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fhir_eligibility.algebra import quantity as q
-from fhir_eligibility.algebra.element import to_quantity
-from fhir_eligibility.algebra.quantity import NO_UNIT, Quantity
+from fhir_eligibility.algebra.values import quantity as q
+from fhir_eligibility.algebra.values.element import to_quantity
+from fhir_eligibility.algebra.values.quantity import NO_UNIT, Quantity
 from fhir_eligibility.compiler.runtime.fhir_values import to_quantity as to_cql_quantity
-from fhir_eligibility.data.reader import compartments_of
-from fhir_eligibility.runners.criteria import load_criteria
-from fhir_eligibility.runners.screening import screen
+from fhir_eligibility.data.patients.reader import compartments_of
+from fhir_eligibility.runners.screening.criteria import load_criteria
+from fhir_eligibility.runners.screening.screening import screen
 
 UCUM = "http://unitsofmeasure.org"
 LOINC = "http://loinc.org"

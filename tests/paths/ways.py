@@ -18,12 +18,12 @@ from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.emit.emitter import Emitter
 from fhir_eligibility.compiler.emit.program import Program
-from fhir_eligibility.data.compartment import Compartment
-from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.data.patients.compartment import Compartment
+from fhir_eligibility.data.patients.reader import compartments_of
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options
 from fhir_eligibility.evaluation.tracing import PatientEnvironment
 from fhir_eligibility.evaluation.verdict import Verdict
-from fhir_eligibility.runners.screening import compartments
+from fhir_eligibility.runners.screening.screening import compartments
 
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 R4: Model = load_model("r4")

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fhir_eligibility.runners import run as running
-from fhir_eligibility.runners.criteria import Criteria, load_criteria
-from fhir_eligibility.runners.run import RunOptions, RunResult, run
+from fhir_eligibility.runners.screening import run as running
+from fhir_eligibility.runners.screening.criteria import Criteria, load_criteria
+from fhir_eligibility.runners.screening.run import RunOptions, RunResult, run
 
 NOW, LATER = "2026-06-01T08:00:00+00:00", "2026-06-02T08:00:00+00:00"
 SYSTEM = "http://example.org/codes"

@@ -13,9 +13,9 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.elements import all_resource_types
-from fhir_eligibility.data.reader import compartments_of
-from fhir_eligibility.runners import run as running
-from fhir_eligibility.runners.run import RunOptions, run
+from fhir_eligibility.data.patients.reader import compartments_of
+from fhir_eligibility.runners.screening import run as running
+from fhir_eligibility.runners.screening.run import RunOptions, run
 from tests.data.every_way import NOW, criteria
 from tests.data.test_damaged_text import DAMAGE, value_of
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.runners.bulk import BulkRun
-from fhir_eligibility.runners.workspace import HEAD, Workspace
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.runners.large.bulk import BulkRun
+from fhir_eligibility.runners.large.workspace import HEAD, Workspace
+from fhir_eligibility.ui.commands.cli import main
 from tests.outputs import by_patient, visible
 from tests.spec.model import ROOT
 
@@ -40,8 +40,8 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (place / "data" / "Observation.ndjson").write_text("".join(json.dumps(one) + "\n" for one in observed))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fhir_eligibility.runners.run.SMALL", 0)
-        patch.setattr("fhir_eligibility.runners.large.ROUNDS", 2)
+        patch.setattr("fhir_eligibility.runners.screening.run.SMALL", 0)
+        patch.setattr("fhir_eligibility.runners.screening.large.ROUNDS", 2)
         assert screen(place, "expected") in (0, 1)
 
         def stop(self: Any, outputs: Any) -> None:
@@ -142,8 +142,8 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def test_a_run_that_goes_on_ends_with_the_same_outputs_or_refuses(
     stopped: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fhir_eligibility.runners.run.SMALL", 0)
-    monkeypatch.setattr("fhir_eligibility.runners.large.ROUNDS", 2)
+    monkeypatch.setattr("fhir_eligibility.runners.screening.run.SMALL", 0)
+    monkeypatch.setattr("fhir_eligibility.runners.screening.large.ROUNDS", 2)
     for name in files(stopped):
         out = stopped / "again"
         shutil.rmtree(out, ignore_errors=True)
@@ -161,7 +161,7 @@ def test_a_run_that_goes_on_ends_with_the_same_outputs_or_refuses(
 
 def test_files_of_another_version_are_refused(stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(stopped / "out" / ".work", tmp_path / ".work")
-    monkeypatch.setattr("fhir_eligibility.runners.workspace.VERSION", 2)
+    monkeypatch.setattr("fhir_eligibility.runners.large.workspace.VERSION", 2)
     with pytest.raises(ValueError, match="state is of another version of the program; run again without --resume"):
         Workspace(tmp_path).state()
 
@@ -169,8 +169,8 @@ def test_files_of_another_version_are_refused(stopped: Path, tmp_path: Path, mon
 ORPHAN = """
 import multiprocessing, os, sys, time
 from pathlib import Path
-from fhir_eligibility.runners.workers import Workers
-from fhir_eligibility.runners.workspace import Workspace
+from fhir_eligibility.runners.large.workers import Workers
+from fhir_eligibility.runners.large.workspace import Workspace
 
 def start(folder):
     def work(task):

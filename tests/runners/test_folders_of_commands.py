@@ -17,7 +17,7 @@ import pytest
 from fhir_eligibility.artifacts.own_outputs import MARKER
 from fhir_eligibility.output.folder import OutputFolder
 from fhir_eligibility.output.trial_names import trial_names
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 from tests.outputs import by_patient, group_files, seen, visible
 from tests.spec.model import ROOT
 
@@ -188,7 +188,7 @@ def test_outputs_are_private_whatever_the_umask(place: Path, command: str, monke
             assert main([*given, str(place / "shared"), "--quiet", "--shared-outputs"]) == 0
         else:
             if command == "large":
-                monkeypatch.setattr("fhir_eligibility.runners.run.SMALL", 0)
+                monkeypatch.setattr("fhir_eligibility.runners.screening.run.SMALL", 0)
             assert screen(place, out, "--parquet", "--jobs", "2") == 0
             assert screen(place, place / "shared", "--shared-outputs") == 0
         assert os.umask(0) == 0
@@ -201,14 +201,14 @@ def test_outputs_are_private_whatever_the_umask(place: Path, command: str, monke
 
 
 def test_what_a_large_run_keeps_meanwhile_is_private(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fhir_eligibility.runners.run.SMALL", 0)
+    monkeypatch.setattr("fhir_eligibility.runners.screening.run.SMALL", 0)
     seen: dict[str, int] = {}
 
     def stop(self: object, outputs: object) -> None:
         seen.update(modes(place / "out"))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fhir_eligibility.runners.bulk.BulkRun.write", stop)
+    monkeypatch.setattr("fhir_eligibility.runners.large.bulk.BulkRun.write", stop)
     before = os.umask(0)
     try:
         assert screen(place, place / "out", "--jobs", "2") == 130
@@ -246,7 +246,7 @@ def test_a_second_run_says_so_and_changes_nothing(
 SLOW = """
 import sys, time
 from fhir_eligibility.runners import bulk_worker, run
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 run.SMALL = 0
 judged = bulk_worker.Worker.judged
 bulk_worker.Worker.judged = lambda self, number: (time.sleep(0.2), judged(self, number))[1]
@@ -293,7 +293,7 @@ def test_a_run_that_is_killed_can_be_resumed_at_once(place: Path, monkeypatch: p
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert visible(out) == []
-    monkeypatch.setattr("fhir_eligibility.runners.run.SMALL", 0)
+    monkeypatch.setattr("fhir_eligibility.runners.screening.run.SMALL", 0)
     assert screen(place, out, "--resume") == 0
     assert by_patient(out) == by_patient(place / "apart")
 
@@ -301,7 +301,7 @@ def test_a_run_that_is_killed_can_be_resumed_at_once(place: Path, monkeypatch: p
 LARGE = """
 import resource, sys
 from fhir_eligibility.runners import run
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 run.SMALL = 0
 if sys.argv[1] != "0":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))

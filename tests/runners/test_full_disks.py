@@ -21,7 +21,7 @@ from tests.spec.model import ROOT
 FULL = """
 import resource, sys
 from fhir_eligibility.runners import run
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 run.SMALL = 0
 if sys.argv[1] != "0":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))

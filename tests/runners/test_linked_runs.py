@@ -10,12 +10,12 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.data.reader import read_patients
-from fhir_eligibility.runners import run as running
-from fhir_eligibility.runners.criteria import Criteria
-from fhir_eligibility.runners.run import RunOptions, run
-from fhir_eligibility.runners.workspace import Workspace
-from tests.unit.ways import criteria_of, outcomes_of
+from fhir_eligibility.data.patients.reader import read_patients
+from fhir_eligibility.runners.large.workspace import Workspace
+from fhir_eligibility.runners.screening import run as running
+from fhir_eligibility.runners.screening.criteria import Criteria
+from fhir_eligibility.runners.screening.run import RunOptions, run
+from tests.runners.ways import criteria_of, outcomes_of
 
 NOW = "2026-06-01"
 PATIENTS = 30

@@ -20,9 +20,9 @@ from fhir_eligibility.evaluation.measures import (
 )
 from fhir_eligibility.output.measure_report import summary
 from fhir_eligibility.output.measure_totals import Totals
-from fhir_eligibility.runners import run as running
-from fhir_eligibility.runners.workspace import Workspace
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.runners.large.workspace import Workspace
+from fhir_eligibility.runners.screening import run as running
+from fhir_eligibility.ui.commands.cli import main
 
 OUTPUTS = ("results.ndjson", "reports.ndjson", "summary.json", "problems.ndjson")
 PATIENTS = 40

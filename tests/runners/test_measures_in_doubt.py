@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 
 Resource = dict[str, Any]
 LIBRARY = """library Doubts version '1'
@@ -64,7 +64,7 @@ def test_populations(
     expected: dict[str, tuple[int, str | None]],
 ) -> None:
     if way == "large":
-        monkeypatch.setattr("fhir_eligibility.runners.run.SMALL", 0)
+        monkeypatch.setattr("fhir_eligibility.runners.screening.run.SMALL", 0)
     assert populations(tmp_path, LIBRARY, records) == expected
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from fhir_eligibility.data.bulk.placing import Bearers, Claim, placed
 from fhir_eligibility.data.bulk.records import ReadRecord, is_orphan, name_group
-from fhir_eligibility.runners import bulk_worker
-from fhir_eligibility.runners import run as running
-from fhir_eligibility.runners.run import RunOptions, run
+from fhir_eligibility.runners.large import bulk_worker
+from fhir_eligibility.runners.screening import run as running
+from fhir_eligibility.runners.screening.run import RunOptions, run
 from tests.data.every_way import criteria
 
 MRN = "http://h.example/mrn"

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_eligibility.data.bulk.decoding import FactDecoder
-from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.output.pseudonyms import Pseudonyms
-from fhir_eligibility.runners.earlier import Unusable, described
-from fhir_eligibility.runners.outputs import Outputs
-from fhir_eligibility.runners.run import NothingScreened, RunOptions, run
-from fhir_eligibility.runners.since import FOLLOWS
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.runners.large.earlier import Unusable, described
+from fhir_eligibility.runners.screening.outputs import Outputs
+from fhir_eligibility.runners.screening.run import NothingScreened, RunOptions, run
+from fhir_eligibility.runners.screening.since import FOLLOWS
+from fhir_eligibility.ui.commands.cli import main
 from tests.runners.nights import CHANGES, LATER, NOW, Cohort, criteria, outputs, screened
 
 WAYS = ("memory", "files-1", "files-2")

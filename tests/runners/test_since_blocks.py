@@ -19,7 +19,8 @@ from fhir_eligibility.data.bulk import scanning, tracing
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.records import key_of
 from fhir_eligibility.output.pseudonyms import Pseudonyms
-from fhir_eligibility.runners import bulk, large
+from fhir_eligibility.runners.large import bulk
+from fhir_eligibility.runners.screening import large
 from tests.runners.nights import CHANGES, LATER, NOW, PLAIN_CHANGES, concept, outputs, screened
 from tests.runners.test_since import FORMS, Nights
 

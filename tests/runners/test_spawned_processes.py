@@ -90,7 +90,7 @@ def test_a_spawned_process_gives_the_same_verdicts(tmp_path: Path) -> None:
 
 SCRIPT = """
 import multiprocessing, sys
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv[1])
     sys.exit(main(sys.argv[2:]))

@@ -19,9 +19,9 @@ import urllib3
 
 from fhir_eligibility.data.server.client import Server
 from fhir_eligibility.data.server.smart import BackendServices
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
+from tests.data.test_smart import EC, RSA, jwk, pem
 from tests.servers.sekmet import COHORT, ROOT, changed, load_cohort, running_sekmet
-from tests.unit.test_smart import EC, RSA, jwk, pem
 
 CRITERIA = ROOT / "criteria" / "flute"
 FORMS = {
@@ -113,7 +113,7 @@ def test_a_killed_export_goes_on(sekmet: str, tmp_path: Path) -> None:
     started.
     """
     out = tmp_path / "export"
-    command = [sys.executable, "-m", "fhir_eligibility.ui.cli", "export", sekmet, "--out", str(out)]
+    command = [sys.executable, "-m", "fhir_eligibility.ui.commands.cli", "export", sekmet, "--out", str(out)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while not (out / ".export-state").exists() and process.poll() is None:
             time.sleep(0.01)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError
-from fhir_eligibility.algebra.interval import Interval
-from fhir_eligibility.algebra.points import Uncertainty
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.points import Uncertainty
+from fhir_eligibility.algebra.values.quantity import Quantity
 from fhir_eligibility.compiler.criteria.library import LoadedLibrary, compile_expression
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.translate.cql_library import TranslationOptions

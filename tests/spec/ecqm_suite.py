@@ -25,10 +25,16 @@ from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.models.modelinfo import ModelInfo, read_model_info
 from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.terminology import Terminology
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.terminology.value_sets import Terminology
 from fhir_eligibility.evaluation.measures import MeasureEvaluator, MeasureResult
-from fhir_eligibility.runners.measuring import LoadedMeasure, MeasureOptions, evaluate_measure, load_measure, run_of
+from fhir_eligibility.runners.measures.measuring import (
+    LoadedMeasure,
+    MeasureOptions,
+    evaluate_measure,
+    load_measure,
+    run_of,
+)
 from tests.inputs import SHARED
 from tests.spec.model import Result, Suite
 

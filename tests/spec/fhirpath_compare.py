@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values.quantity import Quantity
 from tests.spec.fhirpath_cases import Output
 
 _BOTH = ("boolean", "integer", "decimal", "string", "date", "dateTime", "time")

@@ -73,7 +73,7 @@ def table(cases: dict[str, list[str]] | None) -> str:
 
 
 def _chapter(op: Operator) -> str:
-    """The chapter of an operator whose functions stand outside the chapters (those of `fhir_eligibility.algebra.interval`)."""
+    """The chapter of an operator whose functions stand outside the chapters (those of `fhir_eligibility.algebra.values.interval`)."""
     if any(op.overloads[0].function.__module__ == chapter.__name__ for chapter in CHAPTERS):
         return ""
     return "intervals"

@@ -17,7 +17,7 @@ import pytest
 from fhir_eligibility.compiler.criteria.library import LoadedLibrary
 from fhir_eligibility.compiler.runtime.cql import Patient
 from fhir_eligibility.compiler.runtime.printing import as_json
-from fhir_eligibility.runners.measuring import MeasureOptions, run_of
+from fhir_eligibility.runners.measures.measuring import MeasureOptions, run_of
 from tests.inputs import SHARED
 from tests.shared import shared
 from tests.spec.ecqm_suite import NOW, cases, environment, load

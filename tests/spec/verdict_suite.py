@@ -26,10 +26,10 @@ from fhir_eligibility.compiler.criteria.cql import CqlCriteria
 from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
 from fhir_eligibility.compiler.criteria.reading import reading_plan
 from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
-from fhir_eligibility.data.compartment import Compartment
-from fhir_eligibility.data.reader import compartments_of
+from fhir_eligibility.data.patients.compartment import Compartment
+from fhir_eligibility.data.patients.reader import compartments_of
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options
-from fhir_eligibility.runners.screening import compartments
+from fhir_eligibility.runners.screening.screening import compartments
 from tests.spec import cql_suite
 from tests.spec.cql_suite import CqlCase
 from tests.spec.fhirpath_cases import FhirPathCase, Output, read_cases, read_input

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fhir_eligibility.runners import machine
-from fhir_eligibility.ui import argument_types as types
-from fhir_eligibility.ui.argument_types import ArgumentType, Limit, number, whole_number
+from fhir_eligibility.runners.large import machine
+from fhir_eligibility.ui.options import argument_types as types
+from fhir_eligibility.ui.options.argument_types import ArgumentType, Limit, number, whole_number
 
 ALL = {name: kind for name, kind in vars(types).items() if isinstance(kind, ArgumentType)}
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.ui.cli import COMMANDS, main
-from fhir_eligibility.ui.completion import SHELLS, command_in
+from fhir_eligibility.ui.commands.cli import COMMANDS, main
+from fhir_eligibility.ui.commands.completion import SHELLS, command_in
 
 
 def completed(line: str, tmp_path: Path) -> set[str]:
@@ -27,9 +27,7 @@ def completed(line: str, tmp_path: Path) -> set[str]:
         "COMP_POINT": str(len(line)),
         "COMP_TYPE": "9",
     }
-    program = (
-        "import sys; sys.argv[0] = 'eligibility'; from fhir_eligibility.ui.cli import console; sys.exit(console())"
-    )
+    program = "import sys; sys.argv[0] = 'eligibility'; from fhir_eligibility.ui.commands.cli import console; sys.exit(console())"
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
     return {word.strip() for word in out.read_text().split("\n") if word.strip()}
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.ui.actions import Switch
-from fhir_eligibility.ui.argument_types import Limit
-from fhir_eligibility.ui.cli import main, parser
-from fhir_eligibility.ui.config_file import is_list, key_of
+from fhir_eligibility.ui.commands.cli import main, parser
+from fhir_eligibility.ui.options.actions import Switch
+from fhir_eligibility.ui.options.argument_types import Limit
+from fhir_eligibility.ui.options.config_file import is_list, key_of
 from tests.ui.test_options import LEAVES
 
 FLUTE = Path(__file__).parents[2] / "criteria" / "flute"

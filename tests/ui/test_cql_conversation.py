@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.ui import cql as cql_module
-from fhir_eligibility.ui.cli import main
-from fhir_eligibility.ui.cql_repl import converse, reply
-from fhir_eligibility.ui.cql_session import Session
+from fhir_eligibility.ui.commands import cql as cql_module
+from fhir_eligibility.ui.commands.cli import main
+from fhir_eligibility.ui.commands.cql_repl import converse, reply
+from fhir_eligibility.ui.commands.cql_session import Session
 
 LIBRARY = """library L version '1'
 using FHIR version '4.0.1'
@@ -171,7 +171,7 @@ def test_no_expression_goes_with_a_conversation(capsys: pytest.CaptureFixture[st
 
 
 def test_data_in_another_version(folder: Path) -> None:
-    from fhir_eligibility.ui.cql_session import read_subject
+    from fhir_eligibility.ui.commands.cql_session import read_subject
 
     session = Session(subject=read_subject([folder / "p.json"], "r4"))
     (shown,) = answers(session, "using FHIR version '5.0.0'")

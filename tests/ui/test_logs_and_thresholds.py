@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.ui import progress as progress_module
-from fhir_eligibility.ui.cli import main
-from fhir_eligibility.ui.logs import STEPS, JsonFormat, TextFormat
-from fhir_eligibility.ui.progress import ProgressLine
+from fhir_eligibility.ui.commands.cli import main
+from fhir_eligibility.ui.terminal import progress as progress_module
+from fhir_eligibility.ui.terminal.logs import STEPS, JsonFormat, TextFormat
+from fhir_eligibility.ui.terminal.progress import ProgressLine
 
 FLUTE = Path(__file__).parents[2] / "criteria" / "flute"
 BROKEN = {

@@ -22,11 +22,11 @@ NOT_NEEDED = (
     *("argcomplete", "concurrent.futures", "fhir", "http.client", "prompt_toolkit", "pyarrow", "pydicom"),
     *("regex", "rich", "ssl", "urllib.request", "urllib3"),
     *(
-        "fhir_eligibility.data.dicomweb.client",
+        "fhir_eligibility.data.archives.client",
         "fhir_eligibility.data.server.client",
-        "fhir_eligibility.data.terminology_server",
+        "fhir_eligibility.data.terminology.server",
     ),
-    *("fhir_eligibility.runners.confirming", "fhir_eligibility.ui.config_file"),
+    *("fhir_eligibility.runners.imaging.confirming", "fhir_eligibility.ui.options.config_file"),
 )
 
 
@@ -36,7 +36,7 @@ def test_a_screening_of_files_loads_what_it_needs(tmp_path: Path) -> None:
     (tmp_path / "Patient.ndjson").write_text(json.dumps(patient) + "\n", encoding="utf-8")
     given = [tmp_path / "criteria.json", "--data", tmp_path / "Patient.ndjson", "--out", tmp_path / "out", "--quiet"]
     program = (
-        "import sys; from fhir_eligibility.ui.cli import main; status = main(sys.argv[1:]); "
+        "import sys; from fhir_eligibility.ui.commands.cli import main; status = main(sys.argv[1:]); "
         f"print(status, *(name for name in {NOT_NEEDED!r} if name in sys.modules))"
     )
     arguments = [sys.executable, "-c", program, "screen", *map(str, given), "--jobs", "1"]

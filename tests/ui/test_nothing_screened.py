@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 
 CRITERIA = {
     "resourceType": "EvidenceVariable",

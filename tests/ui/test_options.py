@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.ui.argument_types import PATH, PATH_OR_ADDRESS, ArgumentType
-from fhir_eligibility.ui.cli import COMMANDS, main, parser
-from fhir_eligibility.ui.command_parser import CommandParser, documentation
+from fhir_eligibility.ui.commands.cli import COMMANDS, main, parser
+from fhir_eligibility.ui.options.argument_types import PATH, PATH_OR_ADDRESS, ArgumentType
+from fhir_eligibility.ui.options.command_parser import CommandParser, documentation
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,8 +15,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from fhir_eligibility.ui.cli import main
-from fhir_eligibility.ui.statuses import Status
+from fhir_eligibility.ui.commands.cli import main
+from fhir_eligibility.ui.options.statuses import Status
 
 Content = str | bytes | dict[str, Any]
 
@@ -238,8 +238,8 @@ def test_a_mistake_is_answered_with_what_to_do(
 def test_a_resume_with_other_options_says_which(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fhir_eligibility.runners import run
-    from fhir_eligibility.runners.workspace import Workspace
+    from fhir_eligibility.runners.large.workspace import Workspace
+    from fhir_eligibility.runners.screening import run
 
     made(tmp_path, GOOD)
     monkeypatch.chdir(tmp_path)

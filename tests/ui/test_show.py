@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 
 FLUTE = Path(__file__).parents[2] / "criteria" / "flute"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.ui.cli import main
-from fhir_eligibility.ui.statuses import MEANINGS, Status, worst
+from fhir_eligibility.ui.commands.cli import main
+from fhir_eligibility.ui.options.statuses import MEANINGS, Status, worst
 
 
 def test_the_numbers_stay() -> None:
@@ -43,7 +43,7 @@ def test_an_error_of_the_program_is_one_line(
     def broken(*_: object) -> int:
         raise KeyError("what\nnobody foresaw")
 
-    monkeypatch.setattr("fhir_eligibility.ui.schema.schema_command", broken)
+    monkeypatch.setattr("fhir_eligibility.ui.commands.schema.schema_command", broken)
     assert main(["schema"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "KeyError" in line and "nobody foresaw" in line and "FHIR_ELIGIBILITY_TRACEBACK=1" in line

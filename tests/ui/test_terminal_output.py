@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.output.summary import safe
-from fhir_eligibility.ui.cli import COMMANDS, main
-from fhir_eligibility.ui.export import _ExportProgress
-from fhir_eligibility.ui.logs import logging_as
-from fhir_eligibility.ui.progress import ProgressLine
-from fhir_eligibility.ui.visible import VisibleStream, plain, visible, visible_output
+from fhir_eligibility.ui.commands.cli import COMMANDS, main
+from fhir_eligibility.ui.commands.export import _ExportProgress
+from fhir_eligibility.ui.terminal.logs import logging_as
+from fhir_eligibility.ui.terminal.progress import ProgressLine
+from fhir_eligibility.ui.terminal.visible import VisibleStream, plain, visible, visible_output
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\u2028\r\x08\x00\x7f"
 ALLOWED = {"\n", "\t"}

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.ui.cli import main
-from fhir_eligibility.ui.cql_repl import reply
-from fhir_eligibility.ui.cql_session import Session, read_subject
+from fhir_eligibility.ui.commands.cli import main
+from fhir_eligibility.ui.commands.cql_repl import reply
+from fhir_eligibility.ui.commands.cql_session import Session, read_subject
 
 LIBRARY = """library L version '1'
 using FHIR version '4.0.1'

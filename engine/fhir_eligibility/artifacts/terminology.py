@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec import field as struct_field
 
-from fhir_eligibility.algebra.expansion import Member
+from fhir_eligibility.algebra.values.expansion import Member
 from fhir_eligibility.artifacts.shape import checked, pointer
 
 Json = dict[str, Any]

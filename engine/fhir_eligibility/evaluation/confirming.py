@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.compiler.criteria.rules import Rule
-from fhir_eligibility.data.compartment import Compartment, Resource
-from fhir_eligibility.data.in_doubt import Doubtful, InDoubt
+from fhir_eligibility.data.patients.compartment import Compartment, Resource
+from fhir_eligibility.data.records.in_doubt import Doubtful, InDoubt
 from fhir_eligibility.evaluation.evaluator import Evaluator, Outcome
 from fhir_eligibility.evaluation.imaging import instances_of
 from fhir_eligibility.evaluation.records import Verdict, changed

@@ -9,8 +9,8 @@ from typing import Any
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 from fhir_eligibility.compiler.runtime.related import out_of_reach
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec
-from fhir_eligibility.data.compartment import Compartment, Resource
-from fhir_eligibility.data.in_doubt import InDoubt
+from fhir_eligibility.data.patients.compartment import Compartment, Resource
+from fhir_eligibility.data.records.in_doubt import InDoubt
 
 
 class CompartmentPatient(Patient):

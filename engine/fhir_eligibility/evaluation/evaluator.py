@@ -21,7 +21,7 @@ from fhir_eligibility.compiler.criteria.cql import CqlCode
 from fhir_eligibility.compiler.criteria.rules import FhirpathCriterion, Rule, RuleSet
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.runtime.membership import NO_CODES, Codes
-from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.evaluation.evidence import evidence_of, patient_evidence
 from fhir_eligibility.evaluation.filtered import asks_for_no_others
 from fhir_eligibility.evaluation.imaging import identifiers_of, imaging_link, merge_links

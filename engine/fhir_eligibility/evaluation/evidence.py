@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from fhir_eligibility.algebra import limits
-from fhir_eligibility.algebra.code_systems import ALIASES, other_address
-from fhir_eligibility.algebra.element import unit_of
+from fhir_eligibility.algebra.values.code_systems import ALIASES, other_address
+from fhir_eligibility.algebra.values.element import unit_of
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.evaluation.records import Evidence
 from fhir_eligibility.evaluation.verdict import Role

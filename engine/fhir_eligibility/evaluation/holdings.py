@@ -12,8 +12,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
-from fhir_eligibility.data.dicomweb.failure import ArchiveFailure, FailureCause
-from fhir_eligibility.data.dicomweb.presence import Found, Need, StudyPresence
+from fhir_eligibility.data.archives.failure import ArchiveFailure, FailureCause
+from fhir_eligibility.data.archives.presence import Found, Need, StudyPresence
 from fhir_eligibility.evaluation.verdict import Holding, HoldingState, ImagingLink, MissingInstances
 
 _OFFSETS = (dt.timedelta(hours=-12), dt.timedelta(hours=14))

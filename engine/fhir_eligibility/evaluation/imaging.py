@@ -13,10 +13,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from fhir_eligibility.algebra.code_systems import ALIASES, DICOM, other_address
+from fhir_eligibility.algebra.values.code_systems import ALIASES, DICOM, other_address
+from fhir_eligibility.data.archives.address import without_studies
+from fhir_eligibility.data.archives.uids import all_plain, valid_uid
 from fhir_eligibility.data.bulk.instances import LISTED, UIDS
-from fhir_eligibility.data.dicomweb.address import without_studies
-from fhir_eligibility.data.dicomweb.uids import all_plain, valid_uid
 from fhir_eligibility.evaluation.records import ImagingLink, PatientIdentifier, Series, changed
 from fhir_eligibility.evaluation.verdict import ROLES, Role
 

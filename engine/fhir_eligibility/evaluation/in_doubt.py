@@ -20,8 +20,8 @@ from fhir_eligibility.compiler.criteria.library import LoadedLibrary
 from fhir_eligibility.compiler.criteria.read_elements import ReadElements, elements_of_define, read_elements
 from fhir_eligibility.compiler.criteria.rules import Rule
 from fhir_eligibility.compiler.runtime.retrieving import has_profile
-from fhir_eligibility.data.compartment import Compartment, SharedResources
-from fhir_eligibility.data.in_doubt import Doubtful, InDoubt, modifiers_in
+from fhir_eligibility.data.patients.compartment import Compartment, SharedResources
+from fhir_eligibility.data.records.in_doubt import Doubtful, InDoubt, modifiers_in
 from fhir_eligibility.evaluation.cql_patient import CompartmentPatient
 from fhir_eligibility.evaluation.other_forms import with_unknown, without_values
 from fhir_eligibility.evaluation.tracing import DoubtKey, PatientEnvironment, Trace
@@ -58,7 +58,7 @@ Chosen = tuple[tuple[Open, Resource | None], ...]
 """Records in doubt, each with the form that it is taken in."""
 
 
-class Answer(Struct, frozen=True):
+class WorldAnswer(Struct, frozen=True):
     """What a criterion or a define comes to in one world, the records, by `id()`, that some condition of it tried or kept (None: that cannot be told), and the
     doubts about what references led to."""
 
@@ -67,7 +67,7 @@ class Answer(Struct, frozen=True):
     reached: Sequence[InDoubt] = ()
 
 
-Run = Callable[[Compartment], Answer]
+Run = Callable[[Compartment], WorldAnswer]
 
 
 class Certainty:
@@ -90,10 +90,10 @@ class Certainty:
         if reads is None:
             reads = self._reads[id(rule)] = read_elements(rule)
 
-        def run(compartment: Compartment) -> Answer:
+        def run(compartment: Compartment) -> WorldAnswer:
             other = _Watched(compartment, now=environment.moment, variables=environment.variables, run=environment.run)
             try:
-                return Answer(answer(other), other.seen(), other.doubts())
+                return WorldAnswer(answer(other), other.seen(), other.doubts())
             finally:
                 other.release()
 
@@ -118,9 +118,9 @@ class Certainty:
             if patient.ignore_profiles:
                 reads.profiles.clear()  # a retrieve of a profile takes all records of the type
 
-        def run(compartment: Compartment) -> Answer:
+        def run(compartment: Compartment) -> WorldAnswer:
             other = CompartmentPatient(patient.run, compartment)
-            return Answer(evaluate(other), None, other.doubts())
+            return WorldAnswer(evaluate(other), None, other.doubts())
 
         why = self._why(value, doubts, patient.compartment, reads, run)
         return None if why is None else f"{why[0]}: {why[1]}"
@@ -130,7 +130,7 @@ class Certainty:
     ) -> tuple[Reason, str] | None:
         later: list[InDoubt] = []
 
-        def watched(world: Compartment) -> Answer:
+        def watched(world: Compartment) -> WorldAnswer:
             found = run(world)
             later.extend(found.reached)
             return found

@@ -23,8 +23,8 @@ from fhir_eligibility.compiler.analysis.monotonicity import (
     growth_in,
 )
 from fhir_eligibility.compiler.criteria.library import Compiled
-from fhir_eligibility.data.compartment import Compartment
-from fhir_eligibility.data.gaps import EVERY, Gap
+from fhir_eligibility.data.patients.compartment import Compartment
+from fhir_eligibility.data.records.gaps import EVERY, Gap
 
 _NO_RECORDS = (DOUBTS, OPERANDS)
 NO_PATIENT = Gap("Patient", "the Patient resource is not among the data")

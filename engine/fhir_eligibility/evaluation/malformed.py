@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.element import SYSTEM_TYPE
+from fhir_eligibility.algebra.values.element import SYSTEM_TYPE
 from fhir_eligibility.artifacts.models import Model, load_model
 
 Resource = dict[str, Any]

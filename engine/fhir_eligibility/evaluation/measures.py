@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import Field
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.element import unit_of
-from fhir_eligibility.algebra.quantity import CALENDAR_WORDS, Quantity
+from fhir_eligibility.algebra.values.element import unit_of
+from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS, Quantity
 from fhir_eligibility.artifacts.measures import Group, Measure, Population, Stratifier
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.criteria.library import LoadedLibrary

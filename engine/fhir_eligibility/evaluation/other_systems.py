@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fhir_eligibility.algebra.code_systems import label
 from fhir_eligibility.algebra.reasons import Reason
+from fhir_eligibility.algebra.values.code_systems import label
 from fhir_eligibility.compiler.criteria.rules import OtherSystems
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from fhir_eligibility.artifacts.models.differences import Difference, family
 from fhir_eligibility.compiler.analysis.other_version import Checks
-from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.data.patients.compartment import Compartment
 
 
 class VersionChecks(Struct, frozen=True):

@@ -12,19 +12,19 @@ from typing import Any
 
 from msgspec import Struct
 
-from fhir_eligibility.algebra.bounds import compare_bounds
-from fhir_eligibility.algebra.clinical import ValueSet
-from fhir_eligibility.algebra.element import Element
 from fhir_eligibility.algebra.reasons import Reason
+from fhir_eligibility.algebra.values.bounds import compare_bounds
+from fhir_eligibility.algebra.values.clinical import ValueSet
+from fhir_eligibility.algebra.values.element import Element
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.runtime.fhir_values import plainly_coded
 from fhir_eligibility.compiler.runtime.membership import coded
 from fhir_eligibility.compiler.runtime.related import out_of_reach
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec
 from fhir_eligibility.compiler.runtime.runtime import Environment
-from fhir_eligibility.data.compartment import Compartment, ResourceOrigin, add_holders
-from fhir_eligibility.data.gaps import Gap
-from fhir_eligibility.data.in_doubt import InDoubt
+from fhir_eligibility.data.patients.compartment import Compartment, ResourceOrigin, add_holders
+from fhir_eligibility.data.records.gaps import Gap
+from fhir_eligibility.data.records.in_doubt import InDoubt
 from fhir_eligibility.evaluation.cql_patient import CompartmentPatient
 from fhir_eligibility.evaluation.time_limit import NO_LIMIT
 from fhir_eligibility.evaluation.unknowns import NotInTerminology, Records, Unknown

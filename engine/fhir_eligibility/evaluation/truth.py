@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fhir_eligibility.algebra.element import Element, to_boolean, to_system
+from fhir_eligibility.algebra.values.element import Element, to_boolean, to_system
 from fhir_eligibility.compiler.criteria.cql import CqlCode
 from fhir_eligibility.compiler.criteria.fhirpath_code import FhirpathCriterion
 

@@ -12,7 +12,7 @@ from fhir_eligibility.compiler.criteria.cql import criterion_code
 from fhir_eligibility.compiler.criteria.library import Compiled
 from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
 from fhir_eligibility.compiler.elm.types import BOOLEAN
-from fhir_eligibility.data.compartment import Compartment
+from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options
 
 

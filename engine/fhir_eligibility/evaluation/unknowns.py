@@ -12,12 +12,12 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from fhir_eligibility.algebra import limits
-from fhir_eligibility.algebra.element import SYSTEM_TYPE, Element, to_decimal, to_system, unit_of
-from fhir_eligibility.algebra.interval import Interval
-from fhir_eligibility.algebra.points import Uncertainty
-from fhir_eligibility.algebra.quantity import NoUnit, Quantity
 from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values.element import SYSTEM_TYPE, Element, to_decimal, to_system, unit_of
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.points import Uncertainty
+from fhir_eligibility.algebra.values.quantity import NoUnit, Quantity
 from fhir_eligibility.compiler.analysis.origins import Origin
 
 Resource = dict[str, Any]

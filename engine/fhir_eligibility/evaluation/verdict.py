@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from fhir_eligibility.algebra.reasons import Reason
-from fhir_eligibility.data.dicomweb.failure import FailureCause
+from fhir_eligibility.data.archives.failure import FailureCause
 
 Outcome = Literal["met", "not met", "unknown"]
 Kind = Literal["inclusion", "exclusion"]

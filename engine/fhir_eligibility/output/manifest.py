@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from fhir_eligibility.algebra.code_systems import DICOM
+from fhir_eligibility.algebra.values.code_systems import DICOM
 from fhir_eligibility.evaluation.verdict import ImagingLink, Series, Verdict
 
 Json = dict[str, Any]

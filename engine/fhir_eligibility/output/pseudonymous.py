@@ -15,8 +15,8 @@ import msgspec
 from fhir_eligibility.algebra.ucum import UnitError, parse_unit
 from fhir_eligibility.artifacts.elements import all_resource_types
 from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
-from fhir_eligibility.data.compartment import Compartment
-from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.evaluation.evidence import text_of
 from fhir_eligibility.evaluation.records import (
     CriterionResult,

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.evaluation.verdict import Holding, Verdict
 from fhir_eligibility.output.criteria_record import CriteriaRecord
 from fhir_eligibility.output.run_record import RunRecord

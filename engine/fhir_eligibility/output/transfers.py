@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from fhir_eligibility.data.dicomweb.failure import FailureCause
+from fhir_eligibility.data.archives.failure import FailureCause
 from fhir_eligibility.evaluation.verdict import Record
 from fhir_eligibility.output.folder import OutputFolder
 from fhir_eligibility.output.lines import line_of

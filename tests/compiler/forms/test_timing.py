@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.ui.cli import main
+from fhir_eligibility.ui.commands.cli import main
 from tests.compiler.forms.judging import (
     LOINC,
     PATIENT,

@@ -7,15 +7,15 @@ from functools import reduce
 from typing import Any
 
 from fhir_eligibility.algebra import limits
-from fhir_eligibility.algebra import quantity as q
-from fhir_eligibility.algebra.clinical import Code
 from fhir_eligibility.algebra.operators.arithmetic import in_decimal, in_integer, in_long
 from fhir_eligibility.algebra.operators.comparison import words
 from fhir_eligibility.algebra.operators.equality import equivalent, sign, sort_values
 from fhir_eligibility.algebra.operators.lookup import keyed
 from fhir_eligibility.algebra.operators.registry import operator
-from fhir_eligibility.algebra.points import certain
-from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.values import quantity as q
+from fhir_eligibility.algebra.values.clinical import Code
+from fhir_eligibility.algebra.values.points import certain
+from fhir_eligibility.algebra.values.quantity import Quantity
 
 _WIDE = Context(prec=46)
 _BEYOND = 2**64

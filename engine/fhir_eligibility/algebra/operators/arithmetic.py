@@ -5,13 +5,13 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, InvalidOperation, localcontext
 from typing import Any
 
-from fhir_eligibility.algebra import quantity as q
 from fhir_eligibility.algebra import temporal as t
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.limits import text
 from fhir_eligibility.algebra.operators.registry import operator
-from fhir_eligibility.algebra.points import Uncertainty, certain, predecessor, successor
-from fhir_eligibility.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
+from fhir_eligibility.algebra.values import quantity as q
+from fhir_eligibility.algebra.values.points import Uncertainty, certain, predecessor, successor
+from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
 
 _WIDE = Context(prec=46)
 _WIDEST = Context(prec=80)  # 28 digits before the point and as many decimals as can be asked for

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fhir_eligibility.algebra.clinical import Code, Concept, Ratio, ValueSet
 from fhir_eligibility.algebra.operators.conversion import read_quantity
 from fhir_eligibility.algebra.operators.registry import operator
-from fhir_eligibility.algebra.quantity import Quantity, divide
+from fhir_eligibility.algebra.values.clinical import Code, Concept, Ratio, ValueSet
+from fhir_eligibility.algebra.values.quantity import Quantity, divide
 
 
 @operator(

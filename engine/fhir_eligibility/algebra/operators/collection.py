@@ -12,14 +12,14 @@ from functools import cmp_to_key
 from typing import Any
 
 from fhir_eligibility.algebra import limits
-from fhir_eligibility.algebra import quantity as q
 from fhir_eligibility.algebra import temporal as t
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.element import Element, to_system
 from fhir_eligibility.algebra.operators.comparison import equal_any
 from fhir_eligibility.algebra.operators.lookup import asked, without_repeats
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values import quantity as q
+from fhir_eligibility.algebra.values.element import Element, to_system
+from fhir_eligibility.algebra.values.quantity import Quantity
 
 
 def singleton(values: list[Any]) -> Any:

@@ -11,13 +11,13 @@ from decimal import ROUND_HALF_UP, Decimal
 from operator import ge, gt, le, lt
 from typing import Any
 
-from fhir_eligibility.algebra import quantity as q
 from fhir_eligibility.algebra import temporal as t
-from fhir_eligibility.algebra.element import Element, to_system
 from fhir_eligibility.algebra.operators.registry import operator
-from fhir_eligibility.algebra.points import Uncertainty, equal, less, less_or_equal
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values import quantity as q
+from fhir_eligibility.algebra.values.element import Element, to_system
+from fhir_eligibility.algebra.values.points import Uncertainty, equal, less, less_or_equal
+from fhir_eligibility.algebra.values.quantity import Quantity
 
 _TEMPORAL = (Date, DateTime, Time)
 _MOMENTS = (Date, DateTime)

@@ -12,10 +12,10 @@ from typing import Any
 from fhir_eligibility.algebra.limits import written
 from fhir_eligibility.algebra.operators.arithmetic import in_integer, in_long
 from fhir_eligibility.algebra.operators.registry import operator
-from fhir_eligibility.algebra.points import spread
-from fhir_eligibility.algebra.quantity import CALENDAR_WORDS, Quantity, make
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.ucum import UnitError, parse_unit
+from fhir_eligibility.algebra.values.points import spread
+from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS, Quantity, make
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Protocol
 
-from fhir_eligibility.algebra import points as p
 from fhir_eligibility.algebra import temporal as t
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.operators.registry import operator
 from fhir_eligibility.algebra.operators.temporal import COMPONENTS
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.temporal.between import extent
+from fhir_eligibility.algebra.values import points as p
 
 _PLACES = Decimal("1E-8")
 

@@ -10,20 +10,20 @@ from decimal import Decimal
 from functools import cmp_to_key
 from typing import Any
 
-from fhir_eligibility.algebra import clinical as c
-from fhir_eligibility.algebra import interval as iv
-from fhir_eligibility.algebra import points as p
-from fhir_eligibility.algebra import quantity as q
 from fhir_eligibility.algebra import temporal as t
-from fhir_eligibility.algebra.clinical import Code, Concept, Ratio, Tuple
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.element import Element, to_system
-from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.operators.comparison import equal_any, equivalent_any, equivalent_decimals
 from fhir_eligibility.algebra.operators.registry import operator
-from fhir_eligibility.algebra.points import Uncertainty
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values import clinical as c
+from fhir_eligibility.algebra.values import interval as iv
+from fhir_eligibility.algebra.values import points as p
+from fhir_eligibility.algebra.values import quantity as q
+from fhir_eligibility.algebra.values.clinical import Code, Concept, Ratio, Tuple
+from fhir_eligibility.algebra.values.element import Element, to_system
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.points import Uncertainty
+from fhir_eligibility.algebra.values.quantity import Quantity
 
 _NUMBERS = (int, Decimal)
 _TEMPORAL = (Date, DateTime, Time)

@@ -1,13 +1,13 @@
-"""Operators on intervals (CQL reference: "Interval Operators"). What they mean stands in `fhir_eligibility.algebra.interval`."""
+"""Operators on intervals (CQL reference: "Interval Operators"). What they mean stands in `fhir_eligibility.algebra.values.interval`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fhir_eligibility.algebra import interval as iv
-from fhir_eligibility.algebra import points as p
-from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.values import interval as iv
+from fhir_eligibility.algebra.values import points as p
+from fhir_eligibility.algebra.values.interval import Interval
 
 _I = "(Interval<T>, Interval<T>) Boolean?"
 _POINTS = ("(Date, Date) Boolean?", "(DateTime, DateTime) Boolean?", "(Time, Time) Boolean?")

@@ -9,7 +9,7 @@ from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.operators.equality import equal, sort_values
 from fhir_eligibility.algebra.operators.lookup import asked, without_repeats
 from fhir_eligibility.algebra.operators.registry import operator
-from fhir_eligibility.algebra.points import certain
+from fhir_eligibility.algebra.values.points import certain
 
 List = list[Any]
 

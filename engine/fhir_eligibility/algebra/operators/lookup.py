@@ -11,11 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 from fhir_eligibility.algebra import limits
-from fhir_eligibility.algebra.clinical import Code, Tuple
-from fhir_eligibility.algebra.element import Element, to_system
-from fhir_eligibility.algebra.points import Long
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values.clinical import Code, Tuple
+from fhir_eligibility.algebra.values.element import Element, to_system
+from fhir_eligibility.algebra.values.points import Long
+from fhir_eligibility.algebra.values.quantity import Quantity
 
 Same = Callable[[Any, Any], bool | None]
 Kind = tuple[Any, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.element import SYSTEM_TYPE, Element, ElementLike, ModelLike, type_of
+from fhir_eligibility.algebra.values.element import SYSTEM_TYPE, Element, ElementLike, ModelLike, type_of
 
 _PRIMITIVE_PARTS = ("id", "extension")
 

@@ -8,16 +8,16 @@ from functools import cmp_to_key
 from itertools import combinations, islice
 from typing import Any
 
-from fhir_eligibility.algebra import interval as iv
-from fhir_eligibility.algebra import points as p
-from fhir_eligibility.algebra import quantity as q
 from fhir_eligibility.algebra import temporal as t
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.limits import exact
 from fhir_eligibility.algebra.operators.registry import operator
-from fhir_eligibility.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
 from fhir_eligibility.algebra.temporal import PRECISIONS
+from fhir_eligibility.algebra.values import interval as iv
+from fhir_eligibility.algebra.values import points as p
+from fhir_eligibility.algebra.values import quantity as q
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
 
 # A hundred years of days are 36,525 results; what gives more than this is an error, not a wait.
 MAX_EXPANDED = 50_000

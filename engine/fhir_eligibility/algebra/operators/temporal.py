@@ -8,9 +8,9 @@ from typing import Any
 
 from fhir_eligibility.algebra import temporal as t
 from fhir_eligibility.algebra.operators.registry import operator
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.ucum import UnitError, convert
+from fhir_eligibility.algebra.values.quantity import Quantity
 
 _WIDE = Context(prec=60)
 MAX_DIGITS = 28

@@ -3,7 +3,7 @@
 Case-sensitive codes only. An arbitrary unit (`[iU]`, `[arb'U]`) is a dimension of its own, so that it compares with itself alone.
 Annotations (`{cells}`) mean nothing and are dropped. The table beside this file is loaded when the first unit is read.
 
-May not know: quantities and their comparison (`algebra/quantity.py`).
+May not know: quantities and their comparison (`algebra/values/quantity.py`).
 Start with this file; `generate.py` writes the table, `suggestions.py` says what was probably meant.
 """
 

@@ -13,16 +13,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.interval import Interval, end, start
 from fhir_eligibility.algebra.operators.arithmetic import (
     add_duration,
     add_whole_seconds,
     subtract_duration,
     subtract_whole_seconds,
 )
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime
 from fhir_eligibility.algebra.temporal.between import extent, truncated
+from fhir_eligibility.algebra.values.interval import Interval, end, start
+from fhir_eligibility.algebra.values.quantity import Quantity
 from fhir_eligibility.compiler.elm.nodes import Node
 
 Moment = Date | DateTime

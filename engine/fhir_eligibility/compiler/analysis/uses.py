@@ -10,8 +10,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from fhir_eligibility.algebra.clinical import Code, Concept, ValueSet, codes_of
 from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.algebra.values.clinical import Code, Concept, ValueSet, codes_of
 from fhir_eligibility.compiler.analysis.dates import Restriction, restricted_retrieves
 from fhir_eligibility.compiler.elm.nodes import Node, reads_clock
 from fhir_eligibility.compiler.elm.types import ANY, ChoiceType, ListType, Named, TupleType, Type, TypeSystem

@@ -1,4 +1,5 @@
 """A definition to compiled rules: expressions and libraries compiled, kept, and what they read of patients put together.
 
-The only room of the compiler that others start from. Start reading at `rules`.
+May not know: files of patients, verdicts, outputs. Other folders enter the compiler here.
+Start with `rules.py`, then `reading.py`.
 """

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from fhir_eligibility.algebra.arguments import flag, instance_of, named, text_of
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, Source
-from fhir_eligibility.algebra.element import STRING_TYPES, Element, to_system, type_of
+from fhir_eligibility.algebra.values.element import STRING_TYPES, Element, to_system, type_of
 from fhir_eligibility.artifacts.models import Model, load_model
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.emit import emit_filters, emit_nodes, emit_utilities
@@ -22,7 +22,7 @@ from fhir_eligibility.compiler.runtime.runtime import Environment
 from fhir_eligibility.compiler.syntax.depth import deep_recursion
 from fhir_eligibility.compiler.syntax.fhirpath import parse
 from fhir_eligibility.compiler.translate import fhirpath_utilities
-from fhir_eligibility.compiler.translate.fhirpath_coercion import Abort
+from fhir_eligibility.compiler.translate.abort import Abort
 from fhir_eligibility.compiler.translate.fhirpath_functions import FhirPathTranslator
 
 __all__ = ["CompiledExpression", "Item", "compile_fhirpath", "translate_fhirpath"]

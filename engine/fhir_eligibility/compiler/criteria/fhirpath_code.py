@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from fhir_eligibility.algebra.clinical import ValueSet
 from fhir_eligibility.algebra.diagnostic import Diagnostic, EvaluationError, Source, Span
+from fhir_eligibility.algebra.values.clinical import ValueSet
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.compiler.analysis.dates import Clock
 from fhir_eligibility.compiler.analysis.monotonicity import Growths, fhirpath_growths, settled_by_extremes

@@ -14,13 +14,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from fhir_eligibility.algebra.clinical import Tuple
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Severity
-from fhir_eligibility.algebra.element import SYSTEM_TYPE, Element, to_decimal
-from fhir_eligibility.algebra.interval import Interval
-from fhir_eligibility.algebra.points import Long
-from fhir_eligibility.algebra.quantity import make
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values.clinical import Tuple
+from fhir_eligibility.algebra.values.element import SYSTEM_TYPE, Element, to_decimal
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.points import Long
+from fhir_eligibility.algebra.values.quantity import make
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.records import ParameterValue
 from fhir_eligibility.compiler.criteria.library import Compiled, check_parameters, compile_expression

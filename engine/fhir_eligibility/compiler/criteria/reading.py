@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from fhir_eligibility.algebra.clinical import ValueSet
-from fhir_eligibility.algebra.code_systems import spellings
 from fhir_eligibility.algebra.diagnostic import EvaluationError
+from fhir_eligibility.algebra.values.clinical import ValueSet
+from fhir_eligibility.algebra.values.code_systems import spellings
 from fhir_eligibility.artifacts.models import Model, load_model
 from fhir_eligibility.compiler.analysis.other_version import checks_of
 from fhir_eligibility.compiler.analysis.uses import Uses

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from fhir_eligibility.algebra.clinical import ValueSet
 from fhir_eligibility.algebra.diagnostic import Source, Span
+from fhir_eligibility.algebra.values.clinical import ValueSet
 from fhir_eligibility.compiler.criteria.library import Compiled
 
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from fhir_eligibility.algebra.code_systems import (
+from fhir_eligibility.algebra.diagnostic import Diagnostic
+from fhir_eligibility.algebra.reasons import Reason
+from fhir_eligibility.algebra.ucum import UnitError, alias, parse_unit
+from fhir_eligibility.algebra.ucum.suggestions import suggest_unit
+from fhir_eligibility.algebra.values.code_systems import (
     canonical,
     check_digit_is_wrong,
     is_known,
@@ -16,11 +20,7 @@ from fhir_eligibility.algebra.code_systems import (
     label,
     meant,
 )
-from fhir_eligibility.algebra.diagnostic import Diagnostic
-from fhir_eligibility.algebra.quantity import CALENDAR_WORDS, Quantity
-from fhir_eligibility.algebra.reasons import Reason
-from fhir_eligibility.algebra.ucum import UnitError, alias, parse_unit
-from fhir_eligibility.algebra.ucum.suggestions import suggest_unit
+from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS, Quantity
 from fhir_eligibility.artifacts.records import (
     Artifact,
     ArtifactDefinition,

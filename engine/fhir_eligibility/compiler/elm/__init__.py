@@ -1,4 +1,5 @@
-"""The typed tree that both languages become: its nodes, their kinds, the types, what the models of data have, and the scopes of names.
+"""The typed tree that both languages become: its nodes and their kinds, types, what the models of data have, the scopes of names.
 
-Knows nothing of the text that a tree came from, nor of the Python that it becomes. Start reading at `nodes` and `node_kinds`.
+May not know: the text that a tree came from, and the Python that it becomes.
+Start with `nodes.py` and `node_kinds.py`, then `types.py`.
 """

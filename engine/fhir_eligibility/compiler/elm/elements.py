@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fhir_eligibility.algebra.clinical import Code, CodeSystem, Concept, Ratio, Tuple, ValueSet
-from fhir_eligibility.algebra.element import Element
-from fhir_eligibility.algebra.interval import Interval
-from fhir_eligibility.algebra.quantity import Quantity
+from fhir_eligibility.algebra.values.clinical import Code, CodeSystem, Concept, Ratio, Tuple, ValueSet
+from fhir_eligibility.algebra.values.element import Element
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.quantity import Quantity
 
 Read = Callable[[Any], Any]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from fhir_eligibility.algebra.element import SYSTEM_TYPE
 from fhir_eligibility.algebra.operators.registry import Operator, Overload
+from fhir_eligibility.algebra.values.element import SYSTEM_TYPE
 from fhir_eligibility.compiler.elm.nodes import ANY, Node
 
 SYSTEM_NAMES = (

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from fhir_eligibility.algebra.element import SYSTEM_TYPE
+from fhir_eligibility.algebra.values.element import SYSTEM_TYPE
 
 MAX_PARTS = 10_000
 """How many types one type may be made of, itself included: each of a definition's types can hold that of another twice."""

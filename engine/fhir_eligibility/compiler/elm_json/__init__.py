@@ -1,4 +1,5 @@
-"""ELM JSON read and written.
+"""ELM JSON, read and written.
 
-Knows the typed tree and nothing of emitted code. Start reading at `reader` and `writer`.
+May not know: emitted code, patients.
+Start with `reader.py` and `writer.py`.
 """

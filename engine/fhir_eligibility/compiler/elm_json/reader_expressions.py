@@ -9,7 +9,7 @@ from typing import Any
 
 from fhir_eligibility.algebra.diagnostic import Span
 from fhir_eligibility.algebra.operators.table import OPERATORS
-from fhir_eligibility.algebra.quantity import CALENDAR_WORDS
+from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS
 from fhir_eligibility.compiler.elm_json.fields import MAX_DEPTH, PRECISIONS, Fields, Json, Malformed
 from fhir_eligibility.compiler.elm_json.writer_expressions import NAMED_OPERANDS
 from fhir_eligibility.compiler.syntax import cql_nodes as c

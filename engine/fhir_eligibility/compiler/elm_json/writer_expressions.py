@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from fhir_eligibility.algebra.clinical import Code, Concept, Ratio
 from fhir_eligibility.algebra.diagnostic import Diagnostic, Span
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values.clinical import Code, Concept, Ratio
+from fhir_eligibility.algebra.values.quantity import Quantity
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.scope import HELPERS

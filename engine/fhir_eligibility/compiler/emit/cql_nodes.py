@@ -7,9 +7,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from fhir_eligibility.algebra import points as p
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.temporal import DateTime
+from fhir_eligibility.algebra.values import points as p
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import ELEMENTS, IntervalType, ListType, Named, Type
 from fhir_eligibility.compiler.emit.cql_emitter import CqlEmitter, emits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fhir_eligibility.algebra.element import SYSTEM_TYPE
+from fhir_eligibility.algebra.values.element import SYSTEM_TYPE
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.emit.emitter import Body, Emitter, emits_each, emits_value
 from fhir_eligibility.compiler.emit.module_text import literal, local

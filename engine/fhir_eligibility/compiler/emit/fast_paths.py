@@ -1,13 +1,13 @@
 """Short ways for what data usually looks like: comparisons of texts and components in place of calls, which all other values still take.
 
 Codes that are compared with one code, a choice element that is read as one of its types, the type of a value that names it, and the order
-of points in time and quantities. `tests/unit/test_short_ways_cql.py` holds each to the call that it stands for.
+of points in time and quantities. `tests/compiler/test_fast_paths_of_cql.py` holds each to the call that it stands for.
 """
 
 from __future__ import annotations
 
-from fhir_eligibility.algebra.clinical import Code
-from fhir_eligibility.algebra.element import Element
+from fhir_eligibility.algebra.values.clinical import Code
+from fhir_eligibility.algebra.values.element import Element
 from fhir_eligibility.compiler.elm.models import ModelElement
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import CODE, CONCEPT, DATE, DATETIME, QUANTITY, Named, Type

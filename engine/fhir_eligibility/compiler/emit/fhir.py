@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fhir_eligibility.algebra.element import SYSTEM_TYPE
+from fhir_eligibility.algebra.values.element import SYSTEM_TYPE
 from fhir_eligibility.compiler.elm.helpers import Helper
 from fhir_eligibility.compiler.elm.models import JsonNames, ModelElement, Target
 from fhir_eligibility.compiler.elm.nodes import Node

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from fhir_eligibility.algebra.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR
 from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.algebra.ucum import alias
+from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR
 from fhir_eligibility.artifacts.records import CodedConcept, Coding, QuantityValue
 from fhir_eligibility.compiler.forms.codings import GroupedCoding
 from fhir_eligibility.compiler.forms.statuses import ABSENT_REASONS

@@ -10,8 +10,15 @@ import re
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from fhir_eligibility.algebra.code_systems import SNOMED, block_of, canonical, is_classification, label, prefix_of
 from fhir_eligibility.algebra.diagnostic import Diagnostic
+from fhir_eligibility.algebra.values.code_systems import (
+    SNOMED,
+    block_of,
+    canonical,
+    is_classification,
+    label,
+    prefix_of,
+)
 from fhir_eligibility.artifacts.records import (
     CodeableConceptDefinition,
     CodedConcept,

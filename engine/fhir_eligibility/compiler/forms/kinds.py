@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from fhir_eligibility.algebra.code_systems import DICOM
 from fhir_eligibility.algebra.reasons import Reason
+from fhir_eligibility.algebra.values.code_systems import DICOM
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.artifacts.records import CodedConcept, Coding
 from fhir_eligibility.compiler.forms.base import NotComputable, Selection, concept_condition, in_concept

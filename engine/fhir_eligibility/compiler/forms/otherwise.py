@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from fhir_eligibility.algebra.code_systems import DICOM
+from fhir_eligibility.algebra.values.code_systems import DICOM
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.artifacts.records import CodedConcept, Criterion, TypeAndValueDefinition, Value
 from fhir_eligibility.compiler.forms.base import CodedOtherwise, Selection, label, quoted

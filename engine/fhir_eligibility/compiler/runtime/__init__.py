@@ -1,4 +1,5 @@
 """What emitted code calls while it runs: conversions of values in JSON, retrieves, references, membership in value sets.
 
-Knows nothing of how code is emitted. Start reading at `runtime` and `cql`.
+May not know: how code is emitted, and what a criterion is.
+Start with `runtime.py` and `cql.py`.
 """

@@ -10,11 +10,17 @@ from functools import cmp_to_key
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from fhir_eligibility.algebra import points as p
-from fhir_eligibility.algebra.clinical import Code, CodeSystem, Tuple, ValueSet, codes_of
-from fhir_eligibility.algebra.code_systems import alias_of, same_system
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.element import (
+from fhir_eligibility.algebra.limits import MAX_ITEMS, too_many_items
+from fhir_eligibility.algebra.operators.datetimes import component, make_date, make_datetime, make_time
+from fhir_eligibility.algebra.operators.equality import sign
+from fhir_eligibility.algebra.operators.lists import distinct
+from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.temporal.recorded import to_the_millisecond
+from fhir_eligibility.algebra.values import points as p
+from fhir_eligibility.algebra.values.clinical import Code, CodeSystem, Tuple, ValueSet, codes_of
+from fhir_eligibility.algebra.values.code_systems import alias_of, same_system
+from fhir_eligibility.algebra.values.element import (
     Element,
     to_boolean,
     to_date,
@@ -25,16 +31,10 @@ from fhir_eligibility.algebra.element import (
     to_time,
     unbox,
 )
-from fhir_eligibility.algebra.expansion import Expansion
-from fhir_eligibility.algebra.interval import Interval
-from fhir_eligibility.algebra.limits import MAX_ITEMS, too_many_items
-from fhir_eligibility.algebra.operators.datetimes import component, make_date, make_datetime, make_time
-from fhir_eligibility.algebra.operators.equality import sign
-from fhir_eligibility.algebra.operators.lists import distinct
-from fhir_eligibility.algebra.points import Long
-from fhir_eligibility.algebra.quantity import Quantity
-from fhir_eligibility.algebra.temporal import Date, DateTime, Time
-from fhir_eligibility.algebra.temporal.recorded import to_the_millisecond
+from fhir_eligibility.algebra.values.expansion import Expansion
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.points import Long
+from fhir_eligibility.algebra.values.quantity import Quantity
 from fhir_eligibility.compiler.elm.elements import descendents, element_of
 from fhir_eligibility.compiler.runtime import fhir_values as fhir
 from fhir_eligibility.compiler.runtime.instances import fhir_instance, json_of, new_instance

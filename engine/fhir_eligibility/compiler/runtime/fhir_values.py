@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
-from fhir_eligibility.algebra.clinical import Code, Concept, Ratio, ValueSet
-from fhir_eligibility.algebra.code_systems import ALIASES, same_system
-from fhir_eligibility.algebra.element import (
+from fhir_eligibility.algebra.values.clinical import Code, Concept, Ratio, ValueSet
+from fhir_eligibility.algebra.values.code_systems import ALIASES, same_system
+from fhir_eligibility.algebra.values.element import (
     SYSTEM_TYPE,
     UCUM,
     Element,
@@ -25,8 +25,8 @@ from fhir_eligibility.algebra.element import (
     to_time,
     unit_of,
 )
-from fhir_eligibility.algebra.interval import Interval
-from fhir_eligibility.algebra.quantity import NO_UNIT, UCUM_OF_CALENDAR, Quantity
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.quantity import NO_UNIT, UCUM_OF_CALENDAR, Quantity
 
 Request = Any
 _CQL_UNITS = "http://hl7.org/fhirpath/CodeSystem/calendar-units"

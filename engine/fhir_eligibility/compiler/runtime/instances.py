@@ -9,11 +9,11 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from fhir_eligibility.algebra.clinical import Code, CodeSystem, Concept, Ratio, ValueSet
-from fhir_eligibility.algebra.element import UCUM, Element
-from fhir_eligibility.algebra.interval import Interval
-from fhir_eligibility.algebra.quantity import CALENDAR_WORDS, Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values.clinical import Code, CodeSystem, Concept, Ratio, ValueSet
+from fhir_eligibility.algebra.values.element import UCUM, Element
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS, Quantity
 
 JsonNames = tuple[tuple[str, str], ...]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from fhir_eligibility.algebra.clinical import Code, CodeSystem, Concept, ValueSet, codes_of
-from fhir_eligibility.algebra.code_systems import alias_of, canonical
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.element import Element
-from fhir_eligibility.algebra.expansion import Expansion, Member
+from fhir_eligibility.algebra.values.clinical import Code, CodeSystem, Concept, ValueSet, codes_of
+from fhir_eligibility.algebra.values.code_systems import alias_of, canonical
+from fhir_eligibility.algebra.values.element import Element
+from fhir_eligibility.algebra.values.expansion import Expansion, Member
 from fhir_eligibility.compiler.runtime.fhir_values import to_code, to_concept
 
 

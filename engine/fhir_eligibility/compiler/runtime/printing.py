@@ -6,13 +6,13 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from fhir_eligibility.algebra.clinical import Code, CodeSystem, Concept, Ratio, Tuple, ValueSet
-from fhir_eligibility.algebra.element import Element
-from fhir_eligibility.algebra.interval import Interval
 from fhir_eligibility.algebra.limits import shown
-from fhir_eligibility.algebra.points import Long, Uncertainty
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values.clinical import Code, CodeSystem, Concept, Ratio, Tuple, ValueSet
+from fhir_eligibility.algebra.values.element import Element
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.points import Long, Uncertainty
+from fhir_eligibility.algebra.values.quantity import Quantity
 
 _LONGEST = 100
 

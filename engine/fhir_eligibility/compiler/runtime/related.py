@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.element import Element
+from fhir_eligibility.algebra.values.element import Element
 
 PERSONS = ("Patient", "RelatedPerson")
 Resource = dict[str, Any]

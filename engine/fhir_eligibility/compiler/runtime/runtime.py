@@ -13,9 +13,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from fhir_eligibility.algebra.clinical import ValueSet
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.element import (
+from fhir_eligibility.algebra.limits import MAX_ITEMS, room_for_items, too_many_items
+from fhir_eligibility.algebra.operators import collection, comparison, navigation
+from fhir_eligibility.algebra.operators.lookup import shallow_key
+from fhir_eligibility.algebra.operators.string import join
+from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values.clinical import ValueSet
+from fhir_eligibility.algebra.values.element import (
     SYSTEM_TYPE,
     Element,
     ModelLike,
@@ -34,12 +40,6 @@ from fhir_eligibility.algebra.element import (
     type_of,
     unbox,
 )
-from fhir_eligibility.algebra.limits import MAX_ITEMS, room_for_items, too_many_items
-from fhir_eligibility.algebra.operators import collection, comparison, navigation
-from fhir_eligibility.algebra.operators.lookup import shallow_key
-from fhir_eligibility.algebra.operators.string import join
-from fhir_eligibility.algebra.operators.table import OPERATORS
-from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.compiler.elm.fhirpath_types import argument_cost
 from fhir_eligibility.compiler.runtime.membership import ValueSetMembership, coded
 

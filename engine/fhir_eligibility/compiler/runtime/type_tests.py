@@ -6,14 +6,14 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from fhir_eligibility.algebra import points as p
-from fhir_eligibility.algebra.clinical import Code, CodeSystem, Concept, Ratio, Tuple, ValueSet
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.element import Element
-from fhir_eligibility.algebra.interval import Interval
-from fhir_eligibility.algebra.points import Long
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
+from fhir_eligibility.algebra.values import points as p
+from fhir_eligibility.algebra.values.clinical import Code, CodeSystem, Concept, Ratio, Tuple, ValueSet
+from fhir_eligibility.algebra.values.element import Element
+from fhir_eligibility.algebra.values.interval import Interval
+from fhir_eligibility.algebra.values.points import Long
+from fhir_eligibility.algebra.values.quantity import Quantity
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.elm.types import ChoiceType, IntervalType, ListType, Named, TupleType, Type
 

@@ -1,4 +1,5 @@
 """Text to a syntax tree, for FHIRPath and CQL: tokens, parsers, the classes of their nodes.
 
-Knows nothing of types, models or patients. Start reading at `nodes`, then `cql_nodes`; `fhirpath` and `cql` are the parsers.
+May not know: types, models, patients.
+Start with `nodes.py`, then `cql_nodes.py`; `fhirpath.py` and `cql.py` are the parsers.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source, Span
-from fhir_eligibility.algebra.quantity import CALENDAR_WORDS
+from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS
 from fhir_eligibility.compiler.syntax import nodes as s
 from fhir_eligibility.compiler.syntax.cursor import Cursor, Stop
 from fhir_eligibility.compiler.syntax.depth import deep_recursion

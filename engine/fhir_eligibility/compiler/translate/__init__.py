@@ -1,4 +1,5 @@
-"""From syntax trees to the typed tree: what names mean, which overload an operator is, how values are converted.
+"""Syntax trees to the typed tree: what names mean, which overload an operator is, how values are converted.
 
-Knows nothing of emitted code. Start reading at `fhirpath` and `cql_library`.
+May not know: emitted code, patients.
+Start with `fhirpath.py` and `cql_library.py`.
 """

@@ -29,14 +29,11 @@ from fhir_eligibility.compiler.elm.types import (
     Type,
     TypeSystem,
 )
+from fhir_eligibility.compiler.translate.abort import Abort
 from fhir_eligibility.compiler.translate.overloads import dividing_choice, resolve
 
 _TEMPORAL_NAMES = {"Date", "DateTime", "Time"}
 NOWHERE = Span(0, 0)
-
-
-class Abort(Exception):
-    """A sub-expression cannot be translated; the reason is among the diagnostics."""
 
 
 class Builder:

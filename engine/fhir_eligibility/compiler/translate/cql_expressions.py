@@ -8,18 +8,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from fhir_eligibility.algebra.clinical import Ratio
 from fhir_eligibility.algebra.diagnostic import Span
-from fhir_eligibility.algebra.quantity import Quantity
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.ucum import UnitError, alias, parse_unit
+from fhir_eligibility.algebra.values.clinical import Ratio
+from fhir_eligibility.algebra.values.quantity import Quantity
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.scope import Scope
 from fhir_eligibility.compiler.syntax import cql_nodes as c
 from fhir_eligibility.compiler.syntax import nodes as s
 from fhir_eligibility.compiler.syntax.nodes import Expression
-from fhir_eligibility.compiler.translate.builder import Abort
+from fhir_eligibility.compiler.translate.abort import Abort
 from fhir_eligibility.compiler.translate.cql_calls import CallTranslator
 
 _SYMBOLS = {

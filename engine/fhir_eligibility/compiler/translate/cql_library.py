@@ -10,8 +10,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from fhir_eligibility.algebra.clinical import Code, CodeSystem, Concept, ValueSet
 from fhir_eligibility.algebra.diagnostic import Diagnostic, Source, Span
+from fhir_eligibility.algebra.values.clinical import Code, CodeSystem, Concept, ValueSet
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.identifiers import identifier
 from fhir_eligibility.compiler.elm.models import CqlModel
@@ -19,7 +19,7 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.scope import Exported, ExportedFunction, Local, Scope, Symbols
 from fhir_eligibility.compiler.elm.types import Named, Type, TypeSystem
 from fhir_eligibility.compiler.syntax import cql_nodes as c
-from fhir_eligibility.compiler.translate.builder import Abort
+from fhir_eligibility.compiler.translate.abort import Abort
 from fhir_eligibility.compiler.translate.cql_expressions import CqlTranslator
 
 _UNFILTERED = ("Unfiltered", "Population", "Unspecified")

@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from fhir_eligibility.algebra.clinical import Code, Concept
 from fhir_eligibility.algebra.diagnostic import Source, Span
+from fhir_eligibility.algebra.values.clinical import Code, Concept
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.bound_codes import BOUND_CODES
 from fhir_eligibility.compiler.elm.nodes import Node
@@ -30,7 +30,8 @@ from fhir_eligibility.compiler.elm.types import (
 from fhir_eligibility.compiler.syntax import cql_nodes as c
 from fhir_eligibility.compiler.syntax import nodes as s
 from fhir_eligibility.compiler.syntax.nodes import Expression
-from fhir_eligibility.compiler.translate.builder import Abort, Builder
+from fhir_eligibility.compiler.translate.abort import Abort
+from fhir_eligibility.compiler.translate.builder import Builder
 
 
 class NameTranslator(Builder):

@@ -21,7 +21,7 @@ from fhir_eligibility.compiler.runtime.related import PERSONS
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec
 from fhir_eligibility.compiler.syntax import cql_nodes as c
 from fhir_eligibility.compiler.syntax.nodes import Expression
-from fhir_eligibility.compiler.translate.builder import Abort
+from fhir_eligibility.compiler.translate.abort import Abort
 from fhir_eligibility.compiler.translate.cql_names import NameTranslator
 
 MEDICATION_USES = ("MedicationRequest", "MedicationAdministration", "MedicationDispense", "MedicationStatement")

@@ -14,13 +14,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import Span
-from fhir_eligibility.algebra.element import ElementLike
 from fhir_eligibility.algebra.operators.registry import Operator, fhirpath_symbols
 from fhir_eligibility.algebra.operators.table import OPERATORS
-from fhir_eligibility.algebra.quantity import CALENDAR_WORDS, make
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.ucum import UnitError, alias, parse_unit
 from fhir_eligibility.algebra.ucum.suggestions import suggest_unit
+from fhir_eligibility.algebra.values.element import ElementLike
+from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS, make
 from fhir_eligibility.compiler.elm.fhirpath_types import (
     arity,
     describe,
@@ -31,7 +31,8 @@ from fhir_eligibility.compiler.elm.fhirpath_types import (
 )
 from fhir_eligibility.compiler.elm.nodes import ANY, Node
 from fhir_eligibility.compiler.syntax import nodes as s
-from fhir_eligibility.compiler.translate.fhirpath_coercion import ABSTRACT_RESOURCES, BOOLEAN, STRING, Abort, Coercions
+from fhir_eligibility.compiler.translate.abort import Abort
+from fhir_eligibility.compiler.translate.fhirpath_coercion import ABSTRACT_RESOURCES, BOOLEAN, STRING, Coercions
 
 CONSTANTS = {
     "ucum": "http://unitsofmeasure.org",

@@ -17,6 +17,7 @@ from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.compiler.elm.fhirpath_types import SYSTEM_NAMES, describe, is_static, merge, system_of
 from fhir_eligibility.compiler.elm.nodes import ANY, Node
+from fhir_eligibility.compiler.translate.abort import Abort
 
 BOOLEAN = ("System.Boolean",)
 INTEGER = ("System.Integer",)
@@ -25,10 +26,6 @@ ABSTRACT_RESOURCES = ("FHIR.Resource", "FHIR.DomainResource")
 
 
 _WRITTEN_AS_TEXT = frozenset(("Date", "DateTime", "Time", "Long"))
-
-
-class Abort(Exception):
-    """A sub-expression cannot be translated; the reason is among the diagnostics."""
 
 
 class Coercions:

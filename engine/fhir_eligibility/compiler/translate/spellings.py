@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from fhir_eligibility.algebra.code_systems import spellings
+from fhir_eligibility.algebra.values.code_systems import spellings
 from fhir_eligibility.compiler.elm.nodes import Node
 
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from fhir_eligibility.data.bulk.records import ReadRecord
-from fhir_eligibility.data.deletions import Deletion
-from fhir_eligibility.data.identity import stands_alone
-from fhir_eligibility.data.marks import Noted
-from fhir_eligibility.data.oddities import Oddities
-from fhir_eligibility.data.pages import Page
-from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.records.deletions import Deletion
+from fhir_eligibility.data.records.identity import stands_alone
+from fhir_eligibility.data.records.marks import Noted
+from fhir_eligibility.data.records.oddities import Oddities
+from fhir_eligibility.data.records.pages import Page
 
 
 class Collected(Struct):

@@ -17,6 +17,7 @@ from fhir_eligibility.artifacts.references import Odd, plain_id
 from fhir_eligibility.data.bulk.bundle_patients import BundlePatients, group_of_address
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.decoding import Decoders, FactDecoder
+from fhir_eligibility.data.bulk.element_values import values_at
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints
 from fhir_eligibility.data.bulk.needles import Needles, systems_of
 from fhir_eligibility.data.bulk.records import (
@@ -29,14 +30,21 @@ from fhir_eligibility.data.bulk.records import (
     orphan_group,
 )
 from fhir_eligibility.data.bulk.tracing import BlockTrace
-from fhir_eligibility.data.identity import NO_HOME, address_of, on_a_server, shared_types, stands_alone, text_of_id
-from fhir_eligibility.data.json_text import BAD_JSON, check_encoding, check_whole, hint_for, told
-from fhir_eligibility.data.marks import may_be_marked, test_patient
-from fhir_eligibility.data.oddities import odd_ids
-from fhir_eligibility.data.other_lines import OtherLines
-from fhir_eligibility.data.persons import links_in
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.record_shape import (
+from fhir_eligibility.data.files.json_text import BAD_JSON, check_encoding, check_whole, hint_for, told
+from fhir_eligibility.data.files.other_lines import OtherLines
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.patients.persons import links_in
+from fhir_eligibility.data.records.identity import (
+    NO_HOME,
+    address_of,
+    on_a_server,
+    shared_types,
+    stands_alone,
+    text_of_id,
+)
+from fhir_eligibility.data.records.marks import may_be_marked, test_patient
+from fhir_eligibility.data.records.oddities import odd_ids
+from fhir_eligibility.data.records.record_shape import (
     DAMAGED,
     DAMAGED_HINT,
     TYPE,
@@ -46,10 +54,10 @@ from fhir_eligibility.data.record_shape import (
     states_another_type,
     type_twice,
 )
-from fhir_eligibility.data.remains import named_in
-from fhir_eligibility.data.resource_types import CODE as UNKNOWN_TYPE
-from fhir_eligibility.data.resource_types import unknown_type
-from fhir_eligibility.data.subjects import Asked, asked_of, names_no_patient, names_nobody
+from fhir_eligibility.data.records.remains import named_in
+from fhir_eligibility.data.records.resource_types import CODE as UNKNOWN_TYPE
+from fhir_eligibility.data.records.resource_types import unknown_type
+from fhir_eligibility.data.records.subjects import Asked, asked_of, names_no_patient, names_nobody
 
 # no percent sign, behind which another id may stand
 _PLAIN_REFERENCE = re.compile(r"Patient/([A-Za-z0-9\-._~:@!$&'()*+;=]+)")
@@ -112,7 +120,7 @@ class Collector:
         self.others: OtherLines | None = None
         """Takes what lines of the file that is being read are no resources, where not each of them is to be told."""
         self.look = False
-        """Whether what is being read may be marked (`fhir_eligibility.data.marks`)."""
+        """Whether what is being read may be marked (`fhir_eligibility.data.records.marks`)."""
         self.collected = Collected()
         self._decoded = decoded
         self._shared: set[tuple[str | None, bytes]] = set()
@@ -479,18 +487,6 @@ class Collector:
         where = {"file": path, "offset": offset, "entry": entry if entry >= 0 else None}
         report = self.collected.problems.append if self.others is None else self.others.add
         report(Problem(**where, code=code, message=message, **more))
-
-
-def values_at(owner: Any, path: list[str]) -> Iterator[Any]:
-    """The values at a path below an element, lists opened."""
-    if owner.__class__ is list:
-        for item in owner:
-            yield from values_at(item, path)
-    elif not path:
-        if owner is not None:
-            yield owner
-    elif owner.__class__ is dict and path[0] in owner:
-        yield from values_at(owner[path[0]], path[1:])
 
 
 def _ends_with(full_url: str, kind: str, identifier: str) -> bool:

@@ -1,4 +1,4 @@
-"""Decoders that read no more of a resource than a plan asks for; the result is plain dictionaries, numbers as `fhir_eligibility.data.json_text` reads them.
+"""Decoders that read no more of a resource than a plan asks for; the result is plain dictionaries, numbers as `fhir_eligibility.data.files.json_text` reads them.
 
 A resource that does not have the shape expected is decoded whole, so that what is wrong with it shows where it matters and nowhere else; so is one
 without an id, which all of its elements may be needed to tell from another.
@@ -15,8 +15,8 @@ from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.compiler.criteria.reading import ReadPlan, TypePlan
 from fhir_eligibility.data.bulk.instances import UIDS, DecodedInstance, gather
 from fhir_eligibility.data.bulk.records import ReadRecord
-from fhir_eligibility.data.identity import with_text_as_id
-from fhir_eligibility.data.json_text import number, whole
+from fhir_eligibility.data.files.json_text import number, whole
+from fhir_eligibility.data.records.identity import with_text_as_id
 
 Resource = dict[str, Any]
 _encode = msgspec.json.Encoder(decimal_format="number").encode

@@ -17,14 +17,14 @@ from fhir_eligibility.data.bulk.bundle_patients import BundlePatients
 from fhir_eligibility.data.bulk.collecting import BEGINNING, THEN_ID, Collector, TypeReader
 from fhir_eligibility.data.bulk.decoding import Head
 from fhir_eligibility.data.bulk.needles import ESCAPE, may_lack_codes
-from fhir_eligibility.data.identity import NO_HOME, home_of, is_of_another_type
-from fhir_eligibility.data.json_text import BAD_JSON, check_encoding, whole
-from fhir_eligibility.data.kinds import BOM
-from fhir_eligibility.data.marks import may_be_marked
-from fhir_eligibility.data.pages import page_of
-from fhir_eligibility.data.parts import parts_of
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.record_shape import (
+from fhir_eligibility.data.files.json_text import BAD_JSON, check_encoding, whole
+from fhir_eligibility.data.files.kinds import BOM
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.records.identity import NO_HOME, home_of, is_of_another_type
+from fhir_eligibility.data.records.marks import may_be_marked
+from fhir_eligibility.data.records.pages import page_of
+from fhir_eligibility.data.records.parts import parts_of
+from fhir_eligibility.data.records.record_shape import (
     DAMAGED,
     DAMAGED_HINT,
     TWICE,
@@ -35,9 +35,9 @@ from fhir_eligibility.data.record_shape import (
     type_twice,
     with_doubles,
 )
-from fhir_eligibility.data.remains import remains_of
-from fhir_eligibility.data.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, Loaded, PatientEntry, dict_of, unpack
-from fhir_eligibility.data.subjects import condition_of
+from fhir_eligibility.data.records.remains import remains_of
+from fhir_eligibility.data.records.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, Loaded, PatientEntry, dict_of, unpack
+from fhir_eligibility.data.records.subjects import condition_of
 
 
 class _Request(msgspec.Struct, gc=False):

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from fhir_eligibility.data.bulk.records import ReadRecord
-from fhir_eligibility.data.compartment import Unchanged
-from fhir_eligibility.data.deletions import Deletion, Deletions
-from fhir_eligibility.data.export_manifest import ExportTimes
+from fhir_eligibility.data.files.export_manifest import ExportTimes
+from fhir_eligibility.data.patients.compartment import Unchanged
+from fhir_eligibility.data.records.deletions import Deletion, Deletions
 
 SIZE = 16
 """Bytes of a fingerprint."""

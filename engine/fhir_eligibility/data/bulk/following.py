@@ -1,7 +1,7 @@
 """References of one patient's resources to anything in the export: to the patient's own, to what is about no patient, and to other patients' records.
 
 What a reference means depends on nothing but the resources that bear a name that it may mean. These are looked up, wherever they stand, and a small cohort
-of them alone says which one it is, as a cohort of everything would (`fhir_eligibility.data.cohort`).
+of them alone says which one it is, as a cohort of everything would (`fhir_eligibility.data.patients.cohort`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fhir_eligibility.artifacts.references import meaning_of, plain_id, root_of
 from fhir_eligibility.data.bulk.name_index import RecordIndex
 from fhir_eligibility.data.bulk.naming import group_name, keys_of, link_names, names_meant, names_of
 from fhir_eligibility.data.bulk.records import ReadRecord
-from fhir_eligibility.data.cohort import Cohort
-from fhir_eligibility.data.compartment import Compartment
-from fhir_eligibility.data.deletions import Deletions
-from fhir_eligibility.data.identity import address_of, stands_alone, values_below
-from fhir_eligibility.data.in_doubt import InDoubt, marks_of
-from fhir_eligibility.data.record_versions import Versions
-from fhir_eligibility.data.referring import check_names_person, in_version, no_person
-from fhir_eligibility.data.sources import Loaded, OnProblem
+from fhir_eligibility.data.patients.cohort import Cohort
+from fhir_eligibility.data.patients.compartment import Compartment
+from fhir_eligibility.data.records.deletions import Deletions
+from fhir_eligibility.data.records.identity import address_of, stands_alone, values_below
+from fhir_eligibility.data.records.in_doubt import InDoubt, marks_of
+from fhir_eligibility.data.records.record_versions import Versions
+from fhir_eligibility.data.records.referring import check_names_person, in_version, no_person
+from fhir_eligibility.data.records.sources import Loaded, OnProblem
 
 Resource = dict[str, Any]
 Identity = tuple[Any, ...]

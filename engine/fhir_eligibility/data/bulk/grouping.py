@@ -21,17 +21,17 @@ from fhir_eligibility.data.bulk.decoding import Decoders
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints, Takeover
 from fhir_eligibility.data.bulk.following import Everyone, Follower, Person, World, identity_of
 from fhir_eligibility.data.bulk.records import Position, ReadRecord, called_as_several, is_orphan
-from fhir_eligibility.data.cohort import Cohort
-from fhir_eligibility.data.compartment import Compartment, Fingerprint, ResourceOrigin
-from fhir_eligibility.data.completeness import gaps_of_nobodys
-from fhir_eligibility.data.deletions import Deletion, Deletions
-from fhir_eligibility.data.identity import NO_HOME, address_of, id_of, stands_alone
-from fhir_eligibility.data.in_doubt import InDoubt, marks_of
-from fhir_eligibility.data.json_text import BAD_JSON, told
-from fhir_eligibility.data.problems import NO_PATIENT, Problem
-from fhir_eligibility.data.record_versions import Versions
-from fhir_eligibility.data.sources import Loaded
-from fhir_eligibility.data.subjects import Asked
+from fhir_eligibility.data.files.json_text import BAD_JSON, told
+from fhir_eligibility.data.files.problems import NO_PATIENT, Problem
+from fhir_eligibility.data.patients.cohort import Cohort
+from fhir_eligibility.data.patients.compartment import Compartment, Fingerprint, ResourceOrigin
+from fhir_eligibility.data.patients.completeness import gaps_of_nobodys
+from fhir_eligibility.data.records.deletions import Deletion, Deletions
+from fhir_eligibility.data.records.identity import NO_HOME, address_of, id_of, stands_alone
+from fhir_eligibility.data.records.in_doubt import InDoubt, marks_of
+from fhir_eligibility.data.records.record_versions import Versions
+from fhir_eligibility.data.records.sources import Loaded
+from fhir_eligibility.data.records.subjects import Asked
 
 Resource = dict[str, Any]
 # a named tuple made in one step

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fhir_eligibility.data.dicomweb.uids import arrays_of
+from fhir_eligibility.data.archives.uids import arrays_of
 
 UIDS = "#uids"
 """Where a series that was read has the JSON text of its instances' UIDs: a name that no element has. Its own UID is plain then."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from fhir_eligibility.data.bulk.pieces import is_document
-from fhir_eligibility.data.opening import UNREADABLE, open_file
-from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.files.opening import UNREADABLE, open_file
+from fhir_eligibility.data.files.problems import Problem
 
 
 def with_lines(problems: Iterable[Problem]) -> Iterator[Problem]:

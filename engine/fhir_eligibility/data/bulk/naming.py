@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from fhir_eligibility.artifacts.references import RESTFUL, meaning_of, plain_id
 from fhir_eligibility.data.bulk.records import ReadRecord
-from fhir_eligibility.data.identity import address_of, values_below
-from fhir_eligibility.data.json_text import BAD_JSON, whole
+from fhir_eligibility.data.files.json_text import BAD_JSON, whole
+from fhir_eligibility.data.records.identity import address_of, values_below
 
 _GROUP, _LINK = "group ", "link "
 

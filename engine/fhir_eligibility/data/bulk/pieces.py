@@ -12,12 +12,12 @@ from fhir_eligibility.data.bulk.collecting import Collector
 from fhir_eligibility.data.bulk.documents import read_document
 from fhir_eligibility.data.bulk.records import read_bytes
 from fhir_eligibility.data.bulk.scanning import LineScanner
-from fhir_eligibility.data.files import found_file
-from fhir_eligibility.data.forms import TextForm, Values, form_of, form_of_damaged, named_lines
-from fhir_eligibility.data.opening import UNREADABLE, begin, document_in, open_file, packing_of, raw_of
-from fhir_eligibility.data.other_lines import OtherLines
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.values import invalid_document, other_file, too_long_document
+from fhir_eligibility.data.files.files import found_file
+from fhir_eligibility.data.files.forms import TextForm, Values, form_of, form_of_damaged, named_lines
+from fhir_eligibility.data.files.opening import UNREADABLE, begin, document_in, open_file, packing_of, raw_of
+from fhir_eligibility.data.files.other_lines import OtherLines
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.records.values import invalid_document, other_file, too_long_document
 
 RESOURCE_TYPE = b'"resourceType"'
 PIECE = 64 << 20

@@ -11,10 +11,10 @@ import msgspec
 
 from fhir_eligibility.data.bulk.decoding import Decoders
 from fhir_eligibility.data.bulk.records import ReadRecord, Shelf, bucket_of, name_group, name_of_group, orphan_group
-from fhir_eligibility.data.identity import address_of
-from fhir_eligibility.data.json_text import BAD_JSON
-from fhir_eligibility.data.persons import is_replaced, links_in
-from fhir_eligibility.data.subjects import asked_of, names_of
+from fhir_eligibility.data.files.json_text import BAD_JSON
+from fhir_eligibility.data.patients.persons import is_replaced, links_in
+from fhir_eligibility.data.records.identity import address_of
+from fhir_eligibility.data.records.subjects import asked_of, names_of
 
 
 class Claim(msgspec.Struct, array_like=True, gc=False):

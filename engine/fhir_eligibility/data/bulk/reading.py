@@ -25,17 +25,17 @@ from fhir_eligibility.data.bulk.pieces import Piece, pieces_of, read_piece
 from fhir_eligibility.data.bulk.placing import Bearers, claims_of, joined_by_names, names_wanted, placed
 from fhir_eligibility.data.bulk.records import MemoryShelf, Position, ReadRecord, name_of_group, number_of
 from fhir_eligibility.data.bulk.settling import NotWhole, Settled, doubles_of, missing, not_whole, settle, twice
-from fhir_eligibility.data.compartment import Compartment
-from fhir_eligibility.data.completeness import Completeness, reporting_to
-from fhir_eligibility.data.deletions import Candidate
-from fhir_eligibility.data.gaps import Gaps
-from fhir_eligibility.data.identity import with_text_as_id
-from fhir_eligibility.data.json_text import BAD_JSON, whole
-from fhir_eligibility.data.listing import list_data
-from fhir_eligibility.data.pages import lacking as pages_lacking
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.record_versions import content_of
-from fhir_eligibility.data.told_by_manifests import told_by_manifests
+from fhir_eligibility.data.files.json_text import BAD_JSON, whole
+from fhir_eligibility.data.files.listing import list_data
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.patients.compartment import Compartment
+from fhir_eligibility.data.patients.completeness import Completeness, reporting_to
+from fhir_eligibility.data.patients.told_by_manifests import told_by_manifests
+from fhir_eligibility.data.records.deletions import Candidate
+from fhir_eligibility.data.records.gaps import Gaps
+from fhir_eligibility.data.records.identity import with_text_as_id
+from fhir_eligibility.data.records.pages import lacking as pages_lacking
+from fhir_eligibility.data.records.record_versions import content_of
 
 OnProblem = Callable[[Problem], None]
 Taking = Callable[[bytes, Gaps], Callable[[bytes], bool] | None]

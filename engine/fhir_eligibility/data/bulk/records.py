@@ -17,7 +17,7 @@ import msgspec
 from isal.isal_zlib import crc32
 from stringzilla import hash as hash_of
 
-from fhir_eligibility.data.identity import NO_HOME, address_of, stands_alone
+from fhir_eligibility.data.records.identity import NO_HOME, address_of, stands_alone
 
 Position = tuple[int, int, int]
 """Number of the file among the input, byte offset of the line (0 in a bundle's file), bundle entry or array item (-1: none)."""
@@ -42,7 +42,7 @@ def called_as_several(group: str) -> bool:
 
 
 def name_group(name: str) -> str:
-    """The group of records whose patient is called by a name that is not an id (`fhir_eligibility.data.subjects`), until the whole export tells who that is."""
+    """The group of records whose patient is called by a name that is not an id (`fhir_eligibility.data.records.subjects`), until the whole export tells who that is."""
     return _NAMED + name
 
 
@@ -57,7 +57,7 @@ class ReadRecord(msgspec.Struct, array_like=True, gc=False):
     `group` is the logical id of the patient it is about (or a urn). `plain` tells that the record needs no closer look to be linked to that patient: it is
     known by its type and id, is not in error, and refers to the patient by type and id. `local` tells the same of an entry that refers to the Patient of its
     own bundle by a urn. `raw` is the text as it was read, or, with `compact`, as `FactDecoder.pack` made it; records that stay in memory are decoded, as
-    `facts`, and have no text. `home` is the bundle of one patient in which it stands (`fhir_eligibility.data.identity`); `own` tells that it is about nobody, and is
+    `facts`, and have no text. `home` is the bundle of one patient in which it stands (`fhir_eligibility.data.records.identity`); `own` tells that it is about nobody, and is
     kept for the patient of that bundle. `condition` is as in `Loaded`,
     `digest` as `fhir_eligibility.data.bulk.fingerprints` makes it of the text as it was read, where it is kept, and `regular`
     then tells that the text begins with its type and id.

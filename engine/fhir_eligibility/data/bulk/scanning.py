@@ -18,9 +18,9 @@ from fhir_eligibility.data.bulk.decoding import Head
 from fhir_eligibility.data.bulk.documents import read_document
 from fhir_eligibility.data.bulk.needles import Needles
 from fhir_eligibility.data.bulk.records import number_of
-from fhir_eligibility.data.completeness import type_named
-from fhir_eligibility.data.forms import Values, has_comma, line_text
-from fhir_eligibility.data.json_text import (
+from fhir_eligibility.data.files.file_names import type_named
+from fhir_eligibility.data.files.forms import Values, has_comma, line_text
+from fhir_eligibility.data.files.json_text import (
     BAD_JSON,
     check_encoding,
     is_utf_8,
@@ -28,12 +28,12 @@ from fhir_eligibility.data.json_text import (
     lines_end_in_braces,
     whole,
 )
-from fhir_eligibility.data.marks import marks_in, may_be_marked
-from fhir_eligibility.data.opening import MOST_LINE
-from fhir_eligibility.data.parts import parts_of
-from fhir_eligibility.data.record_shape import DAMAGED, DAMAGED_HINT, TYPE, states_another_type, stray
-from fhir_eligibility.data.remains import named_in, remains_of
-from fhir_eligibility.data.values import commas_in, too_long_line
+from fhir_eligibility.data.files.opening import MOST_LINE
+from fhir_eligibility.data.records.marks import marks_in, may_be_marked
+from fhir_eligibility.data.records.parts import parts_of
+from fhir_eligibility.data.records.record_shape import DAMAGED, DAMAGED_HINT, TYPE, states_another_type, stray
+from fhir_eligibility.data.records.remains import named_in, remains_of
+from fhir_eligibility.data.records.values import commas_in, too_long_line
 
 BLOCK = 1 << 20
 _BEGINNING = re.compile(rb'\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')

@@ -13,9 +13,9 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from fhir_eligibility.data.bulk.records import Position, ReadRecord, is_orphan, key_of
-from fhir_eligibility.data.deletions import Candidate, Deletion
-from fhir_eligibility.data.deletions import settled as settled_deletions
-from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.records.deletions import Candidate, Deletion
+from fhir_eligibility.data.records.deletions import settled as settled_deletions
 
 
 class Again(Protocol):
@@ -24,7 +24,7 @@ class Again(Protocol):
     def records(
         self, wanted: Mapping[str, set[int]], files: frozenset[int] | None
     ) -> Iterable[tuple[ReadRecord, bytes]]:
-        """Every resource of some types with certain ids (as numbers) in some files (None: in any), with its content (`fhir_eligibility.data.record_versions`)."""
+        """Every resource of some types with certain ids (as numbers) in some files (None: in any), with its content (`fhir_eligibility.data.records.record_versions`)."""
         ...
 
     def resources(self, kinds: frozenset[str]) -> Iterable[Candidate]:

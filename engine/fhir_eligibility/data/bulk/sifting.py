@@ -25,7 +25,7 @@ from fhir_eligibility.data.bulk.records import (
     number_of,
     read_bytes,
 )
-from fhir_eligibility.data.marks import may_be_marked
+from fhir_eligibility.data.records.marks import may_be_marked
 
 _ID = re.compile(rb"[A-Za-z0-9\-.]{1,64}")
 

@@ -23,9 +23,9 @@ from fhir_eligibility.data.bulk.blocks import (
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.fingerprints import SIZE, Fingerprints
 from fhir_eligibility.data.bulk.records import AnyShelf, ReadRecord, number_of
-from fhir_eligibility.data.opening import raw_of
-from fhir_eligibility.data.other_lines import OtherLines
-from fhir_eligibility.data.parts import parts_of
+from fhir_eligibility.data.files.opening import raw_of
+from fhir_eligibility.data.files.other_lines import OtherLines
+from fhir_eligibility.data.records.parts import parts_of
 
 COUNTS = ("lines", "blank", "empty", "of_one", "of_several")
 """What of `Collected` is a number that blocks tell."""

@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from fhir_eligibility.algebra.arguments import existing, flag, function_of, instance_of, number_of, text_of
+from fhir_eligibility.data.files.json_text import number
 from fhir_eligibility.data.http.address import Origin, origin, shown
 from fhir_eligibility.data.http.answer import Answer
 from fhir_eligibility.data.http.client import (
@@ -29,8 +30,7 @@ from fhir_eligibility.data.http.client import (
 )
 from fhir_eligibility.data.http.connection import Connection, Patience, Urllib3Missing
 from fhir_eligibility.data.http.failure import Fault, HttpFailure
-from fhir_eligibility.data.json_text import number
-from fhir_eligibility.data.outcomes import reason_of
+from fhir_eligibility.data.records.outcomes import reason_of
 
 FHIR_JSON = "application/fhir+json"
 LARGEST_FAILURE = 1 << 20

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from fhir_eligibility.data.http.address import shown
 from fhir_eligibility.data.http.retry_after import seconds_to_wait
-from fhir_eligibility.data.outcomes import is_transient
+from fhir_eligibility.data.records.outcomes import is_transient
 from fhir_eligibility.data.server.client import AGAIN, FHIR_JSON, Server, ServerError, decode, failure
 
 Level = Literal["system", "patient", "group"]

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from fhir_eligibility.artifacts.own_outputs import LOCK
-from fhir_eligibility.data.export_manifest import EXTENSION, MANIFEST, read_manifest
+from fhir_eligibility.data.files.export_manifest import EXTENSION, MANIFEST, read_manifest
 from fhir_eligibility.data.http.address import shown
 from fhir_eligibility.data.server.client import ServerError
 from fhir_eligibility.data.server.export import SECTIONS, CompletedExport, ExportRequest

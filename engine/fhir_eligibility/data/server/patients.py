@@ -17,17 +17,17 @@ from msgspec import Struct, field
 
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.artifacts.references import root_of
-from fhir_eligibility.data.compartment import Compartment
-from fhir_eligibility.data.gaps import Gap
+from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.http.address import shown
-from fhir_eligibility.data.marks import Noted
-from fhir_eligibility.data.problems import Problem
-from fhir_eligibility.data.reader import cohort_of
+from fhir_eligibility.data.patients.compartment import Compartment
+from fhir_eligibility.data.patients.reader import cohort_of
+from fhir_eligibility.data.records.gaps import Gap
+from fhir_eligibility.data.records.marks import Noted
+from fhir_eligibility.data.records.sources import Loaded, OnProblem
 from fhir_eligibility.data.server.about import DENIED, AboutPatients, Batch, moved
 from fhir_eligibility.data.server.client import Server, ServerError
 from fhir_eligibility.data.server.referred import ServerReferences
 from fhir_eligibility.data.server.search import FoundResource, Incomplete, SearchAnswer, SearchError, every_page, search
-from fhir_eligibility.data.sources import Loaded, OnProblem
 
 PAGE, BATCH, THREADS = 50, 20, 4
 AGAIN_LATER = "screen again when the server answers; an export does not depend on its search"

@@ -9,11 +9,11 @@ from itertools import islice
 from typing import Any
 
 from fhir_eligibility.artifacts.references import RESTFUL
-from fhir_eligibility.data.gaps import Gap
-from fhir_eligibility.data.problems import Problem
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.records.gaps import Gap
+from fhir_eligibility.data.records.sources import OnProblem
 from fhir_eligibility.data.server.client import Server, ServerError
 from fhir_eligibility.data.server.search import FoundResource, SearchAnswer, SearchError, every_page
-from fhir_eligibility.data.sources import OnProblem
 
 IDS = 50  # referenced resources asked for at once
 DEPTH = 5  # how far references are followed from a patient's own resources

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from fhir_eligibility.data.http.address import shown
 from fhir_eligibility.data.http.client import Parameters
-from fhir_eligibility.data.outcomes import is_failure, issue_text, issues_of, leaves_out
+from fhir_eligibility.data.records.outcomes import is_failure, issue_text, issues_of, leaves_out
 from fhir_eligibility.data.server.client import FHIR_JSON, Server, ServerError, decode, failure
 from fhir_eligibility.data.server.pages import OtherServer, link_of, next_page, own_names
 

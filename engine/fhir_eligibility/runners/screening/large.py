@@ -1,0 +1,217 @@
+"""How a run over files of any size is laid out: into how many pieces and buckets the work is cut for the memory there is, and what must be the same to go on with it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from fhir_eligibility.compiler.criteria.reading import ReadPlan
+from fhir_eligibility.data.bulk.fingerprints import Fingerprints
+from fhir_eligibility.data.bulk.line_numbers import with_lines
+from fhir_eligibility.data.bulk.pieces import pieces_of
+from fhir_eligibility.data.bulk.records import number_of
+from fhir_eligibility.data.bulk.sifting import Unusual
+from fhir_eligibility.data.files.files import FoundFile
+from fhir_eligibility.data.files.listing import Listing, list_data
+from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.patients.completeness import Completeness, reporting_to
+from fhir_eligibility.data.patients.told_by_manifests import told_by_manifests
+from fhir_eligibility.runners.large.bulk import Answering, BulkRun, Progress, Taking
+from fhir_eligibility.runners.large.machine import cores, machine_memory
+from fhir_eligibility.runners.large.untouched import EarlierData
+from fhir_eligibility.runners.large.work import Work
+from fhir_eligibility.runners.large.workspace import RunState, Workspace
+from fhir_eligibility.runners.screening.screening import evaluation_time
+from fhir_eligibility.version import __version__
+
+UNPACKED = 8  # how much larger a packed file is taken to be
+SPREAD = 12  # how much more memory a bucket's patients need than their records
+OWN = 45 << 20  # of memory, a process that has nothing to do
+LARGEST = 32 << 20  # of the input, a bucket; more of it at a time would make nothing faster
+LEAST = 4 << 20  # of the input, a piece, unless files are smaller
+MOST_BUCKETS = 500
+ROUNDS = 16  # pieces and buckets of work for each process, at least
+
+
+class Inputs(Struct, frozen=True):
+    """The data of a run: paths as they were given, the files that they name as these were found, and what is wrong with the list."""
+
+    paths: Sequence[str | Path]
+    listing: Listing
+    problems: Sequence[Problem]
+
+    @classmethod
+    def of(cls, paths: Sequence[str | Path]) -> Inputs:
+        """The data that paths name."""
+        problems: list[Problem] = []
+        return cls(paths, list_data(paths, problems.append), problems)
+
+    @property
+    def found(self) -> list[FoundFile]:
+        """The files that are read."""
+        return [file.found for file in self.listing.files]
+
+    @property
+    def size(self) -> int:
+        """Bytes, about, as they are unpacked."""
+        return sum(file.found.bytes * (UNPACKED if file.packed else 1) for file in self.listing.files)
+
+
+class Means(Struct, frozen=True, kw_only=True):
+    """What a run may take: processes (0: one a core), bytes of memory (None: a quarter of the machine); whether every line is parsed, and a run that was
+    stopped is gone on with; how many damaged records of a type whose patients nobody can tell are tolerated; and whether linked Patients are one patient."""
+
+    jobs: int = 1
+    memory: int | None = None
+    validate: bool = False
+    resume: bool = False
+    tolerate: int = 0
+    merge_linked: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """The memory, in bytes."""
+        return self.memory or machine_memory() // 4
+
+
+class Prepared(Struct, frozen=True):
+    """A run whose patients are all evaluated, and wait to be written. `problems` gives all problems in the order of the data."""
+
+    bulk: BulkRun
+    moment: dt.datetime
+    problems: Callable[[], Iterable[Problem]]
+
+
+def _begun(workspace: Workspace, means: Means, same: Mapping[str, str]) -> tuple[RunState | None, dt.datetime | None]:
+    """What a run was begun with that is to be gone on with, and its time of evaluation; None where there is no such run, or its reading has to begin anew. Raises ValueError, OSError."""
+    if not (means.resume and workspace.exists()):
+        return None, None
+    begun = workspace.state()
+    changed = _differences(begun.fingerprint, same)
+    if changed:
+        message = f"{workspace.folder} holds a run with other {' and '.join(changed)}"
+        raise ValueError(f"{message}; give the same again, or run without --resume to begin anew")
+    return None if begun.sifts else begun, dt.datetime.fromisoformat(begun.now)
+
+
+def prepare(
+    workspace: Workspace,
+    inputs: Inputs,
+    plan: ReadPlan,
+    work_at: Callable[[dt.datetime, int], Work],
+    fingerprint: Callable[[], Mapping[str, str]],
+    means: Means,
+    now: str | None,
+    timezone: str,
+    running: ExitStack,
+    progress: Progress | None = None,
+    answer: Answering | None = None,
+    fingerprints: Fingerprints | None = None,
+    taking: Taking | None = None,
+    sifts: Callable[[], bool] = lambda: False,
+    blocks: Callable[[Sequence[str], int], EarlierData | None] = lambda files, memory: None,
+) -> Prepared:
+    """Read the data and evaluate all patients, or what is left of that; `running` is left when all is written.
+
+    `work_at` gives what is to be done at a moment of evaluation, for so many buckets, `fingerprint` what must be the same for a run to be gone on with, by what it is called in
+    messages. `fingerprints` and `taking` are as `BulkRun` takes them, `sifts` tells whether lines may be set aside whose patients are perhaps taken over, `blocks` gives the
+    data of an earlier run where it helps then, for some files and so much memory. Raises OSError, ValueError where what was begun is another run, WorkerLost.
+    """
+    jobs = means.jobs or cores()
+    # what the processes take themselves is not there for the data
+    memory = max(means.bytes - OWN * (jobs + 1 if jobs > 1 else 1), means.bytes // 4)
+    problems: list[Problem] = []
+    told = told_by_manifests(inputs.paths)
+    completeness = Completeness(means.tolerate, told.types)
+    told.narrow(completeness)
+    report, listing = reporting_to(completeness, problems.append), inputs.listing
+    for problem in inputs.problems:
+        report(problem)
+    files = listing.names
+    same = dict(fingerprint())
+    lengths = {one.found.path: one.found.bytes for one in listing.files}
+    state, begun = _begun(workspace, means, same)
+    moment = evaluation_time(now, timezone) if begun is None else begun
+    if state is not None:
+        pieces = pieces_of(state.files, state.piece, lengths)
+        workspace.check(len(pieces), state.buckets)
+        work = work_at(moment, state.buckets)
+    else:
+        each = min(max(memory // (jobs * SPREAD), 1 << 20), LARGEST)
+        # so many that all processes end at about the same time
+        buckets = min(max(-(-inputs.size // each), ROUNDS * jobs), MOST_BUCKETS)
+        piece = max(min(each, inputs.size // (ROUNDS * jobs)), LEAST)
+        work = work_at(moment, buckets)
+        state = RunState(moment.isoformat(), same, files, buckets, piece, sifts())
+        workspace.create(state)
+        pieces = pieces_of(files, piece, lengths)
+
+    known = blocks(files, memory) if state.sifts else None
+
+    def run_of(state: RunState, completeness: Completeness) -> BulkRun:
+        return BulkRun(
+            workspace,
+            state,
+            plan,
+            work,
+            pieces,
+            memory=memory,
+            jobs=jobs,
+            validate=means.validate,
+            progress=progress,
+            answer=answer,
+            completeness=completeness,
+            told=told,
+            listing=listing,
+            merge_linked=means.merge_linked,
+            fingerprints=fingerprints,
+            taking=taking,
+            earlier=known if state.sifts else None,
+        )
+
+    bulk = run_of(state, completeness)
+    running.enter_context(bulk)
+    try:
+        bulk.prepare()
+    except Unusual:
+        # something is not as most data is: everything is read in the ordinary way
+        bulk.__exit__()
+        state.sifts = False
+        workspace.create(state)
+        completeness = Completeness(means.tolerate, told.types)
+        for problem in problems:
+            completeness.problem(problem)
+        bulk = running.enter_context(run_of(state, completeness))
+        bulk.prepare()
+    listed = workspace.shelf_of_problems("files", files)
+    listed.extend((*problems, *bulk.told_once))
+    return Prepared(bulk, moment, lambda: with_lines(bulk.problems(listed)))
+
+
+def digest_of(items: Iterable[Any]) -> str:
+    """A digest of some things, as texts."""
+    return hashlib.sha256("\n".join(map(repr, items)).encode()).hexdigest()
+
+
+def digests_of(found: Sequence[FoundFile]) -> dict[str, str]:
+    """What must be the same of the program and the data; `found` is what was told of the files that are read."""
+    return {
+        "engine": f"{__version__} {number_of(b'Patient'):x}",  # ids are told apart by numbers that a library makes
+        "data": digest_of(tuple(found)),
+    }
+
+
+def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What is not the same as before, options with both values."""
+    found = []
+    for name in dict.fromkeys((*now, *before)):
+        then, given = before.get(name), now.get(name)
+        if then != given:
+            found.append(f"{name} ({then}, now {given})" if name.startswith("--") else name)
+    return found
