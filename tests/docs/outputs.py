@@ -26,6 +26,7 @@ def checkout() -> Iterator[Path]:
     """A folder that looks like the checkout, for commands that write into the current folder."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as name:
+        programs(Path(name))
         for each in ("criteria", "engine", "tests", "docs", "examples", "pyproject.toml"):
             (Path(name) / each).symlink_to(ROOT / each)
         os.chdir(name)
@@ -33,6 +34,15 @@ def checkout() -> Iterator[Path]:
             yield Path(name)
         finally:
             os.chdir(before)
+
+
+def programs(folder: Path) -> None:
+    """`eligibility` and `python` in `folder/bin`: those of this environment, whatever package PYTHONPATH leads to."""
+    (folder / "bin").mkdir()
+    for name, call in (("eligibility", "-m fhir_eligibility.ui.commands.cli"), ("python", "")):
+        script = folder / "bin" / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n', "utf-8")
+        script.chmod(0o755)
 
 
 def printed(kind: str, code: str) -> str:
@@ -44,7 +54,7 @@ def printed(kind: str, code: str) -> str:
         return out.getvalue()
     found = []
     for line in re.sub(r"\\\n\s*", "", code).splitlines():
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = f"{Path('bin').resolve()}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "COLUMNS": "120", "NO_COLOR": "1", "FHIR_ELIGIBILITY_CACHE": "off"}
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", line.removeprefix("$ ")], env=environment, capture_output=True, text=True

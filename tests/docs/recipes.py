@@ -10,11 +10,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import textwrap
 from pathlib import Path
 
+from tests.docs.outputs import programs
 from tests.docs.pages import ROOT
 
 PAGE = ROOT / "CONTRIBUTING.md"
@@ -77,11 +77,7 @@ def other_version(models: Path) -> None:
 
 def run(commands: str, folder: Path) -> str:
     """What commands print, where `eligibility` and `python` are those of the copy."""
-    (folder / "bin").mkdir()
-    for name, call in (("eligibility", "-m fhir_eligibility.ui.commands.cli"), ("python", "")):
-        script = folder / "bin" / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n', "utf-8")
-        script.chmod(0o755)
+    programs(folder)
     environment = {
         **os.environ,
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
