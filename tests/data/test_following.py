@@ -37,7 +37,8 @@ KINDS = {
 }
 NAMES = tuple(f"{kind}/{name}" for kind, names in KINDS.items() for name in names)
 URNS = {name: f"urn:uuid:00000000-0000-0000-0000-0000000000{number:02}" for number, name in enumerate(NAMES)}
-REFERENCES = (*NAMES, *(server + name for server in SERVERS for name in NAMES[:7]), *URNS.values())
+PATTERN = "urn:uuid:00000000-0000-0000-0000-000000000099"
+REFERENCES = (PATTERN, *NAMES, *(server + name for server in SERVERS for name in NAMES[:7]), *URNS.values())
 REFERENCES += (
     "Patient/a/_history/1",
     "Observation/x/_history/2",
@@ -87,10 +88,12 @@ def files(draw: Any) -> list[tuple[str, bytes]]:
             continue
         entries: list[Resource] = []
         for one in several:
-            address = draw(st.sampled_from(("none", "urn", *SERVERS)))
+            address = draw(st.sampled_from(("none", "urn", "pattern", *SERVERS)))
             entry: Resource = {"resource": one}
             if address == "urn":
                 entry["fullUrl"] = URNS[f"{one['resourceType']}/{one['id']}"]
+            elif address == "pattern":
+                entry["fullUrl"] = PATTERN  # which resources of several ids and types bear
             elif address != "none":
                 entry["fullUrl"] = f"{address}{one['resourceType']}/{one['id']}"
             entries.append(entry)

@@ -21,7 +21,7 @@ from fhir_eligibility.data.bulk.records import ReadRecord
 from fhir_eligibility.data.patients.cohort import Cohort
 from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.data.records.deletions import Deletions
-from fhir_eligibility.data.records.identity import address_of, stands_alone, values_below
+from fhir_eligibility.data.records.identity import address_of, on_a_server, stands_alone, values_below
 from fhir_eligibility.data.records.in_doubt import InDoubt, marks_of
 from fhir_eligibility.data.records.record_versions import Versions
 from fhir_eligibility.data.records.referring import check_names_person, in_version, no_person
@@ -42,6 +42,15 @@ class Person(NamedTuple):
     loaded: Loaded | None
     compartment: Compartment
     same: frozenset[str] = frozenset()
+
+    def is_at(self, found: FollowedReference) -> bool:
+        """Whether the patient is a Patient that a reference means; of several that bear one urn, whose keys depend on which of them are at hand, the one with the id."""
+        if found.key in self.same or self.loaded is None:
+            return found.key in (self.key, *self.same)
+        address = address_of(self.loaded.full_url)
+        if address is None or on_a_server(address):
+            return found.key == self.key
+        return (address, self.loaded.name) == (address_of(found.loaded.full_url), found.loaded.name)
 
 
 class FollowedReference(NamedTuple):
@@ -201,9 +210,7 @@ class Follower:
         if found is None:
             return self._undescribed(asked, context)
         if found.record.kind == "Patient":
-            people = [
-                person for person in self._of_group(found.record.group) if found.key in (person.key, *person.same)
-            ]
+            people = [person for person in self._of_group(found.record.group) if person.is_at(found)]
         elif found.record.kind != "RelatedPerson":
             raise no_person(asked)
         else:

@@ -330,10 +330,12 @@ class Grouping:
     def _own(self, patient: Any, group: str, joined: Mapping[str, str] | None) -> bool:
         names = {patient.key, _logical(patient.key)}
         if patient.loaded is not None and patient.loaded.resource is not None:
-            identifier = id_of(patient.loaded.resource)
+            identifier, address = id_of(patient.loaded.resource), address_of(patient.loaded.full_url)
             if identifier is not None:
                 names.add(plain_id(identifier))
-            elif address_of(patient.loaded.full_url) is None:
+            elif address is not None:
+                names.add(_logical(address))  # the key tells more where several bear the address
+            else:
                 return True  # a Patient without any name is kept once, in the group that its place in the data tells
         if joined is not None:
             return any(joined.get(name) == group for name in names)
@@ -373,6 +375,7 @@ class Grouping:
             file_number=record.file,
             home=record.home,
             condition=record.condition,
+            group=record.group,
             marked=record.kind in self.marked,
             text=record.raw if record.facts is None and not record.compact else None,
         )

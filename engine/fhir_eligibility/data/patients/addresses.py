@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fhir_eligibility.artifacts.references import Meaning, meaning_of, plain_id, root_of
+from fhir_eligibility.data.patients.counting import Counting
+from fhir_eligibility.data.patients.names import SharedUrns
 from fhir_eligibility.data.patients.nobodys import Nobodys
 from fhir_eligibility.data.records.identity import stands_alone
 from fhir_eligibility.data.records.sources import Loaded
@@ -20,10 +22,15 @@ def bundle_of(loaded: Loaded) -> str:
 
 
 class Addresses:
-    """Finds resources; `by_key` holds them, `residents` the key of the patient by bundle of one patient, `nobodys` what is about no patient."""
+    """Finds resources; `counting` holds them, `residents` the key of the patient by bundle of one patient, `nobodys` what is about no patient, and `urns` tells which
+    urns several things bear."""
 
-    def __init__(self, by_key: Mapping[str, Loaded], residents: Mapping[str, str], nobodys: Nobodys) -> None:
-        self._by_key = by_key
+    def __init__(
+        self, counting: Counting, residents: Mapping[str, str], nobodys: Nobodys, urns: SharedUrns
+    ) -> None:
+        self._counting = counting
+        self._by_key = counting.by_key
+        self._urns = urns
         self._residents = residents
         self._nobodys = nobodys
         self._aliases: dict[str, list[str]] = {}
@@ -53,7 +60,22 @@ class Addresses:
         meaning = meaning_of(reference)
         if meaning.form == "address":
             return self.at(meaning, loaded)
-        return self.known(meaning.id) if meaning.form in ("urn", "uri") else None
+        return self.of_urn(meaning.id, loaded) if meaning.form in ("urn", "uri") else None
+
+    def of_urn(self, urn: str, loaded: Loaded | None) -> Loaded | None:
+        """The resource at a urn, or another address that is on no server, as it stands in another: of several that of the same bundle."""
+        keys = self._urns.keys(urn)
+        if not keys:
+            return self.known(urn)
+        home = bundle_of(loaded) if loaded is not None else None
+        for key in keys:
+            found = self.known(key)
+            if found is not None and any(bundle_of(one) == home for one in self._versions(key, found)):
+                return found
+        return None
+
+    def _versions(self, key: str, found: Loaded) -> Sequence[Loaded]:
+        return self._counting.all_versions(key if key in self._by_key else key + NOBODYS, found)
 
     def at(self, meaning: Meaning, loaded: Loaded | None) -> Loaded | None:
         """The resource at an address, as it stands in another; a bare id is a Patient's."""

@@ -18,7 +18,7 @@ from fhir_eligibility.data.patients.compartment import Compartment, ResourceOrig
 from fhir_eligibility.data.patients.counting import Counting
 from fhir_eligibility.data.patients.holding import CohortPatient, Held, doubts_of
 from fhir_eligibility.data.patients.linking import Linking, Links, problem_of, undescribed, whose
-from fhir_eligibility.data.patients.names import SharedUrns, UnnamedPatients
+from fhir_eligibility.data.patients.names import SharedUrns, UnnamedPatients, owner_of
 from fhir_eligibility.data.patients.nobodys import Nobodys, origin_of
 from fhir_eligibility.data.patients.persons import Persons, is_replaced, persons_of
 from fhir_eligibility.data.records.deletions import Deletions
@@ -89,8 +89,8 @@ class Cohort:
         self._by_key = self._counting.by_key
         self.nobodys = Nobodys(self._counting.of_bundle)
         """What is about no patient; complete once patients were given out."""
-        self._addresses = Addresses(self._by_key, self._residents, self.nobodys)
         self._urns = SharedUrns()
+        self._addresses = Addresses(self._counting, self._residents, self.nobodys, self._urns)
         self._named: dict[int, tuple[Resource, str]] = {}
         self._namesakes: dict[str, list[str]] = {}
         self._first: dict[str, Loaded] = {}
@@ -164,10 +164,12 @@ class Cohort:
         resource = loaded.resource
         assert resource is not None
         kind = resource["resourceType"]
-        key = self._urns.address(address_of(loaded.full_url), kind)
-        identifier = id_of(resource)
-        if kind == "Patient" and key is not None and identifier is not None:
-            return self._urns.key(key, identifier)
+        key, identifier = address_of(loaded.full_url), id_of(resource)
+        if key is not None:
+            if identifier is not None or kind == "Patient" or self._is_nobodys(resource):
+                key = self._urns.key(key, kind, identifier or "")
+            else:
+                key = self._urns.key(key, kind, owner_of(loaded, self._about(resource)))
         if key is None and identifier is None and kind == "Patient":
             return self._unnamed.key(loaded)
         if key is None and identifier is not None:
@@ -497,4 +499,5 @@ def _short(patient: CohortPatient) -> str:
     if match is not None:
         return match["path"]
     written = patient.loaded.full_url if patient.loaded is not None else None
-    return written if written is not None and address_of(written) == patient.key else patient.key
+    address = address_of(written)
+    return written if written is not None and patient.key in (address, f"{address}#") else patient.key

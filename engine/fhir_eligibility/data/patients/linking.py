@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from fhir_eligibility.artifacts.references import Meaning, Odd, root_of
+from fhir_eligibility.artifacts.references import Meaning, Odd, plain_id, root_of
 from fhir_eligibility.data.files.problems import NOT_DESCRIBED, Problem
 from fhir_eligibility.data.patients.addresses import Addresses
 from fhir_eligibility.data.records.identity import address_of, id_of, text_of_id
@@ -163,9 +163,14 @@ class Linking:
 
     def _in_bundle(self, keys: Sequence[str], name: str, loaded: Loaded) -> list[str]:
         """Those of some patients whom the entry of a urn in the bundle of a resource is."""
+        found = {key: self._addresses.known(key) for key in keys}
+        known = {key: id_of(one.resource) for key, one in found.items() if one is not None and one.resource}
+        if loaded.group is not None:
+            # the bundle is not at hand, but whom its entry is was told when it was
+            groups = {key: name if one is None else plain_id(one) for key, one in known.items()}
+            return [key for key, group in groups.items() if group == loaded.group]
         ids = {text_of_id(patient.id) for patient in loaded.patients if address_of(patient.full_url) == name}
-        known = {key: self._addresses.known(key) for key in keys}
-        return [key for key, one in known.items() if one is not None and one.resource and id_of(one.resource) in ids]
+        return [key for key, one in known.items() if one in ids]
 
     def _by_name(self, asked: Asked, name: str, loaded: Loaded, links: Links) -> None:
         """By a urn or an identifier."""
@@ -177,10 +182,11 @@ class Linking:
         elif keys:
             self._wrong(links, asked, _SEVERAL)
             return
-        found = self._addresses.known(name)
+        found = self._addresses.of_urn(name, loaded)
         if found is not None and not keys:
             links.elsewhere = True
         elif not keys:
             self._wrong(links, asked, _SEVERAL if self._several else _NONE)
-        if asked.urn and (found is None or (found.file, found.offset) != (loaded.file, loaded.offset)):
+        here = any(address_of(patient.full_url) == name for patient in loaded.patients)
+        if asked.urn and not here and (found is None or (found.file, found.offset) != (loaded.file, loaded.offset)):
             links.odd.append(("urn-elsewhere", asked))

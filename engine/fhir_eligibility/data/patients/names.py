@@ -1,16 +1,18 @@
-"""Patients whose names do not tell them apart: those without any, known by their place in the data, and those of different ids that bear one urn."""
+"""Patients whose names do not tell them apart: those without any, known by their place in the data, and resources of different ids that bear one urn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
+from fhir_eligibility.artifacts.references import plain_id
 from fhir_eligibility.data.files.problems import Problem
-from fhir_eligibility.data.records.identity import on_a_server
+from fhir_eligibility.data.records.identity import address_of, on_a_server, text_of_id
 from fhir_eligibility.data.records.sources import Loaded
+from fhir_eligibility.data.records.subjects import asked_of
 
 Resource = dict[str, Any]
 CODE = "patient-without-id"
@@ -45,20 +47,42 @@ class UnnamedPatients:
 
 
 class SharedUrns:
-    """The keys of Patients by the urns and ids that they have. A urn that Patients of several ids bear - bundles written from one pattern - is that of several patients."""
+    """The keys of resources by the urns that they have. A urn that resources of several ids or types bear - bundles written from one pattern - is that of several things.
+
+    Of resources without an id those are several that are about different patients.
+    """
 
     def __init__(self) -> None:
-        self._first: dict[str, str] = {}
-        self._kinds: dict[str, str] = {}
+        self._first: dict[str, tuple[str, str]] = {}
+        self._others: dict[str, dict[tuple[str, str], str]] = {}
 
-    def address(self, address: str | None, kind: str) -> str | None:
-        """The address of a resource of a type; with the type, where one of another type bore it first."""
-        if address is None or self._kinds.setdefault(address, kind) == kind:
+    def key(self, address: str, kind: str, identity: str) -> str:
+        """The address, of whatever bore it first; of other things with their type, or with their `identity`: the id, or whose it is."""
+        if on_a_server(address):
             return address
-        return f"{address}#{kind}"
+        thing = kind, identity
+        first = self._first.setdefault(address, thing)
+        if first == thing:
+            return address
+        others = self._others.setdefault(address, {})
+        return others.setdefault(thing, f"{address}#{identity if first[0] == kind else f'{kind}/{identity}'}")
 
-    def key(self, address: str, identifier: str) -> str:
-        """The address, of whoever bore it first; of others with the id."""
-        if on_a_server(address) or self._first.setdefault(address, identifier) == identifier:
-            return address
-        return f"{address}#{identifier}"
+    def keys(self, address: str) -> list[str]:
+        """The keys of all things that bear a urn which several bear."""
+        others = self._others.get(address)
+        return [address, *others.values()] if others is not None else []
+
+
+def owner_of(loaded: Loaded, values: Iterable[Any]) -> str:
+    """Whose a resource without an id is, to tell it apart from others at its urn; `values` are those of its elements for a patient."""
+    if loaded.group is not None:
+        return f" {loaded.group}"
+    asked = next((one for one in map(asked_of, values) if one is not None), None)
+    if asked is not None and asked.address is not None:
+        return f" {plain_id(asked.address.id)}"
+    here = [one for one in loaded.patients if asked is None or address_of(one.full_url) == asked.name]
+    if asked is None and len(here) != 1:
+        return ""
+    known = text_of_id(here[0].id) if here else None
+    group = plain_id(known) if known is not None else asked.name if asked is not None else None
+    return f" {group or ''}"

@@ -85,6 +85,8 @@ class Loaded(Struct):
     """What stands in the place of the id, where it is not a text."""
     marked: bool = True
     superseded: bool = False
+    group: str | None = None
+    """Whom it is kept for, where resources are kept by patient (`fhir_eligibility.data.bulk.records`)."""
     text: bytes | None = None
     """The text that it was read from, where only some elements of it are at hand."""
     page: Page | None = None
