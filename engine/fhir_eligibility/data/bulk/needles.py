@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+import msgspec
 import stringzilla as sz
 from msgspec import Struct
 from stringzilla import contains
 
-from fhir_eligibility.compiler.criteria.reading import TypePlan
+from fhir_eligibility.compiler.criteria.reading import ReadPlan, TypePlan
 
 # what a letter of a code may be written as
 ESCAPE = b"\\u00"
@@ -26,6 +28,7 @@ _HAS_SYSTEM = re.compile(rb'"system"\s*:\s*(?!null\b)')
 _IN_CODINGS = re.compile(rb'(?:,|"coding"\s*:\s*\[)\s*\Z')
 _BRACES = re.compile(rb"[{}]")
 _ADDRESS = re.compile(r"(?:https?:|urn:oid:|(?=\d+\.))(.+?)/?")
+_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=repr).encode
 # a code that is a number in the data, which it should not be, is found as well
 _CODES = re.compile(rb'"code"\s*:\s*"?([^"\\,}\s]*)')
 
@@ -143,6 +146,15 @@ class Needles(Struct):
                 if match[1] in codes:
                     yield match.start()
         yield from self.without_code(lines)
+
+
+def may_matter(resource: dict[str, Any], plan: ReadPlan) -> bool:
+    """Whether a resource that is decoded may matter to criteria: it is of a type that they read, and says what they look for."""
+    asked = plan.of(resource["resourceType"])
+    if asked is None:
+        return False
+    needles = Needles.of(asked)
+    return needles is None or needles.found(_encode(resource))
 
 
 def _of_none(text: bytes | memoryview) -> Iterator[int]:

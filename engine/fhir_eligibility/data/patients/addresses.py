@@ -25,9 +25,7 @@ class Addresses:
     """Finds resources; `counting` holds them, `residents` the key of the patient by bundle of one patient, `nobodys` what is about no patient, and `urns` tells which
     urns several things bear."""
 
-    def __init__(
-        self, counting: Counting, residents: Mapping[str, str], nobodys: Nobodys, urns: SharedUrns
-    ) -> None:
+    def __init__(self, counting: Counting, residents: Mapping[str, str], nobodys: Nobodys, urns: SharedUrns) -> None:
         self._counting = counting
         self._by_key = counting.by_key
         self._urns = urns
