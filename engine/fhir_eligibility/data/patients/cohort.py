@@ -151,8 +151,7 @@ class Cohort:
             others.append(name)
             return name
         message = f"{name} is another person here than in {self._by_key[name].file}: they differ in {differ}, and each stands in a bundle of its own"
-        hint = "they count as two patients; what names the patient outside of these bundles counts for the first"
-        self._report(loaded, "same-id", message, warning=True, hint=hint)
+        self._report(loaded, "same-id", message, warning=True, hint=_SAME_ID_HINT)
         others.append(f"{home}#{name}")
         return others[-1]
 
@@ -166,10 +165,8 @@ class Cohort:
         kind = resource["resourceType"]
         key, identifier = address_of(loaded.full_url), id_of(resource)
         if key is not None:
-            if identifier is not None or kind == "Patient" or self._is_nobodys(resource):
-                key = self._urns.key(key, kind, identifier or "")
-            else:
-                key = self._urns.key(key, kind, owner_of(loaded, self._about(resource)))
+            known = identifier is not None or kind == "Patient" or self._is_nobodys(resource)
+            key = self._urns.key(key, kind, identifier or "" if known else owner_of(loaded, self._about(resource)))
         if key is None and identifier is None and kind == "Patient":
             return self._unnamed.key(loaded)
         if key is None and identifier is not None:
@@ -197,10 +194,8 @@ class Cohort:
         for path in self.model.patient_paths(resource["resourceType"]) or ("subject", "patient"):
             yield from values_below(resource, path.split("."))
 
-    def _report(
-        self, loaded: Loaded, code: str, message: str, *, warning: bool = False, hint: str | None = None
-    ) -> None:
-        self.on_problem(problem_of(loaded, code, message, warning=warning, hint=hint))
+    def _report(self, loaded: Loaded, code: str, message: str, **more: Any) -> None:
+        self.on_problem(problem_of(loaded, code, message, **more))
 
     # -- giving out
 
@@ -484,6 +479,7 @@ class Cohort:
         return found
 
 
+_SAME_ID_HINT = "they count as two patients; what names the patient outside of these bundles counts for the first"
 _OTHER_HINT = "it does not count for the Patient of the bundle; mend the reference if it should"
 
 
