@@ -18,7 +18,7 @@ from fhir_eligibility.compiler.elm import node_kinds
 from fhir_eligibility.compiler.elm.node_kinds import KINDS, Missing
 from fhir_eligibility.compiler.elm.nodes import ANY, Node
 from fhir_eligibility.compiler.emit import cql_emitter
-from fhir_eligibility.compiler.emit.emitter import EACH, VALUES, Emitter
+from fhir_eligibility.compiler.emit.fhirpath_emitter import EACH, VALUES, Emitter
 
 assert translate_fhirpath and compiled  # both load all handlers
 # Kinds that are always a registered operator on single values: what is known of them stands with their overloads.

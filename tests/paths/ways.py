@@ -16,7 +16,7 @@ from fhir_eligibility.compiler.criteria.fhirpath_code import FhirpathCriterion
 from fhir_eligibility.compiler.criteria.reading import reading_plan
 from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
 from fhir_eligibility.compiler.elm.nodes import Node
-from fhir_eligibility.compiler.emit.emitter import Emitter
+from fhir_eligibility.compiler.emit.fhirpath_emitter import Emitter
 from fhir_eligibility.compiler.emit.program import Program
 from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.data.patients.reader import compartments_of

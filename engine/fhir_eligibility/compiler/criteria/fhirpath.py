@@ -13,20 +13,20 @@ from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, Sou
 from fhir_eligibility.algebra.values.element import STRING_TYPES, Element, to_system, type_of
 from fhir_eligibility.artifacts.models import Model, load_model
 from fhir_eligibility.compiler.elm.nodes import Node
-from fhir_eligibility.compiler.emit import emit_filters, emit_nodes, emit_utilities
-from fhir_eligibility.compiler.emit.emitter import Emitter
+from fhir_eligibility.compiler.emit import fhirpath_filters, fhirpath_nodes, fhirpath_utilities
+from fhir_eligibility.compiler.emit.fhirpath_emitter import Emitter
 from fhir_eligibility.compiler.emit.program import Program
 from fhir_eligibility.compiler.runtime.membership import Codes, ValueSetMembership
 from fhir_eligibility.compiler.runtime.references import References
 from fhir_eligibility.compiler.runtime.runtime import Environment
 from fhir_eligibility.compiler.syntax.depth import deep_recursion
 from fhir_eligibility.compiler.syntax.fhirpath import parse
-from fhir_eligibility.compiler.translate import fhirpath_utilities
+from fhir_eligibility.compiler.translate import fhirpath_utilities as translated_utilities
 from fhir_eligibility.compiler.translate.abort import Abort
 from fhir_eligibility.compiler.translate.fhirpath_functions import FhirPathTranslator
 
 __all__ = ["CompiledExpression", "Item", "compile_fhirpath", "translate_fhirpath"]
-_REGISTERED = (emit_nodes, emit_filters, emit_utilities, fhirpath_utilities)
+_REGISTERED = (fhirpath_nodes, fhirpath_filters, fhirpath_utilities, translated_utilities)
 
 
 class Item(NamedTuple):

@@ -17,7 +17,7 @@ from fhir_eligibility.compiler.analysis.simplify import by_number, simplify
 from fhir_eligibility.compiler.criteria.fhirpath import translate_fhirpath
 from fhir_eligibility.compiler.criteria.value_sets import ValueSetUse
 from fhir_eligibility.compiler.elm.nodes import Node
-from fhir_eligibility.compiler.emit.emitter import Emitter
+from fhir_eligibility.compiler.emit.fhirpath_emitter import Emitter
 from fhir_eligibility.compiler.emit.program import Program
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.syntax.depth import deep_recursion

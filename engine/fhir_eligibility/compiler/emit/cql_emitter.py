@@ -1,7 +1,7 @@
 """Typed ELM of CQL to Python text: one function a definition, statements, loops fused, null checks only where a value can be null.
 
 `value` gives a Python expression for a node after emitting what it needs; `each` runs a body for every element of a list; `when` runs
-a body where a condition is true. What the kinds of nodes turn into stands in `emit_nodes`, `emit_logic` and `emit_queries`.
+a body where a condition is true. What the kinds of nodes turn into stands in `cql_nodes`, `logic` and `queries`.
 """
 
 from __future__ import annotations

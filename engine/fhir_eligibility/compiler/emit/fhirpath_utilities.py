@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fhir_eligibility.compiler.elm.nodes import ANY, Node
-from fhir_eligibility.compiler.emit.emit_filters import report_unknown
-from fhir_eligibility.compiler.emit.emitter import Body, Emitter, emits_each, emits_value
+from fhir_eligibility.compiler.emit.fhirpath_emitter import Body, Emitter, emits_each, emits_value
+from fhir_eligibility.compiler.emit.fhirpath_filters import report_unknown
 from fhir_eligibility.compiler.emit.module_text import filled, literal
 
 E = Emitter

@@ -13,7 +13,7 @@ from fhir_eligibility.compiler.analysis.origins import elements_of, is_at_hand, 
 from fhir_eligibility.compiler.elm.conjuncts import conjuncts, tests_code
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.questions import rows_of
-from fhir_eligibility.compiler.emit.emitter import Body, Emitter, emits_each, emits_value
+from fhir_eligibility.compiler.emit.fhirpath_emitter import Body, Emitter, emits_each, emits_value
 from fhir_eligibility.compiler.emit.module_text import filled, literal, local
 
 E = Emitter

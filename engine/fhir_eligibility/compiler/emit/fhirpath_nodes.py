@@ -1,10 +1,10 @@
-"""What each kind of node turns into: the handlers of the emitter, except those for filters and conditions (`emit_filters`)."""
+"""What each kind of node turns into: the handlers of the emitter, except those for filters and conditions (`fhirpath_filters`)."""
 
 from __future__ import annotations
 
 from fhir_eligibility.algebra.values.element import SYSTEM_TYPE
 from fhir_eligibility.compiler.elm.nodes import Node
-from fhir_eligibility.compiler.emit.emitter import Body, Emitter, emits_each, emits_value
+from fhir_eligibility.compiler.emit.fhirpath_emitter import Body, Emitter, emits_each, emits_value
 from fhir_eligibility.compiler.emit.module_text import literal, local
 from fhir_eligibility.compiler.emit.reuse import shape
 

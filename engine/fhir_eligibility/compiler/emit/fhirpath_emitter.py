@@ -1,7 +1,7 @@
 """ELM to Python text: statements, loops inlined, early exit, null checks only where a value can be missing.
 
 Two ways to emit a node: `value` gives a Python expression for it, `each` runs a body for every item of it and so fuses a whole path
-into nested loops without lists in between. What the single nodes turn into stands in `emit_nodes`.
+into nested loops without lists in between. What the single nodes turn into stands in `fhirpath_nodes`.
 """
 
 from __future__ import annotations
