@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from fhir_eligibility.artifacts.references import RESTFUL, plain_id
+from fhir_eligibility.data.records.bundle_shape import PatientEntry
 from fhir_eligibility.data.records.identity import NO_HOME, address_of, on_a_server, text_of_id
-from fhir_eligibility.data.records.sources import PatientEntry
 
 
 class BundlePatients(Struct, frozen=True):

@@ -20,8 +20,10 @@ from fhir_eligibility.data.bulk.needles import ESCAPE, may_lack_codes
 from fhir_eligibility.data.files.json_text import BAD_JSON, check_encoding, whole
 from fhir_eligibility.data.files.kinds import BOM
 from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.records.bundle_shape import BUNDLE_MEMBERS, ENTRY_MEMBERS, PatientEntry
 from fhir_eligibility.data.records.identity import NO_HOME, home_of, is_of_another_type
 from fhir_eligibility.data.records.marks import may_be_marked
+from fhir_eligibility.data.records.members import dict_of
 from fhir_eligibility.data.records.pages import page_of
 from fhir_eligibility.data.records.parts import parts_of
 from fhir_eligibility.data.records.record_shape import (
@@ -36,7 +38,7 @@ from fhir_eligibility.data.records.record_shape import (
     with_doubles,
 )
 from fhir_eligibility.data.records.remains import remains_of
-from fhir_eligibility.data.records.sources import BUNDLE_MEMBERS, ENTRY_MEMBERS, Loaded, PatientEntry, dict_of, unpack
+from fhir_eligibility.data.records.sources import Loaded, unpack
 from fhir_eligibility.data.records.subjects import condition_of
 
 

@@ -17,8 +17,9 @@ from fhir_eligibility.data.patients.linking import Links, problem_of
 from fhir_eligibility.data.records.gaps import EVERY, Gap
 from fhir_eligibility.data.records.identity import contradiction, on_a_server
 from fhir_eligibility.data.records.in_doubt import Doubtful, InDoubt
+from fhir_eligibility.data.records.members import dicts_in
 from fhir_eligibility.data.records.record_versions import told_apart
-from fhir_eligibility.data.records.sources import Loaded, dicts_in
+from fhir_eligibility.data.records.sources import Loaded
 from fhir_eligibility.data.records.subjects import Names
 
 REPLACED_BY, REPLACES, REFER, SEE_ALSO = "replaced-by", "replaces", "refer", "seealso"

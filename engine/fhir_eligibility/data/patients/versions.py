@@ -13,7 +13,8 @@ from msgspec import Struct, field
 from fhir_eligibility.artifacts.models.differences import family, written_as
 from fhir_eligibility.data.files.files import FoundFile, walk
 from fhir_eligibility.data.files.listing import list_data
-from fhir_eligibility.data.records.sources import dict_of, resources_in
+from fhir_eligibility.data.records.members import dict_of
+from fhir_eligibility.data.records.sources import resources_in
 
 FILES, LOOKED_AT = 200, 200
 FEW_FILES = 20

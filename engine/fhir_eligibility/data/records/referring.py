@@ -7,7 +7,8 @@ from typing import Any
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.artifacts.references import meaning_of
 from fhir_eligibility.data.files.problems import Problem
-from fhir_eligibility.data.records.sources import Loaded, OnProblem, dict_of
+from fhir_eligibility.data.records.members import dict_of
+from fhir_eligibility.data.records.sources import Loaded, OnProblem
 
 
 def in_version(

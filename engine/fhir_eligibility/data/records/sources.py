@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -15,18 +15,28 @@ from fhir_eligibility.data.files.json_text import whole
 from fhir_eligibility.data.files.kinds import BOM
 from fhir_eligibility.data.files.listing import list_data
 from fhir_eligibility.data.files.problems import ANSWER, SERVER_ERROR, Problem
+from fhir_eligibility.data.records.bundle_shape import (
+    BUNDLE_MEMBERS,
+    ENTRY_MEMBERS,
+    PatientEntry,
+    entry_of_page,
+    is_change,
+    misnamed,
+    patients_in,
+    unknown_members,
+)
 from fhir_eligibility.data.records.deletions import Deletion
 from fhir_eligibility.data.records.histories import (
     dated,
     deletion_of,
     is_deletion,
-    is_patch,
     superseded,
     with_put_ids,
     written_in,
 )
-from fhir_eligibility.data.records.identity import NO_HOME, home_of, id_of, is_of_another_type
+from fhir_eligibility.data.records.identity import NO_HOME, home_of, id_of
 from fhir_eligibility.data.records.marks import handed_down, may_be_marked, with_modifiers
+from fhir_eligibility.data.records.members import dict_of, dicts_in
 from fhir_eligibility.data.records.oddities import Oddities
 from fhir_eligibility.data.records.outcomes import FATAL, is_failure, issue_text, issues_of, leaves_out
 from fhir_eligibility.data.records.pages import Page, page_of
@@ -45,21 +55,11 @@ from fhir_eligibility.data.records.record_shape import (
 from fhir_eligibility.data.records.remains import remains_of
 from fhir_eligibility.data.records.resource_types import CODE as UNKNOWN_TYPE
 from fhir_eligibility.data.records.resource_types import unknown_type
-from fhir_eligibility.data.records.subjects import condition_of
 from fhir_eligibility.data.records.values import values_in
 
 Resource = dict[str, Any]
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 OnProblem = Callable[[Problem], None]
-
-
-class PatientEntry(NamedTuple):
-    """A Patient in a bundle: the number of the entry, its fullUrl, the id as it is written, and the condition (`Loaded.condition`)."""
-
-    entry: int
-    full_url: str | None
-    id: Any
-    condition: str | None
 
 
 class Loaded(Struct):
@@ -181,16 +181,6 @@ def is_as_it_should_be(
     return False
 
 
-def dict_of(value: Any) -> dict[str, Any]:
-    """An object of JSON data; an empty one where something else, or nothing, stands in its place."""
-    return value if value.__class__ is dict else {}
-
-
-def dicts_in(value: Any) -> list[dict[str, Any]]:
-    """The objects in an array of JSON data; none where something else stands in its place."""
-    return [item for item in value if item.__class__ is dict] if value.__class__ is list else []
-
-
 def unpack(data: Any, file: str, on_problem: OnProblem, line: int | None, *, several: bool = False) -> Iterator[Loaded]:
     """The resources of something decoded: bundles, arrays and Parameters opened. What is no resource is a problem.
 
@@ -310,173 +300,178 @@ def _holds_resources(value: Any) -> bool:
     return False
 
 
-BUNDLE_MEMBERS = frozenset(
-    "resourceType id meta implicitRules language identifier type timestamp total link entry signature issues".split()
-) | frozenset("_id _implicitRules _language _type _timestamp _total".split())
 _WRAPPED = "write the resource as `resource` of the entry"
-ENTRY_MEMBERS = frozenset(
-    "id extension modifierExtension link fullUrl _fullUrl resource search request response".split()
-)
 
 
-def is_change(entry: Resource, bundle: Resource) -> bool:
-    """Whether an entry of a bundle deletes or patches a record, and holds none."""
-    return is_deletion(entry) or is_patch(entry, bundle.get("type"))
+class _BundleRead(Struct, frozen=True):
+    """A bundle as it is opened: what is known of it before its entries are read, and whom what is wrong is told to.
+
+    `first` is the number of its first entry in the document, `named` are the entries that took their ids from what they write to, `old` those that others of a history
+    came after, `misnamed` those whose fullUrl names something else; all of these are counted from 0.
+    """
+
+    bundle: Resource
+    entries: list[Any]
+    file: str
+    line: int | None
+    on_problem: OnProblem
+    first: int
+    home: int
+    patients: Sequence[PatientEntry]
+    named: Sequence[int]
+    old: frozenset[int]
+    misnamed: Mapping[int, str]
+    conditions: Mapping[int, str | None]
+    written: dict[int, str]
+
+    @property
+    def history(self) -> bool:
+        """Whether its entries are versions."""
+        return self.bundle.get("type") == "history"
+
+    def report(self, code: str, message: str, entry: int | None = None, *, warning: bool = False, **more: Any) -> None:
+        """Report what is wrong with it, or with an entry."""
+        where: dict[str, Any] = {"file": self.file, "line": self.line, "entry": entry}
+        severity: Literal["error", "warning"] = "warning" if warning else "error"
+        self.on_problem(Problem(**where, code=code, severity=severity, message=message, **more))
 
 
-def _entry_of_page(entry: Any) -> tuple[str, Any, str]:
-    """The type of the resource of an entry, as far as it has one, why it is in the bundle, and what it is called there."""
-    if entry.__class__ is not dict:
-        return "", None, ""
-    resource = dict_of(entry.get("resource"))
-    kind = str(resource["resourceType"]) if "resourceType" in resource else ""
-    return kind, dict_of(entry.get("search")).get("mode"), str(entry.get("fullUrl") or resource.get("id"))
-
-
-def _unknown_members(value: Resource, known: frozenset[str]) -> str | None:
-    """The members of an object that it should not have, for a message; None where there are none."""
-    odd = [name[:40] for name in value if name not in known]
-    return ", ".join(map(repr, odd[:3])) if odd else None
-
-
-def patients_in(bundle: Resource, superseded: frozenset[int] = frozenset()) -> list[PatientEntry]:
-    """The Patients of a bundle; of a history bundle some entries are superseded."""
-    found: list[PatientEntry] = []
-    entries = bundle.get("entry")
-    for number, item in enumerate(entries if entries.__class__ is list else ()):
-        resource = dict_of(item.get("resource")) if item.__class__ is dict else {}
-        if resource.get("resourceType") != "Patient" or number in superseded or is_change(item, bundle):
-            continue
-        request, full_url = dict_of(item.get("request")), item.get("fullUrl")
-        condition = condition_of(request.get("method"), request.get("url"), request.get("ifNoneExist"))
-        url = full_url if full_url.__class__ is str else None
-        found.append(PatientEntry(number, url, resource.get("id"), condition))
-    return found
-
-
-def _misnamed(entries: list[Any], history: bool) -> dict[int, str]:
-    """The entries whose fullUrl names something else, by number, each with what it names: the address of a resource of another type, or what another entry bears that holds
-    one of another type. A Patient keeps what others bear, too, else the first."""
-    found: dict[int, str] = {}
-    bearers: dict[str, list[tuple[int, str]]] = {}
-    for number, entry in enumerate(entries):
-        resource = entry.get("resource") if entry.__class__ is dict else None
-        kind = resource.get("resourceType") if resource.__class__ is dict else None
-        full_url = entry.get("fullUrl") if kind.__class__ is str else None
-        if full_url.__class__ is not str or not full_url:
-            continue
-        assert isinstance(kind, str)
-        if is_of_another_type(full_url, kind):
-            found[number] = "a resource of another type"
-        else:
-            bearers.setdefault(full_url, []).append((number, kind))
-    for listed in bearers.values() if not history else ():
-        if len({kind for _, kind in listed}) > 1:
-            keeper = "Patient" if any(kind == "Patient" for _, kind in listed) else listed[0][1]
-            found.update((number, f"a {keeper} of the same bundle, too") for number, kind in listed if kind != keeper)
-    return found
+def _begun(bundle: Resource, file: str, on_problem: OnProblem, line: int | None, numbers: _Numbers) -> _BundleRead:
+    """A bundle whose entries are not read yet; what is wrong with it as a whole is reported."""
+    history, written = bundle.get("type") == "history", bundle.get("entry")
+    named: list[int] = []
+    if written.__class__ is list:
+        listed, named = with_put_ids(written)
+        bundle = {**bundle, "entry": listed} if named else bundle
+    old = superseded(bundle["entry"]) if history and written.__class__ is list else frozenset()
+    number, patients = numbers.bundle(), patients_in(bundle, old)
+    home = home_of(number, bundle.get("type")) if len(patients) == 1 else NO_HOME
+    entries = bundle.get("entry") or []
+    is_list = isinstance(entries, list)
+    # entries of bundles in a bundle are counted on behind its own
+    first = numbers.take(len(entries)) if is_list else 0
+    patients = [patient._replace(entry=first + patient.entry) for patient in patients] if first else patients
+    read = _BundleRead(
+        bundle=bundle,
+        entries=entries if is_list else [],
+        file=file,
+        line=line,
+        on_problem=on_problem,
+        first=first,
+        home=home,
+        patients=patients,
+        named=named,
+        old=old,
+        misnamed=misnamed(entries, history) if is_list else {},
+        conditions={patient.entry: patient.condition for patient in patients},
+        written={first + place: method for place, method in written_in(bundle, entries).items()} if is_list else {},
+    )
+    odd = unknown_members(bundle, BUNDLE_MEMBERS)
+    if odd is not None:
+        message = f"a Bundle has no element {odd}; what stands there is not read"
+        read.report("malformed-bundle", message, warning="entry" in bundle)
+    if not is_list:
+        read.report("malformed-bundle", "Bundle.entry must be an array", element="Bundle.entry")
+    return read
 
 
 def _bundle(
     bundle: Resource, file: str, on_problem: OnProblem, line: int | None, numbers: _Numbers
 ) -> Iterator[Loaded]:
-    history = bundle.get("type") == "history"
-    named: list[int] = []
-    if bundle.get("entry").__class__ is list:
-        listed, named = with_put_ids(bundle["entry"])
-        bundle = {**bundle, "entry": listed} if named else bundle
-    old = superseded(bundle["entry"]) if history and bundle.get("entry").__class__ is list else frozenset()
-    number, patients = numbers.bundle(), patients_in(bundle, old)
-    home = home_of(number, bundle.get("type")) if len(patients) == 1 else NO_HOME
-    odd = _unknown_members(bundle, BUNDLE_MEMBERS)
-    if odd is not None:
-        message = f"a Bundle has no element {odd}; what stands there is not read"
-        problem = Problem(file=file, line=line, code="malformed-bundle", message=message)
-        on_problem(problem if "entry" not in bundle else problem.model_copy(update={"severity": "warning"}))
-    entries = bundle.get("entry") or []
-    if not isinstance(entries, list):
-        message = "Bundle.entry must be an array"
-        on_problem(Problem(file=file, line=line, element="Bundle.entry", code="malformed-bundle", message=message))
-        return
-    page = None
-    if "link" in bundle or bundle.get("total"):
-        page = page_of(bundle.get("type"), bundle.get("link"), map(_entry_of_page, entries), bundle.get("total"))
+    read = _begun(bundle, file, on_problem, line, numbers)
+    page = _page(read)
     if page is not None:
         yield Loaded(None, file, line=line, page=page)
-    # entries of bundles in a bundle are counted on behind its own
-    first = numbers.take(len(entries))
-    patients = [patient._replace(entry=first + patient.entry) for patient in patients] if first else patients
-    if named:
-        message = f"{len(named)} resources have no id, and are read with the one that their entries write them to (PUT)"
-        where = {"entry": first + named[0], "element": "Bundle.entry.resource.id"}
-        message = (
-            message
-            if len(named) > 1
-            else "the resource has no id, and is read with the one that its entry writes it to (PUT)"
-        )
-        problem = Problem(file=file, line=line, **where, code="id-of-entry", severity="warning", message=message)
-        on_problem(problem)
-    misnamed = _misnamed(entries, history)
-    conditions = {patient.entry: patient.condition for patient in patients}
-    written = {first + place: method for place, method in written_in(bundle, entries).items()}
-    for index, item in enumerate(entries, first):
+    if read.named:
+        _tell_named(read)
+    for index, item in enumerate(read.entries, read.first):
         if not isinstance(item, dict):
-            message = "a bundle entry must be an object"
-            on_problem(Problem(file=file, line=line, entry=index, code="malformed-bundle", message=message))
-            continue
-        changed, odd = is_change(item, bundle), _unknown_members(item, ENTRY_MEMBERS)
-        if odd is not None:
-            message = f"an entry of a Bundle has no element {odd}; what stands there is not read"
-            problem = Problem(file=file, line=line, entry=index, code="malformed-bundle", message=message)
-            if "resource" not in item and not changed:
-                # as a rule a resource that stands where its entry should
-                on_problem(problem.model_copy(update={**remains_of(item).named(), "hint": _WRAPPED}))
-                continue
-            on_problem(problem.model_copy(update={"severity": "warning"}))
-        full_url = item.get("fullUrl")
-        if full_url is not None and not isinstance(full_url, str):
-            message = "fullUrl must be a text; the entry is read without it"
-            where = {"entry": index, "element": "Bundle.entry.fullUrl"}
-            on_problem(Problem(file=file, line=line, **where, code="malformed-bundle", message=message))
-            full_url = None
-        if index - first in misnamed:
-            message = f"{full_url:.200} names {misnamed[index - first]}; this entry is read without it"
-            where = {"entry": index, "element": "Bundle.entry.fullUrl"}
-            on_problem(
-                Problem(file=file, line=line, **where, code="malformed-bundle", severity="warning", message=message)
-            )
-            full_url = None
-        if changed:
-            if index - first in old:
-                yield Loaded(None, file, index, line)
-            else:
-                yield Loaded(
-                    None, file, index, line, deletion=deletion_of(item, bundle, written, patch=not is_deletion(item))
-                )
-        elif "resource" in item:
-            resource = item["resource"]
-            if isinstance(resource, dict):
-                resource = dated(resource, item) if history else resource
-                modifiers = handed_down(bundle, item)
-                resource = with_modifiers(resource, modifiers) if modifiers else resource
-            for loaded in _one(resource, file, index, full_url, on_problem, line, numbers):
-                if loaded.resource is resource:
-                    loaded.home, loaded.patients = home, patients
-                    loaded.condition = conditions.get(index)
-                loaded.superseded = index - first in old
-                yield loaded
-        response = dict_of(item.get("response"))
-        status = response.get("status")
-        if "outcome" in response:
-            _tell(response["outcome"], file, index, on_problem, line, ANSWER)
-        elif "resource" not in item and isinstance(status, str) and status.startswith(("4", "5")):
-            message = f"the server answered {status:.40} in the place of this entry"
-            where = {"file": file, "line": line, "entry": index, "element": ANSWER}
-            on_problem(Problem(**where, code=SERVER_ERROR, message=message))
-        if not changed and "resource" not in item:
-            yield Loaded(None, file, index, line)
-        if not changed and "resource" not in item and not response:
-            message = "the entry holds no resource"
-            on_problem(
-                Problem(file=file, line=line, entry=index, code="empty-entry", severity="warning", message=message)
-            )
+            read.report("malformed-bundle", "a bundle entry must be an object", index)
+        elif _is_entry(read, index, item):
+            yield from _in_entry(read, index, item, numbers)
+            _tell_answer(read, index, item)
+
+
+def _page(read: _BundleRead) -> Page | None:
+    """What a bundle says of the pages before and after it."""
+    told = read.bundle
+    if "link" not in told and not told.get("total") or not isinstance(told.get("entry") or [], list):
+        return None
+    return page_of(told.get("type"), told.get("link"), map(entry_of_page, read.entries), told.get("total"))
+
+
+def _tell_named(read: _BundleRead) -> None:
+    """Tell of resources that took their ids from what their entries write them to."""
+    message = "the resource has no id, and is read with the one that its entry writes it to (PUT)"
+    if len(read.named) > 1:
+        message = (
+            f"{len(read.named)} resources have no id, and are read with the one that their entries write them to (PUT)"
+        )
+    entry = read.first + read.named[0]
+    read.report("id-of-entry", message, entry, warning=True, element="Bundle.entry.resource.id")
+
+
+def _is_entry(read: _BundleRead, index: int, item: Resource) -> bool:
+    """Whether an entry can be read by the members that it has; what is wrong is reported."""
+    odd = unknown_members(item, ENTRY_MEMBERS)
+    if odd is None:
+        return True
+    message = f"an entry of a Bundle has no element {odd}; what stands there is not read"
+    if "resource" not in item and not is_change(item, read.bundle):
+        # as a rule a resource that stands where its entry should
+        named: dict[str, Any] = remains_of(item).named()
+        read.report("malformed-bundle", message, index, **{**named, "hint": _WRAPPED})
+        return False
+    read.report("malformed-bundle", message, index, warning=True)
+    return True
+
+
+def _full_url(read: _BundleRead, index: int, item: Resource) -> str | None:
+    """The fullUrl of an entry, None where it has none that can be used, which is reported."""
+    full_url, element = item.get("fullUrl"), "Bundle.entry.fullUrl"
+    if full_url is not None and not isinstance(full_url, str):
+        message = "fullUrl must be a text; the entry is read without it"
+        read.report("malformed-bundle", message, index, element=element)
+        full_url = None
+    if index - read.first in read.misnamed:
+        message = f"{full_url:.200} names {read.misnamed[index - read.first]}; this entry is read without it"
+        read.report("malformed-bundle", message, index, warning=True, element=element)
+        full_url = None
+    return full_url
+
+
+def _in_entry(read: _BundleRead, index: int, item: Resource, numbers: _Numbers) -> Iterator[Loaded]:
+    """What an entry holds: a resource with all that stands in it, or a change."""
+    full_url, old = _full_url(read, index, item), index - read.first in read.old
+    if is_change(item, read.bundle):
+        change = None
+        if not old:
+            change = deletion_of(item, read.bundle, read.written, patch=not is_deletion(item))
+        yield Loaded(None, read.file, index, read.line, deletion=change)
+    elif "resource" in item:
+        resource = item["resource"]
+        if isinstance(resource, dict):
+            resource = dated(resource, item) if read.history else resource
+            modifiers = handed_down(read.bundle, item)
+            resource = with_modifiers(resource, modifiers) if modifiers else resource
+        for loaded in _one(resource, read.file, index, full_url, read.on_problem, read.line, numbers):
+            if loaded.resource is resource:
+                loaded.home, loaded.patients = read.home, read.patients
+                loaded.condition = read.conditions.get(index)
+            loaded.superseded = old
+            yield loaded
+    else:
+        yield Loaded(None, read.file, index, read.line)
+
+
+def _tell_answer(read: _BundleRead, index: int, item: Resource) -> None:
+    """Report what a server answered in an entry, and an entry that holds nothing."""
+    response = dict_of(item.get("response"))
+    status = response.get("status")
+    if "outcome" in response:
+        _tell(response["outcome"], read.file, index, read.on_problem, read.line, ANSWER)
+    elif "resource" not in item and isinstance(status, str) and status.startswith(("4", "5")):
+        message = f"the server answered {status:.40} in the place of this entry"
+        read.report(SERVER_ERROR, message, index, element=ANSWER)
+    if not response and "resource" not in item and not is_change(item, read.bundle):
+        read.report("empty-entry", "the entry holds no resource", index, warning=True)

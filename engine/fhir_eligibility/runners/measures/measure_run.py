@@ -32,7 +32,7 @@ from fhir_eligibility.runners.large.workspace import Workspace
 from fhir_eligibility.runners.measures.measure_work import MeasureOutcome, MeasureWork, Reporting
 from fhir_eligibility.runners.measures.measuring import LoadedMeasure, MeasureOptions, plan_of
 from fhir_eligibility.runners.screening.criteria import PathLike
-from fhir_eligibility.runners.screening.large import Inputs, Means, digest_of, digests_of, prepare
+from fhir_eligibility.runners.screening.large import Inputs, LargeRun, Means, digest_of, digests_of, prepare
 from fhir_eligibility.runners.screening.run import MOST_TOLD, NothingScreened, input_files, is_small
 from fhir_eligibility.runners.screening.screening import evaluation_time
 
@@ -217,18 +217,18 @@ def _large(
     rows: StagedFile | None,
 ) -> _Source:
     """Files of any size, by way of a workspace."""
-    prepared = prepare(
-        workspace,
-        inputs,
-        plan_of(run.loaded, run.version),
-        lambda moment, buckets: run.work(moment, max(1, LOOKED_AT // buckets)),
-        lambda: run.fingerprint(inputs),
-        run.means,
-        run.now,
-        run.options.timezone,
-        running,
-        progress,
+    large = LargeRun(
+        workspace=workspace,
+        inputs=inputs,
+        plan=plan_of(run.loaded, run.version),
+        work_at=lambda moment, buckets: run.work(moment, max(1, LOOKED_AT // buckets)),
+        fingerprint=lambda: run.fingerprint(inputs),
+        means=run.means,
+        now=run.now,
+        timezone=run.options.timezone,
+        progress=progress,
     )
+    prepared = prepare(large, running)
     results, reports = folder.stage(RESULTS), folder.stage(REPORTS)
     outputs = [(results.part, 0), (reports.part, 0)]
     if rows is not None:

@@ -14,14 +14,14 @@ from msgspec import Struct
 from fhir_eligibility.compiler.criteria.reading import ReadPlan
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints
 from fhir_eligibility.data.bulk.line_numbers import with_lines
-from fhir_eligibility.data.bulk.pieces import pieces_of
+from fhir_eligibility.data.bulk.pieces import Piece, pieces_of
 from fhir_eligibility.data.bulk.records import number_of
 from fhir_eligibility.data.bulk.sifting import Unusual
 from fhir_eligibility.data.files.files import FoundFile
 from fhir_eligibility.data.files.listing import Listing, list_data
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.patients.completeness import Completeness, reporting_to
-from fhir_eligibility.data.patients.told_by_manifests import told_by_manifests
+from fhir_eligibility.data.patients.told_by_manifests import Told, told_by_manifests
 from fhir_eligibility.runners.large.bulk import Answering, BulkRun, Progress, Taking
 from fhir_eligibility.runners.large.machine import cores, machine_memory
 from fhir_eligibility.runners.large.untouched import EarlierData
@@ -100,98 +100,126 @@ def _begun(workspace: Workspace, means: Means, same: Mapping[str, str]) -> tuple
     return None if begun.sifts else begun, dt.datetime.fromisoformat(begun.now)
 
 
-def prepare(
-    workspace: Workspace,
-    inputs: Inputs,
-    plan: ReadPlan,
-    work_at: Callable[[dt.datetime, int], Work],
-    fingerprint: Callable[[], Mapping[str, str]],
-    means: Means,
-    now: str | None,
-    timezone: str,
-    running: ExitStack,
-    progress: Progress | None = None,
-    answer: Answering | None = None,
-    fingerprints: Fingerprints | None = None,
-    taking: Taking | None = None,
-    sifts: Callable[[], bool] = lambda: False,
-    blocks: Callable[[Sequence[str], int], EarlierData | None] = lambda files, memory: None,
-) -> Prepared:
-    """Read the data and evaluate all patients, or what is left of that; `running` is left when all is written.
+class LargeRun(Struct, frozen=True, kw_only=True):
+    """What a run over files of any size is about, and how it is carried out.
 
     `work_at` gives what is to be done at a moment of evaluation, for so many buckets, `fingerprint` what must be the same for a run to be gone on with, by what it is called in
-    messages. `fingerprints` and `taking` are as `BulkRun` takes them, `sifts` tells whether lines may be set aside whose patients are perhaps taken over, `blocks` gives the
-    data of an earlier run where it helps then, for some files and so much memory. Raises OSError, ValueError where what was begun is another run, WorkerLost.
+    messages. `answer`, `fingerprints` and `taking` are as `BulkRun` takes them, `sifts` tells whether lines may be set aside whose patients are perhaps taken over, `blocks` gives the
+    data of an earlier run where it helps then, for some files and so much memory.
     """
-    jobs = means.jobs or cores()
-    # what the processes take themselves is not there for the data
-    memory = max(means.bytes - OWN * (jobs + 1 if jobs > 1 else 1), means.bytes // 4)
+
+    workspace: Workspace
+    inputs: Inputs
+    plan: ReadPlan
+    work_at: Callable[[dt.datetime, int], Work]
+    fingerprint: Callable[[], Mapping[str, str]]
+    means: Means
+    now: str | None
+    timezone: str
+    progress: Progress | None = None
+    answer: Answering | None = None
+    fingerprints: Fingerprints | None = None
+    taking: Taking | None = None
+    sifts: Callable[[], bool] = lambda: False
+    blocks: Callable[[Sequence[str], int], EarlierData | None] = lambda files, memory: None
+
+    @property
+    def jobs(self) -> int:
+        """How many processes there are."""
+        return self.means.jobs or cores()
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory for the data: what the processes take themselves is not there for it."""
+        jobs, given = self.jobs, self.means.bytes
+        return max(given - OWN * (jobs + 1 if jobs > 1 else 1), given // 4)
+
+
+class Layout(Struct, frozen=True):
+    """Into what a run is cut: the state that it is begun with, or gone on with, the pieces of the input, and what is to be done, at which moment."""
+
+    state: RunState
+    pieces: Sequence[Piece]
+    work: Work
+    moment: dt.datetime
+
+
+def prepare(run: LargeRun, running: ExitStack) -> Prepared:
+    """Read the data and evaluate all patients, or what is left of that; `running` is left when all is written.
+
+    Raises OSError, ValueError where what was begun is another run, WorkerLost.
+    """
     problems: list[Problem] = []
-    told = told_by_manifests(inputs.paths)
-    completeness = Completeness(means.tolerate, told.types)
+    told = told_by_manifests(run.inputs.paths)
+    completeness = Completeness(run.means.tolerate, told.types)
     told.narrow(completeness)
-    report, listing = reporting_to(completeness, problems.append), inputs.listing
-    for problem in inputs.problems:
+    report = reporting_to(completeness, problems.append)
+    for problem in run.inputs.problems:
         report(problem)
-    files = listing.names
-    same = dict(fingerprint())
-    lengths = {one.found.path: one.found.bytes for one in listing.files}
-    state, begun = _begun(workspace, means, same)
-    moment = evaluation_time(now, timezone) if begun is None else begun
-    if state is not None:
-        pieces = pieces_of(state.files, state.piece, lengths)
-        workspace.check(len(pieces), state.buckets)
-        work = work_at(moment, state.buckets)
-    else:
-        each = min(max(memory // (jobs * SPREAD), 1 << 20), LARGEST)
-        # so many that all processes end at about the same time
-        buckets = min(max(-(-inputs.size // each), ROUNDS * jobs), MOST_BUCKETS)
-        piece = max(min(each, inputs.size // (ROUNDS * jobs)), LEAST)
-        work = work_at(moment, buckets)
-        state = RunState(moment.isoformat(), same, files, buckets, piece, sifts())
-        workspace.create(state)
-        pieces = pieces_of(files, piece, lengths)
-
-    known = blocks(files, memory) if state.sifts else None
-
-    def run_of(state: RunState, completeness: Completeness) -> BulkRun:
-        return BulkRun(
-            workspace,
-            state,
-            plan,
-            work,
-            pieces,
-            memory=memory,
-            jobs=jobs,
-            validate=means.validate,
-            progress=progress,
-            answer=answer,
-            completeness=completeness,
-            told=told,
-            listing=listing,
-            merge_linked=means.merge_linked,
-            fingerprints=fingerprints,
-            taking=taking,
-            earlier=known if state.sifts else None,
-        )
-
-    bulk = run_of(state, completeness)
+    layout, files = _layout(run), run.inputs.listing.names
+    known = run.blocks(files, run.memory) if layout.state.sifts else None
+    bulk = _bulk_run(run, layout, completeness, told, known)
     running.enter_context(bulk)
     try:
         bulk.prepare()
     except Unusual:
         # something is not as most data is: everything is read in the ordinary way
         bulk.__exit__()
-        state.sifts = False
-        workspace.create(state)
-        completeness = Completeness(means.tolerate, told.types)
+        layout.state.sifts = False
+        run.workspace.create(layout.state)
+        completeness = Completeness(run.means.tolerate, told.types)
         for problem in problems:
             completeness.problem(problem)
-        bulk = running.enter_context(run_of(state, completeness))
+        bulk = running.enter_context(_bulk_run(run, layout, completeness, told, None))
         bulk.prepare()
-    listed = workspace.shelf_of_problems("files", files)
+    listed = run.workspace.shelf_of_problems("files", files)
     listed.extend((*problems, *bulk.told_once))
-    return Prepared(bulk, moment, lambda: with_lines(bulk.problems(listed)))
+    return Prepared(bulk, layout.moment, lambda: with_lines(bulk.problems(listed)))
+
+
+def _layout(run: LargeRun) -> Layout:
+    """Go on with what was begun, as it was cut, or begin anew."""
+    listing = run.inputs.listing
+    same, lengths = dict(run.fingerprint()), {one.found.path: one.found.bytes for one in listing.files}
+    state, begun = _begun(run.workspace, run.means, same)
+    moment = evaluation_time(run.now, run.timezone) if begun is None else begun
+    if state is not None:
+        pieces = pieces_of(state.files, state.piece, lengths)
+        run.workspace.check(len(pieces), state.buckets)
+        return Layout(state, pieces, run.work_at(moment, state.buckets), moment)
+    jobs, size = run.jobs, run.inputs.size
+    each = min(max(run.memory // (jobs * SPREAD), 1 << 20), LARGEST)
+    # so many that all processes end at about the same time
+    buckets = min(max(-(-size // each), ROUNDS * jobs), MOST_BUCKETS)
+    piece = max(min(each, size // (ROUNDS * jobs)), LEAST)
+    work = run.work_at(moment, buckets)
+    state = RunState(moment.isoformat(), same, listing.names, buckets, piece, run.sifts())
+    run.workspace.create(state)
+    return Layout(state, pieces_of(listing.names, piece, lengths), work, moment)
+
+
+def _bulk_run(
+    run: LargeRun, layout: Layout, completeness: Completeness, told: Told, earlier: EarlierData | None
+) -> BulkRun:
+    return BulkRun(
+        run.workspace,
+        layout.state,
+        run.plan,
+        layout.work,
+        layout.pieces,
+        memory=run.memory,
+        jobs=run.jobs,
+        validate=run.means.validate,
+        progress=run.progress,
+        answer=run.answer,
+        completeness=completeness,
+        told=told,
+        listing=run.inputs.listing,
+        merge_linked=run.means.merge_linked,
+        fingerprints=run.fingerprints,
+        taking=run.taking,
+        earlier=earlier,
+    )
 
 
 def digest_of(items: Iterable[Any]) -> str:

@@ -52,7 +52,7 @@ from fhir_eligibility.runners.screening.accounting import Accounting, CountedPat
 from fhir_eligibility.runners.screening.completeness import completeness_of
 from fhir_eligibility.runners.screening.criteria import Criteria, PathLike, warnings_by_artifact
 from fhir_eligibility.runners.screening.judging import Judge, Judged
-from fhir_eligibility.runners.screening.large import SPREAD, Inputs, Means, prepare
+from fhir_eligibility.runners.screening.large import SPREAD, Inputs, LargeRun, Means, prepare
 from fhir_eligibility.runners.screening.outputs import Outputs, output_names
 from fhir_eligibility.runners.screening.parameters_used import parameters_used
 from fhir_eligibility.runners.screening.run_options import RunOptions, fingerprint_of, input_files, options_of, recorded
@@ -368,26 +368,26 @@ def _large(
 
         return ConfirmingWork(found, workspace, images.places)
 
-    prepared = prepare(
-        workspace,
-        inputs,
-        plan,
-        work,
-        lambda: {
+    large = LargeRun(
+        workspace=workspace,
+        inputs=inputs,
+        plan=plan,
+        work_at=work,
+        fingerprint=lambda: {
             **fingerprint_of(criteria, criteria_paths, inputs.found, options),
             **({} if taking is None else {"--since": taking.digest or "none"}),
         },
-        means,
-        options.now,
-        options.timezone,
-        running,
-        progress,
-        None if images is None else partial(images.answer, workspace),
-        None if taking is None else taking.fingerprints,
-        None if taking is None else taking.with_data,
-        lambda: taking is not None and taking.sifts,
-        lambda files, memory: None if taking is None else taking.blocks(files, memory),
+        means=means,
+        now=options.now,
+        timezone=options.timezone,
+        progress=progress,
+        answer=None if images is None else partial(images.answer, workspace),
+        fingerprints=None if taking is None else taking.fingerprints,
+        taking=None if taking is None else taking.with_data,
+        sifts=lambda: taking is not None and taking.sifts,
+        blocks=lambda files, memory: None if taking is None else taking.blocks(files, memory),
     )
+    prepared = prepare(large, running)
     bulk = prepared.bulk
     return _Source(
         lambda outputs, _: outputs.write_bulk(bulk),
