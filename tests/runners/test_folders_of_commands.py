@@ -300,7 +300,7 @@ def test_a_run_that_is_killed_can_be_resumed_at_once(place: Path, monkeypatch: p
 
 LARGE = """
 import resource, sys
-from fhir_eligibility.runners import run
+from fhir_eligibility.runners.screening import run
 from fhir_eligibility.ui.commands.cli import main
 run.SMALL = 0
 if sys.argv[1] != "0":

@@ -20,7 +20,7 @@ from tests.spec.model import ROOT
 
 FULL = """
 import resource, sys
-from fhir_eligibility.runners import run
+from fhir_eligibility.runners.screening import run
 from fhir_eligibility.ui.commands.cli import main
 run.SMALL = 0
 if sys.argv[1] != "0":

@@ -109,7 +109,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
     command = [
         sys.executable,
         "-c",
-        "import sys; from fhir_eligibility.runners import run; run.SMALL = 0; from fhir_eligibility.ui.commands.cli import main; sys.exit(main(sys.argv[1:]))",
+        "import sys; from fhir_eligibility.runners.screening import run; run.SMALL = 0; from fhir_eligibility.ui.commands.cli import main; sys.exit(main(sys.argv[1:]))",
         *("screen", str(FLUTE), "--data", str(cohort), "--out", str(tmp_path), "--now", "2026-06-01"),
         *("--jobs", "2", "--memory", "1MB", "--quiet", "--resume"),
     ]
