@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,11 @@ import pytest
 from fhir_eligibility.algebra import limits
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source
 from fhir_eligibility.artifacts.models import load_model
+from fhir_eligibility.compiler.criteria import fhirpath_code
 from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
 from fhir_eligibility.compiler.criteria.library import Compiler
+from fhir_eligibility.compiler.elm.nodes import to_json
+from fhir_eligibility.compiler.emit import program
 from fhir_eligibility.runners.screening.criteria import load_criteria
 
 R4 = load_model("r4")
@@ -136,3 +141,63 @@ def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             act()
         (found,) = error.value.diagnostics
         assert found.code == "limit-exceeded" and "more than 100" in found.message
+
+
+def coded(tmp_path: Path, codes: list[str], name: str = "coded.json") -> Path:
+    path = tmp_path / name
+    concepts = [{"coding": [{"system": "http://snomed.info/sct", "code": code}]} for code in codes]
+    members = [{"definitionCodeableConcept": concept} for concept in concepts]
+    path.write_text(json.dumps({"resourceType": "EvidenceVariable", "status": "active", "characteristic": members}))
+    return path
+
+
+def test_coded_characteristics_that_differ_in_their_codes_share_what_is_compiled(tmp_path: Path) -> None:
+    few, many_of_them = [str(254837009 + number) for number in range(2)], [str(300000000 + n) for n in range(40)]
+    load_criteria(coded(tmp_path, ["100000000"]))  # what is loaded once
+    fhirpath_code._SHARED.clear()
+    program._SHARED.clear()
+    first = steps(lambda: load_criteria(coded(tmp_path, few[:1], "one.json")))
+    more = steps(lambda: load_criteria(coded(tmp_path, many_of_them, "more.json")))
+    assert more / 40 < first / 8, (first, more / 40)
+
+
+@pytest.mark.parametrize(
+    "code", ["254837009", "LA32-8", "I21", "C50.9", "373067005", "1", "N", "not'plain", "criterion", "ZQZQZQZZZ"]
+)
+def test_what_is_shared_is_what_is_compiled_alone(code: str) -> None:
+    literal = code.replace("'", "\\'")
+    text = (
+        f"Condition.where(code.coding.exists(system = 'http://snomed.info/sct' and code = '{literal}')).exists() or "
+        f"Observation.where(code.coding.exists(code = '{literal}' or code = '424144002') and value.ofType(CodeableConcept)"
+        f".coding.exists(code in ('373067005' | 'N' | '{literal}'))).exists() or Patient.gender = 'male'"
+    )
+    for _ in range(2):
+        shared, found = compile_code(text, R4, name="x", spelt=True, codes=[code, "424144002"])
+        alone, other = compile_code(text, R4, name="x", spelt=True)
+        assert (shared.text, shared.program.text, shared.program.constants) == (
+            alone.text,
+            alone.program.text,
+            alone.program.constants,
+        )
+        assert shared.program.sites == alone.program.sites and shared.program.spans == alone.program.spans
+        assert to_json(shared.node) == to_json(alone.node) and found == other
+        assert repr(shared.reads()) == repr(alone.reads()) and shared.growths == alone.growths
+        same_code(shared.program.load()["criterion"].__code__, alone.program.load()["criterion"].__code__)
+        same_code(pickle.loads(pickle.dumps(shared)).prepare().__code__, alone.prepare().__code__)
+
+
+def same_code(one: Any, other: Any) -> None:
+    """Python code that is the same, constants and places included."""
+    assert (one.co_code, one.co_names, one.co_varnames, one.co_filename, one.co_exceptiontable) == (
+        other.co_code,
+        other.co_names,
+        other.co_varnames,
+        other.co_filename,
+        other.co_exceptiontable,
+    )
+    assert list(one.co_positions()) == list(other.co_positions())
+    for mine, its in zip(one.co_consts, other.co_consts, strict=True):
+        if isinstance(mine, types.CodeType):
+            same_code(mine, its)
+        else:
+            assert mine == its

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from fhir_eligibility.algebra.diagnostic import Diagnostic, EvaluationError, Source, Span
+from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
 from fhir_eligibility.algebra.values.clinical import ValueSet
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.compiler.analysis.dates import Clock
@@ -14,11 +14,12 @@ from fhir_eligibility.compiler.analysis.monotonicity import Growths, fhirpath_gr
 from fhir_eligibility.compiler.analysis.origins import Origin, excerpt
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement, requirements
 from fhir_eligibility.compiler.analysis.simplify import by_number, simplify
+from fhir_eligibility.compiler.criteria.alike import Alike, alike, holds, with_codes
 from fhir_eligibility.compiler.criteria.fhirpath import translate_fhirpath
 from fhir_eligibility.compiler.criteria.value_sets import ValueSetUse
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.emit.fhirpath_emitter import Emitter
-from fhir_eligibility.compiler.emit.program import Program
+from fhir_eligibility.compiler.emit.program import Program, with_quoted
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.syntax.depth import deep_recursion
 from fhir_eligibility.compiler.translate.spellings import with_spellings
@@ -145,12 +146,86 @@ def compile_code(
     variables: Mapping[str, str] | None = None,
     lenient: bool = False,
     spelt: bool = False,
+    codes: Collection[str] | None = None,
 ) -> tuple[FhirpathCriterion, tuple[Diagnostic, ...]]:
     """Compile FHIRPath as a criterion over a patient's data. Raises DiagnosticError.
 
-    With `spelt`, code systems are found in every known spelling: for coded forms, not for what authors write.
+    With `spelt`, code systems are found in every known spelling: for coded forms, not for what authors write. `codes` are those that the text of a coded form
+    compares; texts that differ in these alone are compiled once.
     """
-    source = Source(name, text)
+    if codes is not None and not lenient:
+        code = _shared(alike(text, codes), model, name, variables, spelt)
+        if code is not None:
+            return code, ()
+    return _compiled(Source(name, text), model, variables, lenient, spelt)
+
+
+_KEPT = 256
+_SHARED: dict[tuple[Any, ...], tuple[Model, FhirpathCriterion | None, dict[int, Any]]] = {}
+
+
+def _shared(
+    wanted: Alike | None, model: Model, name: str, variables: Mapping[str, str] | None, spelt: bool
+) -> FhirpathCriterion | None:
+    """What was compiled for a text that differs in its codes alone, with the codes that are wanted; None where that cannot be."""
+    if wanted is None:
+        return None
+    key = (
+        wanted.text,
+        tuple(placeholder for placeholder, _ in wanted.codes),
+        id(model),
+        tuple(sorted((variables or {}).items())),
+        spelt,
+    )
+    known = _SHARED.get(key)
+    if known is None:
+        if len(_SHARED) >= _KEPT:
+            _SHARED.clear()
+        # the model is held, so that nothing else can have its identity
+        known = _SHARED[key] = model, _with_placeholders(wanted, model, variables, spelt), {}
+    return None if known[1] is None else _with_codes(known[1], wanted.codes, name, known[2])
+
+
+def _with_placeholders(
+    wanted: Alike, model: Model, variables: Mapping[str, str] | None, spelt: bool
+) -> FhirpathCriterion | None:
+    """A text compiled with placeholders for its codes; None where it has warnings, or a code stands where none can be replaced."""
+    try:
+        code, found = _compiled(Source("shared", wanted.text), model, variables, False, spelt)
+    except DiagnosticError:
+        return None
+    placeholders = [placeholder for placeholder, _ in wanted.codes]
+    blank = _with_codes(code, tuple((placeholder, "") for placeholder in placeholders), "shared", {})
+    blank.program.codes = None  # which names the placeholders
+    return None if found or holds(blank, placeholders) else code
+
+
+def _with_codes(
+    code: FhirpathCriterion, pairs: tuple[tuple[str, str], ...], name: str, still: dict[int, Any]
+) -> FhirpathCriterion:
+    """A criterion with codes in the places of placeholders."""
+    values = dict(pairs)
+    old, text = code.program, with_quoted(code.text, values)
+    program = Program(
+        Source(name, text),
+        with_quoted(old.text, values),
+        old.spans,
+        with_codes(old.constants, values, still),
+        old.model,
+        old.sites,
+        pairs,
+    )
+    with deep_recursion():
+        node = with_codes(code.node, values, still)
+    made = FhirpathCriterion(text, node, program, code.boolean, code.growths, code.by_number, code.records)
+    made.prepare()
+    return made
+
+
+def _compiled(
+    source: Source, model: Model, variables: Mapping[str, str] | None, lenient: bool, spelt: bool
+) -> tuple[FhirpathCriterion, tuple[Diagnostic, ...]]:
+    """Parse, translate and emit a text."""
     node, found = translate_fhirpath(
         source, model, root="Patient", variables=variables, lenient=lenient, patient_data=True
     )
@@ -169,7 +244,7 @@ def compile_code(
     boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
     with deep_recursion():
         code = FhirpathCriterion(
-            text, node, program, boolean, fhirpath_growths(node, boolean), by_number(node), _gives_records(node)
+            source.text, node, program, boolean, fhirpath_growths(node, boolean), by_number(node), _gives_records(node)
         )
     code.prepare()  # what Python cannot run is found out here, not where patients are looked at
     return code, found

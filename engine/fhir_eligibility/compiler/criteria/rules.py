@@ -5,7 +5,7 @@ This is what evaluation runs and what `eligibility check` shows. A rule set pick
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal, assert_never
 
 from msgspec import Struct, field
@@ -309,10 +309,17 @@ class _Builder(Struct):
             rule.reason = Reason.NOT_COMPUTABLE
             rule.detail = f"the expression does not compile: {error.diagnostics[0].message}"
 
-    def compile(self, rule: Rule, text: str, spelt: bool = False) -> None:
+    def compile(self, rule: Rule, text: str, codes: Collection[str] | None = None) -> None:
+        """Compile FHIRPath: an author's, or that of a coded form with the codes that it compares."""
         try:
             code, found = compile_code(
-                text, self.model, name=rule.location, variables=self.variables, lenient=self.lenient, spelt=spelt
+                text,
+                self.model,
+                name=rule.location,
+                variables=self.variables,
+                lenient=self.lenient,
+                spelt=codes is not None,
+                codes=codes,
             )
         except DiagnosticError as error:
             rule.diagnostics += error.diagnostics
@@ -351,22 +358,24 @@ class _Builder(Struct):
         if form.text is None:
             rule.reason, rule.detail = form.reason, form.detail
             return
-        self.compile(rule, form.text, spelt=True)
+        codes = {code: None for _, _, code in form.asked}
+        self.compile(rule, form.text, codes)
         if isinstance(rule.code, FhirpathCriterion):
             rule.code.sentences = {" ".join(test.split()): sentence for test, sentence in form.sentences.items()}
         rule.measurement, rule.absent = form.measurement, form.absent
         if form.presence is not None and rule.code is not None:
-            rule.presence = self.spelt(rule, form.presence)
-        rule.causes = tuple(Cause(self.spelt(rule, one.text), one.reason, one.detail) for one in form.causes)
+            rule.presence = self.spelt(rule, form.presence, codes)
+        rule.causes = tuple(Cause(self.spelt(rule, one.text, codes), one.reason, one.detail) for one in form.causes)
         rule.otherwise = tuple(
-            OtherSystems(self.spelt(rule, one.text), one.path, one.systems, one.counted) for one in form.otherwise
+            OtherSystems(self.spelt(rule, one.text, codes), one.path, one.systems, one.counted)
+            for one in form.otherwise
         )
         if form.exact:
             rule.diagnostics += (exact_codes(form.exact, rule.location),)
 
-    def spelt(self, rule: Rule, text: str) -> FhirpathCriterion:
+    def spelt(self, rule: Rule, text: str, codes: Collection[str]) -> FhirpathCriterion:
         """FHIRPath that was written for a coded form, compiled."""
-        return compile_code(text, self.model, name=rule.location, spelt=True)[0]
+        return compile_code(text, self.model, name=rule.location, spelt=True, codes=codes)[0]
 
     def combination(self, rule: Rule, definition: CombinationDefinition) -> None:
         if not definition.members:

@@ -7,8 +7,10 @@ line and column of the expression that it came from, so that a traceback or a pr
 from __future__ import annotations
 
 import ast
+import re
 import types
 from collections.abc import Container, Sequence
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct, field
@@ -22,7 +24,11 @@ from fhir_eligibility.compiler.syntax.nesting import flattened
 
 
 class Program(Struct):
-    """One module of emitted functions. `spans[i]` is the author's span of line `i` (zero-based)."""
+    """One module of emitted functions. `spans[i]` is the author's span of line `i` (zero-based).
+
+    `codes` are pairs of a placeholder and the code that stands in the text in its place, where programs that differ in their codes alone share
+    what Python makes of them; None where they do not.
+    """
 
     source: Source
     text: str
@@ -30,6 +36,7 @@ class Program(Struct):
     constants: dict[str, Any]
     model: str
     sites: list[dict[str, Any]] = field(default_factory=list)
+    codes: tuple[tuple[str, str], ...] | None = None
 
     def load(self) -> dict[str, Any]:
         """Compile the text and run it in a namespace of its own; returns that namespace. Raises DiagnosticError as `positioned`."""
@@ -38,9 +45,25 @@ class Program(Struct):
             for name, value in self.constants.items()
         }
         namespace = {**NAMES, **constants, "M": load_model(self.model)}
-        code = positioned(self.text, self.spans, self.source, self.filename, namespace)
+        if self.codes is None:
+            code = positioned(self.text, self.spans, self.source, self.filename, namespace)
+        else:
+            code = self._shared(namespace)
         run_module(code, namespace, self.source)
         return namespace
+
+    def _shared(self, known: Container[str]) -> types.CodeType:
+        """As `positioned`, from the code of a program that is the same but for its codes, where there was one."""
+        pairs = self.codes or ()
+        placeholders = {code: placeholder for placeholder, code in pairs}
+        key = with_quoted(self.text, placeholders), with_quoted(self.source.text, placeholders), self.spans, self.model
+        found = _SHARED.get(key)
+        if found is None:
+            found = positioned(key[0], self.spans, Source("shared", key[1]), "<shared>", known)
+            if len(_SHARED) >= _KEPT:
+                _SHARED.clear()
+            _SHARED[key] = found
+        return _with_constants(found, dict(pairs), self.filename)
 
     @property
     def filename(self) -> str:
@@ -72,6 +95,34 @@ class Program(Struct):
         if found is None:
             return None
         return Span(offset_of(self.source, *found[:2]), offset_of(self.source, *found[2:]))
+
+
+_KEPT = 256
+_SHARED: dict[tuple[str, str, tuple[Span | None, ...], str], types.CodeType] = {}
+
+
+def _with_constants(code: types.CodeType, values: dict[str, str], filename: str) -> types.CodeType:
+    """Code with other texts among its constants, and of another file."""
+
+    def constant(value: Any) -> Any:
+        kind = value.__class__
+        if kind is str:
+            return values.get(value, value)
+        if kind is types.CodeType:
+            return _with_constants(value, values, filename)
+        return kind(map(constant, value)) if kind in (tuple, frozenset) else value
+
+    return code.replace(co_consts=tuple(map(constant, code.co_consts)), co_filename=filename)
+
+
+def with_quoted(text: str, values: dict[str, str]) -> str:
+    """A text with other values between single quotation marks; all at once, so that none is replaced twice."""
+    return _quoted(tuple(values)).sub(lambda found: f"'{values[found[1]]}'", text) if values else text
+
+
+@lru_cache(maxsize=64)
+def _quoted(values: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("'(" + "|".join(map(re.escape, values)) + ")'")
 
 
 def file_name(name: str) -> str:
