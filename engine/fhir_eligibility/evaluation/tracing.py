@@ -66,6 +66,12 @@ def without_code(row: Resource, system: str | None, asked: Any) -> Doubt:
     return Doubt(CODE_SITE, row, 0, why=why, asked=asked, reason=Reason.MISSING_VALUE)
 
 
+def not_a_text(row: Resource, code: str) -> Doubt:
+    """A doubt about a row with a coding whose code is a number, or another value that is no text."""
+    why = f"malformed data: `code` of a coding is the number {code}, where a text is expected"
+    return Doubt(CODE_SITE, row, 0, why=why, reason=Reason.ERROR)
+
+
 class Trace:
     """What one run of one criterion saw."""
 
@@ -166,7 +172,7 @@ class PatientEnvironment(Environment):
     def retrieve(
         self, resource_type: str, path: str | None = None, codes: tuple[tuple[str, str], ...] = ()
     ) -> list[Resource]:
-        """Resources of a type, by code where codes are given. A coding without a system, or without a code, leaves its row in doubt."""
+        """Resources of a type, by code where codes are given. A coding without a system, without a code, or with a number in its place, leaves its row in doubt."""
         if path is None:
             return self.compartment.of_type(resource_type)
         coded = self.compartment.coded
@@ -176,7 +182,8 @@ class PatientEnvironment(Environment):
                 return plain
             ((system, only),) = codes
             rows = coded(resource_type, path, system, only)
-            if not any(coded(resource_type, path, *lacks) for lacks in ((None, only), (system, None), (None, None))):
+            others = ((None, only), (system, None), (None, None), (system, (only,)), (None, (only,)))
+            if not any(coded(resource_type, path, *other) for other in others):
                 return rows
         found: dict[int, Resource] = {}
         for system, code in codes:
@@ -189,6 +196,10 @@ class PatientEnvironment(Environment):
         for asked in dict.fromkeys((*(system for system, _ in codes), None)):
             for row in coded(resource_type, path, asked, None):
                 if id(row) not in found and self._doubt(without_code(row, asked, codes)):
+                    found[id(row)] = row
+        for system, code in codes:
+            for row in (*coded(resource_type, path, system, (code,)), *coded(resource_type, path, None, (code,))):
+                if id(row) not in found and self._doubt(not_a_text(row, code)):
                     found[id(row)] = row
         if len(codes) > 1 and len(found) > 1:
             return [row for row in self.compartment.of_type(resource_type) if id(row) in found]
@@ -379,6 +390,10 @@ class CqlPatient(CompartmentPatient):
     def without_code(self, resource: Any, system: str | None, codes: Any) -> bool:
         """A coding without a code, of a system that is asked for or of none: a doubt about the row."""
         return self._doubt(without_code(resource, system, str(codes)))
+
+    def malformed(self, resource: Any, code: Any) -> bool:
+        """A number in the place of a code that would match: a doubt about the row."""
+        return self._doubt(not_a_text(resource, str(code)))
 
     def without_system(self, resource: Any, code: str, codes: Any) -> bool:
         """A coding without a system that would match the codes asked for: a doubt about the row."""

@@ -271,6 +271,11 @@ class Patient(Run):
         """Whether a resource counts of which a coding has no code: not for CQL."""
         return False
 
+    def malformed(self, resource: Any, code: Any) -> bool:
+        """Whether a resource counts that has a number in the place of a code that would match. Raises EvaluationError `malformed-data`, since no row is dropped."""
+        name = f"{resource.get('resourceType')}/{resource.get('id', '(no id)')}"
+        raise EvaluationError("malformed-data", f"{name}: the code {code} is a number, not a text", value=code)
+
     def without_system(self, resource: Any, code: str, codes: Any) -> bool:
         """Whether a coding without a system, whose code would match, counts: not for CQL, where its system is another."""
         return False
@@ -296,8 +301,12 @@ class Patient(Run):
         lost: str | None = None
         uncoded: list[str | None] = []
         unsure: Any = None
+        number: Any = None
         for path in spec.paths:
             for code in fhir.codes_at(resource, path):
+                if code[1] is not None and code[1].__class__ is not str:
+                    number = code[1] if _meant(code, members) else number
+                    continue
                 if code in members.codes:
                     return True
                 known = alias_of(code[0])
@@ -317,6 +326,8 @@ class Patient(Run):
                     lost = code[1]
                 elif not members.complete and members.has(code) is None:
                     unsure = Code(code[1], code[0])
+        if number is not None and self.malformed(resource, number):
+            return True
         if lost is not None and self.without_system(resource, lost, codes):
             return True
         if uncoded and self.without_code(resource, uncoded[0], codes):
@@ -408,6 +419,14 @@ def convert_interval(value: Interval, bound: Callable[[Any], Any], point: str) -
     high = None if value.high is None else bound(value.high)
     first, last = (None if x is None else p.spread(bound, x) for x in (value.first, value.last))
     return Interval(low, high, value.low_closed, value.high_closed, point, first, last)
+
+
+def _meant(code: tuple[Any, Any], members: Expansion) -> bool:
+    """Whether a code that is no text in the data may be one of those asked for, were it one."""
+    text = str(code[1])
+    if code[0].__class__ is not str:
+        return members.in_any_system(text) is not False
+    return members.has((alias_of(code[0]) or code[0], text)) is not False
 
 
 def coalesce(values: list[Any] | None) -> Any:

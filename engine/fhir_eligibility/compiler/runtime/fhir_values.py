@@ -351,9 +351,9 @@ def codes_at(resource: dict[str, Any], keys: tuple[str, ...]) -> list[tuple[str 
         items = following
     found: list[tuple[str | None, str | None]] = []
     for item in items:
-        if item.__class__ is str:
+        if item.__class__ is not dict:
             found.append((PLAIN, item))
-        elif item.__class__ is dict:
+        else:
             concept = item.get("concept")
             item = concept if concept.__class__ is dict else item  # R5: CodeableReference
             codings = listed(item.get("coding"))

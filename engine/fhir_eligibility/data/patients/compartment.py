@@ -24,8 +24,9 @@ class ResourceOrigin(NamedTuple):
     full_url: str | None = None
 
 
-Index = dict[tuple[str | None, str | None], list[Resource]]
-"""Resources by system and code."""
+Key = tuple[str | None, str | tuple[str] | None]
+Index = dict[Key, list[Resource]]
+"""Resources by system and code; a code that is no text in the data, as a number, stands in a tuple."""
 
 
 class SharedResources:
@@ -173,8 +174,8 @@ class Compartment(Struct):
             return self.doubts
         return [*self.doubts, *self.shared.doubts]
 
-    def coded(self, resource_type: str, path: str, system: str | None, code: str | None) -> list[Resource]:
-        """Resources of a type with a coding at `path` (an element name); None finds codings without a system, and without a code."""
+    def coded(self, resource_type: str, path: str, system: str | None, code: str | tuple[str] | None) -> list[Resource]:
+        """Resources of a type with a coding at `path` (an element name); None finds codings without a system, and without a code, a tuple codes that are no texts."""
         index = self._indexes.get((resource_type, path))
         if index is None:
             own = self.of_type(resource_type) if resource_type == "Patient" else self.resources.get(resource_type, [])
@@ -222,8 +223,12 @@ def _index(resources: Iterable[Resource], path: str) -> Index:
     index: Index = {}
     for resource in resources:
         for coding in _codings(resource, path):
-            code_of = coding.get("code")
-            rows = index.setdefault((coding.get("system"), None if code_of is None else str(code_of)), [])
+            code, system = coding.get("code"), coding.get("system")
+            key: Key = (
+                system if system.__class__ is str else None,
+                code if code is None or code.__class__ is str else (str(code),),
+            )
+            rows = index.setdefault(key, [])
             if not rows or rows[-1] is not resource:
                 rows.append(resource)
     return index
