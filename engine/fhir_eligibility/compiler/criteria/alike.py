@@ -18,7 +18,7 @@ from fhir_eligibility.compiler.emit.program import with_quoted
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _MOST = 40  # codes of one text
-_LONGEST = 100_000  # characters of a text
+_LONGEST = 20_000  # characters of a text
 _LETTERS = "ZQXJKVWYBG"
 
 

@@ -160,7 +160,7 @@ def compile_code(
     return _compiled(Source(name, text), model, variables, lenient, spelt)
 
 
-_KEPT = 256
+_KEPT = 32  # a tree and the emitted text: about a megabyte each
 _SHARED: dict[tuple[Any, ...], tuple[Model, FhirpathCriterion | None, dict[int, Any]]] = {}
 
 
@@ -180,7 +180,7 @@ def _shared(
     known = _SHARED.get(key)
     if known is None:
         if len(_SHARED) >= _KEPT:
-            _SHARED.clear()
+            del _SHARED[next(iter(_SHARED))]
         # the model is held, so that nothing else can have its identity
         known = _SHARED[key] = model, _with_placeholders(wanted, model, variables, spelt), {}
     return None if known[1] is None else _with_codes(known[1], wanted.codes, name, known[2])

@@ -61,7 +61,7 @@ class Program(Struct):
         if found is None:
             found = positioned(key[0], self.spans, Source("shared", key[1]), "<shared>", known)
             if len(_SHARED) >= _KEPT:
-                _SHARED.clear()
+                del _SHARED[next(iter(_SHARED))]
             _SHARED[key] = found
         return _with_constants(found, dict(pairs), self.filename)
 
@@ -97,7 +97,7 @@ class Program(Struct):
         return Span(offset_of(self.source, *found[:2]), offset_of(self.source, *found[2:]))
 
 
-_KEPT = 256
+_KEPT = 32
 _SHARED: dict[tuple[str, str, tuple[Span | None, ...], str], types.CodeType] = {}
 
 
