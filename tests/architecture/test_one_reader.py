@@ -58,6 +58,7 @@ ALLOWED = {
     "runners/screening/taking.py": "verdicts of an earlier run",
     "runners/large/workers.py": "an error on its way between processes",
     "runners/large/workspace.py": "a workspace",
+    "runners/large/whole_files.py": "a workspace",
     "ui/terminal/logs.py": "writes a log",
     # what is no patient's data
     "data/files/export_manifest.py": "the manifest of an export, opened by the reader",

@@ -92,7 +92,7 @@ def test_every_byte_of_every_file_counts(stopped: Path, tmp_path: Path) -> None:
             dropped[name] = lambda number=number: not workspace.has_piece(number)  # type: ignore[misc]
     for number in range(buckets):
         for name in (f"bucket-{number}", f"judged-{number}", f"problems-bucket-{number}-0"):
-            dropped[name] = lambda number=number: not workspace.has_bucket(number)  # type: ignore[misc]
+            dropped[name] = lambda number=number: not workspace.buckets.has(number)  # type: ignore[misc]
     unchecked = set(files(stopped)) - dropped.keys() - {"state"}
     again = {name.rstrip("-0123456789") for name in unchecked}
     assert again == {"gaps", "twice"}, "made again by each run, or by each that has no joint"
@@ -161,7 +161,7 @@ def test_a_run_that_goes_on_ends_with_the_same_outputs_or_refuses(
 
 def test_files_of_another_version_are_refused(stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(stopped / "out" / ".work", tmp_path / ".work")
-    monkeypatch.setattr("fhir_eligibility.runners.large.workspace.VERSION", 2)
+    monkeypatch.setattr("fhir_eligibility.runners.large.whole_files.VERSION", 2)
     with pytest.raises(ValueError, match="state is of another version of the program; run again without --resume"):
         Workspace(tmp_path).state()
 

@@ -71,12 +71,12 @@ class RequiredImages:
         def batches() -> Iterator[tuple[int, list[Question]]]:
             nonlocal done
             for bucket in buckets:
-                path = workspace.answers(bucket)
+                path = workspace.questions.answers(bucket)
                 drop_unfinished(path)
                 # where an archive was not reached it is asked again
                 known = {one.key for one in read_answers(path) if one.reached}
                 done += len(known)
-                left = (one for one in workspace.questions(bucket) if one.key not in known)
+                left = (one for one in workspace.questions.questions(bucket) if one.key not in known)
                 for batch in together(left, lambda one: len(one.studies)):
                     yield bucket, batch
 
@@ -86,7 +86,7 @@ class RequiredImages:
             return bucket, [HeldStudies.of(one, [next(found) for _ in one.studies]) for one in batch]
 
         for bucket, answers in as_they_come(ask, batches(), self.client.access.concurrency, self.client.stop):
-            add_answers(workspace.answers(bucket), answers)
+            add_answers(workspace.questions.answers(bucket), answers)
             done += len(answers)
             progress(done)
 

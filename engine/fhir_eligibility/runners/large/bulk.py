@@ -168,20 +168,20 @@ class BulkRun:
             parts = [part for part in range(parts_of(self.job.buckets)) if not workspace.has_names(part)]
             for _ in self._workers.run(("names", part) for part in parts):
                 pass
-        todo = [number for number in self._buckets if not workspace.has_bucket(number)]
+        todo = [number for number in self._buckets if not workspace.buckets.has(number)]
         if self.job.work.asks:
-            unasked = [number for number in todo if not workspace.has_questions(number)]
+            unasked = [number for number in todo if not workspace.questions.has(number)]
             for _ in self._workers.run([("asked", number) for number in unasked]):
                 pass
             assert self._answer is not None
             self._answer(todo, lambda count: self._progress("ask", count, 0))
-        patients = sum(workspace.bucket(number).patients for number in self._buckets if number not in todo)
+        patients = sum(workspace.buckets.done(number).patients for number in self._buckets if number not in todo)
         for _, count in self._workers.run([("judged", number) for number in todo]):
             patients += count
             self._progress("judge", patients, 0)
         self.lengths = [0] * self.job.work.texts
         for number in self._buckets:
-            bucket = workspace.bucket(number)
+            bucket = workspace.buckets.done(number)
             self.outcomes.append(self.job.work.decoded(bucket.outcome))
             self.lengths = [held + more for held, more in zip(self.lengths, bucket.lengths, strict=True)]
 
@@ -191,7 +191,7 @@ class BulkRun:
         Raises OSError, WorkerLost.
         """
         size = max(min(self.job.memory // 16, MOST_WRITTEN), 1 << 16)
-        found = ranges_of([self.job.workspace.judged(number) for number in self._buckets], size)
+        found = ranges_of([self.job.workspace.buckets.judged(number) for number in self._buckets], size)
         patients = 0
         for _, count in self._workers.run(("write", (one, outputs, self._buckets)) for one in found):
             patients += count
@@ -347,7 +347,7 @@ class BulkRun:
                 aliases += [pair for pairs in self._every("join", claims) for pair in pairs]
             if named:
                 placed = self._with_joined(Settled.of(aliases).finish().joined, "place", claims)
-            workspace.drop_shelves(CLAIMS, len(claims))
+            workspace.shelves.drop(CLAIMS, len(claims))
         workspace.put_placed(placed)
         return placed
 

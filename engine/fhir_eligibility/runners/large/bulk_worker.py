@@ -101,7 +101,7 @@ class Worker:
         stretches = job.pieces[number].stretches
         files = frozenset(one.file for one in stretches if one.end is not None or is_plain_lines(one.path))
         size = self.read(number, Sifter(job.fingerprints, aside, files))
-        return size, job.workspace.put_shelf(ASIDE, number, aside)
+        return size, job.workspace.shelves.put(ASIDE, number, aside)
 
     def sift(self, about: tuple[int, Sequence[Shelved]]) -> tuple[Shelved, bool] | None:
         """Tell whom of a bucket is taken over, and decode the lines of the others; gives where their records are, and whether there were any lines. None where
@@ -111,7 +111,7 @@ class Worker:
         assert job.fingerprints is not None
         if self.evaluating is None:
             self.evaluating = job.work.start()
-        lines = (line for data in workspace.shelved(ASIDE, shelves, number) for line in decode_aside(data))
+        lines = (line for data in workspace.shelves.sections(ASIDE, shelves, number) for line in decode_aside(data))
         untouched = self.untouched()
         near = frozenset(record.group for record in self.shelves.as_read(number))
         collector = Collector(self.decoders, MemoryShelf())
@@ -125,7 +125,7 @@ class Worker:
         for record in records:
             shelf.add(record)
         kept_of_earlier.put_known(workspace, number, known)
-        return workspace.put_shelf(SIFTED, number, shelf), bool(known or records)
+        return workspace.shelves.put(SIFTED, number, shelf), bool(known or records)
 
     def read(self, number: int, sifter: Sifter | None = None) -> int:
         """Read a piece; gives its size in bytes."""
@@ -166,7 +166,7 @@ class Worker:
             return None
         problems = job.workspace.shelf_of_problems(f"piece-{number}", job.files)
         job.workspace.put_piece(number, shelf, Collected(), problems)
-        return job.workspace.put_shelf(ASIDE, number, aside)
+        return job.workspace.shelves.put(ASIDE, number, aside)
 
     def twice(self, about: tuple[str, str, int, int]) -> int:
         """Look for ids of a type that occur several times, in one of so many turns; gives how many were kept under the name."""
@@ -205,7 +205,7 @@ class Worker:
             for apart, together in self._in_turns(number, joint):
                 yield from evaluating.questions(by_patient(apart, together, joint.joined, grouping))
 
-        self.job.workspace.put_questions(number, questions())
+        self.job.workspace.questions.put(number, questions())
         return 0
 
     def ready(self) -> tuple[Evaluating, Joint]:
@@ -249,14 +249,14 @@ class Worker:
                     yield evaluating.entry(place, one, outcome)
 
         def put(entries: Iterable[Entry]) -> int:
-            return workspace.put_bucket(number, entries, texts, problems, lambda: evaluating.encoded(outcome))
+            return workspace.buckets.put(number, entries, texts, problems, lambda: evaluating.encoded(outcome))
 
         taken = self._known(number, completeness)
         turns = self._in_turns(number, joint)
         if len(turns) == 1:
             return put(entries(*turns[0], taken))
         written = [
-            workspace.put_turn(number, turn, entries(*some, () if turn else taken), texts)
+            workspace.buckets.put_turn(number, turn, entries(*some, () if turn else taken), texts)
             for turn, some in enumerate(turns)
         ]
         count = put(merge(written, min(job.memory // 4, MOST_WRITTEN)))
@@ -342,7 +342,7 @@ class Worker:
         """
         found, outputs, buckets = about
         if self._writer is None:
-            self._writer = RangeWriter([self.job.workspace.judged(number) for number in buckets])
+            self._writer = RangeWriter([self.job.workspace.buckets.judged(number) for number in buckets])
         self._writer.write(found, outputs)
         return found.patients
 

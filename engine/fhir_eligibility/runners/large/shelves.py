@@ -65,23 +65,25 @@ class Shelves:
         shelf = ClaimShelf(self.buckets)
         for claim in claims_of(self._read(number), self.decoders):
             shelf.take(claim)
-        return self.workspace.put_shelf(CLAIMS, number, shelf)
+        return self.workspace.shelves.put(CLAIMS, number, shelf)
 
     def place(self, about: tuple[int, Sequence[Shelved]]) -> Shelved:
         """Place the records of a bucket that call their patient by a name that is not an id; where the Patients' names were gathered is given."""
         number, claims = about
-        found = (claim for data in self.workspace.shelved(CLAIMS, claims, number) for claim in decode_claims(data))
+        found = (
+            claim for data in self.workspace.shelves.sections(CLAIMS, claims, number) for claim in decode_claims(data)
+        )
         bearers = Bearers(found, names_wanted(self._read(number)))
         shelf = self.new()
         for record in placed(self._read(number), bearers, self._together("place")):
             shelf.add(record)
-        return self.workspace.put_shelf(PLACED, number, shelf, len(self.pieces) + number)
+        return self.workspace.shelves.put(PLACED, number, shelf, len(self.pieces) + number)
 
     def join(self, about: tuple[int, Sequence[Shelved]]) -> list[tuple[str, str]]:
         """Pairs of groups whose Patients may be one person, by a part of all names; where these were gathered is given."""
         number, claims = about
         return joined_by_names(
-            claim for data in self.workspace.shelved(CLAIMS, claims, number) for claim in decode_claims(data)
+            claim for data in self.workspace.shelves.sections(CLAIMS, claims, number) for claim in decode_claims(data)
         )
 
     def move(self, about: tuple[int, None]) -> Shelved:
@@ -93,7 +95,7 @@ class Shelves:
             name = joined.get(record.group)
             if name is not None:
                 shelf.add_to(bucket_of(name, self.buckets), record)
-        return self.workspace.put_shelf(MOVED, number, shelf)
+        return self.workspace.shelves.put(MOVED, number, shelf)
 
     def names(self, part: int) -> int:
         """Make a part of the index of names."""
@@ -113,13 +115,13 @@ class Shelves:
         if self._sifts:
             if self._sifted is None:
                 self._sifted = sifted(self.workspace)
-            yield from self.workspace.shelved_records(SIFTED, self._sifted[number : number + 1], number, number)
+            yield from self.workspace.shelves.records(SIFTED, self._sifted[number : number + 1], number, number)
         shelves = self._places()
         if not shelves:
             yield from self._read(number)
             return
         yield from (record for record in self._read(number) if name_of_group(record.group) is None)
-        yield from self.workspace.shelved_records(PLACED, shelves, number)
+        yield from self.workspace.shelves.records(PLACED, shelves, number)
 
     def as_read(self, number: int) -> Iterator[ReadRecord]:
         """The records of a bucket as they were read, but for those that were set aside."""
@@ -132,7 +134,7 @@ class Shelves:
 
     def together(self, number: int, joint: Joint) -> Iterator[ReadRecord]:
         """The records of the patients of a bucket who are looked at together, and those that only the whole export could place."""
-        yield from self.workspace.shelved_records(MOVED, joint.moved, number)
+        yield from self.workspace.shelves.records(MOVED, joint.moved, number)
         for record in joint.extra:
             if bucket_of(joint.joined.get(record.group, record.group), self.buckets) == number:
                 yield record
@@ -142,7 +144,7 @@ class Shelves:
         if SPREAD * HELD * sum(table for _, table in self._stands()) <= memory * self.buckets:
             return 1  # patients are spread evenly
         size = sum(self.workspace.records_size(piece, table, number) for piece, table in self._stands())
-        size += sum(map(len, self.workspace.shelved(PLACED, self._places(), number)))
+        size += sum(map(len, self.workspace.shelves.sections(PLACED, self._places(), number)))
         return -(-size * HELD // memory) or 1
 
     def _places(self) -> list[Shelved]:

@@ -68,7 +68,7 @@ class ConfirmingEvaluation(ScreeningEvaluation):
 
     def begin(self, bucket: int) -> ScreeningTotals:
         """An outcome of no patients."""
-        answers = read_answers(self._work.workspace.answers(bucket))
+        answers = read_answers(self._work.workspace.questions.answers(bucket))
         self._answers = {one.key: [Holding.model_validate(x) for x in one.holdings] for one in answers}
         return super().begin(bucket)
 
