@@ -22,6 +22,7 @@ from fhir_eligibility.evaluation.verdict import Verdict
 from fhir_eligibility.runners.imaging import confirming
 from fhir_eligibility.runners.imaging.confirming import RequiredImages
 from fhir_eligibility.runners.imaging.images import Places
+from fhir_eligibility.runners.large.kept_buckets import KeptBuckets
 from fhir_eligibility.runners.large.questions import HeldStudies, add_answers, drop_unfinished, read_answers
 from fhir_eligibility.runners.large.workspace import Workspace
 from fhir_eligibility.runners.screening import run as running
@@ -206,7 +207,7 @@ def test_an_archive_that_was_not_reached_is_asked_again(
 
     archive.down = True
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Workspace, "put_bucket", stopped)
+        patch.setattr(KeptBuckets, "put", stopped)
         screened(criteria, data, tmp_path, stub.url)
     archive.down = False
     assert screened(criteria, data, tmp_path, stub.url, resume=True) == expected
@@ -281,7 +282,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
     command = [
         sys.executable,
         "-c",
-        "import sys; from fhir_eligibility.runners import confirming, run; run.SMALL = 0; confirming.BATCH = 7; from fhir_eligibility.ui.commands.cli import main; sys.exit(main(sys.argv[1:]))",
+        "import sys; from fhir_eligibility.runners.imaging import confirming; from fhir_eligibility.runners.screening import run; run.SMALL = 0; confirming.BATCH = 7; from fhir_eligibility.ui.commands.cli import main; sys.exit(main(sys.argv[1:]))",
         *("screen", str(CRITERIA), "--data", str(data), "--out", str(tmp_path), "--now", NOW, "--jobs", "2"),
         *("--memory", "1MB", "--quiet", "--resume", "--require-images", "--dicomweb", stub.url, "--ignore-endpoints"),
     ]

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from fhir_eligibility.runners.large.bulk import BulkRun
-from fhir_eligibility.runners.large.workspace import HEAD, Workspace
+from fhir_eligibility.runners.large.whole_files import HEAD
+from fhir_eligibility.runners.large.workspace import Workspace
 from fhir_eligibility.ui.commands.cli import main
 from tests.outputs import by_patient, visible
 from tests.spec.model import ROOT
