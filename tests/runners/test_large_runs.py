@@ -25,7 +25,9 @@ from fhir_eligibility.output.fhir_group import frame_of, group_of, member_of
 from fhir_eligibility.runners.large import bulk, problem_runs
 from fhir_eligibility.runners.large.bulk import in_place
 from fhir_eligibility.runners.large.judged_file import JudgedFile
+from fhir_eligibility.runners.large.kept_buckets import KeptBuckets
 from fhir_eligibility.runners.large.problem_runs import ProblemShelf, in_order, run_path
+from fhir_eligibility.runners.large.whole_files import WholeFiles
 from fhir_eligibility.runners.large.workers import WorkerLost, Workers
 from fhir_eligibility.runners.large.workspace import RunState, Workspace
 from fhir_eligibility.runners.screening import run as running
@@ -135,18 +137,18 @@ def test_each_step_can_be_resumed_from(
     criteria: Criteria, cohort: Path, tmp_path: Path, expected: dict[str, bytes], large: None, monkeypatch: Any
 ) -> None:
     """The run is stopped after every file that it writes into its workspace, one later each time."""
-    write = Workspace._write
+    write = WholeFiles.write
     for allowed in range(1, 200):
         left = allowed
 
-        def stopped(self: Workspace, name: str, data: bytes) -> None:
+        def stopped(self: WholeFiles, name: str, data: Any) -> None:
             nonlocal left
             if left == 0:
                 raise KeyboardInterrupt
             left -= 1
             write(self, name, data)
 
-        monkeypatch.setattr(Workspace, "_write", stopped)
+        monkeypatch.setattr(WholeFiles, "write", stopped)
         try:
             run(criteria, [FLUTE], [cohort], tmp_path, RunOptions(now="2026-06-01", memory=1 << 20, resume=allowed > 1))
         except KeyboardInterrupt:
@@ -366,13 +368,13 @@ def test_little_memory_makes_no_difference_where_much_occurs_twice(
     monkeypatch.setattr(problem_runs, "MERGED", 3)
     monkeypatch.setattr(bulk, "LEAST_IDS", 10)
     turns: list[tuple[int, int]] = []
-    put = Workspace.put_turn
+    put = KeptBuckets.put_turn
 
-    def noted(self: Workspace, number: int, turn: int, *more: Any) -> JudgedFile:
+    def noted(self: KeptBuckets, number: int, turn: int, *more: Any) -> JudgedFile:
         turns.append((number, turn))
         return put(self, number, turn, *more)
 
-    monkeypatch.setattr(Workspace, "put_turn", noted)
+    monkeypatch.setattr(KeptBuckets, "put_turn", noted)
     assert screened(criteria, doubled, tmp_path / "plenty") == expected
     assert turns == []
     assert screened(criteria, doubled, tmp_path / "little", memory=3000) == expected

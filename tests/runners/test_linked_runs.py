@@ -11,6 +11,8 @@ import pytest
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.data.patients.reader import read_patients
+from fhir_eligibility.runners.large.kept_buckets import KeptBuckets
+from fhir_eligibility.runners.large.whole_files import WholeFiles
 from fhir_eligibility.runners.large.workspace import Workspace
 from fhir_eligibility.runners.screening import run as running
 from fhir_eligibility.runners.screening.criteria import Criteria
@@ -124,18 +126,18 @@ def test_a_run_goes_on_from_every_step(
 ) -> None:
     """The run is stopped after every file that it writes into its workspace, one later each time."""
     monkeypatch.setattr(running, "SMALL", 0)
-    write = Workspace._write
+    write = WholeFiles.write
     for allowed in range(1, 400):
         left = allowed
 
-        def stopped(self: Workspace, name: str, text: bytes) -> None:
+        def stopped(self: WholeFiles, name: str, text: Any) -> None:
             nonlocal left
             if left == 0:
                 raise KeyboardInterrupt
             left -= 1
             write(self, name, text)
 
-        monkeypatch.setattr(Workspace, "_write", stopped)
+        monkeypatch.setattr(WholeFiles, "write", stopped)
         try:
             options = {"memory": 1 << 20, "resume": allowed > 1}
             assert outputs(criteria, data, tmp_path, **options) == expected
@@ -149,17 +151,17 @@ def test_a_part_of_the_index_that_lost_bytes_is_made_again(
     criteria: Criteria, data: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "SMALL", 0)
-    put = Workspace.put_bucket
+    put = KeptBuckets.put
 
     def stopped(*arguments: Any) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Workspace, "put_bucket", stopped)
+    monkeypatch.setattr(KeptBuckets, "put", stopped)
     with pytest.raises(KeyboardInterrupt):
         outputs(criteria, data, tmp_path)
     parts = sorted(Workspace(tmp_path).folder.glob("names-*"))
     assert len(parts) > 3
     for part in parts:
         part.write_bytes(part.read_bytes()[:-1])
-    monkeypatch.setattr(Workspace, "put_bucket", put)
+    monkeypatch.setattr(KeptBuckets, "put", put)
     assert outputs(criteria, data, tmp_path, resume=True) == expected

@@ -20,6 +20,8 @@ from fhir_eligibility.evaluation.measures import (
 )
 from fhir_eligibility.output.measure_report import summary
 from fhir_eligibility.output.measure_totals import Totals
+from fhir_eligibility.runners.large.kept_buckets import KeptBuckets
+from fhir_eligibility.runners.large.whole_files import WholeFiles
 from fhir_eligibility.runners.large.workspace import Workspace
 from fhir_eligibility.runners.screening import run as running
 from fhir_eligibility.ui.commands.cli import main
@@ -178,18 +180,18 @@ def test_a_run_goes_on_from_every_step(
 ) -> None:
     """The run is stopped after every file that it writes into its workspace, one later each time."""
     monkeypatch.setattr(running, "SMALL", 0)
-    write = Workspace._write
+    write = WholeFiles.write
     for allowed in range(1, 400):
         left = allowed
 
-        def stopped(self: Workspace, name: str, text: bytes) -> None:
+        def stopped(self: WholeFiles, name: str, text: Any) -> None:
             nonlocal left
             if left == 0:
                 raise KeyboardInterrupt
             left -= 1
             write(self, name, text)
 
-        monkeypatch.setattr(Workspace, "_write", stopped)
+        monkeypatch.setattr(WholeFiles, "write", stopped)
         options = ["--jobs", "1", "--memory", "1MB", *(["--resume"] if allowed > 1 else [])]
         words = ["measure", str(folder / "measure" / "measure.json"), "--data", str(folder / "data")]
         words += ["--out", str(tmp_path), "--now", "2026-06-01", "--quiet", *options]
@@ -210,7 +212,7 @@ def test_another_run_is_not_gone_on_with(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Workspace, "put_bucket", stopped)
+        patch.setattr(KeptBuckets, "put", stopped)
         words = ["measure", str(folder / "measure" / "measure.json"), "--data", str(folder / "data")]
         words += ["--out", str(tmp_path), "--now", "2026-06-01", "--quiet", "--jobs", "1"]
         assert main(words) == 130
