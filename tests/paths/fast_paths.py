@@ -23,6 +23,8 @@ FAST_PATHS: dict[str, tuple[str, ...]] = {
     "fhir_eligibility.compiler.emit.fast_paths:is_of": (CQL, "tests/compiler/test_fast_paths_of_cql.py"),
     "fhir_eligibility.compiler.emit.fast_paths:_equivalent": (CQL, "tests/compiler/test_fast_paths_of_cql.py"),
     "fhir_eligibility.compiler.emit.fast_paths:_ordered": (CQL, "tests/compiler/test_fast_paths_of_cql.py"),
+    # forms that differ in their codes alone
+    "fhir_eligibility.compiler.criteria.alike:alike": ("tests/compiler/test_compile_cost.py",),
     # retrieves by code
     "fhir_eligibility.compiler.analysis.simplify:push_codes": (FHIRPATH,),
     "fhir_eligibility.compiler.analysis.simplify:combine_unions": (FHIRPATH,),
@@ -39,8 +41,8 @@ FAST_PATHS: dict[str, tuple[str, ...]] = {
     "fhir_eligibility.data.bulk.needles:Needles": (FHIRPATH, CQL, RUNS, "tests/data/test_scanning.py", "tests/data/test_codings_without_code.py"),
     "fhir_eligibility.data.bulk.needles:may_lack_codes": ("tests/data/test_codings_without_code.py",),
     "fhir_eligibility.data.bulk.sifting:Sifter.takes": ("tests/runners/test_since.py",),
-    "fhir_eligibility.data.bulk.tracing:Trace.takes_document": ("tests/runners/test_since.py", "tests/runners/test_since_blocks.py"),
-    "fhir_eligibility.data.bulk.tracing:Trace.lines": ("tests/runners/test_since.py", "tests/runners/test_since_blocks.py"),
+    "fhir_eligibility.data.bulk.tracing:BlockTrace.takes_document": ("tests/runners/test_since.py", "tests/runners/test_since_blocks.py"),
+    "fhir_eligibility.data.bulk.tracing:BlockTrace.lines": ("tests/runners/test_since.py", "tests/runners/test_since_blocks.py"),
     "fhir_eligibility.runners.large.untouched:untouched_of": ("tests/runners/test_since.py", "tests/runners/test_since_blocks.py"),
     "fhir_eligibility.data.records.record_shape:oddness_of": ("tests/data/test_damaged_members.py", "tests/data/test_flipped_bytes.py"),
     "fhir_eligibility.data.bulk.scanning:LineScanner.uniform": (FHIRPATH, RUNS, "tests/data/test_scanning.py"),

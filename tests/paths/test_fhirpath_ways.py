@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError, Source
-from fhir_eligibility.compiler.criteria.fhirpath_code import FhirpathCriterion, compile_code
+from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion, compile_code
 from fhir_eligibility.compiler.syntax.fhirpath import parse
 from fhir_eligibility.evaluation.evaluator import truth
 from tests.paths.fhirpath_generator import expression
@@ -51,7 +51,7 @@ def seeds(first: int, count: int, share: float) -> Iterator[int]:
         seed += 1
 
 
-def compiled(text: str) -> FhirpathCriterion | None:
+def compiled(text: str) -> FhirPathCriterion | None:
     """A criterion; None for one that the translator refuses."""
     try:
         return compile_code(text, R4, name="x")[0]

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fhir_eligibility.artifacts.models import Model, load_model
-from fhir_eligibility.compiler.criteria.fhirpath_code import FhirpathCriterion
+from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion
 from fhir_eligibility.compiler.criteria.reading import reading_plan
 from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
 from fhir_eligibility.compiler.elm.nodes import Node
@@ -73,14 +73,14 @@ def from_files(rules: RuleSet, path: Path) -> list[Told]:
     return [told(verdict) for verdict in sorted(found, key=lambda verdict: verdict.patient)]
 
 
-def untraced(node: Node, code: FhirpathCriterion) -> FhirpathCriterion:
+def untraced(node: Node, code: FhirPathCriterion) -> FhirPathCriterion:
     """The same criterion without a record of what it looked at."""
     emitter = Emitter()
     emitter.function("criterion", "ev, ctx", node)
     program = Program(
         code.program.source, "\n".join(emitter.lines) + "\n", tuple(emitter.spans), emitter.constants, "r4"
     )
-    return FhirpathCriterion(code.text, node, program, code.boolean, code.growths, code.by_number, code.records)
+    return FhirPathCriterion(code.text, node, program, code.boolean, code.growths, code.by_number, code.records)
 
 
 def environment(compartment: Compartment) -> PatientEnvironment:

@@ -18,7 +18,7 @@ from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.analysis.other_version import checks_of
 from fhir_eligibility.compiler.criteria.cql import CqlCode
-from fhir_eligibility.compiler.criteria.rules import FhirpathCriterion, Rule, RuleSet
+from fhir_eligibility.compiler.criteria.rules import FhirPathCriterion, Rule, RuleSet
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.runtime.membership import NO_CODES, Codes
 from fhir_eligibility.data.patients.compartment import Compartment
@@ -39,7 +39,7 @@ from fhir_eligibility.evaluation.why import why_in_doubt, why_unanswered
 from fhir_eligibility.evaluation.worlds import EXHAUSTIVE, choices
 
 Absent = Literal["default", "unknown", "not-met"]
-AnyCode = FhirpathCriterion | CqlCode
+AnyCode = FhirPathCriterion | CqlCode
 LACKING = ("missing-valueset", "incomplete-valueset", "missing-codesystem")
 WORLDS = 64
 _NO_DOUBTS: dict[int, Doubt] = {}

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.compiler.criteria.cql import CqlCode
-from fhir_eligibility.compiler.criteria.fhirpath_code import FhirpathCriterion
+from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion
 
 _PATHS = {("Immunization", "vaccine-code"): "vaccineCode"} | {
     (kind, "type"): "type" for kind in ("Encounter", "Device", "Specimen")
@@ -19,7 +19,7 @@ _PATHS = {("Immunization", "vaccine-code"): "vaccineCode"} | {
 _COMMA = re.compile(r"(?<!\\),")
 
 
-def asks_for_no_others(code: FhirpathCriterion | CqlCode, kind: str, filters: tuple[str, ...]) -> bool:
+def asks_for_no_others(code: FhirPathCriterion | CqlCode, kind: str, filters: tuple[str, ...]) -> bool:
     """Whether all records of a type that a criterion asks for are among those that filters find; only what is certain counts."""
     asked = code.reads().get(kind)
     if asked is None or asked.unfiltered or not (asked.codes or asked.value_sets):

@@ -7,9 +7,9 @@ from typing import Any
 
 from fhir_eligibility.algebra.values.element import Element, to_boolean, to_system
 from fhir_eligibility.compiler.criteria.cql import CqlCode
-from fhir_eligibility.compiler.criteria.fhirpath_code import FhirpathCriterion
+from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion
 
-AnyCode = FhirpathCriterion | CqlCode
+AnyCode = FhirPathCriterion | CqlCode
 
 
 def truth(code: AnyCode, value: Any) -> bool | None:

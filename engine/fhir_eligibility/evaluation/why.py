@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.compiler.criteria.cql import CqlCode
-from fhir_eligibility.compiler.criteria.fhirpath_code import FhirpathCriterion
+from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion
 from fhir_eligibility.evaluation.tracing import CODE_SITE, Doubt, PatientEnvironment, Trace
 from fhir_eligibility.evaluation.unknowns import Why, is_resource, lacking, why_unknown
 
-AnyCode = FhirpathCriterion | CqlCode
+AnyCode = FhirPathCriterion | CqlCode
 
 
 def why_in_doubt(code: AnyCode, doubt: Doubt, environment: PatientEnvironment) -> Why:
@@ -23,7 +23,7 @@ def why_in_doubt(code: AnyCode, doubt: Doubt, environment: PatientEnvironment) -
         return Reason.UNRESOLVED_REFERENCE, sentence
     if doubt.site == CODE_SITE:
         return Reason.MISSING_VALUE, f"{row} has the code {doubt.code} without a code system"
-    known = code.sentences.get(clause) if isinstance(code, FhirpathCriterion) else None
+    known = code.sentences.get(clause) if isinstance(code, FhirPathCriterion) else None
     if known is not None:
         return Reason.MISSING_VALUE, f"{row}: {known}"
     reason, sentence = _why_undecided(code, doubt, environment)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fhir_eligibility.compiler.criteria.cql import CqlCode
-from fhir_eligibility.compiler.criteria.rules import FhirpathCriterion, RuleSet
+from fhir_eligibility.compiler.criteria.rules import FhirPathCriterion, RuleSet
 from fhir_eligibility.compiler.elm.nodes import reads_clock
 
 
@@ -23,7 +23,7 @@ def rules_read_clock(rule_sets: Iterable[RuleSet]) -> bool:
     )
 
 
-def code_reads_clock(code: FhirpathCriterion | CqlCode) -> bool:
+def code_reads_clock(code: FhirPathCriterion | CqlCode) -> bool:
     """Whether an expression reads the clock, with the definitions, functions and defaults of parameters that it refers to."""
     if isinstance(code, CqlCode):
         return any(uses.clock for _, uses in code.compiled.reached([code.define]))

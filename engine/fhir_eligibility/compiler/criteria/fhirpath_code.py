@@ -26,7 +26,7 @@ from fhir_eligibility.compiler.translate.spellings import with_spellings
 
 
 @dataclass(slots=True, repr=False)
-class FhirpathCriterion:
+class FhirPathCriterion:
     """Compiled FHIRPath over a patient's data: the text, its ELM, and the emitted program.
 
     `boolean` tells that it answers true or false, `records` that it gives resources: of these, none is an answer. `growths` tell how the answer moves
@@ -147,7 +147,7 @@ def compile_code(
     lenient: bool = False,
     spelt: bool = False,
     codes: Collection[str] | None = None,
-) -> tuple[FhirpathCriterion, tuple[Diagnostic, ...]]:
+) -> tuple[FhirPathCriterion, tuple[Diagnostic, ...]]:
     """Compile FHIRPath as a criterion over a patient's data. Raises DiagnosticError.
 
     With `spelt`, code systems are found in every known spelling: for coded forms, not for what authors write. `codes` are those that the text of a coded form
@@ -161,12 +161,12 @@ def compile_code(
 
 
 _KEPT = 32  # a tree and the emitted text: about a megabyte each
-_SHARED: dict[tuple[Any, ...], tuple[Model, FhirpathCriterion | None, dict[int, Any]]] = {}
+_SHARED: dict[tuple[Any, ...], tuple[Model, FhirPathCriterion | None, dict[int, Any]]] = {}
 
 
 def _shared(
     wanted: Alike | None, model: Model, name: str, variables: Mapping[str, str] | None, spelt: bool
-) -> FhirpathCriterion | None:
+) -> FhirPathCriterion | None:
     """What was compiled for a text that differs in its codes alone, with the codes that are wanted; None where that cannot be."""
     if wanted is None:
         return None
@@ -188,7 +188,7 @@ def _shared(
 
 def _with_placeholders(
     wanted: Alike, model: Model, variables: Mapping[str, str] | None, spelt: bool
-) -> FhirpathCriterion | None:
+) -> FhirPathCriterion | None:
     """A text compiled with placeholders for its codes; None where it has warnings, or a code stands where none can be replaced."""
     try:
         code, found = _compiled(Source("shared", wanted.text), model, variables, False, spelt)
@@ -201,8 +201,8 @@ def _with_placeholders(
 
 
 def _with_codes(
-    code: FhirpathCriterion, pairs: tuple[tuple[str, str], ...], name: str, still: dict[int, Any]
-) -> FhirpathCriterion:
+    code: FhirPathCriterion, pairs: tuple[tuple[str, str], ...], name: str, still: dict[int, Any]
+) -> FhirPathCriterion:
     """A criterion with codes in the places of placeholders."""
     values = dict(pairs)
     old, text = code.program, with_quoted(code.text, values)
@@ -217,14 +217,14 @@ def _with_codes(
     )
     with deep_recursion():
         node = with_codes(code.node, values, still)
-    made = FhirpathCriterion(text, node, program, code.boolean, code.growths, code.by_number, code.records)
+    made = FhirPathCriterion(text, node, program, code.boolean, code.growths, code.by_number, code.records)
     made.prepare()
     return made
 
 
 def _compiled(
     source: Source, model: Model, variables: Mapping[str, str] | None, lenient: bool, spelt: bool
-) -> tuple[FhirpathCriterion, tuple[Diagnostic, ...]]:
+) -> tuple[FhirPathCriterion, tuple[Diagnostic, ...]]:
     """Parse, translate and emit a text."""
     node, found = translate_fhirpath(
         source, model, root="Patient", variables=variables, lenient=lenient, patient_data=True
@@ -243,7 +243,7 @@ def _compiled(
     )
     boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
     with deep_recursion():
-        code = FhirpathCriterion(
+        code = FhirPathCriterion(
             source.text, node, program, boolean, fhirpath_growths(node, boolean), by_number(node), _gives_records(node)
         )
     code.prepare()  # what Python cannot run is found out here, not where patients are looked at

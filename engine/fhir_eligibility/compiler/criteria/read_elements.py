@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.compiler.criteria.cql import CqlCode, data_requirements
-from fhir_eligibility.compiler.criteria.fhirpath_code import FhirpathCriterion
+from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion
 from fhir_eligibility.compiler.criteria.library import Compiled
 from fhir_eligibility.compiler.criteria.rules import Rule
 
@@ -77,7 +77,7 @@ def _add_requirements(requirements: Mapping[str, DataRequirement], found: ReadEl
             found.whole.add(root)
 
 
-def _add(code: FhirpathCriterion | CqlCode, found: ReadElements) -> None:
+def _add(code: FhirPathCriterion | CqlCode, found: ReadElements) -> None:
     _add_requirements(code.reads(), found)
     if isinstance(code, CqlCode):
         _add_reached(code.compiled, code.define, found)

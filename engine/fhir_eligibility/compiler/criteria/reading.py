@@ -20,7 +20,7 @@ from fhir_eligibility.compiler.analysis.other_version import checks_of
 from fhir_eligibility.compiler.analysis.uses import Uses
 from fhir_eligibility.compiler.criteria.cql import CqlCode
 from fhir_eligibility.compiler.criteria.library import Compiled
-from fhir_eligibility.compiler.criteria.rules import FhirpathCriterion, RuleSet, cql_codes
+from fhir_eligibility.compiler.criteria.rules import FhirPathCriterion, RuleSet, cql_codes
 from fhir_eligibility.compiler.elm.conjuncts import conjuncts, tests_code
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.runtime.membership import NO_CODES, Codes, ValueSetMembership
@@ -116,7 +116,7 @@ def reading_plan(rule_sets: Sequence[RuleSet], codes: Codes = NO_CODES) -> ReadP
         for code in (rule.code, *rule.besides())
         if code is not None
     ]
-    followed = [_followed(code) for code in codes_of_rules if isinstance(code, FhirpathCriterion)]
+    followed = [_followed(code) for code in codes_of_rules if isinstance(code, FhirPathCriterion)]
     if None in followed:
         return ReadPlan(version, everything=True, together=together, linked=True)
     try:
@@ -169,7 +169,7 @@ def _persons(types: dict[str, _Type]) -> None:
     types.setdefault("RelatedPerson", _Type()).selective = False
 
 
-def _written_otherwise(code: FhirpathCriterion | CqlCode, types: dict[str, _Type], version: str) -> None:
+def _written_otherwise(code: FhirPathCriterion | CqlCode, types: dict[str, _Type], version: str) -> None:
     """Resources that another version of FHIR wrote are read, whatever their codes: they leave the criterion unknown."""
     for name, checks in checks_of(code.reads(), version).items():
         found = types.get(name)
@@ -210,7 +210,7 @@ def _names(model: Model, resource_type: str, read: set[str]) -> Iterator[str]:
 # -- FHIRPath
 
 
-def _followed(code: FhirpathCriterion) -> bool | None:
+def _followed(code: FhirPathCriterion) -> bool | None:
     """Whether references are followed to Medications, which belong to no patient; None where one may lead anywhere else."""
     to_medications = {
         id(node.operands[0])
@@ -221,7 +221,7 @@ def _followed(code: FhirpathCriterion) -> bool | None:
     return bool(resolving) if all(id(node) in to_medications for node in resolving) else None
 
 
-def _fhirpath(code: FhirpathCriterion, types: dict[str, _Type], model: Model) -> None:
+def _fhirpath(code: FhirPathCriterion, types: dict[str, _Type], model: Model) -> None:
     certified = _certified(code.node)
     for node in code.node.walk():
         if node.kind == "Retrieve":

@@ -29,7 +29,7 @@ from fhir_eligibility.artifacts.records import (
 )
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.compiler.criteria.cql import CqlCode, CqlCriteria
-from fhir_eligibility.compiler.criteria.fhirpath_code import FhirpathCriterion, compile_code
+from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion, compile_code
 from fhir_eligibility.compiler.forms.base import Form, NotComputable, Selection
 from fhir_eligibility.compiler.forms.coded import coded_form, timed_selections
 from fhir_eligibility.compiler.forms.exceptions import except_subset_form
@@ -38,7 +38,7 @@ from fhir_eligibility.compiler.forms.timing import Timeline
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.syntax.languages import language_advice
 
-__all__ = ["Cause", "FhirpathCriterion", "Rule", "RuleSet", "compile_artifact", "compile_code", "cql_codes"]
+__all__ = ["Cause", "FhirPathCriterion", "Rule", "RuleSet", "compile_artifact", "compile_code", "cql_codes"]
 
 Combination = Literal["all-of", "any-of", "at-least", "at-most", "except-subset"]
 _COMBINATIONS: dict[str, Combination] = {
@@ -55,7 +55,7 @@ CQL_LANGUAGES = ("text/cql", "text/cql-identifier", "text/cql-expression", "text
 class Cause(Struct):
     """Where `code` is true for a patient, a criterion that is unknown is so for this reason."""
 
-    code: FhirpathCriterion
+    code: FhirPathCriterion
     reason: Reason
     detail: str
 
@@ -65,7 +65,7 @@ class OtherSystems(Struct, frozen=True):
     `counted`, one more may change any answer; else only the answer that there is none.
     """
 
-    code: FhirpathCriterion
+    code: FhirPathCriterion
     path: tuple[str, ...]
     systems: tuple[str, ...]
     counted: bool = False
@@ -82,8 +82,8 @@ class Rule(Struct):
     form: str
     exclude: bool = False
     description: str | None = None
-    code: FhirpathCriterion | CqlCode | None = None
-    presence: FhirpathCriterion | None = None
+    code: FhirPathCriterion | CqlCode | None = None
+    presence: FhirPathCriterion | None = None
     otherwise: tuple[OtherSystems, ...] = ()
     asked: tuple[tuple[str, str, str], ...] = ()
     measurement: bool = False
@@ -99,7 +99,7 @@ class Rule(Struct):
     location: str = ""
     diagnostics: tuple[Diagnostic, ...] = ()
 
-    def besides(self) -> Iterator[FhirpathCriterion]:
+    def besides(self) -> Iterator[FhirPathCriterion]:
         """The code that is run besides `code`, to tell what an answer means."""
         if self.presence is not None:
             yield self.presence
@@ -360,7 +360,7 @@ class _Builder(Struct):
             return
         codes = {code: None for _, _, code in form.asked}
         self.compile(rule, form.text, codes)
-        if isinstance(rule.code, FhirpathCriterion):
+        if isinstance(rule.code, FhirPathCriterion):
             rule.code.sentences = {" ".join(test.split()): sentence for test, sentence in form.sentences.items()}
         rule.measurement, rule.absent = form.measurement, form.absent
         if form.presence is not None and rule.code is not None:
@@ -373,7 +373,7 @@ class _Builder(Struct):
         if form.exact:
             rule.diagnostics += (exact_codes(form.exact, rule.location),)
 
-    def spelt(self, rule: Rule, text: str, codes: Collection[str]) -> FhirpathCriterion:
+    def spelt(self, rule: Rule, text: str, codes: Collection[str]) -> FhirPathCriterion:
         """FHIRPath that was written for a coded form, compiled."""
         return compile_code(text, self.model, name=rule.location, spelt=True, codes=codes)[0]
 

@@ -35,7 +35,7 @@ from fhir_eligibility.artifacts.records import (
 )
 from fhir_eligibility.artifacts.terminology import CodeSystemRecord
 from fhir_eligibility.compiler.criteria.cql import CqlCode
-from fhir_eligibility.compiler.criteria.fhirpath_code import FhirpathCriterion
+from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion
 from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.forms.kinds import kind_of_type
@@ -89,7 +89,7 @@ def _of_rule(rule: Rule, given: KnownCodes) -> Iterator[Diagnostic]:
         return
     codes = {(system, code) for found in rule.code.reads().values() for _, system, code in found.codes}
     yield from _of_codes(rule, codes, given)
-    if isinstance(rule.code, FhirpathCriterion):
+    if isinstance(rule.code, FhirPathCriterion):
         yield from _constant(rule, rule.code)
     elif isinstance(rule.code, CqlCode):
         yield from _units_of_cql(rule, rule.code)
@@ -139,7 +139,7 @@ def _of_system(rule: Rule, system: str, given: KnownCodes) -> Iterator[Diagnosti
         yield _warn(rule, "unknown-system", f"no known code system has the address {system!r}", hint)
 
 
-def _constant(rule: Rule, code: FhirpathCriterion) -> Iterator[Diagnostic]:
+def _constant(rule: Rule, code: FhirPathCriterion) -> Iterator[Diagnostic]:
     node = code.node
     if node.kind == "Literal" and node.attrs.get("value") is False:
         yield _warn(rule, "never-met", "the expression is always false: it can never be met", "correct the expression")

@@ -51,7 +51,7 @@ class Env(Struct, frozen=True):
     variables: Mapping[str, Node] = field(default_factory=dict)
 
 
-class FhirpathTranslator(Coercions):
+class FhirPathExpressions(Coercions):
     """Translates one expression.
 
     `root` is the type of the input (None: unknown). With `patient_data`, a resource type name at the start of a path means the

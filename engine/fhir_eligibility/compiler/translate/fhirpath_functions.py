@@ -14,7 +14,7 @@ from fhir_eligibility.algebra.operators.registry import fhirpath_functions
 from fhir_eligibility.compiler.elm.fhirpath_types import describe, is_static, merge, system_of
 from fhir_eligibility.compiler.elm.nodes import ANY, Node
 from fhir_eligibility.compiler.syntax import nodes as s
-from fhir_eligibility.compiler.translate.fhirpath import SYSTEM_VARIABLES, Env, FhirpathTranslator
+from fhir_eligibility.compiler.translate.fhirpath import SYSTEM_VARIABLES, Env, FhirPathExpressions
 from fhir_eligibility.compiler.translate.fhirpath_coercion import BOOLEAN, INTEGER, certainly_many
 
 __all__ = ["FUNCTIONS", "FhirPathTranslator"]
@@ -33,7 +33,7 @@ def function(name: str, low: int = 0, high: int | None = None) -> Callable[[Hand
     return register
 
 
-class FhirPathTranslator(FhirpathTranslator):
+class FhirPathTranslator(FhirPathExpressions):
     """The translator with FHIRPath's functions."""
 
     def call(self, tree: s.Call, env: Env) -> tuple[Node, Env]:

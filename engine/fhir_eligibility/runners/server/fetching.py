@@ -14,7 +14,7 @@ from fhir_eligibility.algebra.arguments import instance_of, several
 from fhir_eligibility.artifacts.models import Model, load_model
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.compiler.criteria.cql import CqlCode
-from fhir_eligibility.compiler.criteria.rules import FhirpathCriterion, RuleSet
+from fhir_eligibility.compiler.criteria.rules import FhirPathCriterion, RuleSet
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.data.records.identity import shared_types
 from fhir_eligibility.data.server.client import Server, ServerError
@@ -48,7 +48,7 @@ def followed_types(rules: Iterable[RuleSet], model: Model) -> frozenset[str] | N
                 if isinstance(code, CqlCode):
                     for _, uses in code.compiled.reached([code.define]):
                         out |= {r.spec.target for r in uses.retrievals if r.spec.target}
-                if not isinstance(code, FhirpathCriterion):
+                if not isinstance(code, FhirPathCriterion):
                     continue
                 for node in code.node.walk():
                     if node.kind == "Resolve":
@@ -144,7 +144,7 @@ def _retrieved(rules: Iterable[RuleSet]) -> set[str]:
                 if isinstance(code, CqlCode):
                     for _, uses in code.compiled.reached([code.define]):
                         out |= {r.spec.resource_type for r in uses.retrievals}
-                elif isinstance(code, FhirpathCriterion):
+                elif isinstance(code, FhirPathCriterion):
                     out |= {str(node.attrs["dataType"]) for node in code.node.walk() if node.kind == "Retrieve"}
     return out
 
