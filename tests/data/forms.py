@@ -98,8 +98,9 @@ def matched(one: Resource) -> Resource:
 def searchset(resources: list[Resource]) -> Resource:
     told = {"resourceType": "OperationOutcome", "issue": [{"severity": "information", "code": "informational"}]}
     found = bundle("searchset", resources, matched)
+    matches = sum(entry["search"]["mode"] == "match" for entry in found["entry"])
     found["entry"].append({"resource": told, "search": {"mode": "outcome"}})
-    return {**found, "total": 2, "link": [{"relation": "self", "url": "http://s.example/fhir/Patient?x"}]}
+    return {**found, "total": matches, "link": [{"relation": "self", "url": "http://s.example/fhir/Patient?x"}]}
 
 
 def document(resources: list[Resource], kind: str, head: str) -> Resource:
