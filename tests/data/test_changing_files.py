@@ -11,7 +11,7 @@ import pytest
 
 import fhir_eligibility
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.data.bulk import reading
+from fhir_eligibility.data.bulk import pieces
 from fhir_eligibility.data.files.listing import list_data
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.patients.reader import read_patients
@@ -89,7 +89,7 @@ def every_way(
 def read_by(way: str, rules: Any, data: Path, out: Path, change: Callable[[], None]) -> tuple[Any, list[Problem]]:
     problems: list[Problem] = []
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((reading, "_read_file"), (sources, "resources_in")):
+        for module, name in ((pieces, "_read_file"), (sources, "resources_in")):
             patch.setattr(module, name, changing(getattr(module, name), change))
         if way == "memory":
             found = list(read_patients([data], model=load_model("r4"), on_problem=problems.append))

@@ -94,10 +94,10 @@ def test_a_measurement_that_was_never_made(tmp_path: Path) -> None:
 
 
 def test_the_patient_resource_is_missing(tmp_path: Path) -> None:
-    verdict = judge("Patient.gender = 'male'", [observation("o")], tmp_path)
+    verdict = judge("Patient.gender = 'male' and Observation.exists()", [observation("o")], tmp_path)
     (criterion,) = verdict.criteria
     assert (verdict.patient, verdict.verdict, criterion.reason) == ("Patient/p", "undetermined", "no-data")
-    assert criterion.detail == "the Patient resource is not among the data"
+    assert criterion.detail == "there is no Patient for `Patient.gender`"
 
 
 @pytest.mark.parametrize(

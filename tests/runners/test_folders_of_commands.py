@@ -245,7 +245,8 @@ def test_a_second_run_says_so_and_changes_nothing(
 
 SLOW = """
 import sys, time
-from fhir_eligibility.runners import bulk_worker, run
+from fhir_eligibility.runners.large import bulk_worker
+from fhir_eligibility.runners.screening import run
 from fhir_eligibility.ui.commands.cli import main
 run.SMALL = 0
 judged = bulk_worker.Worker.judged
