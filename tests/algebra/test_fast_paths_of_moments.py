@@ -1,4 +1,4 @@
-"""Short ways that the usual values take give what the long ways give."""
+"""Fast paths that the usual values take give what the plain ways give."""
 
 from __future__ import annotations
 

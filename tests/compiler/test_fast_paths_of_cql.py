@@ -1,4 +1,4 @@
-"""Short ways in the Python that CQL turns into give what the calls give that they stand in for, for data of any shape."""
+"""Fast paths in the Python that CQL turns into give what the calls give that they stand in for, for data of any shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short ways in the Python that FHIRPath turns into tell the environment what the clauses tell that they stand in for."""
+"""Fast paths in the Python that FHIRPath turns into tell the environment what the clauses tell that they stand in for."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ ROWS = st.fixed_dictionaries(
 @given(st.lists(ROWS, max_size=3), st.booleans())
 @example([{"resourceType": "ImagingStudy", "status": ["done"]}], False)
 def test_rows_that_have_the_texts_asked_for(rows: list[Any], keep: bool) -> None:
-    """`trace` passes its input on; a clause with it takes the long way."""
+    """`trace` passes its input on; a clause with it takes the plain way."""
     for text in (
         "ImagingStudy.where(status{} = 'done').exists()",
         "ImagingStudy.where('done' = status{}).exists()",

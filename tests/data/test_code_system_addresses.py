@@ -227,10 +227,10 @@ def test_a_text_in_a_value_set_of_one_code_system_by_two_addresses() -> None:
     st.lists(st.lists(st.tuples(SYSTEMS, st.sampled_from("ab")), min_size=1, max_size=2), max_size=4),
     st.lists(CODES, max_size=2),
 )
-def test_the_short_way_leaves_other_addresses_to_the_long_one(
+def test_the_fast_path_leaves_other_addresses_to_the_plain_way(
     rows: list[list[tuple[Any, str]]], wanted: list[Code]
 ) -> None:
-    """Where the short way answers, it is what the canonical codes say."""
+    """Where the fast path answers, it is what the canonical codes say."""
     resources = [
         {"code": {"coding": [{"code": code, **({} if system is None else {"system": system})} for system, code in row]}}
         for row in rows

@@ -1,4 +1,4 @@
-"""Links to images: the short ways for what data usually looks like give what the long ways give."""
+"""Links to images: the fast paths for what data usually looks like give what the plain ways give."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_uid_of_a_study(study: dict[str, Any]) -> None:
     assert imaging.study_uid(study) == imaging._any_uid(study)
 
 
-def test_usual_studies_take_the_short_way() -> None:
+def test_usual_studies_take_the_fast_path() -> None:
     usual = {"identifier": [{"value": "A1"}, {"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}]}
     assert imaging._usual_uid(usual) == "1.2.3"
     assert imaging._usual_uid({**usual, "uid": "1.2.4"}) is None

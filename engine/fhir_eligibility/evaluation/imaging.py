@@ -225,7 +225,7 @@ def _all_series(
     resolve: Resolve,
     warnings: list[str],
 ) -> list[Series]:
-    """The series of a study; those of the reader of large exports in a short way."""
+    """The series of a study; those of the reader of large exports are taken by a fast path."""
     out: list[Series] = []
     for item in items:
         plain = item.get(UIDS)

@@ -33,7 +33,7 @@ from fhir_eligibility.compiler.elm.types import (
     Type,
     TypeSystem,
 )
-from fhir_eligibility.compiler.emit.fast_path import ShortWay, texts_of, unless
+from fhir_eligibility.compiler.emit.fast_path import FastPath, texts_of, unless
 from fhir_eligibility.compiler.emit.module_text import ModuleText, filled, literal
 from fhir_eligibility.compiler.emit.sites import Site, Sites
 from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue
@@ -202,7 +202,7 @@ class CqlEmitter(ModuleText):
         with self.at(node):
             handler = VALUES.get(node.kind)
             text = handler(self, node) if handler is not None else self.operator(node)
-            length = len(text.call if isinstance(text, ShortWay) else text)
+            length = len(text.call if isinstance(text, FastPath) else text)
             return self.temp(text) if length > _LONGEST or node.kind in _FAILING else text
 
     def each(self, node: Node, body: Body) -> None:

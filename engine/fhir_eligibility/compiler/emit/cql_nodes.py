@@ -13,7 +13,7 @@ from fhir_eligibility.algebra.values import points as p
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import ELEMENTS, IntervalType, ListType, Named, Type
 from fhir_eligibility.compiler.emit.cql_emitter import CqlEmitter, emits
-from fhir_eligibility.compiler.emit.fast_path import ShortWay
+from fhir_eligibility.compiler.emit.fast_path import FastPath
 from fhir_eligibility.compiler.emit.fast_paths import is_of, of_choice
 from fhir_eligibility.compiler.emit.module_text import literal
 from fhir_eligibility.compiler.emit.reuse import shape
@@ -203,7 +203,7 @@ def _is(e: E, node: Node) -> str:
     kind = node.attrs["type"]
     found = of_choice(e, operand, kind)
     if found is not None:
-        return ShortWay(f"({found} is not None)", found.call)
+        return FastPath(f"({found} is not None)", found.call)
     return is_of(e, e.value(operand), kind)
 
 

@@ -1,4 +1,4 @@
-"""What the emitter knows of short ways: text that does for usual values, in place, what a call does for all."""
+"""What the emitter knows of fast paths: text that does for usual values, in place, what a call does for all."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import STRING
 
 
-class ShortWay(str):
+class FastPath(str):
     """Text that does for usual values what a call does; lines are broken as they are with the call, so that errors tell the same place."""
 
     call: str
 
-    def __new__(cls, text: str, call: str) -> ShortWay:
+    def __new__(cls, text: str, call: str) -> FastPath:
         found = super().__new__(cls, text)
         found.call = call
         return found
@@ -20,7 +20,7 @@ class ShortWay(str):
 def unless(missing: str, call: str) -> str:
     """A call that is not made where an operand is null."""
     text = f"(None if {missing} else {call})"
-    return ShortWay(text, f"(None if {missing} else {call.call})") if isinstance(call, ShortWay) else text
+    return FastPath(text, f"(None if {missing} else {call.call})") if isinstance(call, FastPath) else text
 
 
 def texts_of(node: Node) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""Short ways for what data usually looks like: comparisons of texts and components in place of calls, which all other values still take.
+"""Fast paths for what data usually looks like: comparisons of texts and components in place of calls, which all other values still take.
 
 Codes that are compared with one code, a choice element that is read as one of its types, the type of a value that names it, and the order
 of points in time and quantities. `tests/compiler/test_fast_paths_of_cql.py` holds each to the call that it stands for.
@@ -12,7 +12,7 @@ from fhir_eligibility.compiler.elm.models import ModelElement
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import CODE, CONCEPT, DATE, DATETIME, QUANTITY, Named, Type
 from fhir_eligibility.compiler.emit.cql_emitter import INLINE, CqlEmitter, emits
-from fhir_eligibility.compiler.emit.fast_path import ShortWay
+from fhir_eligibility.compiler.emit.fast_path import FastPath
 from fhir_eligibility.compiler.emit.module_text import literal
 
 E = CqlEmitter
@@ -58,13 +58,13 @@ def _equivalent(e: E, node: Node) -> str:
     else:
         same = f"has_coding({value}, {e.value(named)})"
         plain = f"{value}.__class__ is dict"
-    return ShortWay(f"({same} if {plain} else {call})", call)
+    return FastPath(f"({same} if {plain} else {call})", call)
 
 
 # -- types
 
 
-def of_choice(e: E, operand: Node, kind: Type) -> ShortWay | None:
+def of_choice(e: E, operand: Node, kind: Type) -> FastPath | None:
     """The JSON of a choice element where it is of a type, null where it is of another; None where that takes a test of its value."""
     if operand.kind != "ModelProperty" or id(operand) in e.preset:
         return None
@@ -82,7 +82,7 @@ def of_choice(e: E, operand: Node, kind: Type) -> ShortWay | None:
     with e.at(operand):
         owner = e.temp(e.value(source))
     if owner == "None":
-        return ShortWay("None", "None")
+        return FastPath("None", "None")
     found = f"{owner}.get({literal(keys[-1])})"
     if len(keys) > _NEAR:
         found = f"alternative({owner}, {e.constant(keys)})"
@@ -93,7 +93,7 @@ def of_choice(e: E, operand: Node, kind: Type) -> ShortWay | None:
     call = f"unbox(as_type(choice_of({owner}, K0), K0))"
     if e.nullable(source):
         found, call = (f"(None if {owner} is None else {text})" for text in (found, call))
-    return ShortWay(found, call)
+    return FastPath(found, call)
 
 
 def is_of(e: E, value: str, kind: Type) -> str:
@@ -107,7 +107,7 @@ def is_of(e: E, value: str, kind: Type) -> str:
         return f"{e.type_test(kind)}({value})"
     wanted = e.fhir_type(kind.name)
     call = f"{e.type_test(kind)}({value})"
-    return ShortWay(f"({value}.__class__ is Element and {value}.type == {literal(wanted)} or {call})", call)
+    return FastPath(f"({value}.__class__ is Element and {value}.type == {literal(wanted)} or {call})", call)
 
 
 # -- order
@@ -124,7 +124,7 @@ def _ordered(e: E, node: Node, operands: list[str]) -> str | None:
         name = "Date" if kind == DATE else "DateTime"
         whole = f"{a}.__class__ is {name} is {b}.__class__ and {a}.moment is not None is not {b}.moment"
         call = _call(e, node, operands)
-        return ShortWay(f"({a}.moment {symbol} {b}.moment if {whole} else {call})", call)
+        return FastPath(f"({a}.moment {symbol} {b}.moment if {whole} else {call})", call)
     if kind != QUANTITY:
         return None
     numbers = []
@@ -143,7 +143,7 @@ def _ordered(e: E, node: Node, operands: list[str]) -> str | None:
         f"{value}.__class__ is Quantity and {value}.unit == {literal(unit)} and {value}.calendar is {literal(calendar)}"
     )
     call = _call(e, node, operands)
-    return ShortWay(f"({numbers[0]} {symbol} {numbers[1]} if {alike} else {call})", call)
+    return FastPath(f"({numbers[0]} {symbol} {numbers[1]} if {alike} else {call})", call)
 
 
 def _call(e: E, node: Node, operands: list[str]) -> str:

@@ -11,7 +11,7 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import ANY, DATETIME, VALUESET, IntervalType, ListType, Named, Type
 from fhir_eligibility.compiler.emit.cql_emitter import CqlEmitter, emits
 from fhir_eligibility.compiler.emit.cql_nodes import guarded
-from fhir_eligibility.compiler.emit.fast_path import ShortWay, unless
+from fhir_eligibility.compiler.emit.fast_path import FastPath, unless
 from fhir_eligibility.compiler.emit.module_text import literal
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec, codes_and_context
 
@@ -55,7 +55,7 @@ def _to_system(e: E, node: Node) -> str:
     if value == "None":
         return value
     call = unless(f"{value} is None", f"to_text({value})")
-    return ShortWay(f"({value} if {value}.__class__ is str or {value} is None else to_text({value}))", call)
+    return FastPath(f"({value} if {value}.__class__ is str or {value} is None else to_text({value}))", call)
 
 
 @emits("FhirHelper")

@@ -9,7 +9,7 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import DATE, DATETIME, DECIMAL, INTEGER, LONG
 from fhir_eligibility.compiler.emit.cql_emitter import INLINE, CqlEmitter
 from fhir_eligibility.compiler.emit.cql_nodes import in_order
-from fhir_eligibility.compiler.emit.fast_path import ShortWay, texts_of
+from fhir_eligibility.compiler.emit.fast_path import FastPath, texts_of
 
 E = CqlEmitter
 # The class that a value of a point type has where it is one whole value; `moment` is what points in time are compared by.
@@ -65,7 +65,7 @@ def _text_among(e: E, node: Node, texts: tuple[str, ...], index: int, operands: 
     call = f"{e.overload(node.attrs['_overload'])}({', '.join(operands)})"
     if value == "None":
         return call
-    return ShortWay(f"({value} in {e.constant(texts)} if {value}.__class__ is str else {call})", call)
+    return FastPath(f"({value} in {e.constant(texts)} if {value}.__class__ is str else {call})", call)
 
 
 def _compared(e: E, bound: Node) -> str | None:

@@ -11,7 +11,7 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import ListType, Named, Type
 from fhir_eligibility.compiler.emit.cql_emitter import EACH, LOOPS, Body, CqlEmitter, emits
 from fhir_eligibility.compiler.emit.doubts import asked_about
-from fhir_eligibility.compiler.emit.fast_path import ShortWay
+from fhir_eligibility.compiler.emit.fast_path import FastPath
 from fhir_eligibility.compiler.emit.module_text import literal
 from fhir_eligibility.compiler.emit.sites import Site
 
@@ -370,7 +370,7 @@ def _exists(e: E, node: Node) -> str:
     values = e.preset[id(operand)] = e.temp(e.value(operand))
     call = e.operator(node)
     del e.preset[id(operand)]
-    return ShortWay(f"(({values}[0] is not None or {call}) if {values} else False)", call)
+    return FastPath(f"(({values}[0] is not None or {call}) if {values} else False)", call)
 
 
 def _aggregate(e: E, node: Node) -> str:
