@@ -48,6 +48,8 @@ FAST_PATHS: dict[str, tuple[str, ...]] = {
     "fhir_eligibility.data.bulk.scanning:LineScanner.uniform": (FHIRPATH, RUNS, "tests/data/test_scanning.py"),
     "fhir_eligibility.data.bulk.documents:_bundle_in": ("tests/data/test_bundle_entries.py", RUNS),
     "fhir_eligibility.data.bulk.documents:_entries": ("tests/data/test_bundle_entries.py", RUNS),
+    "fhir_eligibility.data.bulk.documents:_are_misnamed": ("tests/data/test_misnamed_entries.py",),
+    "fhir_eligibility.data.records.identity:is_of_another_type": ("tests/data/test_misnamed_entries.py",),
     "fhir_eligibility.data.bulk.instances:gather": (FHIRPATH, RUNS, "tests/imaging/test_manifest.py"),
     # dates and numbers
     "fhir_eligibility.algebra.temporal.values:compare": ("tests/algebra/test_fast_paths_of_moments.py",),

@@ -323,9 +323,12 @@ def _are_misnamed(urls: Sequence[str | None], kinds: Sequence[bytes]) -> bool:
     """Whether two entries of a bundle may be called alike, or one is called by the address of a resource of another type; the types are those of the resources."""
     if len(set(urls)) < len(urls) and len(set(filter(None, urls))) < len([*filter(None, urls)]):
         return True
+    # entries of one type stand, as a rule, below one address: few such pairs are to be looked at, and no entry closely
+    above = {(url.rpartition("/")[0], kind) for url, kind in zip(urls, kinds, strict=True) if url is not None}
+    if all(url.endswith(f"/{kind.decode()}") for url, kind in above):
+        return False
     return any(
-        url is not None and url.startswith("http") and is_of_another_type(url, kind.decode())
-        for url, kind in zip(urls, kinds, strict=True)
+        url is not None and is_of_another_type(url, kind.decode()) for url, kind in zip(urls, kinds, strict=True)
     )
 
 

@@ -80,7 +80,7 @@ def address_of(full_url: str | None) -> str | None:
 
 def is_of_another_type(full_url: str, kind: str) -> bool:
     """Whether a fullUrl is the address of a resource of another type on a server."""
-    if f"/{kind}/" in full_url or not full_url.startswith("http"):
+    if not full_url.startswith("http") or full_url.rpartition("/")[0].endswith(f"/{kind}"):
         return False
     match = RESTFUL.fullmatch(full_url)
     return match is not None and not match["path"].startswith(f"{kind}/")
