@@ -160,8 +160,7 @@ def answers(patients: list[Compartment]) -> dict[Any, Any]:
                 if target is not None and target["resourceType"] in ("Patient", "RelatedPerson"):
                     found[(*where, seen(holder), reference, "person")] = person(patient, target)
         for reference in REFERENCES:
-            # whom a urn means that several things bear, when nobody says from where, memory and files tell differently yet
-            if not reference.startswith("#") and reference != PATTERN:
+            if not reference.startswith("#"):
                 found[(*where, reference, "person")] = person(patient, reference)
     return found
 

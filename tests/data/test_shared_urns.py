@@ -116,6 +116,31 @@ def test_a_bundle_that_was_sent_twice_counts_once(tmp_path: Path) -> None:
         assert found == {"Patient/a": HERE}, way
 
 
+@pytest.mark.parametrize("subject", ["Patient/b", "Patient/a"])
+@pytest.mark.parametrize("second", [ONE, OTHER], ids=["patients of one urn", "patients of two"])
+@pytest.mark.parametrize("kind", ["searchset", "batch"])
+def test_patients_at_urns_whose_ids_others_bear_are_called_by_urn_and_id(
+    tmp_path: Path, kind: str, second: str, subject: str
+) -> None:
+    """Which of those that bear a urn is read first changes nothing of what they are called."""
+    files = {
+        "a.json": bundle(kind, (None, patient("a")), (ONE, patient("b"))),
+        "b.json": bundle(kind, (second, patient("a")), (None, condition("c1", subject))),
+        "c.json": bundle(kind, (None, patient("b")), (None, patient("c"))),
+    }
+    expected = {"Patient/a", "Patient/b", "Patient/c", f"{ONE}#b", f"{second}#a"}
+    rules = criteria(tmp_path / "criteria", ABSENT)
+    for number, order in enumerate(("abc", "bca", "cba", "on lines")):
+        listed = {f"{place}.json": files[f"{name}.json"] for place, name in enumerate(order) if order != "on lines"}
+        listed = listed or {"all.ndjson": "".join(f"{text}\n" for text in files.values())}
+        data = write(tmp_path / f"data{number}", listed)
+        seen = []
+        for way, found, _ in screened(rules, data, tmp_path / f"out{number}"):
+            assert set(found) == expected, (way, order)
+            seen.append(found)
+        assert all(found == seen[0] for found in seen), order
+
+
 ACCOUNT = {"resourceType": "Account", "id": "x", "status": "active", "subject": [{"reference": "Patient/zz"}]}
 PROCEDURE = {"resourceType": "Procedure", "id": "x", "status": "completed", "subject": {"reference": "Patient/zz"}}
 

@@ -230,7 +230,7 @@ class Follower:
         people = self._of_group(plain_id(meaning.id))
         for key in (f"{root}{bare}" if root else bare, bare):
             for person in people:
-                if person.key == key:
+                if person.key == key and person.loaded is None:
                     return person.compartment
         return None
 

@@ -6,6 +6,7 @@ same id under different servers stay two.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from fhir_eligibility.data.patients.compartment import Compartment, ResourceOrig
 from fhir_eligibility.data.patients.counting import Counting
 from fhir_eligibility.data.patients.holding import CohortPatient, Held, doubts_of
 from fhir_eligibility.data.patients.linking import Linking, Links, problem_of, undescribed, whose
-from fhir_eligibility.data.patients.names import SharedUrns, UnnamedPatients, owner_of
+from fhir_eligibility.data.patients.names import SharedUrns, UnnamedPatients, name_at, owner_of
 from fhir_eligibility.data.patients.nobodys import Nobodys, origin_of
 from fhir_eligibility.data.patients.persons import Persons, is_replaced, persons_of
 from fhir_eligibility.data.records.deletions import Deletions
@@ -246,12 +247,10 @@ class Cohort:
                 if stands_alone(loaded.home) and self._resident(loaded) != patient.key:
                     message = f"{loaded.name} is about {_short(patient)}, not about the one Patient of its bundle"
                     self._report(loaded, "other-patient", message, warning=True, hint=_OTHER_HINT)
-        names: dict[str, int] = {}
-        for patient in order.values():
-            names[_short(patient)] = names.get(_short(patient), 0) + 1
+        names = Counter(map(_short, order.values()))
         for patient in sorted(order.values(), key=lambda patient: patient.place):
             short = _short(patient)
-            self._listed[patient.key] = patient, short if names[short] == 1 else patient.key
+            self._listed[patient.key] = patient, short if names[short] == 1 else name_at(patient.loaded, patient.key)
         if self._oddities is not None:
             for problem in self._oddities.problems():
                 self.on_problem(problem)
@@ -429,7 +428,9 @@ class Cohort:
             bare = asked.partition("/_history/")[0]
             check_names_person(bare)
             root = root_of(home.full_url) if home is not None else None
-            keys = [key for key in (f"{root}{bare}" if root else bare, bare) if key in self._listed][:1]
+            # whom no Patient describes
+            listed = ((key, self._listed.get(key)) for key in (f"{root}{bare}" if root else bare, bare))
+            keys = [key for key, one in listed if one is not None and one[0].loaded is None][:1]
         elif found.resource["resourceType"] == "Patient":
             keys = [self._persons.of(self._key(found) or f"Patient/{id(found.resource)}")]
         elif found.resource["resourceType"] != "RelatedPerson":
@@ -439,8 +440,7 @@ class Cohort:
         if len(keys) > 1:
             names = ", ".join(self._listed[key][1] for key in keys)
             raise EvaluationError("related-patient-missing", f"several patients are linked to {asked}: {names}")
-        listed = self._listed.get(keys[0]) if keys else None
-        return None if listed is None else self.compartment(*listed)
+        return self.compartment(*self._listed[keys[0]]) if keys and keys[0] in self._listed else None
 
     def _linked(self) -> dict[int, list[str]]:
         """Keys of the patients by the resource, a RelatedPerson, that their `link.other` names."""

@@ -10,7 +10,7 @@ import msgspec
 
 from fhir_eligibility.artifacts.references import plain_id
 from fhir_eligibility.data.files.problems import Problem
-from fhir_eligibility.data.records.identity import address_of, on_a_server, text_of_id
+from fhir_eligibility.data.records.identity import address_of, id_of, on_a_server, text_of_id
 from fhir_eligibility.data.records.sources import Loaded
 from fhir_eligibility.data.records.subjects import asked_of
 
@@ -71,6 +71,13 @@ class SharedUrns:
         """The keys of all things that bear a urn which several bear."""
         others = self._others.get(address)
         return [address, *others.values()] if others is not None else []
+
+
+def name_at(loaded: Loaded | None, key: str) -> str:
+    """What a patient is called whose `Patient/id` another bears, too: at a urn by that and the id, whatever else is at hand, elsewhere by the key."""
+    identifier = id_of(loaded.resource) if loaded is not None and loaded.resource is not None else None
+    address = address_of(loaded.full_url) if loaded is not None else None
+    return key if identifier is None or address is None or on_a_server(address) else f"{address}#{identifier}"
 
 
 def owner_of(loaded: Loaded, values: Iterable[Any]) -> str:
