@@ -46,6 +46,24 @@ def carried_out(text: str, folder: Path) -> str:
     return run(textwrap.dedent(tried[2]), folder)
 
 
+def files_touched(text: str) -> list[str]:
+    """The files of the package into which a recipe puts code."""
+    found: dict[str, None] = {}
+    for match in CODE.finditer(text):
+        path = path_in(text[: match.start()].rstrip().splitlines()[-1].strip())
+        if path.startswith("engine/"):
+            found[path] = None
+    return list(found)
+
+
+def path_in(where: str) -> str:
+    """The file that the sentence before a block of code names."""
+    for sentence in (APPENDED, WRITTEN, INSERTED, PRECEDED, REPLACED):
+        if found := sentence.search(where):
+            return found[1]
+    raise AssertionError(f"{where!r} does not say where the code goes")
+
+
 def block_of(match: re.Match[str]) -> str:
     """The code of a block without the indentation of the list that it stands in."""
     indent = match[1]
@@ -72,7 +90,7 @@ def put(where: str, code: str, folder: Path) -> None:
 def other_version(models: Path) -> None:
     """The table of R5 under another name: what the generator makes of the official definitions of a version."""
     table = json.loads((models / "r5.json").read_text("utf-8"))
-    (models / "r9.json").write_text(json.dumps({**table, "version": "r9"}), "utf-8")
+    (models / "r9.json").write_text(json.dumps({**table, "version": "r9", "fhir": "9.0.0"}), "utf-8")
 
 
 def run(commands: str, folder: Path) -> str:

@@ -7,14 +7,24 @@ from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
 from importlib import resources
-from typing import Any
 
 import msgspec
 from msgspec import Struct, field
 
-from fhir_eligibility.artifacts.models import ElementDef, Model
+from fhir_eligibility.artifacts import models
+from fhir_eligibility.artifacts.models import ElementDef, Model, Table, Types, load_model
 
-VERSIONS = ("r5", "r4b", "r4", "r6")  # in the order in which they are tried
+_TABLED = ("r5", "r4b", "r4", "r6")
+# In the order in which they are tried: those that the table has, and further ones by their models.
+VERSIONS = (*_TABLED, *(version for version in models.VERSIONS if version not in _TABLED))
+
+
+class ArtifactTable(Struct):
+    """One version in the table: the types that artifacts can hold, the codes of required bindings, the names of all resource types."""
+
+    types: Types
+    codes: dict[str, list[str]]
+    resources: list[str]
 
 
 class Definitions(Struct, frozen=True):
@@ -45,19 +55,20 @@ class Slot(Struct, frozen=True):
 
 
 @lru_cache(maxsize=1)
-def _table() -> dict[str, Any]:
+def _table() -> dict[str, ArtifactTable]:
     text = resources.files("fhir_eligibility.artifacts.models").joinpath("criteria.json").read_bytes()
-    found: dict[str, Any] = msgspec.json.decode(text)
-    return found
+    return msgspec.json.decode(text, type=dict[str, ArtifactTable])
 
 
 @lru_cache(maxsize=8)
 def definitions(version: str) -> Definitions:
-    """What artifacts may hold in a version: `r4`, `r4b`, `r5` or `r6`."""
-    table = _table()[version]
-    model = Model({"version": version, "fhir": version, "types": table["types"], "patient": {}, "abstract": []})
-    codes = {path: frozenset(values) for path, values in table["codes"].items()}
-    return Definitions(model, codes, tuple(table["resources"]))
+    """What artifacts may hold in one of VERSIONS: by the table, or by the version's model, which tells no codes of bindings."""
+    table = _table().get(version)
+    if table is None:
+        whole = load_model(version)
+        return Definitions(whole, {}, tuple(sorted(whole.resource_types)))
+    codes = {path: frozenset(values) for path, values in table.codes.items()}
+    return Definitions(Model(Table(version, version, table.types)), codes, tuple(table.resources))
 
 
 def json_names(known: Definitions, type_name: str) -> tuple[str, ...]:

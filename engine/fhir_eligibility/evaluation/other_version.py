@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from fhir_eligibility.artifacts.models.differences import Difference, family
+from fhir_eligibility.artifacts.models.differences import Difference, family, other_family
 from fhir_eligibility.compiler.analysis.other_version import Checks
 from fhir_eligibility.data.patients.compartment import Compartment
 
@@ -42,7 +42,6 @@ def other_version(checks: Mapping[str, VersionChecks], compartment: Compartment,
 
 
 def _sentence(resource: dict[str, Any], element: str, version: str) -> str:
-    read = family(version)
-    written = "R5" if read == "R4" else "R4"
+    read, written = family(version), other_family(version)
     name = f"{resource.get('resourceType')}/{resource.get('id', '(no id)')}"
     return f"{name} is written in FHIR {written} (its `{element}` says so), and the data is read as FHIR {read}"

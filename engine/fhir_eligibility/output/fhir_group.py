@@ -9,10 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.shape import findings_in, pointer
 from fhir_eligibility.output.fhir_library import check_with_library
 
-R4_TYPES = ("r4", "r4b")
 VALIDATED = 100
 _quoted = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -31,10 +31,10 @@ def group_of(
     checked, with `library` by fhir.resources besides. Raises ValueError where it is not a valid one."""
     group: dict[str, Any] = {"resourceType": "Group", "type": "person"}
     name = f"Included: {title or artifact}"
-    if fhir_version in R4_TYPES:
-        group["actual"] = True
-    else:
+    if load_model(fhir_version).has_element("Group", "membership"):
         group["membership"] = "enumerated"
+    else:
+        group["actual"] = True
     group["name"] = name
     group["quantity"] = count
     group["extension"] = [

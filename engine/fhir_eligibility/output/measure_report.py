@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from fhir_eligibility.artifacts.measures import Group, Measure, Stratifier, Supplemental
+from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.evaluation.measures import OBSERVATION, GroupResult, MeasureResult, aggregate, canonical
 from fhir_eligibility.output.measure_totals import Strata, Stratum, Totals, score_of, values_of
-from fhir_eligibility.output.measure_values import concept_of, observed_value, quantity_of, stratum_value
+from fhir_eligibility.output.measure_values import concept_of, has_link_ids, observed_value, quantity_of, stratum_value
 
 Json = dict[str, Any]
 _POPULATIONS = "http://terminology.hl7.org/CodeSystem/measure-population"
@@ -96,7 +97,7 @@ def _add_supplemental(report: Json, items: Iterable[tuple[Supplemental, Any, int
         report.setdefault("contained", []).append(observation)
         references.append({"reference": f"#sde-{name}"})
     unique = list({one["reference"]: one for one in references}.values())
-    if unique and version == "r5":
+    if unique and load_model(version).has_element("MeasureReport", "supplementalData"):
         report["supplementalData"] = unique
     elif unique:
         report["extension"] = [{"url": _SUPPLEMENTAL, "valueReference": one} for one in unique]
@@ -123,12 +124,12 @@ def _group(
     group: Group, counts: dict[str, int], observed: dict[str, Any], result: Any, found: GroupResult | None, version: str
 ) -> Json:
     entry: Json = {"id": group.id}
-    if version == "r5":
+    if has_link_ids(version):
         entry["linkId"] = group.id
     populations = []
     for p in group.populations:
         item: Json = {"id": p.id, "code": {"coding": [{"system": _POPULATIONS, "code": p.code}]}}
-        if version == "r5":
+        if has_link_ids(version):
             item["linkId"] = p.id
         if p.code != OBSERVATION:
             item["count"] = counts[p.id]
@@ -145,7 +146,7 @@ def _add_score(entry: Json, value: Any, version: str) -> None:
     """The score of a group or a stratum, where there is one."""
     quantity = quantity_of(value)
     if quantity is not None:
-        entry["measureScore" if version != "r5" else "measureScoreQuantity"] = quantity
+        entry["measureScoreQuantity" if has_link_ids(version) else "measureScore"] = quantity
 
 
 def _add_strata(entry: Json, group: Group, strata: Strata, version: str) -> None:
@@ -155,8 +156,8 @@ def _add_strata(entry: Json, group: Group, strata: Strata, version: str) -> None
         found = [_stratum(group, stratifier, one, version) for one in strata.in_order(stratifier.id)]
         if found:
             code = stratifier.code or {"text": stratifier.id}
-            item = {"id": stratifier.id, "code": code if version == "r5" else [code], "stratum": found}
-            listed.append({**item, "linkId": stratifier.id} if version == "r5" else item)
+            item = {"id": stratifier.id, "code": code if has_link_ids(version) else [code], "stratum": found}
+            listed.append({**item, "linkId": stratifier.id} if has_link_ids(version) else item)
     if listed:
         entry["stratifier"] = listed
 
@@ -169,7 +170,7 @@ def _stratum(group: Group, stratifier: Stratifier, found: Stratum, version: str)
         values = found.value if isinstance(found.value, list) else [None] * len(stratifier.parts)
         item["component"] = [
             {
-                **({"linkId": part.id} if version == "r5" else {}),
+                **({"linkId": part.id} if has_link_ids(version) else {}),
                 "code": part.code or {"text": part.id},
                 **stratum_value(value, found.unknown, version),
             }
@@ -177,7 +178,7 @@ def _stratum(group: Group, stratifier: Stratifier, found: Stratum, version: str)
         ]
     item["population"] = [
         {
-            **({"linkId": p.id} if version == "r5" else {}),
+            **({"linkId": p.id} if has_link_ids(version) else {}),
             "id": p.id,
             "code": {"coding": [{"system": _POPULATIONS, "code": p.code}]},
             "count": found.counts.get(p.id, 0),

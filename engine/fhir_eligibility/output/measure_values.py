@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from fhir_eligibility.algebra.ucum import UnitError, parse_unit
+from fhir_eligibility.artifacts.models import load_model
 
 Json = dict[str, Any]
 _UCUM = "http://unitsofmeasure.org"
@@ -73,9 +74,14 @@ def _is_ucum(unit: str) -> bool:
     return True
 
 
+def has_link_ids(version: str) -> bool:
+    """Whether MeasureReports of a version of FHIR have link ids; with these came values of several types (R5)."""
+    return load_model(version).has_element("MeasureReport.group", "linkId")
+
+
 def stratum_value(value: Any, unknown: str | None, version: str) -> Json:
     """The value of a stratum or of one of its components, as the member that it is written in."""
-    if version != "r5":
+    if not has_link_ids(version):
         return {"value": concept_of(value, unknown)}
     if unknown is None and isinstance(value, bool):
         return {"valueBoolean": value}

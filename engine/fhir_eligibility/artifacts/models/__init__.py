@@ -12,25 +12,27 @@ from __future__ import annotations
 import difflib
 from functools import lru_cache
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
-__all__ = ["ElementDef", "Model", "load_model"]
+__all__ = ["VERSIONS", "ElementDef", "Model", "Version", "load_model"]
 
-_ALIASES = {
-    "r4": "r4",
-    "4.0": "r4",
-    "4.0.0": "r4",
-    "4.0.1": "r4",
-    "r4b": "r4b",
-    "4.1": "r4b",
-    "4.1.0": "r4b",
-    "4.3": "r4b",
-    "4.3.0": "r4b",
-    "r5": "r5",
-    "5.0": "r5",
-    "5.0.0": "r5",
+
+class Version(Struct, frozen=True):
+    """A version of FHIR: its number, whether its records are written as in R4 or as in R5, and other numbers that mean it."""
+
+    number: str
+    family: Literal["R4", "R5"]
+    others: tuple[str, ...] = ()
+
+
+# Each has its table beside this file, by its name here. Whoever needs to know what a version has asks its model, not its name.
+VERSIONS: dict[str, Version] = {
+    "r4": Version("4.0.1", "R4", ("4.0", "4.0.0")),
+    "r4b": Version("4.3.0", "R4", ("4.3", "4.1", "4.1.0")),
+    "r5": Version("5.0.0", "R5", ("5.0",)),
 }
 
 # Elements that authors write and the model names otherwise: (type, name) -> names that may be meant.
@@ -79,16 +81,30 @@ class ElementDef:
         return f"ElementDef({self.name}: {'|'.join(self.types)} {self.min}..{'*' if self.many else 1})"
 
 
+Types = dict[str, tuple[str, str | None, msgspec.Raw]]
+"""The types of a table by name: kind, base type, and elements, which are decoded when they are first asked for."""
+
+
+class Table(Struct):
+    """The table of one version, as `generate.py` writes it."""
+
+    version: str
+    fhir: str
+    types: Types
+    patient: dict[str, list[str]] = {}
+    abstract: list[str] = []
+
+
 class Model:
     """One version of FHIR. Names are type names (`Patient`, `HumanName`, `string`) or backbone paths (`Patient.contact`)."""
 
-    def __init__(self, table: dict[str, Any]) -> None:
-        self.version: str = table["version"]
-        self.fhir_version: str = table["fhir"]
-        self._types: dict[str, list[Any]] = table["types"]
-        self._patient: dict[str, list[str]] = table["patient"]
+    def __init__(self, table: Table) -> None:
+        self.version = table.version
+        self.fhir_version = table.fhir
+        self._types = table.types
+        self._patient = table.patient
         self.resource_types: frozenset[str] = frozenset(
-            name for name, entry in self._types.items() if entry[0] == "resource" and name not in table["abstract"]
+            name for name, entry in self._types.items() if entry[0] == "resource" and name not in table.abstract
         )
         self._elements: dict[str, dict[str, ElementDef]] = {}
 
@@ -98,7 +114,7 @@ class Model:
 
     def kind(self, name: str) -> str:
         """`primitive`, `complex`, `backbone` or `resource`. Raises KeyError for an unknown type."""
-        return str(self._types[name][0])
+        return self._types[name][0]
 
     def base(self, name: str) -> str | None:
         """The type that a type specialises, None for the root and unknown types."""
@@ -122,7 +138,7 @@ class Model:
             if entry is None:
                 return {}
             found = dict(self.elements(entry[1])) if entry[1] else {}
-            for row in entry[2]:
+            for row in msgspec.json.decode(entry[2]):
                 found[row[0]] = ElementDef(row)
             self._elements[type_name] = found
         return found
@@ -133,6 +149,19 @@ class Model:
         if elements is None:
             elements = self.elements(type_name)
         return elements.get(element_name)
+
+    def has_element(self, type_name: str, element_name: str) -> bool:
+        """Whether a type has an element, its own or inherited."""
+        return self.element(type_name, element_name) is not None
+
+    def first_of(self, type_name: str, *names: str) -> str:
+        """The first of some names that a type has an element of; the first name where it has none."""
+        return next((name for name in names if self.has_element(type_name, name)), names[0])
+
+    def types_of(self, type_name: str, element_name: str) -> tuple[str, ...]:
+        """The types that an element may have; none where there is no such element."""
+        element = self.element(type_name, element_name)
+        return element.types if element is not None else ()
 
     def patient_paths(self, resource_type: str) -> tuple[str, ...]:
         """Element paths that hold the reference to the patient (Patient compartment); empty where there are none."""
@@ -155,12 +184,14 @@ class Model:
 @lru_cache(maxsize=8)
 def _load(version: str) -> Model:
     text = resources.files(__name__).joinpath(f"{version}.json").read_bytes()
-    return Model(msgspec.json.decode(text))
+    return Model(msgspec.json.decode(text, type=Table))
 
 
 def load_model(version: str) -> Model:
     """The model of a FHIR version: `r4`, `R4B`, `4.0.1`, `5.0.0`, ... Raises ValueError for any other."""
-    name = _ALIASES.get(str(version).strip().lower())
-    if name is None:
-        raise ValueError(f"unknown FHIR version {version!r}; known are R4 (4.0.1), R4B (4.3.0) and R5 (5.0.0)")
-    return _load(name)
+    asked = str(version).strip().lower()
+    for name, known in VERSIONS.items():
+        if asked in (name, known.number, *known.others):
+            return _load(name)
+    listed = [f"{name.upper()} ({known.number})" for name, known in VERSIONS.items()]
+    raise ValueError(f"unknown FHIR version {version!r}; known are {', '.join(listed[:-1])} and {listed[-1]}")

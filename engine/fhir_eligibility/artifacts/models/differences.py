@@ -13,15 +13,22 @@ from typing import Any
 
 from msgspec import Struct
 
-from fhir_eligibility.artifacts.models import ElementDef, Model, load_model
+from fhir_eligibility.artifacts.models import VERSIONS, ElementDef, Model, load_model
 
-_FAMILY = {"r4": "R4", "r4b": "R4", "r5": "R5"}
-_OTHER = {"R4": ("r5",), "R5": ("r4", "r4b")}
+FAMILIES: dict[str, tuple[str, ...]] = {}
+"""The versions of each family, `R4` and `R5`, by name."""
+for _name, _version in VERSIONS.items():
+    FAMILIES[_version.family] = (*FAMILIES.get(_version.family, ()), _name)
 
 
 def family(version: str) -> str:
-    """`R4` for R4 and R4B, `R5` for R5. Raises ValueError for an unknown version."""
-    return _FAMILY[load_model(version).version]
+    """The family of a version: `R4` for R4 and R4B, `R5` for R5. Raises ValueError for an unknown version."""
+    return VERSIONS[load_model(version).version].family
+
+
+def other_family(version: str) -> str:
+    """The family that a version is not of. Raises ValueError for an unknown version."""
+    return "R5" if family(version) == "R4" else "R4"
 
 
 def same_family(one: str, other: str) -> bool:
@@ -110,7 +117,7 @@ def written_as(resource: dict[str, Any], version: str) -> str | None:
 
 def _other_model(version: str) -> Model:
     """The model of the other family than that of a version."""
-    return load_model(_OTHER[_FAMILY[load_model(version).version]][0])
+    return load_model(FAMILIES[other_family(version)][0])
 
 
 @lru_cache(maxsize=1024)
@@ -142,7 +149,7 @@ def _checks(version: str, resource_type: str, name: str) -> tuple[Difference, ..
 def _along(version: str, resource_type: str, names: tuple[str, ...]) -> tuple[Difference, ...]:
     own = load_model(version)
     found: list[Difference] = []
-    for other in map(load_model, _OTHER[_FAMILY[version]]):
+    for other in map(load_model, FAMILIES[other_family(version)]):
         kind = resource_type
         owner: tuple[str, ...] = ()
         for name in names:
@@ -213,7 +220,7 @@ def _object_shape(version: str, kind: str, many: bool) -> Shape:
 def _only_other(version: str, kind: str) -> frozenset[str]:
     own = load_model(version)
     names: set[str] = set()
-    for other in map(load_model, _OTHER[_FAMILY[version]]):
+    for other in map(load_model, FAMILIES[other_family(version)]):
         if own.has_type(kind) and other.has_type(kind):
             names |= _json_names(other, kind)
     return frozenset(names) - _json_names(own, kind)

@@ -16,7 +16,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-VERSIONS = {"r4": "4.0.1", "r4b": "4.3.0", "r5": "5.0.0"}
+from fhir_eligibility.artifacts.models import VERSIONS
+
 PREFIX = "http://hl7.org/fhir/StructureDefinition/"
 SYSTEM = "http://hl7.org/fhirpath/System."
 FHIR_TYPE = PREFIX + "structuredefinition-fhir-type"
@@ -115,7 +116,7 @@ def table_of(version: str, definitions: list[dict[str, Any]], compartment: dict[
     abstract = sorted(d["type"] for d in definitions if d.get("abstract") and d["kind"] == "resource")
     return {
         "version": version,
-        "fhir": VERSIONS[version],
+        "fhir": VERSIONS[version].number,
         "abstract": abstract,
         "types": types,
         "patient": patient_paths(types, compartment),
@@ -195,7 +196,7 @@ def r4_compartment(archive: Path) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Write r4.json, r4b.json and r5.json."""
+    """Write the table of each version."""
     definitions, archive = Path(sys.argv[1]), Path(sys.argv[2])
     compartment = r4_compartment(archive)
     here = Path(__file__).parent

@@ -16,7 +16,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from fhir_eligibility.artifacts.models.generate import VERSIONS
+from fhir_eligibility.artifacts.models import VERSIONS
 
 ROOTS = (
     "EvidenceVariable",

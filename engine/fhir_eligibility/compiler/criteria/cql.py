@@ -35,7 +35,6 @@ from fhir_eligibility.compiler.syntax import nodes as s
 from fhir_eligibility.compiler.syntax.cql import parse_expression
 
 CRITERION = "criterion of the artifact"
-_FHIR_VERSIONS = {"r4": "4.0.1", "r4b": "4.3.0", "r5": "5.0.0"}
 
 
 @dataclass(slots=True, repr=False)
@@ -393,7 +392,7 @@ class CqlCriteria:
         if library is not None:
             head = library.source.text.rstrip() + "\n\ncontext Patient\n"
         else:
-            version = _FHIR_VERSIONS[self.fhir_version]
+            version = load_model(self.fhir_version).fhir_version
             head = f"using FHIR version '{version}'\ninclude FHIRHelpers version '{version}'\ncontext Patient\n"
         head += f'define "{CRITERION}":\n'
         whole = Source(source.name, head + source.text)

@@ -6,6 +6,8 @@ name; a LOINC code is an observation of that code.
 
 from __future__ import annotations
 
+from functools import cache
+
 from msgspec import Struct
 
 from fhir_eligibility.algebra.reasons import Reason
@@ -139,7 +141,7 @@ MEDICATION_R5 = "(medication.concept | medication.reference.resolve().ofType(Med
 DEVICE_R4 = "device.resolve().ofType(Device).type"
 DEVICE_R5 = "(device.concept | device.reference.resolve().ofType(Device).type)"
 # A study says the modalities of its series, too.
-MODALITY_R4, MODALITY_R5 = "(series.modality | modality)", "(series.modality.coding | modality.coding)"
+_MODALITY_R4, _MODALITY_R5 = "(series.modality | modality)", "(series.modality.coding | modality.coding)"
 # Where that reference leads nowhere nobody can tell which drug or device it was: the test is unknown.
 _UNRESOLVED = {
     DEVICE_R4: "device.exists() and device.resolve().empty() and {}",
@@ -148,39 +150,44 @@ _UNRESOLVED = {
     "medication.ofType(Reference).resolve().ofType(Medication).empty() and {}",
     MEDICATION_R5: "medication.reference.exists() and medication.reference.resolve().ofType(Medication).empty() and {}",
 }
-_EFFECTIVE = ("effective.ofType(dateTime)", "effective.ofType(Period).start")
 _MEASURED = ("effective.ofType(dateTime)", "effective.ofType(instant)", "effective.ofType(Period).start")
 # The day of its recording stands for the onset where no onset is told in any way.
 _RECORDED = "where(onset.empty()).recordedDate"
-_R4 = {
-    "Observation": ResourceKind("code", _MEASURED),
-    "Condition": ResourceKind("code", ("onset.ofType(dateTime)", "onset.ofType(Period).start", _RECORDED)),
-    "Procedure": ResourceKind("code", ("performed.ofType(dateTime)", "performed.ofType(Period).start")),
-    "MedicationRequest": ResourceKind(MEDICATION_R4, ("authoredOn",)),
-    "MedicationAdministration": ResourceKind(MEDICATION_R4, _EFFECTIVE),
-    "MedicationStatement": ResourceKind(MEDICATION_R4, _EFFECTIVE),
-    "MedicationDispense": ResourceKind(MEDICATION_R4, ("whenHandedOver", "whenPrepared")),
-    "AllergyIntolerance": ResourceKind("code", ("onset.ofType(dateTime)", "onset.ofType(Period).start", _RECORDED)),
-    "Immunization": ResourceKind("vaccineCode", ("occurrence.ofType(dateTime)",)),
-    "Encounter": ResourceKind("type", ("period.start",)),
-    "EpisodeOfCare": ResourceKind("type", ("period.start",)),
-    "DeviceUseStatement": ResourceKind(DEVICE_R4, ("timing.ofType(dateTime)", "timing.ofType(Period).start")),
-    # a device of the patient, and not one that was used on them, names the patient
-    "Device": ResourceKind("type", (), ("patient.exists()", DEVICE_STATUS)),
-    "FamilyMemberHistory": ResourceKind("condition.code", ("date",)),
-    "ImagingStudy": ResourceKind("series.modality", ("started",)),
-}
-_R5_CHANGES = {
-    "Procedure": ResourceKind("code", ("occurrence.ofType(dateTime)", "occurrence.ofType(Period).start")),
-    "MedicationRequest": ResourceKind(MEDICATION_R5, ("authoredOn",)),
-    "MedicationAdministration": ResourceKind(
-        MEDICATION_R5, ("occurence.ofType(dateTime)", "occurence.ofType(Period).start")
-    ),
-    "MedicationStatement": ResourceKind(MEDICATION_R5, _EFFECTIVE),
-    "MedicationDispense": ResourceKind(MEDICATION_R5, ("whenHandedOver", "whenPrepared")),
-    "Encounter": ResourceKind("type", ("actualPeriod.start",)),
-    "DeviceUsage": ResourceKind(DEVICE_R5, ("timing.ofType(dateTime)", "timing.ofType(Period).start")),
-}
+
+
+def _day_or_period(element: str) -> tuple[str, str]:
+    """The dates of a record that was on a day or in a period."""
+    return f"{element}.ofType(dateTime)", f"{element}.ofType(Period).start"
+
+
+_BEGAN = (*_day_or_period("onset"), _RECORDED)
+
+
+@cache
+def _resource_kinds(model: Model) -> dict[str, ResourceKind]:
+    """How the records of each type are read in a version of FHIR."""
+    drug = drug_path(model)
+    administered = _day_or_period(model.first_of("MedicationAdministration", "effective", "occurence"))
+    return {
+        "Observation": ResourceKind("code", _MEASURED),
+        "Condition": ResourceKind("code", _BEGAN),
+        "Procedure": ResourceKind("code", _day_or_period(model.first_of("Procedure", "performed", "occurrence"))),
+        "MedicationRequest": ResourceKind(drug, ("authoredOn",)),
+        "MedicationAdministration": ResourceKind(drug, administered),
+        "MedicationStatement": ResourceKind(drug, _day_or_period("effective")),
+        "MedicationDispense": ResourceKind(drug, ("whenHandedOver", "whenPrepared")),
+        "AllergyIntolerance": ResourceKind("code", _BEGAN),
+        "Immunization": ResourceKind("vaccineCode", ("occurrence.ofType(dateTime)",)),
+        "Encounter": ResourceKind("type", (f"{model.first_of('Encounter', 'period', 'actualPeriod')}.start",)),
+        "EpisodeOfCare": ResourceKind("type", ("period.start",)),
+        "DeviceUseStatement": ResourceKind(DEVICE_R4, _day_or_period("timing")),
+        "DeviceUsage": ResourceKind(DEVICE_R5, _day_or_period("timing")),
+        # a device of the patient, and not one that was used on them, names the patient
+        "Device": ResourceKind("type", (), ("patient.exists()", DEVICE_STATUS)),
+        "FamilyMemberHistory": ResourceKind("condition.code", ("date",)),
+        "ImagingStudy": ResourceKind("series.modality", ("started",)),
+    }
+
 
 _TYPES_OF_KIND = {
     "condition": ("Condition",),
@@ -227,14 +234,22 @@ def resource_kind(model: Model, resource_type: str) -> ResourceKind | None:
         return None
     if resource_type == "Device" and model.element("Device", "patient") is None:
         return None  # R5: the patient stands in DeviceUsage
-    if model.version == "r5" and resource_type in _R5_CHANGES:
-        return _R5_CHANGES[resource_type]
-    return _R4.get(resource_type) or _R5_CHANGES.get(resource_type)
+    return _resource_kinds(model).get(resource_type)
 
 
 def drug_path(model: Model) -> str:
     """FHIRPath from a record of a drug to its code, by a concept or by a reference."""
-    return MEDICATION_R5 if model.version == "r5" else MEDICATION_R4
+    return MEDICATION_R5 if drug_in_one_element(model) else MEDICATION_R4
+
+
+def drug_in_one_element(model: Model) -> bool:
+    """Whether a record names its drug in one element for concepts and references (CodeableReference)."""
+    return "CodeableReference" in model.types_of("MedicationRequest", "medication")
+
+
+def modality_path(model: Model) -> str:
+    """FHIRPath from an imaging study to the codings of its modalities."""
+    return _MODALITY_R5 if "CodeableConcept" in model.types_of("ImagingStudy.series", "modality") else _MODALITY_R4
 
 
 def types_of_kind(model: Model, kind: str) -> list[str]:
@@ -313,11 +328,11 @@ def _imaging_test(model: Model, concept: CodedConcept) -> str:
     others = tuple(coding for coding in concept.codings if coding.system not in (DICOM, None))
     tests = []
     if modalities or not others:
-        path = MODALITY_R5 if model.version == "r5" else MODALITY_R4
         condition = concept_condition(concept.model_copy(update={"codings": modalities}))
-        tests.append(f"{path}.exists({condition})")
+        tests.append(f"{modality_path(model)}.exists({condition})")
     if others:
-        paths = ("procedure.concept", "reason.concept") if model.version == "r5" else ("procedureCode", "reasonCode")
+        two = model.has_element("ImagingStudy", "procedureCode")
+        paths = ("procedureCode", "reasonCode") if two else ("procedure.concept", "reason.concept")
         tests.append(in_concept(f"({' | '.join(paths)})", concept.model_copy(update={"codings": others})))
     return tests[0] if len(tests) == 1 else f"({' or '.join(tests)})"
 
@@ -340,7 +355,7 @@ def _encounter_test(model: Model, concept: CodedConcept) -> str:
     if not classes:
         return in_concept("type", concept)
     wanted = CodedConcept(codings=tuple(Coding(system=ACT_CODE, code=code) for code in classes))
-    path = "class.coding" if model.version == "r5" else "class"
+    path = "class.coding" if "CodeableConcept" in model.types_of("Encounter", "class") else "class"
     tests = [f"{path}.exists({concept_condition(wanted)})"]
     others = tuple(coding for coding in concept.codings if coding.system != ACT_CODE and coding.code)
     if others:

@@ -12,7 +12,7 @@ from fhir_eligibility.algebra.values.code_systems import DICOM
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.artifacts.records import CodedConcept, Criterion, TypeAndValueDefinition, Value
 from fhir_eligibility.compiler.forms.base import CodedOtherwise, Selection, label, quoted
-from fhir_eligibility.compiler.forms.kinds import MODALITY_R4, MODALITY_R5
+from fhir_eligibility.compiler.forms.kinds import drug_in_one_element, modality_path
 from fhir_eligibility.compiler.forms.values import CODED, value_test
 
 # JSON names on the way to the code that a record of each type is about; types that are missing here are known by other elements too.
@@ -57,7 +57,7 @@ def _records(model: Model, chosen: Selection, concept: CodedConcept) -> CodedOth
     if systems is None or chosen.code_path is None:
         return None
     path: tuple[str, ...] = _CODES[chosen.type]
-    if model.version == "r5" and chosen.type.startswith("Medication"):
+    if drug_in_one_element(model) and chosen.type.startswith("Medication"):
         path = ("medication", "concept")
     of_system = f"{chosen.code_path}.coding.exists({of_systems(systems)})"
     tests = [f"{of_system}.not()", *chosen.tests]
@@ -71,8 +71,7 @@ def _studies(model: Model, chosen: Selection, concept: CodedConcept) -> CodedOth
     """Imaging studies whose modalities, their own and those of their series, are all of other code systems, or not recorded."""
     if systems_of(concept) != (DICOM,):
         return None
-    path = MODALITY_R5 if model.version == "r5" else MODALITY_R4
-    of_system = f"{path}.exists({of_systems((DICOM,))})"
+    of_system = f"{modality_path(model)}.exists({of_systems((DICOM,))})"
     rows = f"ImagingStudy.where({' and '.join([f'{of_system}.not()', *chosen.tests])})"
     return CodedOtherwise(f"iif(ImagingStudy.exists({of_system}), {{}}, {rows})", ("series", "modality"), (DICOM,))
 

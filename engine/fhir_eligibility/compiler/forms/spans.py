@@ -72,12 +72,11 @@ def span_of(model: Model, row_type: str, prefix: str = "") -> TimeSpan:
     start = first_of(date_paths(model, row_type), prefix)
     if row_type not in _PERIODS:
         return TimeSpan(start)
-    new = model.version == "r5"
     names = {
         "row": prefix,
-        "period": "actualPeriod" if new else "period",
-        "administered": "occurence" if new else "effective",
-        "performed": "occurrence" if new else "performed",
+        "period": model.first_of("Encounter", "period", "actualPeriod"),
+        "administered": model.first_of("MedicationAdministration", "effective", "occurence"),
+        "performed": model.first_of("Procedure", "performed", "occurrence"),
     }
     period, ended = _PERIODS[row_type]
     return TimeSpan(start, period.format(**names), ended.format(**names) if ended is not None else None)

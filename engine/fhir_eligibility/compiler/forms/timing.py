@@ -287,8 +287,8 @@ _STATES = {
 
 
 def _state(model: Model, row_type: str) -> tuple[str, str, str]:
-    period = "actualPeriod" if model.version == "r5" else "period"
-    administered = "occurence" if model.version == "r5" else "effective"
+    period = model.first_of("Encounter", "period", "actualPeriod")
+    administered = model.first_of("MedicationAdministration", "effective", "occurence")
     start, end, ended = (part.format(period=period, administered=administered) for part in _STATES[row_type])
     return start, end, ended
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from fhir_eligibility.artifacts.models.differences import family, written_as
+from fhir_eligibility.artifacts.models import VERSIONS
+from fhir_eligibility.artifacts.models.differences import FAMILIES, family, written_as
 from fhir_eligibility.data.files.files import FoundFile, walk
 from fhir_eligibility.data.files.listing import list_data
 from fhir_eligibility.data.records.members import dict_of
@@ -47,13 +48,12 @@ def _told(resource: dict[str, Any]) -> tuple[str, str] | None:
     """The version of a resource, and what gives it away."""
     profiles = dict_of(resource.get("meta")).get("profile")
     for profile in profiles if profiles.__class__ is list else ():
-        for ending, version in (("|5.0", "r5"), ("|4.3", "r4b"), ("|4.0", "r4")):
-            if ending in str(profile):
+        for version, known in VERSIONS.items():
+            if f"|{known.number.rpartition('.')[0]}" in str(profile):
                 return version, f"its profile {profile}"
-    r4, r5 = written_as(resource, "r4"), written_as(resource, "r5")
-    if (r4 is None) is (r5 is None):
-        return None
-    return ("r4", f"its `{r4}`") if r4 is not None else ("r5", f"its `{r5}`")
+    found = [(version, written_as(resource, version)) for version, *_ in FAMILIES.values()]
+    telling = [(version, f"its `{element}`") for version, element in found if element is not None]
+    return telling[0] if len(telling) == 1 else None
 
 
 def told_of_paths(paths: Iterable[str | Path], files: int = FILES) -> VersionTold:

@@ -18,13 +18,14 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from stringzilla import contains
 
+from fhir_eligibility.artifacts import models
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.data.files.json_text import number, whole
 from fhir_eligibility.data.records.gaps import EVERY
 from fhir_eligibility.data.records.status_codes import CODES
 
-VERSIONS = ("r4", "r4b", "r5")
-FIRST = ("r4",)
+VERSIONS = tuple(models.VERSIONS)
+FIRST = VERSIONS[:1]
 _versions: dict[str, tuple[str, ...]] = {}
 """Versions that records of a type are looked at by first, where those are not FIRST."""
 TWICE = "#twice"

@@ -11,6 +11,7 @@ from typing import IO
 
 from msgspec import Struct
 
+from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.evaluation.records import in_one_line
 from fhir_eligibility.output.checks import NAME as ARCHIVE
 from fhir_eligibility.output.checks import read_holdings
@@ -44,7 +45,7 @@ def manifest(
     """
     folder = run_folder(run)
     states = _states(folder, held)
-    r5 = fhir_version_of(folder) == "r5"
+    selections = load_model(fhir_version_of(folder)).has_type("ImagingSelection")
     result = ManifestResult()
     with OutputFolder(out, "imaging manifest", shared=shared) as outputs:
 
@@ -55,7 +56,7 @@ def manifest(
         rows = csv.writer(open_file("images.csv"), lineterminator="\r\n")
         rows.writerow(COLUMNS)
         studies_list, series_list = open_file("studies.txt"), open_file("series.txt")
-        resources = open_file("imaging-selections.ndjson" if r5 else "lists.ndjson")
+        resources = open_file("imaging-selections.ndjson" if selections else "lists.ndjson")
         written: set[tuple[str, str]] = set()
         for patient, group in groupby(_studies(folder, everything, states), key=lambda study: study.patient):
             chosen = []
@@ -66,9 +67,9 @@ def manifest(
                 chosen.append(study)
                 rows.writerows([[safe(cell) for cell in row] for row in rows_of(study)])
                 _count(study, result, studies_list, series_list, written)
-                for resource in imaging_selections(study) if r5 else ():
+                for resource in imaging_selections(study) if selections else ():
                     resources.write(in_one_line(json.dumps(resource, ensure_ascii=False)) + "\n")
-            if chosen and not r5:
+            if chosen and not selections:
                 resources.write(
                     in_one_line(json.dumps(reference_list(patient, chosen, TITLE), ensure_ascii=False)) + "\n"
                 )

@@ -6,9 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from fhir_eligibility.artifacts.models import VERSIONS
 from fhir_eligibility.evaluation.time_limit import SECONDS
 from fhir_eligibility.ui.options.argument_types import COUNT, MOMENT, PATH, ZONE, number
 from fhir_eligibility.ui.options.argument_types import SECONDS as SECONDS_TYPE
+
+FHIR_NAMES = tuple(VERSIONS)
 
 
 def add_criteria_argument(
@@ -81,7 +84,9 @@ def add_study_option(command: Any) -> None:
 def add_version_option(command: Any, force: bool = True) -> None:
     """`--fhir` and `--force-fhir`."""
     command.add_argument(
-        "--fhir", metavar="VERSION", help="FHIR version of the patients: r4, r4b or r5 (default: from the data)"
+        "--fhir",
+        metavar="VERSION",
+        help=f"FHIR version of the patients: {', '.join(FHIR_NAMES[:-1])} or {FHIR_NAMES[-1]} (default: from the data)",
     )
     if not force:
         return
