@@ -31,6 +31,13 @@ CODINGS = {
     "behind one of another": ('[{"system":"O","code":"9"},{"display":"x","system":"%s"}]', True),
     "display alone": ('[{"display":"x"}]', True),
     "display alone, with spaces": ('[ {"display": "x"}]', True),
+    "display alone, with a space before it": ('[{ "display": "x"}]', True),
+    "display alone, far behind": ("[" + 60 * " " + '{"display": "x"}]', True),
+    "display alone, as printers indent": ("[" + 60 * " " + "{" + 60 * " " + '"display": "x"}]', True),
+    "version alone, with a tab": ('[{\t"version":"1" }]', True),
+    "a space alone": ("[{ }]", True),
+    "of another system, with a space": ('[{ "display":"x", "system":"O"}]', False),
+    "another code, with a space": ('[{ "display":"x", "system":"%s", "code":"9"}]', False),
     "display alone behind another": ('[{"system":"O","code":"9"},{"display":"x"}]', True),
     "version alone": ('[{"version":"1","display":"x"}]', True),
     "selected by the user": ('[ {"userSelected": true}]', True),
@@ -57,7 +64,7 @@ def condition(coding: str) -> str:
 
 
 @pytest.mark.parametrize("expression", [EXISTS, EITHER])
-@pytest.mark.parametrize("form", ["lines", "bundle"])
+@pytest.mark.parametrize("form", ["lines", "bundle", "indented"])
 @pytest.mark.parametrize(("coding", "doubtful"), CODINGS.values(), ids=CODINGS.keys())
 def test_by_code(tmp_path: Path, expression: str, form: str, coding: str, doubtful: bool) -> None:
     patient = '{"resourceType":"Patient","id":"a"}'
@@ -69,7 +76,8 @@ def test_by_code(tmp_path: Path, expression: str, form: str, coding: str, doubtf
             (data / f"{name}.ndjson").write_text(text + "\n", "utf-8")
     else:
         entries = ",".join('{"resource":' + text + "}" for text in texts)
-        (data / "a.json").write_text('{"resourceType":"Bundle","type":"collection","entry":[' + entries + "]}", "utf-8")
+        text = '{"resourceType":"Bundle","type":"collection","entry":[' + entries + "]}"
+        (data / "a.json").write_text(text if form == "bundle" else json.dumps(json.loads(text), indent=4), "utf-8")
     expected = ("undetermined", "unknown") if doubtful else ("excluded", "not met")
     for way, found, _ in screened(criteria(tmp_path / "criteria", expression), data, tmp_path):
         assert found == {"Patient/a": expected}, way
@@ -153,10 +161,12 @@ CODING = st.fixed_dictionaries(
 @given(
     codings=st.lists(st.tuples(CODING, st.randoms(use_true_random=False)), min_size=1, max_size=4),
     separators=st.sampled_from(((",", ":"), (", ", ": "), (" , ", " : "))),
+    indent=st.sampled_from((None, None, 0, 2, 9, "\t", "\r\n")),
+    padded=st.booleans(),
     names=st.sampled_from(((S,), (S, "https://snomed.info/sct"), (S, OTHER))),
 )
 def test_no_coding_without_a_code_is_passed_over(
-    codings: list[Any], separators: tuple[str, str], names: tuple[str, ...]
+    codings: list[Any], separators: tuple[str, str], indent: int | str | None, padded: bool, names: tuple[str, ...]
 ) -> None:
     listed = []
     for coding, chance in codings:
@@ -169,7 +179,8 @@ def test_no_coding_without_a_code_is_passed_over(
         "code": {"coding": listed},
         "note": [{"text": "null {} display"}],
     }
-    text = json.dumps(resource, separators=separators).encode()
+    text = json.dumps(resource, separators=separators, indent=indent).encode()
+    text = text.replace(b"{", b"{ ").replace(b"[", b"[ ") if padded else text
     lacking = any(one.get("code") is None and one.get("system") in (*names, None) for one in listed)
     needles = Needles.of(TypePlan("Condition", None, frozenset(("no-such",)), frozenset(), systems=frozenset(names)))
     assert needles is not None

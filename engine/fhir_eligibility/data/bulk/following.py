@@ -36,12 +36,14 @@ _LEAST = 100
 
 
 class Person(NamedTuple):
-    """A patient of a group: the key that a cohort knows them by, the Patient resource as it was read, the compartment, and the keys of those who count for it."""
+    """A patient of a group: the key that a cohort knows them by, the Patient resource as it was read, the compartment, the keys of those who count for it, and whether
+    there is a row for it."""
 
     key: str
     loaded: Loaded | None
     compartment: Compartment
     same: frozenset[str] = frozenset()
+    row: bool = True
 
     def is_at(self, found: FollowedReference) -> bool:
         """Whether the patient is a Patient that a reference means; of several that bear one urn, whose keys depend on which of them are at hand, the one with the id."""

@@ -21,6 +21,7 @@ from fhir_eligibility.data.bulk.decoding import Decoders
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints, Takeover
 from fhir_eligibility.data.bulk.following import Everyone, Follower, Person, World, identity_of
 from fhir_eligibility.data.bulk.records import Position, ReadRecord, called_as_several, is_orphan
+from fhir_eligibility.data.bulk.rows import has_row
 from fhir_eligibility.data.files.json_text import BAD_JSON, told
 from fhir_eligibility.data.files.problems import NO_PATIENT, Problem
 from fhir_eligibility.data.patients.cohort import Cohort
@@ -165,6 +166,7 @@ class Grouping:
             if simple is not None:
                 yield places[group], simple
                 continue
+            several = [one for one in several if one[1].row]
             # a group may hold several patients, who appear at different places
             for number, (place, person) in enumerate(several, len(waiting)):
                 heappush(waiting, (max(place, places[group]), number, person.compartment))
@@ -301,7 +303,6 @@ class Grouping:
         for patient, reference in cohort.patients():
             if is_orphan(group) or not self._own(patient, group, joined):
                 continue
-            cohort.report_undescribed(patient, reference)
             loaded = cohort.first_of(patient)
             place = (loaded.file_number, loaded.offset or 0, -1 if loaded.entry is None else loaded.entry)
             compartment = cohort.compartment(patient, reference)
@@ -312,7 +313,10 @@ class Grouping:
                 compartment = replace(
                     compartment, find=follower.find, others=others, reached=follower.doubts_about, _indexes={}
                 )
-            yield place, Person(patient.key, patient.loaded, compartment, cohort.merged_into(patient))
+            row = has_row(compartment, self.decoders.plan)
+            if row:
+                cohort.report_undescribed(patient, reference)
+            yield place, Person(patient.key, patient.loaded, compartment, cohort.merged_into(patient), row)
 
     def plain(self, reference: str, root: str | None) -> Resource | None:
         """A resource of no patient that a reference by type and id means, as it stands in a resource of a server (empty: of no known one).

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
-import msgspec
 import stringzilla as sz
 from msgspec import Struct
 from stringzilla import contains
 
-from fhir_eligibility.compiler.criteria.reading import ReadPlan, TypePlan
+from fhir_eligibility.compiler.criteria.reading import TypePlan
 
 # what a letter of a code may be written as
 ESCAPE = b"\\u00"
@@ -25,10 +23,11 @@ _NULL = b"null"
 _IS_NULL = re.compile(rb'"(?:code|system)"\s*:\s*null\b')
 _HAS_CODE = re.compile(rb'"code"\s*:\s*(?!null\b)')
 _HAS_SYSTEM = re.compile(rb'"system"\s*:\s*(?!null\b)')
-_IN_CODINGS = re.compile(rb'(?:,|"coding"\s*:\s*\[)\s*\Z')
+# the same with white space in it
+_SPACES = (b"{ ", b"{\n", b"{\r", b"{\t")
+_SPACED = re.compile(rb'\{[ \n\r\t]++(?:"(?:display|version|userSelected|id|extension)"|\})')
 _BRACES = re.compile(rb"[{}]")
 _ADDRESS = re.compile(r"(?:https?:|urn:oid:|(?=\d+\.))(.+?)/?")
-_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=repr).encode
 # a code that is a number in the data, which it should not be, is found as well
 _CODES = re.compile(rb'"code"\s*:\s*"?([^"\\,}\s]*)')
 
@@ -148,15 +147,6 @@ class Needles(Struct):
         yield from self.without_code(lines)
 
 
-def may_matter(resource: dict[str, Any], plan: ReadPlan) -> bool:
-    """Whether a resource that is decoded may matter to criteria: it is of a type that they read, and says what they look for."""
-    asked = plan.of(resource["resourceType"])
-    if asked is None:
-        return False
-    needles = Needles.of(asked)
-    return needles is None or needles.found(_encode(resource))
-
-
 def _of_none(text: bytes | memoryview) -> Iterator[int]:
     """Places where a coding begins, or may begin, that has neither a system nor a code."""
     for beginning in _BEGINNINGS:
@@ -165,13 +155,36 @@ def _of_none(text: bytes | memoryview) -> Iterator[int]:
             # as a rule it is the value of another element, or in an array of one, which needs no closer look
             before = bytes(text[max(at - 10, 0) : at])
             alone = before.endswith(b":") or (before.endswith(b":[") and before != b'"coding":[')
-            if not alone and _IN_CODINGS.search(text, max(at - 24, 0), at):
-                members = _members_around(bytes(text), at + 1, at + 1)
-                if not _HAS_CODE.search(members) and not _HAS_SYSTEM.search(members):
-                    yield at
+            if not alone and _is_of_none(text, at):
+                yield at
             at = sz.find(text, beginning, at + 1)
+    if any(contains(text, one) for one in _SPACES):
+        for match in _SPACED.finditer(text):
+            if _is_of_none(text, match.start()):
+                yield match.start()
     if contains(text, _NULL):
         yield from (match.start() for match in _IS_NULL.finditer(text))
+
+
+def _is_of_none(text: bytes | memoryview, at: int) -> bool:
+    """Whether an object that begins somewhere is, or may be, a coding that has neither a system nor a code."""
+    before = _before(text, at)
+    if text[before - 1 : before] == b"[":
+        before = _before(text, before - 1)
+        name = _before(text, before - 1)
+        if text[before - 1 : before] != b":" or text[max(name - 8, 0) : name] != b'"coding"':
+            return False
+    elif text[before - 1 : before] != b",":
+        return False
+    members = _members_around(bytes(text), at + 1, at + 1)
+    return not _HAS_CODE.search(members) and not _HAS_SYSTEM.search(members)
+
+
+def _before(text: bytes | memoryview, at: int) -> int:
+    """Where the white space before a place begins."""
+    while at and text[at - 1] in b" \n\r\t":
+        at -= 1
+    return at
 
 
 def _members_around(text: bytes, start: int, end: int) -> bytes:

@@ -24,6 +24,7 @@ from fhir_eligibility.compiler.criteria.reading import ReadPlan, reading_plan
 from fhir_eligibility.compiler.criteria.rules import RuleSet
 from fhir_eligibility.data.bulk.line_numbers import with_lines
 from fhir_eligibility.data.bulk.reading import ExportReader
+from fhir_eligibility.data.bulk.rows import has_row
 from fhir_eligibility.data.files.files import files_of
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.patients.compartment import Compartment
@@ -266,7 +267,7 @@ def _source(
     if len(paths) != len(data):
         if options.resume:
             raise ValueError("--resume goes on with files; patients of a server are searched anew")
-        return _searched(criteria, data, options)
+        return _searched(criteria, data, plan, options)
     taking = None
     if options.keeps:
         taking = TakingOver(criteria, criteria_paths, options, folder, plan.follows)
@@ -281,7 +282,7 @@ def is_small(inputs: Inputs, means: Means) -> bool:
     return inputs.size <= min(SMALL, means.bytes // SPREAD)
 
 
-def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> _Source:
+def _searched(criteria: Criteria, data: Sequence[Data], plan: ReadPlan, options: RunOptions) -> _Source:
     """Patients of servers, or at hand."""
     moment = evaluation_time(options.now, options.timezone)
     judge = _judge(criteria, options, moment)
@@ -289,7 +290,8 @@ def _searched(criteria: Criteria, data: Sequence[Data], options: RunOptions) -> 
     completeness = Completeness(options.tolerate)
     report = reporting_to(completeness, problems.append)
     found = CountedPatients(compartments(data, criteria.fhir_version, report, merge_linked=options.merge_linked))
-    judged = (judge(one) for one in found) if options.images is None else _confirmed(criteria, options, judge, found)
+    rows = (one for one in found if has_row(one, plan))
+    judged = (judge(one) for one in rows) if options.images is None else _confirmed(criteria, options, judge, rows)
     return _Source.of(judged, lambda: problems, lambda: found.counts, lambda: 0, moment, completeness)
 
 

@@ -34,8 +34,8 @@ from fhir_eligibility.compiler.criteria.reading import ReadPlan, reading_plan
 from fhir_eligibility.compiler.criteria.rules import RuleSet, cql_codes
 from fhir_eligibility.compiler.runtime.membership import NO_CODES, Codes
 from fhir_eligibility.data.archives.address import archive_address
-from fhir_eligibility.data.bulk.needles import may_matter
 from fhir_eligibility.data.bulk.reading import read_export
+from fhir_eligibility.data.bulk.rows import has_row
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.data.patients.reader import read_patients
@@ -232,7 +232,7 @@ def compartments(
     paths: list[PathLike] = []
     for item in data:
         if isinstance(item, Compartment):
-            if plan is None or _has_row(item, plan):
+            if plan is None or has_row(item, plan):
                 yield item
         elif isinstance(item, (str, Path)):
             paths.append(item)
@@ -249,13 +249,6 @@ def compartments(
     elif paths:
         model, means = load_model(fhir_version), {"tolerate": tolerate, "merge_linked": merge_linked}
         yield from read_patients(paths, model=model, on_problem=report, **means)  # type: ignore[arg-type]
-
-
-def _has_row(patient: Compartment, plan: ReadPlan) -> bool:
-    """Whether a patient has a row: one whom no Patient resource describes has none where only records that no criterion reads name them, as where files are read by plan."""
-    if patient.patient is not None or not patient.resources:
-        return True
-    return any(may_matter(one, plan) for same in patient.resources.values() for one in same)
 
 
 class Tally(Struct):
