@@ -84,6 +84,7 @@ fuzz: $(VENV)/.installed-test
 docs: $(VENV)/.installed-test
 	$(PY) -m tests.spec.operator_table
 	$(PY) -m tests.docs.folders
+	$(PY) -m tests.docs.formats
 	$(PY) -m tests.docs.outputs
 	$(PY) -m tests.docs.recipes
 

@@ -45,7 +45,7 @@ ALLOWED = {
     "output/folder.py": "writes outputs",
     "output/lock.py": "the lock of an output folder",
     "output/measure_totals.py": "results of a measure",
-    "output/parquet.py": "verdicts of a run",
+    "output/formats/base.py": "verdicts of a run",
     "output/pseudonymous.py": "UIDs that the reader made a text of",
     "output/pseudonyms.py": "a key, and a list of codes",
     "runners/large/earlier.py": "fingerprints and verdicts of an earlier run",

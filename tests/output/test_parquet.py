@@ -18,7 +18,7 @@ FLUTE = ROOT / "criteria" / "flute"
 
 def test_tables_hold_the_verdicts(tmp_path: Path) -> None:
     criteria = fhir_eligibility.load_criteria(FLUTE / "mr")
-    run(criteria, [FLUTE / "mr"], [FLUTE / "cohort"], tmp_path, RunOptions(now="2026-06-01", parquet=True))
+    run(criteria, [FLUTE / "mr"], [FLUTE / "cohort"], tmp_path, RunOptions(now="2026-06-01", formats=["parquet"]))
     verdicts = [msgspec.json.decode(line) for line in (tmp_path / "verdicts.ndjson").read_bytes().splitlines()]
     tables = {name: parquet.read_table(tmp_path / f"{name}.parquet").to_pylist() for name in engine_tables()}
     assert [(r["patient"], r["verdict"], r["deciding"]) for r in tables["verdicts"]] == [

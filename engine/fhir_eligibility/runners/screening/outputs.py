@@ -6,7 +6,6 @@ Small runs write them from beginning to end; for large ones it is known how long
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from fhir_eligibility.compiler.criteria.rules import RuleSet
@@ -17,6 +16,7 @@ from fhir_eligibility.output.criteria_record import NAME as CRITERIA
 from fhir_eligibility.output.criteria_record import VERDICTS, CriteriaRecord, criteria_record
 from fhir_eligibility.output.fhir_group import frame_of, group_of
 from fhir_eligibility.output.folder import RUN, OutputFolder, StagedFile
+from fhir_eligibility.output.formats.base import OutputFormat, WrittenVerdicts
 from fhir_eligibility.output.lines import line_of
 from fhir_eligibility.output.pseudonymous import pseudonymous_problems
 from fhir_eligibility.output.pseudonyms import LIST_HEADER, Pseudonyms
@@ -28,10 +28,10 @@ from fhir_eligibility.runners.screening.screening import Tally
 from fhir_eligibility.runners.screening.screening_work import ScreeningTotals, entry_of
 
 
-def output_names(rule_sets: Sequence[RuleSet], tables: Iterable[str], keep: bool = False) -> list[str]:
-    """The names of all outputs of a run; `tables` are those of Parquet tables, with `keep` the fingerprints of patients are among them."""
+def output_names(rule_sets: Sequence[RuleSet], formats: Iterable[OutputFormat], keep: bool = False) -> list[str]:
+    """The names of all outputs of a run, those of further formats among them, and with `keep` the fingerprints of patients."""
     groups = [group_file(name) for name in trial_names([rules.key for rules in rule_sets])]
-    more = [*groups, *(f"{name}.parquet" for name in tables), *([FINGERPRINTS, BLOCKS] if keep else [])]
+    more = [*groups, *(name for one in formats for name in one.files), *([FINGERPRINTS, BLOCKS] if keep else [])]
     return [VERDICTS, SUMMARY, PROBLEMS, CRITERIA, RUN, *more]
 
 
@@ -152,11 +152,12 @@ class Outputs:
         for problem in pseudonymous_problems(problems, self._pseudonyms):
             stream.write(line_of(problem).encode())
 
-    def verdicts(self) -> Path:
-        """Where verdicts.ndjson is, all of which is written."""
+    def write_formats(self, formats: Iterable[OutputFormat], criteria: CriteriaRecord) -> None:
+        """Write further formats of the verdicts, all of which are written."""
         verdicts = self._folder.staged(VERDICTS)
         verdicts.stream.flush()
-        return verdicts.part
+        for one in formats:
+            one.write(WrittenVerdicts(verdicts.part, criteria), self._folder)
 
     def _groups(self, tally: Tally, outcomes: Sequence[ScreeningTotals]) -> list[tuple[StagedFile, bytes, bytes]]:
         """A file an artifact, and what stands in it before and after the members."""

@@ -34,7 +34,7 @@ from fhir_eligibility.data.records.gaps import Gaps
 from fhir_eligibility.data.terminology.check import used_value_sets
 from fhir_eligibility.output.checks import ABOUT_IMAGES
 from fhir_eligibility.output.folder import RUN, OutputFolder
-from fhir_eligibility.output.parquet import TABLES, require_parquet, write_parquet
+from fhir_eligibility.output.formats.base import chosen_formats
 from fhir_eligibility.output.pseudonymous import pseudonymous_problems, pseudonymous_record
 from fhir_eligibility.output.pseudonyms import check_list, write_list
 from fhir_eligibility.output.run_record import (
@@ -135,12 +135,11 @@ def run(
     """
     if not options.force_fhir:
         check_version(_paths(data), criteria.fhir_version)
-    if options.parquet:
-        require_parquet()
+    formats = chosen_formats(options.formats)
     if options.pseudonym_list is not None:
         check_list(options.pseudonym_list, out)
     with relaxed(), OutputFolder(out, "screen", shared=options.shared) as folder:
-        folder.claim(*output_names(criteria.rules, TABLES if options.parquet else (), options.keeps))
+        folder.claim(*output_names(criteria.rules, formats, options.keeps))
         return _run(criteria, criteria_paths, data, folder, options, progress)
 
 
@@ -174,8 +173,7 @@ def _run(
         if taking is not None:
             outputs.finish_fingerprints(taking.state)
     described = outputs.write_criteria(options.timezone)
-    if options.parquet:
-        write_parquet(outputs.verdicts(), described, folder)
+    outputs.write_formats(chosen_formats(options.formats), described)
     stored = inputs.listing.stored()
     record = RunRecord(
         engine=__version__,

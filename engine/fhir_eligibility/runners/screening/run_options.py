@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from fhir_eligibility.runners.imaging.confirming import RequiredImages
 
 
-class RunOptions(Struct):
+class RunOptions(Struct, frozen=True, kw_only=True):
     """Options of a run; see `screen` for what they mean.
 
     `jobs` are processes (0: one a core), `memory` bytes that the run may use (None: a quarter of the machine), `validate` has every line parsed, `resume` goes
-    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size, `parquet` writes tables besides, `shared` has outputs readable by
+    on with a run that was stopped, `hash_data` records the SHA-256 of data files of any size, `formats` names further outputs (`parquet`), `shared` has outputs readable by
     others than their owner, as the umask says. With `pseudonyms`, outputs carry codes in the place of patients, and `pseudonym_list` is a file that tells whose each
     is. With
     `images`, images count only where archives hold them. With `force_fhir`, data that is written in another version of FHIR than the criteria were compiled
@@ -50,7 +50,7 @@ class RunOptions(Struct):
     validate: bool = False
     resume: bool = False
     hash_data: bool = False
-    parquet: bool = False
+    formats: Sequence[str] = ()
     images: RequiredImages | None = None
     force_fhir: bool = False
     criterion_seconds: float = SECONDS
@@ -119,14 +119,13 @@ def fingerprint_of(
 def options_of(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> Options:
     return Options(
         moment,
-        options.timezone,
-        options.absent,
-        options.dicomweb,
-        {},
-        dict(options.parameters),
-        criteria.terminology,
-        options.strict_cql,
-        options.criterion_seconds,
+        timezone=options.timezone,
+        absent=options.absent,
+        dicomweb=options.dicomweb,
+        parameters=dict(options.parameters),
+        value_sets=criteria.terminology,
+        strict_cql=options.strict_cql,
+        criterion_seconds=options.criterion_seconds,
     )
 
 

@@ -26,7 +26,7 @@ from fhir_eligibility.ui.options.command_parser import CommandParser
 from fhir_eligibility.ui.options.paths import check_exist
 from fhir_eligibility.ui.options.pseudonym_options import pseudonyms_of
 from fhir_eligibility.ui.options.resuming import resumable, warn_of_jobs
-from fhir_eligibility.ui.options.screen_options import add_screen_options
+from fhir_eligibility.ui.options.screen_options import add_screen_options, formats_of
 from fhir_eligibility.ui.options.statuses import Status
 from fhir_eligibility.ui.options.terminology import terminology_options
 from fhir_eligibility.ui.options.thresholds import ArtifactOutcome
@@ -50,6 +50,8 @@ def screen_command(options: argparse.Namespace) -> int:
     warn_of_jobs(options)
     if options.out == "-" and (options.since is not None or options.keep_fingerprints):
         raise ValueError("--since and --keep-fingerprints need an output folder: --out DIR")
+    if options.out == "-" and formats_of(options):
+        raise ValueError(f"--{formats_of(options)[0]} needs an output folder: --out DIR")
     pseudonyms_of(options, keep_uids=options.keep_uids)  # what is wrong with them is told before anything is read
     if options.dicomweb:
         options.dicomweb = import_module(SOURCES).address(options.dicomweb)
@@ -81,29 +83,29 @@ def _settings(
 ) -> RunOptions:
     """The options of the command as those of a run."""
     return RunOptions(
-        options.now,
-        options.timezone,
-        options.absent,
-        options.dicomweb,
-        parameters,
-        options.strict_cql,
-        options.parameter,
-        {
+        now=options.now,
+        timezone=options.timezone,
+        absent=options.absent,
+        dicomweb=options.dicomweb,
+        parameters=parameters,
+        strict_cql=options.strict_cql,
+        parameter_texts=options.parameter,
+        terminology={
             "manifest": options.manifest,
             "terminology_server": options.terminology_server,
             "allow_missing_valuesets": options.allow_missing_valuesets,
         },
-        options.jobs or 0,
-        options.memory,
-        options.validate,
-        options.resume,
-        options.hash_data,
-        options.parquet,
-        images,
-        options.force_fhir
-        or options.fhir is None,  # the version that the data tells by itself need not be held to the data
-        options.criterion_seconds,
-        options.shared_outputs,
+        jobs=options.jobs or 0,
+        memory=options.memory,
+        validate=options.validate,
+        resume=options.resume,
+        hash_data=options.hash_data,
+        formats=formats_of(options),
+        images=images,
+        # the version that the data tells by itself need not be held to the data
+        force_fhir=options.force_fhir or options.fhir is None,
+        criterion_seconds=options.criterion_seconds,
+        shared=options.shared_outputs,
         pseudonyms=pseudonyms_of(options, keep_uids=options.keep_uids),
         pseudonym_list=options.pseudonym_list,
         tolerate=options.tolerate,

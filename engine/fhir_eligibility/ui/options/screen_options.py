@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+
+from fhir_eligibility.output.formats.base import output_formats
 from fhir_eligibility.ui.options.archive_options import add_required_images
 from fhir_eligibility.ui.options.argument_types import ADDRESS, PATH, PATH_OR_ADDRESS
 from fhir_eligibility.ui.options.command_parser import CommandParser
@@ -45,9 +48,8 @@ def add_screen_options(command: CommandParser) -> None:
         metavar="DIR",
         help="output folder; - writes verdicts to standard output only",
     )
-    group.add_argument(
-        "--parquet", action="store_true", help="write verdicts, criteria, evidence and images as Parquet too"
-    )
+    for name, one in output_formats().items():
+        group.add_argument(f"--{name}", dest=f"format {name}", action="store_true", help=one.help)
     add_sharing_option(group)
     add_version_option(group)
     add_pseudonym_options(command)
@@ -73,6 +75,11 @@ def add_screen_options(command: CommandParser) -> None:
         "eligibility screen --config nightly.toml --log-format json --max-undetermined 10% --min-patients 1000",
         page="verdicts.md",
     )
+
+
+def formats_of(options: argparse.Namespace) -> list[str]:
+    """The names of the further output formats that options ask for."""
+    return [name for name in output_formats() if getattr(options, f"format {name}")]
 
 
 def _judging(command: CommandParser) -> None:

@@ -1,19 +1,16 @@
 """Verdicts as Parquet tables: patients, criteria, evidence and images, one file each, for those who go on in a data frame.
 
-Made from verdicts.ndjson, a batch of rows at a time. pyarrow is asked for only here (the extra `parquet`).
+Written a batch of rows at a time. pyarrow is asked for only here (the extra `parquet`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from fhir_eligibility.output.criteria_record import CriteriaRecord
 from fhir_eligibility.output.folder import OutputFolder
+from fhir_eligibility.output.formats.base import WrittenVerdicts
 
 ROWS = 50_000
 Row = dict[str, Any]
@@ -36,20 +33,33 @@ TABLES: dict[str, tuple[str, ...]] = {
 }
 
 
-def require_parquet() -> None:
-    """Raises ValueError where pyarrow is not installed."""
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError:
-        raise ValueError("--parquet needs the package pyarrow: pip install pyarrow") from None
+class ParquetTables:
+    """The tables as an output format."""
+
+    name = "parquet"
+    help = "write verdicts, criteria, evidence and images as Parquet too (needs pyarrow, which the extra `parquet` installs)"
+    files = tuple(f"{table}.parquet" for table in TABLES)
+
+    def check(self) -> None:
+        """Raises ValueError where pyarrow is not installed."""
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise ValueError("--parquet needs the package pyarrow: pip install pyarrow") from None
+
+    def write(self, verdicts: WrittenVerdicts, folder: OutputFolder) -> None:
+        """Write a file a table. Raises OSError."""
+        _write_tables(verdicts, folder)
 
 
-def write_parquet(verdicts: Path, criteria: CriteriaRecord, folder: OutputFolder) -> None:
-    """Write the tables of a verdicts.ndjson and its criteria.json into a folder. Raises OSError."""
+FORMAT = ParquetTables()
+
+
+def _write_tables(verdicts: WrittenVerdicts, folder: OutputFolder) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    with ExitStack() as files, verdicts.open("rb") as lines:
+    with ExitStack() as files:
         tables = {}
         for name, columns in TABLES.items():
             kinds = [
@@ -67,11 +77,8 @@ def write_parquet(verdicts: Path, criteria: CriteriaRecord, folder: OutputFolder
                 writer.write_table(pyarrow.Table.from_pylist(held[name], schema=schema))
                 held[name].clear()
 
-        completed = criteria.completed()
-        for line in lines:
-            verdict = msgspec.json.decode(line)
-            whole = completed[verdict["artifact"], verdict.get("artifact_version")].completed(verdict)
-            for name, row in rows_of(whole):
+        for verdict in verdicts:
+            for name, row in rows_of(verdict):
                 held[name].append(row)
                 if len(held[name]) >= ROWS:
                     flush(name)
