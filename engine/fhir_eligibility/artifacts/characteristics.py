@@ -14,6 +14,7 @@ from fhir_eligibility.artifacts.records import (
     CombinationDefinition,
     Criterion,
     Definition,
+    ElementDefinition,
     ExpressionDefinition,
     ExpressionSource,
     LinkDefinition,
@@ -33,6 +34,13 @@ R5_EXTENSION = "http://hl7.org/fhir/5.0/StructureDefinition/extension-EvidenceVa
 EBM = "http://hl7.org/fhir/uv/ebm/StructureDefinition/"
 CHARACTERISTIC_EXPRESSION = "http://hl7.org/fhir/StructureDefinition/characteristicExpression"
 CQF_EXPRESSION = "http://hl7.org/fhir/StructureDefinition/cqf-expression"
+# Elements that become records of their own; the JSON of any other is given as it is to the form of its name.
+_READ = frozenset(
+    (
+        *("definitionExpression", "definitionByCombination", "definitionByTypeAndValue", "definitionReference"),
+        *("definitionCanonical", "definitionId", "definitionCodeableConcept", "definitionDataRequirement"),
+    )
+)
 
 
 class CharacteristicReader:
@@ -90,9 +98,8 @@ class CharacteristicReader:
             found.append(CodeableConceptDefinition(concept=v.concept(item["definitionCodeableConcept"])))
         if "definitionDataRequirement" in item:
             found.append(v.data_requirement(item["definitionDataRequirement"]))
-        if "definitionTriggerDefinition" in item:
-            detail = "a TriggerDefinition says when something happens, not whether it holds"
-            found.append(NotComputableDefinition(reason=Reason.NOT_COMPUTABLE, detail=detail))
+        more = [name for name in item if name.startswith("definition") and name not in _READ]
+        found += [ElementDefinition(form=name, content=item[name]) for name in more]
         if len(found) > 1:
             names = ", ".join(d.form for d in found)
             self.warn("several-definitions", f"more than one definition ({names}); the first is used", path)

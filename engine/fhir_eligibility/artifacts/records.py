@@ -211,6 +211,13 @@ class LinkDefinition(ArtifactRecord):
     criterion: Criterion | None = None
 
 
+class ElementDefinition(ArtifactRecord):
+    """Defined by an element that has no record of its own: `form` is its name (`definitionTriggerDefinition`), `content` its JSON, of FHIR's shape."""
+
+    form: str
+    content: Any
+
+
 class NotComputableDefinition(ArtifactRecord):
     """A characteristic without a truth value, and why."""
 
@@ -227,6 +234,7 @@ Definition = (
     | CombinationDefinition
     | ArtifactDefinition
     | LinkDefinition
+    | ElementDefinition
     | NotComputableDefinition
 )
 

@@ -6,7 +6,7 @@ This is what evaluation runs and what `eligibility check` shows. A rule set pick
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Literal, assert_never
+from typing import Literal, get_args
 
 from msgspec import Struct, field
 
@@ -17,23 +17,21 @@ from fhir_eligibility.artifacts.models import Model, load_model
 from fhir_eligibility.artifacts.records import (
     Artifact,
     ArtifactDefinition,
-    CodeableConceptDefinition,
     CombinationDefinition,
     Criterion,
-    DataRequirementDefinition,
     ExpressionDefinition,
     ExpressionSource,
     LinkDefinition,
     NotComputableDefinition,
-    TypeAndValueDefinition,
 )
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.compiler.criteria.cql import CqlCode, CqlCriteria
 from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion, compile_code
 from fhir_eligibility.compiler.forms.base import Form, NotComputable, Selection
-from fhir_eligibility.compiler.forms.coded import coded_form, timed_selections
+from fhir_eligibility.compiler.forms.coded import timed_selections
 from fhir_eligibility.compiler.forms.exceptions import except_subset_form
 from fhir_eligibility.compiler.forms.grouping import Hierarchy, exact_codes, grouped
+from fhir_eligibility.compiler.forms.registry import forms
 from fhir_eligibility.compiler.forms.timing import Timeline
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.syntax.languages import language_advice
@@ -41,13 +39,7 @@ from fhir_eligibility.compiler.syntax.languages import language_advice
 __all__ = ["Cause", "FhirPathCriterion", "Rule", "RuleSet", "compile_artifact", "compile_code", "cql_codes"]
 
 Combination = Literal["all-of", "any-of", "at-least", "at-most", "except-subset"]
-_COMBINATIONS: dict[str, Combination] = {
-    "all-of": "all-of",
-    "any-of": "any-of",
-    "at-least": "at-least",
-    "at-most": "at-most",
-    "except-subset": "except-subset",
-}
+_COMBINATIONS: dict[str, Combination] = {kind: kind for kind in get_args(Combination)}
 FHIRPATH_LANGUAGES = ("text/fhirpath", "text/fhir-path", "fhirpath")
 CQL_LANGUAGES = ("text/cql", "text/cql-identifier", "text/cql-expression", "text/cql.identifier", "text/cql.expression")
 
@@ -210,6 +202,7 @@ class _Builder(Struct):
             criterion.description,
             location=str(criterion.location),
         )
+        constrained = False
         match definition:
             case ExpressionDefinition():
                 self.expression(rule, definition.expression)
@@ -221,13 +214,11 @@ class _Builder(Struct):
                 self.link(rule, definition)
             case NotComputableDefinition():
                 rule.reason, rule.detail = definition.reason, definition.detail
-            case CodeableConceptDefinition() | TypeAndValueDefinition() | DataRequirementDefinition():
-                self.coded(rule, criterion)
             case _:
-                assert_never(definition)
+                constrained = self.understood(rule, criterion)
         if criterion.also is not None and not isinstance(definition, ExpressionDefinition):
             self.beside(rule, criterion.also)
-        if not isinstance(definition, (CodeableConceptDefinition, TypeAndValueDefinition, DataRequirementDefinition)):
+        if not constrained:
             self.of_no_records(rule, criterion)
         if criterion.review and rule.reason is None:
             self.needs_review(rule, "; ".join(criterion.review))
@@ -340,9 +331,19 @@ class _Builder(Struct):
                 ),
             )
 
-    def coded(self, rule: Rule, criterion: Criterion) -> None:
+    def understood(self, rule: Rule, criterion: Criterion) -> bool:
+        """What the form of a characteristic makes of it; whether it minds the times, numbers and durations that are asked for."""
+        name = criterion.definition.form
+        understand = forms().get(name)
+        if understand is None:
+            rule.form = "not-computable"
+            rule.reason, rule.detail = Reason.NOT_COMPUTABLE, f"a characteristic with a {name} has no truth value here"
+            return False
         criterion = grouped(criterion, self.hierarchy)
-        self.formed(rule, coded_form(self.model, criterion, Timeline(self.linked, self.study_start)))
+        form = understand(self.model, criterion, Timeline(self.linked, self.study_start))
+        rule.form = form.name
+        self.formed(rule, form)
+        return form.constrained
 
     def exceptions(self, rule: Rule, criteria: tuple[Criterion, ...]) -> None:
         """Inclusions with exceptions are one criterion: the exclusions are conditions on the records included."""

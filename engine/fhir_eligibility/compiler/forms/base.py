@@ -60,7 +60,7 @@ class Form(Struct):
     """A characteristic as understood: FHIRPath text, or the reason why there is none.
 
     `measurement` marks coded measurements: without any record (`presence`), they are unknown and not false. `causes` tell why the
-    criterion is unknown for a patient; `notes` tell readers how it was understood; `otherwise` are records of other code systems, `exact` the
+    criterion is unknown for a patient; `constrained` tells that times, numbers and durations that the characteristic asks for are minded; `notes` tell readers how it was understood; `otherwise` are records of other code systems, `exact` the
     codes that match only themselves although they may include others, `asked` the codes (resource type, system, code), `sentences` what a record does not
     tell where a test, by its text, has no answer.
     """
@@ -79,6 +79,7 @@ class Form(Struct):
     exact: list[str] = field(default_factory=list)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     sentences: dict[str, str] = field(default_factory=dict)
+    constrained: bool = False
 
 
 class TextCause(Struct, frozen=True):

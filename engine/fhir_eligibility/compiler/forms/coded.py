@@ -63,7 +63,7 @@ from fhir_eligibility.compiler.forms.values import undecided_value, value_test
 
 def coded_form(model: Model, criterion: Criterion, timeline: Timeline) -> Form:
     """The form of a coded characteristic, or the reason why it cannot be computed."""
-    form = Form(criterion.definition.form)
+    form = Form(criterion.definition.form, constrained=True)
     try:
         patient = patient_test(model, criterion, timeline)
         if patient is not None:
@@ -76,6 +76,9 @@ def coded_form(model: Model, criterion: Criterion, timeline: Timeline) -> Form:
         form.text, form.reason, form.detail = None, problem.reason, problem.detail
     form.causes, form.notes = timeline.causes, timeline.notes
     return form
+
+
+FORMS = dict.fromkeys(("codeable-concept", "type-and-value", "data-requirement"), coded_form)
 
 
 def _of_records(model: Model, criterion: Criterion, timeline: Timeline, form: Form) -> None:
