@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
+from fhir_eligibility.data.files.export_manifest import MANY
 from fhir_eligibility.data.files.files import FoundFile, walk
 from fhir_eligibility.data.files.listing import list_data
 from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.records.sources import read_resources
 from fhir_eligibility.runners.screening.large import Inputs
 from tests.data.every_way import criteria, screened
 from tests.shared import shared
@@ -295,6 +298,50 @@ def test_a_manifest_that_goes_on_elsewhere(tmp_path: Path) -> None:
     found, problems = manifest_of(tmp_path / "c", files, output=[item("Patient.ndjson")], link=link)
     assert found == ["Patient.ndjson", "Condition.ndjson"], "a page that leads back to itself ends"
     assert told(problems) == [("incomplete-export", "error", "page2.json")]
+
+
+@pytest.mark.parametrize("name", ["export.json", "Manifest.JSON", "status", "manifest.json.gz", "_export-1.json.zst"])
+def test_a_manifest_is_known_by_what_it_holds(tmp_path: Path, name: str) -> None:
+    record = {"transactionTime": "2026-01-01T00:00:00Z", "request": "https://h/$export", "output": [item("a.ndjson")]}
+    text = b"\xef\xbb\xbf" + json.dumps(record, indent=2).encode()
+    packed = {".gz": gzip.compress, ".zst": zstandard.compress}.get(Path(name).suffix)
+    files = {"a.ndjson": PATIENT, "b.ndjson": CONDITION, name: packed(text) if packed is not None else text}
+    for folder in (written(tmp_path / "data", files), tmp_path / "data.zip"):
+        if folder.suffix == ".zip":
+            folder.write_bytes(zipped(files))
+        found, problems = listed(folder)
+        assert [Path(one).name for one in found] == ["a.ndjson"], folder
+        assert told(problems) == [("not-listed", "error", "b.ndjson")], folder
+        assert problems[0].message == f"{name} does not list this file, and it is not read"
+    given, problems = listed(tmp_path / "data" / name)
+    assert (given, problems) == (["../a.ndjson"], [])
+
+
+def test_several_manifests_in_a_folder(tmp_path: Path) -> None:
+    files = {"a.ndjson": PATIENT, "b.ndjson": CONDITION, "c.ndjson": CONDITION}
+    for name in "ab":
+        record = {"transactionTime": "2026-01-01T00:00:00Z", "output": [item(f"{name}.ndjson")]}
+        files[f"{name}.json"] = json.dumps(record).encode()
+    found, problems = listed(written(tmp_path, files))
+    assert found == ["a.ndjson", "b.ndjson"]
+    assert [one.message for one in problems] == ["neither a.json nor b.json lists this file, and it is not read"]
+
+
+def test_a_manifest_among_many_bundles_is_looked_for_by_its_name(tmp_path: Path) -> None:
+    record = {"transactionTime": "2026-01-01T00:00:00Z", "output": [item("p0.json")]}
+    files = {f"p{number}.json": PATIENT for number in range(MANY + 1)}
+    found, problems = listed(written(tmp_path / "a", {**files, "an-export-manifest.json": json.dumps(record).encode()}))
+    assert found == ["p0.json"] and {one.code for one in problems} == {"not-listed"}
+    found, _ = listed(
+        written(tmp_path / "b", {**files, "x.ndjson": PATIENT, "export.json": json.dumps(record).encode()})
+    )
+    assert found == ["p0.json"], "beside NDJSON every other file is looked into"
+    data = written(tmp_path / "c", {**files, "export.json": json.dumps(record).encode()})
+    found, problems = listed(data)
+    assert len(found) == MANY + 2 and problems == []
+    told_by: list[Problem] = []
+    assert len(list(read_resources([data], told_by.append))) == MANY + 1
+    assert told(told_by) == [("incomplete-export", "error", "export.json")], "it is told when it is read"
 
 
 def test_a_file_of_a_manifest_may_have_been_packed_since(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_eligibility.data.files.export_manifest import listed_files
+from fhir_eligibility.data.files.export_manifest import export_manifest
 from fhir_eligibility.data.server.client import ServerError
 from fhir_eligibility.data.server.folder import STATE, clear, read_state
 from fhir_eligibility.runners.imaging.images import verdicts_of
@@ -41,8 +41,9 @@ def test_every_listed_file_is_beside_its_manifest(section: str, url: str, tmp_pa
     manifest.write_text(
         json.dumps({"transactionTime": "2026-01-01", "output": [], section: [{"type": "Patient", "url": url}]})
     )
-    (path,) = listed_files(manifest) or [None]
-    assert path is not None
+    found = export_manifest(manifest)
+    assert found is not None
+    (path,) = [folder / one.name for one in found.files]
     assert path.parent == folder and path.name not in ("", ".", "..") and "\x00" not in path.name
     assert path.resolve().parent == folder.resolve()
 
@@ -51,7 +52,8 @@ def test_every_listed_file_is_beside_its_manifest(section: str, url: str, tmp_pa
 def test_manifests_of_another_shape(odd: object, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps({"transactionTime": "2026-01-01", "output": [{"url": "a.ndjson"}], "deleted": odd}))
-    assert listed_files(manifest) == [tmp_path / "a.ndjson"]
+    found = export_manifest(manifest)
+    assert found is not None and [one.name for one in found.files] == ["a.ndjson"]
 
 
 @pytest.mark.parametrize(

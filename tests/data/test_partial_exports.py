@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +203,56 @@ def test_an_element_that_was_not_asked_for_is_not_proved_to_be_absent(
         assert found["Patient/a"][1:] == (outcome, "met"), way
         codes = {one.code for one in problems}
         assert codes == {"filtered-export", "partial-record"}, way
+
+
+def renamed(data: Path, name: str) -> Path:
+    """The same export with its manifest under another name, in a zip, or given itself."""
+    manifest = data / "manifest.json"
+    if name == "zip":
+        packed = data.parent / "data.zip"
+        with zipfile.ZipFile(packed, "w") as out:
+            for file in sorted(data.iterdir()):
+                out.write(file, f"night/{file.name}")
+        return packed
+    text = manifest.read_bytes()
+    manifest.unlink()
+    path = data / name.removeprefix("given: ")
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path if name.startswith("given") else data
+
+
+@pytest.mark.parametrize(
+    "name", ["export.json", "Manifest.json", "response", "manifest.json.gz", "given: x.json", "zip"]
+)
+@pytest.mark.parametrize(
+    ("query", "code", "present"),
+    [
+        ("_elements=code", "filtered-export", "unknown"),
+        ("_typeFilter=Condition?code=X", "filtered-export", "met"),
+        (f"_since={SINCE}", "partial-export", "met"),
+    ],
+)
+def test_a_manifest_counts_whatever_it_is_called(
+    tmp_path: Path, name: str, query: str, code: str, present: str
+) -> None:
+    data = renamed(narrowed(tmp_path / "data", query), name)
+    absent = "Condition.where(abatement.exists()).exists().not()"
+    for way, found, problems in screened(
+        criteria(tmp_path / "criteria", absent, "Condition.exists(abatement.empty())"), data, tmp_path
+    ):
+        assert found == {"Patient/a": ("undetermined", "unknown", present)}, way
+        assert code in {one.code for one in problems}, way
+        assert {one.code for one in problems} <= {code, "partial-record"}, way
+
+
+def test_of_several_manifests_each_counts_for_the_files_that_it_lists(tmp_path: Path) -> None:
+    """Conditions were exported in part, by the one, and Observations whole, by the other."""
+    data = narrowed(tmp_path / "data", "_elements=code")
+    held = {"resourceType": "Observation", "id": "o", "status": "final", "subject": {"reference": "Patient/a"}}
+    (data / "Observation.ndjson").write_text(json.dumps({**held, "code": {"text": "x"}}) + "\n", "utf-8")
+    more = {"transactionTime": "2026-05-01T00:00:00Z", "request": "http://s/$export?_type=Observation"}
+    more |= {"output": [{"type": "Observation", "url": "Observation.ndjson"}]}
+    (data / "labs.json").write_text(json.dumps(more), "utf-8")
+    rules = criteria(tmp_path / "criteria", "Condition.exists(abatement.empty())", "Observation.exists(value.empty())")
+    for way, found, _ in screened(rules, data, tmp_path):
+        assert found == {"Patient/a": ("undetermined", "unknown", "met")}, way

@@ -167,11 +167,14 @@ class ExportReader:
         paths = list(paths)
         self._fingerprints = fingerprints
         self._taking = taking
-        self._told = told_by_manifests(paths)
+        odd: list[Problem] = []
+        self._listing = list_data(paths, odd.append)
+        self._told = told_by_manifests(self._listing.manifests)
         self.completeness = Completeness(tolerate, self._told.types)
         self._told.narrow(self.completeness)
         self.on_problem = reporting_to(self.completeness, on_problem)
-        self._listing = list_data(paths, self.on_problem)
+        for problem in odd:
+            self.on_problem(problem)
         self.files = self._listing.names
         self.model = load_model(plan.model)
         self.decoders = Decoders(plan, self.model)

@@ -1,14 +1,15 @@
-"""The manifest of a bulk export in a folder: which of the files are data.
+"""The manifests of bulk exports in a folder, or in a folder of a zip: which of the files are data, and what of the data was exported.
 
-`manifest.json` is what `eligibility export` writes: a Bulk Data manifest whose addresses are names of files beside
-it. A manifest whose addresses lead to a server is found by the last part of each.
+A manifest is known by what it holds, whatever it is called. `manifest.json` is what `eligibility export` writes: a Bulk Data manifest whose addresses are names
+of files beside it. A manifest whose addresses lead to a server is found by the last part of each.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -17,12 +18,19 @@ import msgspec
 from msgspec import Struct
 
 from fhir_eligibility.data.files.json_text import BAD_JSON
-from fhir_eligibility.data.files.opening import UNREADABLE, open_file
+from fhir_eligibility.data.files.kinds import BOM, kind_by_name
+from fhir_eligibility.data.files.opening import PACKED, UNREADABLE, open_file
+from fhir_eligibility.data.files.zips import is_clutter, members_of, place_in_zip
 
 MANIFEST = "manifest.json"
+"""What the manifest is called that `eligibility export` writes."""
+MANY = 200
+"""Files that are no NDJSON; of more of them alone only those are looked into that are called manifests."""
 EXTENSION = "fhir-eligibility"
 LARGEST = 64 << 20
 """Bytes of a manifest; what is larger is data."""
+_BEGINNING = 1 << 10
+_LINES = (".ndjson", ".jsonl")
 _decode = msgspec.json.Decoder().decode
 
 
@@ -38,24 +46,39 @@ class ListedFile(Struct, frozen=True):
 class ExportManifest(Struct, frozen=True):
     """What a manifest says of an export.
 
-    `noted` is what was odd when `eligibility export` made it, `next` the address of a further page, if there is one.
+    `noted` is what was odd when `eligibility export` made it, `next` the address of a further page, if there is one, `made` when the export was made, and `elements`
+    those that alone were exported (`_elements`; None: all).
     """
 
     files: tuple[ListedFile, ...]
     noted: tuple[str, ...] = ()
     next: str | None = None
+    made: str | None = None
+    elements: tuple[str, ...] | None = None
+
+    def lists(self, name: str) -> bool:
+        """Whether it lists a file, which may have been packed since."""
+        names = {name, *(name[: -len(suffix)] for suffix in PACKED if name.lower().endswith(suffix))}
+        return any(one.name in names for one in self.files)
 
 
 def read_manifest(path: Path | str) -> dict[str, Any] | None:
     """A manifest, None where the file is none (or is not there)."""
     try:
         with open_file(str(path)) as stream:
-            text = stream.read(LARGEST + 1)
-        found = _decode(text) if len(text) <= LARGEST else None
+            text = stream.read(_BEGINNING)
+            if not text.removeprefix(BOM).lstrip().startswith(b"{") or b'"resourceType"' in text:
+                return None
+            text += stream.read(LARGEST + 1 - len(text))
+        found = _decode(text.removeprefix(BOM)) if len(text) <= LARGEST else None
     except (*UNREADABLE, *BAD_JSON):
         return None
-    is_one = isinstance(found, dict) and isinstance(found.get("output"), list) and "transactionTime" in found
-    return found if is_one else None
+    return found if is_manifest(found) else None
+
+
+def is_manifest(data: Any) -> bool:
+    """Whether something decoded is the manifest of an export (Bulk Data Access: "Response - Complete Status")."""
+    return data.__class__ is dict and data.get("output").__class__ is list and "transactionTime" in data
 
 
 def noted_problems(path: Path) -> list[str]:
@@ -89,7 +112,95 @@ def export_manifest(path: Path | str) -> ExportManifest | None:
         if isinstance(item.get("url"), str)
     ]
     pages = (item.get("url") for item in _items(manifest.get("link")) if item.get("relation") == "next")
-    return ExportManifest(tuple(files), tuple(noted), next((page for page in pages if isinstance(page, str)), None))
+    page, made, elements = (
+        next((page for page in pages if isinstance(page, str)), None),
+        manifest["transactionTime"],
+        elements_asked(manifest),
+    )
+    return ExportManifest(
+        tuple(files),
+        tuple(noted),
+        page,
+        made if isinstance(made, str) else None,
+        tuple(elements) if elements is not None else None,
+    )
+
+
+# -- the manifests in a folder
+
+
+def manifests_in(folder: str) -> dict[str, ExportManifest]:
+    """The manifests in a folder, or in a folder of a zip (`export.zip!/night`), by their names; as long as nothing changes there, nothing is read again.
+
+    Where more than MANY files stand that are no NDJSON by their names, and none beside them that is - bundles, as a rule -, a manifest is looked for among those
+    that are called so.
+    """
+    place = place_in_zip(f"{folder}/")
+    try:
+        told = os.stat(folder or "." if place is None else place[0])
+    except OSError:
+        return {}
+    found: dict[str, ExportManifest] = {}
+    for name in _names_of_manifests(folder, place is not None, told.st_mtime_ns, told.st_size):
+        path = os.path.join(folder, name)
+        try:
+            own = os.stat(path) if place is None else told
+        except OSError:
+            continue
+        manifest = _manifest(path, own.st_mtime_ns, own.st_size)
+        if manifest is not None:
+            found[name] = manifest
+    return found
+
+
+def first_pages(manifests: Mapping[str, ExportManifest]) -> list[str]:
+    """The names of those manifests in a folder that are no further pages of another."""
+    later = {
+        name
+        for found in manifests.values()
+        if found.next is not None
+        for name in (file_name(found.next), f"{file_name(found.next)}.json")
+    }
+    return [name for name in manifests if name not in later] or list(manifests)[:1]
+
+
+@lru_cache(maxsize=256)
+def _names_of_manifests(folder: str, zipped: bool, changed: int, size: int) -> tuple[str, ...]:
+    """The names of the manifests in a folder, or in a folder of a zip, by when that was changed last and its size."""
+    try:
+        names = _files_of_zip(folder) if zipped else os.listdir(folder or ".")
+    except UNREADABLE:
+        return ()
+    found = (name for name in _candidates(names) if export_manifest(os.path.join(folder, name)) is not None)
+    return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def _manifest(path: str, changed: int, size: int) -> ExportManifest | None:
+    """A manifest, by when its file was changed last and its size."""
+    return export_manifest(path)
+
+
+def _files_of_zip(folder: str) -> list[str]:
+    place = place_in_zip(f"{folder}/")
+    assert place is not None
+    members = members_of(place[0])
+    return [os.path.basename(one.path) for one in members if one.denied is None and os.path.dirname(one.path) == folder]
+
+
+def _candidates(names: Iterable[str]) -> Sequence[str]:
+    """The files of a folder that may be manifests, by their names."""
+    lines, others = 0, []
+    for name in sorted(names):
+        plain = name.lower()
+        plain = next((plain[: -len(suffix)] for suffix in PACKED if plain.endswith(suffix)), plain)
+        if plain.endswith(_LINES):
+            lines += 1
+        elif kind_by_name(name) is None and not is_clutter(name):
+            others.append(name)
+    if len(others) <= MANY or lines:
+        return others
+    return [name for name in others if "manifest" in name.lower()]
 
 
 def _items(value: Any) -> list[dict[str, Any]]:
@@ -100,16 +211,6 @@ def _listed(item: dict[str, Any], section: str, counts: bool) -> ListedFile:
     kind, count = item.get("type"), item.get("count")
     counted = count if counts and count.__class__ is int and count >= 0 else None
     return ListedFile(file_name(item["url"]), kind if isinstance(kind, str) else None, counted, section)
-
-
-def listed_files(path: Path) -> list[Path] | None:
-    """The files that a manifest lists, None where the file is no manifest.
-
-    Every file is beside the manifest, whatever folders its address names; one that is not there is listed all the same, so that it is
-    reported.
-    """
-    found = export_manifest(path)
-    return None if found is None else [path.parent / one.name for one in found.files]
 
 
 def file_name(url: str) -> str:
@@ -148,24 +249,15 @@ class ExportTimes:
 
 def _times_in(folder: str) -> dict[str, str]:
     """The times of the exports in a folder by the files that their manifests list; of the only one there, for any file, under an empty name."""
-    try:
-        names = sorted(name for name in os.listdir(folder or ".") if _MAY_BE_ONE.search(name))
-    except OSError:
-        return {}
     found: dict[str, str] = {}
     times: list[str] = []
-    for name in names:
-        path = Path(folder) / name
-        time = (read_manifest(path) or {}).get("transactionTime")
-        if isinstance(time, str):
-            times.append(time)
-            found.update((listed.name, time) for listed in listed_files(path) or ())
+    for manifest in manifests_in(folder).values():
+        if manifest.made is not None:
+            times.append(manifest.made)
+            found.update((one.name, manifest.made) for one in manifest.files)
     if len(times) == 1:
         found[""] = times[0]
     return found
-
-
-_MAY_BE_ONE = re.compile(r"manifest.*\.json$", re.IGNORECASE)
 
 
 def elements_asked(manifest: Mapping[str, Any]) -> list[str] | None:

@@ -17,7 +17,14 @@ from msgspec import Struct, field
 from fhir_eligibility.artifacts.elements import all_resource_types
 from fhir_eligibility.artifacts.own_outputs import CODE as OWN_OUTPUTS
 from fhir_eligibility.artifacts.own_outputs import MESSAGE as OUTPUTS_PASSED_OVER
-from fhir_eligibility.data.files.export_manifest import MANIFEST, ExportManifest, ListedFile, export_manifest, file_name
+from fhir_eligibility.data.files.export_manifest import (
+    ExportManifest,
+    ListedFile,
+    export_manifest,
+    file_name,
+    first_pages,
+    manifests_in,
+)
 from fhir_eligibility.data.files.files import FoundFile, Walk, Walks, found_file
 from fhir_eligibility.data.files.kinds import (
     EMPTY,
@@ -35,6 +42,7 @@ from fhir_eligibility.data.files.zips import INSIDE, is_clutter, members_of, pla
 
 OnProblem = Callable[[Problem], None]
 SUFFIXES = tuple(f"{kind}{packed}" for kind in (".json", ".ndjson", ".jsonl") for packed in ("", *PACKED))
+_LINES = tuple(f"{kind}{packed}" for kind in (".ndjson", ".jsonl") for packed in ("", *PACKED))
 NAMED = 3
 """Files named in a message; of others it tells how many they are."""
 _WORD = re.compile(r"[A-Za-z]+")
@@ -52,13 +60,14 @@ class DataFile(NamedTuple):
 class Listing(Struct, frozen=True):
     """The data files that paths name, each once, in order, and when the folders were changed in which they were found; of files that are not read, those whose names tell a type.
 
-    `unread` has by type the path of one and what it is.
+    `unread` has by type the path of one and what it is, `manifests` the paths of the manifests of exports, of each the first page.
     """
 
     paths: tuple[str, ...]
     files: tuple[DataFile, ...]
     folders: Mapping[str, int] = field(default_factory=dict)
     unread: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    manifests: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -138,7 +147,7 @@ def list_data(paths: Iterable[str | Path], on_problem: OnProblem, walks: Walk | 
     for path in given:
         listing.path(path)
     folders = walks.folders if isinstance(walks, Walks) else {}
-    return Listing(given, tuple(listing.files), folders, listing.unread)
+    return Listing(given, tuple(listing.files), folders, listing.unread, tuple(dict.fromkeys(listing.manifests)))
 
 
 class _Export(Struct):
@@ -167,6 +176,7 @@ class _Listing:
         self._walk = walk
         self._seen: set[tuple[object, ...]] = set()
         self.unread: dict[str, tuple[str, str]] = {}
+        self.manifests: list[str] = []
         self._zips: dict[str, Kind] = {}
         self._packed: set[str] = set()
 
@@ -181,7 +191,7 @@ class _Listing:
             self._folder(path, self._walk(path))
         elif os.path.isfile(path):
             found = found_file(path)
-            manifest = export_manifest(path) if path.lower().endswith(".json") else None
+            manifest = None if path.lower().endswith(_LINES) else export_manifest(path)
             if manifest is not None:
                 beside = self._walk(os.path.dirname(path) or ".")
                 named = {os.path.join(os.path.dirname(path), os.path.basename(one.path)): one for one in beside}
@@ -204,15 +214,9 @@ class _Listing:
     def _folder(self, folder: str, walked: Iterable[FoundFile]) -> None:
         found = list(self._opened(walked))
         before, notes = len(self.files), _Notes()
-        manifests = {
-            os.path.dirname(one.path): manifest
-            for one in found
-            if one.path.endswith(MANIFEST)
-            and os.path.basename(one.path) == MANIFEST
-            and (manifest := export_manifest(one.path)) is not None
-        }
+        manifests = self._manifests(folder, found)
         by_path = {one.path: one for one in found} if manifests else {}
-        exports: dict[str, _Export] = {}
+        exports: dict[str, list[_Export]] = {}
         for one in found:
             if one.outputs:
                 self._report(one.path, OWN_OUTPUTS, OUTPUTS_PASSED_OVER, warning=True)
@@ -225,8 +229,10 @@ class _Listing:
             if one.denied is not None:
                 message = f"this cannot be read: {one.denied}; what is in it is not used"
                 self._report(one.path, "unreadable", message)
-            elif os.path.dirname(one.path) == above and os.path.basename(one.path) == MANIFEST:
-                exports[above] = self._exported(one.path, manifests[above], by_path)
+            elif above is not None and one.path in manifests[above]:
+                first = manifests[above][one.path]
+                if first is not None:
+                    exports.setdefault(above, []).append(self._exported(one.path, first, by_path))
             elif not is_clutter(one.path):
                 kind = self._kind(one, folder)
                 if kind is not None:
@@ -235,26 +241,47 @@ class _Listing:
                     notes.unlisted.setdefault(above, []).append(one)
                 elif not self._add(one):
                     notes.again.append(one.path)
-        for above, export in exports.items():
-            others = [one for one in notes.unlisted.get(above, ()) if one.path not in export.there]
-            self._beside(above, export, others)
+        for above, several in exports.items():
+            there = set().union(*(export.there for export in several))
+            self._beside(several, [one for one in notes.unlisted.get(above, ()) if one.path not in there])
         self._told(folder, notes)
         if len(self.files) == before and not notes.again and not exports:
             what = "no JSON or NDJSON file" if found else "no file"
             hint = "patients are read from FHIR's JSON: NDJSON, bundles or resources, packed or not"
             self._report(folder, "no-data-files", f"{what} in this folder", hint)
 
-    def _beside(self, folder: str, export: _Export, others: list[FoundFile]) -> None:
-        """Files beside a manifest that it does not list, and files that it lists and that are not there."""
-        if export.missing and not export.data and others:
+    def _manifests(self, folder: str, found: list[FoundFile]) -> dict[str, dict[str, ExportManifest | None]]:
+        """The manifests among the files of a folder, by folder and path; None stands for the further pages of one."""
+        out: dict[str, dict[str, ExportManifest | None]] = {}
+        for place in dict.fromkeys(
+            os.path.dirname(one.path) for one in found if one.denied is None and not one.outputs
+        ):
+            if "/." in place[len(folder) :].replace("\\", "/"):
+                continue  # what is in hidden folders is not read
+            manifests = manifests_in(place)
+            if manifests:
+                first = first_pages(manifests)
+                out[place] = {
+                    os.path.join(place, name): one if name in first else None for name, one in manifests.items()
+                }
+        return out
+
+    def _beside(self, exports: list[_Export], others: list[FoundFile]) -> None:
+        """Files beside manifests that none lists, and files that they list and that are not there."""
+        renamed = [export for export in exports if others and export.missing and not export.data]
+        for export in renamed:
             message = f"the manifest lists {len(export.missing)} files, and none is here under its name; the {len(others)} data files of this folder are read"
             self._report(export.path, "incomplete-export", message, "compare the files with the manifest")
-            for one in others:
-                self._add(one)
-            return
-        self._missing(export)
+        for export in exports:
+            if export not in renamed:
+                self._missing(export)
+        names = [os.path.basename(export.path) for export in exports]
+        lists = f"{names[0]} does not list" if len(names) == 1 else f"neither {' nor '.join(names)} lists"
         for one in others:
-            message = f"{os.path.basename(export.path)} does not list this file, and it is not read"
+            if renamed:
+                self._add(one)
+                continue
+            message = f"{lists} this file, and it is not read"
             hint = "give it with --data besides, where it is data of this export, else move it away"
             self._report(one.path, "not-listed", message, hint)
 
@@ -340,6 +367,7 @@ class _Listing:
         """Take the files that a manifest lists, and those that its further pages list."""
         folder = path[: -len(os.path.basename(path))]
         export = _Export(path)
+        self.manifests.append(path)
         while True:
             export.there.add(path)
             for text in manifest.noted:
@@ -367,7 +395,7 @@ class _Listing:
     def _missing(self, export: _Export) -> None:
         folder = export.path[: -len(os.path.basename(export.path))]
         for one in export.missing:
-            message = "the manifest lists this file, but it is not there"
+            message = f"{os.path.basename(export.path)} lists this file, but it is not there"
             self._report(folder + one.name, "not-found", message, _EXPORT_AGAIN)
 
     def _add(self, found: FoundFile, resources: int | None = None) -> bool:
@@ -382,7 +410,7 @@ class _Listing:
         return True
 
 
-def _manifest_above(path: str, manifests: Mapping[str, ExportManifest]) -> str | None:
+def _manifest_above(path: str, manifests: Mapping[str, object]) -> str | None:
     """The folder, of those with a manifest, in which a file stands, itself or by folders between."""
     folder = os.path.dirname(path)
     while folder not in manifests:

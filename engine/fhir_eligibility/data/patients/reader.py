@@ -11,6 +11,7 @@ import msgspec
 
 from fhir_eligibility.algebra.arguments import flag, function_of, instance_of, several
 from fhir_eligibility.artifacts.models import Model, load_model
+from fhir_eligibility.data.files.listing import list_data
 from fhir_eligibility.data.files.opening import begin, begin_text
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.patients.cohort import Cohort
@@ -22,7 +23,7 @@ from fhir_eligibility.data.records.marks import Noted, test_patient
 from fhir_eligibility.data.records.oddities import Oddities
 from fhir_eligibility.data.records.pages import Page
 from fhir_eligibility.data.records.pages import lacking as pages_lacking
-from fhir_eligibility.data.records.sources import Loaded, OnProblem, read_resources, unpack
+from fhir_eligibility.data.records.sources import Loaded, OnProblem, read_listed, unpack
 from fhir_eligibility.data.records.values import values_in
 
 __all__ = ["compartments_of", "read_patients"]
@@ -65,16 +66,20 @@ def read_patients(
     whose patients nobody can tell. A `completeness` that is given learns all of that. With `merge_linked`, Patients that are linked as one person (Patient.link) are one patient.
     """
     paths = list(paths)
-    told = told_by_manifests(paths)
+    odd: list[Problem] = []
+    listing = list_data(paths, odd.append)
+    told = told_by_manifests(listing.manifests)
     completeness = completeness if completeness is not None else Completeness(tolerate)
     completeness.listed(told.types)
     told.narrow(completeness)
     report = reporting_to(completeness, on_problem)
+    for problem in odd:
+        report(problem)
     counts: dict[str, dict[str, int]] = {}
     lines: dict[str, dict[str, int]] = {}
     pages: list[Page] = []
     described: set[str] = set()
-    read = _without_pages(read_resources(paths, report), pages)
+    read = _without_pages(read_listed(listing, report), pages)
     loaded = _noted(_counted(_by_bundle(read, completeness), counts, lines), described)
     cohort = cohort_of(loaded, model, report, merge_linked=merge_linked)
     for types in counts.values():

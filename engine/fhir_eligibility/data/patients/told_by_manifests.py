@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,7 +16,6 @@ from msgspec import Struct, field
 from fhir_eligibility.artifacts.elements import all_resource_types
 from fhir_eligibility.data.files.export_manifest import (
     EXTENSION,
-    MANIFEST,
     elements_asked,
     file_name,
     query_of,
@@ -113,15 +111,15 @@ class Told(Struct):
             waiting = [export for export in waiting if export not in follow]
 
 
-def told_by_manifests(paths: Iterable[str | Path]) -> Told:
-    """What the manifests among some data tell, page by page."""
+def told_by_manifests(first_pages: Iterable[str]) -> Told:
+    """What the manifests among some data tell, page by page; the first pages are given."""
     told = Told()
-    for first in _manifests(paths):
+    for first in first_pages:
         page: str | None = first
         seen: set[str] = set()
         while page is not None and page not in seen and len(seen) < MOST_PAGES:
             seen.add(page)
-            manifest = read_manifest(Path(page)) if os.path.basename(page).endswith(".json") else None
+            manifest = read_manifest(page)
             page = None if manifest is None else _page(page, manifest, told)
     return told
 
@@ -129,24 +127,6 @@ def told_by_manifests(paths: Iterable[str | Path]) -> Told:
 def _filtered(kind: str, filters: tuple[str, ...]) -> str:
     shown = ", ".join(filters[:3]) + (", ..." if len(filters) > 3 else "")
     return f"this export holds only those {kind} resources that a search finds ({shown:.200})"
-
-
-def _manifests(paths: Iterable[str | Path]) -> Iterator[str]:
-    """The files that may be first pages of manifests: those that are given, and those in the folders that are given and below."""
-    known: set[str] = set()
-    for item in map(str, paths):
-        if not os.path.isdir(item):
-            yield item
-            continue
-        for folder, folders, names in os.walk(item, followlinks=True):
-            place = os.path.realpath(folder)
-            if place in known:
-                folders.clear()
-                continue
-            known.add(place)
-            folders.sort()
-            if MANIFEST in names:
-                yield os.path.join(folder, MANIFEST)
 
 
 def _page(path: str, manifest: Mapping[str, Any], told: Told) -> str | None:

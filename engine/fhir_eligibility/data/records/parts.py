@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from fhir_eligibility.data.files.export_manifest import MANIFEST, elements_asked, read_manifest
+from fhir_eligibility.data.files.export_manifest import manifests_in
 from fhir_eligibility.data.files.json_text import BAD_JSON, check_encoding, whole
 from fhir_eligibility.data.records.in_doubt import PART, tagged
 from fhir_eligibility.data.records.record_shape import holds_doubles
@@ -57,20 +56,12 @@ class Parts:
 
 
 def parts_of(path: str) -> Parts | None:
-    """What marks the resources of a file; None where its export holds resources whole, as far as the manifest beside it tells."""
-    manifest = os.path.join(os.path.dirname(path), MANIFEST)
-    try:
-        told = os.stat(manifest)
-    except OSError:
-        return None
-    return _parts(manifest, told.st_mtime_ns, told.st_size)
-
-
-@lru_cache(maxsize=256)
-def _parts(manifest: str, changed: int, size: int) -> Parts | None:
-    """As `parts_of`, by a manifest, when it was changed last, and its size."""
-    asked = elements_asked(read_manifest(manifest) or {})
-    if asked is None:
+    """What marks the resources of a file; None where its export holds resources whole, as far as the manifests beside it tell: those that list it, else all."""
+    folder, name = os.path.split(path)
+    manifests = list(manifests_in(folder).values())
+    manifests = [one for one in manifests if one.lists(name)] or manifests if len(manifests) > 1 else manifests
+    asked = [element for one in manifests for element in one.elements or ()]
+    if not asked:
         return None
     types = frozenset(one.partition(".")[0] for one in asked if one[:1].isupper() and "." in one)
     return Parts(types if all(one.partition(".")[0] in types for one in asked) else None)

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from fhir_eligibility.data.files.export_manifest import is_manifest
 from fhir_eligibility.data.files.file_names import type_named
 from fhir_eligibility.data.files.json_text import whole
 from fhir_eligibility.data.files.kinds import BOM
-from fhir_eligibility.data.files.listing import list_data
+from fhir_eligibility.data.files.listing import Listing, list_data
 from fhir_eligibility.data.files.problems import ANSWER, SERVER_ERROR, Problem
 from fhir_eligibility.data.records.bundle_shape import (
     BUNDLE_MEMBERS,
@@ -108,7 +109,11 @@ class Loaded(Struct):
 
 def read_resources(paths: Iterable[str | Path], on_problem: OnProblem) -> Iterator[Loaded]:
     """All resources in the files that paths name, in order. What cannot be read is a problem, and the rest goes on."""
-    listing = list_data(paths, on_problem)
+    return read_listed(list_data(paths, on_problem), on_problem)
+
+
+def read_listed(listing: Listing, on_problem: OnProblem) -> Iterator[Loaded]:
+    """The same, of files that were listed."""
     found: Counter[str] = Counter()
     for path in listing.names:
         for loaded in resources_in(path, on_problem):
@@ -216,6 +221,10 @@ class _Numbers:
         return self._entries - entries
 
 
+_AMONG_MANY = "this is the manifest of an export, which among so many JSON files is looked for by its name: what it lists is not known"
+_AS_MANIFEST = "call it manifest.json, and run again"
+
+
 def _one(
     data: Any,
     file: str,
@@ -232,6 +241,9 @@ def _one(
             "error" if line or entry is not None or _holds_resources(data) else "warning"
         )
         about = remains_of(data).named()
+        if line is None and entry is None and is_manifest(data):
+            on_problem(Problem(file=file, code="incomplete-export", message=_AMONG_MANY, hint=_AS_MANIFEST))
+            return
         on_problem(
             Problem(file=file, entry=entry, line=line, code="not-a-resource", severity=lost, message=message, **about)
         )

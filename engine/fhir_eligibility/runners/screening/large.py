@@ -150,7 +150,7 @@ def prepare(run: LargeRun, running: ExitStack) -> Prepared:
     Raises OSError, ValueError where what was begun is another run, WorkerLost.
     """
     problems: list[Problem] = []
-    told = told_by_manifests(run.inputs.paths)
+    told = told_by_manifests(run.inputs.listing.manifests)
     completeness = Completeness(run.means.tolerate, told.types)
     told.narrow(completeness)
     report = reporting_to(completeness, problems.append)
