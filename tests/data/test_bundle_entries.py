@@ -21,7 +21,9 @@ PLAN = ReadPlan(
     "r4",
     {
         "Patient": TypePlan("Patient"),
-        "Observation": TypePlan("Observation", codes=frozenset(("2857-1",)), texts=frozenset()),
+        "Observation": TypePlan(
+            "Observation", codes=frozenset(("2857-1",)), texts=frozenset(), systems=frozenset(("http://loinc.org",))
+        ),
     },
 )
 PATIENT = {"resourceType": "Patient", "id": "a"}
@@ -215,4 +217,63 @@ def test_whatever_is_sorted_is_what_parsing_gives(
     assert by_text.counts == parsed.counts
     assert by_text.problems == parsed.problems
     assert by_text.deleted == parsed.deleted
+    assert by_text.others == parsed.others
+
+
+# Observations of which some matter: by their code, by a coding without one, by a mark, or because nobody can tell.
+CODES = st.sampled_from(
+    [
+        {"coding": [{"code": "2857-1"}]},
+        {"coding": [{"system": "http://loinc.org", "code": "1-8"}]},
+        {"coding": [{"system": "http://loinc.org", "display": "PSA"}]},
+        {"coding": [{"display": "PSA"}]},
+        {"coding": [{"system": "http://loinc.org", "code": None}]},
+        {"text": "PSA \\ 2857-1"},
+        {},
+    ]
+)
+MARKS = st.sampled_from(
+    [
+        *[{}] * 4,
+        {"modifierExtension": [{"url": "http://s.example/not"}]},
+        {"implicitRules": "http://s.example/rules"},
+        {"meta": {"tag": [{"code": "SUBSETTED"}]}},
+        {"meta": {"security": [{"code": "HTEST"}]}},
+        {"contained": [{**PSA, "id": "inner"}]},
+        {"contained": [OTHER]},
+    ]
+)
+OBSERVATIONS = st.builds(
+    lambda first, code, marks, subject: {**first, "code": code, **marks, **subject},
+    st.sampled_from(
+        [
+            *({"resourceType": "Observation", "id": one} for one in ("o", "p-1", "q.2", 'r"', "", 7)),
+            {"id": "first", "resourceType": "Observation"},
+            {"resourceType": "Observation", "status": "final", "id": "late"},
+            {"resourceType": "Observation"},
+        ]
+    ),
+    CODES,
+    MARKS,
+    st.sampled_from([{}, {"subject": {"reference": "Patient/a"}}, {"subject": {"reference": "urn:uuid:1"}}]),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(OBSERVATIONS, min_size=1, max_size=6),
+    st.sampled_from([None, 0, 1]),
+    st.sampled_from([("", ""), ('"2857-1"', '"\\u0032857-1"'), ("HTEST", "\\u0048TEST")]),
+)
+def test_entries_that_are_searched_together_come_to_what_each_comes_to(
+    observations: list[dict[str, Any]], indent: int | None, escaped: tuple[str, str]
+) -> None:
+    urls = [f"http://s.example/Observation/{number}" for number in range(len(observations))]
+    text = text_of(bundle(entry(PATIENT), *map(entry, observations, urls)), indent)
+    if escaped[0]:
+        text = text.replace(*(part.encode() for part in escaped))
+    by_text, parsed = (Read(text, sorting=sorting) for sorting in (True, False))
+    assert by_text.records == parsed.records
+    assert by_text.counts == parsed.counts
+    assert by_text.problems == parsed.problems
     assert by_text.others == parsed.others

@@ -19,7 +19,7 @@ from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.decoding import Decoders, FactDecoder
 from fhir_eligibility.data.bulk.element_values import values_at
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints
-from fhir_eligibility.data.bulk.needles import Needles, systems_of
+from fhir_eligibility.data.bulk.needles import Needles
 from fhir_eligibility.data.bulk.records import (
     AnyShelf,
     Position,
@@ -126,8 +126,6 @@ class Collector:
         self._shared: set[tuple[str | None, bytes]] = set()
         self._readers: dict[str, TypeReader] = {}
         self._known: dict[bytes, TypeReader] = {}
-        self.systems = systems_of({one for plan in decoders.plan.types.values() for one in plan.systems})
-        """The code systems that are asked for, of whatever type."""
         self.known = self._known.get
         """How resources of a type are looked at, the type as it stands in the data; None where that was not asked yet."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 from operator import itemgetter
 from typing import Any
 
@@ -16,13 +18,13 @@ from stringzilla import contains
 from fhir_eligibility.data.bulk.bundle_patients import BundlePatients
 from fhir_eligibility.data.bulk.collecting import BEGINNING, THEN_ID, Collector, TypeReader
 from fhir_eligibility.data.bulk.decoding import Head
-from fhir_eligibility.data.bulk.needles import ESCAPE, may_lack_codes
+from fhir_eligibility.data.bulk.needles import ESCAPE
 from fhir_eligibility.data.files.json_text import BAD_JSON, check_encoding, whole
 from fhir_eligibility.data.files.kinds import BOM
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.records.bundle_shape import BUNDLE_MEMBERS, ENTRY_MEMBERS, PatientEntry
 from fhir_eligibility.data.records.identity import NO_HOME, home_of, is_of_another_type
-from fhir_eligibility.data.records.marks import may_be_marked
+from fhir_eligibility.data.records.marks import marks_in, may_be_marked
 from fhir_eligibility.data.records.members import dict_of
 from fhir_eligibility.data.records.pages import page_of
 from fhir_eligibility.data.records.parts import parts_of
@@ -123,13 +125,11 @@ def read_document(
     parts = parts_of(path)
     if parts is not None:
         text = parts.marked(text)
-    escapes = contains(text, ESCAPE)
-    collector.look = may_be_marked(text)
     bundle: Any = None
     try:
         check_encoding(text)
         # decoding the bundle proves that all of the text is whole, entries that are not looked at among it
-        bundle = _bundle_in(text, escapes, collector.look)
+        bundle = _bundle_in(text)
     except msgspec.ValidationError:
         pass  # no bundle of the usual shape: it is decoded whole below
     except BAD_JSON as error:
@@ -138,17 +138,7 @@ def read_document(
         bundle is not None
         and bundle.entry is not None
         and not collector.validate
-        and _entries(
-            collector,
-            bundle.entry,
-            bundle.type,
-            escapes,
-            may_lack_codes(text, collector.systems),
-            sz.count(text, TYPE),
-            file,
-            path,
-            offset,
-        )
+        and _entries(collector, bundle.entry, bundle.type, sz.count(text, TYPE), file, path, offset)
     ):
         if bytes(bundle.link) or bytes(bundle.total):
             links, total = (_links.decode(bytes(raw) or b"null") for raw in (bundle.link, bundle.total))
@@ -174,11 +164,8 @@ def _entry_of_page(entry: Any) -> tuple[str, Any, str]:
     return kind, dict_of(_links.decode(bytes(entry.search) or b"null")).get("mode"), str(called)
 
 
-def _bundle_in(text: bytes, escapes: bool, marked: bool) -> Any:
-    """The bundle that a text is; None where its entries have to be looked at together, as those of a history, or closely. Raises BAD_JSON.
-
-    `escapes` is as for `_entries`; `marked` tells whether something in the text may be marked.
-    """
+def _bundle_in(text: bytes) -> Any:
+    """The bundle that a text is; None where its entries have to be looked at together, as those of a history, or closely. Raises BAD_JSON."""
     bundle: Any
     try:
         bundle = _plain.decode(text)
@@ -188,12 +175,14 @@ def _bundle_in(text: bytes, escapes: bool, marked: bool) -> Any:
         return bundle if bundle.resourceType == "Bundle" and bundle.type != "history" else None
     # deletions, patches, and what a server says of errors, are looked at closely
     errors = contains(text, b"OperationOutcome")
-    closely = escapes or errors or contains(text, b"DELETE") or contains(text, b'"PATCH"')
+    closely = errors or contains(text, ESCAPE) or contains(text, b"DELETE") or contains(text, b'"PATCH"')
     # and what is only created or changed if a search finds it, or does not
     closely = closely or contains(text, b"ifNoneExist") or contains(text, b"Patient?")
     closely = closely or contains(text, b'"PUT"')
     bundle = (_transaction if closely else _bundle).decode(text)
-    if bundle.resourceType != "Bundle" or bundle.type == "history" or errors or (marked and _is_modified(bundle)):
+    if bundle.resourceType != "Bundle" or bundle.type == "history" or errors:
+        return None
+    if may_be_marked(text) and _is_modified(bundle):
         return None
     requests = [one.request for one in bundle.entry or ()] if closely else []
     if any(request is not None and request.method in ("DELETE", "PATCH") for request in requests):
@@ -276,28 +265,32 @@ class _Sorted(Struct):
     passed: Counter[str] = field(default_factory=Counter)
     seen: dict[str, list[bytes]] = field(default_factory=dict)
     look: bool = False
-    """Whether some may be marked: these are kept."""
-    escapes: bool = True
-    """Whether some character may be written as an escape."""
-    uncoded: bool = True
-    """As for `Needles.found`."""
+    """Whether some that are kept may be marked."""
 
-    def take(self, reader: TypeReader, numbers: Iterable[int], texts: Sequence[bytes], begins: int | None) -> None:
-        """Sort those of one type that some criterion may read: the name of the type stands in their texts at `begins`, None where that differs."""
+    def take(self, reader: TypeReader, numbers: Sequence[int], texts: Sequence[bytes], begins: int | None) -> None:
+        """Sort those of one type that some criterion may read: the name of the type stands in their texts at `begins`, None where that differs.
+
+        Their texts are searched together, one a line, as lines of NDJSON are.
+        """
+        some = [texts[number] for number in numbers]
+        together = b"\n".join(some)
+        marked = may_be_marked(together)
+        self.look = self.look or marked
         needles = reader.needles
         if needles is None:
             self.kept.extend([(number, reader) for number in numbers])
             return
-        id_at = begins + reader.id_at if begins is not None else 0
+        found = [*needles.starts(together), *(marks_in(together) if marked else ())]
+        matter: set[int] = set()
+        if found:
+            ends = [*accumulate([len(text) + 1 for text in some])]
+            matter.update(bisect_right(ends, at) for at in found)
+        ids = _ids_in(some, begins + reader.id_at if begins is not None else 0)
         passed: list[bytes] = []
-        for number in numbers:
-            text = texts[number]
-            identifier: bytes | None = None
-            if not needles.found(text, self.escapes, self.uncoded) and not (self.look and may_be_marked(text)):
-                if id_at and text[id_at - _THEN : id_at] == THEN_ID:
-                    identifier = text[id_at : text.find(b'"', id_at)]
-                if not identifier or b"\\" in identifier:
-                    identifier = reader.identifier(text)
+        for place, number in enumerate(numbers):
+            identifier = None
+            if place not in matter:
+                identifier = ids[place] if ids is not None else reader.identifier(some[place])
             if identifier is None:
                 self.kept.append((number, reader))
             else:
@@ -305,6 +298,14 @@ class _Sorted(Struct):
         if passed:
             self.passed[reader.kind] += len(passed)
             self.seen.setdefault(reader.kind, []).extend(passed)
+
+
+def _ids_in(texts: Sequence[bytes], at: int) -> list[bytes] | None:
+    """The ids of resources, where in each text one stands at a place (0: that is not known); None where one stands elsewhere, or is written otherwise."""
+    if not at or [text[at - _THEN : at] for text in texts].count(THEN_ID) < len(texts):
+        return None
+    ids = [text[at : text.find(b'"', at)] for text in texts]
+    return None if b"" in ids or b"\\" in b"".join(ids) else ids
 
 
 def _reader(collector: Collector, name: bytes) -> TypeReader | None:
@@ -336,8 +337,6 @@ def _entries(
     collector: Collector,
     entries: Sequence[_Entry | _PlainEntry],
     bundle_type: Any,
-    escapes: bool,
-    uncoded: bool,
     types: int,
     file: int,
     path: str,
@@ -345,7 +344,7 @@ def _entries(
 ) -> bool:
     """Give a collector the entries of a bundle; False, having done nothing, where one is no plain resource and has to be looked at closely.
 
-    `escapes` tells whether some character of the bundle may be written as `\\u00..`, `uncoded` is as for `Needles.found`, `types` how many types of resources its text names.
+    `types` tells how many types of resources the text of the bundle names.
     """
     texts = [bytes(entry.resource) for entry in entries]
     names = _names_in(texts)
@@ -357,7 +356,7 @@ def _entries(
     urls = [entry.fullUrl for entry in entries]
     if _are_misnamed(urls, names):
         return False
-    out = _Sorted(look=collector.look, escapes=escapes, uncoded=uncoded)
+    out = _Sorted()
     wanted: dict[bytes, tuple[TypeReader, list[int]]] = {}
     for name, number in Counter(names).items():
         reader = collector.known(name) or _reader(collector, name)
@@ -375,6 +374,7 @@ def _entries(
     for reader, numbers in wanted.values():
         out.take(reader, numbers, texts, begins)
     out.kept.sort(key=_number)
+    collector.look = out.look
     collector.pass_over(out.passed, out.seen.items())
     patients: list[PatientEntry] = []
     for index, reader in out.kept:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import stringzilla as sz
 from msgspec import Struct
@@ -74,13 +74,6 @@ def systems_of(names: Iterable[str]) -> tuple[System, ...]:
     return tuple(found)
 
 
-def may_lack_codes(text: bytes, systems: Sequence[System]) -> bool:
-    """Whether in a text a slash may be escaped, or a coding of some code systems, or of none, may have no code. False is certain for all that stands in it."""
-    if contains(text, SLASH) or contains(text, _CODE_EXTENDED) or any(True for _ in _of_none(text)):
-        return True
-    return any(system.apart(text) for system in systems)
-
-
 class Needles(Struct):
     """What the text of a resource must hold to matter (see `fhir_eligibility.compiler.criteria.reading`), as bytes."""
 
@@ -108,18 +101,14 @@ class Needles(Struct):
         texts = tuple(f'"{text}"'.encode() for text in sorted(plan.texts))
         return cls(texts, frozenset(code.encode() for code in plan.codes), escapes, systems)
 
-    def found(self, text: bytes, escapes: bool = True, uncoded: bool = True) -> bool:
-        """Whether a resource with this text may matter; without `escapes` it is known to have no ESCAPE, without `uncoded` nothing that `may_lack_codes` looks for."""
-        for needle in self.texts:
+    def found(self, text: bytes) -> bool:
+        """Whether a resource with this text may matter."""
+        for needle in (*self.texts, *self.escapes):
             if contains(text, needle):
                 return True
-        if escapes and contains(text, ESCAPE):
-            return True
-        if uncoded and len(self.escapes) > 1 and contains(text, SLASH):
-            return True
         if self.codes is not None and not self.codes.isdisjoint(_CODES.findall(text)):
             return True
-        return uncoded and any(True for _ in self.without_code(text))
+        return any(True for _ in self.without_code(text))
 
     def without_code(self, text: bytes | memoryview) -> Iterator[int]:
         """Places in a text where a coding stands that has no code, of a system that is asked for or of none, in no order: of it nobody can tell whether it is what is asked for."""
