@@ -42,7 +42,9 @@ LATE = frozenset(
         ("fhir_eligibility.ui.commands.cli", "fhir_eligibility.ui.terminal.logs"),
         ("fhir_eligibility.ui.options.command_parser", "fhir_eligibility.ui.options.config_file"),
         ("fhir_eligibility.ui.commands.screen", "fhir_eligibility.ui.commands.cql_session"),
-        ("fhir_eligibility.ui.commands.screen", "fhir_eligibility.ui.commands.screen_sources"),
+        ("fhir_eligibility.ui.commands.screen", "fhir_eligibility.ui.commands.screen_archives"),
+        ("fhir_eligibility.ui.sources.server", "fhir_eligibility.runners.server.fetching"),
+        ("fhir_eligibility.ui.sources.server", "fhir_eligibility.ui.options.server_access"),
     )
 )
 # Generated tables may be long; nothing else may.

@@ -408,7 +408,7 @@ def test_the_python_interface(stub: Stub) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "http://127.0.0.1:1/fhir", "folder"], "--data is either one server, or files and folders"),
+        (["--data", "http://127.0.0.1:1/fhir", "folder"], "--data is either a FHIR server or files and folders"),
         (["--data", str(CRITERIA / "cohort"), "--data-auth", "bearer-env=X"], "--data names files"),
         (
             ["--data", "http://127.0.0.1:1/fhir", "--data-auth", "nonsense"],

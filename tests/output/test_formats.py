@@ -45,7 +45,7 @@ class NeedsMore(PatientList):
 @pytest.fixture(autouse=True)
 def more(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {**output_formats(), "needs-more": NeedsMore(), "patient-list": PatientList()}
-    for module in ("fhir_eligibility.ui.options.screen_options.output_formats", f"{base.__name__}.output_formats"):
+    for module in ("fhir_eligibility.ui.commands.screen_options.output_formats", f"{base.__name__}.output_formats"):
         monkeypatch.setattr(module, lambda: found)
 
 

@@ -193,7 +193,11 @@ def _run(
         parameters=parameters_used(criteria, options.parameters),
         warnings=list(_warnings(criteria)),
         criteria=input_files(files_of(criteria_paths)),
-        data=[InputFile(path=item.name) for item in data if not isinstance(item, (str, Path, Compartment))]
+        data=[
+            InputFile(path=getattr(item, "name", item.__class__.__name__))
+            for item in data
+            if not isinstance(item, (str, Path, Compartment))
+        ]
         + input_files(stored, options.hash_data or sum(one.bytes for one in stored) <= HASHED),
         resources=account.resources(source.counts(), source.files()),
         since=None if options.since is None or taking is None else EarlierRun(taken=tally.taken, why_not=taking.why),

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike as PathOfSystem
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct, field
@@ -47,13 +47,20 @@ from fhir_eligibility.evaluation.time_limit import SECONDS
 from fhir_eligibility.evaluation.verdict import Verdict
 from fhir_eligibility.runners.screening.criteria import Criteria
 
-Data: TypeAlias = "PathLike | ServerPatients | Compartment"
+
+class PatientsElsewhere(Protocol):
+    """Patients that are not in files, such as those of a server: whatever gives their compartments. A run calls it by its `name`, where it has one."""
+
+    def compartments(self, on_problem: Callable[[Problem], None]) -> Iterator[Compartment]:
+        """The patients; what cannot be read is told to `on_problem`."""
+
+
+Data: TypeAlias = "PathLike | PatientsElsewhere | Compartment"
 TOGETHER_WITH_IMAGES = (
     "criteria look at other patients' data ([x -> Type]): whether an archive holds the images of these is not asked"
 )
 MERGED_FILES = "linked patients (Patient.link) are merged where all of them are at hand: export the server's patients first (eligibility export)"
 if TYPE_CHECKING:
-    from fhir_eligibility.data.server.patients import ServerPatients
     from fhir_eligibility.runners.imaging.confirming import RequiredImages
 
 

@@ -18,25 +18,26 @@ from fhir_eligibility.output.run_record import EarlierRun
 from fhir_eligibility.output.table import completeness_lines, problem_lines, summary_table
 from fhir_eligibility.runners.screening.criteria import Criteria, load_criteria, warnings_of
 from fhir_eligibility.runners.screening.run import NothingScreened, RunOptions, run
-from fhir_eligibility.runners.screening.screening import Data, screen, version_for
+from fhir_eligibility.runners.screening.screening import Data, screen
 from fhir_eligibility.ui.commands.ending import ended
 from fhir_eligibility.ui.commands.nothing import nothing_done
+from fhir_eligibility.ui.commands.screen_options import add_screen_options, formats_of
 from fhir_eligibility.ui.options.archive_options import needless_options
 from fhir_eligibility.ui.options.command_parser import CommandParser
 from fhir_eligibility.ui.options.paths import check_exist
 from fhir_eligibility.ui.options.pseudonym_options import pseudonyms_of
 from fhir_eligibility.ui.options.resuming import resumable, warn_of_jobs
-from fhir_eligibility.ui.options.screen_options import add_screen_options, formats_of
 from fhir_eligibility.ui.options.statuses import Status
 from fhir_eligibility.ui.options.terminology import terminology_options
 from fhir_eligibility.ui.options.thresholds import ArtifactOutcome
+from fhir_eligibility.ui.sources.base import chosen_source
 from fhir_eligibility.ui.terminal.logs import say, say_diagnostics, say_error, say_problem
 
 if TYPE_CHECKING:
     from fhir_eligibility.runners.imaging.confirming import RequiredImages
 
 # Loaded where options ask for them.
-SOURCES, SESSION = "fhir_eligibility.ui.commands.screen_sources", "fhir_eligibility.ui.commands.cql_session"
+ARCHIVES, SESSION = "fhir_eligibility.ui.commands.screen_archives", "fhir_eligibility.ui.commands.cql_session"
 
 
 def add_options(command: CommandParser) -> None:
@@ -54,28 +55,19 @@ def screen_command(options: argparse.Namespace) -> int:
         raise ValueError(f"--{formats_of(options)[0]} needs an output folder: --out DIR")
     pseudonyms_of(options, keep_uids=options.keep_uids)  # what is wrong with them is told before anything is read
     if options.dicomweb:
-        options.dicomweb = import_module(SOURCES).address(options.dicomweb)
+        options.dicomweb = import_module(ARCHIVES).address(options.dicomweb)
     if not options.require_images:
         needless_options(options)
         return _command(options, None)
-    with import_module(SOURCES).required_images(options) as images:
+    with import_module(ARCHIVES).required_images(options) as images:
         return _command(options, images)
 
 
 def _command(options: argparse.Namespace, images: RequiredImages | None) -> int:
-    on_server = any(_is_address(item) for item in options.data)
-    check_exist(*options.criteria, *([] if on_server else options.data), *options.libraries, *options.valuesets)
-    if on_server:
-        with import_module(SOURCES).patients_on_server(options) as (version, patients):
-            return _screened(options, version, patients, images)
-    if options.server_auth or options.server_ca or options.rewrite_next_links:
-        raise ValueError("--data-auth, --data-ca and --rewrite-next-links are for data on a server; --data names files")
-    return _screened(options, version_for(options.data, options.fhir), lambda criteria: options.data, images)
-
-
-def _is_address(text: object) -> bool:
-    """Whether some data is named by the address of a server."""
-    return isinstance(text, str) and text.lower().startswith(("http://", "https://"))
+    source = chosen_source(options)
+    check_exist(*options.criteria, *options.libraries, *options.valuesets)
+    with source.opened(options) as opened:
+        return _screened(options, opened.version, opened.patients, images)
 
 
 def _settings(

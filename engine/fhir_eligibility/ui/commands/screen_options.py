@@ -6,7 +6,7 @@ import argparse
 
 from fhir_eligibility.output.formats.base import output_formats
 from fhir_eligibility.ui.options.archive_options import add_required_images
-from fhir_eligibility.ui.options.argument_types import ADDRESS, PATH, PATH_OR_ADDRESS
+from fhir_eligibility.ui.options.argument_types import ADDRESS, PATH
 from fhir_eligibility.ui.options.command_parser import CommandParser
 from fhir_eligibility.ui.options.options import (
     add_config_options,
@@ -23,9 +23,9 @@ from fhir_eligibility.ui.options.options import (
 )
 from fhir_eligibility.ui.options.pseudonym_options import add_pseudonym_options
 from fhir_eligibility.ui.options.resuming import add_means_options
-from fhir_eligibility.ui.options.server_options import add_search_options, add_server_options
 from fhir_eligibility.ui.options.terminology import add_terminology_options
 from fhir_eligibility.ui.options.thresholds import add_threshold_options
+from fhir_eligibility.ui.sources.base import add_data_option, add_source_options
 from fhir_eligibility.ui.terminal.logs import add_log_options
 
 
@@ -33,14 +33,7 @@ def add_screen_options(command: CommandParser) -> None:
     """What the command is told."""
     add_criteria_argument(command)
     group = command.add_argument_group("what goes in and out")
-    group.add_argument(
-        "--data",
-        nargs="+",
-        required=True,
-        type=PATH_OR_ADDRESS,
-        metavar="PATH",
-        help="patients: bundles, NDJSON, folders of them, .gz or .zst; or a FHIR server (https://...), for small cohorts",
-    )
+    add_data_option(group)
     group.add_argument(
         "--out",
         required=True,
@@ -59,9 +52,7 @@ def add_screen_options(command: CommandParser) -> None:
     add_parameter_options(group)
     add_terminology_options(command)
     _large_data(command)
-    group = command.add_argument_group("data on a FHIR server")
-    add_server_options(group, "data-")
-    add_search_options(group)
+    add_source_options(command)
     add_required_images(command)
     group = command.add_argument_group("what the exit status tells")
     group.add_argument("--strict", action="store_true", help="take warnings about criteria as errors: exit with 3")
