@@ -23,8 +23,8 @@ from fhir_eligibility.algebra.values import points as p
 from fhir_eligibility.algebra.values.clinical import Tuple
 from fhir_eligibility.algebra.values.interval import Interval
 from fhir_eligibility.algebra.values.points import Long
+from fhir_eligibility.compiler.elm import nodes
 from fhir_eligibility.compiler.elm.elements import descendents, element_of
-from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import IntervalType, ListType, Named
 from fhir_eligibility.compiler.runtime.cql import (
     MISSING,
@@ -67,14 +67,14 @@ class Walker:
             raise self.values[name].error
         return self.values[name]
 
-    def walk(self, node: Node, scope: dict[int, Any]) -> Any:
+    def walk(self, node: Any, scope: dict[int, Any]) -> Any:
         handler = getattr(self, f"on_{node.kind.lower()}", None)
         if handler is not None:
             return handler(node, scope)
         return self.operator(node, scope)
 
-    def operator(self, node: Node, scope: dict[int, Any]) -> Any:
-        overload = node.attrs["_overload"]
+    def operator(self, node: Any, scope: dict[int, Any]) -> Any:
+        overload = node.overload
         operands = self.operands(node, scope)
         if overload.nulls == "propagate" and any(o is None for o in operands):
             return None
@@ -84,15 +84,15 @@ class Walker:
         if node.kind not in TAKE_RANGES:
             operands = [p.certain(o, node.kind) for o in operands]
         arguments = [self.run, *operands] if overload.context else operands
-        if overload.precise and node.attrs.get("precision") is not None:
-            arguments = [*arguments, node.attrs["precision"]]
+        if overload.precise and node.precision is not None:
+            arguments = [*arguments, node.precision]
         return overload.function(*arguments)
 
-    def operands(self, node: Node, scope: dict[int, Any]) -> list[Any]:
+    def operands(self, node: Any, scope: dict[int, Any]) -> list[Any]:
         """The values of the operands; of a lenient walker a Failure where one cannot be told."""
         return [self.tried(o, scope) for o in node.operands]
 
-    def tried(self, node: Node, scope: dict[int, Any]) -> Any:
+    def tried(self, node: Any, scope: dict[int, Any]) -> Any:
         if not self.lenient:
             return self.walk(node, scope)
         try:
@@ -102,58 +102,58 @@ class Walker:
 
     # -- leaves
 
-    def on_null(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_null(self, node: Any, scope: dict[int, Any]) -> Any:
         return None
 
-    def on_literal(self, node: Node, scope: dict[int, Any]) -> Any:
-        value = node.attrs["value"]
+    def on_literal(self, node: Any, scope: dict[int, Any]) -> Any:
+        value = node.value
         return self.run.at(value) if isinstance(value, DateTime) else value
 
-    def on_minvalue(self, node: Node, scope: dict[int, Any]) -> Any:
-        return p.minimum(node.attrs["point"])
+    def on_minvalue(self, node: Any, scope: dict[int, Any]) -> Any:
+        return p.minimum(node.point)
 
-    def on_maxvalue(self, node: Node, scope: dict[int, Any]) -> Any:
-        return p.maximum(node.attrs["point"])
+    def on_maxvalue(self, node: Any, scope: dict[int, Any]) -> Any:
+        return p.maximum(node.point)
 
-    def on_now(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_now(self, node: Any, scope: dict[int, Any]) -> Any:
         return self.run.now
 
-    def on_today(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_today(self, node: Any, scope: dict[int, Any]) -> Any:
         return self.run.today
 
-    def on_timeofday(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_timeofday(self, node: Any, scope: dict[int, Any]) -> Any:
         return self.run.time_of_day
 
-    def local(self, node: Node, scope: dict[int, Any]) -> Any:
-        found = scope[node.attrs["scope"]]
+    def local(self, node: Any, scope: dict[int, Any]) -> Any:
+        found = scope[node.scope]
         if found.__class__ is Failure:
             raise found.error
         return found
 
     on_aliasref = on_queryletref = on_operandref = on_current = local
 
-    def on_expressionref(self, node: Node, scope: dict[int, Any]) -> Any:
-        return self.define(node.attrs["name"])
+    def on_expressionref(self, node: Any, scope: dict[int, Any]) -> Any:
+        return self.define(node.name)
 
-    def on_parameterref(self, node: Node, scope: dict[int, Any]) -> Any:
-        name = node.attrs["exported"].name
+    def on_parameterref(self, node: Any, scope: dict[int, Any]) -> Any:
+        name = node.exported.name
         given = self.run.parameter("", name)
         default = self.parameters[name]
         return given if given is not MISSING else None if default is None else self.walk(default, {})
 
-    def on_coderef(self, node: Node, scope: dict[int, Any]) -> Any:
-        return node.attrs["exported"].value
+    def on_coderef(self, node: Any, scope: dict[int, Any]) -> Any:
+        return node.exported.value
 
     on_conceptref = on_codesystemref = on_valuesetref = on_coderef
 
-    def on_functionref(self, node: Node, scope: dict[int, Any]) -> Any:
-        function = self.functions[id(node.attrs["exported"])]
+    def on_functionref(self, node: Any, scope: dict[int, Any]) -> Any:
+        function = self.functions[id(node.exported)]
         operands = [self.walk(o, scope) for o in node.operands]
         return self.walk(function.node, dict(zip(function.scopes, operands, strict=True)))
 
     # -- logic
 
-    def kleene(self, node: Node, scope: dict[int, Any], deciding: tuple[bool, bool], decided: bool) -> Any:
+    def kleene(self, node: Any, scope: dict[int, Any], deciding: tuple[bool, bool], decided: bool) -> Any:
         """Logic of two operands: where the left, or else the right, is what decides, that is the answer."""
         left = self.tried(node.operands[0], scope)
         if left is deciding[0]:
@@ -168,16 +168,16 @@ class Walker:
                 raise side.error
         return None if left is None or right is None else not decided
 
-    def on_and(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_and(self, node: Any, scope: dict[int, Any]) -> Any:
         return self.kleene(node, scope, (False, False), False)
 
-    def on_or(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_or(self, node: Any, scope: dict[int, Any]) -> Any:
         return self.kleene(node, scope, (True, True), True)
 
-    def on_implies(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_implies(self, node: Any, scope: dict[int, Any]) -> Any:
         return self.kleene(node, scope, (False, True), True)
 
-    def on_xor(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_xor(self, node: Any, scope: dict[int, Any]) -> Any:
         a, b = self.operands(node, scope)
         if a is None or b is None:
             return None
@@ -186,27 +186,27 @@ class Walker:
                 raise side.error
         return a is not b
 
-    def on_not(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_not(self, node: Any, scope: dict[int, Any]) -> Any:
         value = self.walk(node.operands[0], scope)
         return None if value is None else not value
 
-    def on_if(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_if(self, node: Any, scope: dict[int, Any]) -> Any:
         for test, result in zip(node.operands[:-1:2], node.operands[1:-1:2], strict=True):
             if self.walk(test, scope) is True:
                 return self.walk(result, scope)
         return self.walk(node.operands[-1], scope)
 
-    def on_case(self, node: Node, scope: dict[int, Any]) -> Any:
-        comparand = node.attrs.get("comparand")
+    def on_case(self, node: Any, scope: dict[int, Any]) -> Any:
+        comparand = node.comparand
         if comparand is not None:
-            scope = {**scope, node.attrs["scope"]: self.walk(comparand, scope)}
+            scope = {**scope, node.scope: self.walk(comparand, scope)}
         for test, result in zip(node.operands[:-1:2], node.operands[1:-1:2], strict=True):
             if self.walk(test, scope) is True:
                 return self.walk(result, scope)
         return self.walk(node.operands[-1], scope)
 
-    def on_coalesce(self, node: Node, scope: dict[int, Any]) -> Any:
-        if node.attrs.get("list"):
+    def on_coalesce(self, node: Any, scope: dict[int, Any]) -> Any:
+        if node.over_list:
             return next((x for x in self.walk(node.operands[0], scope) or () if x is not None), None)
         for operand in node.operands:
             value = self.walk(operand, scope)
@@ -214,199 +214,196 @@ class Walker:
                 return value
         return None
 
-    def on_message(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_message(self, node: Any, scope: dict[int, Any]) -> Any:
         return self.run.message(*(self.walk(o, scope) for o in node.operands))
 
     # -- structures
 
-    def on_list(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_list(self, node: Any, scope: dict[int, Any]) -> Any:
         return [self.walk(o, scope) for o in node.operands]
 
-    def on_interval(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_interval(self, node: Any, scope: dict[int, Any]) -> Any:
         low, high = (self.walk(o, scope) for o in node.operands[:2])
-        return Interval(low, high, node.attrs["low_closed"], node.attrs["high_closed"], _point(node.result))
+        return Interval(low, high, node.low_closed, node.high_closed, _point(node.result))
 
-    def on_tuple(self, node: Node, scope: dict[int, Any]) -> Any:
-        return Tuple({n: self.walk(o, scope) for n, o in zip(node.attrs["names"], node.operands, strict=True)})
+    def on_tuple(self, node: Any, scope: dict[int, Any]) -> Any:
+        return Tuple({n: self.walk(o, scope) for n, o in zip(node.names, node.operands, strict=True)})
 
-    def on_instance(self, node: Node, scope: dict[int, Any]) -> Any:
-        values = {n: self.walk(o, scope) for n, o in zip(node.attrs["names"], node.operands, strict=True)}
-        return new_instance(node.attrs["type"].name, values)
+    def on_instance(self, node: Any, scope: dict[int, Any]) -> Any:
+        values = {n: self.walk(o, scope) for n, o in zip(node.names, node.operands, strict=True)}
+        return new_instance(node.target.name, values)
 
-    def on_datetime(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_datetime(self, node: Any, scope: dict[int, Any]) -> Any:
         return make_datetime(self.run, *(self.walk(o, scope) for o in node.operands))
 
-    def on_date(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_date(self, node: Any, scope: dict[int, Any]) -> Any:
         return make_date(*(self.walk(o, scope) for o in node.operands))
 
-    def on_time(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_time(self, node: Any, scope: dict[int, Any]) -> Any:
         return make_time(*(self.walk(o, scope) for o in node.operands))
 
-    def on_property(self, node: Node, scope: dict[int, Any]) -> Any:
-        value, path = self.walk(node.operands[0], scope), node.attrs["path"]
+    def on_elementof(self, node: Any, scope: dict[int, Any]) -> Any:
+        value, path = self.walk(node.operands[0], scope), node.path
         if value is None:
             return None
-        if node.attrs.get("dynamic"):
+        if node.owner == "any":
             return element_of(value, path)
-        if node.attrs.get("tuple"):
+        if node.owner == "tuple":
             return value[path]
-        if node.attrs.get("interval"):
+        if node.owner == "interval":
             return getattr(value, {"lowClosed": "low_closed", "highClosed": "high_closed"}.get(path, path))
         found = getattr(value, path)
         return list(found) if isinstance(node.result, ListType) else found
 
     # -- types
 
-    def on_is(self, node: Node, scope: dict[int, Any]) -> Any:
-        return TypeOfValue(node.attrs["type"])(self.walk(node.operands[0], scope))
+    def on_is(self, node: Any, scope: dict[int, Any]) -> Any:
+        return TypeOfValue(node.target)(self.walk(node.operands[0], scope))
 
-    def on_as(self, node: Node, scope: dict[int, Any]) -> Any:
-        value, kind = self.walk(node.operands[0], scope), node.attrs["type"]
-        if node.attrs.get("retype"):
+    def on_as(self, node: Any, scope: dict[int, Any]) -> Any:
+        value, kind = self.walk(node.operands[0], scope), node.target
+        if node.retype:
             known = isinstance(kind, IntervalType) and _point(kind) != "Any"
             return with_point(value, _point(kind)) if known and value is not None else value
         test = TypeOfValue(kind)
-        if node.attrs.get("strict"):
+        if node.strict:
             return cast_to(value, test)
         return value if test(value) else None
 
-    def on_box(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_box(self, node: Any, scope: dict[int, Any]) -> Any:
         value = self.walk(node.operands[0], scope)
         if value is None:
             return None
-        if node.attrs.get("many"):
+        if node.each_item:
             return [None if x is None else Long(x) for x in value]
         return Long(value)
 
-    def on_tolist(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_tolist(self, node: Any, scope: dict[int, Any]) -> Any:
         value = self.walk(node.operands[0], scope)
         return [] if value is None else [value]
 
-    def on_canconvert(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_canconvert(self, node: Any, scope: dict[int, Any]) -> Any:
         if self.walk(node.operands[0].operands[0], scope) is None:
             return None
         return self.walk(node.operands[0], scope) is not None
 
-    def on_members(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_members(self, node: Any, scope: dict[int, Any]) -> Any:
         value = self.walk(node.operands[0], scope)
-        for kind, inner in node.attrs["options"]:
+        for kind, inner in node.options:
             if TypeOfValue(kind)(value):
-                return self.walk(inner, {**scope, node.attrs["scope"]: value})
+                return self.walk(inner, {**scope, node.scope: value})
         return None
 
-    def on_convertinterval(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_convertinterval(self, node: Any, scope: dict[int, Any]) -> Any:
         value = self.walk(node.operands[0], scope)
         if value is None:
             return None
 
         def bound(point: Any) -> Any:
-            return self.walk(node.attrs["inner"], {**scope, node.attrs["scope"]: point})
+            return self.walk(node.inner, {**scope, node.scope: point})
 
         return convert_interval(value, bound, _point(node.result))
 
-    def on_datetimecomponentfrom(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_datetimecomponentfrom(self, node: Any, scope: dict[int, Any]) -> Any:
         value = self.walk(node.operands[0], scope)
-        return None if value is None else component(value, node.attrs["precision"])
+        return None if value is None else component(value, node.precision)
 
-    def on_descendents(self, node: Node, scope: dict[int, Any]) -> Any:
-        return descendents(self.walk(node.operands[0], scope), node.attrs["deep"])
+    def on_descendents(self, node: Any, scope: dict[int, Any]) -> Any:
+        return descendents(self.walk(node.operands[0], scope), node.deep)
 
     # -- queries
 
-    def on_exists(self, node: Node, scope: dict[int, Any]) -> Any:
+    def on_exists(self, node: Any, scope: dict[int, Any]) -> Any:
         (operand,) = node.operands
-        if self.lenient and operand.kind == "Query" and operand.attrs["aggregate"] is None and operand.attrs["many"]:
+        if self.lenient and operand.kind == "Query" and operand.aggregate is None and operand.over_lists:
             return any(row is not None for row in self.each(operand, scope))
         return self.operator(node, scope)
 
-    def each(self, node: Node, scope: dict[int, Any]) -> Iterator[Any]:
+    def each(self, node: Any, scope: dict[int, Any]) -> Iterator[Any]:
         """The elements of a list, one after the other; those of a query without waiting for the rest."""
-        attrs = node.attrs
         if (
             node.kind == "Query"
-            and attrs["many"]
-            and attrs["aggregate"] is None
-            and attrs["sort"] is None
-            and not attrs["distinct"]
+            and node.over_lists
+            and node.aggregate is None
+            and node.sort is None
+            and not node.distinct
         ):
             for row in self.rows(node, None, scope):
-                yield self.walk(attrs["ret"], row) if attrs["ret"] is not None else row[attrs["sources"][0]["scope"]]
+                yield self.walk(node.returned, row) if node.returned is not None else row[node.sources[0].scope]
         else:
             yield from self.walk(node, scope) or ()
 
-    def on_query(self, node: Node, scope: dict[int, Any]) -> Any:
-        attrs = node.attrs
-        if self.lenient and attrs["aggregate"] is not None:
-            return self.aggregate(attrs["aggregate"], self.rows(node, None, scope), attrs, scope)
-        several = self.lenient and len(attrs["sources"]) > 1
-        sources = None if several else [self.walk(s["node"], scope) for s in attrs["sources"]]
-        if attrs["aggregate"] is None and sources is not None and sources == [None]:
+    def on_query(self, node: Any, scope: dict[int, Any]) -> Any:
+        if self.lenient and node.aggregate is not None:
+            return self.aggregate(node.aggregate, self.rows(node, None, scope), node, scope)
+        several = self.lenient and len(node.sources) > 1
+        sources = None if several else [self.walk(s.node, scope) for s in node.sources]
+        if node.aggregate is None and sources is not None and sources == [None]:
             return None
         rows = list(self.rows(node, sources, scope))
-        if attrs["aggregate"] is not None:
-            return self.aggregate(attrs["aggregate"], rows, attrs, scope)
-        alias = attrs["sources"][0]["scope"]
-        out = [self.walk(attrs["ret"], row) if attrs["ret"] is not None else row[alias] for row in rows]
-        if not attrs["many"]:
+        if node.aggregate is not None:
+            return self.aggregate(node.aggregate, rows, node, scope)
+        alias = node.sources[0].scope
+        out = [self.walk(node.returned, row) if node.returned is not None else row[alias] for row in rows]
+        if not node.over_lists:
             return out[-1] if out else None
-        if attrs["distinct"]:
+        if node.distinct:
             out = distinct(out)
-        return out if attrs["sort"] is None else self.sorted(out, attrs["sort"], scope)
+        return out if node.sort is None else self.sorted(out, node.sort, scope)
 
-    def rows(self, node: Node, sources: list[Any] | None, scope: dict[int, Any]) -> Iterator[dict[int, Any]]:
+    def rows(self, node: Any, sources: list[Any] | None, scope: dict[int, Any]) -> Iterator[dict[int, Any]]:
         """Every combination of source elements that the clauses keep, with its aliases and lets; sources not given are read as needed."""
-        attrs = node.attrs
 
         def combine(index: int, row: dict[int, Any]) -> Iterator[dict[int, Any]]:
-            if index == len(attrs["sources"]):
+            if index == len(node.sources):
                 yield row
                 return
-            source = attrs["sources"][index]
-            listed = isinstance(source["node"].result, ListType)
+            source = node.sources[index]
+            listed = isinstance(source.node.result, ListType)
             if sources is None:
-                items: Any = self.each(source["node"], scope) if listed else [self.walk(source["node"], scope)]
+                items: Any = self.each(source.node, scope) if listed else [self.walk(source.node, scope)]
             else:
                 items = (sources[index] or ()) if listed else [sources[index]]
             for item in items:
-                yield from combine(index + 1, {**row, source["scope"]: item})
+                yield from combine(index + 1, {**row, source.scope: item})
 
         for row in combine(0, dict(scope)):
-            for let in attrs["lets"]:
-                row[let["scope"]] = self.tried(let["node"], row)
-            if all(self.related(relation, row) for relation in attrs["relations"]):
-                if attrs["where"] is None or self.walk(attrs["where"], row) is True:
+            for let in node.lets:
+                row[let.scope] = self.tried(let.node, row)
+            if all(self.related(relation, row) for relation in node.relations):
+                if node.where is None or self.walk(node.where, row) is True:
                     yield row
 
-    def related(self, relation: dict[str, Any], row: dict[int, Any]) -> bool:
+    def related(self, relation: nodes.Relation, row: dict[int, Any]) -> bool:
         items: Any
-        if isinstance(relation["node"].result, ListType):
-            items = self.each(relation["node"], row) if self.lenient else self.walk(relation["node"], row)
+        if isinstance(relation.node.result, ListType):
+            items = self.each(relation.node, row) if self.lenient else self.walk(relation.node, row)
         else:
-            found = self.walk(relation["node"], row)
+            found = self.walk(relation.node, row)
             items = [] if found is None else [found]
-        kept = any(self.walk(relation["condition"], {**row, relation["scope"]: x}) is True for x in items or ())
-        return kept is (relation["kind"] == "with")
+        kept = any(self.walk(relation.condition, {**row, relation.scope: x}) is True for x in items or ())
+        return kept is (relation.kind == "with")
 
     def aggregate(
-        self, aggregate: dict[str, Any], rows: Iterable[dict[int, Any]], attrs: dict[str, Any], scope: dict[int, Any]
+        self, aggregate: nodes.Aggregation, rows: Iterable[dict[int, Any]], node: Any, scope: dict[int, Any]
     ) -> Any:
-        if aggregate["distinct"]:
-            keys = [s["scope"] for s in (*attrs["sources"], *attrs["lets"])]
+        if aggregate.distinct:
+            keys = [s.scope for s in (*node.sources, *node.lets)]
             lists = [Tuple({str(k): row[k] for k in keys if k in row}) for row in rows]
             kept: list[Any] = distinct(lists)
             rows = [{**scope, **{int(k): value for k, value in item.items()}} for item in kept]
-        total = self.walk(aggregate["starting"], scope)
+        total = self.walk(aggregate.starting, scope)
         for row in rows:
-            total = self.walk(aggregate["value"], {**row, aggregate["scope"]: total})
+            total = self.walk(aggregate.value, {**row, aggregate.scope: total})
         return total
 
     def sorted(self, rows: list[Any], items: list[dict[str, Any]], scope: dict[int, Any]) -> list[Any]:
         for item in reversed(items):
             key: Callable[[Any], Any] = lambda row: row  # noqa: E731
-            if item["key"] is not None:
-                key = lambda row, item=item: self.walk(item["key"], {**scope, item["scope"]: row})  # noqa: E731
+            if item.key is not None:
+                key = lambda row, item=item: self.walk(item.key, {**scope, item.scope: row})  # noqa: E731
             order = cmp_to_key(sign)
-            rows = sorted(rows, key=lambda row, key=key, order=order: order(key(row)), reverse=item["descending"])  # type: ignore[misc]
+            rows = sorted(rows, key=lambda row, key=key, order=order: order(key(row)), reverse=item.descending)  # type: ignore[misc]
         return rows
 
 

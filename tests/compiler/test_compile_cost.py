@@ -18,7 +18,7 @@ from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.criteria import fhirpath_code
 from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
 from fhir_eligibility.compiler.criteria.library import Compiler
-from fhir_eligibility.compiler.elm.nodes import to_json
+from fhir_eligibility.compiler.elm_json.outline import to_json
 from fhir_eligibility.compiler.emit import program
 from fhir_eligibility.runners.screening.criteria import load_criteria
 

@@ -42,7 +42,7 @@ def test_a_query_keeps_its_clauses() -> None:
     tree = parsed(
         "[Observation: PSA] O let v: O.value with [Procedure] P such that P.x = O.y where v > 3 return v sort desc"
     )
-    assert isinstance(tree, c.Query)
+    assert isinstance(tree, c.QueryExpression)
     assert [source.alias for source in tree.sources] == ["O"]
     assert [let.name for let in tree.lets] == ["v"]
     assert [(relation.kind, relation.source.alias) for relation in tree.relations] == [("with", "P")]

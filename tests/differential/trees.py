@@ -81,11 +81,11 @@ THEIRS: dict[str, str] = {
 OURS: dict[type, str] = {
     s.Binary: "binary", c.Membership: "binary", c.Timing: "binary", s.Unary: "prefix", c.Prefix: "prefix",
     c.Elapsed: "elapsed", c.Between: "between", c.Cast: "cast", s.TypeTest: "cast", c.IsTest: "is", c.Convert: "convert",
-    c.Extent: "extent", c.If: "if", c.Case: "case", c.SetAggregate: "set", c.IntervalSelector: "interval",
-    c.Instance: "instance", c.ListSelector: "list", c.CodeSelector: "code", c.ConceptSelector: "concept",
-    c.Retrieve: "retrieve", c.Query: "query", c.Relation: "relation", c.Let: "let", c.Aggregated: "aggregate",
-    s.Index: "index", s.Literal: "literal", c.Null: "null", s.Empty: "null", c.RatioLiteral: "ratio", c.Define: "define",
-    c.Function: "function", c.Parameter: "parameter", c.Using: "using", c.Include: "include",
+    c.Extent: "extent", c.IfThenElse: "if", c.CaseExpression: "case", c.SetAggregate: "set", c.IntervalSelector: "interval",
+    c.InstanceSelector: "instance", c.ListSelector: "list", c.CodeSelector: "code", c.ConceptSelector: "concept",
+    c.RetrieveExpression: "retrieve", c.QueryExpression: "query", c.RelationClause: "relation", c.LetClause: "let", c.Aggregated: "aggregate",
+    s.Index: "index", s.LiteralTerm: "literal", c.NullLiteral: "null", s.Empty: "null", c.RatioLiteral: "ratio", c.Define: "define",
+    c.Function: "function", c.ParameterDefinition: "parameter", c.Using: "using", c.Include: "include",
     c.CodeSystemDefinition: "codesystem", c.ValueSetDefinition: "valueset", c.CodeDefinition: "codedef",
     c.ConceptDefinition: "conceptdef",
 }  # fmt: skip

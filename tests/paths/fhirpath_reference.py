@@ -310,7 +310,7 @@ class Interpreter:
             inside = replace(after, this=scope.this, index=scope.index, total=scope.total, row=scope.row)
             if tree.name == "defineVariable":
                 name = tree.arguments[0]
-                assert isinstance(name, s.Literal)
+                assert isinstance(name, s.LiteralTerm)
                 value = (
                     self.value(tree.arguments[1], replace(inside, this=source)) if len(tree.arguments) > 1 else source
                 )
@@ -328,7 +328,7 @@ class Interpreter:
 
     def other(self, tree: s.Expression, scope: Scope) -> Items:
         match tree:
-            case s.Literal():
+            case s.LiteralTerm():
                 return made(_LITERAL[tree.kind](tree.text))
             case s.QuantityLiteral():
                 return made(q.make(Decimal(tree.number), tree.unit, tree.calendar))

@@ -14,9 +14,10 @@ from fhir_eligibility.compiler.analysis.requirements import requirements
 from fhir_eligibility.compiler.criteria import library as compiled
 from fhir_eligibility.compiler.criteria.fhirpath import translate_fhirpath
 from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
-from fhir_eligibility.compiler.elm import node_kinds
-from fhir_eligibility.compiler.elm.node_kinds import KINDS, Missing
-from fhir_eligibility.compiler.elm.nodes import ANY, Node
+from fhir_eligibility.compiler.elm import nodes as n
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.shapes import ANY_NAME, shaped
+from fhir_eligibility.compiler.elm.traits import UNKNOWN, Missing
 from fhir_eligibility.compiler.emit import cql_emitter
 from fhir_eligibility.compiler.emit.fhirpath_emitter import EACH, VALUES, Emitter
 
@@ -26,32 +27,42 @@ OPERATORS_ONLY = {"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"}
 # Kinds of CQL that may look at their operands as a whole, and that no analysis knows to do less.
 CAUTIOUS = set(
     "And CanConvert CodeRef CodeSystemRef ConceptRef ConvertInterval Current Date DateTime DateTimeComponentFrom Descendents Equivalent FhirHelper FhirInstance "
-    "Implies Instance Interval Literal MaxValue Message MinValue Not Now Null OperandRef Or ParameterRef Property Time TimeOfDay ToSystem Today ValueSetRef Xor".split()
+    "Implies Instance Interval Literal MaxValue Message MinValue Not Now Null OperandRef Or ParameterRef ElementOf Time TimeOfDay ToSystem Today ValueSetRef Xor".split()
 )
 
 
-def test_every_kind_of_fhirpath_is_listed() -> None:
-    assert set(VALUES) | set(EACH) == set(KINDS) | OPERATORS_ONLY
+def test_every_class_that_fhirpath_emits_tells_what_is_known_of_it() -> None:
+    emitted = {kind for kind in {*VALUES, *EACH} if not isinstance(kind, str)}
+    assert {kind.__name__ for kind in emitted if kind.about is UNKNOWN} == set()
+    assert {*VALUES, *EACH} - emitted == OPERATORS_ONLY
 
 
 def test_every_kind_of_cql_is_listed() -> None:
-    emitted = set(cql_emitter.VALUES) | set(cql_emitter.EACH)
+    emitted = {
+        kind if isinstance(kind, str) else kind.elm or kind.__name__
+        for kind in {*cql_emitter.VALUES, *cql_emitter.EACH}
+    }
     operators = {name for name, operator in OPERATORS.items() if operator.of("cql")}
     assert emitted - operators == (uses.HAND_ON | CAUTIOUS) - operators
     assert operators >= uses.COUNT | uses.COMPARE
     assert not uses.HAND_ON & (uses.COUNT | uses.COMPARE | CAUTIOUS) and not uses.COUNT & uses.COMPARE
 
 
-def test_an_unknown_kind_gets_the_cautious_answer() -> None:
-    rows = Node("Retrieve", attrs={"dataType": "Observation"}, types=("FHIR.Observation",), many=True)
-    odd = Node("SomethingNew", (rows,), types=("FHIR.Observation",), many=True)
-    status = Node("DynamicProperty", (odd,), {"path": "status"}, (ANY,), True)
+class SomethingNew(Node):
+    """A class of nodes that tells nothing of itself."""
+
+
+def test_a_class_that_tells_nothing_gets_the_cautious_answer() -> None:
+    records = shaped(("FHIR.Observation",), True)
+    rows = n.Retrieve(data_type="Observation", result=records)
+    odd = SomethingNew((rows,), result=records)
+    status = n.DynamicProperty((odd,), path="status", lenient=False, result=shaped((ANY_NAME,), True))
     found = requirements(status, "Patient")["Observation"]
     assert found.whole and found.paths == {"status"}
-    assert Emitter().nullable(odd) and Emitter().nullable(Node("SomethingNew"))
-    doubtful = Node("Filter", (rows, Node("Null")), {"scope": 1}, rows.types, True)
-    cautious = Node("Exists", (Node("SomethingNew", (doubtful,), many=True),))
-    assert settled_by_extremes(fhirpath_growths(Node("Exists", (doubtful,))))
+    assert Emitter().nullable(odd) and Emitter().nullable(SomethingNew())
+    doubtful = n.Filter((rows, n.Null()), scope=1, result=records)
+    cautious = n.Exists((SomethingNew((doubtful,), result=records),))
+    assert settled_by_extremes(fhirpath_growths(n.Exists((doubtful,))))
     assert not settled_by_extremes(fhirpath_growths(cautious))
 
 
@@ -133,9 +144,10 @@ def test_what_is_looked_at_as_a_whole(text: str, whole: bool) -> None:
     assert code.reads()["Observation"].whole is whole
 
 
-def test_no_kind_is_said_to_have_a_value_that_its_function_may_not_give() -> None:
-    never = {kind for kind, about in KINDS.items() if about.missing is Missing.NEVER}
+def test_no_class_is_said_to_have_a_value_that_its_function_may_not_give() -> None:
+    kinds = [kind for kind in vars(n).values() if isinstance(kind, type) and issubclass(kind, Node)]
+    never = {kind.__name__ for kind in kinds if kind.about.missing is Missing.NEVER}
     assert never == set(
-        "Literal Clock Current Iteration Count Join Exists All AllBoolean IsDistinct EquivalentList HasValue NewObject".split()
+        "Literal Now Today TimeOfDay Current Iteration Count Join Exists All AllBoolean IsDistinct EquivalentList HasValue NewObject".split()
     )
-    assert node_kinds.known("In").missing is Missing.MAYBE
+    assert n.In.about.missing is Missing.MAYBE

@@ -18,7 +18,7 @@ _UNCLOSED = (f"{_EXTENSIONS}valueset-unclosed", f"{_EXTENSIONS}valueset-toocostl
 _GROUPING = ("grouped-by", "part-of")
 
 
-class Filter(Struct, frozen=True):
+class ConceptFilter(Struct, frozen=True):
     """A condition on the codes of a code system."""
 
     property: str
@@ -35,7 +35,7 @@ class ValueSetClause(Struct, frozen=True):
     system: str | None
     version: str | None
     codes: tuple[str, ...] | None
-    filters: tuple[Filter, ...]
+    filters: tuple[ConceptFilter, ...]
     value_sets: tuple[str, ...]
 
 
@@ -142,7 +142,7 @@ def value_set(resource: Json, origin: str = "") -> ValueSetRecord:
     )
 
 
-def whole_system(url: str, system: str, version: str | None, filters: tuple[Filter, ...] = ()) -> ValueSetRecord:
+def whole_system(url: str, system: str, version: str | None, filters: tuple[ConceptFilter, ...] = ()) -> ValueSetRecord:
     """A value set that no resource defines, since it is understood: all codes of a code system, or those that pass filters."""
     part = ValueSetClause(system, version, None, filters, ())
     return ValueSetRecord(url, version, "active", None, None, None, (part,))
@@ -193,7 +193,10 @@ def _part(data: Json) -> ValueSetClause:
         data.get("system"),
         data.get("version"),
         tuple(str(x.get("code")) for x in concepts) if concepts else None,
-        tuple(Filter(str(f.get("property")), str(f.get("op")), str(f.get("value"))) for f in data.get("filter") or ()),
+        tuple(
+            ConceptFilter(str(f.get("property")), str(f.get("op")), str(f.get("value")))
+            for f in data.get("filter") or ()
+        ),
         tuple(map(str, data.get("valueSet") or ())),
     )
 

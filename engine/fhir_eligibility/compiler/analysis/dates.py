@@ -23,7 +23,9 @@ from fhir_eligibility.algebra.temporal import Date, DateTime
 from fhir_eligibility.algebra.temporal.between import extent, truncated
 from fhir_eligibility.algebra.values.interval import Interval, end, start
 from fhir_eligibility.algebra.values.quantity import Quantity
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.types import ChoiceType
 
 Moment = Date | DateTime
 _SHIFTS: Mapping[str, Callable[[Any, Quantity], Any]] = {
@@ -118,7 +120,7 @@ def restrictions(conditions: Iterable[Node], scope: Any) -> tuple[Restriction, .
     stack = list(conditions)
     while stack:
         node = stack.pop()
-        if node.kind == "And":
+        if isinstance(node, n.And):
             stack.extend(node.operands)
             continue
         new = _restriction(node, scope)
@@ -132,9 +134,9 @@ def restrictions(conditions: Iterable[Node], scope: Any) -> tuple[Restriction, .
 
 
 def _restriction(node: Node, scope: Any) -> Restriction | None:
-    if node.kind == "Members" and "bound" in node.attrs:
+    if isinstance(node, n.Members) and node.bound is not None:
         return _common_restriction(node, scope)
-    kind = node.attrs["operator"] if node.kind == "Dynamic" else node.kind
+    kind = node.operator if isinstance(node, n.Dynamic) else node.kind
     if len(node.operands) != 2 or not (kind in _TURNED or kind in _WITHIN):
         return None
     first, second = node.operands
@@ -146,7 +148,7 @@ def _restriction(node: Node, scope: Any) -> Restriction | None:
     bound = bound_of(second) if row is not None else None
     if row is None or bound is None:
         return None
-    precision = node.attrs.get("precision")
+    precision = node.precision if isinstance(node, n.Operation) else None
     if precision is not None or row.whole_days:
         bound = Bound("Truncated", (bound,), precision if precision in ("year", "month") else "day")
     low = Bound("End" if kind in _LATER else "Start", (bound,)) if kind not in _EARLIER else None
@@ -160,18 +162,18 @@ def _restriction(node: Node, scope: Any) -> Restriction | None:
     return Restriction(row.element, row.element, low, high) if low or high else None
 
 
-def _common_restriction(node: Node, scope: Any) -> Restriction | None:
+def _common_restriction(node: n.Members, scope: Any) -> Restriction | None:
     """The restriction that a condition on a choice puts on the row, where it is the same whatever type the value has."""
-    places = dict(zip((node.attrs["scope"], *node.attrs["bound"]), node.operands, strict=True))
-    found = {_restriction(_placed(condition, places), scope) for _, condition in node.attrs["options"]}
+    places = dict(zip((node.scope, *(node.bound or ())), node.operands, strict=True))
+    found = {_restriction(_placed(condition, places), scope) for _, condition in node.options}
     return found.pop() if len(found) == 1 else None
 
 
 def _placed(node: Node, places: Mapping[Any, Node]) -> Node:
     """A node with the operands of a choice in place of what stands for them."""
-    if node.kind == "Current" and node.attrs["scope"] in places:
-        return places[node.attrs["scope"]]
-    if node.kind == "Unbox":
+    if isinstance(node, n.Current) and node.scope in places:
+        return places[node.scope]
+    if isinstance(node, n.Unbox):
         return _placed(node.operands[0], places)
     return replace(node, operands=tuple(_placed(operand, places) for operand in node.operands))
 
@@ -189,28 +191,28 @@ def _row(node: Node, scope: Any) -> _Row | None:
         if below is None or below.part:
             return None
         return _Row(below.element, kind.lower(), below.choice, below.whole_days)
-    if kind == "FunctionRef":
+    if isinstance(node, n.FunctionRef):
         return _normalized(node, scope)
-    if kind in ("Property", "ModelProperty") and not node.attrs.get("repeats"):
-        path, owner = node.attrs["path"], node.operands[0]
-        if owner.kind in ("AliasRef", "Current"):
-            return _Row(path, choice=_is_choice(node)) if owner.attrs.get("scope") == scope else None
+    if isinstance(node, n.ModelProperty) or (isinstance(node, n.Property) and not node.repeats):
+        path, owner = node.path, node.operands[0]
+        if isinstance(owner, (n.AliasRef, n.Current)):
+            return _Row(path, choice=_is_choice(node)) if owner.scope == scope else None
         below = _row(owner, scope)
         if below is not None and not below.part and path in ("start", "end"):
             return _Row(below.element, path, below.choice)
     return None
 
 
-def _is_choice(node: Node) -> bool:
+def _is_choice(node: n.Property | n.ModelProperty) -> bool:
     """Whether an element is written in several ways, of which the node may mean one."""
-    if node.result is not None:
-        return hasattr(node.result, "options")
-    return "names" in node.attrs or node.attrs.get("json") not in (None, node.attrs["path"])
+    if isinstance(node, n.ModelProperty):
+        return isinstance(node.result, ChoiceType)
+    return node.names is not None or node.json not in (None, node.path)
 
 
-def _normalized(node: Node, scope: Any) -> _Row | None:
+def _normalized(node: n.FunctionRef, scope: Any) -> _Row | None:
     """`toInterval`, by which libraries turn a choice of dates into an interval; not where it also computes dates from ages."""
-    exported = node.attrs["exported"]
+    exported = node.exported
     if exported.name.lower() != "tointerval" or len(node.operands) != 1 or len(exported.operands) != 1:
         return None
     row = _row(node.operands[0], scope)
@@ -229,30 +231,25 @@ def _names(kind: Any) -> set[str]:
 def bound_of(node: Node) -> Bound | None:
     """A node as a bound, None where it is not known when a run begins, or not understood."""
     kind = node.kind
-    if kind == "Literal":
-        value = node.attrs["value"]
+    if isinstance(node, n.Literal):
+        value = node.value
         return Bound("Literal", (), value) if isinstance(value, (Date, DateTime)) else None
-    if kind in ("Today", "Now"):
+    if isinstance(node, (n.Today, n.Now)):
         return Bound(kind)
-    if kind == "Clock":
-        name = {"today": "Today", "now": "Now"}.get(node.attrs["function"])
-        return None if name is None else Bound(name)
-    if kind == "ParameterRef":
-        exported = node.attrs["exported"]
+    if isinstance(node, n.ParameterRef):
+        exported = node.exported
         if str(node.result) not in _MOMENTS:
             return None
         return Bound("ParameterRef", (), (exported.owner, exported.python, exported.name))
-    if kind == "Interval":
-        closed = node.attrs.get("low_closed"), node.attrs.get("high_closed")
-        if not all(isinstance(x, bool) for x in closed):
-            return None
+    closed = None
+    if isinstance(node, n.NewInterval):
+        closed = node.low_closed, node.high_closed
     elif kind in _SHIFTS:
-        amount = node.operands[1].attrs.get("value")
+        by = node.operands[1]
+        amount = by.value if isinstance(by, n.Literal) else None
         origin = bound_of(node.operands[0])
         return Bound(kind, (origin,), amount) if origin is not None and isinstance(amount, Quantity) else None
-    elif kind in ("Start", "End", "DateFrom", "ToDateTime"):
-        closed = None
-    else:
+    elif kind not in ("Start", "End", "DateFrom", "ToDateTime"):
         return None
     below = tuple(bound_of(operand) for operand in node.operands)
     known = tuple(x for x in below if x is not None)
@@ -324,27 +321,29 @@ def hull(first: Iterable[DateBounds], second: Iterable[DateBounds]) -> tuple[Dat
     return tuple(out)
 
 
+RETRIEVES = (n.Retrieve, n.ModelRetrieve)
+
+
 def restricted_retrieves(node: Node) -> dict[int, tuple[Restriction, ...]]:
     """The restrictions of the retrieves below a node, by id(); of those alone that stand in filters each time that they occur."""
     visits: dict[int, int] = {}
     found: dict[int, list[tuple[Restriction, ...]]] = {}
     for below in node.walk():
-        if below.kind == "Retrieve":
+        if isinstance(below, RETRIEVES):
             visits[id(below)] = visits.get(id(below), 0) + 1
         for retrieve, scope, conditions in _filtered(below):
-            if retrieve.kind == "Retrieve":
+            if isinstance(retrieve, RETRIEVES):
                 found.setdefault(id(retrieve), []).append(restrictions(conditions, scope))
     return {key: x[0] for key, x in found.items() if visits.get(key) == len(x) and all(y == x[0] for y in x)}
 
 
 def _filtered(node: Node) -> Iterable[tuple[Node, Any, list[Node]]]:
     """The sources of a filter with the scope of their rows and the conditions that rows have to meet."""
-    if node.kind == "Filter" and "scope" in node.attrs:
-        yield node.operands[0], node.attrs["scope"], list(node.operands[1:])
-    elif node.kind == "Query":
-        where = node.attrs["where"]
-        for source in node.attrs["sources"]:
-            yield source["node"], source["scope"], [] if where is None else [where]
-        for relation in node.attrs["relations"]:
-            kept = relation["kind"] == "with" and relation.get("condition") is not None
-            yield relation["node"], relation["scope"], [relation["condition"]] if kept else []
+    if isinstance(node, n.Filter):
+        yield node.operands[0], node.scope, list(node.operands[1:])
+    elif isinstance(node, n.Query):
+        where = node.where
+        for source in node.sources:
+            yield source.node, source.scope, [] if where is None else [where]
+        for relation in node.relations:
+            yield relation.node, relation.scope, [relation.condition] if relation.kind == "with" else []

@@ -12,10 +12,11 @@ all that is not listed. What is not listed does not move it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
 
-from fhir_eligibility.compiler.elm.nodes import ANY, Node
+from fhir_eligibility.compiler.elm import nodes as n
+from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.questions import Bound, bound_in, is_question
+from fhir_eligibility.compiler.elm.shapes import ANY_NAME
 
 CONSTANT, GROWS, FALLS, MIXED = "constant", "grows", "falls", "mixed"
 DOUBTS, OPERANDS, ANYTHING, REACHED = "(doubts)", "(operands)", "(anything)", "(reached) "
@@ -24,7 +25,7 @@ Known = Callable[[str, str], Growths]
 UNKNOWN: Growths = {ANYTHING: MIXED}
 STILL: Growths = {}
 _OPPOSITE = {GROWS: FALLS, FALLS: GROWS, CONSTANT: CONSTANT, MIXED: MIXED}
-_ANY_RESOURCE = frozenset(("Resource", "DomainResource", ANY))
+_ANY_RESOURCE = frozenset(("Resource", "DomainResource", ANY_NAME))
 
 
 def growth_in(growths: Growths, names: Iterable[str]) -> str:
@@ -77,7 +78,7 @@ def _joined(growths: set[str]) -> str:
 def _none_of_a_count(node: Node) -> bool:
     """Whether a node asks whether a count is zero: of a count that only rises, that falls."""
     kinds = {operand.kind for operand in node.operands}
-    zero = any(one.kind == "Literal" and one.attrs["value"] == 0 for one in node.operands)
+    zero = any(isinstance(one, n.Literal) and one.value == 0 for one in node.operands)
     return zero and kinds == {"Count", "Literal"}
 
 
@@ -85,7 +86,7 @@ def _none_of_a_count(node: Node) -> bool:
 
 # Kinds whose value moves as their operands do, where all of these move the same way.
 _SAME_WAY = frozenset("And Or Exists Union Distinct Flatten IsTrue Count AnyTrue Intersect".split())
-_REFERENCES = frozenset(("ExpressionRef", "FunctionRef", "ParameterRef"))
+_MOVING = (n.ExpressionRef, n.FunctionRef)
 
 
 class GrowthFinder:
@@ -101,15 +102,15 @@ class GrowthFinder:
     def of(self, node: Node) -> Growths:
         """The growths of a node's value."""
         kind = node.kind
-        if kind == "OperandRef":
+        if isinstance(node, n.OperandRef):
             return {OPERANDS: GROWS}
-        if kind in _REFERENCES:
-            return self.reference(node)
-        if kind == "Query":
-            return self.query(node.attrs)
-        if kind == "Retrieve":
+        if isinstance(node, n.DefinitionRef):
+            return self.reference(node) if isinstance(node, _MOVING) else STILL
+        if isinstance(node, n.Query):
+            return self.query(node)
+        if isinstance(node, n.ModelRetrieve):
             return self.retrieve(node)
-        if kind in ("If", "Case"):
+        if isinstance(node, (n.If, n.Case)):
             return self.choice(node)
         parts = [self.of(child) for child in node.children]
         if not any(parts):
@@ -132,10 +133,10 @@ class GrowthFinder:
             return together((mixed((item,)), items))
         return mixed(parts)
 
-    def retrieve(self, node: Node) -> Growths:
+    def retrieve(self, node: n.ModelRetrieve) -> Growths:
         """More records are more rows; a row whose code cannot be told is a doubt."""
-        spec = node.attrs["spec"]
-        moves: list[Growths] = [records_of(spec.resource_type, reached=bool(node.attrs.get("related")))]
+        spec = node.spec
+        moves: list[Growths] = [records_of(spec.resource_type, reached=node.related)]
         if node.operands:
             moves.append({DOUBTS: GROWS})
         if spec.target:
@@ -143,10 +144,10 @@ class GrowthFinder:
         moves.append(mixed([self.of(operand) for operand in node.operands]))
         return together(moves)
 
-    def choice(self, node: Node) -> Growths:
+    def choice(self, node: n.If | n.Case) -> Growths:
         """A condition without an answer is a doubt, and either branch may be the greater."""
         tests = node.operands[:-1:2]
-        conditions = [*tests, *node.attrs.get("_children", ())]
+        conditions = [*tests, *node.children[len(node.operands) :]]
         branches = together([self.of(branch) for branch in (*node.operands[1:-1:2], node.operands[-1])])
         doubtful: Growths = {DOUBTS: MIXED} if any(self.nullable(test) for test in tests) else STILL
         return together((branches, doubtful, mixed([self.of(condition) for condition in conditions])))
@@ -155,11 +156,9 @@ class GrowthFinder:
         """The growths of a filter by a condition: one that may have no answer keeps more rows where it is a doubt."""
         return together((self.of(node), {DOUBTS: GROWS} if self.nullable(node) else STILL))
 
-    def reference(self, node: Node) -> Growths:
-        exported = node.attrs["exported"]
+    def reference(self, node: n.DefinitionRef) -> Growths:
+        exported = node.exported
         given = [self.of(operand) for operand in node.operands]
-        if node.kind == "ParameterRef":
-            return STILL
         if not exported.python:  # the patient of the context, who may not be among the data
             return records_of(exported.name) if exported.value == "context" else mixed(given)
         body = self.known(exported.owner, exported.python)
@@ -168,21 +167,19 @@ class GrowthFinder:
         passed = {GROWS: together, FALLS: lambda found: opposite(together(found)), MIXED: mixed}.get(how)
         return own if passed is None else together((own, passed(given)))
 
-    def query(self, attrs: dict[str, Any]) -> Growths:
-        sources = together([self.of(source["node"]) for source in attrs["sources"]])
-        lets = [self.of(let["node"]) for let in attrs.get("lets") or ()]
-        shaping = [attrs.get("ret"), *(item["key"] for item in attrs.get("sort") or ())]
-        fixed = [*lets, *(self.of(node) for node in shaping if node is not None)]
+    def query(self, node: n.Query) -> Growths:
+        sources = together([self.of(source.node) for source in node.sources])
+        shaping = [node.returned, *(item.key for item in node.sort or ())]
+        fixed = [self.of(let.node) for let in node.lets] + [self.of(one) for one in shaping if one is not None]
         tests: list[Growths] = [sources]
-        if attrs.get("where") is not None:
-            tests.append(self.condition(attrs["where"]))
-        for relation in attrs.get("relations") or ():
-            related = together((self.of(relation["node"]), self.condition(relation["condition"])))
-            tests.append(related if relation["kind"] == "with" else opposite(related))
-        if attrs.get("aggregate") is not None:
-            folded = [self.of(n) for n in attrs["aggregate"].values() if isinstance(n, Node)]
-            return mixed([*tests, *fixed, *folded])
-        return together((together(tests) if attrs["many"] else mixed(tests), mixed(fixed)))
+        if node.where is not None:
+            tests.append(self.condition(node.where))
+        for relation in node.relations:
+            related = together((self.of(relation.node), self.condition(relation.condition)))
+            tests.append(related if relation.kind == "with" else opposite(related))
+        if node.aggregate is not None:
+            return mixed([*tests, *fixed, self.of(node.aggregate.starting), self.of(node.aggregate.value)])
+        return together((together(tests) if node.over_lists else mixed(tests), mixed(fixed)))
 
 
 def growths_of(
@@ -211,7 +208,7 @@ def growths_of(
 
 # Kinds whose items grow with those of their operands; kinds that are true or false, and rise from false over null to true; kinds that hand on what they are given.
 _GROWING = frozenset(
-    "Filter ForEach Property DynamicProperty OfType Box ToSystem Union Combine Distinct Resolve PrimitiveExtensions Extension Children Descendants Trace Intersect".split()
+    "Filter ForEach Property DynamicProperty OfType Box ToSystem Union Combine Distinct Resolve PrimitiveExtensions Extension Children Descendants TraceStep Intersect".split()
 )
 _TRUTH = frozenset("Exists All And Or Not Implies In Equal Greater GreaterOrEqual Less LessOrEqual".split())
 _NUMBERS = frozenset(("Count",))
@@ -249,8 +246,8 @@ class _FhirPath:
 
     def _of(self, node: Node) -> Growths:
         kind, operands = node.kind, node.operands
-        if kind == "Retrieve":
-            return {**records_of(node.attrs["dataType"]), **({DOUBTS: GROWS} if "codes" in node.attrs else {})}
+        if isinstance(node, n.Retrieve):
+            return {**records_of(node.data_type), **({DOUBTS: GROWS} if node.codes is not None else {})}
         if kind == "Context":
             return records_of("Patient") if "FHIR.Patient" in node.types else STILL
         if kind == "Filter":
@@ -293,7 +290,7 @@ def fhirpath_growths(node: Node, boolean: bool = True) -> Growths:
     if boolean:
         return finder.truth(node)
     kinds = set(node.types)
-    told = bool(kinds) and not kinds & {ANY, "System.Boolean", "FHIR.boolean"}
+    told = bool(kinds) and not kinds & {ANY_NAME, "System.Boolean", "FHIR.boolean"}
     return finder.items(node) if told else mixed((finder.of(node),))
 
 

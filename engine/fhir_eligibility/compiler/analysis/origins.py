@@ -12,11 +12,11 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 
 # Elements of records; the elements of intervals, quantities and tuples are parts of a value, not of a record.
-_ELEMENTS = frozenset(("Property", "DynamicProperty", "ModelProperty"))
-_OF_VALUES = frozenset(("interval", "system", "tuple", "dynamic"))
+_ELEMENTS = (n.Property, n.DynamicProperty, n.ModelProperty)
 # Expressions for a value that is at hand: nothing runs again where they are emitted once more.
 AT_HAND = frozenset(("Current", "Context", "Reference", "AliasRef", "QueryLetRef", "OperandRef", "ExpressionRef"))
 # What gives the same value, or a bound of it, in another type.
@@ -37,6 +37,7 @@ _SCOPED = frozenset(
         "Exists",
         "Count",
         "Retrieve",
+        "ModelRetrieve",
         "Let",
         "Bind",
         "Coalesce",
@@ -94,16 +95,16 @@ def excerpt(text: str, span: Span) -> str:
 
 def is_at_hand(owner: Node) -> bool:
     """Whether a record is at hand where a comparison of it stands: emitting it once more runs nothing again."""
-    return owner.kind in AT_HAND and not owner.many
+    return owner.kind in AT_HAND and not (isinstance(owner, n.Reference) and owner.many)
 
 
 def elements_of(condition: Node, scope: int) -> tuple[str, ...]:
     """The elements of a row that a condition on it reads, in its order: `scope` is that of the row."""
     found: dict[str, None] = {}
     for node in condition.walk():
-        if node.kind in _ELEMENTS:
+        if isinstance(node, (*_ELEMENTS, n.ElementOf)):
             for owner, path, _, _ in _of(node, False, _NONE):
-                if path and owner.kind in ("Current", "AliasRef") and owner.attrs.get("scope") == scope:
+                if path and isinstance(owner, (n.Current, n.AliasRef)) and owner.scope == scope:
                     found[path] = None
     # of `a` and `a.b` only the longer one: it lacks whatever the shorter one lacks
     return tuple(one for one in found if not any(other.startswith(f"{one}.") for other in found))
@@ -112,16 +113,16 @@ def elements_of(condition: Node, scope: int) -> tuple[str, ...]:
 def _of(node: Node, computed: bool, bound: Bound) -> list[tuple[Node, str, Span | None, bool]]:
     path: list[str] = []
     at = node
-    while at.operands and (at.kind in _ELEMENTS or len(at.operands) == 1 and at.kind not in _SCOPED):
-        if at.kind in _ELEMENTS and not any(at.attrs.get(name) for name in _OF_VALUES):
-            path.insert(0, at.attrs["path"])
+    while at.operands and (isinstance(at, _ELEMENTS) or len(at.operands) == 1 and at.kind not in _SCOPED):
+        if isinstance(at, _ELEMENTS):
+            path.insert(0, at.path)
         elif path and at.kind in ("First", "Last", "SingletonFrom", "Indexer"):
             break
-        elif at.kind not in _ELEMENTS and at.kind not in _SAME:
+        elif not isinstance(at, n.ElementOf) and at.kind not in _SAME:
             computed = True
         at = at.operands[0]
-    if at.kind == "Current" and at.attrs.get("scope") in bound and not path:
-        return _of(bound[at.attrs["scope"]], computed, bound)
+    if isinstance(at, n.Current) and at.scope in bound and not path:
+        return _of(bound[at.scope], computed, bound)
     if path or at.kind in AT_HAND:
         return [(at, ".".join(path), node.span, computed)]
     if at.kind in _SCOPED:

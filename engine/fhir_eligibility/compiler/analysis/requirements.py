@@ -8,12 +8,14 @@ from typing import Any
 from msgspec import Struct, field
 
 from fhir_eligibility.compiler.analysis.dates import Clock, DateBounds, date_filters, hull, restricted_retrieves
-from fhir_eligibility.compiler.elm import node_kinds
-from fhir_eligibility.compiler.elm.nodes import ANY, Node
+from fhir_eligibility.compiler.elm import nodes as n
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.shapes import ANY_NAME
+from fhir_eligibility.compiler.elm.traits import chosen
 
 # A place of items: a resource type and the path below it, empty for the resource itself.
 Place = tuple[str, str]
-ANY_RESOURCE = frozenset(("FHIR.Resource", "FHIR.DomainResource", ANY))
+ANY_RESOURCE = frozenset(("FHIR.Resource", "FHIR.DomainResource", ANY_NAME))
 CIRCLES = 2
 # What a retrieve asks for: nothing (all of the type), a value set as (path, url), a code as (path, system, code).
 Asked = tuple[str, ...]
@@ -78,22 +80,23 @@ def requirements(node: Node, root: str | None = None, clock: Clock | None = None
     dates = restricted_retrieves(node) if clock is not None else {}
     found: dict[str, DataRequirement] = {}
     for below in node.walk():
-        if below.kind == "Retrieve":
-            entry = found.setdefault(below.attrs["dataType"], DataRequirement(below.attrs["dataType"]))
+        if isinstance(below, n.Retrieve):
+            entry = found.setdefault(below.data_type, DataRequirement(below.data_type))
             filters = date_filters(dates.get(id(below), ()), clock) if clock is not None else ()
-            if not below.attrs.get("codes"):
+            if not below.codes:
                 entry.restrict(ALL, filters)
                 entry.unfiltered = True
-            for system, code in below.attrs.get("codes", ()):
-                entry.restrict((below.attrs["codeProperty"], system, code), filters)
-                entry.codes.add((below.attrs["codeProperty"], system, code))
-                entry.paths.add(below.attrs["codeProperty"])
+            for system, code in below.codes or ():
+                assert below.code_property is not None
+                entry.restrict((below.code_property, system, code), filters)
+                entry.codes.add((below.code_property, system, code))
+                entry.paths.add(below.code_property)
     places = _Places(node, root)
     for name, path in places.read:
         found.setdefault(name, DataRequirement(name)).paths.add(path)
     for name, path in places.looked_at:
         found.setdefault(name, DataRequirement(name)).looked_at.add(path)
-    followed = {name for below in node.walk() if below.kind == "Resolve" for name in below.types}
+    followed = {name for below in node.walk() if isinstance(below, n.Resolve) for name in below.types}
     reached = {name.removeprefix("FHIR.") for name in followed}
     if followed & ANY_RESOURCE:
         reached = set(found)
@@ -127,41 +130,43 @@ class _Places:
 
     def of(self, node: Node) -> set[Place]:
         """The places of the items of a node; those of all nodes below it are followed too."""
-        kind = node.kind
-        if kind in ("Current", "Total"):
-            return self._named.get((kind, node.attrs["scope"]), set())
-        if kind == "Reference":
-            return self._named.get((kind, node.attrs["id"]), set())
-        if kind == "Retrieve":
-            return {(node.attrs["dataType"], "")}
-        if kind == "Context":
+        if isinstance(node, (n.Current, n.Total)):
+            return self._named.get((node.kind, node.scope), set())
+        if isinstance(node, n.Reference):
+            return self._named.get((node.kind, node.number), set())
+        if isinstance(node, n.Retrieve):
+            return {(node.data_type, "")}
+        if isinstance(node, n.Context):
             return {(self.root, "")} if self.root else set()
-        if kind == "Resolve":
+        if isinstance(node, n.Resolve):
             self.of(node.operands[0])
             return {(name.removeprefix("FHIR."), "") for name in node.types if name not in ANY_RESOURCE}
         operands = self._operands(node)
-        about = node_kinds.known(kind) if "_overload" not in node.attrs else node_kinds.KINDS["Dynamic"]
-        for index in node_kinds.chosen(about.whole, len(operands)):
+        about = node.about
+        for index in chosen(about.whole, len(operands)):
             self.looked_at |= operands[index]
-        for index in node_kinds.chosen(about.compared, len(operands)):
+        for index in chosen(about.compared, len(operands)):
             self.looked_at.update((name, path) for name, path in operands[index] if path)
         if about.step is not None:
             return {self._step(owner, self._path(node, about.step)) for owner in operands[0]}
-        return {place for index in node_kinds.chosen(about.hands_on, len(operands)) for place in operands[index]}
+        return {place for index in chosen(about.hands_on, len(operands)) for place in operands[index]}
 
     def _operands(self, node: Node) -> list[set[Place]]:
         """The places of the operands, in order; each is known by its names to those that follow."""
-        kind, attrs = node.kind, node.attrs
         found: list[set[Place]] = []
         for index, operand in enumerate(node.children):
             places = self.of(operand)
             found.append(places)
-            if index == 0 and "scope" in attrs:
-                self._name("Current", attrs["scope"], places)
-            if kind == "Repeat" or (kind == "Aggregate" and index > 0):
-                self._name("Current" if kind == "Repeat" else "Total", attrs["scope"], places)
-            if kind == "Let" or (kind == "Bind" and index == 0):
-                self._name("Reference", attrs["source" if kind == "Let" and index == 0 else "id"], places)
+            if index == 0 and isinstance(node, (n.ItemStep, n.TraceStep)):
+                self._name("Current", node.scope, places)
+            if isinstance(node, n.Repeat):
+                self._name("Current", node.scope, places)
+            elif isinstance(node, n.Aggregate) and index > 0:
+                self._name("Total", node.scope, places)
+            elif isinstance(node, n.Let):
+                self._name("Reference", node.source if index == 0 else node.number, places)
+            elif isinstance(node, n.Bind) and index == 0:
+                self._name("Reference", node.number, places)
         return found
 
     def _name(self, kind: str, name: Any, places: set[Place]) -> None:
@@ -178,7 +183,7 @@ class _Places:
     def _path(self, node: Node, step: str) -> str:
         if step != "*":
             return step
-        path = str(node.attrs["path"])
-        if node.kind == "Property" and "names" not in node.attrs and node.attrs.get("json") not in (None, path):
-            return f"{path}.ofType({node.attrs.get('element_type')})"
-        return path
+        assert isinstance(node, (n.Property, n.DynamicProperty))
+        if isinstance(node, n.Property) and node.names is None and node.json not in (None, node.path):
+            return f"{node.path}.ofType({node.element_type})"
+        return node.path

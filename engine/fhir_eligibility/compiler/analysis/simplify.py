@@ -10,9 +10,11 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from fhir_eligibility.compiler.analysis.monotonicity import in_doubt
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.conjuncts import conjuncts
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.questions import bound_in
+from fhir_eligibility.compiler.elm.types import BOOLEAN
 
 Code = tuple[str, str]
 
@@ -31,13 +33,17 @@ def combine_unions(node: Node, repeats: bool = False) -> Node:
 
     `repeats` tells that repeats in the items of `node` do not matter.
     """
-    free = node.kind in ("Exists", "First") or (repeats and (node.kind in _PASSED_THROUGH or node.kind == "Union"))
+    free = isinstance(node, (n.Exists, n.First)) or (
+        repeats and (node.kind in _PASSED_THROUGH or isinstance(node, n.Union))
+    )
     operands = tuple(
-        combine_unions(operand, free and (node.kind == "Union" or index == (1 if node.kind == "ForEach" else 0)))
+        combine_unions(
+            operand, free and (isinstance(node, n.Union) or index == (1 if isinstance(node, n.ForEach) else 0))
+        )
         for index, operand in enumerate(node.operands)
     )
-    if node.kind == "Union" and repeats and node.many:
-        return replace(node, kind="Combine", operands=operands)
+    if isinstance(node, n.Union) and repeats and node.many:
+        return n.Combine(operands, span=node.span, result=node.result)
     if any(new is not old for new, old in zip(operands, node.operands, strict=True)):
         return replace(node, operands=operands)
     return node
@@ -48,17 +54,21 @@ def push_codes(node: Node) -> Node:
     operands = tuple(push_codes(operand) for operand in node.operands)
     if any(new is not old for new, old in zip(operands, node.operands, strict=True)):
         node = replace(node, operands=operands)
-    if node.kind != "Filter" or node.operands[0].kind != "Retrieve" or "codes" in node.operands[0].attrs:
+    if (
+        not isinstance(node, n.Filter)
+        or not isinstance(node.operands[0], n.Retrieve)
+        or node.operands[0].codes is not None
+    ):
         return node
     retrieve, condition = node.operands
+    assert isinstance(retrieve, n.Retrieve)
     parts = conjuncts(condition)
     for index, part in enumerate(parts):
-        found = codes_of(part, node.attrs["scope"])
+        found = codes_of(part, node.scope)
         if found is None:
             continue
         path, codes = found
-        attrs = {**retrieve.attrs, "codeProperty": path, "codes": [list(code) for code in codes]}
-        source = replace(retrieve, attrs=attrs)
+        source = replace(retrieve, code_property=path, codes=tuple(codes))
         rest = parts[:index] + parts[index + 1 :]
         if not rest:
             return source
@@ -69,34 +79,34 @@ def push_codes(node: Node) -> Node:
 def _joined(parts: list[Node]) -> Node:
     node = parts[0]
     for part in parts[1:]:
-        node = Node("And", (node, part), types=("System.Boolean",), span=part.span)
+        node = n.And((node, part), span=part.span, result=BOOLEAN)
     return node
 
 
 def codes_of(node: Node, scope: int) -> tuple[str, list[Code]] | None:
     """Path and codes of a test that some coding of a row's element is one of them, or None if it is not such a test."""
-    if node.kind == "Or":
+    if isinstance(node, n.Or):
         left, right = codes_of(node.operands[0], scope), codes_of(node.operands[1], scope)
         if left is None or right is None or left[0] != right[0]:
             return None
         return left[0], left[1] + right[1]
-    if node.kind != "Exists" or node.operands[0].kind != "Filter":
+    if not isinstance(node, n.Exists) or not isinstance(node.operands[0], n.Filter):
         return None
     codings, condition = node.operands[0].operands
-    if codings.kind != "Property" or codings.attrs.get("path") != "coding":
+    if not isinstance(codings, n.Property) or codings.path != "coding":
         return None
     concept = codings.operands[0]
-    if concept.kind != "Property" or "json" not in concept.attrs or concept.type != "FHIR.CodeableConcept":
+    if not isinstance(concept, n.Property) or concept.json is None or concept.type != "FHIR.CodeableConcept":
         return None
     row = concept.operands[0]
-    if row.kind != "Current" or row.attrs["scope"] != scope:
+    if not isinstance(row, n.Current) or row.scope != scope:
         return None
-    pairs = _pairs(condition, node.operands[0].attrs["scope"])
-    return (concept.attrs["path"], pairs) if pairs else None
+    pairs = _pairs(condition, node.operands[0].scope)
+    return (concept.path, pairs) if pairs else None
 
 
 def _pairs(condition: Node, scope: int) -> list[Code] | None:
-    if condition.kind == "Or":
+    if isinstance(condition, n.Or):
         left, right = _pairs(condition.operands[0], scope), _pairs(condition.operands[1], scope)
         return None if left is None or right is None else left + right
     system: str | None = None
@@ -116,17 +126,17 @@ def _pairs(condition: Node, scope: int) -> list[Code] | None:
 
 def _test(node: Node, scope: int) -> tuple[str | None, list[str]]:
     """Name of the element of the coding that is compared with constants, and the constants."""
-    if node.kind == "Equal":
+    if n.is_operation(node, "Equal"):
         for one, other in (node.operands, node.operands[::-1]):
             name = _element(one, scope)
-            if name is not None and other.kind == "Literal":
-                return name, [other.attrs["value"]]
-    if node.kind == "In":
+            if name is not None and isinstance(other, n.Literal):
+                return name, [other.value]
+    if isinstance(node, n.In):
         name = _element(node.operands[0], scope)
         values = _literals(node.operands[1])
         if name is not None and values:
             return name, values
-    if node.kind == "Or":
+    if isinstance(node, n.Or):
         left, right = _test(node.operands[0], scope), _test(node.operands[1], scope)
         if left[0] is not None and left[0] == right[0]:
             return left[0], left[1] + right[1]
@@ -134,17 +144,17 @@ def _test(node: Node, scope: int) -> tuple[str | None, list[str]]:
 
 
 def _element(node: Node, scope: int) -> str | None:
-    if node.kind == "ToSystem":
+    if isinstance(node, n.ToSystem):
         node = node.operands[0]
-    if node.kind == "Property" and node.operands[0].kind == "Current" and node.operands[0].attrs["scope"] == scope:
-        return str(node.attrs["path"])
+    if isinstance(node, n.Property) and isinstance(node.operands[0], n.Current) and node.operands[0].scope == scope:
+        return str(node.path)
     return None
 
 
 def _literals(node: Node) -> list[str] | None:
-    if node.kind == "Literal" and isinstance(node.attrs["value"], str):
-        return [node.attrs["value"]]
-    if node.kind == "Union":
+    if isinstance(node, n.Literal) and isinstance(node.value, str):
+        return [node.value]
+    if isinstance(node, n.Union):
         left, right = _literals(node.operands[0]), _literals(node.operands[1])
         return left + right if left is not None and right is not None else None
     return None
@@ -152,10 +162,10 @@ def _literals(node: Node) -> list[str] | None:
 
 def mark_bare(node: Node, filtered: bool = False) -> Node:
     """Mark the retrieves whose rows no filter tries: all of their rows are evidence."""
-    if node.kind == "Retrieve":
-        return node if filtered else replace(node, attrs={**node.attrs, "bare": True})
+    if isinstance(node, n.Retrieve):
+        return node if filtered else replace(node, filtered=False)
     operands = tuple(
-        mark_bare(operand, node.kind == "Filter" and index == 0) for index, operand in enumerate(node.operands)
+        mark_bare(operand, isinstance(node, n.Filter) and index == 0) for index, operand in enumerate(node.operands)
     )
     if any(new is not old for new, old in zip(operands, node.operands, strict=True)):
         return replace(node, operands=operands)
@@ -169,10 +179,10 @@ def by_number(node: Node) -> bool:
     """Whether an answer depends only on how many of the doubtful rows are kept: it compares the number of rows of one filter."""
     if node.kind not in _COMPARISONS or len(node.operands) != 2:
         return False
-    counts = [operand for operand in node.operands if operand.kind == "Count"]
-    rest = [operand for operand in node.operands if operand.kind != "Count"]
+    counts = [operand for operand in node.operands if isinstance(operand, n.Count)]
+    rest = [operand for operand in node.operands if not isinstance(operand, n.Count)]
     bound = bound_in(node)
     if len(counts) != 1 or any(in_doubt(operand, bound) for operand in rest):
         return False
     (filtered,) = counts[0].operands
-    return filtered.kind == "Filter" and not any(in_doubt(operand, bound) for operand in filtered.operands)
+    return isinstance(filtered, n.Filter) and not any(in_doubt(operand, bound) for operand in filtered.operands)

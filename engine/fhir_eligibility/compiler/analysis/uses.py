@@ -12,14 +12,16 @@ from msgspec import Struct, field
 
 from fhir_eligibility.algebra.diagnostic import Span
 from fhir_eligibility.algebra.values.clinical import Code, Concept, ValueSet, codes_of
+from fhir_eligibility.compiler.analysis.clock import reads_clock
 from fhir_eligibility.compiler.analysis.dates import Restriction, restricted_retrieves
-from fhir_eligibility.compiler.elm.nodes import Node, reads_clock
+from fhir_eligibility.compiler.elm import nodes as n
+from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import ANY, ChoiceType, ListType, Named, TupleType, Type, TypeSystem
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec, codes_and_context
 
 # Kinds that only hand on what their operands are.
 HAND_ON = frozenset(
-    "AliasRef As Box Case Coalesce ExpressionRef FunctionRef If Is List Members ModelProperty Query QueryLetRef Retrieve ToList Tuple Unbox".split()
+    "AliasRef As Box Case Coalesce ExpressionRef FunctionRef If Is List Members ModelProperty Query QueryLetRef ModelRetrieve ToList Tuple Unbox".split()
 )
 # Operators that take some items of lists, or ask whether and how many there are.
 COUNT = frozenset("Count Exists First Flatten Indexer IsNull Last Length SingletonFrom Skip Slice Tail Take".split())
@@ -62,23 +64,22 @@ def uses_of(name: str, node: Node | None, types: TypeSystem) -> Uses:
     found = Uses(name, clock=node is not None and reads_clock(node))
     dates = restricted_retrieves(node) if node is not None else {}
     for below in node.walk() if node is not None else ():
-        kind = below.kind
-        if kind == "Retrieve":
+        if isinstance(below, n.ModelRetrieve):
             found.retrievals.append(_retrieval(below, dates.get(id(below), ())))
-        elif kind == "ModelProperty":
+        elif isinstance(below, n.ModelProperty):
             for owner in _resource_types(below.operands[0].result, types):
-                found.elements.add((owner, below.attrs["path"]))
-        elif kind == "ValueSetRef":
-            found.value_sets.append((below.attrs["exported"].value, below.span))
-        elif kind in ("ExpressionRef", "ParameterRef", "FunctionRef"):
-            exported = below.attrs["exported"]
+                found.elements.add((owner, below.path))
+        elif isinstance(below, n.ValueSetRef):
+            found.value_sets.append((below.exported.value, below.span))
+        elif isinstance(below, (n.ExpressionRef, n.ParameterRef, n.FunctionRef)):
+            exported = below.exported
             if exported.python:
                 found.calls.add((exported.owner, exported.python))
         found.whole.update(_looked_at(below, types))
     return found
 
 
-def _retrieval(node: Node, dates: tuple[Restriction, ...]) -> Retrieval:
+def _retrieval(node: n.ModelRetrieve, dates: tuple[Restriction, ...]) -> Retrieval:
     value_set: ValueSet | None = None
     codes: list[Code] = []
     operand, context = codes_and_context(node)
@@ -87,15 +88,15 @@ def _retrieval(node: Node, dates: tuple[Restriction, ...]) -> Retrieval:
             value_set = value
         elif isinstance(value, (Code, Concept)):
             codes.extend(c for c in codes_of(value) if c is not None)
-    return Retrieval(node.attrs["spec"], value_set, tuple(codes), node.span, context is not None, dates)
+    return Retrieval(node.spec, value_set, tuple(codes), node.span, context is not None, dates)
 
 
 def _values(node: Node) -> Iterable[Any]:
     """Terminology that an operand stands for, as far as it is known at compile time."""
-    if node.kind in ("CodeRef", "ConceptRef", "ValueSetRef"):
-        yield node.attrs["exported"].value
-    elif node.kind == "Literal":
-        yield node.attrs["value"]
+    if isinstance(node, (n.CodeRef, n.ConceptRef, n.ValueSetRef)):
+        yield node.exported.value
+    elif isinstance(node, n.Literal):
+        yield node.value
     else:
         for operand in node.operands:
             yield from _values(operand)
@@ -106,16 +107,15 @@ def _looked_at(node: Node, types: TypeSystem) -> set[str]:
 
     The instances of imaging studies are read only for those that look at them, so a series that is compared counts as a look at the study.
     """
-    kind, attrs = node.kind, node.attrs
-    operator = "_overload" in attrs
-    if kind == "Query":
-        returned = attrs["ret"].result if attrs["ret"] is not None else node.result
-        return {"ImagingStudy"} if attrs["distinct"] and _in_study(returned) else set()
-    if kind in HAND_ON or (operator and kind in COUNT) or (kind == "Property" and not attrs.get("dynamic")):
+    kind, operator = node.kind, isinstance(node, n.Operation)
+    if isinstance(node, n.Query):
+        returned = node.returned.result if node.returned is not None else node.result
+        return {"ImagingStudy"} if node.distinct and _in_study(returned) else set()
+    if kind in HAND_ON or (operator and kind in COUNT) or (isinstance(node, n.ElementOf) and node.owner != "any"):
         return set()
     found: set[str] = set()
     for operand in node.children:
-        if operand.kind in ("Null", "Literal"):
+        if isinstance(operand, (n.Null, n.Literal)):
             continue
         if _in_study(operand.result):
             found.add("ImagingStudy")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.emit.program import with_quoted
@@ -68,7 +68,7 @@ class _Codes:
         kind = value.__class__
         if kind is str:
             return self.codes.get(value, value)
-        act = _PARTS.get(kind)
+        act = _PARTS.get(kind) or (_Codes.node if isinstance(value, Node) else None)
         if act is None or id(value) in self.still:
             return value
         known = self.known.get(id(value))
@@ -79,10 +79,10 @@ class _Codes:
         return known[1]
 
     def node(self, node: Node) -> Node:
-        operands, attrs = self.of(node.operands), self.of(node.attrs)
-        if operands is node.operands and attrs is node.attrs:
-            return node
-        return Node(node.kind, operands, attrs, node.types, node.many, node.span, node.result)
+        fields = structs.asdict(node)
+        found = {name: self.of(value) for name, value in fields.items()}
+        changed = {name: value for name, value in found.items() if value is not fields[name]}
+        return structs.replace(node, **changed) if changed else node
 
     def row(self, values: Any) -> Any:
         found = [self.of(value) for value in values]
@@ -95,7 +95,6 @@ class _Codes:
 
 
 _PARTS: dict[type, Callable[[_Codes, Any], Any]] = {
-    Node: _Codes.node,
     tuple: _Codes.row,
     list: _Codes.row,
     frozenset: _Codes.row,

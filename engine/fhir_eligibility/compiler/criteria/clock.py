@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fhir_eligibility.compiler.analysis.clock import reads_clock
 from fhir_eligibility.compiler.criteria.cql import CqlCode
 from fhir_eligibility.compiler.criteria.rules import FhirPathCriterion, RuleSet
-from fhir_eligibility.compiler.elm.nodes import reads_clock
 
 
 def rules_read_clock(rule_sets: Iterable[RuleSet]) -> bool:

@@ -12,6 +12,7 @@ from fhir_eligibility.algebra.arguments import flag, instance_of, named, text_of
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, Source
 from fhir_eligibility.algebra.values.element import STRING_TYPES, Element, to_system, type_of
 from fhir_eligibility.artifacts.models import Model, load_model
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.emit import fhirpath_filters, fhirpath_nodes, fhirpath_utilities
 from fhir_eligibility.compiler.emit.fhirpath_emitter import Emitter
@@ -162,7 +163,7 @@ def compile_fhirpath(
     with deep_recursion():
         emitter.function("expression", "ev, ctx", node)
     program = Program(source, "\n".join(emitter.lines) + "\n", tuple(emitter.spans), emitter.constants, loaded.version)
-    resolves = any(below.kind == "Resolve" for below in node.walk())
+    resolves = any(isinstance(below, n.Resolve) for below in node.walk())
     namespace, _, short = (node.type or "").partition(".")
     is_text = short in STRING_TYPES if namespace == "FHIR" else short == "String"
     function = program.load()["expression"]

@@ -17,6 +17,7 @@ from fhir_eligibility.compiler.analysis.simplify import by_number, simplify
 from fhir_eligibility.compiler.criteria.alike import Alike, alike, holds, with_codes
 from fhir_eligibility.compiler.criteria.fhirpath import translate_fhirpath
 from fhir_eligibility.compiler.criteria.value_sets import ValueSetUse
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.emit.fhirpath_emitter import Emitter
 from fhir_eligibility.compiler.emit.program import Program, with_quoted
@@ -110,7 +111,8 @@ class FhirPathCriterion:
         """The value sets that `memberOf` names, and where."""
         found: dict[str, list[ValueSetUse]] = {}
         for below in self.node.walk():
-            url = below.operands[1].attrs.get("value") if below.kind == "MemberOf" else None
+            named = below.operands[1] if isinstance(below, n.MemberOf) else None
+            url = named.value if isinstance(named, n.Literal) else None
             if isinstance(url, str):
                 use = ValueSetUse(ValueSet(url), self.program.source, below.span)
                 found.setdefault(url, []).append(use)
@@ -252,8 +254,8 @@ def _compiled(
 
 def _gives_records(node: Node) -> bool:
     """Whether a tree gives the patient's records of some types, chosen by conditions: then having none is an answer."""
-    if node.kind in ("Filter", "Distinct"):
+    if isinstance(node, (n.Filter, n.Distinct)):
         return _gives_records(node.operands[0])
-    if node.kind == "Union":
+    if isinstance(node, n.Union):
         return all(_gives_records(operand) for operand in node.operands)
-    return node.kind == "Retrieve"
+    return isinstance(node, n.Retrieve)

@@ -11,6 +11,7 @@ from fhir_eligibility.compiler.criteria.cql import CqlCode, data_requirements
 from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion
 from fhir_eligibility.compiler.criteria.library import Compiled
 from fhir_eligibility.compiler.criteria.rules import Rule
+from fhir_eligibility.compiler.elm import nodes as n
 
 
 class ReadElements(Struct):
@@ -85,7 +86,7 @@ def _add(code: FhirPathCriterion | CqlCode, found: ReadElements) -> None:
     for name in found.paths:
         found.profiles.setdefault(name, set()).add(None)
     for node in code.node.walk():
-        if node.kind == "Resolve":
+        if isinstance(node, n.Resolve):
             found.reached = True
             found.everything = found.everything or not all(
                 name.removeprefix("FHIR.") in found.paths for name in node.types

@@ -21,8 +21,10 @@ from fhir_eligibility.compiler.analysis.uses import Uses
 from fhir_eligibility.compiler.criteria.cql import CqlCode
 from fhir_eligibility.compiler.criteria.library import Compiled
 from fhir_eligibility.compiler.criteria.rules import FhirPathCriterion, RuleSet, cql_codes
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.conjuncts import conjuncts, tests_code
 from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.types import Named
 from fhir_eligibility.compiler.runtime.membership import NO_CODES, Codes, ValueSetMembership
 
 # Elements that say who and whether a record is about (fhir_eligibility.data), and those that a verdict shows as evidence (fhir_eligibility.evaluation.evidence).
@@ -215,27 +217,29 @@ def _followed(code: FhirPathCriterion) -> bool | None:
     to_medications = {
         id(node.operands[0])
         for node in code.node.walk()
-        if node.kind == "OfType" and node.attrs.get("name") == "Medication" and node.operands[0].kind == "Resolve"
+        if isinstance(node, n.OfType)
+        and node.target == Named("FHIR.Medication")
+        and isinstance(node.operands[0], n.Resolve)
     }
-    resolving = [node for node in code.node.walk() if node.kind == "Resolve"]
+    resolving = [node for node in code.node.walk() if isinstance(node, n.Resolve)]
     return bool(resolving) if all(id(node) in to_medications for node in resolving) else None
 
 
 def _fhirpath(code: FhirPathCriterion, types: dict[str, _Type], model: Model) -> None:
     certified = _certified(code.node)
     for node in code.node.walk():
-        if node.kind == "Retrieve":
-            name = node.attrs["dataType"]
+        if isinstance(node, n.Retrieve):
+            name = node.data_type
             found = types.setdefault(name, _Type())
-            if node.attrs.get("codes") and _holds_codes(model, name, node.attrs["codeProperty"]):
-                found.codes.update(wanted for _, wanted in node.attrs["codes"])
-                found.systems.update(system for system, _ in node.attrs["codes"])
+            if node.codes and _holds_codes(model, name, node.code_property or "code"):
+                found.codes.update(wanted for _, wanted in node.codes)
+                found.systems.update(system for system, _ in node.codes)
             elif id(node) in certified:
                 found.texts.add(certified[id(node)])
             else:
                 found.selective = False
-        elif node.kind in ("Property", "DynamicProperty", "ElementId", "PrimitiveExtensions") and "path" in node.attrs:
-            _instances(node.attrs["path"], types)
+        elif isinstance(node, (n.Property, n.DynamicProperty)):
+            _instances(node.path, types)
     followed = _followed(code)
     for name, requirement in code.reads().items():
         found = types.setdefault(name, _Type(selective=False))
@@ -261,10 +265,10 @@ def _certified(root: Node) -> dict[int, str]:
     """
     out: dict[int, str] = {}
     for node in root.walk():
-        if node.kind != "Filter" or node.operands[0].kind != "Retrieve":
+        if not isinstance(node, n.Filter) or not isinstance(node.operands[0], n.Retrieve):
             continue
         first = conjuncts(node.operands[1])[0]
-        name = _needed_element(first, node.attrs["scope"])
+        name = _needed_element(first, node.scope)
         if name is not None and tests_code(first):
             out[id(node.operands[0])] = name
     return out
@@ -272,16 +276,16 @@ def _certified(root: Node) -> dict[int, str]:
 
 def _needed_element(node: Node, scope: int) -> str | None:
     """The element of the row without which an `exists` is false."""
-    if node.kind != "Exists":
+    if not isinstance(node, n.Exists):
         return None
     below = node.operands[0]
-    while below.kind in ("Filter", "OfType", "ForEach", "Property", "Box"):
+    while isinstance(below, (n.Filter, n.OfType, n.ForEach, n.Property, n.Box)):
         inner = below.operands[0]
-        if below.kind == "Property" and inner.kind == "Current" and inner.attrs["scope"] == scope:
+        if isinstance(below, n.Property) and isinstance(inner, n.Current) and inner.scope == scope:
             # a primitive may be there by its sibling, `_name`, alone
-            primitive = below.attrs.get("element_type", "")[:1].islower()
-            plain = "names" not in below.attrs and below.attrs.get("json") == below.attrs["path"] and not primitive
-            return str(below.attrs["path"]) if plain else None
+            primitive = below.element_type[:1].islower()
+            plain = below.names is None and below.json == below.path and not primitive
+            return str(below.path) if plain else None
         below = inner
     return None
 

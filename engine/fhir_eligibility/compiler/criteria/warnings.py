@@ -37,6 +37,7 @@ from fhir_eligibility.artifacts.terminology import CodeSystemRecord
 from fhir_eligibility.compiler.criteria.cql import CqlCode
 from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion
 from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.forms.kinds import kind_of_type
 
@@ -141,13 +142,17 @@ def _of_system(rule: Rule, system: str, given: KnownCodes) -> Iterator[Diagnosti
 
 def _constant(rule: Rule, code: FhirPathCriterion) -> Iterator[Diagnostic]:
     node = code.node
-    if node.kind == "Literal" and node.attrs.get("value") is False:
+    if isinstance(node, n.Literal) and node.value is False:
         yield _warn(rule, "never-met", "the expression is always false: it can never be met", "correct the expression")
     if node.is_null:
         yield _warn(rule, "unknown-for-everyone", "the expression never has a value", "correct the expression")
     for below in node.walk():
-        if below.kind == "Equal" and below.operands[1].kind == "Literal" and _is_gender(below.operands[0]):
-            value = below.operands[1].attrs["value"]
+        if (
+            n.is_operation(below, "Equal")
+            and isinstance(below.operands[1], n.Literal)
+            and _is_gender(below.operands[0])
+        ):
+            value = below.operands[1].value
             if value.__class__ is str and value not in _GENDERS:
                 message = f"Patient.gender is never {value!r}: it is one of {', '.join(_GENDERS)}"
                 near = next((one for one in _GENDERS if one[0] == value[:1].lower()), "male")
@@ -156,9 +161,9 @@ def _constant(rule: Rule, code: FhirPathCriterion) -> Iterator[Diagnostic]:
 
 def _is_gender(node: Node) -> bool:
     """Whether a node is the element `Patient.gender`."""
-    while node.kind == "ToSystem":
+    while isinstance(node, n.ToSystem):
         node = node.operands[0]
-    return node.kind == "Property" and node.attrs.get("path") == "gender" and node.operands[0].type == "FHIR.Patient"
+    return isinstance(node, n.Property) and node.path == "gender" and node.operands[0].type == "FHIR.Patient"
 
 
 def _units_of_cql(rule: Rule, code: CqlCode) -> Iterator[Diagnostic]:

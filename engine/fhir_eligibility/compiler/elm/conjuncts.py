@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 
 
 def conjuncts(node: Node) -> list[Node]:
     """The parts of a condition joined by `and`."""
-    if node.kind == "And":
+    if isinstance(node, n.And):
         return conjuncts(node.operands[0]) + conjuncts(node.operands[1])
     return [node]
 
@@ -19,13 +20,13 @@ CODE_PATHS = frozenset(("code", "medication", "concept", "vaccineCode", "type"))
 def tests_code(node: Node) -> bool:
     """Whether a clause tests what a record is about (its code), rather than something recorded about it."""
     return any(
-        (below.kind == "MemberOf" or (below.kind == "Property" and below.attrs["path"] == "coding"))
+        (isinstance(below, n.MemberOf) or (isinstance(below, n.Property) and below.path == "coding"))
         and _about(below.operands[0])
         for below in node.walk()
     )
 
 
 def _about(node: Node) -> bool:
-    if node.kind in ("Property", "DynamicProperty"):
-        return node.attrs["path"] in CODE_PATHS
+    if isinstance(node, (n.Property, n.DynamicProperty)):
+        return node.path in CODE_PATHS
     return bool(node.operands) and any(_about(operand) for operand in node.operands)

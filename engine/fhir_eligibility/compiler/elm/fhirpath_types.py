@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from fhir_eligibility.algebra.operators.registry import Operator, Overload
 from fhir_eligibility.algebra.values.element import SYSTEM_TYPE
-from fhir_eligibility.compiler.elm.nodes import ANY, Node
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.shapes import ANY_NAME
 
 SYSTEM_NAMES = (
     "Any",
@@ -107,7 +108,7 @@ def describe(node: Node) -> str:
     """The static type of a node in words, for messages."""
     if not node.types:
         return "empty"
-    if ANY in node.types:
+    if ANY_NAME in node.types:
         name = "any type"
     else:
         name = " or ".join(t.removeprefix("FHIR.") for t in node.types[:4]) + (" or ..." if len(node.types) > 4 else "")
@@ -119,7 +120,7 @@ def merge(*groups: tuple[str, ...]) -> tuple[str, ...]:
     merged: dict[str, Any] = {}
     for group in groups:
         for name in group:
-            if name == ANY:
-                return (ANY,)
+            if name == ANY_NAME:
+                return (ANY_NAME,)
             merged[name] = None
-    return tuple(merged) if len(merged) <= 60 else (ANY,)
+    return tuple(merged) if len(merged) <= 60 else (ANY_NAME,)

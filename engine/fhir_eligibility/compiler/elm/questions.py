@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fhir_eligibility.compiler.elm.node_kinds import known
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 
 # Single values that are those of an operand, whatever it is.
-_HANDED_ON = frozenset("First Last SingletonFrom Distinct Box Trace Let Condition".split())
+_HANDED_ON = frozenset("First Last SingletonFrom Distinct Box TraceStep Let Condition".split())
 _OF_THE_DATA = frozenset(
     "Literal Null Context Current Iteration Total Parameter Retrieve Resolve ElementId Present".split()
 )
 _CONVERSIONS = frozenset(("ToBoolean",))
-_NAMES = frozenset(("Current", "Iteration", "Total"))
+_NAMES = (n.Current, n.Iteration, n.Total)
 Bound = Mapping[int, Node]
 
 
@@ -25,10 +25,10 @@ def bound_in(root: Node) -> dict[int, Node]:
     """The expressions that the variables of a tree stand for, by their number."""
     found = {}
     for node in root.walk():
-        if node.kind == "Let":
-            found[node.attrs["source"]], found[node.attrs["id"]] = node.operands
-        elif node.kind == "Bind":
-            found[node.attrs["id"]] = node.operands[0]
+        if isinstance(node, n.Let):
+            found[node.source], found[node.number] = node.operands
+        elif isinstance(node, n.Bind):
+            found[node.number] = node.operands[0]
     return found
 
 
@@ -38,30 +38,30 @@ def is_question(node: Node, bound: Bound) -> bool:
         return False
     if node.kind in _HANDED_ON:
         return is_question(node.operands[0], bound)
-    if node.kind == "Reference":
-        value = bound.get(node.attrs["id"])
+    if isinstance(node, n.Reference):
+        value = bound.get(node.number)
         return value is not None and is_question(value, bound)
-    if node.kind in ("If", "Bind"):
+    if isinstance(node, (n.If, n.Bind)):
         return any(is_question(operand, bound) for operand in node.operands[1:])
-    if node.kind == "Coalesce":
+    if isinstance(node, n.Coalesce):
         return all(is_question(operand, bound) for operand in node.operands)
     if node.types != ("System.Boolean",) or node.kind in _OF_THE_DATA:
         return False
-    overload = node.attrs.get("_overload")
+    overload = n.overload_of(node)
     if overload is not None:
         return overload.operator not in _CONVERSIONS
-    return not known(node.kind).hands_on and known(node.kind).step is None
+    return not node.about.hands_on and node.about.step is None
 
 
 def rows_of(node: Node, bound: Bound) -> dict[int, Node]:
     """The rows of enclosing scopes that the value of a node hangs on, by the number of the scope."""
-    inner = {below.attrs["scope"] for below in node.walk() if "scope" in below.attrs and below.kind not in _NAMES}
+    inner = {below.scope for below in node.walk() if isinstance(below, (n.ItemStep, n.TraceStep))}
     found: dict[int, Node] = {}
     for below in node.walk():
-        if below.kind in _NAMES and below.attrs["scope"] not in inner:
-            found.setdefault(below.attrs["scope"], below)
-        elif below.kind == "Reference" and below.attrs["id"] in bound:
-            for scope, row in rows_of(bound[below.attrs["id"]], bound).items():
+        if isinstance(below, _NAMES) and below.scope not in inner:
+            found.setdefault(below.scope, below)
+        elif isinstance(below, n.Reference) and below.number in bound:
+            for scope, row in rows_of(bound[below.number], bound).items():
                 if scope not in inner:
                     found.setdefault(scope, row)
     return found

@@ -189,10 +189,10 @@ class _LibraryReader(ElmExpressions):
             return self.type_of(self.object(item, f"{word}TypeSpecifier", span), span)
         return self.named(item, f"{word}Type", span)
 
-    def parameter(self, item: Json) -> c.Parameter:
+    def parameter(self, item: Json) -> c.ParameterDefinition:
         head = self.head("parameter", item)
         self.define = head[1]
-        return c.Parameter(*head, self.declared(item, "parameter", head[0]), self.some(item, "default"))
+        return c.ParameterDefinition(*head, self.declared(item, "parameter", head[0]), self.some(item, "default"))
 
     def statement(self, item: Json) -> c.Define | c.Function | None:
         if item.get("type") == "FunctionDef":

@@ -119,7 +119,7 @@ class ElmExpressions(Fields):
 
     def or_null(self, data: Json, key: str, span: Span) -> Expression:
         """The expression under a key, null where there is none."""
-        return self.some(data, key) or c.Null(span)
+        return self.some(data, key) or c.NullLiteral(span)
 
     def all(self, data: Json, key: str, span: Span) -> tuple[Expression, ...]:
         """The expressions under a key."""
@@ -141,7 +141,7 @@ class ElmExpressions(Fields):
         if count is not None and len(operands) != count:
             raise self.fail(f"{kind} takes {count} operand{'s' if count > 1 else ''}, and has {len(operands)}", span)
         precision = None if names and "precision" in names else self.word(data, "precision", PRECISIONS, span)
-        return c.Operation(span, kind, operands, precision)
+        return c.NamedOperator(span, kind, operands, precision)
 
     def reference(self, data: Json, span: Span) -> Expression:
         name = self.text(data, "name", span)
@@ -155,7 +155,7 @@ class ElmExpressions(Fields):
         return s.Member(span, None, name, span) if name else None
 
     def null(self, data: Json, span: Span) -> Expression:
-        return c.Null(span)
+        return c.NullLiteral(span)
 
     def literal(self, data: Json, span: Span) -> Expression:
         match = _NAME.fullmatch(self.text(data, "valueType", span))
@@ -173,8 +173,8 @@ class ElmExpressions(Fields):
             if not (_NUMBER if kind == "Decimal" else _WHOLE).fullmatch(text):
                 raise self.wrong(data, "value", f"the digits of a {kind} as a text", span)
             if text.startswith("-"):
-                return s.Unary(span, "-", s.Literal(span, kind, text[1:]))
-        return s.Literal(span, kind, text)
+                return s.Unary(span, "-", s.LiteralTerm(span, kind, text[1:]))
+        return s.LiteralTerm(span, kind, text)
 
     def quantity(self, data: Json, span: Span) -> Expression:
         number = self.number(data, "value", span)
@@ -203,7 +203,7 @@ class ElmExpressions(Fields):
         names = ["year", "month", "day", "hour", "minute", "second", "millisecond", "timezoneOffset"]
         names = names[3:7] if data["type"] == "Time" else names[:3] if data["type"] == "Date" else names
         parts = [self.or_null(data, name, span) for name in names]
-        while len(parts) > 1 and isinstance(parts[-1], c.Null):
+        while len(parts) > 1 and isinstance(parts[-1], c.NullLiteral):
             parts.pop()
         return s.Call(span, None, data["type"], tuple(parts), span)
 
@@ -240,7 +240,7 @@ class ElmExpressions(Fields):
         kind = self.named(data, "classType", span) if data.get("classType") is not None else None
         parts = self.objects(data, "element", span)
         elements = tuple((self.text(x, "name", span), self.under(x, "value"), span) for x in parts)
-        return c.Instance(span, kind, elements)
+        return c.InstanceSelector(span, kind, elements)
 
     def property(self, data: Json, span: Span) -> Expression:
         scope = self.some_name(data, "scope", span)
@@ -286,14 +286,14 @@ class ElmExpressions(Fields):
         return c.Extent(span, word, self.named(data, "valueType", span))
 
     def if_then(self, data: Json, span: Span) -> Expression:
-        return c.If(span, *(self.under(data, name) for name in ("condition", "then", "else")))
+        return c.IfThenElse(span, *(self.under(data, name) for name in ("condition", "then", "else")))
 
     def case(self, data: Json, span: Span) -> Expression:
         comparand = self.some(data, "comparand")
         items = tuple((self.under(x, "when"), self.under(x, "then")) for x in self.objects(data, "caseItem", span))
         if not items:
             raise self.fail("a case has no items", span)
-        return c.Case(span, comparand, items, self.or_null(data, "else", span))
+        return c.CaseExpression(span, comparand, items, self.or_null(data, "else", span))
 
     def coalesce(self, data: Json, span: Span) -> Expression:
         return s.Call(span, None, "Coalesce", self.operands(data, span), span)
@@ -326,7 +326,7 @@ class ElmExpressions(Fields):
                 codes = self.object(codes, "source", span)
             terminology = self.read(codes)
         path = self.some_name(data, "codeProperty", span)
-        return c.Retrieve(
+        return c.RetrieveExpression(
             span,
             self.some(data, "context"),
             kind,
@@ -344,18 +344,18 @@ class ElmExpressions(Fields):
         span = self.line(f"{self.define}: source {alias}", data)
         return c.Aliased(span, self.under(data, "expression"), alias, span)
 
-    def relation(self, data: Json, span: Span) -> c.Relation:
+    def relation(self, data: Json, span: Span) -> c.RelationClause:
         kind = self.word(data, "type", _RELATIONS, span)
         if kind is None:
             raise self.wrong(data, "type", "one of With, Without", span)
-        return c.Relation(span, kind, self.aliased(data, span), self.under(data, "suchThat"))
+        return c.RelationClause(span, kind, self.aliased(data, span), self.under(data, "suchThat"))
 
     def query(self, data: Json, span: Span) -> Expression:
         sources = tuple(self.aliased(x, span) for x in self.objects(data, "source", span))
         if not sources:
             raise self.fail("a query has no source", span)
         lets = tuple(
-            c.Let(span, self.text(x, "identifier", span), self.under(x, "expression"), span)
+            c.LetClause(span, self.text(x, "identifier", span), self.under(x, "expression"), span)
             for x in self.objects(data, "let", span)
         )
         relations = tuple(self.relation(x, span) for x in self.objects(data, "relationship", span))
@@ -372,9 +372,9 @@ class ElmExpressions(Fields):
             aggregate = c.Aggregated(span, name, starting, value, distinct, span)
         by = self.objects(self.some_object(data, "sort", span) or {}, "by", span)
         sort = tuple(self.sort_item(x, span) for x in by)
-        return c.Query(span, sources, lets, relations, where, returned, aggregate, sort)
+        return c.QueryExpression(span, sources, lets, relations, where, returned, aggregate, sort)
 
-    def sort_item(self, data: Json, span: Span) -> c.SortItem:
+    def sort_item(self, data: Json, span: Span) -> c.SortClause:
         direction = self.word(data, "direction", _DIRECTIONS, span) or "asc"
         kind = self.some_text(data, "type", span) or "ByDirection"
         key: Expression | None = None
@@ -384,7 +384,7 @@ class ElmExpressions(Fields):
             key = self.under(data, "expression")
         elif kind != "ByDirection":
             raise self.wrong(data, "type", "one of ByDirection, ByColumn, ByExpression", span)
-        return c.SortItem(span, key, direction)
+        return c.SortClause(span, key, direction)
 
 
 R = ElmExpressions

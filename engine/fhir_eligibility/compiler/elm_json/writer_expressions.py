@@ -10,9 +10,11 @@ from fhir_eligibility.algebra.diagnostic import Diagnostic, Span
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.values.clinical import Code, Concept, Ratio
 from fhir_eligibility.algebra.values.quantity import Quantity
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.scope import HELPERS
+from fhir_eligibility.compiler.elm.shapes import short_name
 from fhir_eligibility.compiler.elm.types import ANY, ChoiceType, IntervalType, ListType, Named, TupleType, Type
 from fhir_eligibility.compiler.runtime.retrieving import codes_and_context
 from fhir_eligibility.compiler.translate.cql_library import TypedLibrary
@@ -101,7 +103,7 @@ class ElmNodes:
 
     def write(self, node: Node) -> Json:
         """One node with its place and result type."""
-        handler = _WRITERS.get(node.kind)
+        handler = _WRITERS.get(node.__class__)
         body = handler(self, node) if handler is not None else self.operator(node)
         if "localId" in body:
             return body
@@ -129,10 +131,12 @@ class ElmNodes:
     def operator(self, node: Node) -> Json:
         """An operator: operands under their names, or as `operand`, one or several."""
         kind = node.kind
-        if kind not in NAMED_OPERANDS and "_overload" not in node.attrs and kind not in _STANDARD:
+        if kind in _MEMBERSHIPS and isinstance(node, n.Operation):
+            return self.membership(node)
+        if kind not in NAMED_OPERANDS and not isinstance(node, n.Operation) and kind not in _STANDARD:
             raise Unwritable(f"the node {kind}", node.span)
         out: Json = {"type": kind}
-        precision = node.attrs.get("precision")
+        precision = node.precision if isinstance(node, (n.Operation, n.DateTimeComponentFrom)) else None
         if precision is not None:
             out["precision"] = precision.capitalize()
         names = NAMED_OPERANDS.get(kind)
@@ -166,13 +170,13 @@ class ElmNodes:
 
     # -- leaves
 
-    def null(self, node: Node) -> Json:
+    def null(self, node: n.Null) -> Json:
         if node.result == ANY:
             return {"type": "Null"}
         return {"type": "As", "operand": self.plain("Null"), **self.cast_type(node.result)}
 
-    def literal(self, node: Node) -> Json:
-        return self.literal_value(node.attrs["value"], node.result)
+    def literal(self, node: n.Literal) -> Json:
+        return self.literal_value(node.value, node.result)
 
     def literal_value(self, value: Any, kind: Type) -> Json:
         if isinstance(value, (Date, DateTime, Time)):
@@ -222,70 +226,70 @@ class ElmNodes:
         raise Unwritable(f"the code {value.code!r}, whose code system no library defines,", None)
 
     def component(self, node: Node) -> Json:
-        names = _COMPONENTS[3:] if node.kind == "Time" else _COMPONENTS
+        names = _COMPONENTS[3:] if isinstance(node, n.NewTime) else _COMPONENTS
         return {"type": node.kind, **{name: self.write(o) for name, o in zip(names, node.operands, strict=False)}}
 
-    def limit(self, node: Node) -> Json:
-        return {"type": node.kind, "valueType": self.type_name(node.attrs["type"])}
+    def limit(self, node: n.MinValue | n.MaxValue) -> Json:
+        return {"type": node.kind, "valueType": self.type_name(node.target)}
 
-    def local(self, node: Node) -> Json:
-        if node.kind == "AliasRef" and node.attrs["name"] == "$this" and node.attrs["scope"] in self._current:
-            return self._current[node.attrs["scope"]]()
-        return {"type": node.kind, "name": node.attrs["name"]}
+    def local(self, node: n.Scoped) -> Json:
+        if isinstance(node, n.AliasRef) and node.name == "$this" and node.scope in self._current:
+            return self._current[node.scope]()
+        return {"type": node.kind, "name": node.name}
 
-    def current(self, node: Node) -> Json:
-        return self._current[node.attrs["scope"]]()
+    def current(self, node: n.Current) -> Json:
+        return self._current[node.scope]()
 
-    def reference(self, node: Node) -> Json:
-        library = node.attrs["library"]
-        return {"type": node.kind, "name": node.attrs["name"], **({"libraryName": library} if library else {})}
+    def reference(self, node: n.DefinitionRef) -> Json:
+        library = node.library
+        return {"type": node.kind, "name": node.name, **({"libraryName": library} if library else {})}
 
-    def function(self, node: Node) -> Json:
+    def function(self, node: n.FunctionRef) -> Json:
         return {**self.reference(node), "operand": self.writes(node.operands)}
 
     # -- structures
 
-    def list_of(self, node: Node) -> Json:
+    def list_of(self, node: n.List) -> Json:
         return {
             "type": "List",
             "element": self.writes(node.operands),
             "typeSpecifier": self.specifier(node.result.element),
         }
 
-    def interval(self, node: Node) -> Json:
+    def interval(self, node: n.NewInterval) -> Json:
         low, high = self.writes(node.operands[:2])
-        closed = {"lowClosed": node.attrs["low_closed"], "highClosed": node.attrs["high_closed"]}
+        closed = {"lowClosed": node.low_closed, "highClosed": node.high_closed}
         return {"type": "Interval", "low": low, "high": high, **closed}
 
-    def tuple_of(self, node: Node) -> Json:
-        pairs = zip(node.attrs["names"], node.operands, strict=True)
+    def tuple_of(self, node: n.NewTuple | n.Instance | n.FhirInstance) -> Json:
+        pairs = zip(node.names, node.operands, strict=True)
         return {"type": "Tuple", "element": [{"name": name, "value": self.write(o)} for name, o in pairs]}
 
-    def instance(self, node: Node) -> Json:
-        return {**self.tuple_of(node), "type": "Instance", "classType": self.type_name(node.attrs["type"])}
+    def instance(self, node: n.Instance | n.FhirInstance) -> Json:
+        return {**self.tuple_of(node), "type": "Instance", "classType": self.type_name(node.target)}
 
-    def property(self, node: Node) -> Json:
+    def property(self, node: n.ElementOf | n.ModelProperty) -> Json:
         (source,) = node.operands
-        out: Json = {"type": "Property", "path": node.attrs["path"]}
-        if source.kind == "AliasRef" and source.attrs["scope"] not in self._current:
-            return out | {"scope": source.attrs["name"]}
+        out: Json = {"type": "Property", "path": node.path}
+        if isinstance(source, n.AliasRef) and source.scope not in self._current:
+            return out | {"scope": source.name}
         written = self.write(source)
         if written.get("type") == "SortItem":
-            return {"type": "IdentifierRef", "name": node.attrs["path"]}
+            return {"type": "IdentifierRef", "name": node.path}
         return out | {"source": written}
 
-    def model_property(self, node: Node) -> Json:
-        element = node.attrs["element"]
+    def model_property(self, node: n.ModelProperty) -> Json:
+        element = node.element
         if not element.targets:
             return self.property(node)
         if len(element.targets) > 1 or not element.targets[0][1].own:
-            raise Unwritable(f"the element {node.attrs['path']!r}, which the model takes from elsewhere,", node.span)
+            raise Unwritable(f"the element {node.path!r}, which the model takes from elsewhere,", node.span)
         function = element.targets[0][1].function
         if function == "value":
             inner = self.property(node)
-            return inner | {"path": f"{node.attrs['path']}.value"}
+            return inner | {"path": f"{node.path}.value"}
         if isinstance(node.result, ListType):
-            raise Unwritable(f"the list element {node.attrs['path']!r}, which the model converts,", node.span)
+            raise Unwritable(f"the list element {node.path!r}, which the model converts,", node.span)
         return self.helper(str(function), self.property(node) | self.place(node.span))
 
     def helper(self, name: str, operand: Json) -> Json:
@@ -293,15 +297,14 @@ class ElmNodes:
         library = next((i.alias for i in self.typed.tree.includes if i.name.rpartition(".")[2] == HELPERS), HELPERS)
         return {"type": "FunctionRef", "name": name, "libraryName": library, "operand": [operand]}
 
-    def fhir_helper(self, node: Node) -> Json:
-        return self.helper(node.attrs["helper"].name, self.write(node.operands[0]))
+    def fhir_helper(self, node: n.FhirHelper) -> Json:
+        return self.helper(node.helper.name, self.write(node.operands[0]))
 
-    def to_system(self, node: Node) -> Json:
+    def to_system(self, node: n.ToSystem) -> Json:
         (operand,) = node.operands
-        if node.attrs.get("path") == "value":
+        if node.path == "value":
             return {"type": "Property", "path": "value", "source": self.write(operand)}
-        target = node.attrs["to"]
-        name = "ToInterval" if isinstance(target, IntervalType) else f"To{target.name.removeprefix('System.')}"
+        name = "ToInterval" if isinstance(node.target, IntervalType) else f"To{short_name(node.target)}"
         return self.helper(name, self.write(operand))
 
     # -- types and conversions
@@ -311,36 +314,36 @@ class ElmNodes:
             return {f"{word}Type": self.type_name(kind)}
         return {f"{word}TypeSpecifier": self.specifier(kind)}
 
-    def cast(self, node: Node) -> Json:
-        out = {"type": "As", "operand": self.write(node.operands[0]), **self.cast_type(node.attrs["type"])}
-        return out | ({"strict": True} if node.attrs.get("strict") else {})
+    def cast(self, node: n.As) -> Json:
+        out = {"type": "As", "operand": self.write(node.operands[0]), **self.cast_type(node.target)}
+        return out | ({"strict": True} if node.strict else {})
 
-    def is_of(self, node: Node) -> Json:
-        return {"type": "Is", "operand": self.write(node.operands[0]), **self.cast_type(node.attrs["type"], "is")}
+    def is_of(self, node: n.Is) -> Json:
+        return {"type": "Is", "operand": self.write(node.operands[0]), **self.cast_type(node.target, "is")}
 
     def inner(self, node: Node) -> Json:
         return self.write(node.operands[0])
 
-    def can_convert(self, node: Node) -> Json:
+    def can_convert(self, node: n.CanConvert) -> Json:
         converted = node.operands[0]
-        return {"type": f"ConvertsTo{node.attrs['to']}", "operand": self.write(converted.operands[0])}
+        return {"type": f"ConvertsTo{node.to}", "operand": self.write(converted.operands[0])}
 
-    def members(self, node: Node) -> Json:
+    def members(self, node: n.Members) -> Json:
         """A value of several types: the first type that it is of decides."""
         source, *others = node.operands
-        for number, other in zip(node.attrs.get("bound", ()), others, strict=True):
+        for number, other in zip(node.bound or (), others, strict=True):
             self._current[number] = lambda other=other: self.write(other)  # type: ignore[misc]
         items = []
-        for kind, value in node.attrs["options"]:
+        for kind, value in node.options:
             test = self.plain("Is", operand=self.write(source), signature=[], **self.cast_type(kind, "is"))
 
             def seen(kind: Type = kind) -> Json:
                 return self.plain("As", operand=self.write(source), signature=[], **self.cast_type(kind))
 
-            self._current[node.attrs["scope"]] = seen
+            self._current[node.scope] = seen
             items.append({"when": test, "then": self.write(value)})
-        otherwise = node.attrs.get("otherwise")
-        if otherwise is not None and otherwise.kind != "Null":
+        otherwise = node.otherwise
+        if otherwise is not None and not isinstance(otherwise, n.Null):
             missing = self.plain("IsNull", operand=self.write(source), signature=[])
             items.append({"when": missing, "then": self.write(otherwise)})
         return {
@@ -349,112 +352,106 @@ class ElmNodes:
             "else": self.plain("As", operand=self.plain("Null"), **self.cast_type(node.result)),
         }
 
-    def convert_interval(self, node: Node) -> Json:
+    def convert_interval(self, node: n.ConvertInterval) -> Json:
         (source,) = node.operands
         out: Json = {"type": "Interval"}
         for side in ("low", "high"):
-            self._current[node.attrs["scope"]] = lambda side=side: self.plain(  # type: ignore[misc]
+            self._current[node.scope] = lambda side=side: self.plain(  # type: ignore[misc]
                 "Property", path=side, source=self.write(source)
             )
-            out[side] = self.write(node.attrs["inner"])
+            out[side] = self.write(node.inner)
             closed = self.plain("Property", path=f"{side}Closed", source=self.write(source))
             out[f"{side}ClosedExpression"] = closed
         return out
 
-    def case(self, node: Node) -> Json:
+    def case(self, node: n.Case) -> Json:
         out: Json = {"type": "Case"}
-        comparand = node.attrs.get("comparand")
+        comparand = node.comparand
         if comparand is not None:
             out["comparand"] = self.write(comparand)
-            self._current[node.attrs["scope"]] = lambda: self.write(comparand)
+            self._current[node.scope] = lambda: self.write(comparand)
         items = []
         for test, result in zip(node.operands[:-1:2], node.operands[1:-1:2], strict=True):
             when = self.write(test if comparand is None else test.operands[1])
             items.append({"when": when, "then": self.write(result)})
         return out | {"caseItem": items, "else": self.write(node.operands[-1])}
 
-    def if_then(self, node: Node) -> Json:
+    def if_then(self, node: n.If) -> Json:
         """A chain as ELM has it: each `else` holds the next `If`."""
         otherwise = self.write(node.operands[-1])
-        spans = node.attrs.get("spans") or [node.span]
+        spans = node.spans or (node.span,)
         for index in reversed(range(len(node.operands) // 2)):
             condition, then = (self.write(x) for x in node.operands[2 * index : 2 * index + 2])
             place = {} if index == 0 else self.placed(spans[index], node.result)
             otherwise = place | {"type": "If", "condition": condition, "then": then, "else": otherwise}
         return otherwise
 
-    def coalesce(self, node: Node) -> Json:
+    def coalesce(self, node: n.Coalesce) -> Json:
         return {"type": "Coalesce", "operand": self.writes(node.operands)}
 
-    def membership(self, node: Node) -> Json:
+    def membership(self, node: n.Operation) -> Json:
         code, values = node.operands
         many = node.kind.startswith("Any")
         system = node.kind.endswith("CodeSystem")
         out: Json = {"type": node.kind, "codes" if many else "code": self.write(code)}
         name = "codesystem" if system else "valueset"
-        if values.kind in ("ValueSetRef", "CodeSystemRef"):
+        if isinstance(values, (n.ValueSetRef, n.CodeSystemRef)):
             return out | {name: {k: v for k, v in self.write(values).items() if k in ("name", "libraryName")}}
         return out | {f"{name}Expression": self.write(values)}
 
     # -- queries
 
-    def query(self, node: Node) -> Json:
-        attrs = node.attrs
+    def query(self, node: n.Query) -> Json:
         out: Json = {
             "type": "Query",
-            "source": [
-                {**self.place(None), "alias": s["alias"], "expression": self.write(s["node"])} for s in attrs["sources"]
-            ],
-            "let": [
-                {**self.place(None), "identifier": x["alias"], "expression": self.write(x["node"])}
-                for x in attrs["lets"]
-            ],
+            "source": [{**self.place(None), "alias": x.alias, "expression": self.write(x.node)} for x in node.sources],
+            "let": [{**self.place(None), "identifier": x.alias, "expression": self.write(x.node)} for x in node.lets],
             "relationship": [
                 {
-                    "type": r["kind"].capitalize(),
+                    "type": x.kind.capitalize(),
                     **self.place(None),
-                    "alias": r["alias"],
-                    "expression": self.write(r["node"]),
-                    "suchThat": self.write(r["condition"]),
+                    "alias": x.alias,
+                    "expression": self.write(x.node),
+                    "suchThat": self.write(x.condition),
                 }
-                for r in attrs["relations"]
+                for x in node.relations
             ],
         }
-        if attrs["where"] is not None:
-            out["where"] = self.write(attrs["where"])
-        if attrs["ret"] is not None:
-            out["return"] = {**self.place(None), "distinct": attrs["distinct"], "expression": self.write(attrs["ret"])}
-        aggregate = attrs["aggregate"]
+        if node.where is not None:
+            out["where"] = self.write(node.where)
+        if node.returned is not None:
+            out["return"] = {**self.place(None), "distinct": node.distinct, "expression": self.write(node.returned)}
+        aggregate = node.aggregate
         if aggregate is not None:
             out["aggregate"] = {
                 **self.place(None),
-                "identifier": aggregate["alias"],
-                "distinct": aggregate["distinct"],
-                "starting": self.write(aggregate["starting"]),
-                "expression": self.write(aggregate["value"]),
+                "identifier": aggregate.alias,
+                "distinct": aggregate.distinct,
+                "starting": self.write(aggregate.starting),
+                "expression": self.write(aggregate.value),
             }
-        if attrs["sort"]:
-            out["sort"] = {**self.place(None), "by": [self.sort_item(item) for item in attrs["sort"]]}
+        if node.sort:
+            out["sort"] = {**self.place(None), "by": [self.sort_item(item) for item in node.sort]}
         return out
 
-    def sort_item(self, item: Json) -> Json:
-        direction = "desc" if item["descending"] else "asc"
-        key = item["key"]
+    def sort_item(self, item: n.SortItem) -> Json:
+        direction = "desc" if item.descending else "asc"
+        key = item.key
         if key is None:
             return {"type": "ByDirection", **self.place(None), "direction": direction}
-        if key.kind in ("Property", "ModelProperty") and key.operands[0].kind == "AliasRef":
-            if key.operands[0].attrs["scope"] == item["scope"] and not (
-                key.kind == "ModelProperty" and key.attrs["element"].targets
-            ):
-                return {"type": "ByColumn", **self.place(None), "path": key.attrs["path"], "direction": direction}
-        self._current[item["scope"]] = lambda: {"type": "SortItem", "localId": ""}
+        if isinstance(key, (n.ElementOf, n.ModelProperty)):
+            (row,) = key.operands
+            converted = isinstance(key, n.ModelProperty) and key.element.targets
+            if isinstance(row, n.AliasRef) and row.scope == item.scope and not converted:
+                return {"type": "ByColumn", **self.place(None), "path": key.path, "direction": direction}
+        self._current[item.scope] = lambda: {"type": "SortItem", "localId": ""}
         expression = self.write(key)
         if "SortItem" in str(expression):
             raise Unwritable("sorting by the element itself inside an expression", key.span)
         return {"type": "ByExpression", **self.place(None), "direction": direction, "expression": expression}
 
-    def retrieve(self, node: Node) -> Json:
-        spec = node.attrs["spec"]
+    def retrieve(self, node: n.ModelRetrieve) -> Json:
+        spec = node.spec
         template = spec.profile or f"http://hl7.org/fhir/StructureDefinition/{spec.resource_type}"
         out: Json = {"type": "Retrieve", "dataType": f"{FHIR}{spec.resource_type}", "templateId": template}
         codes, context = codes_and_context(node)
@@ -478,15 +475,15 @@ def _number(value: Decimal) -> int | Decimal:
 
 
 _STANDARD = frozenset("And Or Xor Implies Not ToList DateTimeComponentFrom Now Today TimeOfDay".split())
+_MEMBERSHIPS = frozenset("InValueSet AnyInValueSet InCodeSystem AnyInCodeSystem".split())
 W = ElmNodes
-_WRITERS: dict[str, Callable[[Any, Node], Json]] = {
-    "Null": W.null, "Literal": W.literal, "DateTime": W.component, "Date": W.component, "Time": W.component,
-    "MinValue": W.limit, "MaxValue": W.limit, "AliasRef": W.local, "QueryLetRef": W.local, "OperandRef": W.local,
-    "Current": W.current, "ExpressionRef": W.reference, "ParameterRef": W.reference, "CodeRef": W.reference,
-    "ConceptRef": W.reference, "ValueSetRef": W.reference, "CodeSystemRef": W.reference, "FunctionRef": W.function,
-    "List": W.list_of, "Interval": W.interval, "Tuple": W.tuple_of, "Instance": W.instance, "FhirInstance": W.instance, "Property": W.property,
-    "ModelProperty": W.model_property, "ToSystem": W.to_system, "FhirHelper": W.fhir_helper, "As": W.cast, "Is": W.is_of, "Box": W.inner,
-    "Unbox": W.inner, "CanConvert": W.can_convert, "Members": W.members, "ConvertInterval": W.convert_interval,
-    "Case": W.case, "If": W.if_then, "Coalesce": W.coalesce, "InValueSet": W.membership, "AnyInValueSet": W.membership,
-    "InCodeSystem": W.membership, "AnyInCodeSystem": W.membership, "Query": W.query, "Retrieve": W.retrieve,
+_WRITERS: dict[type[Node], Callable[[Any, Any], Json]] = {
+    n.Null: W.null, n.Literal: W.literal, n.NewDateTime: W.component, n.NewDate: W.component, n.NewTime: W.component,
+    n.MinValue: W.limit, n.MaxValue: W.limit, n.AliasRef: W.local, n.QueryLetRef: W.local, n.OperandRef: W.local,
+    n.Current: W.current, n.ExpressionRef: W.reference, n.ParameterRef: W.reference, n.CodeRef: W.reference,
+    n.ConceptRef: W.reference, n.ValueSetRef: W.reference, n.CodeSystemRef: W.reference, n.FunctionRef: W.function,
+    n.List: W.list_of, n.NewInterval: W.interval, n.NewTuple: W.tuple_of, n.Instance: W.instance, n.FhirInstance: W.instance, n.ElementOf: W.property,
+    n.ModelProperty: W.model_property, n.ToSystem: W.to_system, n.FhirHelper: W.fhir_helper, n.As: W.cast, n.Is: W.is_of, n.Box: W.inner,
+    n.Unbox: W.inner, n.CanConvert: W.can_convert, n.Members: W.members, n.ConvertInterval: W.convert_interval,
+    n.Case: W.case, n.If: W.if_then, n.Coalesce: W.coalesce, n.Query: W.query, n.ModelRetrieve: W.retrieve,
 }  # fmt: skip

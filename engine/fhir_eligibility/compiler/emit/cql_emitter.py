@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from fhir_eligibility.algebra.diagnostic import Span
 from fhir_eligibility.algebra.operators.registry import TAKE_RANGES
 from fhir_eligibility.compiler.analysis.origins import Origin, is_at_hand
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.identifiers import identifier
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.scope import Exported, ExportedFunction
@@ -34,6 +35,7 @@ from fhir_eligibility.compiler.elm.types import (
     TypeSystem,
 )
 from fhir_eligibility.compiler.emit.fast_path import FastPath, texts_of, unless
+from fhir_eligibility.compiler.emit.keys import Key, key
 from fhir_eligibility.compiler.emit.module_text import ModuleText, filled, literal
 from fhir_eligibility.compiler.emit.sites import Site, Sites
 from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue
@@ -43,7 +45,7 @@ Body = Callable[[str], None]
 # Kinds whose value is never null.
 _NEVER_NULL = frozenset(
     "Literal List Interval Tuple Exists Count IsNull IsTrue IsFalse AllTrue AnyTrue Is Equivalent Now Today TimeOfDay "
-    "MinValue MaxValue Retrieve CodeRef ConceptRef ValueSetRef CodeSystemRef".split()
+    "MinValue MaxValue ModelRetrieve CodeRef ConceptRef ValueSetRef CodeSystemRef".split()
 )
 # Kinds whose value is one point, never a range of possible ones (CQL: "Uncertainty").
 _CERTAIN = frozenset(
@@ -200,18 +202,23 @@ class CqlEmitter(ModuleText):
         if known is not None:
             return known
         with self.at(node):
-            handler = VALUES.get(node.kind)
-            text = handler(self, node) if handler is not None else self.operator(node)
+            handler = VALUES.get(key(node))
+            if handler is not None:
+                text = handler(self, node)
+            elif isinstance(node, n.Operation):
+                text = self.operator(node)
+            else:
+                raise NotImplementedError(f"the node {node.kind} cannot be emitted")
             length = len(text.call if isinstance(text, FastPath) else text)
             return self.temp(text) if length > _LONGEST or node.kind in _FAILING else text
 
     def each(self, node: Node, body: Body) -> None:
         """Emit code that runs `body` for every element of a list, none where the list is null."""
         with self.at(node):
-            handler = EACH.get(node.kind)
+            handler = EACH.get(key(node))
             if handler is not None and id(node) not in self.preset and handler(self, node, body):
                 return
-            if node.kind == "List" and len(node.operands) == 1:
+            if isinstance(node, n.List) and len(node.operands) == 1:
                 body(self.temp(self.value(node.operands[0])))
                 return
             values = self.value(node)
@@ -236,10 +243,10 @@ class CqlEmitter(ModuleText):
 
     def loops(self, node: Node) -> int:
         """How many Python loops `each` emits around its body."""
-        counter = LOOPS.get(node.kind)
+        counter = LOOPS.get(key(node))
         if counter is not None and id(node) not in self.preset:
             return counter(self, node)
-        return 0 if node.kind == "List" and len(node.operands) == 1 else 1
+        return 0 if isinstance(node, n.List) and len(node.operands) == 1 else 1
 
     def first_of(self, node: Node, start: str, found: Callable[[str], str | None], each: Any = None) -> str:
         """A name that holds `start`, or `found(item)` of the first element for which that is not None; stops there.
@@ -292,11 +299,9 @@ class CqlEmitter(ModuleText):
         self.spans.extend(spans)
         return text
 
-    def operator(self, node: Node) -> str:
+    def operator(self, node: n.Operation) -> str:
         """A registered operator; null operands give null unless it handles them."""
-        overload = node.attrs.get("_overload")
-        if overload is None:
-            raise NotImplementedError(f"the node {node.kind} cannot be emitted")
+        overload = node.overload
         operands = [self.value(operand) for operand in node.operands]
         optional = [] if overload.nulls == "handled" else [i for i, o in enumerate(node.operands) if self.nullable(o)]
         for index in optional:
@@ -307,12 +312,12 @@ class CqlEmitter(ModuleText):
         if reported:
             operands = [self.temp(operand) for operand in operands]
         given = operands
-        if node.kind not in TAKE_RANGES:
+        if node.name not in TAKE_RANGES:
             given = [
                 text if self.certain(o) or text == "None" else f"certain({text}, {literal(node.kind)})"
                 for text, o in zip(operands, node.operands, strict=True)
             ]
-        inline = INLINE.get(node.kind)
+        inline = INLINE.get(node.name)
         short = inline(self, node, given) if inline is not None else None
         if short is not None:
             call = short
@@ -320,15 +325,15 @@ class CqlEmitter(ModuleText):
             call = filled(overload.inline, *given)
         else:
             arguments = ["ev", *given] if overload.context else list(given)
-            if overload.precise and node.attrs.get("precision") is not None:
-                arguments.append(literal(node.attrs["precision"]))
+            if overload.precise and node.precision is not None:
+                arguments.append(literal(node.precision))
             call = f"{self.overload(overload)}({', '.join(arguments)})"
         if optional:
             missing = " or ".join(f"{operands[index]} is None" for index in dict.fromkeys(optional))
             call = unless(missing, call)
         return self.reported(node, operands, call) if reported else call
 
-    def reported(self, node: Node, operands: list[str], call: str) -> str:
+    def reported(self, node: n.Operation, operands: list[str], call: str) -> str:
         """In traced code a comparison without an answer tells its operands."""
         out = self.name()
         self.emit(f"{out} = {call}")
@@ -368,40 +373,40 @@ class CqlEmitter(ModuleText):
         kind = node.kind
         if kind in _NEVER_NULL:
             return False
-        if kind == "Not" and node.attrs.get("guard") and self.traced:
+        if isinstance(node, n.Not) and node.guard and self.traced:
             return self.nullable(node.operands[0].operands[0])
-        if kind in ("And", "Or", "Xor", "Implies", "Not", "ConvertInterval", "ToList"):
+        if isinstance(node, (n.And, n.Or, n.Xor, n.Implies, n.Not, n.ConvertInterval, n.ToList)):
             return any(self.nullable(o) for o in node.operands)
-        if kind == "AliasRef":
-            return node.attrs["scope"] not in self.solid
-        if kind in ("If", "Case"):
+        if isinstance(node, n.AliasRef):
+            return node.scope not in self.solid
+        if isinstance(node, (n.If, n.Case)):
             return any(self.nullable(o) for o in (*node.operands[1:-1:2], node.operands[-1]))
-        if kind == "Coalesce":
-            return bool(node.attrs.get("list")) or all(self.nullable(o) for o in node.operands)
-        if kind == "Instance":  # a Quantity without a value is null
-            return bool(node.attrs["type"] == QUANTITY)
-        if kind in ("Box", "As") and (kind == "Box" or node.attrs.get("retype")):
+        if isinstance(node, n.Coalesce):
+            return node.over_list or all(self.nullable(o) for o in node.operands)
+        if isinstance(node, n.Instance):  # a Quantity without a value is null
+            return node.target == QUANTITY
+        if isinstance(node, n.Box) or (isinstance(node, n.As) and node.retype):
             return self.nullable(node.operands[0])
-        if kind == "Query":
+        if isinstance(node, n.Query):
             return self.query_nullable(node)
-        if kind == "Property" and node.attrs.get("interval") and node.result == BOOLEAN:
+        if isinstance(node, n.ElementOf) and node.owner == "interval" and node.result == BOOLEAN:
             return self.nullable(node.operands[0])
+        if not isinstance(node, n.Operation):
+            return True
         if kind in ("In", "Contains") and texts_of(node) is not None:
             return False
-        overload = node.attrs.get("_overload")
-        if overload is None:
-            return True
+        overload = node.overload
         if kind in _COMPARISONS and not all(self.certain(o) for o in node.operands):
             return True
         if overload.nulls == "handled":
             return overload.nullable or (isinstance(node.result, ListType) and any(map(self.nullable, node.operands)))
         return overload.nullable or any(self.nullable(o) for o in node.operands)
 
-    def query_nullable(self, node: Node) -> bool:
-        if node.attrs["aggregate"] is not None:
+    def query_nullable(self, node: n.Query) -> bool:
+        if node.aggregate is not None:
             return True
-        sources = [source["node"] for source in node.attrs["sources"]]
-        if node.attrs["many"]:
+        sources = [source.node for source in node.sources]
+        if node.over_lists:
             return len(sources) == 1 and self.nullable(sources[0])
         return True
 
@@ -414,23 +419,23 @@ class CqlEmitter(ModuleText):
     def _is_certain(self, node: Node) -> bool:
         if node.kind in _CERTAIN or node.result not in _POINTS:
             return True
-        if node.kind in ("If", "Case"):
+        if isinstance(node, (n.If, n.Case)):
             return all(self.certain(o) for o in (*node.operands[1:-1:2], node.operands[-1]))
-        if node.kind == "Coalesce" and not node.attrs.get("list"):
+        if isinstance(node, n.Coalesce) and not node.over_list:
             return all(self.certain(o) for o in node.operands)
         return node.kind in _ARITHMETIC and all(self.certain(o) for o in node.operands)
 
     def solid_elements(self, node: Node) -> bool:
         """Whether no element of a list can be null."""
-        if node.kind == "Retrieve":
+        if isinstance(node, n.ModelRetrieve):
             return True
-        if node.kind == "List":
+        if isinstance(node, n.List):
             return not any(self.nullable(o) for o in node.operands)
-        if node.kind == "Query" and node.attrs["many"] and node.attrs["aggregate"] is None:
-            ret = node.attrs["ret"]
+        if isinstance(node, n.Query) and node.over_lists and node.aggregate is None:
+            ret = node.returned
             if ret is not None:
                 return not self.nullable(ret)
-            return len(node.attrs["sources"]) == 1 and self.solid_elements(node.attrs["sources"][0]["node"])
+            return len(node.sources) == 1 and self.solid_elements(node.sources[0].node)
         return False
 
     # -- conditions
@@ -438,11 +443,11 @@ class CqlEmitter(ModuleText):
     def when(self, node: Node, body: Callable[[], None]) -> None:
         """Emit code that runs `body` where a condition is true (not false, not null)."""
         with self.at(node):
-            if node.kind == "And":
+            if isinstance(node, n.And):
                 left, right = node.operands
                 self.when(left, lambda: self.when(right, body))
                 return
-            if node.kind == "Null":
+            if isinstance(node, n.Null):
                 return
             head = self.test(node)
             if head == "True":
@@ -454,10 +459,10 @@ class CqlEmitter(ModuleText):
 
     def test(self, node: Node) -> str:
         """A Python expression that is truthy exactly where a condition is true."""
-        if node.kind == "Not":
+        if isinstance(node, n.Not):
             inner = self.value(node.operands[0])
             return f"{inner} is False" if self.nullable(node.operands[0]) else f"not {inner}"
-        overload = node.attrs.get("_overload")
+        overload = n.overload_of(node)
         if overload is not None and overload.inline is not None and overload.nulls == "propagate":
             operands = [self.value(operand) for operand in node.operands]
             for index, operand in enumerate(node.operands):
@@ -466,22 +471,23 @@ class CqlEmitter(ModuleText):
             missing = [
                 f"{text} is not None" for text, o in zip(operands, node.operands, strict=True) if self.nullable(o)
             ]
-            if node.kind == "Equal" and all(map(self.certain, node.operands)) and len(missing) < 2:
+            if n.is_operation(node, "Equal") and all(map(self.certain, node.operands)) and len(missing) < 2:
                 missing = []
             return " and ".join([*missing, filled(overload.inline, *operands)])
         return self.value(node)
 
 
-VALUES: dict[str, Callable[[CqlEmitter, Node], str]] = {}
-INLINE: dict[str, Callable[[CqlEmitter, Node, list[str]], str | None]] = {}
-EACH: dict[str, Callable[[CqlEmitter, Node, Body], bool]] = {}
-LOOPS: dict[str, Callable[[CqlEmitter, Node], int]] = {}
+H = TypeVar("H", bound=Callable[..., Any])
+VALUES: dict[Key, Callable[[CqlEmitter, Any], str]] = {}
+INLINE: dict[str, Callable[[CqlEmitter, n.Operation, list[str]], str | None]] = {}
+EACH: dict[Key, Callable[[CqlEmitter, Any, Body], bool]] = {}
+LOOPS: dict[Key, Callable[[CqlEmitter, Any], int]] = {}
 
 
-def emits(*kinds: str) -> Callable[[Callable[[CqlEmitter, Node], str]], Callable[[CqlEmitter, Node], str]]:
+def emits(*kinds: Key) -> Callable[[H], H]:
     """Register how the value of nodes of some kinds is emitted."""
 
-    def register(handler: Callable[[CqlEmitter, Node], str]) -> Callable[[CqlEmitter, Node], str]:
+    def register(handler: H) -> H:
         for kind in kinds:
             VALUES[kind] = handler
         return handler

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.types import STRING
 
 
@@ -23,11 +23,10 @@ def unless(missing: str, call: str) -> str:
     return FastPath(text, f"(None if {missing} else {call.call})") if isinstance(call, FastPath) else text
 
 
-def texts_of(node: Node) -> tuple[str, ...] | None:
+def texts_of(node: n.Operation) -> tuple[str, ...] | None:
     """The texts that `in` and `contains` look for a text among, where all of them stand in the library."""
-    item, items = node.operands if node.kind == "In" else reversed(node.operands)
-    if items.kind != "List" or item.result != STRING or not items.operands:
+    item, items = node.operands if node.name == "In" else reversed(node.operands)
+    if not isinstance(items, n.List) or item.result != STRING or not items.operands:
         return None
-    if any(text.kind != "Literal" or text.result != STRING for text in items.operands):
-        return None
-    return tuple(text.attrs["value"] for text in items.operands)
+    texts = [text.value for text in items.operands if isinstance(text, n.Literal) and text.result == STRING]
+    return tuple(texts) if len(texts) == len(items.operands) else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fhir_eligibility.algebra.values.clinical import Code
 from fhir_eligibility.algebra.values.element import Element
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.models import ModelElement
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import CODE, CONCEPT, DATE, DATETIME, QUANTITY, Named, Type
@@ -29,14 +30,14 @@ _NEAR = 3  # alternatives of a choice that are looked at in place
 
 
 @emits("Equivalent")
-def _equivalent(e: E, node: Node) -> str:
+def _equivalent(e: E, node: n.Operation) -> str:
     """A Coding or CodeableConcept against a code that the library names: its texts are compared, no Code is made."""
     left, right = node.operands
-    converted, named = (left, right) if left.kind == "ToSystem" else (right, left)
-    code = named.attrs["exported"].value if named.kind == "CodeRef" else None
-    if converted.kind != "ToSystem" or code.__class__ is not Code or id(converted) in e.preset:
+    converted, named = (left, right) if isinstance(left, n.ToSystem) else (right, left)
+    code = named.exported.value if isinstance(named, n.CodeRef) else None
+    if not isinstance(converted, n.ToSystem) or code.__class__ is not Code or id(converted) in e.preset:
         return e.operator(node)
-    target = converted.attrs["to"]
+    target = converted.target
     if target not in (CODE, CONCEPT):
         return e.operator(node)
     (source,) = converted.operands
@@ -66,9 +67,9 @@ def _equivalent(e: E, node: Node) -> str:
 
 def of_choice(e: E, operand: Node, kind: Type) -> FastPath | None:
     """The JSON of a choice element where it is of a type, null where it is of another; None where that takes a test of its value."""
-    if operand.kind != "ModelProperty" or id(operand) in e.preset:
+    if not isinstance(operand, n.ModelProperty) or id(operand) in e.preset:
         return None
-    element: ModelElement = operand.attrs["element"]
+    element: ModelElement = operand.element
     if element.many or element.targets or len(element.json) < 2:
         return None
     if not isinstance(kind, Named) or kind.name.startswith("System."):
@@ -113,10 +114,10 @@ def is_of(e: E, value: str, kind: Type) -> str:
 # -- order
 
 
-def _ordered(e: E, node: Node, operands: list[str]) -> str | None:
+def _ordered(e: E, node: n.Operation, operands: list[str]) -> str | None:
     """Two whole points in time by their components, two quantities of one unit by their numbers, else the call."""
     kinds = {operand.result for operand in node.operands}
-    if len(kinds) > 1 or node.attrs.get("precision") is not None or not all(map(str.isidentifier, operands)):
+    if len(kinds) > 1 or node.precision is not None or not all(map(str.isidentifier, operands)):
         return None
     symbol, (kind,) = _ORDER[node.kind], kinds
     if kind in (DATE, DATETIME):
@@ -130,9 +131,9 @@ def _ordered(e: E, node: Node, operands: list[str]) -> str | None:
     numbers = []
     shapes = []
     for index, operand in enumerate(node.operands):
-        if operand.kind == "Literal":
-            numbers.append(e.constant(operand.attrs["value"].value))
-            unit, calendar = operand.attrs["value"].unit, operand.attrs["value"].calendar
+        if isinstance(operand, n.Literal):
+            numbers.append(e.constant(operand.value.value))
+            unit, calendar = operand.value.unit, operand.value.calendar
             continue
         numbers.append(f"{operands[index]}.value")
         shapes.append(operands[index])
@@ -146,8 +147,8 @@ def _ordered(e: E, node: Node, operands: list[str]) -> str | None:
     return FastPath(f"({numbers[0]} {symbol} {numbers[1]} if {alike} else {call})", call)
 
 
-def _call(e: E, node: Node, operands: list[str]) -> str:
-    return f"{e.overload(node.attrs['_overload'])}({', '.join(operands)})"
+def _call(e: E, node: n.Operation, operands: list[str]) -> str:
+    return f"{e.overload(node.overload)}({', '.join(operands)})"
 
 
 for _kind in _ORDER:

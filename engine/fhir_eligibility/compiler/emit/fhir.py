@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 from fhir_eligibility.algebra.values.element import SYSTEM_TYPE
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.helpers import Helper
 from fhir_eligibility.compiler.elm.models import JsonNames, ModelElement, Target
 from fhir_eligibility.compiler.elm.nodes import Node
@@ -42,10 +44,10 @@ def conversion(target: Type) -> str:
     return f"{_SYSTEM[target.name]}("
 
 
-@emits("ToSystem")
-def _to_system(e: E, node: Node) -> str:
+@emits(n.ToSystem)
+def _to_system(e: E, node: n.ToSystem) -> str:
     (operand,) = node.operands
-    head = conversion(node.attrs["to"])
+    head = conversion(node.target)
     if head != "to_text(":
         return guarded(e, operand, lambda x: f"{head}{x})")
     value = e.value(operand)
@@ -58,17 +60,17 @@ def _to_system(e: E, node: Node) -> str:
     return FastPath(f"({value} if {value}.__class__ is str or {value} is None else to_text({value}))", call)
 
 
-@emits("FhirHelper")
-def _fhir_helper(e: E, node: Node) -> str:
+@emits(n.FhirHelper)
+def _fhir_helper(e: E, node: n.FhirHelper) -> str:
     (operand,) = node.operands
-    helper: Helper = node.attrs["helper"]
+    helper: Helper = node.helper
     return guarded(e, operand, lambda x: f"{helper.function}({x})")
 
 
-@emits("ModelProperty")
-def _model_property(e: E, node: Node) -> str:
+@emits(n.ModelProperty)
+def _model_property(e: E, node: n.ModelProperty) -> str:
     (source,) = node.operands
-    element: ModelElement = node.attrs["element"]
+    element: ModelElement = node.element
     if element.name in ("id", "extension") and _is_primitive(source):
         return _of_primitive(e, source, element)
     if not element.targets:
@@ -88,18 +90,18 @@ def _model_property(e: E, node: Node) -> str:
     return out
 
 
-def _is_primitive(node: Node) -> bool:
+def _is_primitive(node: Node) -> TypeGuard[n.ModelProperty]:
     """Whether a node is an element of a FHIR object that is a primitive, whose JSON is no object."""
-    if node.kind != "ModelProperty" or isinstance(node.result, ListType):
+    if not isinstance(node, n.ModelProperty) or isinstance(node.result, ListType):
         return False
-    return all(kind[:1].islower() for _, kind in node.attrs["element"].json)
+    return all(kind[:1].islower() for _, kind in node.element.json)
 
 
-def _of_primitive(e: E, primitive: Node, element: ModelElement) -> str:
+def _of_primitive(e: E, primitive: n.ModelProperty, element: ModelElement) -> str:
     """What JSON writes of a primitive beside it (`status`, `_status`): its extensions, or its id."""
     (owner,) = primitive.operands
     calls = []
-    for name, _ in primitive.attrs["element"].json:
+    for name, _ in primitive.element.json:
         path = e.constant(((f"_{name}", ()), (element.name, ())))
         calls.append(e.temp(guarded(e, owner, _at(path))))
     found = e.temp(" or ".join(calls))
@@ -157,9 +159,9 @@ def _helper(e: E, function: str | None, kind: Type) -> str:
     return _HELPERS[function][0]
 
 
-@emits("Retrieve")
-def _retrieve(e: E, node: Node) -> str:
-    spec: RetrieveSpec = node.attrs["spec"]
+@emits(n.ModelRetrieve)
+def _retrieve(e: E, node: n.ModelRetrieve) -> str:
+    spec: RetrieveSpec = node.spec
     name = e.constant(spec)
     method = "bare" if e.traced and id(node) not in e.filtered else "retrieve"
     codes, context = codes_and_context(node)

@@ -7,12 +7,15 @@ into nested loops without lists in between. What the single nodes turn into stan
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from fhir_eligibility.compiler.analysis.origins import elements_of
-from fhir_eligibility.compiler.elm.node_kinds import Missing, known
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.questions import Bound, bound_in, is_question, rows_of
+from fhir_eligibility.compiler.elm.shapes import short_name
+from fhir_eligibility.compiler.elm.traits import Missing
+from fhir_eligibility.compiler.emit.keys import Key, key
 from fhir_eligibility.compiler.emit.module_text import ModuleText, filled, literal, local
 
 Body = Callable[[str], None]
@@ -68,10 +71,10 @@ class Emitter(ModuleText):
         return known_before[1]
 
     def _may_be_missing(self, node: Node) -> bool:
-        overload = node.attrs.get("_overload")
+        overload = n.overload_of(node)
         if overload is not None:
             return bool(overload.nullable) or (overload.nulls == "propagate" and any(map(self.nullable, node.operands)))
-        missing = known(node.kind).missing
+        missing = node.about.missing
         if missing is Missing.AS_FIRST:
             return self.nullable(node.operands[0])
         return missing is Missing.MAYBE or (missing is Missing.AS_ANY and any(map(self.nullable, node.operands)))
@@ -79,10 +82,10 @@ class Emitter(ModuleText):
     def value(self, node: Node) -> str:
         """A Python expression for the value of a node: a list where it is a collection, else a value or None."""
         with self.at(node):
-            handler = VALUES.get(node.kind)
+            handler = VALUES.get(key(node))
             if handler is not None:
                 return handler(self, node)
-            if "_overload" in node.attrs:
+            if isinstance(node, n.Operation):
                 return self.operator(node)
             if node.many:
                 return self.collect(node)
@@ -91,7 +94,7 @@ class Emitter(ModuleText):
     def each(self, node: Node, body: Body) -> None:
         """Emit code that runs `body` for every item of a node, given a Python expression for the item."""
         with self.at(node):
-            handler = EACH.get(node.kind)
+            handler = EACH.get(key(node))
             if handler is not None:
                 handler(self, node, body)
             elif not node.many:
@@ -140,8 +143,8 @@ class Emitter(ModuleText):
         """The value of a single node that becomes an item of a collection. What has no answer is no item: in traced code, one in doubt."""
         if not self.traced or not self.nullable(node) or not is_question(node, self.bound):
             return self.temp(self.value(node))
-        if node.kind == "Box":
-            return self.temp(f"box({self.single(node.operands[0])}, {literal(node.attrs['type'])})")
+        if isinstance(node, n.Box):
+            return self.temp(f"box({self.single(node.operands[0])}, {literal(short_name(node.target))})")
         rows = rows_of(node, self.bound)
         elements = tuple(elements_of(node, scope) for scope in list(rows)[:1])
         kind = {"kind": "answer", "span": node.span, "resource": False, "clauses": [node.span], "elements": elements}
@@ -173,23 +176,25 @@ class Emitter(ModuleText):
 
     def loops(self, node: Node) -> int:
         """How many nested Python loops `each` emits for a node; 99 where a plain `break` would not do."""
-        if node.kind in ("Property", "Filter", "ToSystem", "Box", "OfType", "DynamicProperty", "PrimitiveExtensions"):
+        if isinstance(
+            node, (n.Property, n.Filter, n.ToSystem, n.Box, n.OfType, n.DynamicProperty, n.PrimitiveExtensions)
+        ):
             below = self.loops(node.operands[0])
             own = 0
-            if node.kind == "Property":
-                own = 1 if node.attrs.get("repeats") else 0
-            elif node.kind in ("DynamicProperty", "PrimitiveExtensions"):
+            if isinstance(node, n.Property):
+                own = 1 if node.repeats else 0
+            elif isinstance(node, (n.DynamicProperty, n.PrimitiveExtensions)):
                 own = 1
             return below + own
-        if node.kind == "ForEach":
+        if isinstance(node, n.ForEach):
             return self.loops(node.operands[0]) + self.loops(node.operands[1])
-        if node.kind in EACH or node.kind in ("Let", "Bind", "If", "Coalesce"):
+        if key(node) in EACH or isinstance(node, (n.Let, n.Bind, n.If, n.Coalesce)):
             return 99  # as many loops as `each` of that kind makes of it, which is not told here
         return 1 if node.many else 0
 
     def leave_at_first(self, node: Node, start: str, found: Callable[[str], str]) -> str:
         """A name that holds `start`, or `found(item)` of the first item of a node; stops at that item."""
-        if self.traced and any(below.kind == "Retrieve" or below.type == SERIES for below in node.walk()):
+        if self.traced and any(isinstance(below, n.Retrieve) or below.type == SERIES for below in node.walk()):
             # every record and every series that matches is evidence, so none may be skipped
             items = self.temp(self.listing(node))
             return f"({found(items + '[0]')} if {items} else {start})"
@@ -205,7 +210,7 @@ class Emitter(ModuleText):
 
             self.each(node, body)
             return out
-        if any(below.kind in ("Let", "Bind") for below in node.walk()):
+        if any(isinstance(below, (n.Let, n.Bind)) for below in node.walk()):
             items = self.temp(self.collect(node) if not node.many else self.value(node))
             return f"({found(items + '[0]')} if {items} else {start})"
         with self.closure() as name:
@@ -213,9 +218,9 @@ class Emitter(ModuleText):
             self.emit(f"return {start}")
         return f"{name}()"
 
-    def operator(self, node: Node) -> str:
+    def operator(self, node: n.Operation) -> str:
         """A registered operator on single values; null operands give null unless it handles them."""
-        overload = node.attrs["_overload"]
+        overload = node.overload
         operands = [self.value(operand) for operand in node.operands]
         handled = overload.nulls == "handled"
         optional = [] if handled else [i for i, operand in enumerate(node.operands) if self.nullable(operand)]
@@ -233,11 +238,11 @@ class Emitter(ModuleText):
     def when(self, node: Node, body: Callable[[], None]) -> None:
         """Emit code that runs `body` where a condition is true (not false, not unknown)."""
         with self.at(node):
-            if node.kind == "And":
+            if isinstance(node, n.And):
                 left, right = node.operands
                 self.when(left, lambda: self.when(right, body))
                 return
-            if node.kind == "Equal" and node.attrs["_overload"].inline is not None:
+            if n.is_operation(node, "Equal") and node.overload.inline is not None:
                 left, right = node.operands
                 a, b = self.value(left), self.value(right)
                 if self.nullable(left) and self.nullable(right):
@@ -253,30 +258,29 @@ class Emitter(ModuleText):
             with self.block(f"if {self.value(node)}:"):
                 body()
 
-    def counts(self, node: Node) -> bool:
+    def counts(self, node: n.ItemStep) -> bool:
         """Whether the rounds of a loop are counted: where the number is asked for, and in traced code where the items are not objects that can be told apart."""
-        scope, source = node.attrs["scope"], node.operands[0]
+        scope, source = node.scope, node.operands[0]
         objects = source.types and all(map(_is_object, source.types))
-        counted = any(self.uses(body, "Iteration", scope) for body in node.operands[1:]) or (
-            self.traced and not objects
-        )
+        counted = any(self.uses(body, scope) for body in node.operands[1:]) or (self.traced and not objects)
         if counted:
             self.counted.add(scope)
         return counted
 
-    def uses(self, node: Node, kind: str, scope: int) -> bool:
-        """Whether a node refers to a name of a scope."""
-        return any(below.kind == kind and below.attrs.get("scope") == scope for below in node.walk())
+    def uses(self, node: Node, scope: int) -> bool:
+        """Whether a node asks for the number of the item of a scope."""
+        return any(isinstance(below, n.Iteration) and below.scope == scope for below in node.walk())
 
 
-VALUES: dict[str, Callable[[Emitter, Node], str]] = {}
-EACH: dict[str, Callable[[Emitter, Node, Body], None]] = {}
+H = TypeVar("H", bound=Callable[..., Any])
+VALUES: dict[Key, Callable[[Emitter, Any], str]] = {}
+EACH: dict[Key, Callable[[Emitter, Any, Body], None]] = {}
 
 
-def emits_value(*kinds: str) -> Callable[[Callable[[Emitter, Node], str]], Callable[[Emitter, Node], str]]:
+def emits_value(*kinds: Key) -> Callable[[H], H]:
     """Register how the value of nodes of some kinds is emitted."""
 
-    def register(handler: Callable[[Emitter, Node], str]) -> Callable[[Emitter, Node], str]:
+    def register(handler: H) -> H:
         for kind in kinds:
             VALUES[kind] = handler
         return handler
@@ -284,12 +288,10 @@ def emits_value(*kinds: str) -> Callable[[Callable[[Emitter, Node], str]], Calla
     return register
 
 
-def emits_each(
-    *kinds: str,
-) -> Callable[[Callable[[Emitter, Node, Body], None]], Callable[[Emitter, Node, Body], None]]:
+def emits_each(*kinds: Key) -> Callable[[H], H]:
     """Register how a loop over nodes of some kinds is emitted."""
 
-    def register(handler: Callable[[Emitter, Node, Body], None]) -> Callable[[Emitter, Node, Body], None]:
+    def register(handler: H) -> H:
         for kind in kinds:
             EACH[kind] = handler
         return handler

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from fhir_eligibility.compiler.analysis.origins import elements_of, is_at_hand, origins
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.conjuncts import conjuncts, tests_code
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.questions import rows_of
+from fhir_eligibility.compiler.elm.shapes import short_name
 from fhir_eligibility.compiler.emit.fhirpath_emitter import Body, Emitter, emits_each, emits_value
 from fhir_eligibility.compiler.emit.module_text import filled, literal, local
 
@@ -21,15 +23,15 @@ E = Emitter
 
 def is_resource_row(node: Node) -> bool:
     """Whether the items of a node are resources from a retrieve, untouched."""
-    while node.kind in ("Filter", "OfType", "First", "Last", "Sort", "Skip", "Take", "Let"):
+    while isinstance(node, (n.Filter, n.OfType, n.First, n.Last, n.Sort, n.Skip, n.Take, n.Let)):
         node = node.operands[0]
-    return node.kind == "Retrieve"
+    return isinstance(node, n.Retrieve)
 
 
-@emits_each("Filter")
-def _each_filter(e: E, node: Node, body: Body) -> None:
+@emits_each(n.Filter)
+def _each_filter(e: E, node: n.Filter, body: Body) -> None:
     source, condition = node.operands
-    scope = node.attrs["scope"]
+    scope = node.scope
     counted = e.counts(node)
     if counted:
         e.emit(f"{local('i', scope)} = -1")
@@ -57,7 +59,7 @@ def _kept_series(e: E, row: str, body: Body) -> None:
     body(row)
 
 
-def _site(e: E, node: Node) -> int:
+def _site(e: E, node: n.Filter) -> int:
     parts = conjuncts(node.operands[1])
     resource = is_resource_row(node.operands[0])
     e.sites.append(
@@ -66,7 +68,7 @@ def _site(e: E, node: Node) -> int:
             "span": node.span,
             "resource": resource,
             "clauses": [part.span for part in parts],
-            "elements": tuple(elements_of(part, node.attrs["scope"]) for part in parts),
+            "elements": tuple(elements_of(part, node.scope) for part in parts),
         }
     )
     return len(e.sites) - 1
@@ -108,18 +110,23 @@ def _tested(e: E, site: int, scope: int, parts: list[Node], resource: bool, then
 
 def _text_asked(part: Node, row: str) -> str | None:
     """A test that is true where a clause finds the text that it asks for, at an element of the row; None for other clauses."""
-    if part.kind != "Equal" or part.attrs["_overload"].inline is None:
+    if not n.is_operation(part, "Equal") or part.overload.inline is None:
         return None
     for value, other in (part.operands, part.operands[::-1]):
-        text = other.attrs["value"] if other.kind == "Literal" else None
-        if text.__class__ is not str or value.kind != "ToSystem" or value.many or value.attrs["to"] != "String":
+        text = other.value if isinstance(other, n.Literal) else None
+        if (
+            text.__class__ is not str
+            or not isinstance(value, n.ToSystem)
+            or value.many
+            or short_name(value.target) != "String"
+        ):
             continue
         (source,) = value.operands
-        if source.kind != "Property" or source.many or "json" not in source.attrs:
+        if not isinstance(source, n.Property) or source.many or source.json is None:
             continue
         (owner,) = source.operands
-        if owner.kind == "Current" and local("x", owner.attrs["scope"]) == row:
-            return f"{row}.get({literal(source.attrs['json'])}) == {literal(text)}"
+        if isinstance(owner, n.Current) and local("x", owner.scope) == row:
+            return f"{row}.get({literal(source.json)}) == {literal(text)}"
     return None
 
 
@@ -148,27 +155,27 @@ def _tried(e: E, site: int, scope: int, parts: list[Node], resource: bool, then:
         then()
 
 
-@emits_value("Filter")
-def _filter(e: E, node: Node) -> str:
+@emits_value(n.Filter)
+def _filter(e: E, node: n.Filter) -> str:
     return e.collect(node) if node.many else e.only(node)
 
 
-@emits_value("Exists")
-def _exists(e: E, node: Node) -> str:
+@emits_value(n.Exists)
+def _exists(e: E, node: n.Exists) -> str:
     (source,) = node.operands
     if source.is_null:
         return "False"
-    if not source.many and source.kind not in ("Filter", "ForEach", "OfType", "DynamicProperty", "Resolve"):
+    if not source.many and not isinstance(source, (n.Filter, n.ForEach, n.OfType, n.DynamicProperty, n.Resolve)):
         if not e.nullable(source):
             return "True"
         return f"({e.value(source)} is not None)"
     return e.leave_at_first(source, "False", lambda item: "True")
 
 
-@emits_value("All")
-def _all(e: E, node: Node) -> str:
+@emits_value(n.All)
+def _all(e: E, node: n.All) -> str:
     source, condition = node.operands
-    scope = node.attrs["scope"]
+    scope = node.scope
     counted = e.counts(node)
     site = -1
     if e.traced:
@@ -203,11 +210,11 @@ def _all(e: E, node: Node) -> str:
     return f"{name}()"
 
 
-@emits_value("And", "Or")
-def _and_or(e: E, node: Node) -> str:
+@emits_value(n.And, n.Or)
+def _and_or(e: E, node: n.And | n.Or) -> str:
     left, right = node.operands
-    decided = "False" if node.kind == "And" else "True"
-    other = "True" if node.kind == "And" else "False"
+    decided = "False" if isinstance(node, n.And) else "True"
+    other = "True" if isinstance(node, n.And) else "False"
     a = e.temp(e.value(left))
     out = e.name()
     e.emit(f"{out} = {a}")
@@ -220,14 +227,14 @@ def _and_or(e: E, node: Node) -> str:
     return out
 
 
-@emits_value("Xor")
-def _xor(e: E, node: Node) -> str:
+@emits_value(n.Xor)
+def _xor(e: E, node: n.Xor) -> str:
     a, b = (e.temp(e.value(operand)) for operand in node.operands)
     return f"(None if {a} is None or {b} is None else {a} is not {b})"
 
 
-@emits_value("Implies")
-def _implies(e: E, node: Node) -> str:
+@emits_value(n.Implies)
+def _implies(e: E, node: n.Implies) -> str:
     left, right = node.operands
     a = e.temp(e.value(left))
     out = e.name()
@@ -238,8 +245,8 @@ def _implies(e: E, node: Node) -> str:
     return out
 
 
-@emits_value("Not")
-def _not(e: E, node: Node) -> str:
+@emits_value(n.Not)
+def _not(e: E, node: n.Not) -> str:
     (source,) = node.operands
     if source.is_null:
         return "None"
@@ -249,16 +256,16 @@ def _not(e: E, node: Node) -> str:
     return f"(None if {value} is None else not {value})"
 
 
-@emits_value("Present")
-def _present(e: E, node: Node) -> str:
+@emits_value(n.Present)
+def _present(e: E, node: n.Present) -> str:
     (source,) = node.operands
     if not e.nullable(source):
         return "True"
     return f"(None if {e.value(source)} is None else True)"
 
 
-@emits_value("Condition")
-def _condition(e: E, node: Node) -> str:
+@emits_value(n.Condition)
+def _condition(e: E, node: n.Condition) -> str:
     return f"as_boolean({e.value(node.operands[0])})"
 
 
@@ -266,15 +273,15 @@ ORDER = ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
 
 
 @emits_value(*ORDER, "Equal")
-def _compare(e: E, node: Node) -> str:
+def _compare(e: E, node: n.Operation) -> str:
     """A comparison; in traced code an unknown answer is reported with its operands."""
     if not e.traced or not e.nullable(node):
         return e.operator(node)
     return _reported(e, node, lambda a, b: _compared(e, node, a, b))
 
 
-def _compared(e: E, node: Node, a: str, b: str) -> str:
-    overload = node.attrs["_overload"]
+def _compared(e: E, node: n.Operation, a: str, b: str) -> str:
+    overload = node.overload
     if overload.inline is not None:
         call = filled(overload.inline, a, b)
     else:
@@ -285,14 +292,14 @@ def _compared(e: E, node: Node, a: str, b: str) -> str:
     return f"None if {missing} else {call}" if missing else call
 
 
-def _reported(e: E, node: Node, call: Callable[[str, str], str]) -> str:
+def _reported(e: E, node: n.Operation, call: Callable[[str, str], str]) -> str:
     """A comparison whose missing answer is reported with its operands, quantities as they were written."""
     raw = [e.temp(e.value(operand)) for operand in node.operands]
     out = e.name()
     e.emit(f"{out} = {call(*raw)}")
     shown = []
     for operand, name in zip(node.operands, raw, strict=True):
-        quantity = operand.kind == "ToSystem" and operand.attrs["to"] == "Quantity"
+        quantity = isinstance(operand, n.ToSystem) and short_name(operand.target) == "Quantity"
         inner = operand.operands[0] if quantity else operand
         written = quantity and inner.kind in ("Current", "Property", "Reference")
         shown.append((inner, name) if written else (None, name))
@@ -328,8 +335,8 @@ def _record_type(node: Node) -> str | None:
     return node.type.removeprefix("FHIR.") if node.type is not None else None
 
 
-@emits_value("EqualAny")
-def _equal_any(e: E, node: Node) -> str:
+@emits_value(n.EqualAny)
+def _equal_any(e: E, node: n.EqualAny) -> str:
     a, b = (e.temp(e.value(operand)) for operand in node.operands)
     call = f"(None if {a} is None or {b} is None else equal_any({a}, {b}))"
     if not e.traced:
@@ -339,30 +346,30 @@ def _equal_any(e: E, node: Node) -> str:
     return out
 
 
-@emits_value("Dynamic")
-def _dispatch(e: E, node: Node) -> str:
+@emits_value(n.Dynamic)
+def _dispatch(e: E, node: n.Dynamic) -> str:
     """An operator whose overload is chosen at run time."""
     operands = [e.temp(e.value(operand)) for operand in node.operands]
-    call = f"dispatch({literal(node.attrs['operator'])}, {', '.join(operands)})"
-    if not e.traced or node.attrs["operator"] not in ORDER:
+    call = f"dispatch({literal(node.operator)}, {', '.join(operands)})"
+    if not e.traced or node.operator not in ORDER:
         return call
     out = e.temp(call)
     report_unknown(e, node, out, [(None, operand) for operand in operands])
     return out
 
 
-@emits_value("Retrieve")
-def _retrieve(e: E, node: Node) -> str:
-    codes = node.attrs.get("codes")
-    arguments = literal(node.attrs["dataType"])
+@emits_value(n.Retrieve)
+def _retrieve(e: E, node: n.Retrieve) -> str:
+    codes = node.codes
+    arguments = literal(node.data_type)
     if codes:
-        codes = [*codes, *node.attrs.get("spellings", ())]
-        arguments += f", {literal(node.attrs['codeProperty'])}, {e.constant(tuple(map(tuple, codes)))}"
-    return f"ev.{'bare' if node.attrs.get('bare') else 'retrieve'}({arguments})"
+        codes = (*codes, *node.spellings)
+        arguments += f", {literal(node.code_property)}, {e.constant(codes)}"
+    return f"ev.{'retrieve' if node.filtered else 'bare'}({arguments})"
 
 
-@emits_value("If")
-def _if(e: E, node: Node) -> str:
+@emits_value(n.If)
+def _if(e: E, node: n.If) -> str:
     condition, yes, no = node.operands
     out = e.name()
     value = e.value(condition)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fhir_eligibility.compiler.elm.nodes import ANY, Node
+from fhir_eligibility.compiler.elm import nodes as n
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.shapes import ANY_NAME, namespace_of, shaped, short_name
 from fhir_eligibility.compiler.emit.fhirpath_emitter import Body, Emitter, emits_each, emits_value
 from fhir_eligibility.compiler.emit.fhirpath_filters import report_unknown
 from fhir_eligibility.compiler.emit.module_text import filled, literal
@@ -14,27 +16,27 @@ E = Emitter
 # -- types, tree, utilities
 
 
-@emits_value("IsStatic")
-def _is_static(e: E, node: Node) -> str:
+@emits_value(n.IsStatic)
+def _is_static(e: E, node: n.IsStatic) -> str:
     (source,) = node.operands
     if not e.nullable(source):
-        return literal(node.attrs["answer"])
-    return f"(None if {e.value(source)} is None else {literal(node.attrs['answer'])})"
+        return literal(node.answer)
+    return f"(None if {e.value(source)} is None else {literal(node.answer)})"
 
 
-@emits_value("Is")
-def _is(e: E, node: Node) -> str:
+@emits_value(n.ItemIs)
+def _is(e: E, node: n.ItemIs) -> str:
     value = e.temp(e.value(node.operands[0]))
-    return f"(None if {value} is None else is_type(M, {value}, {literal(node.attrs['namespace'])}, {literal(node.attrs['name'])}))"
+    return f"(None if {value} is None else is_type(M, {value}, {literal(namespace_of(node.target))}, {literal(short_name(node.target))}))"
 
 
-@emits_value("Converts")
-def _converts(e: E, node: Node) -> str:
+@emits_value(n.Converts)
+def _converts(e: E, node: n.Converts) -> str:
     source, converted = node.operands
     value = e.temp(e.value(source))
-    if converted.kind == "Dynamic":
+    if isinstance(converted, n.Dynamic):
         operands = ", ".join(e.temp(e.value(operand)) for operand in converted.operands)
-        answer = f"convertible({literal(converted.attrs['operator'])}, {operands})"
+        answer = f"convertible({literal(converted.operator)}, {operands})"
     else:
         answer = f"{e.value(converted)} is not None"
     if source.type is not None and source.type.startswith("System."):
@@ -42,10 +44,10 @@ def _converts(e: E, node: Node) -> str:
     return f"(None if to_system({value}) is None else {answer})"  # an item may have extensions alone
 
 
-@emits_value("Children", "Descendants")
-def _tree(e: E, node: Node) -> str:
+@emits_value(n.Children, n.Descendants)
+def _tree(e: E, node: n.Children | n.Descendants) -> str:
     items = e.listing(node.operands[0])
-    name = "children_all" if node.kind == "Children" else "descendants"
+    name = "children_all" if isinstance(node, n.Children) else "descendants"
     return f"{name}(M, {items})"
 
 
@@ -63,14 +65,14 @@ def _mapped(call: str) -> Any:
     return handler
 
 
-emits_value("TypeInfo")(_mapped("type_info(M, {0})"))
-emits_value("GetValue")(_mapped("get_value({0})"))
-emits_value("ConformsTo")(_mapped("conforms_to(M, {0})"))
-emits_value("HtmlChecks")(_mapped("html_checks({0})"))
+emits_value(n.TypeInfo)(_mapped("type_info(M, {0})"))
+emits_value(n.GetValue)(_mapped("get_value({0})"))
+emits_value(n.ConformsTo)(_mapped("conforms_to(M, {0})"))
+emits_value(n.HtmlChecks)(_mapped("html_checks({0})"))
 
 
-@emits_value("MemberOf")
-def _member_of(e: E, node: Node) -> str:
+@emits_value(n.MemberOf)
+def _member_of(e: E, node: n.MemberOf) -> str:
     value, url = (e.temp(e.value(operand)) for operand in node.operands)
     out = e.temp(f"(None if {value} is None else ev.member_of({value}, {url}))")
     if e.traced:
@@ -78,8 +80,8 @@ def _member_of(e: E, node: Node) -> str:
     return out
 
 
-@emits_value("SubsumesCode")
-def _subsumes(e: E, node: Node) -> str:
+@emits_value(n.SubsumesCode)
+def _subsumes(e: E, node: n.SubsumesCode) -> str:
     general, special = (e.temp(e.value(operand)) for operand in node.operands)
     out = e.temp(f"(None if {general} is None or {special} is None else ev.subsumes({general}, {special}))")
     if e.traced:
@@ -87,13 +89,13 @@ def _subsumes(e: E, node: Node) -> str:
     return out
 
 
-@emits_value("HasValue")
-def _has_value(e: E, node: Node) -> str:
+@emits_value(n.HasValue)
+def _has_value(e: E, node: n.HasValue) -> str:
     return f"has_single_value({e.listing(node.operands[0], asked_for=True)})"
 
 
-@emits_each("Resolve")
-def _each_resolve(e: E, node: Node, body: Body) -> None:
+@emits_each(n.Resolve)
+def _each_resolve(e: E, node: n.Resolve, body: Body) -> None:
     def of(item: str) -> None:
         found = e.temp(f"ev.resolve({item})")
         with e.block(f"if {found} is not None:"):
@@ -102,21 +104,21 @@ def _each_resolve(e: E, node: Node, body: Body) -> None:
     e.each(node.operands[0], of)
 
 
-@emits_value("Trace")
-def _trace(e: E, node: Node) -> str:
+@emits_value(n.TraceStep)
+def _trace(e: E, node: n.TraceStep) -> str:
     source, name = node.operands[:2]
     items = e.temp(e.listing(source))
     shown = items
     if len(node.operands) > 2:
-        projection = Node("ForEach", (source, node.operands[2]), {"scope": node.attrs["scope"]}, (ANY,), True)
+        projection = n.ForEach((source, node.operands[2]), scope=node.scope or 0, result=shaped((ANY_NAME,), True))
         shown = e.temp(e.collect(projection))
     e.emit(f"ev.trace({e.value(name)}, {shown})")
     return items if node.many else f"({items} or NONE)[0]"
 
 
-@emits_value("AllBoolean")
-def _all_boolean(e: E, node: Node) -> str:
-    name = node.attrs["function"]
+@emits_value(n.AllBoolean)
+def _all_boolean(e: E, node: n.AllBoolean) -> str:
+    name = node.function
     items = f"booleans({e.listing(node.operands[0])}, {literal(name)})"
     return {
         "allTrue": f"all({items})",
@@ -126,16 +128,16 @@ def _all_boolean(e: E, node: Node) -> str:
     }[name]
 
 
-@emits_value("NewPrimitive")
-def _new_primitive(e: E, node: Node) -> str:
+@emits_value(n.NewPrimitive)
+def _new_primitive(e: E, node: n.NewPrimitive) -> str:
     return f"new_primitive({e.value(node.operands[0])})"
 
 
-@emits_value("NewObject")
-def _new_object(e: E, node: Node) -> str:
+@emits_value(n.NewObject)
+def _new_object(e: E, node: n.NewObject) -> str:
     many = {"given", "prefix", "suffix", "line", "coding"}
     parts = []
-    for key, operand in zip(node.attrs["keys"], node.operands, strict=True):
+    for key, operand in zip(node.keys, node.operands, strict=True):
         items = e.listing(operand)
         parts.append(f"({literal(key)}, {items}, {key in many})")
     return f"new_object([{', '.join(parts)}])"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.emit.cql_emitter import CqlEmitter, emits
 from fhir_eligibility.compiler.emit.doubts import asked_about
@@ -15,17 +16,17 @@ Captured = tuple[list[str], list[Span | None], str]
 _ELIFS = 100
 
 
-@emits("And")
-def _and(e: E, node: Node) -> str:
+@emits(n.And)
+def _and(e: E, node: n.And) -> str:
     return _kleene(e, node, "and", "False")
 
 
-@emits("Or")
-def _or(e: E, node: Node) -> str:
+@emits(n.Or)
+def _or(e: E, node: n.Or) -> str:
     return _kleene(e, node, "or", "True")
 
 
-def _kleene(e: E, node: Node, word: str, decisive: str) -> str:
+def _kleene(e: E, node: n.And | n.Or, word: str, decisive: str) -> str:
     """`a and b`, `a or b`: the decisive value wins over null; the right side runs only where the left is not decisive."""
     left, right = node.operands
     first = e.value(left)
@@ -55,8 +56,8 @@ def _only(decisive: str, value: str) -> str:
     return f"({decisive} if {value} is {decisive} else None)"
 
 
-@emits("Implies")
-def _implies(e: E, node: Node) -> str:
+@emits(n.Implies)
+def _implies(e: E, node: n.Implies) -> str:
     left, right = node.operands
     first = e.temp(e.value(left))
     captured = e.captured(lambda: e.value(right))
@@ -71,8 +72,8 @@ def _implies(e: E, node: Node) -> str:
     return out
 
 
-@emits("Xor")
-def _xor(e: E, node: Node) -> str:
+@emits(n.Xor)
+def _xor(e: E, node: n.Xor) -> str:
     left, right = node.operands
     first, second = e.temp(e.value(left)), e.temp(e.value(right))
     missing = [x for x, o in ((first, left), (second, right)) if e.nullable(o)]
@@ -80,10 +81,10 @@ def _xor(e: E, node: Node) -> str:
     return f"(None if {' or '.join(f'{x} is None' for x in missing)} else {answer})" if missing else answer
 
 
-@emits("Not")
-def _not(e: E, node: Node) -> str:
+@emits(n.Not)
+def _not(e: E, node: n.Not) -> str:
     (operand,) = node.operands
-    if e.traced and node.attrs.get("guard"):
+    if e.traced and node.guard:
         value = e.temp(e.value(operand.operands[0]))
         return f"(None if {value} is None else True)" if e.nullable(operand.operands[0]) else "True"
     value = e.value(operand)
@@ -93,18 +94,18 @@ def _not(e: E, node: Node) -> str:
     return "None" if value == "None" else f"(None if {value} is None else not {value})"
 
 
-@emits("If")
-def _if(e: E, node: Node) -> str:
+@emits(n.If)
+def _if(e: E, node: n.If) -> str:
     return _choose(e, list(zip(node.operands[:-1:2], node.operands[1:-1:2], strict=True)), node.operands[-1])
 
 
-@emits("Case")
-def _case(e: E, node: Node) -> str:
-    comparand = node.attrs.get("comparand")
+@emits(n.Case)
+def _case(e: E, node: n.Case) -> str:
+    comparand = node.comparand
     if comparand is not None:
-        e.names[node.attrs["scope"]] = e.temp(e.value(comparand))
+        e.names[node.scope] = e.temp(e.value(comparand))
         if not e.nullable(comparand):
-            e.solid.add(node.attrs["scope"])
+            e.solid.add(node.scope)
     pairs = list(zip(node.operands[:-1:2], node.operands[1:-1:2], strict=True))
     return _choose(e, pairs, node.operands[-1])
 
@@ -168,9 +169,9 @@ def _chain(e: E, out: str, pairs: Sequence[tuple[Node, Node]], otherwise: Node, 
         deeper = 0  # it was written inside such a block
 
 
-@emits("Coalesce")
-def _coalesce(e: E, node: Node) -> str:
-    if node.attrs.get("list"):
+@emits(n.Coalesce)
+def _coalesce(e: E, node: n.Coalesce) -> str:
+    if node.over_list:
         return f"coalesce({e.value(node.operands[0])})"
     first, rest = e.value(node.operands[0]), node.operands[1:]
     if len(rest) == 1:

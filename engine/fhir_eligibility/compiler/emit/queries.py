@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from fhir_eligibility.compiler.analysis.origins import elements_of
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import ListType, Named, Type
 from fhir_eligibility.compiler.emit.cql_emitter import EACH, LOOPS, Body, CqlEmitter, emits
@@ -16,25 +16,22 @@ from fhir_eligibility.compiler.emit.module_text import literal
 from fhir_eligibility.compiler.emit.sites import Site
 
 E = CqlEmitter
-Clause = dict[str, Any]
 
 
-def _fused(node: Node) -> bool:
+def _fused(node: n.Query) -> bool:
     """Whether a query's rows can be passed on one by one."""
-    attrs = node.attrs
-    return bool(attrs["many"] and not attrs["distinct"] and attrs["sort"] is None and attrs["aggregate"] is None)
+    return node.over_lists and not node.distinct and node.sort is None and node.aggregate is None
 
 
 def _is_list(node: Node) -> bool:
     return isinstance(node.result, ListType)
 
 
-@emits("Query")
-def _query(e: E, node: Node) -> str:
-    attrs = node.attrs
-    if attrs["aggregate"] is not None:
+@emits(n.Query)
+def _query(e: E, node: n.Query) -> str:
+    if node.aggregate is not None:
         return _aggregate(e, node)
-    if not attrs["many"]:
+    if not node.over_lists:
         return _single(e, node)
     leaf = _leaf(node)
     if leaf is not None:
@@ -55,18 +52,18 @@ def _query(e: E, node: Node) -> str:
     return out
 
 
-def _leaf(node: Node) -> Node | None:
+def _leaf(node: n.Query) -> Node | None:
     """The list that the rows of a query with one source come from in the end."""
-    sources = node.attrs["sources"]
+    sources = node.sources
     if len(sources) > 1:
         return None
-    source: Node = sources[0]["node"]
-    if source.kind == "Query" and _fused(source):
+    source = sources[0].node
+    if isinstance(source, n.Query) and _fused(source):
         return _leaf(source)
     return source
 
 
-def _collect(e: E, node: Node, out: str) -> None:
+def _collect(e: E, node: n.Query, out: str) -> None:
     e.emit(f"{out} = []")
     append = e.name("add")
     e.emit(f"{append} = {out}.append")
@@ -79,74 +76,75 @@ def _collect(e: E, node: Node, out: str) -> None:
                 e.emit("too_many_items()")
 
     _rows(e, node, row)
-    if node.attrs["distinct"]:
+    if node.distinct:
         e.emit(f"{out} = distinct({out})")
-    if node.attrs["sort"] is not None:
-        _sort(e, node.attrs["sort"], out)
+    if node.sort is not None:
+        _sort(e, node.sort, out)
 
 
-def _sort(e: E, items: list[Clause], out: str) -> None:
+def _sort(e: E, items: Sequence[n.SortItem], out: str) -> None:
     keys = []
     for item in items:
-        if item["key"] is None:
-            keys.append(f"(None, {literal(item['descending'])})")
+        if item.key is None:
+            keys.append(f"(None, {literal(item.descending)})")
             continue
         name, value = e.name("key"), e.name("x")
-        e.names[item["scope"]] = value
-        with e.block(f"def {name}({value}):"), e.at(item["key"]):
-            e.emit(f"return {e.value(item['key'])}")
-        keys.append(f"({name}, {literal(item['descending'])})")
+        e.names[item.scope] = value
+        with e.block(f"def {name}({value}):"), e.at(item.key):
+            e.emit(f"return {e.value(item.key)}")
+        keys.append(f"({name}, {literal(item.descending)})")
     e.emit(f"{out} = sort_rows({out}, ({', '.join(keys)},))")
 
 
-def _single(e: E, node: Node) -> str:
+def _single(e: E, node: n.Query) -> str:
     """A query over values that are no lists: a value, or null."""
     out = e.name()
     e.emit(f"{out} = None")
-    _rows(e, node, lambda item: e.emit(f"{out} = {item}"), present=len(node.attrs["sources"]) == 1)
+    _rows(e, node, lambda item: e.emit(f"{out} = {item}"), present=len(node.sources) == 1)
     return out
 
 
-def _rows(e: E, node: Node, body: Body, present: bool = False) -> None:
+def _rows(e: E, node: n.Query, body: Body, present: bool = False) -> None:
     """Run `body` for every row of a query: the value of `return`, or the alias."""
-    attrs = node.attrs
     if present:
-        source = attrs["sources"][0]
-        value = e.temp(e.value(source["node"]))
-        if e.nullable(source["node"]):
+        source = node.sources[0]
+        value = e.temp(e.value(source.node))
+        if e.nullable(source.node):
             with e.block(f"if {value} is not None:"):
-                e.solid.add(source["scope"])
-                _from(e, attrs, [], {source["scope"]: value}, lambda: body(_row(e, node)))
+                e.solid.add(source.scope)
+                _from(e, node, [], {source.scope: value}, lambda: body(_row(e, node)))
             return
-        _from(e, attrs, [], {source["scope"]: value}, lambda: body(_row(e, node)))
+        _from(e, node, [], {source.scope: value}, lambda: body(_row(e, node)))
         return
-    _from(e, attrs, attrs["sources"], {}, lambda: body(_row(e, node)))
+    _from(e, node, node.sources, {}, lambda: body(_row(e, node)))
 
 
-def _row(e: E, node: Node) -> str:
-    ret = node.attrs["ret"]
+def _row(e: E, node: n.Query) -> str:
+    ret = node.returned
     if ret is None:
-        return e.names[node.attrs["sources"][0]["scope"]]
+        return e.names[node.sources[0].scope]
     with e.at(ret):
         return e.value(ret)
 
 
-def _from(e: E, attrs: Clause, sources: list[Clause], bound: dict[int, str], body: Callable[[], None]) -> None:
+def _from(
+    e: E, query: n.Query, sources: Sequence[n.QuerySource], bound: dict[int, str], body: Callable[[], None]
+) -> None:
     """Loops over the sources, then lets, relations and where, then the body."""
     e.names.update(bound)
-    own = {source["scope"] for source in attrs["sources"]} | {let["scope"] for let in attrs["lets"]}
+    own = {source.scope for source in query.sources} | {let.scope for let in query.lets}
     hoisted: dict[int, str] = {}
-    for relation in attrs["relations"]:
-        if sources and _independent(relation["node"], own) and relation["node"].kind != "Literal":
-            hoisted[relation["scope"]] = e.name("related")
-            e.emit(f"{hoisted[relation['scope']]} = MISSING")
+    for relation in query.relations:
+        if sources and _independent(relation.node, own) and not isinstance(relation.node, n.Literal):
+            hoisted[relation.scope] = e.name("related")
+            e.emit(f"{hoisted[relation.scope]} = MISSING")
 
     def loops(index: int) -> None:
         if index == len(sources):
-            lets(e, attrs, hoisted, body)
+            lets(e, query, hoisted, body)
             return
         source = sources[index]
-        node, scope = source["node"], source["scope"]
+        node, scope = source.node, source.scope
 
         def bind(item: str) -> None:
             e.names[scope] = e.temp(item, "x")
@@ -165,28 +163,26 @@ def _from(e: E, attrs: Clause, sources: list[Clause], bound: dict[int, str], bod
     loops(0)
 
 
-def lets(e: E, attrs: Clause, hoisted: dict[int, str], body: Callable[[], None]) -> None:
+def lets(e: E, query: n.Query, hoisted: dict[int, str], body: Callable[[], None]) -> None:
     """Let clauses that are used, then relations and where."""
-    used = {
-        below.attrs["scope"] for child in attrs["_children"] for below in child.walk() if below.kind == "QueryLetRef"
-    }
-    resources = [s["scope"] for s in attrs["sources"] if e.is_resource(_element(s["node"]))] if e.traced else []
+    used = {below.scope for child in query.children for below in child.walk() if isinstance(below, n.QueryLetRef)}
+    resources = [s.scope for s in query.sources if e.is_resource(_element(s.node))] if e.traced else []
     rows = [e.names[scope] for scope in resources]
     e.rows.extend(rows)
-    for let in attrs["lets"]:
-        if let["scope"] in used:
-            e.names[let["scope"]] = e.temp(e.value(let["node"]), "let")
+    for let in query.lets:
+        if let.scope in used:
+            e.names[let.scope] = e.temp(e.value(let.node), "let")
     if e.traced:
-        series = [e.names[s["scope"]] for s in attrs["sources"] if _is_series(e, _element(s["node"]))]
+        series = [e.names[s.scope] for s in query.sources if _is_series(e, _element(s.node))]
 
         def kept() -> None:
             for row in series:
                 e.emit(f"ev.series({row})")
             body()
 
-        traced_clauses(e, attrs["relations"], attrs["where"], rows, hoisted, kept)
+        traced_clauses(e, query.relations, query.where, rows, hoisted, kept)
     else:
-        _relations(e, attrs, 0, hoisted, body)
+        _relations(e, query, 0, hoisted, body)
     del e.rows[len(e.rows) - len(rows) :]
 
 
@@ -199,33 +195,33 @@ def _element(node: Node) -> Type:
     return node.result.element if isinstance(node.result, ListType) else node.result
 
 
-def _relations(e: E, attrs: Clause, index: int, hoisted: dict[int, str], body: Callable[[], None]) -> None:
-    if index == len(attrs["relations"]):
-        where = attrs["where"]
+def _relations(e: E, query: n.Query, index: int, hoisted: dict[int, str], body: Callable[[], None]) -> None:
+    if index == len(query.relations):
+        where = query.where
         if where is None:
             body()
         else:
             e.when(where, body)
         return
-    relation = attrs["relations"][index]
-    found = _related(e, relation, hoisted.get(relation["scope"]))
-    with e.at(relation["condition"]), e.block(f"if {'not ' if relation['kind'] == 'without' else ''}{found}:"):
-        _relations(e, attrs, index + 1, hoisted, body)
+    relation = query.relations[index]
+    found = _related(e, relation, hoisted.get(relation.scope))
+    with e.at(relation.condition), e.block(f"if {'not ' if relation.kind == 'without' else ''}{found}:"):
+        _relations(e, query, index + 1, hoisted, body)
 
 
 def traced_clauses(
     e: E,
-    relations: list[Clause],
+    relations: Sequence[n.Relation],
     where: Node | None,
     rows: list[str],
     hoisted: dict[int, str],
     body: Callable[[], None],
 ) -> None:
     """Try the relations and the parts of `where` one after the other; report the one that fails or has no answer."""
-    parts: list[Clause | Node] = [*relations, *(conjuncts(where) if where is not None else ())]
-    spans = [part["condition"].span if isinstance(part, dict) else part.span for part in parts]
+    parts: list[n.Relation | Node] = [*relations, *(conjuncts(where) if where is not None else ())]
+    spans = [part.condition.span if isinstance(part, n.Relation) else part.span for part in parts]
     scope = next((scope for scope, name in e.names.items() if rows and name == rows[-1]), -1)
-    elements = [elements_of(part["condition"] if isinstance(part, dict) else part, scope) for part in parts]
+    elements = [elements_of(part.condition if isinstance(part, n.Relation) else part, scope) for part in parts]
     site = e.sites.add(Site("filter", spans[0] if spans else None, tuple(spans), elements=tuple(elements)))
     conditions = [part for part in parts if isinstance(part, Node)]
     unknown = e.name("u")
@@ -234,12 +230,12 @@ def traced_clauses(
         e.emit(f"{unknown} = -1")
     with ExitStack() as blocks:
         for index, part in enumerate(parts):
-            if isinstance(part, dict):
-                found = _related(e, part, hoisted.get(part["scope"]))
-                value = e.temp(f"not {found}" if part["kind"] == "without" else found)
+            if isinstance(part, n.Relation):
+                found = _related(e, part, hoisted.get(part.scope))
+                value = e.temp(f"not {found}" if part.kind == "without" else found)
             else:
                 value = e.temp(e.value(part))
-            recorded = rows if isinstance(part, dict) or not tests_code(part) else []
+            recorded = rows if isinstance(part, n.Relation) or not tests_code(part) else []
             if recorded:
                 with e.block(f"if {value} is False:"):
                     for row in recorded:
@@ -258,7 +254,7 @@ def traced_clauses(
 
 def conjuncts(node: Node) -> list[Node]:
     """The parts of a condition joined by `and`."""
-    return conjuncts(node.operands[0]) + conjuncts(node.operands[1]) if node.kind == "And" else [node]
+    return conjuncts(node.operands[0]) + conjuncts(node.operands[1]) if isinstance(node, n.And) else [node]
 
 
 # Elements that say what a record is about: a row that fails there is of another kind, not a near miss.
@@ -269,14 +265,14 @@ _CODE_TESTS = frozenset("InValueSet AnyInValueSet InCodeSystem AnyInCodeSystem E
 def tests_code(node: Node) -> bool:
     """Whether a clause tests what a record is about (its code), rather than something recorded about it."""
     return node.kind in _CODE_TESTS and any(
-        below.kind == "ModelProperty" and below.attrs["path"] in _CODE_PATHS and below.operands[0].kind == "AliasRef"
+        isinstance(below, n.ModelProperty) and below.path in _CODE_PATHS and isinstance(below.operands[0], n.AliasRef)
         for below in node.walk()
     )
 
 
-def _related(e: E, relation: Clause, hoisted: str | None) -> str:
+def _related(e: E, relation: n.Relation, hoisted: str | None) -> str:
     """Whether some element of the related source satisfies the condition."""
-    node, scope, condition = relation["node"], relation["scope"], relation["condition"]
+    node, scope, condition = relation.node, relation.scope, relation.condition
     if not _is_list(node):
         e.names[scope] = e.temp(e.value(node))
         out = e.name()
@@ -320,33 +316,31 @@ def _any(e: E, node: Node, scope: int, condition: Node) -> str:
 
 def _independent(node: Node, scopes: set[int]) -> bool:
     """Whether a node does not depend on some scopes."""
-    return not any(
-        below.attrs.get("scope") in scopes for below in node.walk() if below.kind in ("AliasRef", "QueryLetRef")
-    )
+    return not any(isinstance(below, (n.AliasRef, n.QueryLetRef)) and below.scope in scopes for below in node.walk())
 
 
-def _each(e: E, node: Node, body: Body) -> bool:
+def _each(e: E, node: n.Query, body: Body) -> bool:
     if not _fused(node):
         return False
     _rows(e, node, body)
     return True
 
 
-def _loops(e: E, node: Node) -> int:
+def _loops(e: E, node: n.Query) -> int:
     if not _fused(node):
         return 1
-    sources = [source["node"] for source in node.attrs["sources"]]
+    sources = [source.node for source in node.sources]
     return sum(e.loops(source) for source in sources if _is_list(source))
 
 
-EACH["Query"] = _each
-LOOPS["Query"] = _loops
+EACH[n.Query] = _each
+LOOPS[n.Query] = _loops
 
 
 @emits("Exists")
-def _exists(e: E, node: Node) -> str:
+def _exists(e: E, node: n.Operation) -> str:
     (operand,) = node.operands
-    if operand.kind == "Query" and _fused(operand):
+    if isinstance(operand, n.Query) and _fused(operand):
         nullable = not e.solid_elements(operand)
 
         def run(body: Body) -> None:
@@ -364,7 +358,7 @@ def _exists(e: E, node: Node) -> str:
     if e.solid_elements(operand):
         values = e.value(operand)
         return f"bool({values})"
-    if operand.kind != "ExpressionRef" or id(operand) in e.preset:
+    if not isinstance(operand, n.ExpressionRef) or id(operand) in e.preset:
         return e.operator(node)
     # as a rule the first element tells; only where that is null are the others looked at
     values = e.preset[id(operand)] = e.temp(e.value(operand))
@@ -373,23 +367,23 @@ def _exists(e: E, node: Node) -> str:
     return FastPath(f"(({values}[0] is not None or {call}) if {values} else False)", call)
 
 
-def _aggregate(e: E, node: Node) -> str:
-    attrs = node.attrs
-    aggregate = attrs["aggregate"]
+def _aggregate(e: E, node: n.Query) -> str:
+    aggregate = node.aggregate
+    assert aggregate is not None
     total = e.name("total")
-    e.emit(f"{total} = {e.value(aggregate['starting'])}")
-    e.names[aggregate["scope"]] = total
+    e.emit(f"{total} = {e.value(aggregate.starting)}")
+    e.names[aggregate.scope] = total
 
     def step() -> None:
-        with e.at(aggregate["value"]):
-            e.emit(f"{total} = {e.value(aggregate['value'])}")
+        with e.at(aggregate.value):
+            e.emit(f"{total} = {e.value(aggregate.value)}")
 
-    if not aggregate["distinct"]:
-        _from(e, attrs, attrs["sources"], {}, step)
+    if not aggregate.distinct:
+        _from(e, node, node.sources, {}, step)
         return total
     rows = e.name("rows")
     e.emit(f"{rows} = []")
-    scopes = [source["scope"] for source in (*attrs["sources"], *attrs["lets"])]
+    scopes = [source.scope for source in (*node.sources, *node.lets)]
     kept: list[int] = []
     collected: list[bool] = []
 
@@ -400,7 +394,7 @@ def _aggregate(e: E, node: Node) -> str:
         with e.block(f"if len({rows}) > MAX_ITEMS:"):
             e.emit("too_many_items()")
 
-    _from(e, attrs, attrs["sources"], {}, collect)
+    _from(e, node, node.sources, {}, collect)
     if not collected:  # no row can be: the text of a row was never written
         return total
     with e.loop(f"distinct({rows})") as row:

@@ -81,9 +81,8 @@ def shape(node: Node, name_of: Callable[[Node], str | None]) -> Any:
     if name is not None:
         return name
     parts = []
-    for key, value in node.attrs.items():
-        if key != "_children":
-            parts.append((key, shape(value, name_of) if value.__class__ is Node else _known_by(value)))
+    for key, value in node.given():
+        parts.append((key, shape(value, name_of) if isinstance(value, Node) else _known_by(value)))
     return node.kind, tuple(parts), tuple(shape(operand, name_of) for operand in node.children)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 
 
@@ -26,10 +27,10 @@ class RetrieveSpec(Struct, frozen=True):
     target: str = ""
 
 
-def codes_and_context(node: Node) -> tuple[Node | None, Node | None]:
+def codes_and_context(node: n.ModelRetrieve) -> tuple[Node | None, Node | None]:
     """What a Retrieve node filters by, and the expression that says whose data it asks for (None: the patient's own)."""
     operands = list(node.operands)
-    context = operands.pop() if node.attrs.get("related") else None
+    context = operands.pop() if node.related else None
     return (operands[0] if operands else None), context
 
 

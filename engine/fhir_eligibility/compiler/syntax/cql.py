@@ -93,7 +93,7 @@ class LibraryParser(ExpressionParser):
             of(c.ValueSetDefinition),
             of(c.CodeDefinition),
             of(c.ConceptDefinition),
-            of(c.Parameter),
+            of(c.ParameterDefinition),
             tuple(statements),
         )
 
@@ -162,7 +162,7 @@ class LibraryParser(ExpressionParser):
             default = self.expression() if self.accept("default") else None
             if type_ is None and default is None:
                 raise self.unexpected("the parameter's type or default")
-            return c.Parameter(self.since(first), name, name_span, private, type_, default)
+            return c.ParameterDefinition(self.since(first), name, name_span, private, type_, default)
         if kind == "codesystem":
             name, name_span = self.named()
             self.expect(":")

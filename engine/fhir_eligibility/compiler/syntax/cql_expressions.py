@@ -298,7 +298,7 @@ class ExpressionParser(PhraseParser):
                 break
         otherwise = self.expression()
         for start, condition, then in reversed(branches):
-            otherwise = c.If(Span(start, otherwise.span.end), condition, then, otherwise)
+            otherwise = c.IfThenElse(Span(start, otherwise.span.end), condition, then, otherwise)
         return otherwise
 
     def case_expression(self) -> Expression:
@@ -314,7 +314,7 @@ class ExpressionParser(PhraseParser):
         self.expect("else")
         otherwise = self.expression()
         last = self.expect("end", first)
-        return c.Case(Span(first.start, last.end), comparand, tuple(items), otherwise)
+        return c.CaseExpression(Span(first.start, last.end), comparand, tuple(items), otherwise)
 
     def set_aggregate(self) -> Expression:
         first = self.advance()

@@ -43,7 +43,7 @@ class ChoiceOf(Expression, frozen=True):
 # -- expressions
 
 
-class Null(Expression, frozen=True):
+class NullLiteral(Expression, frozen=True):
     """`null`."""
 
 
@@ -152,7 +152,7 @@ class Membership(Expression, frozen=True):
     right: Expression
 
 
-class If(Expression, frozen=True):
+class IfThenElse(Expression, frozen=True):
     """`if condition then a else b`."""
 
     condition: Expression
@@ -160,7 +160,7 @@ class If(Expression, frozen=True):
     otherwise: Expression
 
 
-class Case(Expression, frozen=True):
+class CaseExpression(Expression, frozen=True):
     """`case [comparand] when a then b ... else c end`."""
 
     comparand: Expression | None
@@ -177,7 +177,7 @@ class IntervalSelector(Expression, frozen=True):
     high_closed: bool
 
 
-class Instance(Expression, frozen=True):
+class InstanceSelector(Expression, frozen=True):
     """`Type { name: value, ... }`; a tuple where `type` is missing."""
 
     type: Expression | None
@@ -215,7 +215,7 @@ class SetAggregate(Expression, frozen=True):
     per: Expression | str | None
 
 
-class Operation(Expression, frozen=True):
+class NamedOperator(Expression, frozen=True):
     """An operator by its ELM name, as ELM JSON gives it."""
 
     name: str
@@ -223,7 +223,7 @@ class Operation(Expression, frozen=True):
     precision: str | None
 
 
-class Retrieve(Expression, frozen=True):
+class RetrieveExpression(Expression, frozen=True):
     """`[context -> Type: path in terminology]`; `template` is the profile that ELM names beside the type."""
 
     context: Expression | None
@@ -243,7 +243,7 @@ class Aliased(Expression, frozen=True):
     alias_span: Span
 
 
-class Let(Expression, frozen=True):
+class LetClause(Expression, frozen=True):
     """`name: value` of a let clause."""
 
     name: str
@@ -251,7 +251,7 @@ class Let(Expression, frozen=True):
     name_span: Span
 
 
-class Relation(Expression, frozen=True):
+class RelationClause(Expression, frozen=True):
     """`with source Alias such that condition`, `without ...`."""
 
     kind: str
@@ -276,23 +276,23 @@ class Aggregated(Expression, frozen=True):
     name_span: Span
 
 
-class SortItem(Expression, frozen=True):
+class SortClause(Expression, frozen=True):
     """`by key [asc|desc]`; no key for `sort asc`."""
 
     key: Expression | None
     direction: str
 
 
-class Query(Expression, frozen=True):
+class QueryExpression(Expression, frozen=True):
     """A query and its clauses in the order of evaluation."""
 
     sources: tuple[Aliased, ...]
-    lets: tuple[Let, ...]
-    relations: tuple[Relation, ...]
+    lets: tuple[LetClause, ...]
+    relations: tuple[RelationClause, ...]
     where: Expression | None
     returned: Returned | None
     aggregate: Aggregated | None
-    sort: tuple[SortItem, ...]
+    sort: tuple[SortClause, ...]
 
 
 # -- definitions
@@ -322,7 +322,7 @@ class Definition(Expression, frozen=True):
     private: bool
 
 
-class Parameter(Definition, frozen=True):
+class ParameterDefinition(Definition, frozen=True):
     """`parameter name T default x`."""
 
     type: Expression | None
@@ -397,5 +397,5 @@ class Library(msgspec.Struct, frozen=True):
     valuesets: tuple[ValueSetDefinition, ...]
     codes: tuple[CodeDefinition, ...]
     concepts: tuple[ConceptDefinition, ...]
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[ParameterDefinition, ...]
     statements: tuple[Define | Function, ...]

@@ -106,7 +106,7 @@ class QueryParser(TokenParser):
             tree = s.Member(Span(tree.span.start, token.end), tree, self.referential(), token.span)
         return tree
 
-    def query(self, first: Expression | None = None) -> c.Query:
+    def query(self, first: Expression | None = None) -> c.QueryExpression:
         start = first.span.start if first is not None else self.token.start
         explicit = first is None and self.accept("from")
         sources = [self.aliased(first)]
@@ -131,7 +131,7 @@ class QueryParser(TokenParser):
             aggregate = self.aggregate_clause()
         sort = self.sort_clause()
         span = Span(start, self.previous.end)
-        return c.Query(span, tuple(sources), lets, tuple(relations), where, returned, aggregate, sort)
+        return c.QueryExpression(span, tuple(sources), lets, tuple(relations), where, returned, aggregate, sort)
 
     def further_source(self) -> c.Aliased | None:
         """Another source after a comma that might as well separate list elements or arguments."""
@@ -149,7 +149,7 @@ class QueryParser(TokenParser):
         self.back_to(position)
         return None
 
-    def let_clause(self) -> tuple[c.Let, ...]:
+    def let_clause(self) -> tuple[c.LetClause, ...]:
         if not self.accept("let"):
             return ()
         found = []
@@ -158,18 +158,18 @@ class QueryParser(TokenParser):
             name = self.identifier()
             self.expect(":")
             value = self.expression()
-            found.append(c.Let(Span(token.start, value.span.end), name, value, token.span))
+            found.append(c.LetClause(Span(token.start, value.span.end), name, value, token.span))
             if not self.is_operator(","):
                 return tuple(found)
             self.advance()
 
-    def relation(self) -> c.Relation:
+    def relation(self) -> c.RelationClause:
         first = self.advance()
         source = self.aliased()
         self.expect("such")
         self.expect("that")
         condition = self.expression()
-        return c.Relation(Span(first.start, condition.span.end), first.text, source, condition)
+        return c.RelationClause(Span(first.start, condition.span.end), first.text, source, condition)
 
     def return_clause(self) -> c.Returned:
         first = self.advance()
@@ -193,26 +193,26 @@ class QueryParser(TokenParser):
         value = self.expression()
         return c.Aggregated(Span(first.start, value.span.end), name, starting, value, distinct, token.span)
 
-    def sort_clause(self) -> tuple[c.SortItem, ...]:
+    def sort_clause(self) -> tuple[c.SortClause, ...]:
         if not self.word("sort"):
             return ()
         first = self.advance()
         if self.word(*_SORT):
             direction = self.advance()
-            return (c.SortItem(Span(first.start, direction.end), None, direction.text),)
+            return (c.SortClause(Span(first.start, direction.end), None, direction.text),)
         self.expect("by")
         found = []
         while True:
             key = self.term()
             direction_text = self.advance().text if self.word(*_SORT) else "asc"
-            found.append(c.SortItem(Span(key.span.start, self.previous.end), key, direction_text))
+            found.append(c.SortClause(Span(key.span.start, self.previous.end), key, direction_text))
             if not self.is_operator(","):
                 return tuple(found)
             self.advance()
 
     # -- retrieves
 
-    def retrieve(self) -> c.Retrieve:
+    def retrieve(self) -> c.RetrieveExpression:
         opened = self.expect("[")
         context = None
         position = self.position
@@ -234,7 +234,7 @@ class QueryParser(TokenParser):
             terminology = self.expression()
         closed = self.expect("]", opened)
         span = Span(opened.start, closed.end)
-        return c.Retrieve(span, context, type_, path, comparator, terminology, path_span)
+        return c.RetrieveExpression(span, context, type_, path, comparator, terminology, path_span)
 
     def code_path(self) -> tuple[tuple[str, ...], Span, str] | None:
         """`path in`, `path ~` or `path =` before a terminology."""
@@ -296,10 +296,10 @@ class QueryParser(TokenParser):
         text, following = token.text, self.peek()
         if text == "null":
             self.advance()
-            return c.Null(token.span)
+            return c.NullLiteral(token.span)
         if text in ("true", "false"):
             self.advance()
-            return s.Literal(token.span, "Boolean", text)
+            return s.LiteralTerm(token.span, "Boolean", text)
         if text == "Interval" and following.text in ("[", "("):
             return self.interval()
         if text == "Tuple" and following.text == "{":
@@ -357,7 +357,7 @@ class QueryParser(TokenParser):
         first = self.token
         type_ = self.named_type()
         elements, end = self.elements()
-        return c.Instance(Span(first.start, end), type_, elements)
+        return c.InstanceSelector(Span(first.start, end), type_, elements)
 
     def elements(self) -> tuple[tuple[tuple[str, Expression, Span], ...], int]:
         """`{ name: value, ... }` or `{:}`."""
@@ -379,7 +379,7 @@ class QueryParser(TokenParser):
 
     def tuple_(self, first: Token) -> Expression:
         elements, end = self.elements()
-        return c.Instance(Span(first.start, end), None, elements)
+        return c.InstanceSelector(Span(first.start, end), None, elements)
 
     def braces(self, first: Token, type_: Expression | None) -> Expression:
         """A tuple or a list without a word before it."""
@@ -460,16 +460,16 @@ class QueryParser(TokenParser):
             return quantity
         if token.kind in ("string", "long"):
             self.advance()
-            return s.Literal(token.span, _KINDS[token.kind], token.value)
+            return s.LiteralTerm(token.span, _KINDS[token.kind], token.value)
         if token.kind in _TEMPORAL:
             self.advance()
-            return s.Literal(token.span, _TEMPORAL[token.kind], token.value)
+            return s.LiteralTerm(token.span, _TEMPORAL[token.kind], token.value)
         if self.word("true", "false"):
             self.advance()
-            return s.Literal(token.span, "Boolean", token.text)
+            return s.LiteralTerm(token.span, "Boolean", token.text)
         if self.word("null"):
             self.advance()
-            return c.Null(token.span)
+            return c.NullLiteral(token.span)
         raise self.unexpected("a literal")
 
     def quantity(self) -> Expression:
@@ -487,4 +487,4 @@ class QueryParser(TokenParser):
             if not (following.kind == "name" and following.text in ("between", "from")):
                 self.advance()
                 return s.QuantityLiteral(token.span.to(unit.span), token.text, UNITS[unit.text], True)
-        return s.Literal(token.span, _KINDS[token.kind], token.text)
+        return s.LiteralTerm(token.span, _KINDS[token.kind], token.text)

@@ -207,7 +207,7 @@ class _Parser(Cursor):
             return self.term_by_sign(token)
         if kind == "name" and token.text in ("true", "false"):
             self.advance()
-            return s.Literal(token.span, "Boolean", token.text)
+            return s.LiteralTerm(token.span, "Boolean", token.text)
         if kind == "name" and token.text in _KEYWORDS:
             message = f"an expression is missing before {token.text!r}, which is a keyword"
             raise self.stop("syntax-operand", message, token.span, f"an element of that name is written `{token.text}`")
@@ -215,16 +215,16 @@ class _Parser(Cursor):
             return self.invocation(None)
         if kind == "string":
             self.advance()
-            return s.Literal(token.span, "String", token.value)
+            return s.LiteralTerm(token.span, "String", token.value)
         if kind in ("integer", "decimal"):
             return self.number(self.advance())
         if kind == "long":
             self.advance()
-            return s.Literal(token.span, "Long", token.value)
+            return s.LiteralTerm(token.span, "Long", token.value)
         if kind in ("date", "datetime", "time"):
             self.advance()
             names = {"date": "Date", "datetime": "DateTime", "time": "Time"}
-            return s.Literal(token.span, names[kind], token.value)
+            return s.LiteralTerm(token.span, names[kind], token.value)
         if kind == "quoted":
             raise self.stop(
                 "syntax-quote", "FHIRPath strings stand in single quotes", token.span, f"write '{token.value}'"
@@ -264,4 +264,4 @@ class _Parser(Cursor):
         if after.kind == "name" and after.text in CALENDAR_WORDS:
             self.advance()
             return s.QuantityLiteral(token.span.to(after.span), token.text, CALENDAR_WORDS[after.text], True)
-        return s.Literal(token.span, "Integer" if token.kind == "integer" else "Decimal", token.text)
+        return s.LiteralTerm(token.span, "Integer" if token.kind == "integer" else "Decimal", token.text)

@@ -13,7 +13,7 @@ class Expression(msgspec.Struct, frozen=True):
     span: Span
 
 
-class Literal(Expression, frozen=True):
+class LiteralTerm(Expression, frozen=True):
     """A constant. `kind` is a System type name (`Boolean`, `Integer`, `Long`, `Decimal`, `String`, `Date`, `DateTime`, `Time`)."""
 
     kind: str

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from fhir_eligibility.algebra.diagnostic import Diagnostic, Source, Span
 from fhir_eligibility.algebra.operators.registry import Operator, Overload
 from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import (
@@ -34,6 +35,7 @@ from fhir_eligibility.compiler.translate.overloads import dividing_choice, resol
 
 _TEMPORAL_NAMES = {"Date", "DateTime", "Time"}
 NOWHERE = Span(0, 0)
+_LOGICAL: dict[str, type[Node]] = {kind.__name__: kind for kind in (n.And, n.Or, n.Xor, n.Implies, n.Not)}
 
 
 class Builder:
@@ -62,10 +64,10 @@ class Builder:
     # -- leaves
 
     def null(self, span: Span | None = None, kind: Type = ANY) -> Node:
-        return Node("Null", span=span, result=kind)
+        return n.Null(span=span, result=kind)
 
     def literal(self, value: Any, kind: Type, span: Span | None = None) -> Node:
-        return Node("Literal", attrs={"value": value}, span=span, result=kind)
+        return n.Literal(value=value, span=span, result=kind)
 
     # -- conversions
 
@@ -89,7 +91,7 @@ class Builder:
         kind, target = step.kind, step.target
         if kind == "same":
             return node
-        if node.kind == "Null":
+        if isinstance(node, n.Null):
             return replace(node, result=target)
         if kind == "upcast":
             return self._upcast(node, target)
@@ -103,7 +105,7 @@ class Builder:
             assert step.source is not None
             middle = target if step.inner is None else self.types.unwrapped(step.source)
             assert middle is not None
-            converted = Node("ToSystem", (node,), {"from": step.source, "to": middle}, span=node.span, result=middle)
+            converted = n.ToSystem((node,), source=step.source, target=middle, span=node.span, result=middle)
             return converted if step.inner is None else self.convert(converted, step.inner)
         if kind == "to_choice":
             assert step.inner is not None
@@ -113,7 +115,7 @@ class Builder:
             return self.convert(self.op("SingletonFrom", [node], node.span), step.inner)
         if kind == "promote":
             assert step.inner is not None
-            return Node("List", (self.convert(node, step.inner),), span=node.span, result=target)
+            return n.List((self.convert(node, step.inner),), span=node.span, result=target)
         if kind == "list":
             assert step.inner is not None
             return self.mapped(node, step.inner, target)
@@ -123,19 +125,21 @@ class Builder:
         """The same value seen as a more general type; a value whose Python form does not tell its type gets it named."""
         general = target == ANY or isinstance(target, ChoiceType)
         source = node.result
-        if general and self.boxed(source):
-            return Node("Box", (node,), {"type": source}, span=node.span, result=target)
-        if general and isinstance(source, ListType) and self.boxed(source.element):
-            return Node("Box", (node,), {"type": source.element, "many": True}, span=node.span, result=target)
+        if general and isinstance(source, Named) and self.boxed(source):
+            return n.Box((node,), target=source, span=node.span, result=target)
+        item = source.element if isinstance(source, ListType) else None
+        named = item if isinstance(item, Named) and self.boxed(item) else None
+        if general and named is not None:
+            return n.Box((node,), target=named, each_item=True, span=node.span, result=target)
         if isinstance(source, ListType) and isinstance(target, ListType) and source != target:
-            if self.boxed(source.element) and (target.element == ANY or isinstance(target.element, ChoiceType)):
-                return Node("Box", (node,), {"type": source.element, "many": True}, span=node.span, result=target)
+            if named is not None and (target.element == ANY or isinstance(target.element, ChoiceType)):
+                return n.Box((node,), target=named, each_item=True, span=node.span, result=target)
         return node if general or node.result == target else self.seen_as(node, target)
 
     def seen_as(self, node: Node, target: Type) -> Node:
         """The same value under another static type; what a node of some kinds makes depends on its own, so that it stays."""
-        if node.kind in ("Interval", "ConvertInterval", "Property") and node.result != target:
-            return Node("As", (node,), {"type": target, "strict": False, "retype": True}, span=node.span, result=target)
+        if isinstance(node, (n.NewInterval, n.ConvertInterval, n.ElementOf)) and node.result != target:
+            return n.As((node,), target=target, strict=False, retype=True, span=node.span, result=target)
         return replace(node, result=target)
 
     def boxed(self, kind: Type) -> bool:
@@ -151,19 +155,19 @@ class Builder:
     def retype(self, node: Node, target: Type) -> Node:
         """The same value under a more special type: what is null or empty in it fits any."""
         if isinstance(target, IntervalType):
-            if node.kind == "Interval":
+            if isinstance(node, n.NewInterval):
                 low, high, *rest = node.operands
                 bounds = (self.to(low, target.point), self.to(high, target.point), *rest)
                 return replace(node, operands=bounds, result=target)
-            return Node("As", (node,), {"type": target, "strict": False, "retype": True}, span=node.span, result=target)
-        if isinstance(target, ListType) and node.kind == "List" and not self.hides(node, target):
+            return n.As((node,), target=target, strict=False, retype=True, span=node.span, result=target)
+        if isinstance(target, ListType) and isinstance(node, n.List) and not self.hides(node, target):
             return replace(node, operands=tuple(self.to(o, target.element) for o in node.operands), result=target)
         if isinstance(target, ListType):
             step = self.types.conversion(node.result.element, target.element)
             assert step is not None
-            trial = Node("AliasRef", span=node.span, result=node.result.element)
-            if (
-                self.convert(trial, step).kind != "AliasRef"
+            trial = n.AliasRef(span=node.span, result=node.result.element)
+            if not isinstance(
+                self.convert(trial, step), n.AliasRef
             ):  # the elements are not the same values: they are looked at, one by one
                 return self.mapped(node, step, target)
         return self.seen_as(node, target)
@@ -171,23 +175,22 @@ class Builder:
     def mapped(self, node: Node, step: Conversion, target: Type) -> Node:
         """A list with each element converted: a query."""
         scope = self.new_id()
-        alias = Node("AliasRef", attrs={"name": "X", "scope": scope}, span=node.span, result=node.result.element)
+        alias = n.AliasRef(name="X", scope=scope, span=node.span, result=node.result.element)
         value = self.convert(alias, step)
-        source = {"alias": "X", "scope": scope, "node": node}
-        return self.query_node([source], target, node.span, ret=value)
+        source = n.QuerySource(alias="X", scope=scope, node=node)
+        return n.Query(sources=(source,), returned=value, span=node.span, result=target)
 
     def _inside(self, node: Node, step: Conversion) -> Node:
         """Conversions that look into a value: the bounds of an interval, or the possible types of a choice."""
         scope = self.new_id()
 
         def current(kind: Type) -> Node:
-            return Node("Current", attrs={"scope": scope}, span=node.span, result=kind)
+            return n.Current(scope=scope, span=node.span, result=kind)
 
         if step.kind == "interval":
             assert step.inner is not None
             inner = self.convert(current(node.result.point), step.inner)
-            attrs = {"scope": scope, "inner": inner, "_children": (inner,)}
-            return Node("ConvertInterval", (node,), attrs, span=node.span, result=step.target)
+            return n.ConvertInterval((node,), scope=scope, inner=inner, span=node.span, result=step.target)
         options: list[tuple[Type, Node]] = []
         assert isinstance(step.source, ChoiceType)
         for option in step.source.options:
@@ -195,53 +198,21 @@ class Builder:
             if found is not None:
                 value = current(option)
                 if isinstance(option, Named) and self.raw(option):
-                    value = Node("Unbox", (value,), span=node.span, result=option)
+                    value = n.Unbox((value,), span=node.span, result=option)
                 options.append((option, self.convert(value, found)))
-        attrs = {"scope": scope, "options": options, "_children": tuple(value for _, value in options)}
-        return Node("Members", (node,), attrs, span=node.span, result=step.target)
-
-    # -- queries
-
-    def query_node(
-        self,
-        sources: list[dict[str, Any]],
-        result: Type,
-        span: Any,
-        *,
-        where: Node | None = None,
-        ret: Node | None = None,
-        distinct: bool = False,
-        many: bool = True,
-        lets: list[dict[str, Any]] | None = None,
-        relations: list[dict[str, Any]] | None = None,
-        aggregate: dict[str, Any] | None = None,
-        sort: list[dict[str, Any]] | None = None,
-    ) -> Node:
-        """A Query node of its clauses."""
-        attrs: dict[str, Any] = {
-            "sources": sources,
-            "lets": lets or [],
-            "relations": relations or [],
-            "where": where,
-            "ret": ret,
-            "distinct": distinct,
-            "aggregate": aggregate,
-            "sort": sort,
-            "many": many,
-        }
-        children = [s["node"] for s in (*sources, *attrs["lets"])]
-        for relation in attrs["relations"]:
-            children += [relation["node"], relation["condition"]]
-        children += [node for node in (where, ret) if node is not None]
-        if aggregate is not None:
-            children += [aggregate["starting"], aggregate["value"]]
-        children += [item["key"] for item in sort or () if item["key"] is not None]
-        attrs["_children"] = tuple(children)
-        return Node("Query", (), attrs, span=span, result=result)
+        return n.Members((node,), scope=scope, options=tuple(options), span=node.span, result=step.target)
 
     # -- operators
 
-    def op(self, name: str, operands: Sequence[Node], span: Span | None, **attrs: Any) -> Node:
+    def op(
+        self,
+        name: str,
+        operands: Sequence[Node],
+        span: Span | None,
+        *,
+        precision: str | None = None,
+        shown: str | None = None,
+    ) -> Node:
         """An operator on operands. Reports `no-overload` where it cannot take them.
 
         A choice whose alternatives are meant by different overloads is told apart when it is evaluated.
@@ -251,7 +222,7 @@ class Builder:
         if index is not None:
 
             def build(others: Sequence[Node]) -> Node:
-                return self.op(name, others, span, **attrs)
+                return self.op(name, others, span, precision=precision, shown=shown)
 
             divided = self.by_alternative(operands, index, build, span)
             if divided is not None:
@@ -259,10 +230,8 @@ class Builder:
                 return self.op("IsTrue", [divided], span) if name == "Equivalent" else divided
         found = self.resolve(operator, operands)
         if found is None:
-            raise self.no_overload(attrs.get("shown") or self.shown(operator), operator, operands, span)
+            raise self.no_overload(shown or self.shown(operator), operator, operands, span)
         overload, bindings, steps = found
-        attrs.pop("shown", None)
-        precision = attrs.get("precision")
         if precision is not None and not overload.precise:
             raise self.fail("precision", f"{self.shown(operator)} takes a precision only for dates and times", span)
         if precision is not None:
@@ -271,7 +240,7 @@ class Builder:
             self.check_units(operands, steps)
         converted = tuple(self.convert(o, s) for o, s in zip(operands, steps, strict=True))
         result = t.substitute(t.signature_type(overload.result), bindings)
-        return Node(name, converted, {"_overload": overload, **attrs}, span=span, result=result)
+        return n.Operation(converted, name=name, overload=overload, precision=precision, span=span, result=result)
 
     def by_alternative(
         self, operands: Sequence[Node], index: int, build: Callable[[Sequence[Node]], Node], span: Span | None
@@ -291,13 +260,13 @@ class Builder:
                 continue
             number = self.new_id()
             bound.append((number, operand))
-            shared.append(Node("Current", attrs={"scope": number}, span=operand.span, result=operand.result))
+            shared.append(n.Current(scope=number, span=operand.span, result=operand.result))
         options: list[tuple[Type, Node]] = []
         mark = len(self.diagnostics)
         for option in choice.result.options:
-            value = Node("Current", attrs={"scope": scope}, span=choice.span, result=option)
+            value: Node = n.Current(scope=scope, span=choice.span, result=option)
             if isinstance(option, Named) and self.raw(option):
-                value = Node("Unbox", (value,), span=choice.span, result=option)
+                value = n.Unbox((value,), span=choice.span, result=option)
             before = len(self.diagnostics)
             try:
                 options.append((option, build([*shared[:index], value, *shared[index + 1 :]])))
@@ -309,14 +278,21 @@ class Builder:
         missing = build([*shared[:index], self.null(choice.span, options[0][0]), *shared[index + 1 :]])
         result = self.types.common([node.result for _, node in options])
         options = [(option, self.to(node, result)) for option, node in options]
-        if any(o.kind == "Null" for o in missing.operands) and _propagates_null(missing):
+        if any(isinstance(o, n.Null) for o in missing.operands) and _propagates_null(missing):
             missing = self.null(span, result)
-        attrs: dict[str, Any] = {"scope": scope, "options": options, "otherwise": self.to(missing, result)}
-        attrs["_children"] = (*(node for _, node in options), attrs["otherwise"])
-        attrs["bound"] = tuple(number for number, _ in bound)
+        compared = None
         if len(operands) == 2 and result == BOOLEAN:
-            attrs["compared"] = (index, shared[1 - index], tuple(operand.span for operand in operands))
-        return Node("Members", (choice, *(node for _, node in bound)), attrs, span=span, result=result)
+            compared = (index, shared[1 - index], tuple(operand.span for operand in operands))
+        return n.Members(
+            (choice, *(node for _, node in bound)),
+            scope=scope,
+            options=tuple(options),
+            otherwise=self.to(missing, result),
+            bound=tuple(number for number, _ in bound),
+            compared=compared,
+            span=span,
+            result=result,
+        )
 
     def check_units(self, operands: Sequence[Node], steps: Sequence[Conversion]) -> None:
         """Warn of a bare number that is added to a point in time."""
@@ -394,14 +370,14 @@ class Builder:
     def logical(self, kind: str, operands: Sequence[Node], span: Span | None) -> Node:
         """And, Or, Xor, Implies or Not."""
         what = {"Not": "the operand of not"}.get(kind, f"an operand of {kind.lower()}")
-        return Node(kind, tuple(self.condition(o, what) for o in operands), span=span, result=BOOLEAN)
+        return _LOGICAL[kind](tuple(self.condition(o, what) for o in operands), span=span, result=BOOLEAN)
 
     def is_type(self, node: Node, target: Type, span: Span | None) -> Node:
-        return Node("Is", (node,), {"type": target}, span=span, result=BOOLEAN)
+        return n.Is((node,), target=target, span=span, result=BOOLEAN)
 
     def as_type(self, node: Node, target: Type, span: Span | None, *, strict: bool = False) -> Node:
         """`as`: the value where it is of the type, else null (an error where `strict`)."""
-        if node.kind == "Null":
+        if isinstance(node, n.Null):
             return self.null(span, target)
         if node.result == target:
             return replace(node, span=span)
@@ -428,17 +404,15 @@ class Builder:
         """Whether a list of Any may hold what the type of a cast does not allow: it is looked at when it is there."""
         if not isinstance(target, ListType) or isinstance(target.element, IntervalType):
             return False
-        if node.kind == "List":
+        if isinstance(node, n.List):
             steps = [self.types.conversion(o.result, target.element) for o in node.operands]
             return any(step is None or step.kind not in ("same", "upcast", "as", "retype") for step in steps)
         return t.has_any(node.result)
 
     def cast_node(self, node: Node, target: Type, span: Span | None, *, strict: bool = False) -> Node:
         """A cast that is checked at run time; a value that carried its type for that is raw JSON again."""
-        attrs: dict[str, Any] = {"type": target, "strict": strict}
-        if isinstance(target, Named) and self.raw(target):
-            attrs["unbox"] = True
-        return Node("As", (node,), attrs, span=span, result=target)
+        unbox = isinstance(target, Named) and self.raw(target)
+        return n.As((node,), target=target, strict=strict, unbox=unbox, span=span, result=target)
 
     def nearest(self, name: str, known: Iterable[str]) -> str | None:
         close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.7)
@@ -446,13 +420,14 @@ class Builder:
 
 
 def _propagates_null(node: Node) -> bool:
-    overload = node.attrs.get("_overload")
-    return isinstance(overload, Overload) and overload.nulls == "propagate"
+    return isinstance(node, n.Operation) and node.overload.nulls == "propagate"
 
 
 def _is_small(node: Node) -> bool:
     """Whether a node may stand in several places: a value at hand, or a constant."""
-    return sum(1 for _ in node.walk()) <= 3 and not any(below.kind in ("Query", "Retrieve") for below in node.walk())
+    return sum(1 for _ in node.walk()) <= 3 and not any(
+        isinstance(below, (n.Query, n.ModelRetrieve)) for below in node.walk()
+    )
 
 
 __all__ = ["Abort", "Builder", "Named", "TupleType"]

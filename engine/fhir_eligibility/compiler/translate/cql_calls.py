@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from fhir_eligibility.algebra.diagnostic import Span
 from fhir_eligibility.algebra.operators.registry import cql_functions
 from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.helpers import EXTERNAL, FUNCTIONS
 from fhir_eligibility.compiler.elm.helpers import NAMES as HELPER_NAMES
@@ -46,6 +47,9 @@ _HELPERS = {
     "ToDateTime": t.DATETIME, "ToTime": t.TIME, "ToQuantity": t.QUANTITY, "ToRatio": t.RATIO, "ToCode": t.CODE,
     "ToConcept": t.CONCEPT,
 }  # fmt: skip
+
+_MADE: dict[Named, type[Node]] = {DATETIME: n.NewDateTime, DATE: n.NewDate, TIME: n.NewTime}
+_CLOCKS: dict[str, type[Node]] = {kind.__name__: kind for kind in (n.Now, n.Today, n.TimeOfDay)}
 
 
 class CallTranslator(TimingTranslator):
@@ -138,16 +142,23 @@ class CallTranslator(TimingTranslator):
         return None if chosen is None else (homes[id(chosen)], chosen)
 
     def invoke(
-        self, function: ExportedFunction, library: str | None, arguments: list[Node], span: Span, **attrs: Any
+        self,
+        function: ExportedFunction,
+        library: str | None,
+        arguments: list[Node],
+        span: Span,
+        *,
+        fluent: bool = False,
     ) -> Node:
         if function.external:
             message = f"the function {function.name!r} is external: its body is not part of the library"
             raise self.fail("external-function", message, span, "this engine has no way to supply it")
         operands = tuple(self.to(a, o) for a, o in zip(arguments, function.operands, strict=True))
-        attrs |= {"name": function.name, "library": library, "exported": function}
         result = function.result if library is not None else self.function_result(function, span)
         self.require(function.needs, function.name, span)
-        return Node("FunctionRef", operands, attrs, span=span, result=result)
+        return n.FunctionRef(
+            operands, name=function.name, library=library, exported=function, fluent=fluent, span=span, result=result
+        )
 
     def function_result(self, function: ExportedFunction, span: Span) -> Type:
         """The result type of a function of this library."""
@@ -206,7 +217,7 @@ class CallTranslator(TimingTranslator):
             step = self.types.conversion(argument.result, helper.operand) if helper.name == name else None
             if step is not None:
                 operand = self.convert(argument, step)
-                return Node("FhirHelper", (operand,), {"helper": helper}, span=span, result=helper.result)
+                return n.FhirHelper((operand,), helper=helper, span=span, result=helper.result)
         return None
 
     def to_value(self, argument: Node, span: Span) -> Node:
@@ -217,18 +228,17 @@ class CallTranslator(TimingTranslator):
             return argument if unwrapped is None else self.to(argument, unwrapped)
         result = t.choice(*(self.types.unwrapped(option) or option for option in kind.options))
         scope = self.new_id()
-        options = []
+        options: list[tuple[Type, Node]] = []
         for option in kind.options:
-            current = Node("Current", attrs={"scope": scope}, span=span, result=option)
+            current: Node = n.Current(scope=scope, span=span, result=option)
             unwrapped = self.types.unwrapped(option)
             if unwrapped is None:
                 options.append((option, replace(current, result=result)))
                 continue
             if isinstance(option, Named) and self.raw(option):
-                current = Node("Unbox", (current,), span=span, result=option)
+                current = n.Unbox((current,), span=span, result=option)
             options.append((option, self.to(self.to(current, unwrapped), result)))
-        attrs = {"scope": scope, "options": options, "_children": tuple(value for _, value in options)}
-        return Node("Members", (argument,), attrs, span=span, result=result)
+        return n.Members((argument,), scope=scope, options=tuple(options), span=span, result=result)
 
     # -- methods
 
@@ -279,7 +289,7 @@ class CallTranslator(TimingTranslator):
             if self.resolve(OPERATORS[f"To{name}"], [operand]) is not None:
                 return self.op(f"To{name}", [operand], span)
         step = self.types.conversion(operand.result, target)
-        if step is None or step.kind in ("as",) and operand.kind != "Null":
+        if step is None or step.kind in ("as",) and not isinstance(operand, n.Null):
             raise self.fail("type", f"there is no conversion from {operand.result} to {target}", span)
         return self.convert(operand, step)
 
@@ -290,7 +300,7 @@ class CallTranslator(TimingTranslator):
             self.report("type", f"{operand.result} is never converted to {name}", tree.span, warning=True)
             return self.literal(False, BOOLEAN, tree.span)
         converted = self.op(f"To{name}", [operand], tree.span)
-        return Node("CanConvert", (converted,), {"to": name}, span=tree.span, result=BOOLEAN)
+        return n.CanConvert((converted,), to=name, span=tree.span, result=BOOLEAN)
 
     def arity(self, tree: s.Call, arguments: list[Node], low: int, high: int) -> None:
         if not low <= len(arguments) <= high:
@@ -305,7 +315,7 @@ class CallTranslator(TimingTranslator):
                 self.to(a, DECIMAL if index == 7 else INTEGER, f"argument {index + 1} of {tree.name}")
                 for index, a in enumerate(arguments)
             )
-            return Node(str(kind), parts, span=tree.span, result=kind)
+            return _MADE[kind](parts, span=tree.span, result=kind)
 
         return build
 
@@ -321,18 +331,18 @@ class CallTranslator(TimingTranslator):
     def clock(self, tree: s.Call, arguments: list[Node]) -> Node:
         self.arity(tree, arguments, 0, 0)
         kind = {"Now": DATETIME, "Today": DATE, "TimeOfDay": TIME}[tree.name]
-        return Node(tree.name, span=tree.span, result=kind)
+        return _CLOCKS[tree.name](span=tree.span, result=kind)
 
     def coalesce(self, tree: s.Call, arguments: list[Node]) -> Node:
         if len(arguments) == 1:
             kind = arguments[0].result
             if isinstance(kind, ListType):
-                return Node("Coalesce", (arguments[0],), {"list": True}, span=tree.span, result=kind.element)
+                return n.Coalesce((arguments[0],), over_list=True, span=tree.span, result=kind.element)
             if kind == ANY:
                 return arguments[0]
         self.arity(tree, arguments, 2, 99)
         result = self.types.common([a.result for a in arguments])
-        return Node("Coalesce", tuple(self.to(a, result) for a in arguments), span=tree.span, result=result)
+        return n.Coalesce(tuple(self.to(a, result) for a in arguments), span=tree.span, result=result)
 
     def message(self, tree: s.Call, arguments: list[Node]) -> Node:
         self.arity(tree, arguments, 5, 5)
@@ -344,7 +354,7 @@ class CallTranslator(TimingTranslator):
             self.to(severity, STRING),
             self.to(text, STRING),
         )
-        return Node("Message", operands, span=tree.span, result=source.result)
+        return n.Message(operands, span=tree.span, result=source.result)
 
     def age(self, name: str, arguments: list[Node], tree: s.Call) -> Node:
         prefix, precision, at = _AGES[name]
@@ -369,7 +379,7 @@ class CallTranslator(TimingTranslator):
 
     def exists_call(self, tree: s.Call, arguments: list[Node]) -> Node:
         self.arity(tree, arguments, 1, 1)
-        if arguments[0].kind == "Null":
+        if isinstance(arguments[0], n.Null):
             return self.literal(False, BOOLEAN, tree.span)
         return self.op("Exists", arguments, tree.span)
 
@@ -380,7 +390,7 @@ class CallTranslator(TimingTranslator):
     def power(self, tree: s.Call, arguments: list[Node]) -> Node:
         self.arity(tree, arguments, 2, 2)
         exponent = arguments[1]
-        if exponent.kind == "Literal" and exponent.result == INTEGER and exponent.attrs["value"] < 0:
+        if isinstance(exponent, n.Literal) and exponent.result == INTEGER and exponent.value < 0:
             arguments = [self.to(a, DECIMAL) for a in arguments]
         return self.op("Power", arguments, tree.span)
 

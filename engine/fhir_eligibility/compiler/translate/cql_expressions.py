@@ -13,6 +13,7 @@ from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.ucum import UnitError, alias, parse_unit
 from fhir_eligibility.algebra.values.clinical import Ratio
 from fhir_eligibility.algebra.values.quantity import Quantity
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.scope import Scope
@@ -21,6 +22,7 @@ from fhir_eligibility.compiler.syntax import nodes as s
 from fhir_eligibility.compiler.syntax.nodes import Expression
 from fhir_eligibility.compiler.translate.abort import Abort
 from fhir_eligibility.compiler.translate.cql_calls import CallTranslator
+from fhir_eligibility.compiler.translate.overloads import in_decimals
 
 _SYMBOLS = {
     "+": "Add", "-": "Subtract", "*": "Multiply", "/": "Divide", "div": "TruncatedDivide", "mod": "Modulo", "^": "Power",
@@ -71,13 +73,13 @@ class CqlTranslator(CallTranslator):
 
     # -- literals
 
-    def null_literal(self, tree: c.Null, scope: Scope) -> Node:
+    def null_literal(self, tree: c.NullLiteral, scope: Scope) -> Node:
         return self.null(tree.span)
 
     def parenthesized(self, tree: c.Parenthesized, scope: Scope) -> Node:
         return self.expression(tree.inner, scope)
 
-    def literal_of(self, tree: s.Literal, scope: Scope) -> Node:
+    def literal_of(self, tree: s.LiteralTerm, scope: Scope) -> Node:
         kind, text = tree.kind, tree.text
         if kind == "Boolean":
             return self.literal(text == "true", t.BOOLEAN, tree.span)
@@ -123,7 +125,7 @@ class CqlTranslator(CallTranslator):
     def ratio_literal(self, tree: c.RatioLiteral, scope: Scope) -> Node:
         parts = [self.to(self.expression(x, scope), t.QUANTITY) for x in (tree.numerator, tree.denominator)]
         values = [
-            p.attrs["value"] if p.kind == "Literal" else Quantity(Decimal(p.operands[0].attrs["value"])) for p in parts
+            n.constant(p) if isinstance(p, n.Literal) else Quantity(Decimal(n.constant(p.operands[0]))) for p in parts
         ]
         return self.literal(Ratio(values[0], values[1]), t.RATIO, tree.span)
 
@@ -133,20 +135,20 @@ class CqlTranslator(CallTranslator):
 
     def unary(self, tree: s.Unary, scope: Scope) -> Node:
         negative = tree.operator == "-"
-        self.negated = negative and isinstance(tree.operand, s.Literal)
+        self.negated = negative and isinstance(tree.operand, s.LiteralTerm)
         try:
             operand = self.expression(tree.operand, scope)
         finally:
             self.negated = False
         if not negative:
-            if operand.kind != "Null":
+            if not isinstance(operand, n.Null):
                 self.op("Negate", [operand], tree.span)
             return operand
-        if operand.kind == "Literal" and operand.result in (t.INTEGER, t.LONG, t.DECIMAL):
-            return replace(operand, attrs={"value": -operand.attrs["value"]}, span=tree.span)
-        if operand.kind == "Literal" and operand.result == t.QUANTITY:
-            value = operand.attrs["value"]
-            return replace(operand, attrs={"value": Quantity(-value.value, value.unit, value.calendar)}, span=tree.span)
+        if isinstance(operand, n.Literal) and operand.result in (t.INTEGER, t.LONG, t.DECIMAL):
+            return replace(operand, value=-operand.value, span=tree.span)
+        if isinstance(operand, n.Literal) and operand.result == t.QUANTITY:
+            value = operand.value
+            return replace(operand, value=Quantity(-value.value, value.unit, value.calendar), span=tree.span)
         return self.op("Negate", [operand], tree.span, shown="-")
 
     def binary(self, tree: s.Binary, scope: Scope) -> Node:
@@ -166,35 +168,35 @@ class CqlTranslator(CallTranslator):
             return self.equality(operator, left, right, tree.span)
         if operator in ("~", "!~"):
             node = self.op("Equivalent", [left, right], tree.span, shown=operator)
-            return node if operator == "~" else Node("Not", (node,), span=tree.span, result=t.BOOLEAN)
+            return node if operator == "~" else n.Not((node,), span=tree.span, result=t.BOOLEAN)
         name = _SYMBOLS[operator]
         if name in ("Union", "Intersect", "Except"):
             return self.set_operation(name, left, right, tree.span)
-        if name == "Power" and right.kind == "Literal" and right.result == t.INTEGER and right.attrs["value"] < 0:
+        if name == "Power" and isinstance(right, n.Literal) and right.result == t.INTEGER and right.value < 0:
             left, right = self.to(left, t.DECIMAL), self.to(right, t.DECIMAL)
         return self.op(name, [left, right], tree.span, shown=operator)
 
     def coalesced(self, node: Node, default: Node, span: Span | None) -> Node:
-        return Node("Coalesce", (node, default), span=span, result=node.result)
+        return n.Coalesce((node, default), span=span, result=node.result)
 
     def equality(self, operator: str, left: Node, right: Node, span: Span) -> Node:
         node = self.op("Equal", [left, right], span, shown=operator)
-        return node if operator == "=" else Node("Not", (node,), span=span, result=t.BOOLEAN)
+        return node if operator == "=" else n.Not((node,), span=span, result=t.BOOLEAN)
 
     def set_operation(self, name: str, left: Node, right: Node, span: Span) -> Node:
         if left.result == t.ANY and right.result == t.ANY:
             return self.null(span)
         return self.op(name, [left, right], span)
 
-    def operation(self, tree: c.Operation, scope: Scope) -> Node:
+    def operation(self, tree: c.NamedOperator, scope: Scope) -> Node:
         """An operator by its ELM name."""
         operands = self.expressions(tree.operands, scope)
         name = tree.name
         if name in ("And", "Or", "Xor", "Implies", "Not"):
             return self.logical(name, operands, tree.span)
         if name == "ToList":
-            return Node("ToList", tuple(operands), span=tree.span, result=t.ListType(operands[0].result))
-        if name == "Exists" and operands[0].kind == "Null":
+            return n.ToList(tuple(operands), span=tree.span, result=t.ListType(operands[0].result))
+        if name == "Exists" and isinstance(operands[0], n.Null):
             return self.literal(False, t.BOOLEAN, tree.span)
         return self.op(name, operands, tree.span, precision=tree.precision, shown=name)
 
@@ -203,7 +205,7 @@ class CqlTranslator(CallTranslator):
         name = tree.operator
         if name == "not":
             return self.logical("Not", (operand,), tree.span)
-        if name == "exists" and operand.result == t.ANY and operand.kind == "Null":
+        if name == "exists" and operand.result == t.ANY and isinstance(operand, n.Null):
             return self.literal(False, t.BOOLEAN, tree.span)
         if name in _PREFIXES:
             if name == "timezone from":
@@ -228,15 +230,13 @@ class CqlTranslator(CallTranslator):
         fitting = {t.TIME: ("hour", "minute", "second", "millisecond"), t.DATE: ("year", "month", "day")}
         if precision not in fitting.get(kind, (precision,)):
             raise self.fail("precision", f"a {kind} has no {precision}", span)
-        return Node(
-            "DateTimeComponentFrom", (self.to(operand, kind),), {"precision": precision}, span=span, result=t.INTEGER
-        )
+        return n.DateTimeComponentFrom((self.to(operand, kind),), precision=precision, span=span, result=t.INTEGER)
 
     def is_test(self, tree: c.IsTest, scope: Scope) -> Node:
         operand = self.expression(tree.operand, scope)
         name = {"null": "IsNull", "true": "IsTrue", "false": "IsFalse"}[tree.what]
         node = self.op(name, [operand], tree.span)
-        return Node("Not", (node,), span=tree.span, result=t.BOOLEAN) if tree.negated else node
+        return n.Not((node,), span=tree.span, result=t.BOOLEAN) if tree.negated else node
 
     def between(self, tree: c.Between, scope: Scope) -> Node:
         operand, low, high = self.expressions((tree.operand, tree.low, tree.high), scope)
@@ -254,7 +254,7 @@ class CqlTranslator(CallTranslator):
         names = ("Greater", "Less") if proper else ("GreaterOrEqual", "LessOrEqual")
         first = self.op(names[0], [operand, low], span, shown="between")
         second = self.op(names[1], [operand, high], span, shown="between")
-        return Node("And", (first, second), span=span, result=t.BOOLEAN)
+        return n.And((first, second), span=span, result=t.BOOLEAN)
 
     def elapsed(self, tree: c.Elapsed, scope: Scope) -> Node:
         low = self.expression(tree.low, scope)
@@ -286,8 +286,8 @@ class CqlTranslator(CallTranslator):
         name = target.name.removeprefix("System.") if isinstance(target, t.Named) else ""
         if name not in ("Integer", "Long", "Decimal", "Quantity", "Date", "DateTime", "Time"):
             raise self.fail("no-overload", f"{target} has no {tree.operator}", tree.span)
-        kind = "MinValue" if tree.operator == "minimum" else "MaxValue"
-        return Node(kind, attrs={"type": target, "point": name}, span=tree.span, result=target)
+        kind = n.MinValue if tree.operator == "minimum" else n.MaxValue
+        return kind(target=target, point=name, span=tree.span, result=target)
 
     def membership(self, tree: c.Membership, scope: Scope) -> Node:
         left, right = self.expressions((tree.left, tree.right), scope)
@@ -304,12 +304,12 @@ class CqlTranslator(CallTranslator):
         kind = "CodeSystem" if terminology.result == t.CODESYSTEM else "ValueSet"
         return self.op(f"{any_}In{kind}", [code, terminology], span, shown="in")
 
-    def if_then(self, tree: c.If, scope: Scope) -> Node:
+    def if_then(self, tree: c.IfThenElse, scope: Scope) -> Node:
         """One node for a whole chain: conditions and results by turns, what stands behind the last `else`, and each `if`'s span."""
         trees: list[Expression] = []
         spans = []
         rest: Expression = tree
-        while isinstance(rest, c.If):
+        while isinstance(rest, c.IfThenElse):
             trees += [rest.condition, rest.then]
             spans.append(rest.span)
             rest = rest.otherwise
@@ -319,9 +319,9 @@ class CqlTranslator(CallTranslator):
             self.condition(n, "the condition of if") if i % 2 == 0 else self.to(n, kind)
             for i, n in enumerate(nodes[:-1])
         ]
-        return Node("If", (*operands, self.to(nodes[-1], kind)), {"spans": spans}, span=tree.span, result=kind)
+        return n.If((*operands, self.to(nodes[-1], kind)), spans=tuple(spans), span=tree.span, result=kind)
 
-    def case(self, tree: c.Case, scope: Scope) -> Node:
+    def case(self, tree: c.CaseExpression, scope: Scope) -> Node:
         trees = [x for item in tree.items for x in item] + [tree.otherwise]
         comparand = None if tree.comparand is None else self.expression(tree.comparand, scope)
         nodes = self.expressions(tuple(trees), scope)
@@ -331,13 +331,12 @@ class CqlTranslator(CallTranslator):
         if comparand is None:
             tests = [self.condition(x, "a condition of case") for x in conditions]
             operands = tuple(x for pair in zip(tests, results, strict=False) for x in pair)
-            return Node("Case", (*operands, results[-1]), span=tree.span, result=kind)
+            return n.Case((*operands, results[-1]), span=tree.span, result=kind)
         scope_id = self.new_id()
-        current = Node("Current", attrs={"scope": scope_id}, span=comparand.span, result=comparand.result)
+        current = n.Current(scope=scope_id, span=comparand.span, result=comparand.result)
         tests = [self.op("Equal", [current, x], x.span, shown="case") for x in conditions]
         operands = tuple(x for pair in zip(tests, results, strict=False) for x in pair)
-        attrs = {"comparand": comparand, "scope": scope_id, "_children": (comparand,)}
-        return Node("Case", (*operands, results[-1]), attrs, span=tree.span, result=kind)
+        return n.Case((*operands, results[-1]), comparand=comparand, scope=scope_id, span=tree.span, result=kind)
 
     # -- selectors
 
@@ -347,7 +346,7 @@ class CqlTranslator(CallTranslator):
 
     def interval_of(self, low: Node, high: Node, low_closed: bool, high_closed: bool, span: Span) -> Node:
         for index, node in enumerate((low, high)):
-            if isinstance(node.result, t.ChoiceType) and node.kind != "Null":
+            if isinstance(node.result, t.ChoiceType) and not isinstance(node, n.Null):
 
                 def build(bounds: Sequence[Node]) -> Node:
                     return self.interval_of(bounds[0], bounds[1], low_closed, high_closed, span)
@@ -359,17 +358,20 @@ class CqlTranslator(CallTranslator):
         point = self.types.common([low.result, high.result])
         if isinstance(point, (t.ListType, t.IntervalType, t.TupleType, t.ChoiceType)) or point in _UNORDERED:
             raise self.fail("type", f"an interval cannot run from {low.result} to {high.result}", span)
-        attrs = {"low_closed": low_closed, "high_closed": high_closed}
-        return Node(
-            "Interval", (self.to(low, point), self.to(high, point)), attrs, span=span, result=t.IntervalType(point)
+        return n.NewInterval(
+            (self.to(low, point), self.to(high, point)),
+            low_closed=low_closed,
+            high_closed=high_closed,
+            span=span,
+            result=t.IntervalType(point),
         )
 
     def list_selector(self, tree: c.ListSelector, scope: Scope) -> Node:
         elements = self.expressions(tree.elements, scope)
         kind = self.type_of(tree.type) if tree.type is not None else self.types.common([e.result for e in elements])
-        return Node("List", tuple(self.to(e, kind) for e in elements), span=tree.span, result=t.ListType(kind))
+        return n.List(tuple(self.to(e, kind) for e in elements), span=tree.span, result=t.ListType(kind))
 
-    def instance(self, tree: c.Instance, scope: Scope) -> Node:
+    def instance(self, tree: c.InstanceSelector, scope: Scope) -> Node:
         names = [name for name, _, _ in tree.elements]
         for name, _, span in tree.elements:
             if names.count(name) > 1:
@@ -377,7 +379,7 @@ class CqlTranslator(CallTranslator):
         values = self.expressions(tuple(value for _, value, _ in tree.elements), scope)
         if tree.type is None:
             kind: t.Type = t.TupleType(tuple((n, v.result) for n, v in zip(names, values, strict=True)))
-            return Node("Tuple", tuple(values), {"names": names}, span=tree.span, result=kind)
+            return n.NewTuple(tuple(values), names=tuple(names), span=tree.span, result=kind)
         kind = self.type_of(tree.type)
         if not isinstance(kind, t.Named):
             raise self.fail("type", f"{kind} has no elements to give", tree.span)
@@ -390,9 +392,9 @@ class CqlTranslator(CallTranslator):
                 hint = self.nearest(name, t.ELEMENTS.get(kind.name, {}))
                 raise self.fail("unknown-element", f"{kind} has no element {name!r}", span, hint)
             converted.append(self.to(value, wanted, f"element {name!r}"))
-        return Node("Instance", tuple(converted), {"names": names, "type": kind}, span=tree.span, result=kind)
+        return n.Instance(tuple(converted), names=tuple(names), target=kind, span=tree.span, result=kind)
 
-    def model_instance(self, tree: c.Instance, kind: t.Named, values: list[Node]) -> Node:
+    def model_instance(self, tree: c.InstanceSelector, kind: t.Named, values: list[Node]) -> Node:
         """An instance of a FHIR type. Reports `unsupported` for a type of a profile."""
         namespace, _, short = kind.name.partition(".")
         model = self.types.models[namespace]
@@ -416,9 +418,16 @@ class CqlTranslator(CallTranslator):
             chosen = str(wanted).partition(".")[2]
             names.append(tuple(x for x in element.json if x[1] == chosen) or element.json)
             operands.append(operand)
-        attrs = {"names": [name for name, _, _ in tree.elements], "type": kind, "json": tuple(names)}
-        attrs |= {"resource": None if model.is_raw(short) else short, "primitive": model.is_primitive(short)}
-        return Node("FhirInstance", tuple(operands), attrs, span=tree.span, result=kind)
+        return n.FhirInstance(
+            tuple(operands),
+            names=tuple(name for name, _, _ in tree.elements),
+            target=kind,
+            json=tuple(names),
+            resource=None if model.is_raw(short) else short,
+            primitive=model.is_primitive(short),
+            span=tree.span,
+            result=kind,
+        )
 
     def fhir_value(self, value: Node, wanted: t.Type, name: str) -> tuple[Node, t.Type]:
         """A value for an element of a FHIR type, as it is or as the System type that stands for it; and which type it is given as."""
@@ -437,17 +446,17 @@ class CqlTranslator(CallTranslator):
     def set_aggregate(self, tree: c.SetAggregate, scope: Scope) -> Node:
         operands = [self.expression(tree.operand, scope)]
         name = "Expand" if tree.operator == "expand" else "Collapse"
-        if operands[0].kind == "Null" or operands[0].result == t.ListType(t.ANY):
+        if isinstance(operands[0], n.Null) or operands[0].result == t.ListType(t.ANY):
             operands[0] = replace(operands[0], result=t.ListType(t.IntervalType(t.ANY)))
         if isinstance(tree.per, str):
             operands.append(self.literal(Quantity(Decimal(1), tree.per, True), t.QUANTITY, tree.span))
         elif tree.per is not None:
             operands.append(self.expression(tree.per, scope))
         node = self.op(name, operands, tree.span, shown=tree.operator)
-        per = operands[-1].attrs.get("value") if len(operands) > 1 else None
+        per = n.constant(operands[-1]) if len(operands) > 1 else None
         size = per.value if isinstance(per, Quantity) else per
         if name == "Expand" and isinstance(size, Decimal) and size % 1:
-            node.result = _in_decimals(node.result)
+            node.result = in_decimals(node.result)
         return node
 
     def index(self, tree: s.Index, scope: Scope) -> Node:
@@ -455,19 +464,10 @@ class CqlTranslator(CallTranslator):
         return self.op("Indexer", [source, index], tree.span, shown="[ ]")
 
 
-def _in_decimals(kind: t.Type) -> t.Type:
-    """Points of whole numbers that are cut into parts of one are decimals."""
-    if isinstance(kind, t.ListType):
-        return t.ListType(_in_decimals(kind.element))
-    if isinstance(kind, t.IntervalType):
-        return t.IntervalType(_in_decimals(kind.point))
-    return t.DECIMAL if kind in (t.INTEGER, t.LONG) else kind
-
-
 _HANDLERS: dict[type, Callable[[Any, Any, Scope], Node]] = {
-    c.Null: CqlTranslator.null_literal,
+    c.NullLiteral: CqlTranslator.null_literal,
     c.Parenthesized: CqlTranslator.parenthesized,
-    s.Literal: CqlTranslator.literal_of,
+    s.LiteralTerm: CqlTranslator.literal_of,
     s.QuantityLiteral: CqlTranslator.quantity_literal,
     c.RatioLiteral: CqlTranslator.ratio_literal,
     s.Unary: CqlTranslator.unary,
@@ -480,11 +480,11 @@ _HANDLERS: dict[type, Callable[[Any, Any, Scope], Node]] = {
     c.Convert: CqlTranslator.convert_to,
     c.Extent: CqlTranslator.extent,
     c.Membership: CqlTranslator.membership,
-    c.If: CqlTranslator.if_then,
-    c.Case: CqlTranslator.case,
+    c.IfThenElse: CqlTranslator.if_then,
+    c.CaseExpression: CqlTranslator.case,
     c.IntervalSelector: CqlTranslator.interval_selector,
     c.ListSelector: CqlTranslator.list_selector,
-    c.Instance: CqlTranslator.instance,
+    c.InstanceSelector: CqlTranslator.instance,
     c.SetAggregate: CqlTranslator.set_aggregate,
     s.Index: CqlTranslator.index,
     s.Member: CqlTranslator.member,
@@ -493,8 +493,8 @@ _HANDLERS: dict[type, Callable[[Any, Any, Scope], Node]] = {
     s.Variable: CqlTranslator.variable,
     c.CodeSelector: CqlTranslator.code_selector,
     c.ConceptSelector: CqlTranslator.concept_selector,
-    c.Operation: CqlTranslator.operation,
-    c.Query: CqlTranslator.query,
-    c.Retrieve: CqlTranslator.retrieve,
+    c.NamedOperator: CqlTranslator.operation,
+    c.QueryExpression: CqlTranslator.query,
+    c.RetrieveExpression: CqlTranslator.retrieve,
     c.Timing: CqlTranslator.timing,
 }

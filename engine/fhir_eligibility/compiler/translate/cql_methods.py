@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.scope import Local, Scope
@@ -30,7 +31,7 @@ def _listed(x: NameTranslator, source: Node, tree: s.Call) -> Node:
     """The input as a list: a single value is a list of one, null an empty one."""
     if isinstance(source.result, ListType):
         return source
-    return Node("ToList", (source,), span=tree.span, result=ListType(source.result))
+    return n.ToList((source,), span=tree.span, result=ListType(source.result))
 
 
 def _on_list(name: str) -> Method:
@@ -48,8 +49,8 @@ def _this(x: NameTranslator, source: Node) -> tuple[Local, int]:
 
 def _query(x: NameTranslator, source: Node, scope: int, tree: s.Call, where: Node | None, value: Node | None) -> Node:
     result = source.result if value is None else ListType(value.result)
-    of = {"alias": "$this", "scope": scope, "node": source}
-    return x.query_node([of], result, tree.span, where=where, ret=value)
+    rows = n.QuerySource(alias="$this", scope=scope, node=source)
+    return n.Query(sources=(rows,), where=where, returned=value, span=tree.span, result=result)
 
 
 def _where(x: NameTranslator, source: Node, tree: s.Call, scope: Scope) -> Node:
@@ -65,7 +66,7 @@ def _select(x: NameTranslator, source: Node, tree: s.Call, scope: Scope) -> Node
     source = _listed(x, source, tree)
     this, number = _this(x, source)
     value = x.expression(tree.arguments[0], scope.plus(this=this, implicit=this))
-    present = Node("Not", (x.op("IsNull", [value], tree.span),), span=tree.span, result=BOOLEAN)
+    present = n.Not((x.op("IsNull", [value], tree.span),), span=tree.span, result=BOOLEAN)
     query = _query(x, source, number, tree, present, value)
     return x.op("Flatten", [query], tree.span) if isinstance(value.result, ListType) else query
 
@@ -76,7 +77,7 @@ def _exists(x: NameTranslator, source: Node, tree: s.Call, scope: Scope) -> Node
 
 
 def _empty(x: NameTranslator, source: Node, tree: s.Call, scope: Scope) -> Node:
-    return Node("Not", (_exists(x, source, tree, scope),), span=tree.span, result=BOOLEAN)
+    return n.Not((_exists(x, source, tree, scope),), span=tree.span, result=BOOLEAN)
 
 
 def _all(x: NameTranslator, source: Node, tree: s.Call, scope: Scope) -> Node:
@@ -86,9 +87,9 @@ def _all(x: NameTranslator, source: Node, tree: s.Call, scope: Scope) -> Node:
     condition = x.condition(
         x.expression(tree.arguments[0], scope.plus(this=this, implicit=this)), "the argument of all"
     )
-    failing = Node("Not", (x.op("IsTrue", [condition], tree.span),), span=tree.span, result=BOOLEAN)
+    failing = n.Not((x.op("IsTrue", [condition], tree.span),), span=tree.span, result=BOOLEAN)
     query = _query(x, source, number, tree, failing, None)
-    return Node("Not", (x.op("Exists", [query], tree.span),), span=tree.span, result=BOOLEAN)
+    return n.Not((x.op("Exists", [query], tree.span),), span=tree.span, result=BOOLEAN)
 
 
 def _not(x: NameTranslator, source: Node, tree: s.Call, scope: Scope) -> Node:
@@ -113,7 +114,7 @@ def _of_type(x: NameTranslator, source: Node, tree: s.Call, scope: Scope) -> Nod
     source = _listed(x, source, tree)
     this, number = _this(x, source)
     value = x.as_type(x.local(this, tree.span), target, tree.span)
-    present = Node("Is", (x.local(this, tree.span),), {"type": target}, span=tree.span, result=BOOLEAN)
+    present = n.Is((x.local(this, tree.span),), target=target, span=tree.span, result=BOOLEAN)
     return _query(x, source, number, tree, present, value)
 
 
@@ -132,14 +133,14 @@ def _iif(x: NameTranslator, source: Node, tree: s.Call, scope: Scope) -> Node:
     results = [*branches, x.null(tree.span)][:2]
     kind = x.types.common([r.result for r in results])
     operands = (x.condition(condition, "the condition of iif"), *(x.to(r, kind) for r in results))
-    return Node("If", operands, span=tree.span, result=kind)
+    return n.If(operands, span=tree.span, result=kind)
 
 
 def _descendents(x: NameTranslator, source: Node, tree: s.Call, scope: Scope) -> Node:
     _count(x, tree, 0)
-    if source.kind == "Null":
+    if isinstance(source, n.Null):
         return x.null(tree.span, ListType(ANY))
-    return Node("Descendents", (source,), {"deep": tree.name != "children"}, span=tree.span, result=ListType(ANY))
+    return n.Descendents((source,), deep=tree.name != "children", span=tree.span, result=ListType(ANY))
 
 
 def _to(name: str) -> Method:
@@ -162,7 +163,7 @@ def _combine(x: NameTranslator, source: Node, tree: s.Call, scope: Scope) -> Nod
     pair = [_listed(x, source, tree), _listed(x, other, tree)]
     kind = ListType(x.types.common([p.result.element for p in pair]))
     return x.op(
-        "Flatten", [Node("List", tuple(x.to(p, kind) for p in pair), span=tree.span, result=ListType(kind))], tree.span
+        "Flatten", [n.List(tuple(x.to(p, kind) for p in pair), span=tree.span, result=ListType(kind))], tree.span
     )
 
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import Source, Span
 from fhir_eligibility.algebra.values.clinical import Code, Concept
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.bound_codes import BOUND_CODES
 from fhir_eligibility.compiler.elm.nodes import Node
@@ -32,6 +33,12 @@ from fhir_eligibility.compiler.syntax import nodes as s
 from fhir_eligibility.compiler.syntax.nodes import Expression
 from fhir_eligibility.compiler.translate.abort import Abort
 from fhir_eligibility.compiler.translate.builder import Builder
+
+_LOCALS: dict[str, type[n.Scoped]] = {kind.__name__: kind for kind in (n.AliasRef, n.QueryLetRef, n.OperandRef)}
+_DEFINITIONS: dict[str, type[n.DefinitionRef]] = {
+    kind.__name__: kind
+    for kind in (n.ExpressionRef, n.ParameterRef, n.CodeRef, n.ConceptRef, n.ValueSetRef, n.CodeSystemRef)
+}
 
 
 class NameTranslator(Builder):
@@ -151,7 +158,7 @@ class NameTranslator(Builder):
         return None
 
     def local(self, local: Local, span: Span) -> Node:
-        return Node(local.kind, attrs={"name": local.name, "scope": local.scope}, span=span, result=local.type)
+        return _LOCALS[local.kind](name=local.name, scope=local.scope, span=span, result=local.type)
 
     def name(self, name: str, span: Span, scope: Scope) -> Node:
         """A bare name."""
@@ -183,10 +190,9 @@ class NameTranslator(Builder):
         return list(self.symbols.definitions)
 
     def reference(self, found: Exported, library: str | None, span: Span) -> Node:
-        attrs: dict[str, Any] = {"name": found.name, "library": library, "exported": found}
         if found.kind == "ExpressionRef":
             self.require(found.context, found.name, span)
-        return Node(found.kind, attrs=attrs, span=span, result=found.type)
+        return _DEFINITIONS[found.kind](name=found.name, library=library, exported=found, span=span, result=found.type)
 
     def require(self, context: str | None, name: str, span: Span) -> None:
         """See that what is translated is about one of `context`, as `name` is. A function takes the context of its caller.
@@ -254,39 +260,38 @@ class NameTranslator(Builder):
     def property(self, source: Node, name: str, name_span: Span, span: Span) -> Node:
         """`source.name`."""
         kind = source.result
-        if source.kind == "Null" or kind == ANY:
-            return Node("Property", (source,), {"path": name, "dynamic": True}, span=span, result=ANY)
+        if isinstance(source, n.Null) or kind == ANY:
+            return n.ElementOf((source,), path=name, owner="any", span=span, result=ANY)
         if isinstance(kind, ListType):
             return self.traversal(source, name, name_span, span)
         if isinstance(kind, TupleType):
             found = kind.element(name)
             if found is None:
                 raise self.unknown_element(kind, name, name_span, [n for n, _ in kind.elements])
-            return Node("Property", (source,), {"path": name, "tuple": True}, span=span, result=found)
+            return n.ElementOf((source,), path=name, owner="tuple", span=span, result=found)
         if isinstance(kind, IntervalType):
             if name not in ("low", "high", "lowClosed", "highClosed"):
                 raise self.unknown_element(kind, name, name_span, ["low", "high", "lowClosed", "highClosed"])
             result = BOOLEAN if name.endswith("Closed") else kind.point
-            return Node("Property", (source,), {"path": name, "interval": True}, span=span, result=result)
+            return n.ElementOf((source,), path=name, owner="interval", span=span, result=result)
         if isinstance(kind, ChoiceType):
             return self.choice_property(source, kind, name, name_span, span)
         assert isinstance(kind, Named)
         if name == "value" and self.is_primitive(kind):
             unwrapped = self.types.unwrapped(kind)
             assert unwrapped is not None
-            attrs = {"from": kind, "to": unwrapped, "path": "value"}
-            return Node("ToSystem", (source,), attrs, span=span, result=unwrapped)
+            return n.ToSystem((source,), source=kind, target=unwrapped, path="value", span=span, result=unwrapped)
         found = self.element_type(kind, name)
         if found is None:
             raise self.unknown_element(kind, name, name_span, self.element_names(kind))
         if kind.name in t.ELEMENTS:
-            return Node("Property", (source,), {"path": name, "system": True}, span=span, result=found)
+            return n.ElementOf((source,), path=name, owner="system", span=span, result=found)
         return self.model_property(source, kind, name, found, span)
 
     def model_property(self, source: Node, kind: Named, name: str, found: Type, span: Span) -> Node:
         namespace, _, short = kind.name.partition(".")
         element = self.types.models[namespace].element(short, name)
-        return Node("ModelProperty", (source,), {"path": name, "element": element}, span=span, result=found)
+        return n.ModelProperty((source,), path=name, element=element, span=span, result=found)
 
     def element_names(self, kind: Named) -> list[str]:
         namespace, _, short = kind.name.partition(".")
@@ -308,23 +313,22 @@ class NameTranslator(Builder):
         scope = self.new_id()
         options = []
         for option in having:
-            current = Node("Current", attrs={"scope": scope}, span=span, result=option)
+            current: Node = n.Current(scope=scope, span=span, result=option)
             if isinstance(option, Named) and self.raw(option):
-                current = Node("Unbox", (current,), span=span, result=option)
+                current = n.Unbox((current,), span=span, result=option)
             options.append((option, self.property(current, name, name_span, span)))
         result = self.types.common([value.result for _, value in options])
         options = [(option, self.to(value, result)) for option, value in options]
-        attrs = {"scope": scope, "options": options, "_children": tuple(v for _, v in options), "path": name}
-        return Node("Members", (source,), attrs, span=span, result=result)
+        return n.Members((source,), scope=scope, options=tuple(options), path=name, span=span, result=result)
 
     def traversal(self, source: Node, name: str, name_span: Span, span: Span) -> Node:
         """`list.name`: that element of every item, lists among them flattened, nulls left out."""
         scope = self.new_id()
-        alias = Node("AliasRef", attrs={"name": "$this", "scope": scope}, span=span, result=source.result.element)
+        alias = n.AliasRef(name="$this", scope=scope, span=span, result=source.result.element)
         value = self.property(alias, name, name_span, span)
-        present = Node("Not", (self.op("IsNull", [value], span),), span=span, result=BOOLEAN)
-        source_of = {"alias": "$this", "scope": scope, "node": source}
-        query = self.query_node([source_of], ListType(value.result), span, where=present, ret=value)
+        present = n.Not((self.op("IsNull", [value], span),), span=span, result=BOOLEAN)
+        rows = n.QuerySource(alias="$this", scope=scope, node=source)
+        query = n.Query(sources=(rows,), where=present, returned=value, span=span, result=ListType(value.result))
         if isinstance(value.result, ListType):
             return self.op("Flatten", [query], span)
         return query

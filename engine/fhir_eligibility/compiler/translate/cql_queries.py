@@ -1,8 +1,4 @@
-"""Queries and retrieves to typed ELM (CQL: "Queries", "Retrieve"; CQL reference, appendix L).
-
-A `Query` node keeps its clauses in attributes: `sources`, `lets` and `relations` are lists of dictionaries with the alias, the number
-of its scope and the node; `where`, `ret`, `aggregate` and `sort` are nodes or None.
-"""
+"""Queries and retrieves to typed ELM (CQL: "Queries", "Retrieve"; CQL reference, appendix L)."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from msgspec import structs
 from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.models import Retrievable
 from fhir_eligibility.compiler.elm.nodes import Node
@@ -33,12 +30,12 @@ _CORE = "http://hl7.org/fhir/StructureDefinition/"
 class QueryTranslator(NameTranslator):
     """Queries, retrieves, and what they share with list methods."""
 
-    def query(self, tree: c.Query, scope: Scope) -> Node:
+    def query(self, tree: c.QueryExpression, scope: Scope) -> Node:
         sources, aliases = self.query_sources(tree, scope)
-        many = any(isinstance(source["node"].result, ListType) for source in sources)
+        many = any(isinstance(source.node.result, ListType) for source in sources)
         inner = scope.plus(*aliases)
         failed: Abort | None = None
-        lets: list[dict[str, Any]] = []
+        lets: list[n.QuerySource] = []
         for tree_let in tree.lets:
             try:
                 value = self.expression(tree_let.value, inner)
@@ -46,26 +43,26 @@ class QueryTranslator(NameTranslator):
                 failed = abort
                 continue
             number = self.new_id()
-            lets.append({"alias": tree_let.name, "scope": number, "node": value})
+            lets.append(n.QuerySource(alias=tree_let.name, scope=number, node=value))
             inner = inner.plus(Local(tree_let.name, "QueryLetRef", value.result, number))
         if failed is not None:
             raise failed
-        relations = [self.query_relation(relation, inner) for relation in tree.relations]
+        relations = tuple(self.query_relation(relation, inner) for relation in tree.relations)
         where = None
         if tree.where is not None:
             where = self.condition(self.expression(tree.where, inner), "the condition of where")
         element: Type = aliases[0].type if len(aliases) == 1 else TupleType(tuple((a.name, a.type) for a in aliases))
         if tree.aggregate is not None:
             aggregate = self.query_aggregate(tree.aggregate, inner, scope)
-            return self.query_node(
-                sources,
-                aggregate["type"],
-                tree.span,
-                where=where,
-                many=many,
-                lets=lets,
+            return n.Query(
+                sources=tuple(sources),
+                lets=tuple(lets),
                 relations=relations,
+                where=where,
                 aggregate=aggregate,
+                over_lists=many,
+                span=tree.span,
+                result=aggregate.target,
             )
         ret, distinct = None, len(aliases) > 1
         if tree.returned is not None:
@@ -73,29 +70,28 @@ class QueryTranslator(NameTranslator):
             distinct = tree.returned.distinct is not False
             element = ret.result
         elif len(aliases) > 1:
-            ret = Node(
-                "Tuple",
+            ret = n.NewTuple(
                 tuple(self.local(a, tree.span) for a in aliases),
-                {"names": [a.name for a in aliases]},
+                names=tuple(a.name for a in aliases),
                 span=tree.span,
                 result=element,
             )
         sort = self.query_sort(tree, element, scope) if tree.sort else None
-        return self.query_node(
-            sources,
-            ListType(element) if many else element,
-            tree.span,
-            where=where,
-            ret=ret,
-            distinct=distinct and many,
-            many=many,
-            lets=lets,
+        return n.Query(
+            sources=tuple(sources),
+            lets=tuple(lets),
             relations=relations,
+            where=where,
+            returned=ret,
+            distinct=distinct and many,
             sort=sort if many else None,
+            over_lists=many,
+            span=tree.span,
+            result=ListType(element) if many else element,
         )
 
-    def query_sources(self, tree: c.Query, scope: Scope) -> tuple[list[dict[str, Any]], list[Local]]:
-        sources: list[dict[str, Any]] = []
+    def query_sources(self, tree: c.QueryExpression, scope: Scope) -> tuple[list[n.QuerySource], list[Local]]:
+        sources: list[n.QuerySource] = []
         aliases: list[Local] = []
         failed: Abort | None = None
         for aliased in tree.sources:
@@ -107,22 +103,28 @@ class QueryTranslator(NameTranslator):
                 failed = abort
                 continue
             number = self.new_id()
-            sources.append({"alias": aliased.alias, "scope": number, "node": node})
+            sources.append(n.QuerySource(alias=aliased.alias, scope=number, node=node))
             kind = node.result.element if isinstance(node.result, ListType) else node.result
             aliases.append(Local(aliased.alias, "AliasRef", kind, number))
         if failed is not None:
             raise failed
         return sources, aliases
 
-    def query_relation(self, tree: c.Relation, scope: Scope) -> dict[str, Any]:
+    def query_relation(self, tree: c.RelationClause, scope: Scope) -> n.Relation:
         node = self.expression(tree.source.source, scope)
         number = self.new_id()
         kind = node.result.element if isinstance(node.result, ListType) else node.result
         inner = scope.plus(Local(tree.source.alias, "AliasRef", kind, number))
         condition = self.condition(self.expression(tree.condition, inner), "the condition of such that")
-        return {"kind": tree.kind, "alias": tree.source.alias, "scope": number, "node": node, "condition": condition}
+        return n.Relation(
+            kind="without" if tree.kind == "without" else "with",
+            alias=tree.source.alias,
+            scope=number,
+            node=node,
+            condition=condition,
+        )
 
-    def query_aggregate(self, tree: c.Aggregated, scope: Scope, outer: Scope) -> dict[str, Any]:
+    def query_aggregate(self, tree: c.Aggregated, scope: Scope, outer: Scope) -> n.Aggregation:
         """The total starts before there is a row: in `starting` no alias has a value."""
         starting = self.expression(tree.starting, outer) if tree.starting is not None else self.null(tree.span)
         number = self.new_id()
@@ -137,22 +139,22 @@ class QueryTranslator(NameTranslator):
             del self.diagnostics[mark:]
             kind = common
             value = self.expression(tree.value, scope.plus(Local(tree.name, "QueryLetRef", kind, number)))
-        return {
-            "alias": tree.name,
-            "scope": number,
-            "starting": self.to(starting, kind),
-            "value": self.to(value, kind),
-            "distinct": tree.distinct,
-            "type": kind,
-        }
+        return n.Aggregation(
+            alias=tree.name,
+            scope=number,
+            starting=self.to(starting, kind),
+            value=self.to(value, kind),
+            distinct=tree.distinct,
+            target=kind,
+        )
 
-    def query_sort(self, tree: c.Query, element: Type, scope: Scope) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
+    def query_sort(self, tree: c.QueryExpression, element: Type, scope: Scope) -> tuple[n.SortItem, ...]:
+        items: list[n.SortItem] = []
         for item in tree.sort:
             descending = item.direction.startswith("desc")
             if item.key is None:
                 self.check_sortable(element, item.span)
-                items.append({"key": None, "descending": descending, "scope": 0})
+                items.append(n.SortItem(key=None, descending=descending))
                 continue
             number = self.new_id()
             this = Local("$this", "AliasRef", element, number)
@@ -161,8 +163,8 @@ class QueryTranslator(NameTranslator):
             if unwrapped is not None:
                 key = self.to(key, unwrapped)
             self.check_sortable(key.result, item.span)
-            items.append({"key": key, "descending": descending, "scope": number})
-        return items
+            items.append(n.SortItem(key=key, descending=descending, scope=number))
+        return tuple(items)
 
     def check_sortable(self, kind: Type, span: Any) -> None:
         kind = self.types.unwrapped(kind) or kind
@@ -177,7 +179,7 @@ class QueryTranslator(NameTranslator):
 
     # -- retrieves
 
-    def retrieve(self, tree: c.Retrieve, scope: Scope) -> Node:
+    def retrieve(self, tree: c.RetrieveExpression, scope: Scope) -> Node:
         """`[Type: path in codes]` (CQL: "Retrieve")."""
         kind = self.type_of(tree.type)
         if not isinstance(kind, Named) or kind.name.startswith("System."):
@@ -185,7 +187,7 @@ class QueryTranslator(NameTranslator):
         if tree.context is not None:
             context = self.retrieve_context(tree.context, scope)
             node = self.retrieve(structs.replace(tree, context=None), scope)
-            return replace(node, operands=(*node.operands, context), attrs={**node.attrs, "related": True})
+            return replace(node, operands=(*node.operands, context), related=True)
         self.needs = self.context
         namespace, _, name = kind.name.partition(".")
         model = self.types.models[namespace]
@@ -196,7 +198,7 @@ class QueryTranslator(NameTranslator):
             found = replace(found, profile=tree.template)
         if tree.terminology is None:
             spec = RetrieveSpec(found.resource_type, found.profile)
-            return Node("Retrieve", (), {"type": kind, "spec": spec}, span=tree.span, result=ListType(kind))
+            return n.ModelRetrieve(target=kind, spec=spec, span=tree.span, result=ListType(kind))
         path = ".".join(tree.path) if tree.path else found.code_path
         if path is None:
             hint = "name the element that holds the code: [Type: element in ...]"
@@ -208,8 +210,10 @@ class QueryTranslator(NameTranslator):
             codes = self.retrieve_codes(tree, scope)
         except Abort:  # it is reported; what else is wrong shall be, too
             codes = self.null(tree.span, t.CODE)
-        attrs = {"type": kind, "spec": spec, "comparator": tree.comparator or "in"}
-        return Node("Retrieve", (codes,), attrs, span=tree.span, result=ListType(kind))
+        comparator = tree.comparator or "in"
+        return n.ModelRetrieve(
+            (codes,), target=kind, spec=spec, comparator=comparator, span=tree.span, result=ListType(kind)
+        )
 
     def retrieve_context(self, tree: Expression, scope: Scope) -> Node:
         """Whose data is retrieved: a patient or a reference to one (CQL: "Related Context Retrieves"). Reports `related-context`."""
@@ -270,7 +274,7 @@ class QueryTranslator(NameTranslator):
                 return replace(spec, referenced=(name, "reference"), target="Medication")
         return spec
 
-    def retrieve_codes(self, tree: c.Retrieve, scope: Scope) -> Node:
+    def retrieve_codes(self, tree: c.RetrieveExpression, scope: Scope) -> Node:
         """The terminology of a retrieve: a value set, codes, or one code or concept."""
         assert tree.terminology is not None
         codes = self.expression(tree.terminology, scope)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.scope import Scope
 from fhir_eligibility.compiler.elm.types import ANY, BOOLEAN, ChoiceType, IntervalType, ListType, Type
@@ -37,7 +38,7 @@ class TimingTranslator(QueryTranslator):
 
     def differs_in_shape(self, node: Node) -> bool:
         """Whether a node is a choice of points and intervals, or of either and lists."""
-        if not isinstance(node.result, ChoiceType) or node.kind == "Null":
+        if not isinstance(node.result, ChoiceType) or isinstance(node, n.Null):
             return False
         shapes = [self.types.unwrapped(option) or option for option in node.result.options]
         return len({x.__class__ if isinstance(x, (IntervalType, ListType)) else Type for x in shapes}) > 1
@@ -102,8 +103,8 @@ class TimingTranslator(QueryTranslator):
         """A membership and a test that the bound is not null, without which an interval would reach to the end of time (CQL: "Before and After",
         "Within"). The author did not ask whether the bound is recorded: where a verdict depends on it, the test is a `guard` and unknown.
         """
-        known = Node("Not", (self.op("IsNull", [bound], span),), {"guard": True}, span=span, result=BOOLEAN)
-        return Node("And", (node, known), span=span, result=BOOLEAN)
+        known = n.Not((self.op("IsNull", [bound], span),), guard=True, span=span, result=BOOLEAN)
+        return n.And((node, known), span=span, result=BOOLEAN)
 
     def includes(self, p: c.Phrase, left: Node, right: Node, span: Span) -> Node:
         return self.inclusion("ProperIncludes" if p.proper else "Includes", p, left, right, span)
@@ -120,7 +121,7 @@ class TimingTranslator(QueryTranslator):
         nested = isinstance(container, ListType) and container.element == shape
         if isinstance(shape, (IntervalType, ListType)) and not nested:
             return self.op(name, [left, right], span, precision=p.precision, shown=_shown(p))
-        untyped = part.kind == "Null" and part.result == ANY
+        untyped = isinstance(part, n.Null) and part.result == ANY
         if untyped and (isinstance(container, IntervalType) or (isinstance(container, ListType) and not p.proper)):
             return self.op(name, [left, right], span, precision=p.precision, shown=_shown(p))
         member = {"IncludedIn": "In", "Includes": "Contains", "ProperIncludedIn": "ProperIn"}.get(

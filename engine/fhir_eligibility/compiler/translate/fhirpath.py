@@ -21,6 +21,7 @@ from fhir_eligibility.algebra.ucum import UnitError, alias, parse_unit
 from fhir_eligibility.algebra.ucum.suggestions import suggest_unit
 from fhir_eligibility.algebra.values.element import ElementLike
 from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS, make
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.fhirpath_types import (
     arity,
     describe,
@@ -29,10 +30,12 @@ from fhir_eligibility.compiler.elm.fhirpath_types import (
     resolve,
     system_of,
 )
-from fhir_eligibility.compiler.elm.nodes import ANY, Node
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.shapes import ANY_NAME, shaped
+from fhir_eligibility.compiler.elm.types import BOOLEAN, STRING
 from fhir_eligibility.compiler.syntax import nodes as s
 from fhir_eligibility.compiler.translate.abort import Abort
-from fhir_eligibility.compiler.translate.fhirpath_coercion import ABSTRACT_RESOURCES, BOOLEAN, STRING, Coercions
+from fhir_eligibility.compiler.translate.fhirpath_coercion import ABSTRACT_RESOURCES, Coercions
 
 CONSTANTS = {
     "ucum": "http://unitsofmeasure.org",
@@ -40,6 +43,8 @@ CONSTANTS = {
     "loinc": "http://loinc.org",
 }
 SYSTEM_VARIABLES = frozenset((*CONSTANTS, "context", "resource", "rootResource", "terminologies", "factory", "patient"))
+
+_LOGICAL: dict[str, type[Node]] = {"and": n.And, "or": n.Or, "xor": n.Xor, "implies": n.Implies}
 
 
 class Env(Struct, frozen=True):
@@ -83,12 +88,12 @@ class FhirPathExpressions(Coercions):
         raise NotImplementedError
 
     def other(self, tree: s.Expression, env: Env) -> Node:
-        if isinstance(tree, s.Literal):
+        if isinstance(tree, s.LiteralTerm):
             return self.literal(tree)
         if isinstance(tree, s.QuantityLiteral):
             return self.quantity(tree)
         if isinstance(tree, s.Empty):
-            return Node("Null", span=tree.span)
+            return n.Null(span=tree.span)
         if isinstance(tree, s.Special):
             return self.special(tree, env)
         if isinstance(tree, s.Variable):
@@ -106,7 +111,7 @@ class FhirPathExpressions(Coercions):
 
     # -- terms
 
-    def literal(self, tree: s.Literal) -> Node:
+    def literal(self, tree: s.LiteralTerm) -> Node:
         kind, text = tree.kind, tree.text
         value: Any
         try:
@@ -127,7 +132,7 @@ class FhirPathExpressions(Coercions):
                 value = parse(text)
         except ValueError as error:
             raise self.fail("invalid-literal", f"@{text} is not a valid {kind}: {error}", tree.span) from None
-        return Node("Literal", attrs={"value": value}, types=(f"System.{kind}",), span=tree.span)
+        return n.Literal(value=value, span=tree.span, result=shaped((f"System.{kind}",)))
 
     def quantity(self, tree: s.QuantityLiteral) -> Node:
         unit = tree.unit
@@ -145,7 +150,7 @@ class FhirPathExpressions(Coercions):
                     hint = f"did you mean '{near}'?" if near is not None else "units stand as UCUM codes"
                     self.report("unknown-unit", str(error), tree.span, hint, warning=True)
         value = make(Decimal(tree.number), unit, tree.calendar)
-        return Node("Literal", attrs={"value": value}, types=("System.Quantity",), span=tree.span)
+        return n.Literal(value=value, span=tree.span, result=shaped(("System.Quantity",)))
 
     def special(self, tree: s.Special, env: Env) -> Node:
         node = {"this": env.this, "index": env.index, "total": env.total}[tree.name]
@@ -162,9 +167,9 @@ class FhirPathExpressions(Coercions):
             declared = self.variables[name]
             many = declared.startswith("List<")
             type_name = declared.removeprefix("List<").removesuffix(">")
-            return Node("Parameter", attrs={"name": name}, types=(type_name,), many=many, span=tree.span)
+            return n.Parameter(name=name, span=tree.span, result=shaped((type_name,), many))
         if name in CONSTANTS:
-            return Node("Literal", attrs={"value": CONSTANTS[name]}, types=STRING, span=tree.span)
+            return n.Literal(value=CONSTANTS[name], span=tree.span, result=STRING)
         if name.startswith("vs-"):
             return self._url("ValueSet", name[3:], tree.span)
         if name.startswith("ext-"):
@@ -178,22 +183,22 @@ class FhirPathExpressions(Coercions):
                 "unsupported", "%terminologies needs a terminology service, which is not built in", tree.span
             )
         if name == "factory":
-            return Node("Factory", types=(ANY,), span=tree.span)
+            return n.Factory(span=tree.span, result=shaped((ANY_NAME,)))
         known = sorted({*self.variables, *env.variables, *SYSTEM_VARIABLES})
         hint = f"known variables: {', '.join('%' + k for k in known)}"
         raise self.fail("unknown-variable", f"unknown variable %{name}", tree.span, hint)
 
     def _url(self, kind: str, name: str, span: Span) -> Node:
-        return Node("Literal", attrs={"value": f"http://hl7.org/fhir/{kind}/{name}"}, types=STRING, span=span)
+        return n.Literal(value=f"http://hl7.org/fhir/{kind}/{name}", span=span, result=STRING)
 
     def index(self, tree: s.Index, env: Env) -> Node:
         source = self.expression(tree.source, env)
         index = self.singleton(self.expression(tree.index, env))
         if index.is_null or source.is_null:
-            return Node("Null", span=tree.span)
+            return n.Null(span=tree.span)
         if is_static(index) and system_of(index.type or "") != "Integer":
             raise self.fail("index-type", f"an index is an Integer, not {describe(index)}", tree.index.span)
-        return Node("Indexer", (source, self.system(index)), types=source.types, span=tree.span)
+        return n.Indexer((source, self.system(index)), span=tree.span, result=shaped(source.types))
 
     def unary(self, tree: s.Unary, env: Env) -> Node:
         operand = self.expression(tree.operand, env)
@@ -201,8 +206,8 @@ class FhirPathExpressions(Coercions):
             if is_static(operand) and system_of(operand.type or "") not in ("Integer", "Long", "Decimal", "Quantity"):
                 raise self.fail("no-overload", f"+ takes a number or quantity, not {describe(operand)}", tree.span)
             return operand
-        if operand.kind == "Literal" and operand.type in ("System.Integer", "System.Long", "System.Decimal"):
-            return replace(operand, attrs={"value": -operand.attrs["value"]}, span=tree.span)
+        if isinstance(operand, n.Literal) and operand.type in ("System.Integer", "System.Long", "System.Decimal"):
+            return replace(operand, value=-operand.value, span=tree.span)
         return self.apply(OPERATORS["Negate"], [operand], tree.span, "-")
 
     # -- operators
@@ -212,23 +217,22 @@ class FhirPathExpressions(Coercions):
         left = self.expression(tree.left, env)
         right = self.expression(tree.right, env)
         if operator in ("and", "or", "xor", "implies"):
-            kind = operator.capitalize()
             operands = (self.condition(left), self.condition(right))
-            return Node(kind, operands, types=BOOLEAN, span=tree.span)
+            return _LOGICAL[operator](operands, span=tree.span, result=BOOLEAN)
         if operator in ("=", "!="):
             node = self.equality(left, right, tree.span)
-            return node if operator == "=" else Node("Not", (node,), types=BOOLEAN, span=tree.span)
+            return node if operator == "=" else n.Not((node,), span=tree.span, result=BOOLEAN)
         if operator in ("~", "!~"):
             node = self.equivalence(left, right, tree.span)
-            return node if operator == "~" else Node("Not", (node,), types=BOOLEAN, span=tree.span)
+            return node if operator == "~" else n.Not((node,), span=tree.span, result=BOOLEAN)
         if operator == "|":
-            return self.combine("Union", left, right, tree.span)
+            return self.combine(n.Union, left, right, tree.span)
         if operator in ("in", "contains"):
             item, values = (left, right) if operator == "in" else (right, left)
             if item.is_null:
-                return Node("Null", span=tree.span)
+                return n.Null(span=tree.span)
             boxed = self.together([item, values])
-            return Node("In", (boxed[0], boxed[1]), types=BOOLEAN, span=tree.span)
+            return n.In((boxed[0], boxed[1]), span=tree.span, result=BOOLEAN)
         name = fhirpath_symbols()[operator]
         if self.model.version == "r4" and operator in "+-" and name.name in ("Add", "Subtract"):
             seconds = OPERATORS[name.name + "WholeSeconds"]
@@ -247,7 +251,7 @@ class FhirPathExpressions(Coercions):
             if operand.type is not None and not is_static(operand) and operand.type != "FHIR.Element":
                 raise self.no_overload(operator, operands, span, shown)
         if operator.propagates("fhirpath") and any(operand.is_null for operand in operands):
-            return Node("Null", span=span)
+            return n.Null(span=span)
         if all(operand.is_null or is_static(operand) for operand in operands):
             found = resolve(operator, operands)
             if found is None:
@@ -256,15 +260,14 @@ class FhirPathExpressions(Coercions):
             converted = tuple(self.convert(o, p) for o, p in zip(operands, overload.parameters, strict=True))
             result, many = overload.result, overload.result.startswith("List<")
             result = result.removeprefix("List<").removesuffix(">")
-            return Node(
-                operator.name, converted, {"_overload": overload}, types=(f"System.{result}",), many=many, span=span
-            )
+            kind = shaped((f"System.{result}",), many)
+            return n.Operation(converted, name=operator.name, overload=overload, span=span, result=kind)
         results = merge(
             *((f"System.{o.result.removeprefix('List<').removesuffix('>')}",) for o in operator.of("fhirpath"))
         )
         many = any(o.result.startswith("List<") for o in operator.of("fhirpath"))
         operands = [self.box(operand) for operand in operands]
-        return Node("Dynamic", tuple(operands), {"operator": operator.name}, types=results, many=many, span=span)
+        return n.Dynamic(tuple(operands), operator=operator.name, span=span, result=shaped(results, many))
 
     def no_overload(self, operator: Operator, operands: list[Node], span: Span, shown: str) -> Abort:
         given = ", ".join(describe(operand) for operand in operands)
@@ -273,7 +276,7 @@ class FhirPathExpressions(Coercions):
 
     def equality(self, left: Node, right: Node, span: Span) -> Node:
         if left.is_null or right.is_null:
-            return Node("Null", span=span)
+            return n.Null(span=span)
         if not left.many and not right.many:
             if is_static(left) and is_static(right):
                 operator = OPERATORS["Equal"]
@@ -281,20 +284,20 @@ class FhirPathExpressions(Coercions):
                 if found is not None:
                     parameters = found.overload.parameters
                     operands = (self.convert(left, parameters[0]), self.convert(right, parameters[1]))
-                    return Node("Equal", operands, {"_overload": found.overload}, types=BOOLEAN, span=span)
+                    return n.Operation(operands, name="Equal", overload=found.overload, span=span, result=BOOLEAN)
             pair = self.together([left, right])
-            return Node("EqualAny", (pair[0], pair[1]), types=BOOLEAN, span=span)
+            return n.EqualAny((pair[0], pair[1]), span=span, result=BOOLEAN)
         pair = self.together([left, right])
-        return Node("EqualList", (pair[0], pair[1]), types=BOOLEAN, span=span)
+        return n.EqualList((pair[0], pair[1]), span=span, result=BOOLEAN)
 
     def equivalence(self, left: Node, right: Node, span: Span) -> Node:
-        return Node("EquivalentList", (self.box(left), self.box(right)), types=BOOLEAN, span=span)
+        return n.EquivalentList((self.box(left), self.box(right)), span=span, result=BOOLEAN)
 
-    def combine(self, kind: str, left: Node, right: Node, span: Span) -> Node:
-        if kind == "Union":
+    def combine(self, kind: type[Node], left: Node, right: Node, span: Span) -> Node:
+        if kind is n.Union:
             left, right = self.compared(left), self.compared(right)
         operands, types = self.mixed([left, right])
-        return Node(kind, tuple(operands), types=types, many=True, span=span)
+        return kind(tuple(operands), span=span, result=shaped(types, True))
 
     # -- paths
 
@@ -338,15 +341,15 @@ class FhirPathExpressions(Coercions):
             raise self.fail(
                 "not-in-compartment", f"a {name} belongs to no patient, so a criterion cannot start there", span, hint
             )
-        return Node("Retrieve", attrs={"dataType": name}, types=(f"FHIR.{name}",), many=True, span=span)
+        return n.Retrieve(data_type=name, span=span, result=shaped((f"FHIR.{name}",), True))
 
     def member(self, source: Node, name: str, name_span: Span, span: Span) -> Node:
         if source.is_null:
-            return Node("Null", span=span)
-        if source.kind == "Factory":
+            return n.Null(span=span)
+        if isinstance(source, n.Factory):
             raise self.fail("factory", f"%factory.{name} is a function; write %factory.{name}(...)", name_span)
-        if ANY in source.types:
-            return self.dynamic(source, name, (ANY,), True, span)
+        if ANY_NAME in source.types:
+            return self.dynamic(source, name, (ANY_NAME,), True, span)
         if source.type is not None:
             return self.static_member(source, source.type, name, name_span, span)
         found: dict[str, ElementLike] = {}
@@ -357,9 +360,9 @@ class FhirPathExpressions(Coercions):
                 found[type_name] = definition
         if not found:
             if self.lenient:
-                return self.dynamic(source, name, (ANY,), True, span)
+                return self.dynamic(source, name, (ANY_NAME,), True, span)
             raise self.unknown_element(source, name, name_span)
-        if source.kind == "Property" and "names" in source.attrs and len(found) < len(source.types):
+        if isinstance(source, n.Property) and source.names is not None and len(found) < len(source.types):
             narrowed = self.narrow(source, list(found), source.span or span)
             if narrowed is not None and narrowed.type is not None:
                 return self.static_member(narrowed, narrowed.type, name, name_span, span)
@@ -370,19 +373,21 @@ class FhirPathExpressions(Coercions):
     def static_member(self, source: Node, type_name: str, name: str, name_span: Span, span: Span) -> Node:
         namespace, _, short = type_name.partition(".")
         if type_name == "System.TypeInfo" and name in ("namespace", "name", "baseType"):
-            return Node("Property", (source,), {"json": name, "path": name}, STRING, source.many, span)
+            return n.Property(
+                (source,), json=name, path=name, span=span, result=shaped(("System.String",), source.many)
+            )
         definition = self.model.element(short, name) if namespace == "FHIR" else None
         if definition is None:
             if type_name in ABSTRACT_RESOURCES or type_name == "FHIR.Element":
                 return self.abstract_member(source, name, name_span, span)
             if self.lenient and namespace == "FHIR" and self.model.kind(short) != "primitive":
-                return self.dynamic(source, name, (ANY,), True, span)
+                return self.dynamic(source, name, (ANY_NAME,), True, span)
             raise self.unknown_element(source, name, name_span)
         if system_of(type_name) is not None and self.model.kind(short) == "primitive":
             if name == "id":
-                return Node("ElementId", (source,), types=("FHIR.string",), many=source.many, span=span)
+                return n.ElementId((source,), span=span, result=shaped(("FHIR.string",), source.many))
             if name == "extension":
-                return Node("PrimitiveExtensions", (source,), types=("FHIR.Extension",), many=True, span=span)
+                return n.PrimitiveExtensions((source,), span=span, result=shaped(("FHIR.Extension",), True))
             raise self.unknown_element(source, name, name_span)
         return self.property(source, definition, span)
 
@@ -392,13 +397,18 @@ class FhirPathExpressions(Coercions):
         if definition.choice and len(definition.json_names) > 1:
             names = dict(definition.json_names)
             types = tuple(f"FHIR.{kind}" for kind in names.values())
-            return Node("Property", (source,), {"path": path, "names": names}, types, many, span)
+            return n.Property((source,), path=path, names=names, span=span, result=shaped(types, many))
         key, kind = definition.json_names[0] if definition.json_names else (definition.name, definition.types[0])
-        attrs = {"path": path, "json": key, "element_type": kind, "repeats": definition.many}
-        targets = getattr(definition, "targets", ())
-        if targets:
-            attrs["targets"] = list(targets)
-        return Node("Property", (source,), attrs, (f"FHIR.{kind}",), many, span)
+        return n.Property(
+            (source,),
+            path=path,
+            json=key,
+            element_type=kind,
+            repeats=definition.many,
+            targets=tuple(getattr(definition, "targets", ())),
+            span=span,
+            result=shaped((f"FHIR.{kind}",), many),
+        )
 
     def abstract_member(self, source: Node, name: str, name_span: Span, span: Span) -> Node:
         """A member of some resource: its possible types are those of all resources that have it."""
@@ -410,10 +420,12 @@ class FhirPathExpressions(Coercions):
         if not types and not self.lenient:
             message = f"no resource type of FHIR {self.model.version.upper()} has an element {name!r}"
             raise self.fail("unknown-element", message, name_span)
-        return self.dynamic(source, name, merge(*types) if types else (ANY,), True, span)
+        return self.dynamic(source, name, merge(*types) if types else (ANY_NAME,), True, span)
 
     def dynamic(self, source: Node, name: str, types: tuple[str, ...], many: bool, span: Span) -> Node:
-        return Node("DynamicProperty", (self.box(source),), {"path": name, "lenient": self.lenient}, types, many, span)
+        return n.DynamicProperty(
+            (self.box(source),), path=name, lenient=self.lenient, span=span, result=shaped(types, many)
+        )
 
     def below(self, source: Node, name: str) -> str | None:
         """The element of a complex type whose type has an element of that name: codings hold the codes of a CodeableConcept."""

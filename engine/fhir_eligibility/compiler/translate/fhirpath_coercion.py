@@ -15,13 +15,13 @@ from msgspec.structs import replace
 from fhir_eligibility.algebra.diagnostic import Diagnostic, Source, Span
 from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.artifacts.models import Model
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.fhirpath_types import SYSTEM_NAMES, describe, is_static, merge, system_of
-from fhir_eligibility.compiler.elm.nodes import ANY, Node
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.shapes import ANY_NAME, shaped
+from fhir_eligibility.compiler.elm.types import BOOLEAN, DECIMAL, QUANTITY, Named
 from fhir_eligibility.compiler.translate.abort import Abort
 
-BOOLEAN = ("System.Boolean",)
-INTEGER = ("System.Integer",)
-STRING = ("System.String",)
 ABSTRACT_RESOURCES = ("FHIR.Resource", "FHIR.DomainResource")
 
 
@@ -47,7 +47,7 @@ class Coercions:
         self.patient_data = patient_data
         self.variables = dict(variables)
         self.diagnostics: list[Diagnostic] = []
-        self.context = Node("Context", types=(f"FHIR.{root}",) if root else (ANY,))
+        self.context = n.Context(result=shaped((f"FHIR.{root}",) if root else (ANY_NAME,)))
         self._ids = 0
 
     # -- diagnostics
@@ -78,7 +78,7 @@ class Coercions:
     def mixed(self, nodes: list[Node]) -> tuple[list[Node], tuple[str, ...]]:
         """Operands whose values come to stand for each other, and the types that these may have: as they are where all are of one known type, else with their type."""
         types = merge(*(node.types for node in nodes))
-        if len(types) != 1 or types == (ANY,):
+        if len(types) != 1 or types == (ANY_NAME,):
             nodes = [self.box(node) for node in nodes]
         return nodes, types
 
@@ -93,7 +93,7 @@ class Coercions:
         namespace, _, name = node.type.partition(".")
         if namespace == "System" or self.model.kind(name) == "resource":
             return node
-        return Node("Box", (node,), {"type": name}, node.types, node.many, node.span)
+        return n.Box((node,), target=Named(node.type), span=node.span, result=shaped(node.types, node.many))
 
     def system(self, node: Node) -> Node:
         """FHIR primitives as System values; anything else as it is."""
@@ -102,27 +102,29 @@ class Coercions:
         name = system_of(node.type)
         if name is None:
             return node
-        return Node("ToSystem", (node,), {"to": name}, (f"System.{name}",), node.many, node.span)
+        return n.ToSystem(
+            (node,), target=Named(f"System.{name}"), span=node.span, result=shaped((f"System.{name}",), node.many)
+        )
 
     def convert(self, node: Node, parameter: str) -> Node:
         """Implicit conversion of a single operand to the type of a parameter."""
         node = self.system(node)
         name = system_of(node.type or "") if node.type else None
         if name in ("Integer", "Long") and parameter == "Decimal":
-            if node.kind == "Literal":
-                return replace(node, attrs={"value": Decimal(node.attrs["value"])}, types=("System.Decimal",))
+            if isinstance(node, n.Literal):
+                return replace(node, value=Decimal(node.value), result=DECIMAL)
             overload = OPERATORS["ToDecimal"].overload("Integer")
-            return Node("ToDecimal", (node,), {"_overload": overload}, ("System.Decimal",), span=node.span)
+            return n.Operation((node,), name="ToDecimal", overload=overload, span=node.span, result=DECIMAL)
         if name in ("Integer", "Long", "Decimal") and parameter == "Quantity":
             overload = OPERATORS["ToQuantity"].overload("Integer")
-            return Node("ToQuantity", (node,), {"_overload": overload}, ("System.Quantity",), span=node.span)
+            return n.Operation((node,), name="ToQuantity", overload=overload, span=node.span, result=QUANTITY)
         return node
 
     def singleton(self, node: Node) -> Node:
         """At most one value; several are an error at run time."""
         if not node.many:
             return node
-        return Node("SingletonFrom", (node,), types=node.types, span=node.span)
+        return n.SingletonFrom((node,), span=node.span, result=shaped(node.types))
 
     def condition(self, node: Node) -> Node:
         """A collection as a condition (FHIRPath: "Singleton Evaluation of Collections")."""
@@ -139,8 +141,8 @@ class Coercions:
                 "write .exists() if that is meant",
                 warning=True,
             )
-            return Node("Present", (node,), types=BOOLEAN, span=node.span)
-        return Node("Condition", (node,), types=BOOLEAN, span=node.span)
+            return n.Present((node,), span=node.span, result=BOOLEAN)
+        return n.Condition((node,), span=node.span, result=BOOLEAN)
 
     # -- types
 
@@ -175,20 +177,20 @@ class Coercions:
     def is_type(self, node: Node, namespace: str, name: str, span: Span) -> Node:
         namespace, name = self._both_quantities(node, namespace, name)
         if node.is_null:
-            return Node("Null", span=span)
+            return n.Null(span=span)
         if node.type is not None and node.type not in ABSTRACT_RESOURCES and node.type != "FHIR.Element":
             own_namespace, _, own = node.type.partition(".")
             answer = own_namespace == namespace and (
                 own == name or (namespace == "FHIR" and self.model.is_subtype(own, name))
             )
-            return Node("IsStatic", (node,), {"answer": answer}, BOOLEAN, span=span)
-        return Node("Is", (self.box(node),), {"namespace": namespace, "name": name}, BOOLEAN, span=span)
+            return n.IsStatic((node,), answer=answer, span=span, result=BOOLEAN)
+        return n.ItemIs((self.box(node),), target=Named(f"{namespace}.{name}"), span=span, result=BOOLEAN)
 
     def of_type(self, node: Node, namespace: str, name: str, span: Span) -> Node:
         namespace, name = self._both_quantities(node, namespace, name)
         wanted = f"{namespace}.{name}"
         if node.is_null:
-            return Node("Null", span=span)
+            return n.Null(span=span)
         primitive = namespace == "FHIR" and self.model.kind(name) == "primitive"
         if node.type is not None and node.type not in ABSTRACT_RESOURCES and node.type != "FHIR.Element":
             own_namespace, _, own = node.type.partition(".")
@@ -196,49 +198,46 @@ class Coercions:
                 own_namespace == namespace == "FHIR" and not primitive and self.model.is_subtype(own, name)
             ):
                 return node
-            return Node("Null", types=(wanted,), many=node.many, span=span)
-        if node.kind == "Property" and "names" in node.attrs:
+            return n.Null(span=span, result=shaped((wanted,), node.many))
+        if isinstance(node, n.Property) and node.names is not None:
             narrowed = self.narrow(node, [wanted], span)
             if narrowed is not None:
                 return narrowed
         if (
             node.types
-            and ANY not in node.types
+            and ANY_NAME not in node.types
             and namespace == "System"
             and not any(t.startswith("System.") for t in node.types)
         ):
-            return Node("Null", types=(wanted,), many=node.many, span=span)
-        types = (wanted,)
-        attrs = {"namespace": namespace, "name": name}
-        return Node("OfType", (node,), attrs, types, node.many, span)
+            return n.Null(span=span, result=shaped((wanted,), node.many))
+        return n.OfType((node,), target=Named(wanted), span=span, result=shaped((wanted,), node.many))
 
-    def narrow(self, node: Node, wanted: list[str], span: Span) -> Node | None:
+    def narrow(self, node: n.Property, wanted: list[str], span: Span) -> Node | None:
         """A choice element restricted to some of its types; None where it has none of them."""
-        names: dict[str, str] = node.attrs["names"]
+        names = node.names or {}
         kept = {key: kind for key, kind in names.items() if f"FHIR.{kind}" in wanted}
         if not kept:
             return None
         if len(kept) == 1:
             key, kind = next(iter(kept.items()))
-            attrs = {**node.attrs, "json": key, "element_type": kind}
-            del attrs["names"]
-            return replace(node, attrs=attrs, types=(f"FHIR.{kind}",), span=span)
-        attrs = {**node.attrs, "names": kept}
-        return replace(node, attrs=attrs, types=tuple(f"FHIR.{kind}" for kind in kept.values()), span=span)
+            result = shaped((f"FHIR.{kind}",), node.many)
+            return replace(node, names=None, json=key, element_type=kind, span=span, result=result)
+        result = shaped(tuple(f"FHIR.{kind}" for kind in kept.values()), node.many)
+        return replace(node, names=kept, span=span, result=result)
 
 
 def certainly_many(node: Node) -> bool:
     """Whether a collection is known at compile time to have several items: a union of unequal constants."""
-    if node.kind != "Union":
+    if not isinstance(node, n.Union):
         return False
     values: list[Any] = []
     stack = list(node.operands)
     while stack:
         operand = stack.pop()
-        if operand.kind == "Union":
+        if isinstance(operand, n.Union):
             stack.extend(operand.operands)
-        elif operand.kind == "Literal":
-            values.append((operand.type, operand.attrs["value"]))
+        elif isinstance(operand, n.Literal):
+            values.append((operand.type, operand.value))
     return any(a != b for a in values for b in values)
 
 

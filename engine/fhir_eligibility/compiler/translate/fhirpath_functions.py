@@ -11,11 +11,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from fhir_eligibility.algebra.operators.registry import fhirpath_functions
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.fhirpath_types import describe, is_static, merge, system_of
-from fhir_eligibility.compiler.elm.nodes import ANY, Node
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.shapes import ANY_NAME, shaped
+from fhir_eligibility.compiler.elm.types import BOOLEAN, INTEGER
 from fhir_eligibility.compiler.syntax import nodes as s
 from fhir_eligibility.compiler.translate.fhirpath import SYSTEM_VARIABLES, Env, FhirPathExpressions
-from fhir_eligibility.compiler.translate.fhirpath_coercion import BOOLEAN, INTEGER, certainly_many
+from fhir_eligibility.compiler.translate.fhirpath_coercion import certainly_many
 
 __all__ = ["FUNCTIONS", "FhirPathTranslator"]
 
@@ -38,7 +41,7 @@ class FhirPathTranslator(FhirPathExpressions):
 
     def call(self, tree: s.Call, env: Env) -> tuple[Node, Env]:
         source, after = (env.this, env) if tree.source is None else self.chain(tree.source, env)
-        if source.kind == "Factory":
+        if isinstance(source, n.Factory):
             return self.factory(tree, env), env
         entry = FUNCTIONS.get(tree.name)
         if entry is not None:
@@ -59,12 +62,12 @@ class FhirPathTranslator(FhirPathExpressions):
             target = fhirpath_functions()["to" + tree.name[10:]]
             one = self.singleton(source)
             if one.is_null:
-                return Node("Null", span=tree.span), after
+                return n.Null(span=tree.span), after
             arguments = [self.expression(argument, env) for argument in tree.arguments]
             if is_static(one) and not any(o.parameters[0] == system_of(one.type or "") for o in target.of("fhirpath")):
-                return Node("IsStatic", (one,), {"answer": False}, BOOLEAN, span=tree.span), after
+                return n.IsStatic((one,), answer=False, span=tree.span, result=BOOLEAN), after
             converted = self.apply(target, [one, *arguments], tree.span, tree.name)
-            return Node("Converts", (self.system(one), converted), types=BOOLEAN, span=tree.span), after
+            return n.Converts((self.system(one), converted), span=tree.span, result=BOOLEAN), after
         known = [*FUNCTIONS, *fhirpath_functions()]
         close = difflib.get_close_matches(tree.name, known, n=2, cutoff=0.6)
         hint = f"did you mean {' or '.join(f'{c}()' for c in close)}?" if close else None
@@ -79,15 +82,15 @@ class FhirPathTranslator(FhirPathExpressions):
     def scope(self, source: Node, env: Env, *, total: bool | None = None) -> tuple[int, Env]:
         """Names inside the argument of an iterating function: `$this` is one item of the source, `$total` (of aggregate) a collection or not."""
         number = self.new_id()
-        this = Node("Current", attrs={"scope": number}, types=source.types)
-        index = Node("Iteration", attrs={"scope": number}, types=INTEGER)
-        sum_node = env.total if total is None else Node("Total", attrs={"scope": number}, types=(ANY,), many=total)
+        this = n.Current(scope=number, result=shaped(source.types))
+        index = n.Iteration(scope=number, result=INTEGER)
+        sum_node = env.total if total is None else n.Total(scope=number, result=shaped((ANY_NAME,), total))
         return number, replace(env, this=this, index=index, total=sum_node)
 
     def collection_scope(self, source: Node, env: Env) -> tuple[int, Env]:
         """Names inside an argument that sees the whole source as `$this`."""
         number = self.new_id()
-        this = Node("Reference", attrs={"id": number}, types=source.types, many=source.many)
+        this = n.Reference(number=number, result=shaped(source.types, source.many))
         return number, replace(env, this=this)
 
     def iterate(self, tree: s.Call, source: Node, env: Env, argument: int = 0) -> tuple[int, Node]:
@@ -98,7 +101,7 @@ class FhirPathTranslator(FhirPathExpressions):
         """The source restricted to the items that satisfy the first argument."""
         number, body = self.iterate(tree, source, env)
         condition = self.condition(body)
-        return Node("Filter", (source, condition), {"scope": number}, source.types, source.many, tree.span)
+        return n.Filter((source, condition), scope=number, span=tree.span, result=shaped(source.types, source.many))
 
     def text_argument(self, tree: s.Call, env: Env, index: int = 0) -> Node:
         node = self.system(self.singleton(self.expression(tree.arguments[index], env)))
@@ -132,14 +135,16 @@ class FhirPathTranslator(FhirPathExpressions):
             if self.model.has_type(tree.name) and self.model.kind(tree.name) == "primitive":
                 self.check_arguments(tree, 1, 2)
                 value = self.system(self.singleton(self.expression(tree.arguments[0], env)))
-                return Node("NewPrimitive", (value,), {"type": tree.name}, (f"FHIR.{tree.name}",), span=tree.span)
+                return n.NewPrimitive(
+                    (value,), type_name=tree.name, span=tree.span, result=shaped((f"FHIR.{tree.name}",))
+                )
             if tree.name == "create":
                 self.check_arguments(tree, 1, 1)
                 name = self.text_argument(tree, env)
                 text = fold(name)
                 if not isinstance(text, str) or not self.model.has_type(text):
                     raise self.fail("unknown-type", f"create() takes the name of a FHIR type, not {text!r}", tree.span)
-                return Node("NewObject", (), {"type": text, "keys": []}, (f"FHIR.{text}",), span=tree.span)
+                return n.NewObject(type_name=text, keys=(), span=tree.span, result=shaped((f"FHIR.{text}",)))
             known = ", ".join(f"%factory.{name}()" for name in (*_FACTORIES, "create"))
             raise self.fail("unknown-function", f"unknown factory %factory.{tree.name}()", tree.name_span, known)
         self.check_arguments(tree, 0, len(from_table))
@@ -153,8 +158,12 @@ class FhirPathTranslator(FhirPathExpressions):
                 key = "value" + kind[0].upper() + kind[1:]
             operands.append(self.system(node))
             keys.append(key)
-        return Node(
-            "NewObject", tuple(operands), {"type": tree.name, "keys": keys}, (f"FHIR.{tree.name}",), span=tree.span
+        return n.NewObject(
+            tuple(operands),
+            type_name=tree.name,
+            keys=tuple(keys),
+            span=tree.span,
+            result=shaped((f"FHIR.{tree.name}",)),
         )
 
 
@@ -172,12 +181,12 @@ _FACTORIES: dict[str, tuple[str, ...]] = {
 
 def fold(node: Node) -> Any:
     """The value of a constant node, None where it is not constant. Follows variables and projections of constants."""
-    if node.kind == "Literal":
-        return node.attrs["value"]
-    if node.kind in ("ForEach", "Box", "SingletonFrom", "ToSystem"):
-        return fold(node.operands[-1 if node.kind == "ForEach" else 0])
-    if node.kind == "Reference":
-        value = node.attrs.get("_value")
+    if isinstance(node, n.Literal):
+        return node.value
+    if isinstance(node, (n.ForEach, n.Box, n.SingletonFrom, n.ToSystem)):
+        return fold(node.operands[-1 if isinstance(node, n.ForEach) else 0])
+    if isinstance(node, n.Reference):
+        value = node.meaning
         return fold(value) if value is not None else None
     return None
 
@@ -190,45 +199,45 @@ T = FhirPathTranslator
 
 @function("empty")
 def _empty(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("Not", (Node("Exists", (source,), types=BOOLEAN, span=tree.span),), types=BOOLEAN)
+    return n.Not((n.Exists((source,), span=tree.span, result=BOOLEAN),), result=BOOLEAN)
 
 
 @function("exists", 0, 1)
 def _exists(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     if tree.arguments:
         source = t.filtered(tree, source, env)
-    return Node("Exists", (source,), types=BOOLEAN)
+    return n.Exists((source,), result=BOOLEAN)
 
 
 @function("all", 1)
 def _all(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     number, body = t.iterate(tree, source, env)
-    return Node("All", (source, t.condition(body)), {"scope": number}, BOOLEAN)
+    return n.All((source, t.condition(body)), scope=number, result=BOOLEAN)
 
 
 @function("subsetOf", 1)
 def _subset(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("SubsetOf", (t.box(source), t.box(t.expression(tree.arguments[0], env))), types=BOOLEAN)
+    return n.SubsetOf((t.box(source), t.box(t.expression(tree.arguments[0], env))), result=BOOLEAN)
 
 
 @function("supersetOf", 1)
 def _superset(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("SubsetOf", (t.box(t.expression(tree.arguments[0], env)), t.box(source)), types=BOOLEAN)
+    return n.SubsetOf((t.box(t.expression(tree.arguments[0], env)), t.box(source)), result=BOOLEAN)
 
 
 @function("count")
 def _count(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("Count", (source,), types=INTEGER)
+    return n.Count((source,), result=INTEGER)
 
 
 @function("distinct")
 def _distinct(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("Distinct", (t.compared(source),), types=source.types, many=source.many)
+    return n.Distinct((t.compared(source),), result=shaped(source.types, source.many))
 
 
 @function("isDistinct")
 def _is_distinct(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("IsDistinct", (t.together([source])[0],), types=BOOLEAN)
+    return n.IsDistinct((t.together([source])[0],), result=BOOLEAN)
 
 
 # -- filtering and projection
@@ -242,7 +251,7 @@ def _where(t: T, tree: s.Call, source: Node, env: Env) -> Node:
 @function("select", 1)
 def _select(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     number, body = t.iterate(tree, source, env)
-    return Node("ForEach", (source, body), {"scope": number}, body.types, source.many or body.many)
+    return n.ForEach((source, body), scope=number, result=shaped(body.types, source.many or body.many))
 
 
 def _repeat(name: str, unique: bool) -> None:
@@ -252,7 +261,7 @@ def _repeat(name: str, unique: bool) -> None:
         number, body = 0, source
         for _ in range(6):
             before = len(t.diagnostics)
-            number, inner = t.scope(replace(source, types=types), env)
+            number, inner = t.scope(replace(source, result=shaped(types, source.many)), env)
             body = t.expression(tree.arguments[0], inner)
             if set(body.types) <= set(types):
                 break
@@ -263,16 +272,15 @@ def _repeat(name: str, unique: bool) -> None:
                 else (body.types if types == source.types else merge(types, body.types))
             )
         first = source
-        if len(types) != 1 or types[0] == ANY:
+        if len(types) != 1 or types[0] == ANY_NAME:
             first, body = t.box(source), t.box(body)
         elif source.types != types:
             # the seeds are of another type than what they lead to: take one step by hand
             seeds, inner = t.scope(source, env)
             step = t.expression(tree.arguments[0], inner)
-            first = Node("ForEach", (source, step), {"scope": seeds}, step.types, True, tree.span)
-            attrs = {"scope": number, "unique": unique, "seeds": True}
-            return Node("Repeat", (first, body), attrs, types, True)
-        return Node("Repeat", (first, body), {"scope": number, "unique": unique, "seeds": False}, types, True)
+            first = n.ForEach((source, step), scope=seeds, span=tree.span, result=shaped(step.types, True))
+            return n.Repeat((first, body), scope=number, unique=unique, seeds=True, result=shaped(types, True))
+        return n.Repeat((first, body), scope=number, unique=unique, seeds=False, result=shaped(types, True))
 
 
 _repeat("repeat", True)
@@ -309,7 +317,7 @@ def _is(t: T, tree: s.Call, source: Node, env: Env) -> Node:
 @function("coalesce", 1, 255)
 def _coalesce(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     operands, types = t.mixed([t.expression(argument, env) for argument in tree.arguments])
-    return Node("Coalesce", tuple(operands), types=types, many=any(o.many for o in operands))
+    return n.Coalesce(tuple(operands), result=shaped(types, any(o.many for o in operands)))
 
 
 @function("sort", 0, 255)
@@ -325,7 +333,7 @@ def _sort(t: T, tree: s.Call, source: Node, env: Env) -> Node:
             key, direction = argument.key, argument.direction
         operands.append(t.box(t.system(t.singleton(t.expression(key, inner)))))
         directions.append(direction)
-    return Node("Sort", tuple(operands), {"scope": number, "directions": directions}, source.types, source.many)
+    return n.Sort(tuple(operands), scope=number, directions=tuple(directions), result=shaped(source.types, source.many))
 
 
 # -- subsetting
@@ -333,7 +341,7 @@ def _sort(t: T, tree: s.Call, source: Node, env: Env) -> Node:
 
 def _ordered(t: T, tree: s.Call, source: Node) -> None:
     """Warn where a function depends on the order of a collection that has none."""
-    if any(node.kind in ("Children", "Descendants") for node in _spine(source)):
+    if any(isinstance(node, (n.Children, n.Descendants)) for node in _spine(source)):
         t.report(
             "unordered",
             f"{tree.name}() depends on the order of children() or descendants(), which is not defined",
@@ -345,7 +353,9 @@ def _ordered(t: T, tree: s.Call, source: Node) -> None:
 
 def _spine(node: Node) -> list[Node]:
     out = [node]
-    while node.operands and node.kind in ("Filter", "Property", "DynamicProperty", "OfType", "Children", "Descendants"):
+    while node.operands and isinstance(
+        node, (n.Filter, n.Property, n.DynamicProperty, n.OfType, n.Children, n.Descendants)
+    ):
         node = node.operands[0]
         out.append(node)
     return out
@@ -359,52 +369,52 @@ def _single(t: T, tree: s.Call, source: Node, env: Env) -> Node:
 @function("first")
 def _first(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     _ordered(t, tree, source)
-    return Node("First", (source,), types=source.types)
+    return n.First((source,), result=shaped(source.types))
 
 
 @function("last")
 def _last(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     _ordered(t, tree, source)
-    return Node("Last", (source,), types=source.types)
+    return n.Last((source,), result=shaped(source.types))
 
 
 @function("tail")
 def _tail(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     _ordered(t, tree, source)
-    one = Node("Literal", attrs={"value": 1}, types=INTEGER, span=tree.span)
-    return Node("Skip", (source, one), types=source.types, many=source.many)
+    one = n.Literal(value=1, span=tree.span, result=INTEGER)
+    return n.Skip((source, one), result=shaped(source.types, source.many))
 
 
 @function("skip", 1)
 def _skip(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     _ordered(t, tree, source)
-    return Node("Skip", (source, t.number_argument(tree, env)), types=source.types, many=source.many)
+    return n.Skip((source, t.number_argument(tree, env)), result=shaped(source.types, source.many))
 
 
 @function("take", 1)
 def _take(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     _ordered(t, tree, source)
-    return Node("Take", (source, t.number_argument(tree, env)), types=source.types, many=source.many)
+    return n.Take((source, t.number_argument(tree, env)), result=shaped(source.types, source.many))
 
 
-def _set_function(name: str, kind: str) -> None:
+def _set_function(name: str, kind: type[Node]) -> None:
     @function(name, 1)
     def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
         other = t.expression(tree.arguments[0], env)
-        if kind in ("Union", "Combine"):
+        if kind in (n.Union, n.Combine):
             return t.combine(kind, source, other, tree.span)
         source = t.compared(source)
         operands, types = t.mixed([source, t.compared(other)])
         if types == source.types:
-            return Node(kind, tuple(operands), types=types, many=source.many)
-        found = Node(kind, tuple(operands), types=(ANY,), many=source.many)
+            return kind(tuple(operands), result=shaped(types, source.many))
+        found = kind(tuple(operands), result=shaped((ANY_NAME,), source.many))
         if source.type is None or operands[0] is source:  # each has its type beside it, or needs none
-            return replace(found, types=source.types)
+            return replace(found, result=shaped(source.types, source.many))
         namespace, _, name = source.type.partition(".")
         return t.of_type(found, namespace, name, tree.span)
 
 
-for _name, _kind in (("union", "Union"), ("combine", "Combine"), ("intersect", "Intersect"), ("exclude", "Exclude")):
+for _name, _kind in (("union", n.Union), ("combine", n.Combine), ("intersect", n.Intersect), ("exclude", n.Exclude)):
     _set_function(_name, _kind)
 
 
@@ -418,7 +428,7 @@ def _iif(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     if tree.source is not None:
         one = t.singleton(source)
         number = t.new_id()
-        this = Node("Reference", attrs={"id": number}, types=one.types, many=False)
+        this = n.Reference(number=number, result=shaped(one.types))
         inner = replace(env, this=this)
         source = one
     condition_tree = tree.arguments[0]
@@ -428,12 +438,12 @@ def _iif(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     condition = t.condition(raw)
     branches = [t.expression(argument, inner) for argument in tree.arguments[1:]]
     if len(branches) == 1:
-        branches.append(Node("Null", span=tree.span))
+        branches.append(n.Null(span=tree.span))
     branches, types = t.mixed(branches)
     many = any(branch.many for branch in branches)
-    node = Node("If", (condition, *branches), types=types, many=many)
+    node = n.If((condition, *branches), result=shaped(types, many))
     if number is not None:
-        return Node("Bind", (source, node), {"id": number}, types, many)
+        return n.Bind((source, node), number=number, result=shaped(types, many))
     return node
 
 
@@ -447,14 +457,14 @@ def _define(t: T, tree: s.Call, source: Node, env: Env) -> tuple[Node, Env]:
     whole, inner = t.collection_scope(source, env)
     value = t.expression(tree.arguments[1], inner) if len(tree.arguments) > 1 else inner.this
     number = t.new_id()
-    reference = Node("Reference", attrs={"id": number, "_value": value}, types=value.types, many=value.many)
-    node = Node("Let", (source, value), {"source": whole, "id": number}, source.types, source.many)
+    reference = n.Reference(number=number, meaning=value, result=shaped(value.types, value.many))
+    node = n.Let((source, value), source=whole, number=number, result=shaped(source.types, source.many))
     return node, replace(env, variables={**env.variables, name: reference})
 
 
 @function("aggregate", 1, 2)
 def _aggregate(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    start = t.expression(tree.arguments[1], env) if len(tree.arguments) > 1 else Node("Null", span=tree.span)
+    start = t.expression(tree.arguments[1], env) if len(tree.arguments) > 1 else n.Null(span=tree.span)
     many, before = start.many, len(t.diagnostics)
     number, inner = t.scope(source, env, total=many)
     body = t.expression(tree.arguments[0], inner)
@@ -463,10 +473,10 @@ def _aggregate(t: T, tree: s.Call, source: Node, env: Env) -> Node:
         del t.diagnostics[before:]
         number, inner = t.scope(source, env, total=many)
         body = t.expression(tree.arguments[0], inner)
-    return Node("Aggregate", (source, t.box(body), t.box(start)), {"scope": number}, (ANY,), many)
+    return n.Aggregate((source, t.box(body), t.box(start)), scope=number, result=shaped((ANY_NAME,), many))
 
 
 @function("not")
 def _not(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     one = t.singleton(source)
-    return Node("Not", (t.condition(one),), types=BOOLEAN)
+    return n.Not((t.condition(one),), result=BOOLEAN)

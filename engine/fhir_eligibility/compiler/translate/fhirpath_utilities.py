@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.fhirpath_types import describe, system_of
-from fhir_eligibility.compiler.elm.nodes import ANY, Node
+from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.shapes import ANY_NAME, shaped
+from fhir_eligibility.compiler.elm.types import BOOLEAN, INTEGER, STRING
 from fhir_eligibility.compiler.syntax import nodes as s
 from fhir_eligibility.compiler.translate.fhirpath import Env
-from fhir_eligibility.compiler.translate.fhirpath_coercion import BOOLEAN, INTEGER, STRING
 from fhir_eligibility.compiler.translate.fhirpath_functions import FhirPathTranslator, function
 
 T = FhirPathTranslator
@@ -19,32 +19,34 @@ T = FhirPathTranslator
 def _all_boolean(name: str) -> None:
     @function(name)
     def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-        types = [x for x in source.types if x not in ("System.Boolean", "FHIR.boolean", ANY)]
+        types = [x for x in source.types if x not in ("System.Boolean", "FHIR.boolean", ANY_NAME)]
         if types and len(types) == len(source.types):
             raise t.fail("argument-type", f"{name}() takes Booleans, not {describe(source)}", tree.span)
         if (
             t.patient_data
-            and source.kind == "ForEach"
+            and isinstance(source, n.ForEach)
             and not source.operands[1].many
             and source.operands[1].type in _TRUTH
         ):
             return _of_rows(t, name, source)
-        return Node("AllBoolean", (t.box(source),), {"function": name}, BOOLEAN)
+        return n.AllBoolean((t.box(source),), function=name, result=BOOLEAN)
 
 
 _TRUTH = ("System.Boolean", "FHIR.boolean")
 
 
-def _of_rows(t: T, name: str, source: Node) -> Node:
+def _of_rows(t: T, name: str, source: n.ForEach) -> Node:
     """`rows.select(condition).allTrue()` of a patient's records is `rows.all(condition)`: `select` would drop a row whose condition has no answer."""
     rows, body = source.operands
     test = t.condition(body)
     if name.endswith("False"):
-        test = Node("Not", (test,), types=BOOLEAN, span=test.span)
-    scope = {"scope": source.attrs["scope"]}
+        test = n.Not((test,), span=test.span, result=BOOLEAN)
     if name.startswith("all"):
-        return Node("All", (rows, test), scope, BOOLEAN)
-    return Node("Exists", (Node("Filter", (rows, test), scope, rows.types, rows.many, rows.span),), types=BOOLEAN)
+        return n.All((rows, test), scope=source.scope, result=BOOLEAN)
+    return n.Exists(
+        (n.Filter((rows, test), scope=source.scope, span=rows.span, result=shaped(rows.types, rows.many)),),
+        result=BOOLEAN,
+    )
 
 
 for _name in ("allTrue", "anyTrue", "allFalse", "anyFalse"):
@@ -56,50 +58,51 @@ for _name in ("allTrue", "anyTrue", "allFalse", "anyFalse"):
 
 @function("children")
 def _children(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("Children", (t.box(source),), types=(ANY,), many=True)
+    return n.Children((t.box(source),), result=shaped((ANY_NAME,), True))
 
 
 @function("descendants")
 def _descendants(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("Descendants", (t.box(source),), types=(ANY,), many=True)
+    return n.Descendants((t.box(source),), result=shaped((ANY_NAME,), True))
 
 
 @function("type")
 def _type(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("TypeInfo", (t.box(source),), types=("System.TypeInfo",), many=source.many)
+    return n.TypeInfo((t.box(source),), result=shaped(("System.TypeInfo",), source.many))
 
 
 @function("trace", 1, 2)
 def _trace(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     name = t.text_argument(tree, env)
     operands = [source, name]
-    attrs: dict[str, Any] = {}
+    scope = None
     if len(tree.arguments) > 1:
         number, body = t.iterate(tree, source, env, 1)
-        attrs["scope"] = number
+        scope = number
         operands.append(body)
-    return Node("Trace", tuple(operands), attrs, source.types, source.many)
+    return n.TraceStep(tuple(operands), scope=scope, result=shaped(source.types, source.many))
 
 
-for _name, _type_name in (("now", "DateTime"), ("today", "Date"), ("timeOfDay", "Time")):
+def _clock(name: str, kind: type[Node], type_name: str) -> None:
+    @function(name)
+    def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
+        return kind(result=shaped((type_name,)))
 
-    def _clock(kind: str, type_name: str) -> None:
-        @function(kind)
-        def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-            return Node("Clock", attrs={"function": kind}, types=(f"System.{type_name}",))
 
-    _clock(_name, _type_name)
+_clock("now", n.Now, "System.DateTime")
+_clock("today", n.Today, "System.Date")
+_clock("timeOfDay", n.TimeOfDay, "System.Time")
 
 
 @function("extension", 1)
 def _extension(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     url = t.text_argument(tree, env)
-    return Node("Extension", (source, url), types=("FHIR.Extension",), many=True)
+    return n.Extension((source, url), result=shaped(("FHIR.Extension",), True))
 
 
 @function("hasValue")
 def _has_value(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("HasValue", (t.box(source),), types=BOOLEAN)
+    return n.HasValue((t.box(source),), result=BOOLEAN)
 
 
 @function("getValue")
@@ -107,7 +110,7 @@ def _get_value(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     one = t.singleton(source)
     if one.type is not None and system_of(one.type) is not None:
         return t.system(one)
-    return Node("GetValue", (t.box(one),), types=(ANY,))
+    return n.GetValue((t.box(one),), result=shaped((ANY_NAME,)))
 
 
 @function("resolve")
@@ -115,26 +118,28 @@ def _resolve(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     allowed = ("FHIR.Reference", "FHIR.CodeableReference", "FHIR.canonical", "FHIR.uri", "FHIR.url")
     if source.type is not None and source.type not in allowed and system_of(source.type) != "String":
         raise t.fail("argument-type", f"resolve() takes references, not {describe(source)}", tree.span)
-    targets = tuple(f"FHIR.{name}" for name in source.attrs.get("targets", ()) if t.model.has_type(name))
+    targets = tuple(
+        f"FHIR.{name}" for name in (source.targets if isinstance(source, n.Property) else ()) if t.model.has_type(name)
+    )
     types: tuple[str, ...] = ("FHIR.Resource",)
     if targets and not set(targets) & {"FHIR.Resource", "FHIR.DomainResource"}:
         types = targets if len(targets) <= 60 else types
-    return Node("Resolve", (source,), types=types, many=source.many)
+    return n.Resolve((source,), result=shaped(types, source.many))
 
 
 @function("conformsTo", 1)
 def _conforms(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("ConformsTo", (t.box(t.singleton(source)), t.text_argument(tree, env)), types=BOOLEAN)
+    return n.ConformsTo((t.box(t.singleton(source)), t.text_argument(tree, env)), result=BOOLEAN)
 
 
 @function("htmlChecks")
 def _html(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("HtmlChecks", (t.box(t.singleton(source)),), types=BOOLEAN)
+    return n.HtmlChecks((t.box(t.singleton(source)),), result=BOOLEAN)
 
 
 @function("memberOf", 1)
 def _member_of(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    return Node("MemberOf", (t.box(t.singleton(source)), t.text_argument(tree, env)), types=BOOLEAN)
+    return n.MemberOf((t.box(t.singleton(source)), t.text_argument(tree, env)), result=BOOLEAN)
 
 
 def _subsumption(name: str) -> None:
@@ -142,7 +147,7 @@ def _subsumption(name: str) -> None:
     def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
         mine, other = t.box(t.singleton(source)), t.box(t.singleton(t.expression(tree.arguments[0], env)))
         pair = (mine, other) if name == "subsumes" else (other, mine)
-        return Node("SubsumesCode", pair, types=BOOLEAN)
+        return n.SubsumesCode(pair, result=BOOLEAN)
 
 
 for _name in ("subsumes", "subsumedBy"):
@@ -166,7 +171,7 @@ _unsupported("hasTemplateIdOf", "it is defined for CDA documents, which are not 
 def _numeric(name: str) -> None:
     @function(name)
     def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-        systems = {system_of(x) for x in source.types} if ANY not in source.types else {None}
+        systems = {system_of(x) for x in source.types} if ANY_NAME not in source.types else {None}
         numbers = {"Integer", "Long", "Decimal", "Quantity"}
         allowed = numbers if name in ("sum", "avg") else numbers | {"String", "Date", "DateTime", "Time"}
         if systems and None not in systems and not systems & allowed:
@@ -175,7 +180,7 @@ def _numeric(name: str) -> None:
         types = t.system(source).types if source.type is not None else values.types
         if name == "avg" and types in (INTEGER, ("System.Long",)):
             types = ("System.Decimal",)
-        return Node("AggregateNumbers", (values,), {"function": name}, types)
+        return n.AggregateNumbers((values,), function=name, result=shaped(types))
 
 
 for _name in ("min", "max", "sum", "avg"):
@@ -189,4 +194,4 @@ def _join(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     operands = [t.together([source])[0]]
     if tree.arguments:
         operands.append(t.text_argument(tree, env))
-    return Node("Join", tuple(operands), types=STRING)
+    return n.Join(tuple(operands), result=STRING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fhir_eligibility.algebra.operators.registry import Operator, Overload
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import ANY, ChoiceType, Conversion, IntervalType, ListType, Type, TypeSystem
@@ -44,7 +45,7 @@ def dividing_choice(types: TypeSystem, operator: Operator, operands: Sequence[No
         return None
     kinds = [operand.result for operand in operands]
     for index, operand in enumerate(operands):
-        if not isinstance(operand.result, ChoiceType) or operand.kind == "Null":
+        if not isinstance(operand.result, ChoiceType) or isinstance(operand, n.Null):
             continue
         selected: set[tuple[tuple[str, ...], tuple[tuple[str, Type], ...]]] = set()
         for option in operand.result.options:
@@ -102,3 +103,12 @@ def _variables(kind: Type) -> bool:
     if isinstance(kind, ListType):
         return _variables(kind.element)
     return isinstance(kind, IntervalType) and _variables(kind.point)
+
+
+def in_decimals(kind: t.Type) -> t.Type:
+    """Points of whole numbers that are cut into parts of one are decimals."""
+    if isinstance(kind, t.ListType):
+        return t.ListType(in_decimals(kind.element))
+    if isinstance(kind, t.IntervalType):
+        return t.IntervalType(in_decimals(kind.point))
+    return t.DECIMAL if kind in (t.INTEGER, t.LONG) else kind

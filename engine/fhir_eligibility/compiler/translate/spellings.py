@@ -8,7 +8,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from fhir_eligibility.algebra.values.code_systems import spellings
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.shapes import shaped
 
 
 def with_spellings(node: Node) -> Node:
@@ -16,26 +18,29 @@ def with_spellings(node: Node) -> Node:
     operands = tuple(with_spellings(operand) for operand in node.operands)
     if any(new is not old for new, old in zip(operands, node.operands, strict=True)):
         node = replace(node, operands=operands)
-    if node.kind == "Retrieve" and node.attrs.get("codes"):
-        ways = [[way, code] for system, code in node.attrs["codes"] for way in spellings(system)[1:]]
-        return replace(node, attrs={**node.attrs, "spellings": ways}) if ways else node
-    if node.kind != "Equal" or not _is_system(node.operands[0]) or node.operands[1].kind != "Literal":
+    if isinstance(node, n.Retrieve) and node.codes:
+        ways = tuple((way, code) for system, code in node.codes for way in spellings(system)[1:])
+        return replace(node, spellings=ways) if ways else node
+    if (
+        not n.is_operation(node, "Equal")
+        or not _is_system(node.operands[0])
+        or not isinstance(node.operands[1], n.Literal)
+    ):
         return node
     element, literal = node.operands
-    others = [
-        replace(literal, attrs={**literal.attrs, "value": way}) for way in spellings(str(literal.attrs["value"]))[1:]
-    ]
+    assert isinstance(literal, n.Literal)
+    others = [replace(literal, value=way) for way in spellings(str(literal.value))[1:]]
     if not others:
         return node
-    listed = others[0]
+    listed: Node = others[0]
     for other in others[1:]:
-        listed = Node("Union", (listed, other), types=literal.types, many=True, span=node.span)
-    also = Node("In", (element, listed), types=node.types, span=node.span)
-    return Node("Or", (node, also), types=node.types, span=node.span)
+        listed = n.Union((listed, other), span=node.span, result=shaped(literal.types, True))
+    also = n.In((element, listed), span=node.span, result=shaped(node.types))
+    return n.Or((node, also), span=node.span, result=shaped(node.types))
 
 
 def _is_system(node: Node) -> bool:
     """Whether a node is the element `system` of a Coding."""
-    while node.kind == "ToSystem":
+    while isinstance(node, n.ToSystem):
         node = node.operands[0]
-    return node.kind == "Property" and node.attrs.get("path") == "system" and node.operands[0].type == "FHIR.Coding"
+    return isinstance(node, n.Property) and node.path == "system" and node.operands[0].type == "FHIR.Coding"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Set
 
 from fhir_eligibility.algebra.values.expansion import Expansion, Member, unknown
-from fhir_eligibility.artifacts.terminology import CodeSystemRecord, Filter
+from fhir_eligibility.artifacts.terminology import CodeSystemRecord, ConceptFilter
 
 _HIERARCHICAL = ("is-a", "descendent-of", "is-not-a", "generalizes", "child-of", "descendent-leaf")
 _NEGATIVE = ("is-not-a", "not-in", "descendent-leaf")  # what is not listed could make a listed code fail
@@ -45,7 +45,11 @@ def subsumes(record: CodeSystemRecord, general: str, special: str) -> bool | Non
 
 
 def selected(
-    record: CodeSystemRecord | None, system: str, filters: tuple[Filter, ...], why: str, active_only: bool = False
+    record: CodeSystemRecord | None,
+    system: str,
+    filters: tuple[ConceptFilter, ...],
+    why: str,
+    active_only: bool = False,
 ) -> Expansion:
     """The codes of a code system that pass all filters. `why` is the reason where the system is not there or not whole."""
     found = _all(record, system, why)
@@ -63,7 +67,7 @@ def _all(record: CodeSystemRecord | None, system: str, why: str) -> Expansion:
     return Expansion(listed) if record.complete else Expansion(listed, open={system: why})
 
 
-def _passing(record: CodeSystemRecord | None, system: str, condition: Filter, why: str) -> Expansion:
+def _passing(record: CodeSystemRecord | None, system: str, condition: ConceptFilter, why: str) -> Expansion:
     """The codes of a system that pass one filter."""
     if not _known(condition):
         return unknown(f"its filter {condition} is not computed", system)
@@ -85,7 +89,7 @@ def _passing(record: CodeSystemRecord | None, system: str, condition: Filter, wh
     return Expansion(passing, open={system: why}, out=out)
 
 
-def _by_code(record: CodeSystemRecord | None, system: str, condition: Filter, why: str) -> Expansion:
+def _by_code(record: CodeSystemRecord | None, system: str, condition: ConceptFilter, why: str) -> Expansion:
     """A filter on the code itself, over a system that is not there whole: the text of a code decides, its existence may be unknown."""
     listed = record.parents if record is not None else {}
     test = _test(condition)
@@ -99,11 +103,11 @@ def _by_code(record: CodeSystemRecord | None, system: str, condition: Filter, wh
     return Expansion(passing, open={system: why}, out=out)
 
 
-def _about_code(condition: Filter) -> bool:
+def _about_code(condition: ConceptFilter) -> bool:
     return condition.property in ("concept", "code") and condition.operator not in _HIERARCHICAL
 
 
-def _known(condition: Filter) -> bool:
+def _known(condition: ConceptFilter) -> bool:
     if condition.operator == "regex":
         try:
             re.compile(condition.value)
@@ -115,13 +119,13 @@ def _known(condition: Filter) -> bool:
     return condition.operator in (*_HIERARCHICAL, "=", "in", "not-in")
 
 
-def _values(condition: Filter) -> list[str]:
+def _values(condition: ConceptFilter) -> list[str]:
     if condition.operator == "=":
         return [condition.value]
     return [text.strip() for text in condition.value.split(",")]
 
 
-def _test(condition: Filter) -> Callable[[list[str]], bool]:
+def _test(condition: ConceptFilter) -> Callable[[list[str]], bool]:
     """Whether the values of a property pass."""
     operator, values = condition.operator, set(_values(condition))
     if operator == "regex":
@@ -135,7 +139,7 @@ def _test(condition: Filter) -> Callable[[list[str]], bool]:
     return lambda found: bool(values & set(found))
 
 
-def _listed_passing(record: CodeSystemRecord, condition: Filter) -> Set[str]:
+def _listed_passing(record: CodeSystemRecord, condition: ConceptFilter) -> Set[str]:
     """The codes that a code system lists and that pass a filter."""
     listed, operator, value = record.parents, condition.operator, condition.value
     if operator in _HIERARCHICAL:

@@ -20,7 +20,7 @@ from fhir_eligibility.artifacts.libraries import version_key
 from fhir_eligibility.artifacts.manifests import Manifest
 from fhir_eligibility.artifacts.terminology import (
     CodeSystemRecord,
-    Filter,
+    ConceptFilter,
     ValueSetRecord,
     code_system,
     value_set,
@@ -171,10 +171,10 @@ class Terminology(Struct):
             other = _ALL_OR_BELOW.fullmatch(url)
             if other is None or other[1] not in self.code_systems:
                 return []
-            below = () if other[2] is None else (Filter("concept", "is-a", other[2]),)
+            below = () if other[2] is None else (ConceptFilter("concept", "is-a", other[2]),)
             return [whole_system(url, other[1], None, below)]
         edition, concept = match[1], match[2]
-        filters = () if concept is None else (Filter("concept", "is-a", concept),)
+        filters = () if concept is None else (ConceptFilter("concept", "is-a", concept),)
         return [whole_system(url, SNOMED, edition if edition != SNOMED else None, filters)]
 
     def _pinned(self, url: str, given: list[ValueSetRecord]) -> str | None:
@@ -300,7 +300,7 @@ class Terminology(Struct):
             for way in (f"isa/{code}", f"ecl/<<{code}", f"ecl/<< {code}", f"ecl/%3C%3C{code}", f"ecl/%3C%3C%20{code}"):
                 if f"{SNOMED}?fhir_vs={way}" in self.value_sets:
                     return f"{SNOMED}?fhir_vs={way}"
-        wanted = Filter("concept", "is-a", code)
+        wanted = ConceptFilter("concept", "is-a", code)
         for url, records in self.value_sets.items():
             for record in records:
                 parts = record.include

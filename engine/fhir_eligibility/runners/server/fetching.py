@@ -15,6 +15,7 @@ from fhir_eligibility.artifacts.models import Model, load_model
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.compiler.criteria.cql import CqlCode
 from fhir_eligibility.compiler.criteria.rules import FhirPathCriterion, RuleSet
+from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.data.records.identity import shared_types
 from fhir_eligibility.data.server.client import Server, ServerError
@@ -51,7 +52,7 @@ def followed_types(rules: Iterable[RuleSet], model: Model) -> frozenset[str] | N
                 if not isinstance(code, FhirPathCriterion):
                     continue
                 for node in code.node.walk():
-                    if node.kind == "Resolve":
+                    if isinstance(node, n.Resolve):
                         names = {name.removeprefix("FHIR.") for name in node.types}
                         if not names <= model.resource_types:
                             return None
@@ -145,7 +146,7 @@ def _retrieved(rules: Iterable[RuleSet]) -> set[str]:
                     for _, uses in code.compiled.reached([code.define]):
                         out |= {r.spec.resource_type for r in uses.retrievals}
                 elif isinstance(code, FhirPathCriterion):
-                    out |= {str(node.attrs["dataType"]) for node in code.node.walk() if node.kind == "Retrieve"}
+                    out |= {str(node.data_type) for node in code.node.walk() if isinstance(node, n.Retrieve)}
     return out
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError
 from fhir_eligibility.compiler.criteria.fhirpath import compile_fhirpath
-from fhir_eligibility.compiler.elm.nodes import to_json
+from fhir_eligibility.compiler.elm_json.outline import to_json
 from fhir_eligibility.data.patients.reader import read_value
 from fhir_eligibility.data.patients.versions import version_of
 from fhir_eligibility.data.terminology.files import open_terminology
