@@ -143,7 +143,10 @@ GROUP_CASES = [
     ({"code": LOINC, "valueQuantity": {"value": 3}, "exclude": "false"}, "write false without quotes"),
     ({"code": LOINC, "valueRange": {"low": {"value": "3"}}, "exclude": False}, "write 3 without quotes"),
     ({"code": LOINC, "valueRange": {"lo": {"value": 3}}, "exclude": False}, "did you mean low?"),
-    ({"code": LOINC, "valueQuantity": {"value": 3, "comparator": "≥"}, "exclude": False}, "is no code of comparator"),
+    (
+        {"code": LOINC, "valueQuantity": {"value": 3, "comparator": "≥"}, "exclude": False},
+        "expected a code of comparator, found ",
+    ),
     ({"code": LOINC, "valueBoolean": "yes", "exclude": False}, "expected boolean, found 'yes'"),
     ({"cod": LOINC, "valueBoolean": True, "exclude": False}, "did you mean code?"),
     ({"code": LOINC, "valueBoolean": True, "exclude": False, "perod": {"start": "2020"}}, "did you mean period?"),

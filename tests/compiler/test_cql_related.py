@@ -260,7 +260,7 @@ def test_a_reference_to_what_is_no_person_is_an_error(folder: Path) -> None:
     (linked,) = judged(folder, ("Linked has diabetes",), CHILD, MOTHER, place, history)
     assert (linked.outcome, linked.reason) == ("unknown", "error")
     assert linked.detail is not None
-    assert "Organization/mother is no patient whose data could be retrieved" in linked.detail
+    assert "expected a reference to a patient whose data can be retrieved, found Organization/mother" in linked.detail
 
 
 def test_measures_reach_the_other_patient(folder: Path) -> None:

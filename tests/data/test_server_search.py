@@ -427,7 +427,7 @@ def test_options_that_do_not_fit(arguments: list[str], message: str, capsys: pyt
     [
         (["--since", "2026-03"], "is not a point in time"),
         (["--since", "2026-03-01T00:00:00"], "must be whole and have a time zone"),
-        (["--group", "a b"], "is no id of a Group"),
+        (["--group", "a b"], "expected the id of a Group, found 'a b'"),
         (["--connections", "0"], "--connections: expected a whole number from 1 to 64"),
     ],
 )

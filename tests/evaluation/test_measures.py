@@ -324,7 +324,7 @@ def test_observations_that_refer_to_no_population_of_their_group() -> None:
     assert references == ["denominator-1", "numerator-1"]
     assert [d.severity for d in found] == ["warning", "warning"]
     assert (
-        "refers to 'old-2', which is no population of its group; it is taken to observe 'numerator-1'"
+        "refers to 'old-2', and no population of its group has that id; it is taken to observe 'numerator-1'"
         in found[1].message
     )
 

@@ -263,7 +263,7 @@ def test_no_path_is_made_of_what_is_no_uid(stub: MakeStub) -> None:
     with Client(Access()) as client:
         found = find_instances(client, archive.url, ["1.2"], count=1)
     assert [one.uid for one in found] == ["1.4"]
-    assert found.malformed is not None and "(00080018) that is no UID: '../../x'" in found.malformed
+    assert found.malformed is not None and "expected a SOP Instance UID (00080018), found '../../x'" in found.malformed
 
 
 @pytest.mark.parametrize("refusal", [Reply(400), Reply(), rows({"0020000D": "9.9"})])

@@ -188,7 +188,7 @@ def test_what_is_no_dicom_is_rejected(run: Path, tmp_path: Path, archive: Archiv
     archive.reply = lambda asked: dicom([b"<html>not found</html>", b""])
     record = archive.download(run, tmp_path / "out")
     assert (record.state, record.files) == ("incomplete", 0)
-    assert all(text.startswith("no DICOM file") for text in record.rejected)
+    assert all(text.startswith("expected a DICOM file") for text in record.rejected)
     assert files_below(tmp_path / "out") == []
 
 
@@ -203,7 +203,7 @@ def test_a_name_that_leads_out_of_the_folder_is_rejected(
     dataset.save_as(tmp_path / "evil.dcm")
     archive.reply = lambda asked: dicom([(tmp_path / "evil.dcm").read_bytes()])
     record = archive.download(run, tmp_path / "out")
-    assert record.rejected == ["the file's SOP Instance UID is no UID"]
+    assert record.rejected == ["the file's SOP Instance UID does not have the form of a UID"]
     assert files_below(tmp_path / "out") == [] and not list(tmp_path.rglob("evil.dcm.dcm"))
 
 

@@ -55,7 +55,7 @@ def test_what_is_no_dicom_is_not_sent(
     assert main([*arguments, "--out", str(out)]) == 1
     records = lines_of(out / "store.ndjson")
     assert [(record["state"], record.get("status")) for record in records] == [("stored", 200), ("not-dicom", None)]
-    assert "notes.txt: not-dicom: no DICOM file" in capsys.readouterr().out
+    assert "notes.txt: not-dicom: expected a DICOM file" in capsys.readouterr().out
     assert main(["imaging", "store", str(tmp_path / "nowhere"), "--dicomweb", empty_orthanc.url]) == 2
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from fhir_eligibility.ui.commands.cli import COMMANDS, main, parser
-from fhir_eligibility.ui.options.argument_types import PATH, PATH_OR_ADDRESS, ArgumentType
+from fhir_eligibility.ui.options.argument_types import PATH, ArgumentType
 from fhir_eligibility.ui.options.command_parser import CommandParser, documentation
+from fhir_eligibility.ui.sources.base import DATA
 
 ROOT = Path(__file__).parents[2]
 
@@ -173,7 +174,7 @@ def test_each_option_is_named_where_it_is_misspelt_or_has_a_wrong_value(
     assert len(name) < 8 or "; did you mean --" in shown
     if action.nargs != 0 and action.nargs != "?":
         assert f"{name}: its value is missing" in told(leaf, [name], capsys)
-    free = action.type in (None, PATH, PATH_OR_ADDRESS) or not isinstance(action.type, ArgumentType)
+    free = action.type in (None, PATH, DATA) or not isinstance(action.type, ArgumentType)
     if action.choices is not None or not free:
         shown = told(leaf, [name, "no such thing"], capsys)
         assert name in shown.splitlines()[0] and "no such thing" in shown

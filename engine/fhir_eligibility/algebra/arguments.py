@@ -28,7 +28,9 @@ def path_of(value: object, what: str) -> Path:
     if not isinstance(text, str):
         raise TypeError(f"{what}: expected a path as text, found {found(text)}")
     if not text.strip() or value == "" or "\0" in text:
-        raise ValueError(f"{what}: the path is empty" if not text.strip() else f"{what}: {text!r} is no path")
+        raise ValueError(
+            f"{what}: the path is empty" if not text.strip() else f"{what}: expected a path, found {text!r}"
+        )
     return Path(text)
 
 

@@ -246,7 +246,9 @@ def _referring(populations: list[Population], scoring: str, place: str, found: l
         own = out[index]
         meant = sources[number].id if len(lost) == len(sources) else sources[0].id if len(sources) == 1 else None
         if own.reference is not None:
-            message = f"the observation {own.id!r} refers to {own.reference!r}, which is no population of its group"
+            message = (
+                f"the observation {own.id!r} refers to {own.reference!r}, and no population of its group has that id"
+            )
             message += f"; it is taken to observe {meant!r}" if meant else ""
             found.append(Diagnostic("measure", message, "warning", location=place))
         if meant is not None:

@@ -362,10 +362,13 @@ class _Reader(Struct):
             return criterion.not_computable(Reason.UNRESOLVED_REFERENCE, detail)
         self.referenced.add(id(found.resource))
         if found.resource.get("resourceType") not in ("EvidenceVariable", "Group"):
-            detail = f"{definition.reference} is a {found.resource.get('resourceType')}, which is no set of criteria"
+            kind = found.resource.get("resourceType")
+            detail = f"{definition.reference}: expected an EvidenceVariable or a Group, found a {kind}"
             return criterion.not_computable(Reason.NOT_COMPUTABLE, detail)
         if kind := members_other_than_patients(found.resource):
-            detail = f"{definition.reference} is a group of type {kind}, whose members are no patients"
+            detail = (
+                f"{definition.reference}: expected a group of patients (person or animal), found one of type {kind}"
+            )
             return criterion.not_computable(Reason.NOT_COMPUTABLE, detail)
         many = self._referred.too_many(len(stack))
         if many is not None:
@@ -402,7 +405,7 @@ class _Reader(Struct):
     def usable(self, artifact: Artifact, entry: _FoundResource) -> bool:
         if members := members_other_than_patients(entry.resource):
             hint = "patients are in groups of type person (or animal, for veterinary patients)"
-            message = f"the Group is of type {members}: its members are no patients, and it is not screened"
+            message = f"expected a Group of patients, found one of type {members}: it is not screened"
             self.report("group-type", message, entry, ("type",), hint)
             return False
         if artifact.criteria:

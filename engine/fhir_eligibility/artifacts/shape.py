@@ -330,7 +330,12 @@ class _Check:
             near = near_codes(value, slot.codes) if self.hints else []
             hint = f"did you mean {near[0]!r}? " if near else ""
             listed = ", ".join(sorted(slot.codes)) if len(slot.codes) <= 20 else "those of the required value set"
-            self.report("unknown-code", f"{shown(value)} is no code of {path[-1]}", path, f"{hint}codes are {listed}")
+            self.report(
+                "unknown-code",
+                f"expected a code of {path[-1]}, found {shown(value)}",
+                path,
+                f"{hint}codes are {listed}",
+            )
             return
         if slot.kind == "decimal" and type(value) is Decimal:
             message = f"{shown(value)} has more than {MAX_EXPONENT:,} digits"

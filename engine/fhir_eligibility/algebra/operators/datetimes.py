@@ -44,7 +44,7 @@ def make_datetime(request: Request, *parts: Any) -> DateTime | None:
     try:
         return DateTime.of(kept, minutes, offset is None)
     except ValueError as error:
-        raise EvaluationError("invalid-date", f"this is no DateTime: {error}") from None
+        raise EvaluationError("invalid-date", f"expected the components of a DateTime: {error}") from None
 
 
 def make_date(*parts: Any) -> Date | None:
@@ -53,7 +53,7 @@ def make_date(*parts: Any) -> Date | None:
     try:
         return Date(*kept) if kept else None
     except ValueError as error:
-        raise EvaluationError("invalid-date", f"this is no Date: {error}") from None
+        raise EvaluationError("invalid-date", f"expected the components of a Date: {error}") from None
 
 
 def _known(parts: Sequence[Any]) -> list[Any]:
@@ -72,7 +72,7 @@ def make_time(*parts: Any) -> Time | None:
     try:
         return Time(*kept) if kept else None
     except ValueError as error:
-        raise EvaluationError("invalid-date", f"this is no Time: {error}") from None
+        raise EvaluationError("invalid-date", f"expected the components of a Time: {error}") from None
 
 
 # -- components

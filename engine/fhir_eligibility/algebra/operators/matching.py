@@ -134,7 +134,9 @@ class _PatternReader:
         try:
             return str(engine.escape(chr(int(digits, 16))))
         except (ValueError, OverflowError):
-            raise _invalid(self.text, f"\\x{{{digits}}} is no character") from None
+            raise _invalid(
+                self.text, f"\\x{{{digits}}} names a code point that does not exist; the last is \\x{{10FFFF}}"
+            ) from None
 
     def _class(self) -> None:
         """A class of characters: `[` in it is a character, as are the set operators that the library knows."""

@@ -162,7 +162,7 @@ def children(model: ModelLike, value: Any) -> list[Any]:
         return []
     out: list[Any] = []
     if not model.has_type(type_name):
-        raise EvaluationError("unknown-type", f"{type_name!r} is no type of FHIR {model.version.upper()}")
+        raise EvaluationError("unknown-type", f"expected a type of FHIR {model.version.upper()}, found {type_name!r}")
     keys = owner.keys()
     for name, definition in model.elements(type_name).items():
         if definition.choice or name in keys or "_" + name in keys:

@@ -197,7 +197,7 @@ class DateTime(_Temporal):
                 raise ValueError("an offset from UTC needs a time before it")
             offset = 0 if zone == "Z" else (int(zone[1:3]) * 60 + int(zone[4:])) * (-1 if zone[0] == "-" else 1)
             if zone != "Z" and int(zone[4:]) > 59:
-                raise ValueError(f"{zone} is no offset from UTC")
+                raise ValueError(f"expected an offset from UTC with minutes from 00 to 59, found {zone}")
         return DateTime(
             int(year),
             _number(month),

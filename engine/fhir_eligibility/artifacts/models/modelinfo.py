@@ -58,9 +58,9 @@ def read_model_info(text: str | bytes) -> ModelInfo:
     try:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
-        raise ValueError(f"this is no ModelInfo file: {error}") from None
+        raise ValueError(f"expected a ModelInfo file in XML: {error}") from None
     if _local(root) != "modelInfo" or not root.get("name"):
-        raise ValueError("this is no ModelInfo file: its root is not a modelInfo with a name")
+        raise ValueError(f"expected a ModelInfo file whose root is a modelInfo with a name, found {_local(root)}")
     if "." in root.attrib["name"]:
         raise ValueError(
             f"the name {root.attrib['name']!r} of this ModelInfo has a dot: it could not stand before a type's"

@@ -265,7 +265,7 @@ def _type_and_value(model: Model, definition: TypeAndValueDefinition) -> list[Se
     if kind == "value" or (kind == "any-observation" and value is not None and value.kind == "concept"):
         _without_method(definition)
         if value is None or value.concept is None:
-            raise NotComputable("the value alone is the definition, and it is no coded concept", Reason.NEEDS_REVIEW)
+            raise NotComputable("the value alone is the definition: expected a coded concept", Reason.NEEDS_REVIEW)
         kinds = kinds_of_concept(value.concept) if kind == "value" else ("observation",)
         return concept_selections(model, value.concept, kinds) + in_doubt(model, value.concept, kinds)
     if kind == "observation":

@@ -25,7 +25,7 @@ def data_requirement(model: Model, definition: DataRequirementDefinition) -> Sel
     """The records that a DataRequirement asks for. Raises NotComputable."""
     name = definition.type
     if name not in model.resource_types:
-        raise NotComputable(f"{name!r} is no resource type of FHIR {model.version.upper()}")
+        raise NotComputable(f"expected a resource type of FHIR {model.version.upper()}, found {name!r}")
     if definition.restrictions:
         raise NotComputable(
             f"the data requirement asks for {' and '.join(definition.restrictions)}, which a person has to check",

@@ -118,7 +118,7 @@ def gender_test(value: Value | None) -> str:
     if not found and (concept.text or "").strip().lower() in _GENDERS:
         found = [_GENDERS[(concept.text or "").strip().lower()]]
     if not found:
-        raise NotComputable(f"{label(concept)!r} is no administrative gender", Reason.NEEDS_REVIEW)
+        raise NotComputable(f"expected an administrative gender, found {label(concept)!r}", Reason.NEEDS_REVIEW)
     return any_of([_gender_is(gender) for gender in dict.fromkeys(found)])
 
 
@@ -153,7 +153,9 @@ def _age_in_bands(concept: CodedConcept, today: str) -> PatientTest:
     found = {_band(coding.system, coding.code or ""): coding.display or coding.code or "" for coding in concept.codings}
     bands = {band: name for band, name in found.items() if band is not None}
     if not bands:
-        raise NotComputable(f"{label(concept)!r} is no age group whose limits are defined", Reason.NEEDS_REVIEW)
+        raise NotComputable(
+            f"expected an age group whose limits are defined, found {label(concept)!r}", Reason.NEEDS_REVIEW
+        )
     notes = "; ".join(_band_note(name, *band) for band, name in bands.items())
     return PatientTest(any_of([_in_band(*band, today) for band in bands]), notes)
 

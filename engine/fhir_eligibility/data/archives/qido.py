@@ -255,12 +255,10 @@ def _why(rows: Sequence[Row], key: str) -> str:
     name = {STUDY: "Study Instance UID", SERIES: "Series Instance UID", INSTANCE: "SOP Instance UID"}[key]
     row = next((row for row in rows if not safe_uid(text_of(row, key) or "")), {})
     if any(tag != tag.upper() and tag.upper() == key for tag in row):
-        return (
-            f"a row of the answer writes tags in small letters ({key.lower()}), which is no DICOM JSON (PS3.18 annex F)"
-        )
+        return f"a row of the answer writes tags in small letters ({key.lower()}); DICOM JSON has capital ones (PS3.18 annex F)"
     found = text_of(row, key)
     if found is not None:
-        return f"a row of the answer has a {name} ({key}) that is no UID: {found[:80]!r}"
+        return f"a row of the answer: expected a {name} ({key}), found {found[:80]!r}"
     return f"a row of the answer has no {name} ({key})"
 
 
@@ -278,9 +276,7 @@ def rows_of(client: Client, url: str) -> list[Row]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         rows = None
     if not isinstance(rows, list) or any(not isinstance(row, dict) for row in rows):
-        raise ArchiveFailure(
-            FailureCause.MALFORMED_ANSWER, f"{shown(url)}: the answer is no list in DICOM JSON", status
-        )
+        raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, f"{shown(url)}: expected a list in DICOM JSON", status)
     return rows
 
 

@@ -74,10 +74,12 @@ def uids_of(path: Path) -> FileUids:
         study, series, instance, patient = (_text(dataset, name) for name in _TAGS)
         sop_class = _text(dataset, "SOPClassUID")
     except Exception as error:  # pydicom raises many kinds for what is no DICOM
-        raise NotDicom(f"no DICOM file ({type(error).__name__})") from None
+        raise NotDicom(f"expected a DICOM file ({type(error).__name__})") from None
     for name, value in (("Study Instance UID", study), ("Series Instance UID", series), ("SOP Instance UID", instance)):
         if not safe_uid(value):
-            raise NotDicom(f"the file has no {name}" if not value else f"the file's {name} is no UID")
+            raise NotDicom(
+                f"the file has no {name}" if not value else f"the file's {name} does not have the form of a UID"
+            )
     remark = None
     if meta and meta != instance:
         # files that were de-identified often keep the old UID there; archives take and give them
@@ -263,5 +265,7 @@ def rendered(client: Client, url: str, kind: str) -> bytes:
             parts.append(chunk)
     picture = b"".join(parts)
     if not picture.startswith(SIGNATURES[kind]):
-        raise ArchiveFailure(FailureCause.MALFORMED_ANSWER, f"{shown(url)}: the answer is no {kind}")
+        raise ArchiveFailure(
+            FailureCause.MALFORMED_ANSWER, f"{shown(url)}: expected a picture ({kind}), found other bytes"
+        )
     return picture

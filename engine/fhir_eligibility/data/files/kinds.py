@@ -39,7 +39,7 @@ OTHER_JSON = Kind("JSON without a FHIR resource", "a resource has a resourceType
 UNFINISHED = Kind("an unfinished download", "fetch the file again, or have the export completed")
 COPY = Kind("a copy that a program put aside", "where it is data, give it another name")
 HIDDEN = Kind("hidden (the name begins with a dot)", "where it is data, give it another name")
-LOG = Kind("a log", "a log is no data")
+LOG = Kind("a log", "logs are not read: nothing is to do")
 
 _BEGINNINGS = (
     (b"%PDF", Kind("a PDF file", _AS_JSON)),
@@ -79,15 +79,15 @@ _BY_SUFFIX = {
     ".csv": TABLE,
     ".tsv": TABLE,
     ".log": LOG,
-    ".md": Kind("documentation", "documentation is no data"),
-    ".py": Kind("a program", "a program is no data"),
-    ".sh": Kind("a program", "a program is no data"),
-    ".sql": Kind("a program", "a program is no data"),
+    ".md": Kind("documentation", "documentation is not read: nothing is to do"),
+    ".py": Kind("a program", "programs are not read: nothing is to do"),
+    ".sh": Kind("a program", "programs are not read: nothing is to do"),
+    ".sql": Kind("a program", "programs are not read: nothing is to do"),
     ".cql": Kind("CQL", "give libraries with --libraries"),
     ".yaml": Kind("YAML", _AS_JSON),
     ".yml": Kind("YAML", _AS_JSON),
-    ".sha256": Kind("a list of checksums", "checksums are no data"),
-    ".md5": Kind("a list of checksums", "checksums are no data"),
+    ".sha256": Kind("a list of checksums", "checksums are not read: nothing is to do"),
+    ".md5": Kind("a list of checksums", "checksums are not read: nothing is to do"),
 }
 
 

@@ -122,7 +122,7 @@ class Listing(Struct, frozen=True):
                     yield Problem(file=file.found.path, code="changed-while-read", message=message, hint=_WRITTEN)
 
 
-_NAMED = "have it written as FHIR's JSON; where it is no such data, move it away"
+_NAMED = "have it written as FHIR's JSON; where it holds no records, move it away"
 _WRITTEN = "run again when nothing is written there any more"
 
 

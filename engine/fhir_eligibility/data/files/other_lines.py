@@ -75,7 +75,7 @@ class OtherLines:
         left = self._count - len(self._held)
         if left > 0 and self._last is not None:
             message = (
-                f"{left} more lines up to this one are no resources; of the one before them: {self._held[-1].message}"
+                f"{left} more lines up to this one hold no resource; of the one before them: {self._held[-1].message}"
             )
             self._report(self._last.model_copy(update={"message": message}))
         self._held.clear()

@@ -254,7 +254,9 @@ def _codings(resource: Resource, path: str) -> list[Resource]:
         codings = concept.get("coding", []) if concept.__class__ is dict else None
         if codings.__class__ is not list or not _all_dicts(codings):
             name = f"{resource.get('resourceType')}/{resource.get('id')}"
-            raise EvaluationError("malformed-data", f"{name}: {path} is no CodeableConcept: {str(value)[:60]}")
+            raise EvaluationError(
+                "malformed-data", f"{name}: {path}: expected a CodeableConcept, found {str(value)[:60]}"
+            )
         out.extend(codings)
     return out
 

@@ -34,7 +34,9 @@ def in_version(
 
 def no_person(reference: str) -> EvaluationError:
     """The error where a reference means something that no patient's data could be retrieved for."""
-    return EvaluationError("related-context", f"{reference} is no patient whose data could be retrieved")
+    return EvaluationError(
+        "related-context", f"expected a reference to a patient whose data can be retrieved, found {reference}"
+    )
 
 
 def check_names_person(reference: str) -> None:

@@ -104,7 +104,7 @@ def _of_text(text: str, of_patient: bool) -> Asked:
         case "contained":
             return Asked(shown, failure="is a resource that the record contains, which is nobody among the patients")
         case _:
-            return Asked(shown, failure="is no reference", certain=of_patient)
+            return Asked(shown, failure="cannot be read as a reference", certain=of_patient)
 
 
 def _of_search(found: Meaning, shown: str) -> Asked:

@@ -48,7 +48,7 @@ class ExportRequest:
         if (self.level == "group") != (self.group is not None):
             raise ValueError("an export of a group names the group, and no other does")
         if self.group is not None and not _ID.fullmatch(self.group):
-            raise ValueError(f"{self.group!r} is no id of a Group")
+            raise ValueError(f"expected the id of a Group, found {self.group!r}")
         if self.output_format not in FORMATS:
             raise ValueError(f"{self.output_format!r} cannot be read here; write {FORMATS[0]}")
 
@@ -226,7 +226,7 @@ def _manifest(answer: Any, place: str) -> CompletedExport:
     for section in SECTIONS:
         for item in _array(answer, section):
             if not isinstance(item, dict):
-                raise ServerError(f"the manifest of the export has something that is no object in {section}")
+                raise ServerError(f"the manifest of the export: expected objects in {section}, found {item!r:.60}")
             url, kind, count = item.get("url"), item.get("type"), item.get("count")
             default = {"deleted": "Bundle", "error": "OperationOutcome"}.get(section)
             kind = kind if isinstance(kind, str) else default

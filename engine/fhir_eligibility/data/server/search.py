@@ -174,12 +174,20 @@ def every_page(
     return found
 
 
+def found_kind(decoded: Any) -> str:
+    """What an answer is, in words: `a CapabilityStatement`, or JSON that is not a resource."""
+    kind = decoded.get("resourceType") if isinstance(decoded, dict) else None
+    return f"a {kind:.60}" if isinstance(kind, str) else "JSON without a resourceType"
+
+
 def _bundle(decoded: Any, what: str) -> Resource:
     if isinstance(decoded, dict) and decoded.get("resourceType") == "Bundle":
         return decoded
     for issue in issues_of(decoded):
         raise SearchError(f"{what}: {issue_text(issue)}")
-    raise SearchError(f"{what}: the answer is no Bundle; is this the base address of a FHIR server?")
+    raise SearchError(
+        f"{what}: expected a Bundle, found {found_kind(decoded)}; is this the base address of a FHIR server?"
+    )
 
 
 def _account(bundle: Resource, account: SearchAnswer, first: bool) -> None:
@@ -199,7 +207,7 @@ def _entries(bundle: Resource, what: str, account: SearchAnswer) -> list[FoundRe
     out = []
     entries = bundle.get("entry") or []
     if not isinstance(entries, list):
-        raise SearchError(f"{what}: Bundle.entry is no array")
+        raise SearchError(f"{what}: expected a list in Bundle.entry")
     for entry in entries:
         resource = entry.get("resource") if isinstance(entry, dict) else None
         if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
