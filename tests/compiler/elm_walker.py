@@ -17,7 +17,6 @@ from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.operators.datetimes import component, make_date, make_datetime, make_time
 from fhir_eligibility.algebra.operators.equality import sign
 from fhir_eligibility.algebra.operators.lists import distinct
-from fhir_eligibility.algebra.operators.registry import TAKE_RANGES
 from fhir_eligibility.algebra.temporal import DateTime
 from fhir_eligibility.algebra.values import points as p
 from fhir_eligibility.algebra.values.clinical import Tuple
@@ -81,7 +80,7 @@ class Walker:
         for operand in operands:
             if operand.__class__ is Failure:
                 raise operand.error
-        if node.kind not in TAKE_RANGES:
+        if not node.traits.ranges:
             operands = [p.certain(o, node.kind) for o in operands]
         arguments = [self.run, *operands] if overload.context else operands
         if overload.precise and node.precision is not None:

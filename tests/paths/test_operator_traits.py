@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from decimal import Decimal
+from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
 import pytest
@@ -112,3 +113,80 @@ def test_a_value_that_is_said_never_to_be_null_never_is(overload: Overload) -> N
 def test_no_overload_is_left_out_but_those_that_ask_for_terminology() -> None:
     assert len(CHECKED) > 120
     assert {x.operator for x in OVERLOADS if not x.nullable} - {x.operator for x in CHECKED} == {"ExpandValueSet"}
+
+
+# -- what is said of operators beside their overloads
+
+_PYTHON = {"<": lt, "<=": le, ">": gt, ">=": ge, "=": eq, "!=": ne}
+
+
+@pytest.mark.parametrize("name", sorted(name for name, found in OPERATORS.items() if found.traits.symbol))
+def test_a_symbol_is_that_of_the_comparison(name: str) -> None:
+    symbol = _PYTHON[OPERATORS[name].traits.symbol]
+    overload = next(one for one in OPERATORS[name].of("cql") if one.parameters in (("Integer", "Integer"), ("T", "T")))
+    for a, b in itertools.product(POOLS["Integer"], repeat=2):
+        assert overload.function(a, b) is symbol(a, b)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, found in OPERATORS.items() if found.traits.turned))
+def test_a_turned_operator_is_the_same_with_its_operands_exchanged(name: str) -> None:
+    turned = OPERATORS[OPERATORS[name].traits.turned]
+    tried = 0
+    for overload in OPERATORS[name].of("cql"):
+        others = [one for one in turned.of("cql") if one.parameters == overload.parameters[::-1]]
+        pools = [pool(parameter) for parameter in overload.parameters]
+        if not others or None in pools:
+            continue
+        for a, b in itertools.product(*(found or () for found in pools)):
+            answers = []
+            for function, operands in ((overload.function, (a, b)), (others[0].function, (b, a))):
+                try:
+                    answers.append(function(*operands))
+                except EvaluationError:
+                    answers.append("error")
+            assert answers[0] == answers[1], (overload.signature, a, b)
+            tried += 1
+    assert tried > 20
+
+
+def _rises(low: Any, high: Any) -> bool:
+    """Whether a value does not fall: null stands between false and true, and lists gain elements."""
+    if isinstance(low, list) or isinstance(high, list):
+        return all(item in (high or []) for item in low or [])
+    if isinstance(low, bool) or isinstance(high, bool) or low is None or high is None:
+        order = {False: 0, None: 1, True: 2}
+        return low not in order or high not in order or order[low] <= order[high]
+    return bool(low <= high)
+
+
+_STEPS: dict[str, list[tuple[Any, Any]]] = {
+    "Integer": [(1, 2), (2, 5)],
+    "Boolean": [(False, None), (None, True), (False, True)],
+    "List<T>": [([], [1]), ([1], [1, 2]), ([2], [2, 1, 2])],
+    "List<Boolean>": [([], [True]), ([False], [False, True])],
+    "List<List<T>>": [([], [[1]]), ([[1]], [[1], [2]])],
+}
+_OTHERS: dict[str, tuple[Any, ...]] = {"Integer": (0, 1, 2, 3), "List<T>": ([], [1], [1, 2], [3]), "T": (1, 2, 9)}
+
+
+@pytest.mark.parametrize("name", sorted(name for name, found in OPERATORS.items() if found.traits.moves))
+def test_an_operator_moves_with_its_operands_as_it_says(name: str) -> None:
+    words = OPERATORS[name].traits.moves.split()
+    tried = 0
+    for overload in OPERATORS[name].of("cql"):
+        if not {*overload.parameters} <= {*_STEPS, "T"}:
+            continue
+        for index, word in enumerate(words):
+            steps = _STEPS.get(overload.parameters[index])
+            if word == "mixed" or steps is None:
+                continue
+            rest = [_OTHERS[parameter] for place, parameter in enumerate(overload.parameters) if place != index]
+            for (low, high), others in itertools.product(steps, itertools.product(*rest)):
+                answers = []
+                for moved in (low, high):
+                    operands = [*others[:index], moved, *others[index:]]
+                    missing = overload.nulls == "propagate" and None in operands
+                    answers.append(None if missing else overload.function(*operands))
+                assert _rises(*(answers if word == "up" else answers[::-1])), (overload.signature, low, high, others)
+                tried += 1
+    assert tried

@@ -11,7 +11,7 @@ from fhir_eligibility.algebra.operators.arithmetic import in_decimal, in_integer
 from fhir_eligibility.algebra.operators.comparison import words
 from fhir_eligibility.algebra.operators.equality import equivalent, sign, sort_values
 from fhir_eligibility.algebra.operators.lookup import keyed
-from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.registry import OperatorTraits, operator
 from fhir_eligibility.algebra.values import quantity as q
 from fhir_eligibility.algebra.values.clinical import Code
 from fhir_eligibility.algebra.values.points import certain
@@ -28,20 +28,40 @@ def present(values: List | None) -> List:
 
 
 @operator(
-    "AllTrue", "(List<Boolean>) Boolean", cql="AllTrue", section="Aggregate: AllTrue", nulls="handled", language="cql"
+    "AllTrue",
+    "(List<Boolean>) Boolean",
+    cql="AllTrue",
+    section="Aggregate: AllTrue",
+    nulls="handled",
+    language="cql",
+    traits=OperatorTraits(elm="source"),
 )
 def all_true(values: List | None) -> bool:
     return all(present(values))
 
 
 @operator(
-    "AnyTrue", "(List<Boolean>) Boolean", cql="AnyTrue", section="Aggregate: AnyTrue", nulls="handled", language="cql"
+    "AnyTrue",
+    "(List<Boolean>) Boolean",
+    cql="AnyTrue",
+    section="Aggregate: AnyTrue",
+    nulls="handled",
+    language="cql",
+    traits=OperatorTraits(moves="up", elm="source"),
 )
 def any_true(values: List | None) -> bool:
     return any(present(values))
 
 
-@operator("Count", "(List<T>) Integer", cql="Count", section="Aggregate: Count", nulls="handled", language="cql")
+@operator(
+    "Count",
+    "(List<T>) Integer",
+    cql="Count",
+    section="Aggregate: Count",
+    nulls="handled",
+    language="cql",
+    traits=OperatorTraits(certain="always", looks="counts", moves="up", elm="source"),
+)
 def count(values: List | None) -> int:
     return len(present(values))
 
@@ -57,12 +77,26 @@ def _extreme(values: List, largest: bool) -> Any:
     return best
 
 
-@operator("Max", *(f"(List<{x}>) {x}?" for x in _ORDERED), cql="Max", section="Aggregate: Max", language="cql")
+@operator(
+    "Max",
+    *(f"(List<{x}>) {x}?" for x in _ORDERED),
+    cql="Max",
+    section="Aggregate: Max",
+    language="cql",
+    traits=OperatorTraits(elm="source"),
+)
 def maximum_of(values: List) -> Any:
     return _extreme(values, True)
 
 
-@operator("Min", *(f"(List<{x}>) {x}?" for x in _ORDERED), cql="Min", section="Aggregate: Min", language="cql")
+@operator(
+    "Min",
+    *(f"(List<{x}>) {x}?" for x in _ORDERED),
+    cql="Min",
+    section="Aggregate: Min",
+    language="cql",
+    traits=OperatorTraits(elm="source"),
+)
 def minimum_of(values: List) -> Any:
     return _extreme(values, False)
 
@@ -73,7 +107,14 @@ def _plus(a: Any, b: Any) -> Any:
     return q.add(a, b) if a.__class__ is Quantity else _WIDE.add(a, b) if a.__class__ is Decimal else a + b
 
 
-@operator("Sum", "(List<Integer>) Integer?", cql="Sum", section="Aggregate: Sum", language="cql")
+@operator(
+    "Sum",
+    "(List<Integer>) Integer?",
+    cql="Sum",
+    section="Aggregate: Sum",
+    language="cql",
+    traits=OperatorTraits(elm="source"),
+)
 def sum_integers(values: List) -> int | None:
     items = present(values)
     return in_integer(sum(items)) if items else None
@@ -98,7 +139,14 @@ def _within(value: Any) -> Any:
     return None if value is None else in_decimal(value)
 
 
-@operator("Product", "(List<Integer>) Integer?", cql="Product", section="Aggregate: Product", language="cql")
+@operator(
+    "Product",
+    "(List<Integer>) Integer?",
+    cql="Product",
+    section="Aggregate: Product",
+    language="cql",
+    traits=OperatorTraits(elm="source"),
+)
 def product_of_integers(values: List) -> int | None:
     items = present(values)
     return in_integer(_product(items)) if items else None
@@ -159,7 +207,7 @@ def _given(number: Decimal, unit: Quantity | None) -> Any:
 _BOTH = ("(List<Decimal>) Decimal?", "(List<Quantity>) Quantity?")
 
 
-@operator("Avg", *_BOTH, cql="Avg", section="Aggregate: Avg", language="cql")
+@operator("Avg", *_BOTH, cql="Avg", section="Aggregate: Avg", language="cql", traits=OperatorTraits(elm="source"))
 def average(values: List) -> Any:
     found = _numbers(values)
     return None if found is None else _given(_mean(found[0]), found[1])
@@ -169,7 +217,9 @@ def _mean(numbers: list[Decimal]) -> Decimal:
     return _WIDE.divide(reduce(_WIDE.add, numbers), Decimal(len(numbers)))
 
 
-@operator("Median", *_BOTH, cql="Median", section="Aggregate: Median", language="cql")
+@operator(
+    "Median", *_BOTH, cql="Median", section="Aggregate: Median", language="cql", traits=OperatorTraits(elm="source")
+)
 def median(values: List) -> Any:
     found = _numbers(values)
     if found is None:
@@ -181,7 +231,9 @@ def median(values: List) -> Any:
     return _given(_WIDE.divide(_WIDE.add(numbers[middle - 1], numbers[middle]), Decimal(2)), found[1])
 
 
-@operator("Mode", "(List<T>) T?", cql="Mode", section="Aggregate: Mode", language="cql")
+@operator(
+    "Mode", "(List<T>) T?", cql="Mode", section="Aggregate: Mode", language="cql", traits=OperatorTraits(elm="source")
+)
 def mode(values: List) -> Any:
     ordered = sort_values(present(values))
     groups = _by_key(ordered) or _by_pairs(ordered)
@@ -237,24 +289,45 @@ def _spread(values: List, fewer: int, root: bool) -> Any:
     return _given(_WIDE.sqrt(variance) if root else variance, found[1])
 
 
-@operator("Variance", *_BOTH, cql="Variance", section="Aggregate: Variance", language="cql")
+@operator(
+    "Variance",
+    *_BOTH,
+    cql="Variance",
+    section="Aggregate: Variance",
+    language="cql",
+    traits=OperatorTraits(elm="source"),
+)
 def variance(values: List) -> Any:
     return _spread(values, 1, False)
 
 
-@operator("StdDev", *_BOTH, cql="StdDev", section="Aggregate: StdDev", language="cql")
+@operator(
+    "StdDev", *_BOTH, cql="StdDev", section="Aggregate: StdDev", language="cql", traits=OperatorTraits(elm="source")
+)
 def standard_deviation(values: List) -> Any:
     return _spread(values, 1, True)
 
 
 @operator(
-    "PopulationVariance", *_BOTH, cql="PopulationVariance", section="Aggregate: Population Variance", language="cql"
+    "PopulationVariance",
+    *_BOTH,
+    cql="PopulationVariance",
+    section="Aggregate: Population Variance",
+    language="cql",
+    traits=OperatorTraits(elm="source"),
 )
 def population_variance(values: List) -> Any:
     return _spread(values, 0, False)
 
 
-@operator("PopulationStdDev", *_BOTH, cql="PopulationStdDev", section="Aggregate: Population StdDev", language="cql")
+@operator(
+    "PopulationStdDev",
+    *_BOTH,
+    cql="PopulationStdDev",
+    section="Aggregate: Population StdDev",
+    language="cql",
+    traits=OperatorTraits(elm="source"),
+)
 def population_standard_deviation(values: List) -> Any:
     return _spread(values, 0, True)
 
@@ -265,6 +338,7 @@ def population_standard_deviation(values: List) -> Any:
     cql="GeometricMean",
     section="Aggregate: GeometricMean",
     language="cql",
+    traits=OperatorTraits(elm="source"),
 )
 def geometric_mean(values: List) -> Decimal | None:
     numbers = present(values)

@@ -8,9 +8,9 @@ from typing import Any
 from fhir_eligibility.algebra import temporal as t
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.limits import text
-from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.registry import OperatorTraits, operator
 from fhir_eligibility.algebra.values import quantity as q
-from fhir_eligibility.algebra.values.points import Uncertainty, certain, predecessor, successor
+from fhir_eligibility.algebra.values.points import Uncertainty, certain
 from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS, UCUM_OF_CALENDAR, Quantity
 
 _WIDE = Context(prec=46)
@@ -50,7 +50,14 @@ def in_long(value: int) -> int | None:
     return value if MIN_LONG <= value <= MAX_LONG else None
 
 
-@operator("Add", "(Integer, Integer) Integer?", fhirpath="+", cql="+", section="Arithmetic: Add")
+@operator(
+    "Add",
+    "(Integer, Integer) Integer?",
+    fhirpath="+",
+    cql="+",
+    section="Arithmetic: Add",
+    traits=OperatorTraits(ranges=True, certain="as operands"),
+)
 def add_integer(a: int, b: int) -> int | None:
     return in_integer(a + b)
 
@@ -82,7 +89,14 @@ def add_quantity(a: Quantity, b: Quantity) -> Quantity | None:
     return q.add(a, b)
 
 
-@operator("Subtract", "(Integer, Integer) Integer?", fhirpath="-", cql="-", section="Arithmetic: Subtract")
+@operator(
+    "Subtract",
+    "(Integer, Integer) Integer?",
+    fhirpath="-",
+    cql="-",
+    section="Arithmetic: Subtract",
+    traits=OperatorTraits(ranges=True, certain="as operands"),
+)
 def subtract_integer(a: int, b: int) -> int | None:
     return in_integer(a - b)
 
@@ -194,7 +208,14 @@ def subtract_whole_seconds(a: Any, b: Quantity) -> Any:
     return t.add(a, -_whole_seconds(b), duration_unit(b))
 
 
-@operator("Multiply", "(Integer, Integer) Integer?", fhirpath="*", cql="*", section="Arithmetic: Multiply")
+@operator(
+    "Multiply",
+    "(Integer, Integer) Integer?",
+    fhirpath="*",
+    cql="*",
+    section="Arithmetic: Multiply",
+    traits=OperatorTraits(ranges=True, certain="as operands"),
+)
 def multiply_integer(a: int, b: int) -> int | None:
     return in_integer(a * b)
 
@@ -302,7 +323,13 @@ def mod_decimal(a: Decimal, b: Decimal) -> Decimal | None:
     return _WIDE.remainder(a, b) if b != 0 else None
 
 
-@operator("Negate", "(Integer) Integer?", cql="-", section="Arithmetic: Negate")
+@operator(
+    "Negate",
+    "(Integer) Integer?",
+    cql="-",
+    section="Arithmetic: Negate",
+    traits=OperatorTraits(ranges=True, certain="as operands"),
+)
 def negate_integer(a: int) -> int | None:
     return in_integer(-a)
 
@@ -322,7 +349,14 @@ def negate_quantity(a: Quantity) -> Quantity:
     return q.negate(a)
 
 
-@operator("Abs", "(Integer) Integer?", fhirpath="abs", cql="Abs", section="Arithmetic: Abs")
+@operator(
+    "Abs",
+    "(Integer) Integer?",
+    fhirpath="abs",
+    cql="Abs",
+    section="Arithmetic: Abs",
+    traits=OperatorTraits(certain="as operands"),
+)
 def abs_integer(a: int) -> int | None:
     return in_integer(abs(certain(a, "Abs")))
 
@@ -433,30 +467,18 @@ def sqrt(a: Decimal) -> Decimal | None:
     return _rounded(_WIDE.sqrt(a)) if a >= 0 else None
 
 
-@operator("Round", "(Decimal) Decimal", "(Decimal, Integer) Decimal", fhirpath="round", cql="Round", section="Round")
+@operator(
+    "Round",
+    "(Decimal) Decimal",
+    "(Decimal, Integer) Decimal",
+    fhirpath="round",
+    cql="Round",
+    section="Round",
+    traits=OperatorTraits(elm="operand precision"),
+)
 def round_decimal(a: Decimal, precision: int = 0) -> Decimal:
     if precision < 0:
         raise EvaluationError("negative-precision", f"round() takes a precision of 0 or more, not {precision}")
     if precision > 28:
         return a
     return a.quantize(Decimal(1).scaleb(-precision), rounding=ROUND_HALF_UP, context=_WIDEST)
-
-
-def _stepping(point: str) -> None:
-    """Register the neighbours of the values of one type."""
-
-    def successor_of(a: Any) -> Any:
-        return successor(a, point)
-
-    def predecessor_of(a: Any) -> Any:
-        return predecessor(a, point)
-
-    signature = f"({point}) {point}"
-    operator("Successor", signature, cql="successor_of", section="Arithmetic: Successor", language="cql")(successor_of)
-    operator("Predecessor", signature, cql="predecessor_of", section="Arithmetic: Predecessor", language="cql")(
-        predecessor_of
-    )
-
-
-for _point in ("Integer", "Long", "Decimal", "Quantity", "Date", "DateTime", "Time"):
-    _stepping(_point)

@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from fhir_eligibility.algebra.operators.conversion import read_quantity
-from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.registry import OperatorTraits, operator
 from fhir_eligibility.algebra.values.clinical import Code, Concept, Ratio, ValueSet
 from fhir_eligibility.algebra.values.quantity import Quantity, divide
 
 
 @operator(
-    "ToConcept", "(Code) Concept", "(Concept) Concept", cql="ToConcept", section="Type: ToConcept", language="cql"
+    "ToConcept",
+    "(Code) Concept",
+    "(Concept) Concept",
+    cql="ToConcept",
+    section="Type: ToConcept",
+    language="cql",
+    traits=OperatorTraits(same_value=True),
 )
 def concept_of_code(value: Any) -> Concept:
     return value if value.__class__ is Concept else Concept((value,), value.display)
@@ -22,7 +28,14 @@ def concept_of_codes(values: list[Code | None]) -> Concept:
     return Concept(tuple(values))
 
 
-@operator("ToRatio", "(String) Ratio?", cql="ToRatio", section="Type: ToRatio", language="cql")
+@operator(
+    "ToRatio",
+    "(String) Ratio?",
+    cql="ToRatio",
+    section="Type: ToRatio",
+    language="cql",
+    traits=OperatorTraits(same_value=True),
+)
 def ratio_of_string(text: str) -> Ratio | None:
     left, colon, right = text.partition(":")
     numerator, denominator = read_quantity(left.strip()), read_quantity(right.strip())
@@ -77,6 +90,7 @@ def can_convert_quantity(value: Quantity, unit: str) -> bool:
     nulls="handled",
     language="cql",
     context=True,
+    traits=OperatorTraits(reports=True, clock=False, tells_codes=True),
 )
 def in_value_set(environment: Any, code: Any, value_set: ValueSet | None) -> bool | None:
     if code is None:
@@ -93,6 +107,7 @@ def in_value_set(environment: Any, code: Any, value_set: ValueSet | None) -> boo
     nulls="handled",
     language="cql",
     context=True,
+    traits=OperatorTraits(reports=True, clock=False, tells_codes=True),
 )
 def any_in_value_set(environment: Any, codes: list[Any] | None, value_set: ValueSet | None) -> bool | None:
     if value_set is None:
@@ -110,6 +125,7 @@ def any_in_value_set(environment: Any, codes: list[Any] | None, value_set: Value
     nulls="handled",
     language="cql",
     context=True,
+    traits=OperatorTraits(reports=True, clock=False, tells_codes=True),
 )
 def in_code_system(environment: Any, code: Any, code_system: Any) -> bool | None:
     if code is None:
@@ -126,6 +142,7 @@ def in_code_system(environment: Any, code: Any, code_system: Any) -> bool | None
     nulls="handled",
     language="cql",
     context=True,
+    traits=OperatorTraits(reports=True, clock=False, tells_codes=True),
 )
 def any_in_code_system(environment: Any, codes: list[Any] | None, code_system: Any) -> bool | None:
     if code_system is None:
@@ -134,7 +151,14 @@ def any_in_code_system(environment: Any, codes: list[Any] | None, code_system: A
     return True if True in answers else None if None in answers else False
 
 
-@operator("ExpandValueSet", "(ValueSet) List<Code>", cql="ExpandValueSet", language="cql", context=True)
+@operator(
+    "ExpandValueSet",
+    "(ValueSet) List<Code>",
+    cql="ExpandValueSet",
+    language="cql",
+    context=True,
+    traits=OperatorTraits(clock=False),
+)
 def expand_value_set(environment: Any, value_set: ValueSet) -> Any:
     return environment.expand_value_set(value_set)
 
@@ -152,4 +176,5 @@ for _name in ("Subsumes", "SubsumedBy"):
         section=f"Clinical: {_name}",
         language="cql",
         context=True,
+        traits=OperatorTraits(reports=True, clock=False),
     )(_subsumption)

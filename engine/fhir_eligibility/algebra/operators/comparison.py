@@ -12,7 +12,7 @@ from operator import ge, gt, le, lt
 from typing import Any
 
 from fhir_eligibility.algebra import temporal as t
-from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.registry import OperatorTraits, operator
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.values import quantity as q
 from fhir_eligibility.algebra.values.element import Element, to_system
@@ -27,8 +27,8 @@ _PLAIN: dict[str, Callable[[Any, Any], Any]] = {"<": lt, "<=": le, ">": gt, ">="
 _Decide = Callable[[int], bool]
 
 
-def _ordered(name: str, symbol: str, decide: _Decide) -> None:
-    """Register one of the four order operators; `decide` turns the sign of a comparison into the answer."""
+def _ordered(name: str, symbol: str, decide: _Decide, turned: str) -> None:
+    """Register one of the four order operators; `decide` turns the sign of a comparison into the answer, `turned` names the one with operands exchanged."""
 
     plain = _PLAIN[symbol]
     answers = decide(0), decide(1), decide(-1)  # by sign
@@ -59,20 +59,35 @@ def _ordered(name: str, symbol: str, decide: _Decide) -> None:
 
     numbers = ("(Integer, Integer) Boolean", "(Long, Long) Boolean", "(Decimal, Decimal) Boolean")
     texts = "(String, String) Boolean"
-    section = f"Comparison: {name}"
-    operator(name, *numbers, texts, fhirpath=symbol, cql=symbol, section=section, inline="({0} " + symbol + " {1})")(
-        plain
+    rises = symbol[0] == ">"
+    traits = OperatorTraits(
+        symbol=symbol,
+        ranges=True,
+        reports=True,
+        moves="up down" if rises else "down up",
+        dates="later" if rises else "earlier",
+        turned=turned,
     )
+    operator(
+        name,
+        *numbers,
+        texts,
+        fhirpath=symbol,
+        cql=symbol,
+        section=f"Comparison: {name}",
+        inline="({0} " + symbol + " {1})",
+        traits=traits,
+    )(plain)
     points = ("(Date, Date) Boolean?", "(DateTime, DateTime) Boolean?", "(Time, Time) Boolean?")
     operator(name, *points, language="fhirpath")(temporal)
     operator(name, *points, language="cql")(recorded)
     operator(name, "(Quantity, Quantity) Boolean?")(quantities)
 
 
-_ordered("Less", "<", lambda sign: sign < 0)
-_ordered("LessOrEqual", "<=", lambda sign: sign <= 0)
-_ordered("Greater", ">", lambda sign: sign > 0)
-_ordered("GreaterOrEqual", ">=", lambda sign: sign >= 0)
+_ordered("Less", "<", lambda sign: sign < 0, "Greater")
+_ordered("LessOrEqual", "<=", lambda sign: sign <= 0, "GreaterOrEqual")
+_ordered("Greater", ">", lambda sign: sign > 0, "Less")
+_ordered("GreaterOrEqual", ">=", lambda sign: sign >= 0, "LessOrEqual")
 
 
 @operator(
@@ -86,6 +101,7 @@ _ordered("GreaterOrEqual", ">=", lambda sign: sign >= 0)
     cql="=",
     section="Comparison: Equal",
     inline="({0} == {1})",
+    traits=OperatorTraits(symbol="=", ranges=True, reports=True, looks="compares", tells_codes=True),
 )
 def equal_plain(a: Any, b: Any) -> bool:
     return a == b  # type: ignore[no-any-return]  # an Uncertainty answers None where it may be equal

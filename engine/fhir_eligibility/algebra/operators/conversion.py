@@ -11,7 +11,7 @@ from typing import Any
 
 from fhir_eligibility.algebra.limits import written
 from fhir_eligibility.algebra.operators.arithmetic import in_integer, in_long
-from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.registry import OperatorTraits, operator
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.ucum import UnitError, parse_unit
 from fhir_eligibility.algebra.values.points import spread
@@ -24,7 +24,14 @@ _TRUE = frozenset(("true", "t", "yes", "y", "1", "1.0"))
 _FALSE = frozenset(("false", "f", "no", "n", "0", "0.0"))
 
 
-@operator("ToBoolean", "(Boolean) Boolean", fhirpath="toBoolean", cql="ToBoolean", section="Conversion: toBoolean")
+@operator(
+    "ToBoolean",
+    "(Boolean) Boolean",
+    fhirpath="toBoolean",
+    cql="ToBoolean",
+    section="Conversion: toBoolean",
+    traits=OperatorTraits(same_value=True),
+)
 def boolean_of_boolean(a: bool) -> bool:
     return a
 
@@ -47,6 +54,7 @@ def boolean_of_string(a: str) -> bool | None:
     fhirpath="toInteger",
     cql="ToInteger",
     section="Conversion: toInteger",
+    traits=OperatorTraits(ranges=True, same_value=True),
 )
 def integer_of_integer(a: int) -> int:
     return spread(int, a)  # type: ignore[no-any-return]
@@ -81,6 +89,7 @@ def integer_of_string(a: str) -> int | None:
     fhirpath="toLong",
     cql="ToLong",
     section="Conversion: toLong",
+    traits=OperatorTraits(ranges=True, certain="as operands", same_value=True),
 )
 def long_of_integer(a: int) -> int:
     return spread(int, a)  # type: ignore[no-any-return]
@@ -101,6 +110,7 @@ def long_of_string(a: str) -> int | None:
     fhirpath="toDecimal",
     cql="ToDecimal",
     section="Conversion: toDecimal",
+    traits=OperatorTraits(ranges=True, certain="as operands", same_value=True),
 )
 def decimal_of_number(a: Any) -> Decimal:
     return spread(Decimal, a)  # type: ignore[no-any-return]
@@ -111,7 +121,14 @@ def decimal_of_string(a: str) -> Decimal | None:
     return Decimal(a) if _DECIMAL.fullmatch(a) else None
 
 
-@operator("ToString", "(String) String", fhirpath="toString", cql="ToString", section="Conversion: toString")
+@operator(
+    "ToString",
+    "(String) String",
+    fhirpath="toString",
+    cql="ToString",
+    section="Conversion: toString",
+    traits=OperatorTraits(same_value=True),
+)
 def string_of_string(a: str) -> str:
     return a
 
@@ -147,7 +164,14 @@ def string_of_datetime_plain(a: Any) -> str:
     return str(a).removesuffix("T")
 
 
-@operator("ToDate", "(Date) Date", fhirpath="toDate", cql="ToDate", section="Conversion: toDate")
+@operator(
+    "ToDate",
+    "(Date) Date",
+    fhirpath="toDate",
+    cql="ToDate",
+    section="Conversion: toDate",
+    traits=OperatorTraits(same_value=True),
+)
 def date_of_date(a: Date) -> Date:
     return a
 
@@ -167,7 +191,12 @@ def date_of_string(a: str) -> Date | None:
 
 
 @operator(
-    "ToDateTime", "(DateTime) DateTime", fhirpath="toDateTime", cql="ToDateTime", section="Conversion: toDateTime"
+    "ToDateTime",
+    "(DateTime) DateTime",
+    fhirpath="toDateTime",
+    cql="ToDateTime",
+    section="Conversion: toDateTime",
+    traits=OperatorTraits(ranges=True, same_value=True, clock=False),
 )
 def datetime_of_datetime(a: DateTime) -> DateTime:
     return a
@@ -186,7 +215,14 @@ def datetime_of_string(a: str) -> DateTime | None:
         return None
 
 
-@operator("ToTime", "(Time) Time", fhirpath="toTime", cql="ToTime", section="Conversion: toTime")
+@operator(
+    "ToTime",
+    "(Time) Time",
+    fhirpath="toTime",
+    cql="ToTime",
+    section="Conversion: toTime",
+    traits=OperatorTraits(same_value=True),
+)
 def time_of_time(a: Time) -> Time:
     return a
 
@@ -217,7 +253,12 @@ def read_quantity(text: str) -> Quantity | None:
 
 
 @operator(
-    "ToQuantity", "(Quantity) Quantity", fhirpath="toQuantity", cql="ToQuantity", section="Conversion: toQuantity"
+    "ToQuantity",
+    "(Quantity) Quantity",
+    fhirpath="toQuantity",
+    cql="ToQuantity",
+    section="Conversion: toQuantity",
+    traits=OperatorTraits(ranges=True, certain="as operands", same_value=True),
 )
 def quantity_of_quantity(a: Quantity) -> Quantity:
     return a

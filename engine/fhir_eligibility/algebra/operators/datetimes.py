@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from fhir_eligibility.algebra import temporal as t
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.registry import OperatorTraits, operator
 from fhir_eligibility.algebra.operators.temporal import COMPONENTS
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.temporal.between import extent
@@ -132,7 +132,13 @@ def _range(a: Any, b: Any, precision: str, count: Any) -> Any:
 
 _PAIRS = ("(Date, Date) Integer?", "(DateTime, DateTime) Integer?", "(Time, Time) Integer?")
 operator(
-    "DurationBetween", *_PAIRS, cql="duration_between", section="DateTime: Duration", language="cql", precise=True
+    "DurationBetween",
+    *_PAIRS,
+    cql="duration_between",
+    section="DateTime: Duration",
+    language="cql",
+    precise=True,
+    traits=OperatorTraits(ranges=True),
 )(duration_between)
 operator(
     "DifferenceBetween",
@@ -141,6 +147,7 @@ operator(
     section="DateTime: Difference",
     language="cql",
     precise=True,
+    traits=OperatorTraits(ranges=True),
 )(difference_between)
 
 
@@ -152,6 +159,7 @@ operator(
     section="Clinical: CalculateAgeAt",
     language="cql",
     precise=True,
+    traits=OperatorTraits(ranges=True),
 )
 def calculate_age_at(birth: Any, at: Any, precision: str) -> Any:
     return duration_between(birth, at, precision)
@@ -166,6 +174,7 @@ def calculate_age_at(birth: Any, at: Any, precision: str) -> Any:
     language="cql",
     precise=True,
     context=True,
+    traits=OperatorTraits(ranges=True),
 )
 def calculate_age(request: Request, birth: Any, precision: str) -> Any:
     return duration_between(birth, request.today if birth.__class__ is Date else request.now, precision)

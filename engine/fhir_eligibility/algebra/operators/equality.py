@@ -13,7 +13,7 @@ from typing import Any
 from fhir_eligibility.algebra import temporal as t
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.operators.comparison import equal_any, equivalent_any, equivalent_decimals
-from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.registry import OperatorTraits, operator
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.values import clinical as c
 from fhir_eligibility.algebra.values import interval as iv
@@ -215,6 +215,7 @@ operator(
     cql="!=",
     section="Comparison: Not Equal",
     language="cql",
+    traits=OperatorTraits(symbol="!=", ranges=True, reports=True, looks="compares"),
 )(lambda a, b: None if (same := equal(a, b)) is None else not same)
 operator(
     "Equivalent",
@@ -224,4 +225,5 @@ operator(
     section="Comparison: Equivalent",
     nulls="handled",
     language="cql",
+    traits=OperatorTraits(ranges=True, tells_codes=True),
 )(equivalent)

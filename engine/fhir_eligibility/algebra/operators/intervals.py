@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.registry import OperatorTraits, operator
 from fhir_eligibility.algebra.values import interval as iv
 from fhir_eligibility.algebra.values import points as p
 from fhir_eligibility.algebra.values.interval import Interval
@@ -13,11 +13,30 @@ _I = "(Interval<T>, Interval<T>) Boolean?"
 _POINTS = ("(Date, Date) Boolean?", "(DateTime, DateTime) Boolean?", "(Time, Time) Boolean?")
 _MIXED = ("(T, Interval<T>) Boolean?", "(Interval<T>, T) Boolean?")
 
-operator("Start", "(Interval<T>) T?", cql="start_of", section="Interval: Start", language="cql")(iv.start_of)
-operator("End", "(Interval<T>) T?", cql="end_of", section="Interval: End", language="cql")(iv.end_of)
-operator("PointFrom", "(Interval<T>) T?", cql="point_from", section="Interval: Point From", language="cql")(
-    iv.point_from
-)
+operator(
+    "Start",
+    "(Interval<T>) T?",
+    cql="start_of",
+    section="Interval: Start",
+    language="cql",
+    traits=OperatorTraits(same_value=True),
+)(iv.start_of)
+operator(
+    "End",
+    "(Interval<T>) T?",
+    cql="end_of",
+    section="Interval: End",
+    language="cql",
+    traits=OperatorTraits(same_value=True),
+)(iv.end_of)
+operator(
+    "PointFrom",
+    "(Interval<T>) T?",
+    cql="point_from",
+    section="Interval: Point From",
+    language="cql",
+    traits=OperatorTraits(fails=True),
+)(iv.point_from)
 _NUMERIC = (
     "(Interval<Integer>) Integer?",
     "(Interval<Long>) Long?",
@@ -28,12 +47,26 @@ operator("Width", *_NUMERIC, cql="width_of", section="Interval: Width", language
 operator("Size", *_NUMERIC, cql="Size", section="Interval: Size", language="cql")(iv.size)
 
 
-def _relation(name: str, surface: str, section: str, function: Any, *extra: str) -> None:
-    operator(name, _I, *extra, cql=surface, section=section, language="cql", precise=True)(function)
+_REPORTS = OperatorTraits(reports=True)
 
 
-_relation("Before", "before", "Interval: Before", iv.before, *_MIXED, *_POINTS)
-_relation("After", "after", "Interval: After", iv.after, *_MIXED, *_POINTS)
+def _relation(
+    name: str,
+    surface: str,
+    section: str,
+    function: Any,
+    *extra: str,
+    traits: OperatorTraits | None = _REPORTS,
+) -> None:
+    operator(name, _I, *extra, cql=surface, section=section, language="cql", precise=True, traits=traits)(function)
+
+
+def _order(dates: Any, turned: str) -> OperatorTraits:
+    return OperatorTraits(ranges=True, reports=True, dates=dates, turned=turned)
+
+
+_relation("Before", "before", "Interval: Before", iv.before, *_MIXED, *_POINTS, traits=_order("earlier", "After"))
+_relation("After", "after", "Interval: After", iv.after, *_MIXED, *_POINTS, traits=_order("later", "Before"))
 _relation(
     "SameOrBefore",
     "same_or_before on_or_before before_or_on",
@@ -41,6 +74,7 @@ _relation(
     iv.same_or_before,
     *_MIXED,
     *_POINTS,
+    traits=_order("earlier", "SameOrAfter"),
 )
 _relation(
     "SameOrAfter",
@@ -49,17 +83,21 @@ _relation(
     iv.same_or_after,
     *_MIXED,
     *_POINTS,
+    traits=_order("later", "SameOrBefore"),
 )
-_relation("SameAs", "same_as", "Interval: Same As", iv.same_as)
-_relation("IncludedIn", "included_in during", "Interval: Included In", lambda a, b, x=None: iv.includes(b, a, x))
-_relation("Includes", "includes", "Interval: Includes", iv.includes)
+_relation("SameAs", "same_as", "Interval: Same As", iv.same_as, traits=_order("same", "SameAs"))
+_relation(
+    "IncludedIn", "included_in during", "Interval: Included In", lambda a, b, x=None: iv.includes(b, a, x), traits=None
+)
+_relation("Includes", "includes", "Interval: Includes", iv.includes, traits=None)
 _relation(
     "ProperIncludedIn",
     "properly_included_in properly_during",
     "Interval: Properly Included In",
     lambda a, b, x=None: iv.properly_includes(b, a, x),
+    traits=OperatorTraits(reports=True, looks="compares", dates="within"),
 )
-_relation("ProperIncludes", "properly_includes", "Interval: Properly Includes", iv.properly_includes)
+_relation("ProperIncludes", "properly_includes", "Interval: Properly Includes", iv.properly_includes, traits=None)
 _relation("Overlaps", "overlaps", "Interval: Overlaps", iv.overlaps)
 _relation("OverlapsBefore", "overlaps_before", "Interval: Overlaps", iv.overlaps_before)
 _relation("OverlapsAfter", "overlaps_after", "Interval: Overlaps", iv.overlaps_after)
@@ -76,7 +114,16 @@ def same_point(a: Any, b: Any, precision: str | None = None) -> bool | None:
 
 
 @operator(
-    "In", "(T, Interval<T>) Boolean?", cql="in", section="Interval: In", nulls="handled", language="cql", precise=True
+    "In",
+    "(T, Interval<T>) Boolean?",
+    cql="in",
+    section="Interval: In",
+    nulls="handled",
+    language="cql",
+    precise=True,
+    traits=OperatorTraits(
+        ranges=True, reports=True, looks="compares", moves="mixed up", dates="within", tells_codes=True
+    ),
 )
 def point_in(point: Any, i: Interval | None, precision: str | None = None) -> bool | None:
     if point is None:
@@ -92,6 +139,9 @@ def point_in(point: Any, i: Interval | None, precision: str | None = None) -> bo
     nulls="handled",
     language="cql",
     precise=True,
+    traits=OperatorTraits(
+        ranges=True, reports=True, looks="compares", moves="up mixed", dates="around", turned="In", tells_codes=True
+    ),
 )
 def interval_contains(i: Interval | None, point: Any, precision: str | None = None) -> bool | None:
     return point_in(point, i, precision)
@@ -104,6 +154,7 @@ def interval_contains(i: Interval | None, point: Any, precision: str | None = No
     nulls="handled",
     language="cql",
     precise=True,
+    traits=OperatorTraits(ranges=True, reports=True, looks="compares", dates="within"),
 )
 def point_properly_in(point: Any, i: Interval | None, precision: str | None = None) -> bool | None:
     if point is None:
@@ -118,12 +169,34 @@ def point_properly_in(point: Any, i: Interval | None, precision: str | None = No
     nulls="handled",
     language="cql",
     precise=True,
+    traits=OperatorTraits(ranges=True, reports=True, looks="compares", dates="around", turned="ProperIn"),
 )
 def interval_properly_contains(i: Interval | None, point: Any, precision: str | None = None) -> bool | None:
     return point_properly_in(point, i, precision)
 
 
 _SET = "(Interval<T>, Interval<T>) Interval<T>?"
-operator("Union", _SET, cql="union |", section="Interval: Union", language="cql")(iv.union)
-operator("Intersect", _SET, cql="intersect", section="Interval: Intersect", language="cql")(iv.intersect)
-operator("Except", _SET, cql="except", section="Interval: Except", language="cql")(iv.except_)
+operator(
+    "Union",
+    _SET,
+    cql="union |",
+    section="Interval: Union",
+    language="cql",
+    traits=OperatorTraits(looks="compares", moves="up up"),
+)(iv.union)
+operator(
+    "Intersect",
+    _SET,
+    cql="intersect",
+    section="Interval: Intersect",
+    language="cql",
+    traits=OperatorTraits(looks="compares", moves="up up"),
+)(iv.intersect)
+operator(
+    "Except",
+    _SET,
+    cql="except",
+    section="Interval: Except",
+    language="cql",
+    traits=OperatorTraits(looks="compares", moves="up down"),
+)(iv.except_)

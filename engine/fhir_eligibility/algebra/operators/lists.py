@@ -8,7 +8,7 @@ from fhir_eligibility.algebra import limits
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.operators.equality import equal, sort_values
 from fhir_eligibility.algebra.operators.lookup import asked, without_repeats
-from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.registry import OperatorTraits, operator
 from fhir_eligibility.algebra.values.points import certain
 
 List = list[Any]
@@ -38,12 +38,27 @@ def has(values: List, item: Any) -> bool | None:
     return result
 
 
-@operator("Distinct", "(List<T>) List<T>", cql="distinct", section="List: Distinct", language="cql")
+@operator(
+    "Distinct",
+    "(List<T>) List<T>",
+    cql="distinct",
+    section="List: Distinct",
+    language="cql",
+    traits=OperatorTraits(looks="compares", moves="up"),
+)
 def distinct_list(values: List) -> List:
     return distinct(values)
 
 
-@operator("Exists", "(List<T>) Boolean", cql="exists Exists", section="List: Exists", nulls="handled", language="cql")
+@operator(
+    "Exists",
+    "(List<T>) Boolean",
+    cql="exists Exists",
+    section="List: Exists",
+    nulls="handled",
+    language="cql",
+    traits=OperatorTraits(looks="counts", moves="up"),
+)
 def exists(values: List | None) -> bool:
     return values is not None and any(value is not None for value in values)
 
@@ -82,7 +97,13 @@ def list_properly_contains(values: List | None, item: Any) -> bool | None:
     return item_properly_in(item, values)
 
 
-@operator("Includes", "(List<T>, List<T>) Boolean?", section="List: Includes", language="cql")
+@operator(
+    "Includes",
+    "(List<T>, List<T>) Boolean?",
+    section="List: Includes",
+    language="cql",
+    traits=OperatorTraits(reports=True, looks="compares", dates="around", turned="IncludedIn"),
+)
 def list_includes(a: List, b: List) -> bool | None:
     found = asked(a, len(b), same, "includes")
     result: bool | None = True
@@ -95,12 +116,24 @@ def list_includes(a: List, b: List) -> bool | None:
     return result
 
 
-@operator("IncludedIn", "(List<T>, List<T>) Boolean?", section="List: Included In", language="cql")
+@operator(
+    "IncludedIn",
+    "(List<T>, List<T>) Boolean?",
+    section="List: Included In",
+    language="cql",
+    traits=OperatorTraits(reports=True, looks="compares", dates="within"),
+)
 def list_included_in(a: List, b: List) -> bool | None:
     return list_includes(b, a)
 
 
-@operator("ProperIncludes", "(List<T>, List<T>) Boolean?", section="List: Properly Includes", language="cql")
+@operator(
+    "ProperIncludes",
+    "(List<T>, List<T>) Boolean?",
+    section="List: Properly Includes",
+    language="cql",
+    traits=OperatorTraits(reports=True, looks="compares", dates="around", turned="ProperIncludedIn"),
+)
 def list_properly_includes(a: List, b: List) -> bool | None:
     return list_includes(a, b) if len(distinct(a)) > len(distinct(b)) else False
 
@@ -130,28 +163,63 @@ def list_except(a: List | None, b: List | None) -> List | None:
     return distinct([value for value in a if found(value) is not True])
 
 
-@operator("Flatten", "(List<List<T>>) List<T>", cql="flatten Flatten", section="List: Flatten", language="cql")
+@operator(
+    "Flatten",
+    "(List<List<T>>) List<T>",
+    cql="flatten Flatten",
+    section="List: Flatten",
+    language="cql",
+    traits=OperatorTraits(looks="counts", moves="up"),
+)
 def flatten(values: list[List | None]) -> List:
     limits.room_for_items(sum(len(value) for value in values if value.__class__ is list), "flatten")
     return [item for value in values if value is not None for item in (value if value.__class__ is list else [value])]
 
 
-@operator("First", "(List<T>) T?", cql="First", section="List: First", language="cql")
+@operator(
+    "First",
+    "(List<T>) T?",
+    cql="First",
+    section="List: First",
+    language="cql",
+    traits=OperatorTraits(looks="counts", same_value=True, elm="source"),
+)
 def first(values: List) -> Any:
     return values[0] if values else None
 
 
-@operator("Last", "(List<T>) T?", cql="Last", section="List: Last", language="cql")
+@operator(
+    "Last",
+    "(List<T>) T?",
+    cql="Last",
+    section="List: Last",
+    language="cql",
+    traits=OperatorTraits(looks="counts", same_value=True, elm="source"),
+)
 def last(values: List) -> Any:
     return values[-1] if values else None
 
 
-@operator("Indexer", "(List<T>, Integer) T?", cql="Indexer", section="List: Indexer", language="cql")
+@operator(
+    "Indexer",
+    "(List<T>, Integer) T?",
+    cql="Indexer",
+    section="List: Indexer",
+    language="cql",
+    traits=OperatorTraits(looks="counts"),
+)
 def item_at(values: List, index: int) -> Any:
     return values[index] if 0 <= index < len(values) else None
 
 
-@operator("IndexOf", "(List<T>, T) Integer?", cql="IndexOf", section="List: IndexOf", language="cql")
+@operator(
+    "IndexOf",
+    "(List<T>, T) Integer?",
+    cql="IndexOf",
+    section="List: IndexOf",
+    language="cql",
+    traits=OperatorTraits(ranges=True, looks="compares", elm="source element"),
+)
 def index_of_item(values: List, item: Any) -> int | None:
     for index, value in enumerate(values):
         if same(value, item) is True:
@@ -159,12 +227,26 @@ def index_of_item(values: List, item: Any) -> int | None:
     return -1
 
 
-@operator("Length", "(List<T>) Integer", section="List: Length", nulls="handled", language="cql")
+@operator(
+    "Length",
+    "(List<T>) Integer",
+    section="List: Length",
+    nulls="handled",
+    language="cql",
+    traits=OperatorTraits(certain="always", looks="counts"),
+)
 def list_length(values: List | None) -> int:
     return 0 if values is None else len(values)
 
 
-@operator("SingletonFrom", "(List<T>) T?", cql="singleton_from", section="List: Singleton From", language="cql")
+@operator(
+    "SingletonFrom",
+    "(List<T>) T?",
+    cql="singleton_from",
+    section="List: Singleton From",
+    language="cql",
+    traits=OperatorTraits(fails=True, looks="counts", same_value=True),
+)
 def singleton_from(values: List) -> Any:
     if len(values) > 1:
         raise EvaluationError(
@@ -173,17 +255,35 @@ def singleton_from(values: List) -> Any:
     return values[0] if values else None
 
 
-@operator("Skip", "(List<T>, Integer) List<T>", cql="Skip", section="List: Skip", nulls="handled", language="cql")
+@operator(
+    "Skip",
+    "(List<T>, Integer) List<T>",
+    cql="Skip",
+    section="List: Skip",
+    nulls="handled",
+    language="cql",
+    traits=OperatorTraits(looks="counts"),
+)
 def skip(values: List | None, count: int | None) -> List | None:
     return None if values is None else values[max(0, certain(count, "Skip") or 0) :]
 
 
-@operator("Take", "(List<T>, Integer) List<T>", cql="Take", section="List: Take", nulls="handled", language="cql")
+@operator(
+    "Take",
+    "(List<T>, Integer) List<T>",
+    cql="Take",
+    section="List: Take",
+    nulls="handled",
+    language="cql",
+    traits=OperatorTraits(looks="counts"),
+)
 def take(values: List | None, count: int | None) -> List | None:
     return None if values is None else values[: max(0, certain(count, "Take") or 0)]
 
 
-@operator("Tail", "(List<T>) List<T>", cql="Tail", section="List: Tail", language="cql")
+@operator(
+    "Tail", "(List<T>) List<T>", cql="Tail", section="List: Tail", language="cql", traits=OperatorTraits(looks="counts")
+)
 def tail(values: List) -> List:
     return values[1:]
 
@@ -197,6 +297,7 @@ def tail(values: List) -> List:
     section="List: Slice",
     nulls="handled",
     language="cql",
+    traits=OperatorTraits(looks="counts", elm="source startIndex endIndex"),
 )
 def slice_of(values: List | None, start: int | None = None, stop: int | None = None) -> List | None:
     return None if values is None else values[slice(start, stop)]

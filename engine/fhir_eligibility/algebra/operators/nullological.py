@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.registry import OperatorTraits, operator
 
 operator(
     "IsNull",
@@ -12,6 +12,7 @@ operator(
     nulls="handled",
     language="cql",
     inline="({0} is None)",
+    traits=OperatorTraits(ranges=True, looks="counts"),
 )(lambda value: value is None)
 operator(
     "IsTrue",
@@ -21,6 +22,7 @@ operator(
     nulls="handled",
     language="cql",
     inline="({0} is True)",
+    traits=OperatorTraits(moves="up"),
 )(lambda value: value is True)
 operator(
     "IsFalse",

@@ -15,13 +15,38 @@ from msgspec import Struct, field
 Nulls = Literal["propagate", "handled"]
 Language = Literal["", "fhirpath", "cql"]
 
-# Operators that take a value of which only a range is known (CQL: "Uncertainty"); all others need one value.
-TAKE_RANGES = frozenset(
-    "Add Subtract Multiply Negate Equal NotEqual Less LessOrEqual Greater GreaterOrEqual Equivalent IsNull Before After SameAs "
-    "SameOrBefore SameOrAfter In Contains ProperIn ProperContains IndexOf DurationBetween DifferenceBetween CalculateAge CalculateAgeAt "
-    "ToInteger ToLong ToDecimal ToQuantity ToDateTime Successor Predecessor".split()
-)
 _SIGNATURE = re.compile(r"\(([^()]*)\)\s*([A-Za-z<>]+\??)")
+
+
+class OperatorTraits(Struct, frozen=True):
+    """What the analyses and the emitter know of an operator, beside its overloads. What is not said of it is not assumed.
+
+    `symbol` is that of a comparison of two values. `ranges`: it takes a value of which only a range is known (CQL: "Uncertainty"), where others need one
+    value; `certain` tells that its own value is one (`always`, or where all operands are: `as operands`). `reports`: where it has no answer, traced code
+    tells its operands. `fails`: it can fail on good data.
+
+    `looks` tells what it does with items that are resources: it looks at them as a `whole`, tells them apart by equality (`compares`), or only asks whether and
+    how many there are (`counts`). `moves` tells for each operand whether the value moves `up` with it, `down` against it, or `mixed` (one word: all operands).
+    `same_value`: it gives the value of its operand in another type, or a part or bound of it.
+
+    `dates` tells where a date as the first operand lies with regard to the second (`later`, `earlier`, `within`, `around`, `same`), `turned` names the
+    operator with its operands exchanged. `clock=False`: it asks the environment for something else than the time of evaluation. `tells_codes`: it tells
+    what a record is about. `elm` are the names of its operands in ELM where they have any.
+    """
+
+    symbol: str = ""
+    ranges: bool = False
+    certain: Literal["", "always", "as operands"] = ""
+    reports: bool = False
+    fails: bool = False
+    looks: Literal["whole", "compares", "counts"] = "whole"
+    moves: str = ""
+    same_value: bool = False
+    dates: Literal["", "later", "earlier", "within", "around", "same"] = ""
+    turned: str = ""
+    clock: bool = True
+    tells_codes: bool = False
+    elm: str = ""
 
 
 class Overload(Struct, frozen=True):
@@ -86,6 +111,7 @@ class Operator(Struct):
     cql: tuple[str, ...]
     section: str
     overloads: list[Overload] = field(default_factory=list)
+    traits: OperatorTraits = OperatorTraits()
     _of: dict[str, tuple[Overload, ...]] = field(default_factory=dict)
 
     def of(self, language: Language) -> tuple[Overload, ...]:
@@ -122,12 +148,14 @@ def operator(
     language: Language = "",
     context: bool = False,
     precise: bool = False,
+    traits: OperatorTraits | None = None,
 ) -> Callable[[F], F]:
     """Register a function as overload(s) of the operator `name`.
 
     `signatures` are in the specifications' notation, `(Integer, Integer) Integer`; a `?` behind the result says that it may be
     null although no operand is. `fhirpath` and `cql` list surface names, separated by blanks (symbols and function names).
-    With `nulls="propagate"` the function is only called with operands that are not null.
+    With `nulls="propagate"` the function is only called with operands that are not null. `traits` are those of the operator with all its overloads, given
+    with one of them.
     """
 
     def register(function: F) -> F:
@@ -137,6 +165,10 @@ def operator(
         entry.fhirpath = tuple(dict.fromkeys(entry.fhirpath + tuple(fhirpath.split())))
         entry.cql = tuple(dict.fromkeys(entry.cql + tuple(cql.split())))
         entry.section = entry.section or section
+        if traits is not None:
+            if entry.traits not in (OperatorTraits(), traits):
+                raise ValueError(f"operator {name}: two different traits are given")
+            entry.traits = traits
         entry._of.clear()
         for signature in signatures:
             match = _SIGNATURE.fullmatch(signature.strip())

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from fhir_eligibility.algebra import limits
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.registry import OperatorTraits, operator
 
 
 @operator(
@@ -48,7 +48,12 @@ def contains_text(text: str, part: str) -> bool:
 
 
 @operator(
-    "PositionOf", "(String, String) Integer", fhirpath="indexOf", section="String: PositionOf", language="fhirpath"
+    "PositionOf",
+    "(String, String) Integer",
+    fhirpath="indexOf",
+    section="String: PositionOf",
+    language="fhirpath",
+    traits=OperatorTraits(certain="always", elm="pattern string"),
 )
 def index_of(text: str, part: str) -> int:
     return text.find(part)
@@ -60,6 +65,7 @@ def index_of(text: str, part: str) -> int:
     fhirpath="lastIndexOf",
     section="String: LastPositionOf",
     language="fhirpath",
+    traits=OperatorTraits(elm="pattern string"),
 )
 def last_index_of(text: str, part: str) -> int:
     return text.rfind(part)
@@ -73,6 +79,7 @@ def last_index_of(text: str, part: str) -> int:
     cql="Substring",
     section="String: Substring",
     language="fhirpath",
+    traits=OperatorTraits(elm="stringToSub startIndex length"),
 )
 def substring(text: str, start: int, length: int | None = None) -> str | None:
     if start < 0 or start >= len(text):
@@ -235,7 +242,13 @@ def unescape(text: str, form: str) -> str | None:
 
 
 @operator(
-    "Split", "(String, String) List<String>?", cql="Split", section="String: Split", nulls="handled", language="cql"
+    "Split",
+    "(String, String) List<String>?",
+    cql="Split",
+    section="String: Split",
+    nulls="handled",
+    language="cql",
+    traits=OperatorTraits(elm="stringToSplit separator"),
 )
 def split_at(text: str | None, separator: str | None) -> list[str] | None:
     if text is None:
@@ -250,6 +263,7 @@ def split_at(text: str | None, separator: str | None) -> list[str] | None:
     section="String: SplitOnMatches",
     nulls="handled",
     language="cql",
+    traits=OperatorTraits(elm="stringToSplit separatorPattern"),
 )
 def split_on_matches(text: str | None, regex: str | None) -> list[str] | None:
     from fhir_eligibility.algebra.operators import matching
@@ -267,6 +281,7 @@ def split_on_matches(text: str | None, regex: str | None) -> list[str] | None:
     section="String: Combine",
     nulls="handled",
     language="cql",
+    traits=OperatorTraits(elm="source separator"),
 )
 def combine(texts: list[str | None] | None, separator: str | None = None) -> str | None:
     present = [text for text in texts or () if text is not None]

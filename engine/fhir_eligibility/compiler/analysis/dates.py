@@ -19,6 +19,7 @@ from fhir_eligibility.algebra.operators.arithmetic import (
     subtract_duration,
     subtract_whole_seconds,
 )
+from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.algebra.temporal import Date, DateTime
 from fhir_eligibility.algebra.temporal.between import extent, truncated
 from fhir_eligibility.algebra.values.interval import Interval, end, start
@@ -34,27 +35,6 @@ _SHIFTS: Mapping[str, Callable[[Any, Quantity], Any]] = {
     "AddWholeSeconds": add_whole_seconds,
     "SubtractWholeSeconds": subtract_whole_seconds,
 }
-# Comparisons: which ends of the row's dates they hold to, with the row as the first operand.
-_LATER = frozenset("Greater GreaterOrEqual After SameOrAfter".split())
-_EARLIER = frozenset("Less LessOrEqual Before SameOrBefore".split())
-_WITHIN = frozenset("In IncludedIn ProperIn ProperIncludedIn".split())
-_AROUND = frozenset("Contains Includes ProperContains ProperIncludes".split())
-_TURNED = {
-    "Greater": "Less",
-    "GreaterOrEqual": "LessOrEqual",
-    "After": "Before",
-    "SameOrAfter": "SameOrBefore",
-    "Less": "Greater",
-    "LessOrEqual": "GreaterOrEqual",
-    "Before": "After",
-    "SameOrBefore": "SameOrAfter",
-    "Contains": "In",
-    "Includes": "IncludedIn",
-    "ProperContains": "ProperIn",
-    "SameAs": "SameAs",
-    "ProperIncludes": "ProperIncludedIn",
-}
-_SAME_VALUE = frozenset(("ToSystem", "As", "ToDateTime", "Members", "Box"))
 _MOMENTS = frozenset("Date DateTime Interval<Date> Interval<DateTime>".split())
 _DATES = frozenset("dateTime Period instant date".split())
 
@@ -136,23 +116,25 @@ def restrictions(conditions: Iterable[Node], scope: Any) -> tuple[Restriction, .
 def _restriction(node: Node, scope: Any) -> Restriction | None:
     if isinstance(node, n.Members) and node.bound is not None:
         return _common_restriction(node, scope)
-    kind = node.operator if isinstance(node, n.Dynamic) else node.kind
-    if len(node.operands) != 2 or not (kind in _TURNED or kind in _WITHIN):
+    traits = OPERATORS[node.operator].traits if isinstance(node, n.Dynamic) else n.traits_of(node)
+    if isinstance(node, n.In):
+        traits = OPERATORS["In"].traits
+    if len(node.operands) != 2 or not traits.dates:
         return None
     first, second = node.operands
-    row = _row(first, scope) if kind not in _AROUND else None
+    row = _row(first, scope) if traits.dates != "around" else None
     if row is None:
-        if kind in _WITHIN:
+        if not traits.turned:
             return None
-        row, second, kind = _row(second, scope), first, _TURNED[kind]
+        row, second, traits = _row(second, scope), first, OPERATORS[traits.turned].traits
     bound = bound_of(second) if row is not None else None
     if row is None or bound is None:
         return None
     precision = node.precision if isinstance(node, n.Operation) else None
     if precision is not None or row.whole_days:
         bound = Bound("Truncated", (bound,), precision if precision in ("year", "month") else "day")
-    low = Bound("End" if kind in _LATER else "Start", (bound,)) if kind not in _EARLIER else None
-    high = Bound("Start" if kind in _EARLIER else "End", (bound,)) if kind not in _LATER else None
+    low = Bound("End" if traits.dates == "later" else "Start", (bound,)) if traits.dates != "earlier" else None
+    high = Bound("Start" if traits.dates == "earlier" else "End", (bound,)) if traits.dates != "later" else None
     if not row.part:
         return Restriction(row.element, row.element, low, high)
     if not row.choice:
@@ -181,7 +163,8 @@ def _placed(node: Node, places: Mapping[Any, Node]) -> Node:
 def _row(node: Node, scope: Any) -> _Row | None:
     """The date of the row that a node is."""
     kind = node.kind
-    if kind in _SAME_VALUE and len(node.operands) == 1:
+    same = isinstance(node, (n.ToSystem, n.As, n.Members, n.Box)) or kind == "ToDateTime"
+    if same and len(node.operands) == 1:
         return _row(node.operands[0], scope)
     if kind == "DateFrom":
         below = _row(node.operands[0], scope)

@@ -11,7 +11,7 @@ all that is not listed. What is not listed does not move it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
@@ -82,10 +82,25 @@ def _none_of_a_count(node: Node) -> bool:
     return zero and kinds == {"Count", "Literal"}
 
 
+_MOVES: dict[str, Callable[[Growths], Growths]] = {
+    "up": lambda growths: growths,
+    "down": opposite,
+    "mixed": lambda growths: mixed((growths,)),
+}
+
+
+def _as_the_table_tells(node: Node, parts: Sequence[Growths]) -> Growths:
+    """The growths of a registered operator by those of its operands; nobody knows where the table does not tell."""
+    if n.is_operation(node, "Equal") and _none_of_a_count(node):
+        return opposite(together(parts))
+    words = n.traits_of(node).moves.split()
+    if len(words) != len(parts):
+        return mixed(parts)
+    return together([_MOVES[word](part) for word, part in zip(words, parts, strict=True)])
+
+
 # -- CQL
 
-# Kinds whose value moves as their operands do, where all of these move the same way.
-_SAME_WAY = frozenset("And Or Exists Union Distinct Flatten IsTrue Count AnyTrue Intersect".split())
 _MOVING = (n.ExpressionRef, n.FunctionRef)
 
 
@@ -101,7 +116,6 @@ class GrowthFinder:
 
     def of(self, node: Node) -> Growths:
         """The growths of a node's value."""
-        kind = node.kind
         if isinstance(node, n.OperandRef):
             return {OPERANDS: GROWS}
         if isinstance(node, n.DefinitionRef):
@@ -115,23 +129,13 @@ class GrowthFinder:
         parts = [self.of(child) for child in node.children]
         if not any(parts):
             return STILL
-        if kind in _SAME_WAY:
+        if isinstance(node, (n.And, n.Or)):
             return together(parts)
-        if kind == "Not":
+        if isinstance(node, n.Not):
             return opposite(parts[0])
-        if len(parts) != 2:
-            return mixed(parts)
-        left, right = parts
-        if kind in ("Greater", "GreaterOrEqual", "Except"):
-            return together((left, opposite(right)))
-        if kind in ("Less", "LessOrEqual", "Implies"):
-            return together((opposite(left), right))
-        if kind == "Equal" and _none_of_a_count(node):
-            return opposite(left or right)
-        if kind in ("In", "Contains"):
-            item, items = parts if kind == "In" else (right, left)
-            return together((mixed((item,)), items))
-        return mixed(parts)
+        if isinstance(node, n.Implies):
+            return together((opposite(parts[0]), parts[1]))
+        return _as_the_table_tells(node, parts)
 
     def retrieve(self, node: n.ModelRetrieve) -> Growths:
         """More records are more rows; a row whose code cannot be told is a doubt."""
@@ -206,13 +210,12 @@ def growths_of(
 
 # -- FHIRPath
 
-# Kinds whose items grow with those of their operands; kinds that are true or false, and rise from false over null to true; kinds that hand on what they are given.
-_GROWING = frozenset(
-    "Filter ForEach Property DynamicProperty OfType Box ToSystem Union Combine Distinct Resolve PrimitiveExtensions Extension Children Descendants TraceStep Intersect".split()
-)
-_TRUTH = frozenset("Exists All And Or Not Implies In Equal Greater GreaterOrEqual Less LessOrEqual".split())
-_NUMBERS = frozenset(("Count",))
-_RISING = frozenset(("Greater", "GreaterOrEqual"))
+# What is true or false, and rises from false over null to true as its operands tell.
+_TRUTH = (n.Exists, n.All, n.And, n.Or, n.Not, n.Implies, n.In)
+
+
+def _is_truth(node: Node) -> bool:
+    return isinstance(node, _TRUTH) or (isinstance(node, n.Operation) and node.traits.symbol not in ("", "!="))
 
 
 class _FhirPath:
@@ -233,55 +236,71 @@ class _FhirPath:
         found = self.of(node)
         if is_question(node, self.bound):  # in doubt where it has no answer: there may be one more item, of either kind
             return together((mixed((found,)), {DOUBTS: MIXED}))
-        return mixed((found,)) if node.kind in _TRUTH or node.kind in _NUMBERS else found
+        return mixed((found,)) if _is_truth(node) or isinstance(node, n.Count) else found
 
     def truth(self, node: Node) -> Growths:
         """Those of a node that is taken as true or false."""
         found = self.of(node)
-        return found if node.kind in _TRUTH else mixed((found,))
+        return found if _is_truth(node) else mixed((found,))
 
     def number(self, node: Node) -> Growths:
         found = self.of(node)
-        return found if node.kind in _NUMBERS else mixed((found,))
+        return found if isinstance(node, n.Count) else mixed((found,))
 
     def _of(self, node: Node) -> Growths:
-        kind, operands = node.kind, node.operands
+        operands = node.operands
         if isinstance(node, n.Retrieve):
             return {**records_of(node.data_type), **({DOUBTS: GROWS} if node.codes is not None else {})}
-        if kind == "Context":
+        if isinstance(node, n.Context):
             return records_of("Patient") if "FHIR.Patient" in node.types else STILL
-        if kind == "Filter":
+        if isinstance(node, n.Filter):
             return together((self.items(operands[0]), self.truth(operands[1]), {DOUBTS: GROWS}))
-        if kind == "All":
+        if isinstance(node, n.All):
             return together((opposite(self.items(operands[0])), self.truth(operands[1]), {DOUBTS: GROWS}))
-        if kind == "If":
+        if isinstance(node, n.If):
             return together((mixed([self.of(operand) for operand in operands]), {DOUBTS: MIXED}))
-        if kind == "Let":
+        if isinstance(node, n.Let):
             return together((self.of(operands[0]), mixed([self.of(operand) for operand in operands[1:]])))
-        if kind in ("And", "Or"):
+        if isinstance(node, (n.And, n.Or)):
             return together([self.truth(operand) for operand in operands])
-        if kind == "Not":
+        if isinstance(node, n.Not):
             return opposite(self.truth(operands[0]))
-        if kind == "Implies":
+        if isinstance(node, n.Implies):
             return together((opposite(self.truth(operands[0])), self.truth(operands[1])))
-        if kind in ("Exists", "Count"):
+        if isinstance(node, (n.Exists, n.Count)):
             return self.items(operands[0])
-        if kind == "In":
+        if isinstance(node, n.In):
             return together((mixed((self.of(operands[0]),)), self.items(operands[1])))
-        if kind == "Exclude":
+        if isinstance(node, n.Exclude):
             return together((self.items(operands[0]), opposite(self.items(operands[1]))))
-        if kind == "Equal":
-            found = [self.of(operand) for operand in operands]
-            return opposite(together(found)) if _none_of_a_count(node) else mixed(found)
-        if kind in _TRUTH:
-            left, right = map(self.number, operands)
-            return together((left, opposite(right)) if kind in _RISING else (opposite(left), right))
-        if kind == "Resolve":
+        if isinstance(node, n.Resolve):
             leads = [records_of(name.removeprefix("FHIR."), reached=True) for name in node.types]
             return together((self.items(operands[0]), *(leads or [UNKNOWN])))
-        if kind in _GROWING:
+        if isinstance(node, _GROWING):
             return together([self.items(operand) for operand in operands])
+        if _is_truth(node):
+            return _as_the_table_tells(node, [self.number(operand) for operand in operands])
         return mixed([self.items(child) for child in node.children])
+
+
+# What has more items where its operands have.
+_GROWING = (
+    n.ForEach,
+    n.Property,
+    n.DynamicProperty,
+    n.OfType,
+    n.Box,
+    n.ToSystem,
+    n.Union,
+    n.Combine,
+    n.Distinct,
+    n.PrimitiveExtensions,
+    n.Extension,
+    n.Children,
+    n.Descendants,
+    n.TraceStep,
+    n.Intersect,
+)
 
 
 def fhirpath_growths(node: Node, boolean: bool = True) -> Growths:

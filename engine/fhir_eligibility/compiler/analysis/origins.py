@@ -14,35 +14,10 @@ from msgspec import Struct
 from fhir_eligibility.algebra.diagnostic import Span
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.types import ListType
 
 # Elements of records; the elements of intervals, quantities and tuples are parts of a value, not of a record.
 _ELEMENTS = (n.Property, n.DynamicProperty, n.ModelProperty)
-# Expressions for a value that is at hand: nothing runs again where they are emitted once more.
-AT_HAND = frozenset(("Current", "Context", "Reference", "AliasRef", "QueryLetRef", "OperandRef", "ExpressionRef"))
-# What gives the same value, or a bound of it, in another type.
-_SAME = frozenset(
-    "ToSystem ToDate ToDateTime ToTime ToQuantity ToDecimal ToInterval ToString ToConcept ToList OfType As Box Unbox ConvertInterval Members "
-    "Start End First Last SingletonFrom Condition".split()
-)
-# Expressions with a scope of their own: their operands are not values at hand.
-_SCOPED = frozenset(
-    (
-        "Filter",
-        "ForEach",
-        "All",
-        "Repeat",
-        "Sort",
-        "Aggregate",
-        "Query",
-        "Exists",
-        "Count",
-        "Retrieve",
-        "ModelRetrieve",
-        "Let",
-        "Bind",
-        "Coalesce",
-    )
-)
 _MOST = 8
 _LONGEST = 80
 _NONE: Mapping[int, Node] = MappingProxyType({})
@@ -95,7 +70,37 @@ def excerpt(text: str, span: Span) -> str:
 
 def is_at_hand(owner: Node) -> bool:
     """Whether a record is at hand where a comparison of it stands: emitting it once more runs nothing again."""
-    return owner.kind in AT_HAND and not (isinstance(owner, n.Reference) and owner.many)
+    return _is_name(owner) and not (isinstance(owner, n.Reference) and owner.many)
+
+
+def _is_name(node: Node) -> bool:
+    return isinstance(
+        node, (n.Current, n.Context, n.Reference, n.AliasRef, n.QueryLetRef, n.OperandRef, n.ExpressionRef)
+    )
+
+
+def _has_same_value(node: Node) -> bool:
+    """Whether a node gives the value of its operand in another type, or a part or a bound of it."""
+    if isinstance(node, n.Operation):
+        return node.traits.same_value
+    conversions = (n.ToSystem, n.OfType, n.As, n.Box, n.Unbox, n.ConvertInterval, n.Members, n.ToList, n.Condition)
+    return isinstance(node, (*conversions, *_ONE_ITEM))
+
+
+def _is_one_of_its_items(node: Node) -> bool:
+    return isinstance(node, _ONE_ITEM) or (n.traits_of(node).looks == "counts" and _has_same_value(node))
+
+
+_ONE_ITEM = (n.First, n.Last, n.SingletonFrom)
+
+
+def _has_a_scope(node: Node) -> bool:
+    """Whether what stands below a node is no value at hand: it has rows of its own, or is only asked how many items there are."""
+    if isinstance(node, n.Operation):
+        counts = node.traits.looks == "counts" and not node.traits.same_value
+        return counts and isinstance(node.operands[0].result, ListType) and not isinstance(node.result, ListType)
+    rows = (n.ItemStep, n.Query, n.Retrieve, n.ModelRetrieve, n.Let, n.Bind)
+    return isinstance(node, (*rows, n.Exists, n.Count, n.Coalesce))
 
 
 def elements_of(condition: Node, scope: int) -> tuple[str, ...]:
@@ -113,18 +118,18 @@ def elements_of(condition: Node, scope: int) -> tuple[str, ...]:
 def _of(node: Node, computed: bool, bound: Bound) -> list[tuple[Node, str, Span | None, bool]]:
     path: list[str] = []
     at = node
-    while at.operands and (isinstance(at, _ELEMENTS) or len(at.operands) == 1 and at.kind not in _SCOPED):
+    while at.operands and (isinstance(at, _ELEMENTS) or len(at.operands) == 1 and not _has_a_scope(at)):
         if isinstance(at, _ELEMENTS):
             path.insert(0, at.path)
-        elif path and at.kind in ("First", "Last", "SingletonFrom", "Indexer"):
+        elif path and _is_one_of_its_items(at):
             break
-        elif not isinstance(at, n.ElementOf) and at.kind not in _SAME:
+        elif not isinstance(at, n.ElementOf) and not _has_same_value(at):
             computed = True
         at = at.operands[0]
     if isinstance(at, n.Current) and at.scope in bound and not path:
         return _of(bound[at.scope], computed, bound)
-    if path or at.kind in AT_HAND:
+    if path or _is_name(at):
         return [(at, ".".join(path), node.span, computed)]
-    if at.kind in _SCOPED:
+    if _has_a_scope(at):
         return []
     return [one for operand in at.operands for one in _of(operand, True, bound)]

@@ -25,7 +25,7 @@ def simplify(node: Node) -> Node:
 
 
 # What lies between a question and the union whose repeats do not matter to it.
-_PASSED_THROUGH = frozenset("Filter ForEach OfType Property Box ToSystem".split())
+_PASSED_THROUGH = (n.Filter, n.ForEach, n.OfType, n.Property, n.Box, n.ToSystem, n.Union)
 
 
 def combine_unions(node: Node, repeats: bool = False) -> Node:
@@ -33,9 +33,7 @@ def combine_unions(node: Node, repeats: bool = False) -> Node:
 
     `repeats` tells that repeats in the items of `node` do not matter.
     """
-    free = isinstance(node, (n.Exists, n.First)) or (
-        repeats and (node.kind in _PASSED_THROUGH or isinstance(node, n.Union))
-    )
+    free = isinstance(node, (n.Exists, n.First)) or (repeats and isinstance(node, _PASSED_THROUGH))
     operands = tuple(
         combine_unions(
             operand, free and (isinstance(node, n.Union) or index == (1 if isinstance(node, n.ForEach) else 0))
@@ -172,12 +170,9 @@ def mark_bare(node: Node, filtered: bool = False) -> Node:
     return node
 
 
-_COMPARISONS = frozenset(("Equal", "NotEqual", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"))
-
-
 def by_number(node: Node) -> bool:
     """Whether an answer depends only on how many of the doubtful rows are kept: it compares the number of rows of one filter."""
-    if node.kind not in _COMPARISONS or len(node.operands) != 2:
+    if not n.traits_of(node).symbol or len(node.operands) != 2:
         return False
     counts = [operand for operand in node.operands if isinstance(operand, n.Count)]
     rest = [operand for operand in node.operands if not isinstance(operand, n.Count)]

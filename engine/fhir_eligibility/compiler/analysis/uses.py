@@ -19,17 +19,6 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import ANY, ChoiceType, ListType, Named, TupleType, Type, TypeSystem
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec, codes_and_context
 
-# Kinds that only hand on what their operands are.
-HAND_ON = frozenset(
-    "AliasRef As Box Case Coalesce ExpressionRef FunctionRef If Is List Members ModelProperty Query QueryLetRef ModelRetrieve ToList Tuple Unbox".split()
-)
-# Operators that take some items of lists, or ask whether and how many there are.
-COUNT = frozenset("Count Exists First Flatten Indexer IsNull Last Length SingletonFrom Skip Slice Tail Take".split())
-# Operators that tell items apart by equality. Two resources are never equal unless type and id are, which are always read.
-COMPARE = frozenset(
-    "Contains Distinct Equal Except In Includes IncludedIn IndexOf Intersect NotEqual ProperContains ProperIn ProperIncludes ProperIncludedIn Union".split()
-)
-
 
 class Retrieval(Struct, frozen=True):
     """One retrieve: what it asks for, and the value set, codes and dates it is filtered by, where they are known before it runs.
@@ -107,11 +96,11 @@ def _looked_at(node: Node, types: TypeSystem) -> set[str]:
 
     The instances of imaging studies are read only for those that look at them, so a series that is compared counts as a look at the study.
     """
-    kind, operator = node.kind, isinstance(node, n.Operation)
     if isinstance(node, n.Query):
         returned = node.returned.result if node.returned is not None else node.result
         return {"ImagingStudy"} if node.distinct and _in_study(returned) else set()
-    if kind in HAND_ON or (operator and kind in COUNT) or (isinstance(node, n.ElementOf) and node.owner != "any"):
+    looks = n.traits_of(node).looks
+    if looks == "counts" or not node.about.whole or (isinstance(node, n.ElementOf) and node.owner != "any"):
         return set()
     found: set[str] = set()
     for operand in node.children:
@@ -119,7 +108,7 @@ def _looked_at(node: Node, types: TypeSystem) -> set[str]:
             continue
         if _in_study(operand.result):
             found.add("ImagingStudy")
-        if not (operator and kind in COMPARE):
+        if looks != "compares":  # two resources are never equal unless type and id are, which are always read
             found |= {"*"} if _holds_any(operand.result) else _resource_types(operand.result, types)
     return found
 

@@ -7,7 +7,7 @@ from typing import Literal as OneOf
 
 from fhir_eligibility.algebra.diagnostic import Span
 from fhir_eligibility.compiler.elm.node import Node
-from fhir_eligibility.compiler.elm.traits import AS_ANY, EVERY, FIRST, LEAF, NEVER, Missing, Traits
+from fhir_eligibility.compiler.elm.traits import AS_ANY, FIRST, HANDS_ON, LEAF, NEVER, Missing, Traits
 from fhir_eligibility.compiler.elm.types import Named, Type
 
 # -- leaves
@@ -76,9 +76,13 @@ class Scoped(Node, kw_only=True):
 class AliasRef(Scoped):
     """A row of a query."""
 
+    about: ClassVar[Traits] = HANDS_ON
+
 
 class QueryLetRef(Scoped):
     """What a query's `let` defines, or its total so far."""
+
+    about: ClassVar[Traits] = HANDS_ON
 
 
 class OperandRef(Scoped):
@@ -141,6 +145,8 @@ class DefinitionRef(Node, kw_only=True):
 class ExpressionRef(DefinitionRef):
     """The value of a definition."""
 
+    about: ClassVar[Traits] = HANDS_ON
+
 
 class ParameterRef(DefinitionRef):
     """The value of a parameter."""
@@ -166,6 +172,8 @@ class FunctionRef(DefinitionRef, kw_only=True):
     """A call of a function; `fluent` where it is written behind its first operand."""
 
     fluent: bool = False
+
+    about: ClassVar[Traits] = HANDS_ON
 
 
 # -- logic and choice
@@ -217,6 +225,8 @@ class Case(Node, kw_only=True):
     comparand: Node | None = None
     scope: int = 0
 
+    about: ClassVar[Traits] = HANDS_ON
+
     @property
     def children(self) -> tuple[Node, ...]:
         return self.operands if self.comparand is None else (*self.operands, self.comparand)
@@ -227,11 +237,13 @@ class Coalesce(Node, kw_only=True):
 
     over_list: bool = False
 
-    about: ClassVar[Traits] = Traits(hands_on=(EVERY,))
+    about: ClassVar[Traits] = HANDS_ON
 
 
 class Message(Node):
     """Report a message, and hand on the first operand."""
+
+    elm_operands: ClassVar[tuple[str, ...]] = ("source", "condition", "code", "severity", "message")
 
 
 # -- values and their elements
@@ -239,6 +251,8 @@ class Message(Node):
 
 class List(Node):
     """A list of operands."""
+
+    about: ClassVar[Traits] = HANDS_ON
 
 
 class NewInterval(Node, kw_only=True):
@@ -256,6 +270,8 @@ class NewTuple(Node, kw_only=True):
     elm: ClassVar[str] = "Tuple"
 
     names: tuple[str, ...]
+
+    about: ClassVar[Traits] = HANDS_ON
 
 
 class Instance(Node, kw_only=True):
@@ -312,11 +328,15 @@ class ModelProperty(Node, kw_only=True):
     path: str
     element: Any
 
+    about: ClassVar[Traits] = HANDS_ON
+
 
 class Descendents(Node, kw_only=True):
     """The elements of a value, of System and model types alike; those below them too where it is `deep`."""
 
     deep: bool
+
+    elm_operands: ClassVar[tuple[str, ...]] = ("source",)
 
 
 # -- types and conversions
@@ -327,6 +347,8 @@ class Is(Node, kw_only=True):
 
     target: Type
 
+    about: ClassVar[Traits] = HANDS_ON
+
 
 class As(Node, kw_only=True):
     """A value where it is of a type, else null (an error: `strict`). `retype` changes the static type alone; `unbox` gives plain JSON."""
@@ -335,6 +357,8 @@ class As(Node, kw_only=True):
     strict: bool = False
     retype: bool = False
     unbox: bool = False
+
+    about: ClassVar[Traits] = HANDS_ON
 
 
 class Box(Node, kw_only=True):
@@ -349,9 +373,13 @@ class Box(Node, kw_only=True):
 class Unbox(Node):
     """The plain JSON of a value with its type."""
 
+    about: ClassVar[Traits] = HANDS_ON
+
 
 class ToList(Node):
     """A list of one value, the empty list for null."""
+
+    about: ClassVar[Traits] = HANDS_ON
 
 
 class ToSystem(Node, kw_only=True):
@@ -400,6 +428,8 @@ class Members(Node, kw_only=True):
     bound: tuple[int, ...] | None = None
     compared: tuple[int, Node, tuple[Span | None, ...]] | None = None
     path: str | None = None
+
+    about: ClassVar[Traits] = HANDS_ON
 
     @property
     def children(self) -> tuple[Node, ...]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeGuard
 from msgspec import Struct, structs
 
 from fhir_eligibility.algebra.diagnostic import Span
-from fhir_eligibility.algebra.operators.registry import Overload
+from fhir_eligibility.algebra.operators.registry import OPERATORS, OperatorTraits, Overload
 from fhir_eligibility.compiler.elm.shapes import ANY_NAME, NOTHING, names_of
 from fhir_eligibility.compiler.elm.traits import LOOKS, UNKNOWN, Traits
 from fhir_eligibility.compiler.elm.types import ListType
@@ -112,10 +112,23 @@ class Operation(Node, kw_only=True):
     def kind(self) -> str:
         return self.name
 
+    @property
+    def traits(self) -> OperatorTraits:
+        """What the table of operators tells of it."""
+        return OPERATORS[self.name].traits
+
 
 def overload_of(node: Node) -> Overload | None:
     """The overload of a registered operator, None of any other expression."""
     return node.overload if isinstance(node, Operation) else None
+
+
+def traits_of(node: Node) -> OperatorTraits:
+    """What the table of operators tells of a registered operator; of any other expression it tells nothing."""
+    return node.traits if isinstance(node, Operation) else _NOTHING
+
+
+_NOTHING = OperatorTraits()
 
 
 def is_operation(node: Node, *names: str) -> TypeGuard[Operation]:

@@ -70,6 +70,7 @@ from fhir_eligibility.compiler.elm.node import (
     Operation,
     is_operation,
     overload_of,
+    traits_of,
 )
 from fhir_eligibility.compiler.elm.queries import (
     Aggregation,
@@ -265,4 +266,5 @@ __all__ = [
     "constant",
     "is_operation",
     "overload_of",
+    "traits_of",
 ]

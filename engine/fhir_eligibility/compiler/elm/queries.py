@@ -8,7 +8,7 @@ from typing import Literal as OneOf
 from msgspec import Struct
 
 from fhir_eligibility.compiler.elm.node import Node
-from fhir_eligibility.compiler.elm.traits import LEAF, Traits
+from fhir_eligibility.compiler.elm.traits import HANDS_ON, LEAF, Traits
 from fhir_eligibility.compiler.elm.types import Named, Type
 
 
@@ -59,6 +59,8 @@ class Query(Node, kw_only=True):
     sort: tuple[SortItem, ...] | None = None
     over_lists: bool = True
 
+    about: ClassVar[Traits] = HANDS_ON
+
     @property
     def children(self) -> tuple[Node, ...]:
         found = [source.node for source in (*self.sources, *self.lets)]
@@ -78,6 +80,8 @@ class ModelRetrieve(Node, kw_only=True):
     spec: Any
     comparator: str = "in"
     related: bool = False
+
+    about: ClassVar[Traits] = HANDS_ON
 
 
 class Retrieve(Node, kw_only=True):

@@ -10,13 +10,8 @@ from collections.abc import Mapping
 
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.elm.types import BOOLEAN
 
-# Single values that are those of an operand, whatever it is.
-_HANDED_ON = frozenset("First Last SingletonFrom Distinct Box TraceStep Let Condition".split())
-_OF_THE_DATA = frozenset(
-    "Literal Null Context Current Iteration Total Parameter Retrieve Resolve ElementId Present".split()
-)
-_CONVERSIONS = frozenset(("ToBoolean",))
 _NAMES = (n.Current, n.Iteration, n.Total)
 Bound = Mapping[int, Node]
 
@@ -36,7 +31,7 @@ def is_question(node: Node, bound: Bound) -> bool:
     """Whether a node asks something that is true or false; `bound` are the expressions that variables stand for."""
     if node.many:
         return False
-    if node.kind in _HANDED_ON:
+    if isinstance(node, (n.First, n.Last, n.SingletonFrom, n.Distinct, n.Box, n.TraceStep, n.Let, n.Condition)):
         return is_question(node.operands[0], bound)
     if isinstance(node, n.Reference):
         value = bound.get(node.number)
@@ -45,11 +40,10 @@ def is_question(node: Node, bound: Bound) -> bool:
         return any(is_question(operand, bound) for operand in node.operands[1:])
     if isinstance(node, n.Coalesce):
         return all(is_question(operand, bound) for operand in node.operands)
-    if node.types != ("System.Boolean",) or node.kind in _OF_THE_DATA:
+    if node.result != BOOLEAN or not node.operands or isinstance(node, n.Present):
         return False
-    overload = n.overload_of(node)
-    if overload is not None:
-        return overload.operator not in _CONVERSIONS
+    if isinstance(node, n.Operation):
+        return not node.traits.same_value
     return not node.about.hands_on and node.about.step is None
 
 

@@ -40,7 +40,7 @@ class Traits(Struct, frozen=True):
 
 UNKNOWN = Traits(Missing.MAYBE, hands_on=(EVERY,), whole=(EVERY,))
 NEVER, AS_FIRST, AS_ANY = Traits(Missing.NEVER), Traits(Missing.AS_FIRST), Traits(Missing.AS_ANY)
-LEAF, FIRST = Traits(), Traits(hands_on=(0,))
+LEAF, FIRST, HANDS_ON = Traits(), Traits(hands_on=(0,)), Traits(hands_on=(EVERY,))
 LOOKS = Traits(whole=(EVERY,))
 NEVER_LOOKS = Traits(Missing.NEVER, whole=(EVERY,))
 

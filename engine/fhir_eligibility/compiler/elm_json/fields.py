@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.compiler.elm import nodes as n
 
 Json = dict[str, Any]
 PRECISIONS = {
@@ -148,3 +150,11 @@ def shown(value: Any) -> str:
     if isinstance(value, (list, dict)):
         return "a list" if isinstance(value, list) else "an object"
     return "a number"
+
+
+def operand_names(kind: str) -> tuple[str, ...]:
+    """The names that ELM gives to the operands of an operator; none where they are all its `operand`."""
+    registered = OPERATORS.get(kind)
+    if registered is not None:
+        return tuple(registered.traits.elm.split())
+    return next((one.elm_operands for one in (n.Message, n.Descendents) if one.__name__ == kind), ())

@@ -10,8 +10,7 @@ from typing import Any
 from fhir_eligibility.algebra.diagnostic import Span
 from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.algebra.values.quantity import CALENDAR_WORDS
-from fhir_eligibility.compiler.elm_json.fields import MAX_DEPTH, PRECISIONS, Fields, Json, Malformed
-from fhir_eligibility.compiler.elm_json.writer_expressions import NAMED_OPERANDS
+from fhir_eligibility.compiler.elm_json.fields import MAX_DEPTH, PRECISIONS, Fields, Json, Malformed, operand_names
 from fhir_eligibility.compiler.syntax import cql_nodes as c
 from fhir_eligibility.compiler.syntax import nodes as s
 from fhir_eligibility.compiler.syntax.nodes import Expression
@@ -132,8 +131,8 @@ class ElmExpressions(Fields):
         kind = data["type"]
         if kind not in OPERATORS and kind not in ("And", "Or", "Xor", "Implies", "Not", "ToList"):
             raise self.fail(f"there is no ELM node {kind!r} that is understood", span)
-        names = NAMED_OPERANDS.get(kind)
-        if names is None:
+        names = operand_names(kind)
+        if not names:
             operands = self.operands(data, span)
         else:
             operands = tuple(self.under(data, name) for name in names if data.get(name) is not None)

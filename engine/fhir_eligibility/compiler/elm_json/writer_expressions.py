@@ -16,6 +16,7 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.scope import HELPERS
 from fhir_eligibility.compiler.elm.shapes import short_name
 from fhir_eligibility.compiler.elm.types import ANY, ChoiceType, IntervalType, ListType, Named, TupleType, Type
+from fhir_eligibility.compiler.elm_json.fields import operand_names
 from fhir_eligibility.compiler.runtime.retrieving import codes_and_context
 from fhir_eligibility.compiler.translate.cql_library import TypedLibrary
 
@@ -23,15 +24,6 @@ Json = dict[str, Any]
 SYSTEM = "{urn:hl7-org:elm-types:r1}"
 FHIR = "{http://hl7.org/fhir}"
 _COMPONENTS = ("year", "month", "day", "hour", "minute", "second", "millisecond", "timezoneOffset")
-# Operators whose operands have names of their own.
-NAMED_OPERANDS: dict[str, tuple[str, ...]] = {
-    "PositionOf": ("pattern", "string"), "LastPositionOf": ("pattern", "string"),
-    "Substring": ("stringToSub", "startIndex", "length"), "Split": ("stringToSplit", "separator"),
-    "SplitOnMatches": ("stringToSplit", "separatorPattern"), "Combine": ("source", "separator"),
-    "IndexOf": ("source", "element"), "Slice": ("source", "startIndex", "endIndex"), "Round": ("operand", "precision"),
-    "Message": ("source", "condition", "code", "severity", "message"),
-    **dict.fromkeys(("AllTrue", "AnyTrue", "Count", "Sum", "Min", "Max", "Avg", "Median", "Mode", "StdDev", "Variance", "Product", "PopulationStdDev", "PopulationVariance", "GeometricMean", "First", "Last", "Descendents"), ("source",)),
-}  # fmt: skip
 
 
 class Unwritable(Exception):
@@ -131,16 +123,17 @@ class ElmNodes:
     def operator(self, node: Node) -> Json:
         """An operator: operands under their names, or as `operand`, one or several."""
         kind = node.kind
-        if kind in _MEMBERSHIPS and isinstance(node, n.Operation):
-            return self.membership(node)
-        if kind not in NAMED_OPERANDS and not isinstance(node, n.Operation) and kind not in _STANDARD:
+        names = operand_names(kind)
+        if isinstance(node, n.Operation):
+            if len(node.operands) == 2 and node.operands[1].result in (t.VALUESET, t.CODESYSTEM, t.VOCABULARY):
+                return self.membership(node)
+        elif not names and not isinstance(node, _STANDARD):
             raise Unwritable(f"the node {kind}", node.span)
         out: Json = {"type": kind}
         precision = node.precision if isinstance(node, (n.Operation, n.DateTimeComponentFrom)) else None
         if precision is not None:
             out["precision"] = precision.capitalize()
-        names = NAMED_OPERANDS.get(kind)
-        if names is not None:
+        if names:
             return out | {name: self.write(o) for name, o in zip(names, node.operands, strict=False)}
         if kind in ("Skip", "Take", "Tail"):
             return self.slice(node)
@@ -474,8 +467,19 @@ def _number(value: Decimal) -> int | Decimal:
     return int(value) if value == value.to_integral_value() else value
 
 
-_STANDARD = frozenset("And Or Xor Implies Not ToList DateTimeComponentFrom Now Today TimeOfDay".split())
-_MEMBERSHIPS = frozenset("InValueSet AnyInValueSet InCodeSystem AnyInCodeSystem".split())
+# What is written as an operator although none is registered.
+_STANDARD = (
+    n.And,
+    n.Or,
+    n.Xor,
+    n.Implies,
+    n.Not,
+    n.ToList,
+    n.DateTimeComponentFrom,
+    n.Now,
+    n.Today,
+    n.TimeOfDay,
+)
 W = ElmNodes
 _WRITERS: dict[type[Node], Callable[[Any, Any], Json]] = {
     n.Null: W.null, n.Literal: W.literal, n.NewDateTime: W.component, n.NewDate: W.component, n.NewTime: W.component,

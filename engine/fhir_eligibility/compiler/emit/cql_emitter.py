@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from fhir_eligibility.algebra.diagnostic import Span
-from fhir_eligibility.algebra.operators.registry import TAKE_RANGES
 from fhir_eligibility.compiler.analysis.origins import Origin, is_at_hand
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.identifiers import identifier
@@ -34,6 +33,7 @@ from fhir_eligibility.compiler.elm.types import (
     Type,
     TypeSystem,
 )
+from fhir_eligibility.compiler.emit.certainty import CERTAIN, FAILING, NEVER_NULL
 from fhir_eligibility.compiler.emit.fast_path import FastPath, texts_of, unless
 from fhir_eligibility.compiler.emit.keys import Key, key
 from fhir_eligibility.compiler.emit.module_text import ModuleText, filled, literal
@@ -42,28 +42,8 @@ from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue
 
 Body = Callable[[str], None]
 
-# Kinds whose value is never null.
-_NEVER_NULL = frozenset(
-    "Literal List Interval Tuple Exists Count IsNull IsTrue IsFalse AllTrue AnyTrue Is Equivalent Now Today TimeOfDay "
-    "MinValue MaxValue ModelRetrieve CodeRef ConceptRef ValueSetRef CodeSystemRef".split()
-)
-# Kinds whose value is one point, never a range of possible ones (CQL: "Uncertainty").
-_CERTAIN = frozenset(
-    "Literal Null ToSystem ModelProperty Count Length DateTimeComponentFrom Now Today TimeOfDay PositionOf Date DateTime Time "
-    "MinValue MaxValue".split()
-)
 _POINTS = (INTEGER, LONG, DECIMAL, QUANTITY, DATE, DATETIME, TIME, ANY)
-_ARITHMETIC = frozenset("Add Subtract Multiply Negate Abs ToDecimal ToLong ToQuantity".split())
-_COMPARISONS = frozenset("Equal NotEqual Less LessOrEqual Greater GreaterOrEqual".split())
-# Comparisons that say in traced code why they have no answer.
-_REPORTED = _COMPARISONS | frozenset(
-    "In Contains ProperIn ProperContains Includes IncludedIn ProperIncludes ProperIncludedIn Before After SameAs SameOrBefore "
-    "SameOrAfter Overlaps OverlapsBefore OverlapsAfter Meets MeetsBefore MeetsAfter Starts Ends "
-    "InValueSet AnyInValueSet InCodeSystem AnyInCodeSystem Subsumes SubsumedBy".split()
-)
 _LONGEST = 160
-# Kinds that can fail on good data: each stands in a line of its own, so that an error tells its place.
-_FAILING = frozenset("SingletonFrom PointFrom Successor Predecessor Message FunctionRef DateTime Date Time".split())
 
 
 class CqlEmitter(ModuleText):
@@ -210,7 +190,9 @@ class CqlEmitter(ModuleText):
             else:
                 raise NotImplementedError(f"the node {node.kind} cannot be emitted")
             length = len(text.call if isinstance(text, FastPath) else text)
-            return self.temp(text) if length > _LONGEST or node.kind in _FAILING else text
+            return (
+                self.temp(text) if length > _LONGEST or isinstance(node, FAILING) or n.traits_of(node).fails else text
+            )
 
     def each(self, node: Node, body: Body) -> None:
         """Emit code that runs `body` for every element of a list, none where the list is null."""
@@ -308,11 +290,11 @@ class CqlEmitter(ModuleText):
             operands[index] = self.temp(operands[index])
         if any(operands[index] == "None" for index in optional):
             return "None"
-        reported = self.traced and node.kind in _REPORTED and self.nullable(node)
+        reported = self.traced and node.traits.reports and self.nullable(node)
         if reported:
             operands = [self.temp(operand) for operand in operands]
         given = operands
-        if node.name not in TAKE_RANGES:
+        if not node.traits.ranges:
             given = [
                 text if self.certain(o) or text == "None" else f"certain({text}, {literal(node.kind)})"
                 for text, o in zip(operands, node.operands, strict=True)
@@ -370,8 +352,7 @@ class CqlEmitter(ModuleText):
         return known
 
     def _is_nullable(self, node: Node) -> bool:
-        kind = node.kind
-        if kind in _NEVER_NULL:
+        if isinstance(node, NEVER_NULL):
             return False
         if isinstance(node, n.Not) and node.guard and self.traced:
             return self.nullable(node.operands[0].operands[0])
@@ -393,10 +374,10 @@ class CqlEmitter(ModuleText):
             return self.nullable(node.operands[0])
         if not isinstance(node, n.Operation):
             return True
-        if kind in ("In", "Contains") and texts_of(node) is not None:
+        if node.name in ("In", "Contains") and texts_of(node) is not None:
             return False
         overload = node.overload
-        if kind in _COMPARISONS and not all(self.certain(o) for o in node.operands):
+        if node.traits.symbol and not all(self.certain(o) for o in node.operands):
             return True
         if overload.nulls == "handled":
             return overload.nullable or (isinstance(node.result, ListType) and any(map(self.nullable, node.operands)))
@@ -417,13 +398,14 @@ class CqlEmitter(ModuleText):
         return self._certain[id(node)]
 
     def _is_certain(self, node: Node) -> bool:
-        if node.kind in _CERTAIN or node.result not in _POINTS:
+        if isinstance(node, CERTAIN) or node.result not in _POINTS:
             return True
         if isinstance(node, (n.If, n.Case)):
             return all(self.certain(o) for o in (*node.operands[1:-1:2], node.operands[-1]))
         if isinstance(node, n.Coalesce) and not node.over_list:
             return all(self.certain(o) for o in node.operands)
-        return node.kind in _ARITHMETIC and all(self.certain(o) for o in node.operands)
+        certain = n.traits_of(node).certain
+        return certain == "always" or (certain == "as operands" and all(self.certain(o) for o in node.operands))
 
     def solid_elements(self, node: Node) -> bool:
         """Whether no element of a list can be null."""

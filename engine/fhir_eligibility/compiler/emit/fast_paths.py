@@ -6,6 +6,7 @@ of points in time and quantities. `tests/compiler/test_fast_paths_of_cql.py` hol
 
 from __future__ import annotations
 
+from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.algebra.values.clinical import Code
 from fhir_eligibility.algebra.values.element import Element
 from fhir_eligibility.compiler.elm import nodes as n
@@ -17,7 +18,11 @@ from fhir_eligibility.compiler.emit.fast_path import FastPath
 from fhir_eligibility.compiler.emit.module_text import literal
 
 E = CqlEmitter
-_ORDER = {"Less": "<", "LessOrEqual": "<=", "Greater": ">", "GreaterOrEqual": ">="}
+_ORDER = {
+    name: operator.traits.symbol
+    for name, operator in OPERATORS.items()
+    if operator.traits.symbol in ("<", "<=", ">", ">=")
+}
 # Types of which a value is exactly where it is of a class of the same name.
 _CLASSES = {
     "System.String": "str", "System.Boolean": "bool", "System.Decimal": "Decimal", "System.Quantity": "Quantity",
@@ -119,7 +124,7 @@ def _ordered(e: E, node: n.Operation, operands: list[str]) -> str | None:
     kinds = {operand.result for operand in node.operands}
     if len(kinds) > 1 or node.precision is not None or not all(map(str.isidentifier, operands)):
         return None
-    symbol, (kind,) = _ORDER[node.kind], kinds
+    symbol, (kind,) = _ORDER[node.name], kinds
     if kind in (DATE, DATETIME):
         a, b = operands
         name = "Date" if kind == DATE else "DateTime"

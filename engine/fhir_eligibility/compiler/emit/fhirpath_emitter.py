@@ -23,17 +23,24 @@ SERIES = "FHIR.ImagingStudy.series"
 
 
 # Steps that give no more items than the data has below one item, and where such a path begins.
-_STEPS = frozenset(
-    "Property Filter ToSystem Box OfType DynamicProperty PrimitiveExtensions Extension ElementId".split()
+_STEPS = (
+    n.Property,
+    n.Filter,
+    n.ToSystem,
+    n.Box,
+    n.OfType,
+    n.DynamicProperty,
+    n.PrimitiveExtensions,
+    n.Extension,
+    n.ElementId,
 )
-_STARTS = frozenset("Retrieve Context Current Resource".split())
 
 
 def _of_the_data(node: Node) -> bool:
     """Whether the items of a node are a part of one record or of the records of a patient, so that their number has its limit there."""
-    while node.kind in _STEPS:
+    while isinstance(node, _STEPS):
         node = node.operands[0]
-    return node.kind in _STARTS
+    return isinstance(node, (n.Retrieve, n.Context, n.Current))
 
 
 def _is_object(type_name: str) -> bool:

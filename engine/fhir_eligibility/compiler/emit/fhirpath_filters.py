@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.compiler.analysis.origins import elements_of, is_at_hand, origins
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.conjuncts import conjuncts, tests_code
@@ -269,7 +270,7 @@ def _condition(e: E, node: n.Condition) -> str:
     return f"as_boolean({e.value(node.operands[0])})"
 
 
-ORDER = ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+ORDER = tuple(name for name, operator in OPERATORS.items() if operator.traits.symbol in ("<", "<=", ">", ">="))
 
 
 @emits_value(*ORDER, "Equal")
@@ -301,7 +302,7 @@ def _reported(e: E, node: n.Operation, call: Callable[[str, str], str]) -> str:
     for operand, name in zip(node.operands, raw, strict=True):
         quantity = isinstance(operand, n.ToSystem) and short_name(operand.target) == "Quantity"
         inner = operand.operands[0] if quantity else operand
-        written = quantity and inner.kind in ("Current", "Property", "Reference")
+        written = quantity and isinstance(inner, (n.Current, n.Property, n.Reference))
         shown.append((inner, name) if written else (None, name))
     if any(inner is not None for inner, _ in shown):
         # a quantity of the data may be a bound, which has no value but may decide

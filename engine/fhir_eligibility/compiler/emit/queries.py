@@ -259,12 +259,11 @@ def conjuncts(node: Node) -> list[Node]:
 
 # Elements that say what a record is about: a row that fails there is of another kind, not a near miss.
 _CODE_PATHS = frozenset(("code", "medication", "concept", "vaccineCode", "type"))
-_CODE_TESTS = frozenset("InValueSet AnyInValueSet InCodeSystem AnyInCodeSystem Equivalent Equal In Contains".split())
 
 
 def tests_code(node: Node) -> bool:
     """Whether a clause tests what a record is about (its code), rather than something recorded about it."""
-    return node.kind in _CODE_TESTS and any(
+    return n.traits_of(node).tells_codes and any(
         isinstance(below, n.ModelProperty) and below.path in _CODE_PATHS and isinstance(below.operands[0], n.AliasRef)
         for below in node.walk()
     )
