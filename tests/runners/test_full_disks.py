@@ -14,10 +14,12 @@ import pytest
 
 from fhir_eligibility.output.checks import JOURNAL, NAME
 from tests.benchmarks.cohorts import Options, write
+from tests.disks import SmallDisk, small_disk
 from tests.imaging.stub import Stub
 from tests.imaging.test_required_images_in_large_runs import CRITERIA, NOW, Archive
 from tests.spec.model import ROOT
 
+disk = small_disk
 FULL = """
 import resource, sys
 from fhir_eligibility.runners.screening import run
@@ -100,6 +102,32 @@ def test_measures(data: Path, tmp_path: Path, room: int) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert done(0, *words(whole)).returncode in (0, 1)
     check(room, out, held(whole), "-", words(out), [])
+
+
+@pytest.mark.parametrize("verb", ["screen", "measure"])
+def test_a_disk_that_is_full(data: Path, stub: Stub, tmp_path: Path, disk: SmallDisk, verb: str) -> None:
+    """As the disk grows, what the last command did is gone on with; its last outputs are not touched before the new ones are whole."""
+    (tmp_path / "Counted.cql").write_text(MEASURE)
+
+    def words(out: Path) -> list[str]:
+        if verb == "screen":
+            return screening(data, out, stub)
+        return ["measure", str(tmp_path / "Counted.cql"), "--data", str(data), "--out", str(out), "--now", NOW]
+
+    whole, out = tmp_path / "whole", disk.place / "out"
+    assert done(0, *words(whole)).returncode in (0, 1)
+    expected = held(whole, stub.url)
+    room, again, tries = 4, False, 0
+    while True:
+        disk.resize(room)
+        tried = done(0, *words(out), *(["--resume"] if again else []))
+        if tried.returncode != 2:
+            break
+        assert "there is no room" in tried.stderr and "Traceback" not in tried.stderr, tried.stderr
+        assert held(out, stub.url) == {}, room
+        again, room, tries = "--resume" in tried.stderr, room * 2, tries + 1
+    assert tried.returncode in (0, 1), tried.stderr
+    assert tries > 1 and held(out, stub.url) == expected
 
 
 @pytest.mark.parametrize("room", [200, 3_000])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -9,6 +11,8 @@ from types import TracebackType
 from typing import IO, Any
 
 BUFFER = 1 << 20
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a system says where a file cannot grow: the disk is full, or the user's share of it, or no file may be as large."""
 
 
 def owner_only(path: str, flags: int) -> int:
@@ -44,7 +48,8 @@ class AtomicFile:
 
     def discard(self) -> None:
         """Leave nothing."""
-        self.stream.close()
+        with contextlib.suppress(OSError):  # what was not written yet need not find room any more
+            self.stream.close()
         self.part.unlink(missing_ok=True)
 
     def __enter__(self) -> AtomicFile:
@@ -53,10 +58,32 @@ class AtomicFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.commit()
-        else:
+        try:
+            if kind is None:
+                self.commit()
+            elif isinstance(error, OSError):
+                note_place(error, self.path)
+        except OSError as failure:
+            note_place(failure, self.path)
+            raise
+        finally:
             self.discard()
+
+
+def note_place(error: OSError, path: Path) -> None:
+    """Have an error tell where there is no room, if that is what it tells, and it does not say where."""
+    if error.errno in NO_ROOM and error.filename is None:
+        error.filename = str(path)
+
+
+def told(error: OSError) -> str:
+    """What an error says, in words that say what to do where there is no room."""
+    if error.errno not in NO_ROOM:
+        return str(error)
+    where = f" for {error.filename}" if error.filename else ""
+    return (
+        f"there is no room{where} ({error.strerror}): make some, or name another folder, and run the same command again"
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,7 +10,6 @@ Outputs hold patients' data: files and folders can be read by their owner alone,
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fhir_eligibility.artifacts.own_outputs import MARKER, NEW, PLAN, is_name, recorded_outputs
-from fhir_eligibility.output.atomic import BUFFER, write_text
+from fhir_eligibility.output.atomic import BUFFER, note_place, write_text
 from fhir_eligibility.output.atomic import owner_only as open_private
 from fhir_eligibility.output.earlier_versions import outputs_without_marker
 from fhir_eligibility.output.lock import FolderLock
@@ -30,7 +29,6 @@ from fhir_eligibility.output.lock import FolderLock
 RUN = "run.json"
 """The sign that the outputs of a screening are complete: removed first, written last."""
 FORMAT = 1
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What runs that were killed left behind, of versions that wrote outputs beside their places.
 _LEFT = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 
@@ -129,8 +127,8 @@ class OutputFolder:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
-            error.filename = str(self.path)  # so that the message says where there is no room
+        if isinstance(error, OSError):
+            note_place(error, self.path)
         with self._held:
             for staged in (*self._staged.values(), *self._aside):
                 with contextlib.suppress(OSError):

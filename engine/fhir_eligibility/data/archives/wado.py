@@ -5,6 +5,7 @@ A file takes its name only when it is whole and its UIDs were read from it: noth
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import secrets
@@ -248,7 +249,8 @@ class _Incoming:
 
     def _discard(self) -> None:
         if self._stream is not None:
-            self._stream.close()
+            with contextlib.suppress(OSError):  # on a full disk: what was not written yet is not needed any more
+                self._stream.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
         self._path = self._stream = None

@@ -23,10 +23,11 @@ from fhir_eligibility.version import __version__
 # A variable of the environment: where it is set, an error of the program is shown with all of its steps.
 TRACEBACK = "FHIR_ELIGIBILITY_TRACEBACK"
 # Loaded where a command runs.
-LOGS, CONFIG_FILE, COMPLETION = (
+LOGS, CONFIG_FILE, COMPLETION, WRITING = (
     "fhir_eligibility.ui.terminal.logs",
     "fhir_eligibility.ui.options.config_file",
     "fhir_eligibility.ui.commands.completion",
+    "fhir_eligibility.output.atomic",
 )
 
 
@@ -118,7 +119,10 @@ def _command(options: argparse.Namespace, logs: ModuleType) -> int:
         return Status.INTERRUPTED
     except BrokenPipeError:
         return Status.OK
-    except (FileNotFoundError, ValueError, OSError) as error:
+    except OSError as error:
+        logs.say_error(f"eligibility: {import_module(WRITING).told(error)}")
+        return Status.FAILED
+    except ValueError as error:
         logs.say_error(f"eligibility: {error}")
         return Status.FAILED
     except Exception as error:
