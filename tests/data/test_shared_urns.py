@@ -157,3 +157,27 @@ def test_who_is_named_by_a_record_that_a_criterion_reads_has_a_row(tmp_path: Pat
     for way, found, problems in screened(criteria(tmp_path / "criteria", ABSENT), data, tmp_path):
         assert found == {"Patient/a": HERE, "Patient/zz": THERE}, way
         assert [one.code for one in problems] == ["patient-not-described"], way
+
+
+def test_an_entry_that_gives_a_patient_the_address_of_another_id_is_told(tmp_path: Path) -> None:
+    """One byte of an id is another one: the Patient has the id of somebody else, at an address of its own."""
+    server = "http://one.example/Patient"
+    texts = [
+        bundle("collection", (f"{server}/a", patient("a")), (None, condition("c1", "Patient/a"))),
+        bundle("collection", (f"{server}/b", patient("a")), (None, condition("c2", "Patient/a", "X"))),
+        bundle("collection", (f"{server}/c/_history/2", patient("c"))),
+    ]
+    for number, files in enumerate(
+        ({"all.ndjson": "\n".join(texts)}, dict(zip(("a.json", "b.json", "c.json"), texts, strict=True)))
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        data = write(folder / "data", files)
+        for way, found, problems in screened(criteria(folder / "criteria", ABSENT), data, folder):
+            assert found == {f"{server}/a": THERE, f"{server}/b": HERE, "Patient/c": HERE}, way
+            (told,) = (one for one in problems if one.code == "odd-id")
+            assert (told.resource, told.severity, told.element) == ("Patient/a", "warning", "Patient.id"), way
+            assert (
+                told.message
+                == "a Patient of this file has another id than the address that its entry gives it (fullUrl): 'a'"
+            )

@@ -400,7 +400,7 @@ class Collector:
         file, offset, entry = place
         identifier = facts.get("id") if text_of_id(written) is not None else None
         group = plain_id(identifier) if identifier is not None else group_of_address(full_url)
-        for odd in odd_ids(written):
+        for odd in odd_ids(written, full_url):
             self.collected.odd.add(odd, file, f"Patient/{identifier}", f"{identifier!r:.200}", offset, entry)
         if group is None:
             only = patients.only if patients is not None else None

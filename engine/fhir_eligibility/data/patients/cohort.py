@@ -353,7 +353,7 @@ class Cohort:
         self._addresses.add_spelling(identifier)
         if self._oddities is not None:
             where = (loaded.offset or 0, -1 if loaded.entry is None else loaded.entry, loaded.line)
-            for odd in odd_ids(identifier if loaded.odd_id is None else loaded.odd_id):
+            for odd in odd_ids(identifier if loaded.odd_id is None else loaded.odd_id, loaded.full_url):
                 self._oddities.add(odd, loaded.file, loaded.name, f"{identifier!r:.200}", *where)
 
     def compartment(self, patient: CohortPatient, reference: str) -> Compartment:

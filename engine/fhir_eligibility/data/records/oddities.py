@@ -7,17 +7,19 @@ from typing import Literal
 
 import msgspec
 
-from fhir_eligibility.artifacts.references import FHIR_ID, Odd
+from fhir_eligibility.artifacts.references import FHIR_ID, RESTFUL, Odd, plain_id
 from fhir_eligibility.data.files.problems import Problem
+from fhir_eligibility.data.records.identity import text_of_id
 
 MOST_CHARACTERS = 64
 MOST_KINDS = 10_000
 OTHERS = "elements that FHIR does not have, or has in another form, in other records than those named"
-OddId = Literal["id-allowed-characters", "id-length", "id-number"]
+OddId = Literal["id-allowed-characters", "id-length", "id-number", "id-of-address"]
 _IDS: dict[str, str] = {
     "id-allowed-characters": "have an id with characters that FHIR does not allow",
     "id-length": f"have an id of more than {MOST_CHARACTERS} characters",
     "id-number": "have a JSON number for an id, which is read as a text",
+    "id-of-address": "have another id than the address that their entry gives them (fullUrl)",
 }
 _REFERENCES: dict[Odd, str] = {
     "spaces": "with spaces around it",
@@ -33,6 +35,8 @@ _REFERENCES: dict[Odd, str] = {
     "id-characters": "with characters that belong into no path",
 }
 _ID_HINT = "ids are used as they are written; FHIR's own have letters, digits, - and ., 64 at the most"
+_OF_ONE = {"id-of-address": "has another id than the address that its entry gives it (fullUrl)"}
+_ADDRESS_HINT = "who is meant by which of the two cannot be told; mend the one that is wrong"
 _REFERENCE_HINT = "each is read as the one patient that it can mean; write Patient/ID"
 
 
@@ -110,9 +114,10 @@ class Oddities:
                 continue
             if one.kind in _IDS:
                 who = f"{one.count} Patients of this file" if several else "a Patient of this file"
-                what = _IDS[one.kind] if several else _IDS[one.kind].replace("have", "has", 1)
+                what = _IDS[one.kind] if several else _OF_ONE.get(one.kind, _IDS[one.kind].replace("have", "has", 1))
                 message = f"{who} {what}: {one.shown}"
-                code, hint, element = "odd-id", _ID_HINT, "Patient.id"
+                hint = _ADDRESS_HINT if one.kind == "id-of-address" else _ID_HINT
+                code, element = "odd-id", "Patient.id"
             else:
                 who = (
                     f"{one.count} references to patients in this file are" if several else "a reference to a patient is"
@@ -132,8 +137,13 @@ class Oddities:
             )
 
 
-def odd_ids(identifier: object) -> Iterator[OddId]:
-    """What is odd about what stands in the place of a Patient's id."""
+def odd_ids(identifier: object, full_url: str | None) -> Iterator[OddId]:
+    """What is odd about what stands in the place of a Patient's id, and in the address of its entry."""
+    text = text_of_id(identifier)
+    if text is not None and full_url is not None and not full_url.endswith(f"/{text}"):
+        match = RESTFUL.fullmatch(full_url)
+        if match is not None and match["root"] and plain_id(match["path"].removeprefix("Patient/")) != plain_id(text):
+            yield "id-of-address"
     if identifier.__class__ is int:
         yield "id-number"
         return
