@@ -15,6 +15,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
+from fhir_eligibility.output.atomic import told
 from fhir_eligibility.ui.options.command_parser import CommandParser, where_to_read
 from fhir_eligibility.ui.options.statuses import Status
 from fhir_eligibility.ui.terminal.visible import visible_output
@@ -23,11 +24,10 @@ from fhir_eligibility.version import __version__
 # A variable of the environment: where it is set, an error of the program is shown with all of its steps.
 TRACEBACK = "FHIR_ELIGIBILITY_TRACEBACK"
 # Loaded where a command runs.
-LOGS, CONFIG_FILE, COMPLETION, WRITING = (
+LOGS, CONFIG_FILE, COMPLETION = (
     "fhir_eligibility.ui.terminal.logs",
     "fhir_eligibility.ui.options.config_file",
     "fhir_eligibility.ui.commands.completion",
-    "fhir_eligibility.output.atomic",
 )
 
 
@@ -120,7 +120,7 @@ def _command(options: argparse.Namespace, logs: ModuleType) -> int:
     except BrokenPipeError:
         return Status.OK
     except OSError as error:
-        logs.say_error(f"eligibility: {import_module(WRITING).told(error)}")
+        logs.say_error(f"eligibility: {told(error)}")
         return Status.FAILED
     except ValueError as error:
         logs.say_error(f"eligibility: {error}")
