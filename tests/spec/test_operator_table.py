@@ -6,7 +6,10 @@ import re
 
 import pytest
 
+from fhir_eligibility.algebra.operators.registry import FORMS
 from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.compiler.translate.cql_methods import METHODS
+from fhir_eligibility.compiler.translate.fhirpath_functions import FUNCTIONS
 from tests.spec import cql_suite
 from tests.spec.headings import PAGES, address, headings, headings_of
 from tests.spec.operator_table import FILE, cases_by_operator, table, without_cases
@@ -25,11 +28,23 @@ def test_every_operator_stands_on_the_page_once() -> None:
     assert {name: text.count(f"\n| `{name}` |") for name in OPERATORS} == dict.fromkeys(OPERATORS, 1)
 
 
+def test_every_function_stands_on_the_page() -> None:
+    text = FILE.read_text("utf-8")
+    functions = text.partition("## Functions of FHIRPath")[2].partition("\n## ")[0]
+    methods = text.partition("## Written behind an input in CQL")[2].partition("\n## ")[0]
+    known = [name for language, name in FORMS if language == "fhirpath"]
+    assert len(known) >= 60 and [functions.count(f"\n| `{name}` ") for name in known] == [1] * len(known)
+    behind = [name for language, name in FORMS if language == "cql"]
+    assert len(behind) > 60 and [methods.count(f"`{name}`") for name in behind] == [1] * len(behind)
+    # whatever a text may call stands in the table
+    assert {*FUNCTIONS} == {*known} and {*METHODS} == {*behind}
+
+
 def test_every_link_leads_to_a_heading() -> None:
     links = re.findall(r"\]\((https://[^)#]+)#([^)]*)\)", FILE.read_text("utf-8"))
     known = {(PAGES[h.page], h.anchor) for h in headings()}
     assert len(links) > 100
-    assert [link for link in links if link not in known] == []
+    assert [link for link in links if link[0] in PAGES.values() and link not in known] == []
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,35 @@ class Operator(Struct):
 
 
 OPERATORS: dict[str, Operator] = {}
+
+
+class LanguageForm(Struct, frozen=True):
+    """What a language has beside operators on values: a function that takes expressions or types, or works on collections as such.
+
+    It takes `low` to `high` arguments (255: any number). `section` is as in `Operator`; `refused` tells why it is not supported, where it is not.
+    """
+
+    name: str
+    language: Language
+    section: str
+    low: int
+    high: int
+    refused: str = ""
+
+
+FORMS: dict[tuple[str, str], LanguageForm] = {}
+
+
+def language_form(
+    name: str, language: Language, section: str, low: int = 0, high: int | None = None, refused: str = ""
+) -> LanguageForm:
+    """Enter a function of a language into the table. Raises ValueError where it stands there already."""
+    if (language, name) in FORMS:
+        raise ValueError(f"{name} of {language} is registered twice")
+    found = FORMS[language, name] = LanguageForm(name, language, section, low, low if high is None else high, refused)
+    return found
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fhir_eligibility.algebra.operators.registry import language_form
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.nodes import Node
@@ -273,3 +274,6 @@ def _contains(x: NameTranslator, source: Node, tree: s.Call, scope: Scope) -> No
 
 
 METHODS["contains"] = _contains
+
+for _name in METHODS:
+    language_form(_name, "cql", "Appendix I", 0, 255)

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from fhir_eligibility.algebra.operators.registry import fhirpath_functions
+from fhir_eligibility.algebra.operators.registry import LanguageForm, fhirpath_functions, language_form
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.fhirpath_types import describe, is_static, merge, system_of
 from fhir_eligibility.compiler.elm.nodes import Node
@@ -23,14 +23,20 @@ from fhir_eligibility.compiler.translate.fhirpath_coercion import certainly_many
 __all__ = ["FUNCTIONS", "FhirPathTranslator"]
 
 Handler = Callable[["FhirPathTranslator", s.Call, Node, Env], "tuple[Node, Env] | Node"]
-FUNCTIONS: dict[str, tuple[Handler, int, int]] = {}
+FUNCTIONS: dict[str, tuple[Handler, LanguageForm]] = {}
 
 
-def function(name: str, low: int = 0, high: int | None = None) -> Callable[[Handler], Handler]:
-    """Register the translation of a function that takes `low` to `high` arguments (255: any number)."""
+def function(
+    name: str, low: int = 0, high: int | None = None, *, section: str = "", refused: str = ""
+) -> Callable[[Handler], Handler]:
+    """Register the translation of a function that takes `low` to `high` arguments (255: any number).
+
+    `section` is that of the specification: `FHIR` for what FHIR adds, else the heading of its name.
+    """
 
     def register(handler: Handler) -> Handler:
-        FUNCTIONS[name] = (handler, low, low if high is None else high)
+        form = language_form(name, "fhirpath", section or f"FHIRPath: {name}", low, high, refused)
+        FUNCTIONS[name] = (handler, form)
         return handler
 
     return register
@@ -45,8 +51,8 @@ class FhirPathTranslator(FhirPathExpressions):
             return self.factory(tree, env), env
         entry = FUNCTIONS.get(tree.name)
         if entry is not None:
-            handler, low, high = entry
-            self.check_arguments(tree, low, high)
+            handler, form = entry
+            self.check_arguments(tree, form.low, form.high)
             result = handler(self, tree, source, replace(after, this=env.this, index=env.index, total=env.total))
             node, after = result if isinstance(result, tuple) else (result, after)
             if node.span is None:

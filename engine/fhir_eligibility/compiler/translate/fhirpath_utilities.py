@@ -94,18 +94,18 @@ _clock("today", n.Today, "System.Date")
 _clock("timeOfDay", n.TimeOfDay, "System.Time")
 
 
-@function("extension", 1)
+@function("extension", 1, section="FHIR")
 def _extension(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     url = t.text_argument(tree, env)
     return n.Extension((source, url), result=shaped(("FHIR.Extension",), True))
 
 
-@function("hasValue")
+@function("hasValue", section="FHIR")
 def _has_value(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     return n.HasValue((t.box(source),), result=BOOLEAN)
 
 
-@function("getValue")
+@function("getValue", section="FHIR")
 def _get_value(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     one = t.singleton(source)
     if one.type is not None and system_of(one.type) is not None:
@@ -113,7 +113,7 @@ def _get_value(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     return n.GetValue((t.box(one),), result=shaped((ANY_NAME,)))
 
 
-@function("resolve")
+@function("resolve", section="FHIR")
 def _resolve(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     allowed = ("FHIR.Reference", "FHIR.CodeableReference", "FHIR.canonical", "FHIR.uri", "FHIR.url")
     if source.type is not None and source.type not in allowed and system_of(source.type) != "String":
@@ -127,23 +127,23 @@ def _resolve(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     return n.Resolve((source,), result=shaped(types, source.many))
 
 
-@function("conformsTo", 1)
+@function("conformsTo", 1, section="FHIR")
 def _conforms(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     return n.ConformsTo((t.box(t.singleton(source)), t.text_argument(tree, env)), result=BOOLEAN)
 
 
-@function("htmlChecks")
+@function("htmlChecks", section="FHIR")
 def _html(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     return n.HtmlChecks((t.box(t.singleton(source)),), result=BOOLEAN)
 
 
-@function("memberOf", 1)
+@function("memberOf", 1, section="FHIR")
 def _member_of(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     return n.MemberOf((t.box(t.singleton(source)), t.text_argument(tree, env)), result=BOOLEAN)
 
 
 def _subsumption(name: str) -> None:
-    @function(name, 1)
+    @function(name, 1, section="FHIR")
     def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
         mine, other = t.box(t.singleton(source)), t.box(t.singleton(t.expression(tree.arguments[0], env)))
         pair = (mine, other) if name == "subsumes" else (other, mine)
@@ -155,7 +155,7 @@ for _name in ("subsumes", "subsumedBy"):
 
 
 def _unsupported(name: str, why: str) -> None:
-    @function(name, 0, 255)
+    @function(name, 0, 255, section="FHIR", refused=why)
     def handler(t: T, tree: s.Call, source: Node, env: Env) -> Node:
         raise t.fail("unsupported", f"{name}() is not supported: {why}", tree.name_span)
 
