@@ -51,6 +51,7 @@ ALLOWED = {
     "runners/large/earlier.py": "fingerprints and verdicts of an earlier run",
     "runners/imaging/images.py": "verdicts of a run",
     "runners/large/judged_file.py": "a workspace",
+    "runners/large/taken_file.py": "a workspace",
     "runners/measures/measure_work.py": "results of a measure",
     "runners/large/problem_runs.py": "a workspace",
     "runners/large/questions.py": "a workspace",

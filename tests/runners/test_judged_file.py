@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fhir_eligibility.data.bulk.records import Position, SummedFile
 from fhir_eligibility.runners.large.judged_file import (
@@ -18,6 +21,7 @@ from fhir_eligibility.runners.large.judged_file import (
     place_of,
     ranges_of,
 )
+from fhir_eligibility.runners.large.taken_file import TakenFile, known_packing, write_taken
 
 
 def judged_files(folder: Path, patients: list[tuple[Position, list[bytes]]], files: int) -> list[JudgedFile]:
@@ -74,6 +78,83 @@ def test_ranges_put_together_are_all_patients_in_order(tmp_path: Path, count: in
     for one in reversed(ranges):
         writer.write(one, [(path, number) for number, path in enumerate(paths)])
     assert [path.read_bytes() for path in paths] == [b"head"[:number] + expected[number] for number in range(3)]
+
+
+class Outputs:
+    """The outputs of an earlier run, as `EarlierPatients` gives them: other patients stand there, too, and in another order."""
+
+    codes, row_size = 2, 5
+
+    def __init__(self) -> None:
+        self.texts = bytearray(b"other lines"), bytearray(b"header"), bytearray(b"other")
+
+    def add(self, lines: bytes, rows: bytes, row: bytes) -> tuple[int, int, int, int, int]:
+        found = len(self.texts[0]), len(lines), len(self.texts[1]), len(rows), len(self.texts[2]) // self.row_size
+        for held, text in zip(self.texts, (lines, rows, row), strict=True):
+            held += text
+        return found
+
+    def outputs(self) -> tuple[memoryview, ...]:
+        return tuple(memoryview(bytes(held)) for held in self.texts)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.tuples(
+            st.booleans(),
+            st.binary(max_size=9),
+            st.binary(max_size=3),
+            st.lists(st.binary(max_size=4), min_size=2, max_size=2),
+        ),
+        max_size=30,
+    ),
+    st.randoms(use_true_random=False),
+    st.integers(1, 60),
+)
+def test_patients_who_are_taken_over_stand_among_those_who_are_judged(
+    patients: list[tuple[bool, bytes, bytes, list[bytes]]], chance: random.Random, size: int
+) -> None:
+    earlier, known = Outputs(), [[], []]
+    members: list[list[list[bytes]]] = [[[], []], [[], []]]
+    expected = [b"", b"", b"", b"", b""]
+    pack = known_packing(earlier.codes).pack
+    with tempfile.TemporaryDirectory() as name:
+        folder, files = Path(name), []
+        with SummedFile(folder / "judged") as stream:
+            writer = JudgedWriter(stream, 5)
+            for number in sorted(range(len(patients)), key=lambda number: chance.random()):
+                taken, lines, rows, _ = patients[number]
+                if taken:
+                    bucket = chance.randrange(2)
+                    told = earlier.add(lines, rows, b"%05d" % number)
+                    known[bucket].append((place_of((0, number, -1)), *told, b"xy", number))
+            for number, (taken, lines, rows, texts) in enumerate(patients):
+                expected = [
+                    held + text for held, text in zip(expected, (lines, rows, b"%05d" % number, *texts), strict=True)
+                ]
+                if not taken:
+                    writer.add(Entry(place_of((0, number, -1)), [lines, rows, b"%05d" % number, *texts]))
+            writer.finish()
+        files.append(JudgedFile(folder / "judged", writer.patients, tuple(writer.lengths)))
+        for bucket, some in enumerate(known):
+            some.sort()
+            for column, output in zip(members[bucket], range(2), strict=True):
+                column += [patients[one[-1]][3][output] for one in some]
+            if some:
+                with SummedFile(folder / str(bucket)) as stream:
+                    mine = [one[:-1] for one in some]
+                    packed = b"".join(pack(*one) for one in mine)
+                    done = write_taken(stream, mine, packed, members[bucket], earlier.row_size)
+                files.append(TakenFile(folder / str(bucket), done.patients, done.lengths, earlier))
+        ranges = ranges_of(files, size)
+        assert sum(one.patients for one in ranges) == len(patients)
+        found = [b"", b"", b"", b"", b""]
+        for one in ranges:
+            assert one.offsets == tuple(map(len, found))
+            columns = RangeWriter(files).columns(one.cuts)
+            found = [held + b"".join(texts) for held, texts in zip(found, columns, strict=True)]
+        assert found == expected
 
 
 @pytest.mark.parametrize("written", [None, 0, 5])

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fhir_eligibility.data.bulk.decoding import FactDecoder
 from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.output.pseudonyms import Pseudonyms
 from fhir_eligibility.runners.large.earlier import Unusable, described
+from fhir_eligibility.runners.large.workspace import WORK
 from fhir_eligibility.runners.screening.outputs import Outputs
 from fhir_eligibility.runners.screening.run import NothingScreened, RunOptions, run
 from fhir_eligibility.runners.screening.since import FOLLOWS
@@ -230,9 +232,21 @@ def test_a_run_may_go_by_the_one_whose_place_it_takes(tmp_path: Path, way: str) 
     assert outputs(out) == outputs(tmp_path / "full")
 
 
-def test_a_run_that_goes_by_another_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _flip(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :])
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [None, _flip, _cut, Path.unlink])
+def test_a_run_that_goes_by_another_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None] | None
+) -> None:
     nights = Nights(tmp_path, "ndjson")
-    nights.first()
+    nights.first("files-1")
     nights.cohort.patients["p2"][0]["birthDate"] = "1999-01-01"
     nights.cohort.write(nights.data, nights.form)
     out = tmp_path / "since"
@@ -242,6 +256,10 @@ def test_a_run_that_goes_by_another_is_resumed(tmp_path: Path, monkeypatch: pyte
             screened(nights.criteria, nights.data, out, "files-1", since=tmp_path / "first")
     with pytest.raises(ValueError, match="--since"):
         screened(nights.criteria, nights.data, out, "files-1", resume=True)
+    kept = sorted((out / WORK).glob("taken-*"))
+    assert kept
+    if damage is not None:
+        damage(kept[0])
     result = screened(nights.criteria, nights.data, out, "files-1", since=tmp_path / "first", resume=True)
     assert result.record.since is not None and result.record.since.taken == SIZE - 1
     screened(nights.criteria, nights.data, tmp_path / "full", "files-1")

@@ -257,8 +257,9 @@ class BlockTrace:
                 stop = at + block.length
                 if stop > end and not last:
                     return at
-                if stop <= end and self._fingerprints.of_text(buffer[at:stop]) == block.digest:
-                    _add(collector, self._plain(block), buffer[at:stop], self._files[-1].file, base + at)
+                if stop <= end and self._digest(buffer, at, stop) == block.digest:
+                    text = buffer[at:stop] if block.nobodys else b""
+                    _add(collector, self._plain(block), text, self._files[-1].file, base + at)
                     self._files[-1].found.append(Found(base + at, block.length, known.next, b""))
                     known.took()
                     at = stop
@@ -268,6 +269,11 @@ class BlockTrace:
             self._read(collector, reader, buffer, at, stop, base)
             at = stop
         return end
+
+    def _digest(self, buffer: bytes | bytearray, at: int, stop: int) -> bytes:
+        """The digest of a part of a buffer, which is not copied."""
+        with memoryview(buffer) as whole, whole[at:stop] as part:
+            return self._fingerprints.of_text(part)
 
     def _read(
         self, collector: Collecting, reader: Reader, buffer: bytes | bytearray, at: int, end: int, base: int

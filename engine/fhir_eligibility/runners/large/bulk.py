@@ -123,6 +123,7 @@ class BulkRun:
             fingerprints,
             state.sifts,
             None if earlier is None else earlier.blocks,
+            None if earlier is None else earlier.patients,
         )
         self._earlier = earlier
         self.counts = Counts()
@@ -175,7 +176,7 @@ class BulkRun:
                 pass
             assert self._answer is not None
             self._answer(todo, lambda count: self._progress("ask", count, 0))
-        patients = sum(workspace.buckets.done(number).patients for number in self._buckets if number not in todo)
+        patients = sum(workspace.buckets.done(number).total for number in self._buckets if number not in todo)
         for _, count in self._workers.run([("judged", number) for number in todo]):
             patients += count
             self._progress("judge", patients, 0)
@@ -183,7 +184,8 @@ class BulkRun:
         for number in self._buckets:
             bucket = workspace.buckets.done(number)
             self.outcomes.append(self.job.work.decoded(bucket.outcome))
-            self.lengths = [held + more for held, more in zip(self.lengths, bucket.lengths, strict=True)]
+            for lengths in (bucket.lengths, *(() if bucket.taken is None else (bucket.taken.lengths,))):
+                self.lengths = [held + more for held, more in zip(self.lengths, lengths, strict=True)]
 
     def write(self, outputs: Sequence[tuple[Path, int]]) -> None:
         """Write the texts of all patients in the order of the data, each output a path and where in it they begin; `prepare` comes first.
@@ -191,7 +193,7 @@ class BulkRun:
         Raises OSError, WorkerLost.
         """
         size = max(min(self.job.memory // 16, MOST_WRITTEN), 1 << 16)
-        found = ranges_of([self.job.workspace.buckets.judged(number) for number in self._buckets], size)
+        found = ranges_of(self.job.workspace.buckets.all_of(self._buckets, self.job.earlier), size)
         patients = 0
         for _, count in self._workers.run(("write", (one, outputs, self._buckets)) for one in found):
             patients += count

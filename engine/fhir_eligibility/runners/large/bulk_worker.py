@@ -38,12 +38,13 @@ from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.patients.compartment import Compartment, Unchanged
 from fhir_eligibility.data.patients.completeness import Completeness, reporting_to
 from fhir_eligibility.runners.large import kept_of_earlier
-from fhir_eligibility.runners.large.earlier import Row
+from fhir_eligibility.runners.large.earlier import EarlierPatients
 from fhir_eligibility.runners.large.judged_file import Entry, Range, RangeWriter, merge
-from fhir_eligibility.runners.large.kept import Joint, Shelved
+from fhir_eligibility.runners.large.kept import Joint, Shelved, TakenDone
 from fhir_eligibility.runners.large.questions import Question
 from fhir_eligibility.runners.large.shelves import TASKS, Shelves
-from fhir_eligibility.runners.large.untouched import Again, known_in
+from fhir_eligibility.runners.large.taken_file import known_packing
+from fhir_eligibility.runners.large.untouched import Again
 from fhir_eligibility.runners.large.work import Asking, Evaluating, TakesOver, Work
 from fhir_eligibility.runners.large.workspace import ASIDE, SIFTED, Workspace
 
@@ -69,6 +70,8 @@ class Job(Struct, frozen=True):
     """Whether lines are set aside whose patients may be taken over from an earlier run."""
     blocks: EarlierBlocks | None = None
     """The blocks of the earlier run's data, where they help."""
+    earlier: EarlierPatients | None = None
+    """The patients of the earlier run, where its blocks help."""
 
 
 class Worker:
@@ -238,25 +241,23 @@ class Worker:
         def entries(
             apart: Iterable[ReadRecord],
             together: Iterable[ReadRecord],
-            known: Sequence[tuple[Position, Compartment | Row]] = (),
+            known: Sequence[tuple[Position, Compartment]] = (),
         ) -> Iterator[Entry]:
             patients = with_gaps(by_patient(apart, together, joint.joined, grouping), completeness)
             some = heapq.merge(patients, known, key=itemgetter(0)) if known else patients
-            for place, one in cast("Iterable[tuple[Position, Compartment | Row]]", some):
-                if isinstance(one, tuple):
-                    yield cast(TakesOver, evaluating).taken(place, one, outcome)
-                else:
-                    yield evaluating.entry(place, one, outcome)
+            for place, one in some:
+                yield evaluating.entry(place, one, outcome)
 
         def put(entries: Iterable[Entry]) -> int:
-            return workspace.buckets.put(number, entries, texts, problems, lambda: evaluating.encoded(outcome))
+            return workspace.buckets.put(number, entries, texts, problems, lambda: evaluating.encoded(outcome), taken)
 
-        taken = self._known(number, completeness)
+        taken = self._taken(number, completeness, outcome)
+        known = self._known(number, completeness)
         turns = self._in_turns(number, joint)
         if len(turns) == 1:
-            return put(entries(*turns[0], taken))
+            return put(entries(*turns[0], known))
         written = [
-            workspace.buckets.put_turn(number, turn, entries(*some, () if turn else taken), texts)
+            workspace.buckets.put_turn(number, turn, entries(*some, () if turn else known), texts)
             for turn, some in enumerate(turns)
         ]
         count = put(merge(written, min(job.memory // 4, MOST_WRITTEN)))
@@ -264,9 +265,9 @@ class Worker:
             one.path.unlink(missing_ok=True)
         return count
 
-    def _known(self, number: int, completeness: Completeness) -> list[tuple[Position, Compartment | Row]]:
-        """The patients of a bucket who are taken over without a look at their records."""
-        found: list[tuple[Position, Compartment | Row]] = []
+    def _known(self, number: int, completeness: Completeness) -> list[tuple[Position, Compartment]]:
+        """The patients of a bucket who are taken over by the fingerprint of lines that were set aside."""
+        found: list[tuple[Position, Compartment]] = []
         for place, identifier, fingerprint in (
             kept_of_earlier.known(self.job.workspace, number) if self.job.sifts else ()
         ):
@@ -274,15 +275,21 @@ class Worker:
             if completeness.lacks(reference, identifier):
                 raise RuntimeError(f"{reference} lacks records, and was to be taken over; run again without --since")
             found.append((place, Unchanged(None, reference, taken=fingerprint, group=identifier)))
-        untouched = kept_of_earlier.untouched_of(self.job.workspace, number) if self.job.sifts else b""
-        if untouched and completeness.some_lack:
+        return found
+
+    def _taken(self, number: int, completeness: Completeness, outcome: Any) -> TakenDone | None:
+        """Keep the patients of a bucket who are taken over without a look at their records; what they come to is added to the outcome."""
+        earlier, workspace = self.job.earlier, self.job.workspace
+        packed = kept_of_earlier.untouched_of(workspace, number) if self.job.sifts else b""
+        if not packed or earlier is None:
+            return None
+        if completeness.some_lack:
             raise RuntimeError(
                 "records are missing of single patients, and some were taken over; run again without --since"
             )
-        if untouched:
-            found += known_in(untouched)
-            found.sort(key=itemgetter(0))
-        return found
+        known = [*known_packing(earlier.codes).iter_unpack(packed)]
+        members = cast(TakesOver, self.evaluating).taken(known, outcome)
+        return workspace.buckets.put_taken(number, known, packed, members, earlier.row_size)
 
     def _in_turns(self, number: int, joint: Joint) -> list[tuple[Iterable[ReadRecord], Iterable[ReadRecord]]]:
         """The records of a bucket in as many parts as the memory asks for, each to be taken before the next: those of patients who are looked at by themselves,
@@ -342,7 +349,7 @@ class Worker:
         """
         found, outputs, buckets = about
         if self._writer is None:
-            self._writer = RangeWriter([self.job.workspace.buckets.judged(number) for number in buckets])
+            self._writer = RangeWriter(self.job.workspace.buckets.all_of(buckets, self.job.earlier))
         self._writer.write(found, outputs)
         return found.patients
 

@@ -1,7 +1,7 @@
 """The patients of an earlier run whose outputs are still as it wrote them: what they were judged from, as fingerprints, and the texts that they have in its outputs.
 
-`fingerprints.bin` has a row a patient, in the order of the outputs: the fingerprint (`fhir_eligibility.data.bulk.fingerprints`; zeros: to be judged anew in any case), a digest of the id, and how long
-the patient's texts are in verdicts.ndjson and in summary.csv. Behind the rows stands what else the verdicts depend on, and what the outputs were when they were written.
+`fingerprints.bin` has a row a patient, in the order of the outputs: the fingerprint (`fhir_eligibility.data.bulk.fingerprints`; zeros: to be judged anew in any case), a digest of the id, how long
+the patient's texts are in verdicts.ndjson and in summary.csv, and what the verdicts are, as the screening encodes that. Behind the rows stands what else the verdicts depend on, and what the outputs were when they were written.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from fhir_eligibility.output.folder import RUN, StagedFile
 
 FINGERPRINTS, BLOCKS, SUMMARY, PROBLEMS = "fingerprints.bin", "blocks.bin", "summary.csv", "problems.ndjson"
 ROW = Struct(f"<16s{GROUP}sQQ")
-Row = tuple[bytes, bytes, int, int, int, int]
-"""Of a patient the fingerprint, the digest of what the records are put together by, and where the texts begin in each output and how long they are."""
+"""A row without what the verdicts are, which stands behind it."""
+Row = tuple[bytes, bytes, int, int, int, int, int, bytes]
+"""Of a patient the fingerprint, the digest of what the records are put together by, where the texts begin in each output and how long they are, the number of the row, and what the verdicts are."""
 _PLACE = Struct("<16sQQQQ")
 """A patient in the index: fingerprint, then where the texts begin and how long they are in each output."""
 _END = Struct("<32sQ8s")
-_MAGIC, _FORMAT = b"FEFINGER", 2
+_MAGIC, _FORMAT = b"FEFINGER", 3
 _AT_ONCE = 1 << 19
 """Patients whose places are put in order at a time."""
 
@@ -39,28 +40,36 @@ class Unusable(ValueError):
 
 class Described(msgspec.Struct):
     """What stands behind the rows. `state` is what verdicts depend on besides a patient's records, by what it is called; `files` are size and SHA-256 of the outputs
-    that rows tell of, `header` how long the first row of the table is, `rows` the SHA-256 of the rows."""
+    that rows tell of, `header` how long the first row of the table is, `codes` how many bytes of a row tell what the verdicts are, `rows` the SHA-256 of the rows."""
 
     format: int
     patients: int
     state: dict[str, str]
     header: int
+    codes: int
     rows: str
     files: dict[str, tuple[int, str]]
 
+    @property
+    def size(self) -> int:
+        """Bytes of a row."""
+        return ROW.size + self.codes
 
-def row_of(fingerprint: bytes | None, group: bytes, lines: int, rows: int) -> bytes:
-    """The row of a patient whose texts are so long; `group` is the digest of what the records are put together by."""
-    return ROW.pack(fingerprint or NONE, group, lines, rows)
+
+def row_of(fingerprint: bytes | None, group: bytes, lines: int, rows: int, codes: bytes) -> bytes:
+    """The row of a patient whose texts are so long; `group` is the digest of what the records are put together by, `codes` what the verdicts are."""
+    return ROW.pack(fingerprint or NONE, group, lines, rows) + codes
 
 
-def finish(rows: StagedFile, outputs: Sequence[tuple[str, StagedFile]], header: int, state: dict[str, str]) -> str:
+def finish(
+    rows: StagedFile, outputs: Sequence[tuple[str, StagedFile]], header: int, codes: int, state: dict[str, str]
+) -> str:
     """Write what stands behind the rows, all of which are written, and give the SHA-256 of these. Raises OSError."""
     for _, file in (("", rows), *outputs):
         file.stream.flush()
     size, digest = _digest(rows.part)
     files = {name: _digest(file.part) for name, file in outputs}
-    told = msgspec.json.encode(Described(_FORMAT, size // ROW.size, state, header, digest, files))
+    told = msgspec.json.encode(Described(_FORMAT, size // (ROW.size + codes), state, header, codes, digest, files))
     rows.stream.seek(0, os.SEEK_END)
     rows.stream.write(told + _END.pack(sha256(told).digest(), len(told), _MAGIC))
     return digest
@@ -84,7 +93,7 @@ def described(folder: Path) -> Described:
     if not path.exists():
         raise Unusable(f"{folder} holds no {FINGERPRINTS}: that run was made without --keep-fingerprints")
     found = _described(path)
-    rows = found.patients * ROW.size
+    rows = found.patients * found.size
     if _digest(path, rows) != (rows, found.rows):
         raise Unusable(f"{path} is damaged")
     for name in (VERDICTS, SUMMARY):
@@ -112,7 +121,7 @@ def _described(path: Path) -> Described:
         found = msgspec.json.decode(text, type=Described)
     except msgspec.DecodeError:
         raise Unusable(f"{path} was written by another version of the program") from None
-    if found.format != _FORMAT or size != found.patients * ROW.size + length + _END.size:
+    if found.format != _FORMAT or size != found.patients * found.size + length + _END.size:
         raise Unusable(f"{path} was written by another version of the program")
     return found
 
@@ -124,7 +133,7 @@ def write_index(folder: Path, found: Described, to: Path) -> None:
         for turn in range(turns):
             mine = [
                 row
-                for row in (_PLACE.pack(row[0], *row[2:]) for row in _places(folder, found) if row[0] != NONE)
+                for row in (_PLACE.pack(row[0], *row[2:6]) for row in _places(folder, found) if row[0] != NONE)
                 if int.from_bytes(row[:4], "big") * turns >> 32 == turn
             ]
             mine.sort()
@@ -132,15 +141,17 @@ def write_index(folder: Path, found: Described, to: Path) -> None:
 
 
 def _places(folder: Path, found: Described) -> Iterator[Row]:
-    lines, rows = 0, found.header
+    lines, rows, number = 0, found.header, 0
+    packing = Struct(f"{ROW.format}{found.codes}s")
     with (folder / FINGERPRINTS).open("rb") as stream:
         left = found.patients
         while left:
             together = min(left, 1 << 14)
-            for fingerprint, group, some, more in ROW.iter_unpack(stream.read(together * ROW.size)):
-                yield fingerprint, group, lines, some, rows, more
+            for fingerprint, group, some, more, codes in packing.iter_unpack(stream.read(together * packing.size)):
+                yield fingerprint, group, lines, some, rows, more, number, codes
                 lines += some
                 rows += more
+                number += 1
             left -= together
 
 
@@ -149,7 +160,7 @@ class EarlierPatients:
 
     def __init__(self, folder: Path, found: Described, index: Path) -> None:
         self._folder, self._found = folder, found
-        self._paths = (index, folder / VERDICTS, folder / SUMMARY)
+        self._paths = (index, folder / VERDICTS, folder / SUMMARY, folder / FINGERPRINTS)
         self._told = tuple(stamp_of(os.stat(path)) for path in self._paths)
         self._open: tuple[memoryview, ...] = ()
         self._last: tuple[bytes, tuple[bytes, int, int, int, int] | None] = (b"", None)
@@ -170,10 +181,20 @@ class EarlierPatients:
         """All of them, in the order of the outputs. Raises OSError."""
         return _places(self._folder, self._found)
 
-    def texts_at(self, lines: int, some: int, rows: int, more: int) -> tuple[memoryview, memoryview]:
-        """The lines and rows at a place."""
-        _, verdicts, table = self._opened()
-        return verdicts[lines : lines + some], table[rows : rows + more]
+    @property
+    def codes(self) -> int:
+        """How many bytes tell what the verdicts on a patient are."""
+        return self._found.codes
+
+    @property
+    def row_size(self) -> int:
+        """Bytes of a row of the fingerprints."""
+        return self._found.size
+
+    def outputs(self) -> tuple[memoryview, memoryview, memoryview]:
+        """The outputs that rows tell of, and these: verdicts.ndjson, summary.csv, fingerprints.bin. Raises OSError."""
+        _, verdicts, table, prints = self._opened()
+        return verdicts, table, prints
 
     def _opened(self) -> tuple[memoryview, ...]:
         if not self._open:
@@ -186,7 +207,9 @@ class EarlierPatients:
         if asked != fingerprint:
             place = self._place(fingerprint)
         assert place is not None
-        return self.texts_at(*place[1:])
+        _, lines, some, rows, more = place
+        verdicts, table, _ = self.outputs()
+        return verdicts[lines : lines + some], table[rows : rows + more]
 
     def _place(self, fingerprint: bytes) -> tuple[bytes, int, int, int, int] | None:
         index, size = self._opened()[0], _PLACE.size

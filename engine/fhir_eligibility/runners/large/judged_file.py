@@ -16,7 +16,7 @@ from itertools import accumulate, chain
 from operator import sub
 from pathlib import Path
 from struct import Struct as Packing
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -159,10 +159,51 @@ class JudgedStretch(Struct, frozen=True):
         stops = list(accumulate(chain.from_iterable(zip(*lengths, strict=True)), initial=0))
         return list(map(into.__getitem__, map(slice, stops, stops[1:])))
 
+    def columns(self, into: memoryview) -> list[list[memoryview]]:
+        """The same, an output each."""
+        found, outputs = self.texts(into), len(self.before)
+        return [found[output::outputs] for output in range(outputs)]
+
     def places(self) -> list[bytes]:
         """The places of the patients."""
         index, width = self.index, self.file.size
         return [index[at : at + PLACE] for at in range(0, len(index), width)]
+
+
+class OrderedStretch(Protocol):
+    """Texts of patients who follow each other."""
+
+    @property
+    def length(self) -> int:
+        """Bytes that `columns` reads to memory."""
+
+    def places(self) -> list[bytes]:
+        """The places of the patients."""
+
+    def columns(self, into: memoryview) -> list[list[memoryview]]:
+        """All texts, an output each."""
+
+
+class OrderedFile(Protocol):
+    """A file of patients in the order of the data, with an index as that of a `JudgedFile`."""
+
+    @property
+    def patients(self) -> int:
+        """How many there are."""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """How long their texts are, by output."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of an entry of the index."""
+
+    def index(self) -> bytes:
+        """All of the index."""
+
+    def stretch(self, first: int, last: int) -> OrderedStretch:
+        """Where the texts of the patients from a number on and before another stand."""
 
 
 def _ends(data: bytes, outputs: int) -> tuple[int, ...]:
@@ -187,7 +228,7 @@ class Range(Struct, frozen=True):
     patients: int
 
 
-def ranges_of(files: Sequence[JudgedFile], size: int) -> list[Range]:
+def ranges_of(files: Sequence[OrderedFile], size: int) -> list[Range]:
     """All patients in ranges of about `size` bytes, in order."""
     if not any(file.patients for file in files):
         return []
@@ -219,7 +260,7 @@ def ranges_of(files: Sequence[JudgedFile], size: int) -> list[Range]:
     return out
 
 
-def _bounds(files: Sequence[JudgedFile], size: int) -> list[bytes]:
+def _bounds(files: Sequence[OrderedFile], size: int) -> list[bytes]:
     """Places that part all patients into ranges of about so many bytes, told from some of them."""
     every = max(1, size // SAMPLES)
     seen: list[tuple[bytes, int]] = []
@@ -247,7 +288,7 @@ def _bounds(files: Sequence[JudgedFile], size: int) -> list[bytes]:
 class RangeWriter:
     """Writes ranges of the patients of some files into outputs, one after the other, into memory that is taken once."""
 
-    def __init__(self, files: Sequence[JudgedFile]) -> None:
+    def __init__(self, files: Sequence[OrderedFile]) -> None:
         self.files = files
         self._buffer = bytearray()
 
@@ -263,15 +304,15 @@ class RangeWriter:
             self._buffer = bytearray(length)
         view = memoryview(self._buffer)
         places: list[bytes] = []
-        found: list[memoryview] = []
+        found: list[list[memoryview]] = [[] for _ in self.files[0].lengths]
         at = 0
         for stretch in stretches:
             places += stretch.places()
-            found += stretch.texts(view[at : at + stretch.length])
+            for column, texts in zip(found, stretch.columns(view[at : at + stretch.length]), strict=True):
+                column += texts
             at += stretch.length
         order = sorted(range(len(places)), key=places.__getitem__)
-        outputs = len(self.files[0].lengths)
-        return [list(map(found[output::outputs].__getitem__, order)) for output in range(outputs)]
+        return [list(map(column.__getitem__, order)) for column in found]
 
     def write(self, one: Range, outputs: Sequence[tuple[Path, int]]) -> None:
         """Write a range; outputs are paths and where in them all texts begin. Raises OSError, ValueError."""

@@ -93,6 +93,15 @@ class Joint(msgspec.Struct, gc=False):
     moved: list[Shelved]
 
 
+class TakenDone(msgspec.Struct, gc=False):
+    """Patients of a bucket who are taken over without a look at their records: how many, and how long their texts are, by output; size and sum of the file that tells of them."""
+
+    patients: int
+    lengths: tuple[int, ...]
+    size: int = 0
+    sum: int = 0
+
+
 class BucketDone(msgspec.Struct, gc=False):
     """What a bucket came to, besides the texts of its patients; `lengths` are of these, by output, `problems` sizes and sums of files, `outcome` is what the
     work at hand makes of it (`fhir_eligibility.runners.large.work`)."""
@@ -103,6 +112,13 @@ class BucketDone(msgspec.Struct, gc=False):
     lengths: tuple[int, ...]
     problems: list[tuple[int, int]]
     outcome: bytes
+    taken: TakenDone | None = None
+    """Those who are in a file of their own (`fhir_eligibility.runners.large.taken_file`), where there are such."""
+
+    @property
+    def total(self) -> int:
+        """How many patients the bucket has, those who are taken over among them."""
+        return self.patients + (self.taken.patients if self.taken is not None else 0)
 
 
 class FileDone(msgspec.Struct, gc=False):

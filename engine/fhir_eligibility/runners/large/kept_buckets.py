@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from fhir_eligibility.data.bulk.records import SummedFile
-from fhir_eligibility.runners.large.judged_file import Entry, JudgedFile, JudgedWriter
-from fhir_eligibility.runners.large.kept import BucketDone, FileDone
+from fhir_eligibility.runners.large.earlier import EarlierPatients
+from fhir_eligibility.runners.large.judged_file import Entry, JudgedFile, JudgedWriter, OrderedFile
+from fhir_eligibility.runners.large.kept import BucketDone, FileDone, TakenDone
 from fhir_eligibility.runners.large.problem_runs import ProblemShelf
 from fhir_eligibility.runners.large.questions import Question, read_questions, write_questions
+from fhir_eligibility.runners.large.taken_file import Known, TakenFile, write_taken
 from fhir_eligibility.runners.large.whole_files import WholeFiles
 
 
@@ -49,17 +53,32 @@ class KeptBuckets:
         return (self.files.folder / f"bucket-{number}").exists()
 
     def put(
-        self, number: int, patients: Iterable[Entry], texts: int, problems: ProblemShelf, outcome: Callable[[], bytes]
+        self,
+        number: int,
+        patients: Iterable[Entry],
+        texts: int,
+        problems: ProblemShelf,
+        outcome: Callable[[], bytes],
+        taken: TakenDone | None = None,
     ) -> int:
         """Keep the patients of a bucket, judged, with so many texts each, in order; gives how many they are.
 
-        `problems` are those that come up meanwhile, `outcome` gives what the patients come to when all are there.
+        `problems` are those that come up meanwhile, `outcome` gives what the patients come to when all are there, `taken` are those of `put_taken`.
         """
         out, written = self._put_judged(f"judged-{number}", patients, texts)
         problems.spill()
-        done = BucketDone(out.size, out.sum, written.patients, tuple(written.lengths), problems.runs, outcome())
+        lengths = tuple(written.lengths)
+        done = BucketDone(out.size, out.sum, written.patients, lengths, problems.runs, outcome(), taken)
         self.files.write(f"bucket-{number}", done)
-        return written.patients
+        return done.total
+
+    def put_taken(
+        self, number: int, known: Sequence[Known], packed: bytes, members: Sequence[Sequence[bytes]], row_size: int
+    ) -> TakenDone:
+        """Keep the patients of a bucket who are taken over, as `write_taken` has them."""
+        with self.files.whole(f"taken-{number}") as out:
+            done = write_taken(out, known, packed, members, row_size)
+        return msgspec.structs.replace(done, size=out.size, sum=out.sum)
 
     def put_turn(self, number: int, turn: int, patients: Iterable[Entry], texts: int) -> JudgedFile:
         """Write some patients of a bucket that is looked at in turns."""
@@ -84,3 +103,13 @@ class KeptBuckets:
         """The patients of a bucket."""
         done = self.done(number)
         return JudgedFile(self.files.folder / f"judged-{number}", done.patients, done.lengths)
+
+    def all_of(self, numbers: Iterable[int], earlier: EarlierPatients | None) -> list[OrderedFile]:
+        """The patients of some buckets: those who were judged, and those who are taken over from an earlier run."""
+        found: list[OrderedFile] = []
+        for number in numbers:
+            found.append(self.judged(number))
+            taken = self.done(number).taken
+            if taken is not None and earlier is not None:
+                found.append(TakenFile(self.files.folder / f"taken-{number}", taken.patients, taken.lengths, earlier))
+        return found

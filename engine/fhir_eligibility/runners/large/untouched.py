@@ -6,8 +6,7 @@ touched, or is known to the earlier run by no fingerprint, is looked at in the o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from struct import Struct as Packing
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -25,9 +24,9 @@ from fhir_eligibility.data.bulk.blocks import (
 from fhir_eligibility.data.bulk.fingerprints import GROUP, NONE, SIZE, Fingerprints
 from fhir_eligibility.data.bulk.records import Position
 from fhir_eligibility.runners.large.earlier import EarlierPatients, Row
+from fhir_eligibility.runners.large.judged_file import place_of
+from fhir_eligibility.runners.large.taken_file import known_packing
 
-KNOWN = Packing(f"<IQi{SIZE}s{GROUP}sQQQQ")
-"""A patient who is taken over: the place, fingerprint and digest of the id, and where the texts stand."""
 Again = tuple[int, int, int, bool]
 """A block that is the same and is read again for the sake of some patients: file, offset, length, and whether it is a document."""
 
@@ -40,7 +39,7 @@ class EarlierData(NamedTuple):
 
 
 class Untouched(msgspec.Struct):
-    """`groups` are digests of the ids of those who are taken over, `known` what is written of each (KNOWN), in order, `again` blocks to be read again, by piece of work."""
+    """`groups` are digests of the ids of those who are taken over, `known` what is written of each (`known_packing`), in order, `again` blocks to be read again, by piece of work."""
 
     groups: set[bytes]
     known: list[bytes]
@@ -156,7 +155,7 @@ def untouched_of(earlier: EarlierData, files: Sequence[str], traced: Iterable[Tr
     touched, persons = comparison.touched, comparison.persons
     groups: set[bytes] = set()
     several: set[bytes] = set()
-    rows: list[tuple[Position, Row]] = []
+    rows: list[tuple[bytes, Row]] = []
     for row in earlier.patients.rows():
         group = row[1]
         if group in groups:
@@ -166,20 +165,16 @@ def untouched_of(earlier: EarlierData, files: Sequence[str], traced: Iterable[Tr
         place = persons.get(group)
         if place is not None:
             groups.add(group)
-            rows.append((place, row))
+            rows.append((place_of(place), row))
     groups -= several
-    known = [KNOWN.pack(*place, *row) for place, row in sorted(rows) if row[1] in groups]
+    rows.sort()
+    pack = known_packing(earlier.patients.codes).pack
+    known = [pack(place, *row[2:]) for place, row in rows if row[1] in groups]
     again: list[list[Again]] = [[] for _ in range(pieces)]
     for same in comparison.same:
         if not groups.issuperset(in_parts(same.groups, GROUP)):
             again[same.piece].append(same.again)
     return Untouched(groups, known, again)
-
-
-def known_in(data: bytes) -> Iterator[tuple[Position, Row]]:
-    """Those who were packed as KNOWN."""
-    for file, offset, entry, *row in KNOWN.iter_unpack(data):
-        yield (file, offset, entry), tuple(row)
 
 
 def write_blocks(

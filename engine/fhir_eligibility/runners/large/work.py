@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from fhir_eligibility.data.bulk.records import Position
 from fhir_eligibility.data.patients.compartment import Compartment
-from fhir_eligibility.runners.large.earlier import Row
 from fhir_eligibility.runners.large.judged_file import Entry
 from fhir_eligibility.runners.large.questions import Question
+from fhir_eligibility.runners.large.taken_file import Known
 
 
 class Evaluating(Protocol):
@@ -31,8 +31,8 @@ class Evaluating(Protocol):
 class TakesOver(Evaluating, Protocol):
     """Work that takes patients over from an earlier run."""
 
-    def taken(self, place: Position, row: Row, outcome: Any) -> Entry:
-        """As `entry`, of one of whom it is known that nothing changed."""
+    def taken(self, known: Sequence[Known], outcome: Any) -> list[list[bytes]]:
+        """The texts of those of whom it is known that nothing changed which the earlier outputs do not hold, an output each; what they come to is added to the outcome."""
 
 
 class Asking(Evaluating, Protocol):

@@ -126,6 +126,8 @@ class Workspace:
                 self._check(f"asked-{number}", f"questions-{number}", FileDone)
             if self.buckets.has(number):
                 self._check(f"bucket-{number}", f"judged-{number}", BucketDone)
+            if self.buckets.has(number):
+                self._check_taken(number)
 
     def _check(self, name: str, data: str, kind: type[PieceDone | FileDone | BucketDone]) -> None:
         try:
@@ -137,6 +139,15 @@ class Workspace:
             whole = False
         if not whole:
             self.files.drop(name)
+
+    def _check_taken(self, number: int) -> None:
+        taken = self.buckets.done(number).taken
+        try:
+            whole = taken is None or sum_of(self.folder / f"taken-{number}") == (taken.size, taken.sum)
+        except OSError:
+            whole = False
+        if not whole:
+            self.files.drop(f"bucket-{number}")
 
     # -- problems
 

@@ -26,6 +26,7 @@ from fhir_eligibility.runners.large.earlier import BLOCKS, FINGERPRINTS, PROBLEM
 from fhir_eligibility.runners.screening.judging import Judged
 from fhir_eligibility.runners.screening.screening import Tally
 from fhir_eligibility.runners.screening.screening_work import ScreeningTotals, entry_of
+from fhir_eligibility.runners.screening.taking import VerdictCodes
 
 
 def output_names(rule_sets: Sequence[RuleSet], formats: Iterable[OutputFormat], keep: bool = False) -> list[str]:
@@ -60,6 +61,7 @@ class Outputs:
         makes, the fingerprints of patients, is written where it is given, with `validate` Groups are held to fhir.resources, too."""
         self._keep = keep
         self._prints = folder.stage(FINGERPRINTS) if keep is not None else None
+        self._codes = VerdictCodes(rule_sets)
         self._blocks = BlockWriter(folder.stage(BLOCKS).stream) if keep is not None else None
         self.rule_sets = rule_sets
         self.names = trial_names([rules.key for rules in rule_sets])
@@ -84,7 +86,7 @@ class Outputs:
         members = [bytearray() for _ in self.rule_sets]
         patients = 0
         for one in judged:
-            lines, rows, *texts = entry_of(one, outcome, self._keep).texts
+            lines, rows, *texts = entry_of(one, outcome, self._keep, self._codes).texts
             verdicts.write(lines)
             table.write(rows)
             if listed is not None:
@@ -136,7 +138,7 @@ class Outputs:
         """Write what verdicts depend on besides the records of patients, behind the fingerprints, if there are such."""
         if self._prints is not None:
             files = [(name, self._folder.staged(name)) for name in (VERDICTS, SUMMARY)]
-            rows = finish(self._prints, files, len(self._header), state)
+            rows = finish(self._prints, files, len(self._header), self._codes.size, state)
             if self._blocks is not None:
                 self._blocks.finish(rows)
 

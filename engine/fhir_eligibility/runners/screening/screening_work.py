@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -14,10 +14,11 @@ from fhir_eligibility.data.patients.compartment import Compartment, Unchanged
 from fhir_eligibility.evaluation.evaluator import Options
 from fhir_eligibility.output.fhir_group import VALIDATED, member_of
 from fhir_eligibility.output.pseudonyms import Pseudonyms
-from fhir_eligibility.runners.large.earlier import EarlierPatients, Row, row_of
+from fhir_eligibility.runners.large.earlier import EarlierPatients, row_of
 from fhir_eligibility.runners.large.judged_file import Entry, place_of
+from fhir_eligibility.runners.large.taken_file import Known
 from fhir_eligibility.runners.screening.judging import Judge, Judged
-from fhir_eligibility.runners.screening.taking import come_to, taken_over
+from fhir_eligibility.runners.screening.taking import VerdictCodes, Verdicts, come_to, patient_of, taken_over
 
 TEXTS = 2
 """Outputs that go by patient, besides the list of codes and the Group of each artifact: lines of verdicts, rows of the table."""
@@ -88,6 +89,7 @@ class ScreeningEvaluation:
         self.judge = judge
         self.keep = keep
         self.earlier = earlier
+        self.codes = VerdictCodes([evaluator.rules for evaluator in judge.evaluators])
         self.encoded: Callable[[ScreeningTotals], bytes] = _encode
 
     def begin(self, bucket: int) -> ScreeningTotals:
@@ -96,7 +98,7 @@ class ScreeningEvaluation:
 
     def entry(self, place: Position, compartment: Compartment, outcome: ScreeningTotals) -> Entry:
         """A patient judged."""
-        return entry_of(self.judged(compartment, place), outcome, self.keep)
+        return entry_of(self.judged(compartment, place), outcome, self.keep, self.codes)
 
     def judged(self, compartment: Compartment, place: Position) -> Judged:
         """A patient judged, or taken over."""
@@ -105,50 +107,68 @@ class ScreeningEvaluation:
             return taken_over(self.judge, self.earlier, compartment, place)
         return self.judge(compartment, place)
 
-    def taken(self, place: Position, row: Row, outcome: ScreeningTotals) -> Entry:
-        """A patient of whom it is known that nothing changed: as of `entry`."""
+    def taken(self, known: Sequence[Known], outcome: ScreeningTotals) -> list[list[bytes]]:
+        """Patients of whom it is known that nothing changed: they are counted, and their texts given for the Group of each artifact.
+
+        Those who are in no Group are counted together, by the codes of their verdicts, without a look at their lines.
+        """
         assert self.earlier is not None
-        fingerprint, group, *at = row
-        lines, rows = self.earlier.texts_at(*at)
-        patient, verdicts = come_to(lines)
-        texts: list[bytes | memoryview] = [lines, rows, row_of(fingerprint, group, len(lines), len(rows))]
-        outcome.taken += 1
-        _count(outcome, patient, verdicts, texts)
-        return Entry(place_of(place), texts)
+        lines, _, _ = self.earlier.outputs()
+        members: list[list[bytes]] = [[] for _ in self.judge.evaluators]
+        told = {codes: self.codes.verdicts(codes) for codes in {one[-1] for one in known}}
+        apart = {codes for codes, found in told.items() if found is not None and not _are_included(found)}
+        nothing: list[bytes] = [b""] * len(members)
+        times: dict[bytes, int] = {}
+        for _, begin, length, _, _, _, codes in known:
+            texts = nothing
+            if codes in apart:
+                times[codes] = times.get(codes, 0) + 1
+            else:
+                mine, verdicts = lines[begin : begin + length], told[codes]
+                patient, verdicts = come_to(mine) if verdicts is None else (patient_of(mine), verdicts)
+                texts = _count(outcome, patient, verdicts)
+            for column, text in zip(members, texts, strict=True):
+                column.append(text)
+        for codes, number in times.items():
+            _count(outcome, "", told[codes] or [], number)
+        outcome.taken += len(known)
+        return members
 
     def knows(self, fingerprint: bytes) -> bool:
         """Whether the patient with a fingerprint is taken over from an earlier run."""
         return self.earlier is not None and self.earlier.knows(fingerprint)
 
 
-def entry_of(judged: Judged, outcome: ScreeningTotals, keep: Fingerprints | None = None) -> Entry:
-    """A judged patient as it goes into a file, with `keep` with the fingerprint; what it comes to is counted."""
+def entry_of(
+    judged: Judged, outcome: ScreeningTotals, keep: Fingerprints | None = None, codes: VerdictCodes | None = None
+) -> Entry:
+    """A judged patient as it goes into a file, with `keep` with the fingerprint, and the `codes` of the verdicts; what it comes to is counted."""
     texts: list[bytes | memoryview] = [judged.lines, judged.rows]
     if judged.listed is not None:
         texts.append(judged.listed.encode())
-    if keep is not None:
+    if keep is not None and codes is not None:
         known = NO_GROUP if judged.fingerprint is None else keep.of_group(judged.group)
-        texts.append(row_of(judged.fingerprint, known, len(judged.lines), len(judged.rows)))
+        texts.append(row_of(judged.fingerprint, known, len(judged.lines), len(judged.rows), codes.of(judged.verdicts)))
     outcome.taken += judged.taken
-    _count(outcome, judged.patient, judged.verdicts, texts)
+    texts += _count(outcome, judged.patient, judged.verdicts)
     return Entry(place_of(judged.place), texts)
 
 
-def _count(
-    outcome: ScreeningTotals,
-    patient: str,
-    verdicts: Iterable[tuple[int, str, str | None, list[str] | None]],
-    texts: list[bytes | memoryview],
-) -> None:
-    """Count what a patient comes to, as `Judged.verdicts` have it, and add the texts for the Group of each artifact."""
-    outcome.patients += 1
+def _are_included(verdicts: Verdicts) -> bool:
+    return any(verdict == "included" for _, verdict, _, _ in verdicts)
+
+
+def _count(outcome: ScreeningTotals, patient: str, verdicts: Verdicts, times: int = 1) -> list[bytes]:
+    """Count what a patient comes to, or several who come to the same and are included nowhere, and give the texts for the Group of each artifact."""
+    outcome.patients += times
+    texts = []
     for number, verdict, deciding, incomplete in verdicts:
         if incomplete is not None:
             hanging = (outcome.lacking if verdict == "undetermined" else outcome.resting)[number]
             for kind in incomplete:
-                hanging[kind] = hanging.get(kind, 0) + 1
+                hanging[kind] = hanging.get(kind, 0) + times
         counts = outcome.verdicts[number]
-        counts[verdict] = counts.get(verdict, 0) + 1
+        counts[verdict] = counts.get(verdict, 0) + times
         if verdict == "included":
             texts.append(member_of(patient))
             if len(outcome.some[number]) < VALIDATED:
@@ -157,7 +177,8 @@ def _count(
         texts.append(b"")
         if verdict == "excluded" and deciding is not None:
             counts = outcome.removed[number]
-            counts[deciding] = counts.get(deciding, 0) + 1
+            counts[deciding] = counts.get(deciding, 0) + times
+    return texts
 
 
 _encode = msgspec.msgpack.Encoder().encode
