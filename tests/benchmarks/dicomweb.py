@@ -41,17 +41,22 @@ def datasets(number: int) -> Iterator[bytes]:
     """The n-th study as files."""
     study, series, instances = uids(number)
     for index, instance in enumerate(instances, start=1):
-        dataset = Dataset()
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = MR
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(instance)
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
-        dataset.PatientID, dataset.PatientName, dataset.Modality = f"P{number}", f"BENCH^{number}", "MR"
-        dataset.StudyDate, dataset.StudyTime, dataset.InstanceNumber = "20260120", "090000", index
-        stream = io.BytesIO()
-        dataset.save_as(stream, enforce_file_format=True)
-        yield stream.getvalue()
+        yield instance_file(study, series, instance, f"P{number}", index)
+
+
+def instance_file(study: str, series: str, instance: str, patient: str, number: int = 1) -> bytes:
+    """An MR image without pixels, as a file."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = MR
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(instance)
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
+    dataset.PatientID, dataset.PatientName, dataset.Modality = patient, f"BENCH^{patient}", "MR"
+    dataset.StudyDate, dataset.StudyTime, dataset.InstanceNumber = "20260120", "090000", number
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
 
 
 def write_run(folder: Path, count: int) -> Path:

@@ -6,11 +6,14 @@ of the results must be the same byte for byte, but for `run.json`, where the tim
 
 `--kills 0` is the undisturbed run alone: its time, and the peak memory of all its processes together. `--memory` is handed on to the command,
 `--small --patients 1000000` are a million patients of about 1.3 kB.
+
+With `--require-images` images count only where an archive holds them: Orthanc, which is started, and holds nine of ten studies of the cohort, of some not all series.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -20,17 +23,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
 from typing import Any
 
 from tests.benchmarks.cohorts import Options, size_of, write
+from tests.benchmarks.dicomweb import instance_file
 from tests.benchmarks.processes import measure
 from tests.benchmarks.runners import CRITERIA, ROOT, bench_folder, options_of_screen, screen_command
+from tests.imaging.orthanc import PLUGIN, PROGRAM, Orthanc
 
 RECORD = "run.json"
+FEW = 2
+"""Series of a study, and instances of a series, where an archive holds them."""
 # What a run says of itself and not of the data.
 VOLATILE = frozenset({"started", "finished", "seconds", "resumed", "rate"})
 
@@ -94,6 +101,39 @@ def disturbed(command: Sequence[str], out: Path, moments: Sequence[float]) -> tu
     return in_time, perf_counter() - begun
 
 
+def with_few_images(folder: Path) -> Path:
+    """A cohort beside another, the same but for its studies, which have few series and instances each."""
+    thin = folder.with_name(f"{folder.name}-few-images")
+    if thin.is_dir():
+        return thin
+    shutil.copytree(folder, part := thin.with_name(f"{thin.name}.part"))
+    lines = []
+    for study in map(json.loads, (folder / "ImagingStudy.ndjson").read_bytes().splitlines()):
+        study["series"] = [
+            {**one, "instance": one["instance"][:FEW], "numberOfInstances": FEW} for one in study["series"][:FEW]
+        ]
+        lines.append(json.dumps({**study, "numberOfSeries": FEW, "numberOfInstances": FEW * FEW}) + "\n")
+    (part / "ImagingStudy.ndjson").write_text("".join(lines), "utf-8")
+    return part.rename(thin)
+
+
+@contextlib.contextmanager
+def archive_of(folder: Path) -> Iterator[Orthanc]:
+    """Orthanc with nine of ten studies of a cohort, every fourth of them without its first series."""
+    with tempfile.TemporaryDirectory() as place:
+        orthanc = Orthanc(Path(place))
+        orthanc.start()
+        try:
+            for number, study in enumerate(map(json.loads, (folder / "ImagingStudy.ndjson").read_bytes().splitlines())):
+                uid, who = study["identifier"][0]["value"].removeprefix("urn:oid:"), study["subject"]["reference"]
+                for one in study["series"][number % 4 == 2 :] if number % 10 != 7 else ():
+                    for instance in one["instance"]:
+                        orthanc.request("POST", "/instances", instance_file(uid, one["uid"], instance["uid"], who[8:]))
+            yield orthanc
+        finally:
+            orthanc.stop()
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     out = argparse.ArgumentParser(
@@ -108,6 +148,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--kills", type=int, default=10)
     out.add_argument("--seed", type=int, default=1, help="of the cohort and of the moments (default 1)")
     out.add_argument("--jobs", type=int, default=2)
+    out.add_argument("--require-images", action="store_true", help="images count only where an archive holds them")
     out.add_argument("--memory", help="bound that is handed to the command; its peak memory is printed")
     return out
 
@@ -115,6 +156,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run, kill, resume, compare; 1 where anything differs."""
     given = parser().parse_args(arguments)
+    if given.require_images and not (Path(PROGRAM).exists() and PLUGIN.exists()):
+        print("skipped: Orthanc with its DICOMweb plug-in is not installed (apt-get install orthanc orthanc-dicomweb)")
+        return 0
     used = [option for option, value in (("--resume", given.kills), ("--memory", given.memory)) if value]
     lacking = [option for option in used if option not in options_of_screen()]
     if lacking:
@@ -128,8 +172,20 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"making {folder}", flush=True)
         bench_folder().mkdir(parents=True, exist_ok=True)
         write(folder, wanted)
-    results = bench_folder() / "kills"
     more = ["--memory", given.memory] if given.memory else []
+    if not given.require_images:
+        return killed_runs(given, folder, wanted.patients, more)
+    folder = with_few_images(folder)
+    with archive_of(folder) as orthanc:
+        studies = len(json.loads(orthanc.request("GET", "/studies")))
+        print(f"Orthanc holds {studies:,} studies", flush=True)
+        more += ["--require-images", "--dicomweb", orthanc.url, "--ignore-endpoints"]
+        return killed_runs(given, folder, wanted.patients, more)
+
+
+def killed_runs(given: argparse.Namespace, folder: Path, patients: int, more: list[str]) -> int:
+    """Screen a cohort undisturbed, and killed and resumed; 1 where anything differs."""
+    results = bench_folder() / "kills"
     whole, again = results / "undisturbed", results / "killed"
     shutil.rmtree(results, ignore_errors=True)
     command = screen_command(CRITERIA / given.rule, folder, whole, jobs=given.jobs, more=more)
@@ -138,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"the undisturbed run failed: {undisturbed.error[-1000:]}", file=sys.stderr)
         return 1
     print(
-        f"{wanted.patients:,} patients undisturbed: {undisturbed.wall:.1f} s, {undisturbed.cpu:.1f} CPU s, "
+        f"{patients:,} patients undisturbed: {undisturbed.wall:.1f} s, {undisturbed.cpu:.1f} CPU s, "
         f"peak {undisturbed.peak / 1e6:.0f} MB{f' under --memory {given.memory}' if given.memory else ''}",
         flush=True,
     )
