@@ -1,7 +1,7 @@
 """`EXAMPLES=FOLDER python -m tests.benchmarks.examples`: published examples as lines, as one bundle and as one bundle a patient, read in every way: the same verdicts.
 
 FOLDER holds packages (`hl7.fhir.r4.examples-4.0.1.tgz`, as `npm pack hl7.fhir.r4.examples` brings them; also r4b, r5, `hl7.fhir.uv.ips`) or folders of JSON and NDJSON files.
-A name that holds `r5` or `r4b` is of that version. Of single resources those are taken that criteria read, each name once; bundles of one patient are read as they are. A patient whom records name and
+A name that holds `r5` or `r4b` is of that version. Besides expressions of this page, some ask for the codes that a set has most, whose records are found by their text. Of single resources those are taken that criteria read, each name once; bundles of one patient are read as they are, and as lines of one file, indented or not. A patient whom records name and
 no Patient resource describes has a row where criteria read these records: such are compared where both ways have them. Nothing is fetched.
 """
 
@@ -12,7 +12,8 @@ import os
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ EXPRESSIONS = (
     "MedicationRequest.where(status in ('active' | 'completed')).exists()",
     "AllergyIntolerance.all(criticality = 'low')",
 )
+CODES = 6
+"""Codes of a set that expressions ask for, the most frequent ones."""
+CODED = ("Condition", "Observation", "Procedure", "AllergyIntolerance")
 Resource = dict[str, Any]
 Outcomes = dict[str, tuple[str, ...]]
 READ = frozenset("Patient Condition Observation Encounter Procedure MedicationRequest AllergyIntolerance".split())
@@ -126,6 +130,18 @@ def forms(listed: list[Resource], model: Model, folder: Path) -> Iterator[tuple[
         yield form, place
 
 
+def written(bundles: list[Resource], folder: Path) -> Iterator[tuple[str, Path]]:
+    """Bundles as they are, a file each, plain and indented, and on lines."""
+    for form, indent in (("bundles as they are", None), ("bundles, indented", 2)):
+        (place := folder / form.replace(" ", "-")).mkdir(parents=True)
+        for number, one in enumerate(bundles):
+            (place / f"{number:06}.json").write_text(json.dumps(one, indent=indent), "utf-8")
+        yield form, place
+    (place := folder / "lines").mkdir()
+    (place / "all.ndjson").write_text("".join(json.dumps(one) + "\n" for one in bundles), "utf-8")
+    yield "bundles on lines", place
+
+
 def people(data: Path) -> set[str]:
     """The patients of whom some data has a Patient resource."""
     found: set[str] = set()
@@ -158,10 +174,26 @@ def ways(rules: Criteria, model: Model, data: Path, out: Path) -> Iterator[tuple
         yield name, outcomes(fhir_eligibility.Verdict.model_validate_json(line) for line in lines)
 
 
-def rules_of(folder: Path, version: str) -> Criteria:
+def codes_of(resources: Iterable[Resource]) -> Iterator[str]:
+    """Expressions that ask for the most frequent codes of some resources, and for their absence."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for one in resources:
+        concept = one.get("code") if one.get("resourceType") in CODED else None
+        codings = concept.get("coding") if isinstance(concept, dict) else None
+        for coding in codings if isinstance(codings, list) else ():
+            system, code = coding.get("system"), coding.get("code")
+            if isinstance(system, str) and isinstance(code, str) and "'" not in system + code:
+                found[one["resourceType"], system, code] += 1
+    for (kind, system, code), _ in found.most_common(CODES):
+        asked = f"{kind}.where(code.coding.exists(system = '{system}' and code = '{code}'))"
+        yield f"{asked}.exists()"
+        yield f"{asked}.exists().not()"
+
+
+def rules_of(folder: Path, version: str, held: Iterable[Resource]) -> Criteria:
     listed = [
         {"linkId": f"c{number}", "definitionExpression": {"language": "text/fhirpath", "expression": text}}
-        for number, text in enumerate(EXPRESSIONS)
+        for number, text in enumerate((*EXPRESSIONS, *codes_of(held)))
     ]
     artifact = {"resourceType": "EvidenceVariable", "id": "ev", "status": "active", "characteristic": listed}
     (folder / "ev.json").write_text(json.dumps(artifact), "utf-8")
@@ -175,13 +207,10 @@ def compared(place: Path) -> list[str]:
     listed, bundles = resources_of(place), bundles_of(place)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rules, first = rules_of(folder, version), None
-        kept = folder / "bundles"
-        kept.mkdir()
-        for number, one in enumerate(bundles):
-            (kept / f"{number}.json").write_text(json.dumps(one), "utf-8")
+        inside = [one["resource"] for bundle in bundles for one in bundle["entry"] if "resource" in one]
+        rules, first = rules_of(folder, version, [*listed, *inside]), None
         sets = [*forms(listed, model, folder / "data")] if listed else []
-        for form, data in [*sets, ("bundles as they are", kept)] if bundles else sets:
+        for form, data in [*sets, *written(bundles, folder / "bundles")] if bundles else sets:
             whole = first if form != "bundles as they are" else None
             for way, found in ways(rules, model, data, folder / "out" / form.replace(" ", "-")):
                 whole = found if whole is None else whole
@@ -192,7 +221,7 @@ def compared(place: Path) -> list[str]:
                     if whole.get(who) != found.get(who) and (who in described or (who in whole and who in found))
                 )
                 different += [f"{form}, {way}: {who}: {whole.get(who)} and {found.get(who)}" for who in wrong]
-            first = first if first is not None or form == "bundles as they are" else whole
+            first = whole if first is None or form == "bundles as they are" else first
             print(
                 f"{place.name}, {form}: {len(whole or ())} patients, {sum(map(len, (whole or {}).values()))} answers",
                 flush=True,
