@@ -36,7 +36,7 @@ from fhir_eligibility.artifacts.records import (
     Location,
 )
 from fhir_eligibility.artifacts.shape import CHECKED, Finding, checked, near_names, pointer, shown
-from fhir_eligibility.artifacts.unknown import told_apart, without_misshapen
+from fhir_eligibility.artifacts.unknown import with_unique_ids, without_misshapen
 
 __all__ = ["ArtifactSet", "load_artifacts", "read_artifacts"]
 
@@ -132,9 +132,9 @@ class _Reader(Struct):
         """Say that a path holds no criteria, where it added none to the entries that there were `before`, and what it holds."""
         if any(e.resource.get("resourceType") in CRITERIA_TYPES for e in self.entries[before:]):
             return
-        told = without_criteria(kinds, folder=path.is_dir())
-        if told is not None:
-            self.report("no-criteria", told[0], None, hint=told[1], file=str(path))
+        fault = without_criteria(kinds, folder=path.is_dir())
+        if fault is not None:
+            self.report("no-criteria", fault[0], None, hint=fault[1], file=str(path))
 
     def add(self, data: Any, file: str | None, text: str | None, path: KeyPath, full_url: str | None = None) -> None:
         if isinstance(data, list):
@@ -157,7 +157,7 @@ class _Reader(Struct):
         self.misnamed(kind, entry)
         if kind not in ELSEWHERE:
             for finding in found.findings:
-                if not self.told_elsewhere(entry.resource, finding.path):
+                if not self.reported_elsewhere(entry.resource, finding.path):
                     self.diagnostics.append(finding.diagnostic(str(self.locate(entry, finding.path))))
         if kind == "Library":
             for key in filter(None, map(found.resource.get, ("url", "name", "id"))):
@@ -196,7 +196,7 @@ class _Reader(Struct):
             message = f"FHIR has no resource {shown(kind)}"
             self.report("unknown-resource-type", message, entry, ("resourceType",), hint, warning=not of_criteria)
 
-    def told_elsewhere(self, resource: Json, path: KeyPath) -> bool:
+    def reported_elsewhere(self, resource: Json, path: KeyPath) -> bool:
         """Whether a path leads into a contained resource whose faults are told by those who read it."""
         if len(path) < 3 or path[0] != "contained":
             return False
@@ -295,7 +295,7 @@ class _Reader(Struct):
         else:
             criteria = group_expressions(resource, around, locate) + reader.group(items, ("characteristic",))
         combination, threshold = combination_of(resource)
-        criteria, twice = told_apart(criteria, resource, paths)
+        criteria, twice = with_unique_ids(criteria, resource, paths)
         for path, message in twice:
             self.report("duplicate-link-id", message, entry, path, "give each characteristic a linkId of its own")
         criteria = without_misshapen(criteria, entry.resource, entry.findings)

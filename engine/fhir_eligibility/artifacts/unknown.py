@@ -13,7 +13,7 @@ Json = dict[str, Any]
 KeyPath = tuple[str | int, ...]
 
 
-def told_apart(
+def with_unique_ids(
     criteria: tuple[Criterion, ...], resource: Json, paths: dict[str, KeyPath]
 ) -> tuple[tuple[Criterion, ...], list[tuple[KeyPath, str]]]:
     """Criteria of which no two have the same id, and where a linkId stands that stood before; what refers to such a one is unknown.

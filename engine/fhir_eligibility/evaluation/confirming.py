@@ -60,7 +60,7 @@ class ConfirmingEvaluator(Evaluator):
         if rule.code is None or IMAGING not in rule.code.reads():
             return outcome
         if self._not_held and outcome.detail is None:
-            outcome.detail = "images that are not held do not count: " + told(self._not_held)
+            outcome.detail = "images that are not held do not count: " + holdings_in_words(self._not_held)
         if outcome.value is None or not self._worlds:
             return outcome
         worlds, self._worlds = self._worlds, ()  # a rule inside this one is judged as part of it
@@ -68,7 +68,7 @@ class ConfirmingEvaluator(Evaluator):
             for other, gone in worlds:
                 if super().rule(rule, other).value is not outcome.value:
                     outcome.value, outcome.reason, outcome.plain = None, Reason.IMAGES_UNCONFIRMED, None
-                    outcome.detail = "the answer depends on images that are not confirmed: " + told(gone)
+                    outcome.detail = "the answer depends on images that are not confirmed: " + holdings_in_words(gone)
                     return outcome
         finally:
             self._worlds = worlds
@@ -78,7 +78,7 @@ class ConfirmingEvaluator(Evaluator):
         return PatientEnvironment(compartment, now=self.options.now, variables=self.options.variables, run=self.cql)
 
 
-def told(holdings: Sequence[Holding]) -> str:
+def holdings_in_words(holdings: Sequence[Holding]) -> str:
     """Studies and why they are not confirmed, in words."""
     out = []
     for holding in holdings:

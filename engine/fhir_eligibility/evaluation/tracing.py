@@ -280,9 +280,9 @@ class PatientEnvironment(Environment):
         """A comparison, or a question of terminology, had no answer; `owners` are the records that its operands come from."""
         unknowns = self.trace_of_run.unknowns
         if len(unknowns) < 1000:
-            unknowns.append(Unknown(site, left, self._told(left, right), owners))
+            unknowns.append(Unknown(site, left, self._right_side(left, right), owners))
 
-    def _told(self, left: Any, right: Any) -> Any:
+    def _right_side(self, left: Any, right: Any) -> Any:
         """The right side of a comparison; of a question of terminology, why it has no answer."""
         if right.__class__ is ValueSet and left is not None:
             membership = self.run.membership

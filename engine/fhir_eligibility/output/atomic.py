@@ -76,7 +76,7 @@ def note_place(error: OSError, path: Path) -> None:
         error.filename = str(path)
 
 
-def told(error: OSError) -> str:
+def error_in_words(error: OSError) -> str:
     """What an error says, in words that say what to do where there is no room."""
     if error.errno not in NO_ROOM:
         return str(error)

@@ -53,7 +53,7 @@ class FolderLock:
                     holder = _read(stream)
                     # the processes of a run that was killed notice it within a second
                     if not _is_gone(holder) or time.monotonic() > end:
-                        raise FolderInUse(_told(self.folder, holder))
+                        raise FolderInUse(_in_use(self.folder, holder))
                     time.sleep(0.05)
                 elif self._is_there(stream):
                     _write(stream, self.command)
@@ -133,7 +133,7 @@ def _is_gone(holder: dict[str, Any]) -> bool:
     return False
 
 
-def _told(folder: Path, holder: dict[str, Any]) -> str:
+def _in_use(folder: Path, holder: dict[str, Any]) -> str:
     who = f"`eligibility {holder['command']}`" if isinstance(holder.get("command"), str) else "another run"
     more = [f"process {holder['process']} on {holder.get('host')}"] if "process" in holder else []
     more += [f"since {holder['started']}"] if "started" in holder else []

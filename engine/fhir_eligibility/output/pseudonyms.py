@@ -36,7 +36,7 @@ class Pseudonyms:
     keep_uids: bool = False
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """How codes are made, in words."""
         return f"key {self.name_of_key}, UIDs {'kept' if self.keep_uids else 'coded'}"
 
@@ -47,8 +47,8 @@ class Pseudonyms:
 
     def code(self, kind: str, text: str) -> str:
         """The code of a text, which is another for each kind of thing: letters a to z and digits 2 to 7."""
-        told = hmac.digest(self.key, f"{kind}\0{text}".encode("utf-8", "surrogatepass"), "sha256")
-        return base64.b32encode(told).decode("ascii").lower()[:DIGITS]
+        digest = hmac.digest(self.key, f"{kind}\0{text}".encode("utf-8", "surrogatepass"), "sha256")
+        return base64.b32encode(digest).decode("ascii").lower()[:DIGITS]
 
     def patient(self, reference: str) -> str:
         """A patient, by their reference, as `Patient/CODE`."""
@@ -67,8 +67,8 @@ class Pseudonyms:
         """A DICOM UID, as one under the root of UUIDs, 2.25 (PS3.5 B.2), as de-identification replaces them (PS3.15 annex E)."""
         if self.keep_uids:
             return uid
-        told = hmac.digest(self.key, f"uid\0{uid}".encode("utf-8", "surrogatepass"), "sha256")
-        return f"2.25.{int.from_bytes(told[:16], 'big')}"
+        digest = hmac.digest(self.key, f"uid\0{uid}".encode("utf-8", "surrogatepass"), "sha256")
+        return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
 def write_list(rows: Path, to: Path) -> None:
@@ -100,8 +100,8 @@ def make_key(path: Path) -> None:
 
 def read_key(path: Path) -> bytes:
     """The key in a file. Raises FileNotFoundError, OSError, and ValueError where it is none, or others may read it."""
-    told = path.stat()
-    if sys.platform != "win32" and stat.S_IMODE(told.st_mode) & 0o077:
+    status = path.stat()
+    if sys.platform != "win32" and stat.S_IMODE(status.st_mode) & 0o077:
         raise ValueError(
             f"{path}: others may read this key, which tells who patients are; make it yours: chmod 600 {path}"
         )

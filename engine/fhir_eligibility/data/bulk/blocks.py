@@ -104,7 +104,7 @@ class EarlierBlocks:
         """Raises OSError."""
         self._path = path
         self._fingerprints = fingerprints
-        self._told = stamp_of(os.stat(path))
+        self._stamp = stamp_of(os.stat(path))
         self._begin()
 
     def _begin(self) -> None:
@@ -115,10 +115,10 @@ class EarlierBlocks:
         self._last: tuple[str, tuple[bool, list[Block]] | None] = ("", None)
 
     def __getstate__(self) -> tuple[object, ...]:
-        return self._path, self._fingerprints, self._told
+        return self._path, self._fingerprints, self._stamp
 
     def __setstate__(self, state: tuple[object, ...]) -> None:
-        self._path, self._fingerprints, self._told = state  # type: ignore[assignment]
+        self._path, self._fingerprints, self._stamp = state  # type: ignore[assignment]
         self._begin()
 
     def key(self, path: str) -> bytes:
@@ -133,7 +133,7 @@ class EarlierBlocks:
         """The files by what they are known by: their number, whether each is one document, and where its blocks stand. Raises OSError."""
         if self._index is None:
             with self._path.open("rb") as stream:
-                if stamp_of(os.fstat(stream.fileno())) != self._told:
+                if stamp_of(os.fstat(stream.fileno())) != self._stamp:
                     raise OSError(f"{self._path} was changed while the run that goes by it was under way; run again")
                 self._view = view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
             _, length, loose, _ = _END.unpack(view[-_END.size :])
@@ -148,10 +148,10 @@ class EarlierBlocks:
     def of(self, path: str) -> tuple[bool, list[Block]] | None:
         """The blocks of a file, and whether it is one document; None where they are not known. Raises OSError."""
         if self._last[0] != path:
-            told = self.index.get(self.key(path))
+            entry = self.index.get(self.key(path))
             found = None
-            if told is not None:
-                _, document, start, length = told
+            if entry is not None:
+                _, document, start, length = entry
                 found = document, _decode_blocks(self._view[start : start + length])
             self._last = path, found
         return self._last[1]
@@ -163,10 +163,10 @@ class EarlierBlocks:
 
     def patients_of(self, key: bytes) -> tuple[bool, list[BlockPatients]]:
         """The same of what a file is known by, as far as blocks tell of patients; none where it is not known. Raises OSError."""
-        told = self.index.get(key)
-        if told is None:
+        entry = self.index.get(key)
+        if entry is None:
             return False, []
-        _, document, start, length = told
+        _, document, start, length = entry
         return document, _decode_patients(self._view[start : start + length])
 
     def as_written(self, key: bytes) -> Sequence[bytes | memoryview]:

@@ -30,7 +30,7 @@ from fhir_eligibility.data.bulk.records import (
     orphan_group,
 )
 from fhir_eligibility.data.bulk.tracing import BlockTrace
-from fhir_eligibility.data.files.json_text import BAD_JSON, check_encoding, check_whole, hint_for, told
+from fhir_eligibility.data.files.json_text import BAD_JSON, check_encoding, check_whole, hint_for, syntax_message
 from fhir_eligibility.data.files.other_lines import OtherLines
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.patients.persons import links_in
@@ -471,7 +471,7 @@ class Collector:
     def invalid(self, text: bytes | memoryview, path: str, offset: int, entry: int, error: Exception) -> None:
         """Report a text that is not whole, with what it still tells of its resource."""
         named = named_in(bytes(text))
-        self.problem(path, offset, entry, "invalid-json", told(error, text), hint=hint_for(error), **named)
+        self.problem(path, offset, entry, "invalid-json", syntax_message(error, text), hint=hint_for(error), **named)
 
     def unknown_type(self, reader: TypeReader, text: bytes, path: str, offset: int, entry: int) -> None:
         """Report a resource of a type that no version of FHIR has."""

@@ -86,7 +86,7 @@ def state_of_nobodys(
         gone = gone or (bool(deletions) and (deletions.has(*name) or bool(deletions.of(*name))))
         found.append((paths[record.file], record.entry, record.full_url, record.home, record.raw))
     written = sorted({(path, times.of(path)) for path, *_ in found}) if several or gone else []
-    return fingerprints.of((found, written, deletions.told() if gone else []))
+    return fingerprints.of((found, written, deletions.by_name() if gone else []))
 
 
 class Takeover:

@@ -22,7 +22,7 @@ from fhir_eligibility.data.bulk.fingerprints import Fingerprints, Takeover
 from fhir_eligibility.data.bulk.following import Everyone, Follower, Person, World, identity_of
 from fhir_eligibility.data.bulk.records import Position, ReadRecord, called_as_several, is_orphan
 from fhir_eligibility.data.bulk.rows import has_row
-from fhir_eligibility.data.files.json_text import BAD_JSON, told
+from fhir_eligibility.data.files.json_text import BAD_JSON, syntax_message
 from fhir_eligibility.data.files.problems import NO_PATIENT, Problem
 from fhir_eligibility.data.patients.cohort import Cohort
 from fhir_eligibility.data.patients.compartment import Compartment, Fingerprint, ResourceOrigin
@@ -363,7 +363,9 @@ class Grouping:
             entry = record.entry if record.entry >= 0 else None
             path = self.paths[record.file]
             self.on_problem(
-                Problem(file=path, offset=record.offset, entry=entry, code="invalid-json", message=told(error))
+                Problem(
+                    file=path, offset=record.offset, entry=entry, code="invalid-json", message=syntax_message(error)
+                )
             )
             return None
 

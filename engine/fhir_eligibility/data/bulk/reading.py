@@ -30,7 +30,7 @@ from fhir_eligibility.data.files.listing import list_data
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.data.patients.completeness import Completeness, reporting_to
-from fhir_eligibility.data.patients.told_by_manifests import told_by_manifests
+from fhir_eligibility.data.patients.manifest_facts import manifest_facts
 from fhir_eligibility.data.records.deletions import Candidate
 from fhir_eligibility.data.records.gaps import Gaps
 from fhir_eligibility.data.records.identity import with_text_as_id
@@ -169,9 +169,9 @@ class ExportReader:
         self._taking = taking
         odd: list[Problem] = []
         self._listing = list_data(paths, odd.append)
-        self._told = told_by_manifests(self._listing.manifests)
-        self.completeness = Completeness(tolerate, self._told.types)
-        self._told.narrow(self.completeness)
+        self._manifests = manifest_facts(self._listing.manifests)
+        self.completeness = Completeness(tolerate, self._manifests.types)
+        self._manifests.narrow(self.completeness)
         self.on_problem = reporting_to(self.completeness, on_problem)
         for problem in odd:
             self.on_problem(problem)
@@ -221,7 +221,7 @@ class ExportReader:
         completeness = self.completeness
         completeness.count(read.found())
         completeness.bundles(read.of_one, read.of_several)
-        lacking = [*self._told.lacking(take_files(completeness, read.by_file, self.files))]
+        lacking = [*self._manifests.lacking(take_files(completeness, read.by_file, self.files))]
         lacking += (*pages_lacking(read.pages), *self._listing.lacking(read.found()))
         for problem in (*lacking, *self._listing.changes()):
             self.on_problem(problem)

@@ -171,8 +171,8 @@ class Settling:
             return None
         if len({(line.kind, line.id) for line in lines}) < len(lines):
             return None
-        told = [(line.digest, self._paths[line.file], -1, None, True) for line in lines]
-        return patients[0].position, patients[0].id, self._fingerprints.of(told)
+        lines_of_patient = [(line.digest, self._paths[line.file], -1, None, True) for line in lines]
+        return patients[0].position, patients[0].id, self._fingerprints.of(lines_of_patient)
 
     def run(self, knows: Callable[[bytes], bool], collector: Collector) -> tuple[list[Known], list[ReadRecord]]:
         """Those who are taken over, by place, and the records of the others. Raises Unusual, OSError."""

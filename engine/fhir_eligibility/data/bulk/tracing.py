@@ -112,8 +112,8 @@ class BlockTrace:
     def file(self, number: int, path: str, begins: bool) -> None:
         """A file is read, or a part of it; `begins` tells whether from its beginning."""
         self._files.append(FileBlocks(number, False, []))
-        told = self._earlier.of(path) if self._earlier is not None else None
-        self._lines = _BlockLines(told[1], begins) if told is not None and not told[0] else None
+        earlier = self._earlier.of(path) if self._earlier is not None else None
+        self._lines = _BlockLines(earlier[1], begins) if earlier is not None and not earlier[0] else None
         self._stored = parts_of(path) is None
         self._target = 0
 
@@ -170,10 +170,10 @@ class BlockTrace:
 
     def takes_document(self, collector: Collecting, path: str) -> bool:
         """Whether a file is a document that the earlier run knows, which is then counted. Raises OSError."""
-        told = self._earlier.of(path) if self._earlier is not None and self._stored else None
-        if told is None or not told[0]:
+        earlier = self._earlier.of(path) if self._earlier is not None and self._stored else None
+        if earlier is None or not earlier[0]:
             return False
-        block = told[1][0]
+        block = earlier[1][0]
         try:
             text = raw_of(path, block.length)
         except OSError:

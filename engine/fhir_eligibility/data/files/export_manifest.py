@@ -137,14 +137,14 @@ def manifests_in(folder: str) -> dict[str, ExportManifest]:
     """
     place = place_in_zip(f"{folder}/")
     try:
-        told = os.stat(folder or "." if place is None else place[0])
+        status = os.stat(folder or "." if place is None else place[0])
     except OSError:
         return {}
     found: dict[str, ExportManifest] = {}
-    for name in _names_of_manifests(folder, place is not None, told.st_mtime_ns, told.st_size):
+    for name in _names_of_manifests(folder, place is not None, status.st_mtime_ns, status.st_size):
         path = os.path.join(folder, name)
         try:
-            own = os.stat(path) if place is None else told
+            own = os.stat(path) if place is None else status
         except OSError:
             continue
         manifest = _manifest(path, own.st_mtime_ns, own.st_size)

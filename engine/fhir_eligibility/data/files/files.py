@@ -70,14 +70,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def found_file(path: str) -> FoundFile:
     """One file; where the system tells nothing of it, it has no size."""
     try:
-        told = os.stat(path)
+        status = os.stat(path)
     except OSError:
         place = place_in_zip(path)
         if place is None:
             return FoundFile(path, 0, None)
         return found_file(place[0])._replace(path=path, bytes=size_in_zip(*place))
-    identity = told.st_dev, told.st_ino, told.st_ctime_ns
-    return FoundFile(path, told.st_size, told.st_mtime_ns, identity=identity)
+    identity = status.st_dev, status.st_ino, status.st_ctime_ns
+    return FoundFile(path, status.st_size, status.st_mtime_ns, identity=identity)
 
 
 Walk = Callable[[str], Iterable[FoundFile]]

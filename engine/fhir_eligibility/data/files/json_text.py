@@ -45,7 +45,7 @@ def whole(text: bytes | memoryview) -> Any:
     return _decoder.decode(text)
 
 
-def told(error: Exception, text: bytes | memoryview = b"") -> str:
+def syntax_message(error: Exception, text: bytes | memoryview = b"") -> str:
     """What is wrong with a text that is not JSON, with the place in it: line and column, the column alone where it is one line."""
     if isinstance(error, UnicodeDecodeError):
         return f"not valid JSON: byte {error.start} is not UTF-8 (0x{error.object[error.start]:02X})"

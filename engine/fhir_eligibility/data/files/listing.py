@@ -94,16 +94,16 @@ class Listing(Struct, frozen=True):
 
     def changes(self) -> Iterator[Problem]:
         """What of it is another now than it was when it was listed: to be asked when all is read, and before anything is concluded."""
-        told: set[str] = set()
+        asked: set[str] = set()
         for file in self.files:
             was, place = file.found, file.found.path
             if was.changed is None:
                 continue
             if INSIDE in place and (holder := place_in_zip(place)) is not None:
                 place = holder[0]
-            if place in told:
+            if place in asked:
                 continue
-            told.add(place)
+            asked.add(place)
             now = found_file(place)
             if now.changed is None:
                 yield _changed(place, "was removed")
@@ -244,7 +244,7 @@ class _Listing:
         for above, several in exports.items():
             there = set().union(*(export.there for export in several))
             self._beside(several, [one for one in notes.unlisted.get(above, ()) if one.path not in there])
-        self._told(folder, notes)
+        self._report_not_read(folder, notes)
         if len(self.files) == before and not notes.again and not exports:
             what = "no JSON or NDJSON file" if found else "no file"
             hint = "patients are read from FHIR's JSON: NDJSON, bundles or resources, packed or not"
@@ -285,7 +285,7 @@ class _Listing:
             hint = "give it with --data besides, where it is data of this export, else move it away"
             self._report(one.path, "not-listed", message, hint)
 
-    def _told(self, folder: str, notes: _Notes) -> None:
+    def _report_not_read(self, folder: str, notes: _Notes) -> None:
         for kind, paths in notes.kinds.items():
             count, names = _listed(paths, folder)
             self._report(folder, "not-data", f"{count} not read, being {kind.what}: {names}", kind.hint, warning=True)

@@ -36,8 +36,8 @@ class OtherLines:
 
     def add(self, problem: Problem) -> None:
         """Take in a problem."""
-        told = problem.type, problem.resource, problem.patient, problem.entry
-        if not self._together or told != (None, None, None, None) or problem.code not in CODES:
+        named = problem.type, problem.resource, problem.patient, problem.entry
+        if not self._together or named != (None, None, None, None) or problem.code not in CODES:
             self._report(problem)
             return
         if self._count + 1 < self._lines():

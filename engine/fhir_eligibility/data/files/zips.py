@@ -39,9 +39,9 @@ _open: dict[tuple[int, str, int, int], _Directory] = {}
 
 def _directory(path: str) -> _Directory:
     """A zip, the last one kept open. Raises OSError, BadZipFile."""
-    told = os.stat(path)
+    status = os.stat(path)
     # a process that was forked reads by a handle of its own
-    key = os.getpid(), path, told.st_size, told.st_mtime_ns
+    key = os.getpid(), path, status.st_size, status.st_mtime_ns
     found = _open.get(key)
     if found is None:
         found = _Directory(path)

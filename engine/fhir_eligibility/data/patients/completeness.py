@@ -115,9 +115,9 @@ class Completeness:
 
     def file(self, path: str, types: Mapping[str, int]) -> None:
         """Take in how many resources of each type a file of lines holds."""
-        told = {name: number for name, number in types.items() if name != "OperationOutcome"}
+        counts = {name: number for name, number in types.items() if name != "OperationOutcome"}
         known, lines = self._seen.get(path, (frozenset[str](), 0))
-        self._seen[path] = known | told.keys(), lines + sum(told.values())
+        self._seen[path] = known | counts.keys(), lines + sum(counts.values())
 
     def count(self, types: Mapping[str, int]) -> None:
         """Take in how many resources of each type there are, of files that hold several types."""

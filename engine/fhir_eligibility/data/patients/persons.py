@@ -18,7 +18,7 @@ from fhir_eligibility.data.records.gaps import EVERY, Gap
 from fhir_eligibility.data.records.identity import contradiction, on_a_server
 from fhir_eligibility.data.records.in_doubt import Doubtful, InDoubt
 from fhir_eligibility.data.records.members import dicts_in
-from fhir_eligibility.data.records.record_versions import told_apart
+from fhir_eligibility.data.records.record_versions import distinct_names
 from fhir_eligibility.data.records.sources import Loaded
 from fhir_eligibility.data.records.subjects import Names
 
@@ -102,7 +102,7 @@ def two_persons(versions: Sequence[Loaded]) -> tuple[Problem, InDoubt] | None:
                 continue
             differ = contradiction(other.resource, one.resource)
             if differ is not None:
-                shown = told_apart([other.file, one.file])
+                shown = distinct_names([other.file, one.file])
                 why = (
                     f"{one.name} differs in {differ} in {shown[other.file]} and {shown[one.file]}: "
                     "these may be two persons of two sources, and whose the records are cannot be told"

@@ -17,7 +17,7 @@ from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.patients.cohort import Cohort
 from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.data.patients.completeness import Completeness, reporting_to
-from fhir_eligibility.data.patients.told_by_manifests import told_by_manifests
+from fhir_eligibility.data.patients.manifest_facts import manifest_facts
 from fhir_eligibility.data.records.identity import id_of, stands_alone
 from fhir_eligibility.data.records.marks import Noted, test_patient
 from fhir_eligibility.data.records.oddities import Oddities
@@ -68,10 +68,10 @@ def read_patients(
     paths = list(paths)
     odd: list[Problem] = []
     listing = list_data(paths, odd.append)
-    told = told_by_manifests(listing.manifests)
+    facts = manifest_facts(listing.manifests)
     completeness = completeness if completeness is not None else Completeness(tolerate)
-    completeness.listed(told.types)
-    told.narrow(completeness)
+    completeness.listed(facts.types)
+    facts.narrow(completeness)
     report = reporting_to(completeness, on_problem)
     for problem in odd:
         report(problem)
@@ -86,7 +86,7 @@ def read_patients(
         completeness.count(types)
     for path, types in lines.items():
         completeness.file(path, types)
-    for problem in told.lacking({path: sum(types.values()) for path, types in counts.items()}):
+    for problem in facts.lacking({path: sum(types.values()) for path, types in counts.items()}):
         report(problem)
     for problem in pages_lacking(pages):
         report(problem)
@@ -158,10 +158,10 @@ def read_value(path: str, text: bytes | None = None) -> Any:
         return found[0].data
     if len(found) == 2:
         raise ValueError(f"{path} holds several resources, one behind the other; give one of them")
-    told = problems[0] if problems else Problem(code="empty-file", message="the file is empty")
-    hint = f"; {told.hint}" if told.hint else ""
-    line = f", line {told.line}" if told.line is not None else ""
-    raise ValueError(f"{path}{line}: {told.message}{hint}")
+    problem = problems[0] if problems else Problem(code="empty-file", message="the file is empty")
+    hint = f"; {problem.hint}" if problem.hint else ""
+    line = f", line {problem.line}" if problem.line is not None else ""
+    raise ValueError(f"{path}{line}: {problem.message}{hint}")
 
 
 def compartments_of(

@@ -26,7 +26,7 @@ class FhirVersionError(ValueError):
     """Data is written in another version of FHIR than criteria were compiled for: the message says what tells it, and what to do."""
 
 
-class VersionTold(Struct):
+class VersionEvidence(Struct):
     """What the beginning of some files tells of their version: how many resources of each, and the first of each family with the element that tells it."""
 
     versions: Counter[str] = field(default_factory=Counter)
@@ -40,11 +40,11 @@ class VersionTold(Struct):
 
 def version_of(resource: dict[str, Any]) -> str | None:
     """The version that the shape of one resource gives away, None where it could be any."""
-    found = _told(resource)
+    found = _evidence(resource)
     return None if found is None else found[0]
 
 
-def _told(resource: dict[str, Any]) -> tuple[str, str] | None:
+def _evidence(resource: dict[str, Any]) -> tuple[str, str] | None:
     """The version of a resource, and what gives it away."""
     profiles = dict_of(resource.get("meta")).get("profile")
     for profile in profiles if profiles.__class__ is list else ():
@@ -56,26 +56,26 @@ def _told(resource: dict[str, Any]) -> tuple[str, str] | None:
     return telling[0] if len(telling) == 1 else None
 
 
-def told_of_paths(paths: Iterable[str | Path], files: int = FILES) -> VersionTold:
+def evidence_of_paths(paths: Iterable[str | Path], files: int = FILES) -> VersionEvidence:
     """What some files tell of their version, from the beginning of each, until enough resources tell; a few files first, which as a rule tell enough."""
     paths = list(paths)
-    found = _told_of(paths, min(FEW_FILES, files))
-    return found if found.versions.total() >= ENOUGH or files <= FEW_FILES else _told_of(paths, files)
+    found = _evidence_of(paths, min(FEW_FILES, files))
+    return found if found.versions.total() >= ENOUGH or files <= FEW_FILES else _evidence_of(paths, files)
 
 
-def _told_of(paths: Sequence[str | Path], files: int) -> VersionTold:
+def _evidence_of(paths: Sequence[str | Path], files: int) -> VersionEvidence:
     """What that many files tell at the most."""
-    found = VersionTold()
+    found = VersionEvidence()
 
     def beginning(folder: str) -> Iterator[FoundFile]:
         return islice(walk(folder), 5 * files)
 
     for path in list_data(paths, _ignore, beginning).names[:files]:
         for loaded in islice(resources_in(path, _ignore, damaged=True), LOOKED_AT):
-            told = _told(loaded.resource) if loaded.resource is not None else None
-            if told is not None:
-                found.versions[told[0]] += 1
-                found.first.setdefault(family(told[0]), f"{loaded.name} in {path} ({told[1]} says so)")
+            evidence = _evidence(loaded.resource) if loaded.resource is not None else None
+            if evidence is not None:
+                found.versions[evidence[0]] += 1
+                found.first.setdefault(family(evidence[0]), f"{loaded.name} in {path} ({evidence[1]} says so)")
                 if found.versions.total() >= ENOUGH:
                     return found
     return found
@@ -83,15 +83,15 @@ def _told_of(paths: Sequence[str | Path], files: int) -> VersionTold:
 
 def guess_version_of_paths(paths: Iterable[str | Path]) -> str:
     """The version of the data in some files, from the beginning of each (default R4)."""
-    return told_of_paths(paths).version
+    return evidence_of_paths(paths).version
 
 
 def check_version(paths: Iterable[str | Path], version: str) -> None:
     """Raises FhirVersionError where all that the beginning of some files tells is another version than the one they shall be read as."""
-    told = told_of_paths(paths)
+    evidence = evidence_of_paths(paths)
     read = family(version)
-    if told.versions and read not in told.first:
-        written, where = next(iter(told.first.items()))
+    if evidence.versions and read not in evidence.first:
+        written, where = next(iter(evidence.first.items()))
         raise FhirVersionError(
             f"the data is FHIR {written}: {where}; the criteria are compiled for patients in FHIR {read}, and would miss what {written} "
             f"names otherwise. Give the version of the data (--fhir {written.lower()}; in Python fhir_version={written.lower()!r}), "

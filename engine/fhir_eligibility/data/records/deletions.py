@@ -234,7 +234,7 @@ class Deletions:
                 name, root = found.id, None
             self._named.setdefault(name, []).append((deletion, root))
 
-    def told(self) -> list[Any]:
+    def by_name(self) -> list[Any]:
         """All of them, by the name of what they remove."""
         return sorted(self._named.items())
 

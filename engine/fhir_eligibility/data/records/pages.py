@@ -66,9 +66,9 @@ def page_of(kind: Any, links: Any, entries: Iterable[Entry], total: Any = None) 
             continue
         types.add(name)
         matches += every or mode not in _BESIDE
-    told = tuple(sorted(types - {""})) if following or counted is not None else ()
+    listed = tuple(sorted(types - {""})) if following or counted is not None else ()
     return Page(
-        own, following, previous, told, total=counted, matches=matches, names=int.from_bytes(names.digest()[:7])
+        own, following, previous, listed, total=counted, matches=matches, names=int.from_bytes(names.digest()[:7])
     )
 
 

@@ -108,7 +108,7 @@ def states_another_type(kind: str, text: bytes | memoryview) -> bool:
 
 def of_any_type(named: Mapping[str, str]) -> dict[str, str]:
     """What a text tells of a record, without what hangs on its type."""
-    return {"type": EVERY, **{name: told for name, told in named.items() if name == "patient"}}
+    return {"type": EVERY, **{name: value for name, value in named.items() if name == "patient"}}
 
 
 def type_twice(kind: str) -> str:

@@ -94,7 +94,7 @@ class Versions:
         left = [one for one in patches if not all(_has_patch(form, one) for form in found.forms)]
         if not left:
             return found
-        where = told_apart([left[0].file])[left[0].file]
+        where = distinct_names([left[0].file])[left[0].file]
         why = f"{name} is changed by a PATCH in {where}, which is not applied: what it says now cannot be told"
         return Counted(found.forms, found.perhaps_gone, why, unknown=True)
 
@@ -121,7 +121,7 @@ class Versions:
         doubt = any(deletion.several for deletion in gone) or (bool(gone) and bool(kept))
         if gone and not doubt:
             if listed[0].resource is None or listed[0].resource.get("resourceType") != "Patient":
-                _told_deleted(name, listed[0], report)  # of a patient, everything is
+                _report_deleted(name, listed[0], report)  # of a patient, everything is
             return Counted(())
         if gone and not kept:
             # a server may have refused a deletion that finds several
@@ -137,7 +137,7 @@ class Versions:
                 message = f"{why}; a patient whose own bundle holds one sees that, and for others it is in doubt"
                 report(_problem(one, name, "duplicate", message, warning=True))
             else:
-                _told(one, name, why, report)
+                _report_conflict(one, name, why, report)
         return Counted(tuple(usable), bool(gone) or len(usable) < len(forms), why)
 
     def _said(self, loaded: Loaded, content: bytes) -> Said:
@@ -255,13 +255,13 @@ def _in_error(loaded: Loaded, report: Callable[[Problem], None]) -> bool:
     return True
 
 
-def _told_deleted(name: str, loaded: Loaded, report: Callable[[Problem], None]) -> None:
+def _report_deleted(name: str, loaded: Loaded, report: Callable[[Problem], None]) -> None:
     report(_problem(loaded, name, "deleted", f"{name} was deleted; it is not used", warning=True))
 
 
 def _conflict(name: str, forms: Sequence[Loaded], gone: Sequence[Deletion]) -> str:
     files = list(dict.fromkeys(form.file for form in sorted(forms, key=_place)))
-    shown = told_apart(files + [deletion.file for deletion in gone])
+    shown = distinct_names(files + [deletion.file for deletion in gone])
     where = " and ".join(shown[file] for file in files[:3]) + (" and more" if len(files) > 3 else "")
     if gone:
         listed = shown[gone[0].file]
@@ -271,7 +271,7 @@ def _conflict(name: str, forms: Sequence[Loaded], gone: Sequence[Deletion]) -> s
     return f"{name} stands in {where} with different content, and nothing tells which is the newest"
 
 
-def told_apart(files: Iterable[str]) -> dict[str, str]:
+def distinct_names(files: Iterable[str]) -> dict[str, str]:
     """How a sentence calls files: by their names, with the folder where several have the same."""
     different = set(files)
     names = [os.path.basename(file) for file in different]
@@ -281,7 +281,7 @@ def told_apart(files: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _told(loaded: Loaded, name: str, why: str, report: Callable[[Problem], None]) -> None:
+def _report_conflict(loaded: Loaded, name: str, why: str, report: Callable[[Problem], None]) -> None:
     hint = "leave out what is out of date, or give meta.lastUpdated, or each export in a folder of its own with its manifest"
     report(_problem(loaded, name, CONFLICTING, f"{why}; what hangs on it is unknown", hint=hint))
 

@@ -88,8 +88,8 @@ def remains_in(text: bytes) -> list[Remains]:
     if len(cleaned) <= MOST_REPAIRED:
         whole = list(_made_whole(cleaned))
         if whole:
-            told = [remains_of(value) for value in whole]
-            return [_agreed(told)]
+            remains = [remains_of(value) for value in whole]
+            return [_agreed(remains)]
     if cleaned.lstrip().startswith(b"["):
         return [NOTHING]  # an array, of which nobody knows what more it held
     found = _scanned(cleaned[:MOST_SCANNED])
@@ -138,8 +138,10 @@ def _only_patient(value: dict[str, Any]) -> str | None:
             if item.get("resourceType") == "Patient":
                 about.add(remains_of(item).patient)
             elif item.get("resourceType") not in (None, "Bundle", "Parameters"):
-                told = {_clear(x) for path in _paths(item["resourceType"]) for x in _values(item, (*path, "reference"))}
-                about |= told
+                remains = {
+                    _clear(x) for path in _paths(item["resourceType"]) for x in _values(item, (*path, "reference"))
+                }
+                about |= remains
     return _patient(about)
 
 
@@ -180,11 +182,11 @@ def _values(value: Any, path: Path) -> Iterator[Any]:
         yield from _values(value[path[0]], path[1:])
 
 
-def _agreed(told: list[Remains]) -> Remains:
+def _agreed(remains: list[Remains]) -> Remains:
     """What all tell alike."""
-    types, ids, patients = {one.type for one in told}, {one.id for one in told}, {one.patient for one in told}
+    types, ids, patients = {one.type for one in remains}, {one.id for one in remains}, {one.patient for one in remains}
     kind, identifier, patient = (found.pop() if len(found) == 1 else None for found in (types, ids, patients))
-    return Remains(kind, identifier, patient, bundle=all(one.bundle for one in told))
+    return Remains(kind, identifier, patient, bundle=all(one.bundle for one in remains))
 
 
 # -- damage that is undone
@@ -249,11 +251,11 @@ def _beginning(text: bytes, start: int) -> tuple[Remains, int]:
     end = last = start
     for match in _TOKEN.finditer(text, start):
         if not walk.step(match[0]):
-            return walk.told(), last  # the token before may have swallowed a quote
+            return walk.remains(), last  # the token before may have swallowed a quote
         last, end = match.start(), match.end()
         if not walk.stack:
             break
-    return walk.told(), end
+    return walk.remains(), end
 
 
 class _Walk:
@@ -304,7 +306,7 @@ class _Walk:
             self.path.pop()
         self.state = "after"
 
-    def told(self) -> Remains:
+    def remains(self) -> Remains:
         """What was noted."""
         kinds, identifiers = self.noted.get(("resourceType",), []), self.noted.get(("id",), [])
         kind = kinds[0] if len(kinds) == 1 and kinds[0] in all_resource_types() else None

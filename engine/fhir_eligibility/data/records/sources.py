@@ -406,10 +406,10 @@ def _bundle(
 
 def _page(read: _BundleRead) -> Page | None:
     """What a bundle says of the pages before and after it."""
-    told = read.bundle
-    if "link" not in told and not told.get("total") or not isinstance(told.get("entry") or [], list):
+    bundle = read.bundle
+    if "link" not in bundle and not bundle.get("total") or not isinstance(bundle.get("entry") or [], list):
         return None
-    return page_of(told.get("type"), told.get("link"), map(entry_of_page, read.entries), told.get("total"))
+    return page_of(bundle.get("type"), bundle.get("link"), map(entry_of_page, read.entries), bundle.get("total"))
 
 
 def _tell_named(read: _BundleRead) -> None:

@@ -17,7 +17,7 @@ from fhir_eligibility.data.files.forms import (
     line_text,
     named_lines,
 )
-from fhir_eligibility.data.files.json_text import BAD_JSON, check_encoding, hint_for, told, whole
+from fhir_eligibility.data.files.json_text import BAD_JSON, check_encoding, hint_for, syntax_message, whole
 from fhir_eligibility.data.files.kinds import BOM, EMPTY, LOOKED_AT, OTHER_JSON, SPACE, certain_kind, kind_of
 from fhir_eligibility.data.files.opening import (
     MOST_DOCUMENT,
@@ -97,7 +97,7 @@ def _several(
                 data = _decode(text)
             except BAD_JSON as error:
                 where = {"line": number, "offset": offset, "hint": hint_for(error), **named_in(text)}
-                others.add(Problem(file=path, code="invalid-json", message=told(error, text), **where))
+                others.add(Problem(file=path, code="invalid-json", message=syntax_message(error, text), **where))
                 continue
             yield DecodedValue(data, text, others.add, number, offset)
     finally:
@@ -174,4 +174,6 @@ def _decode(raw: bytes) -> Any:
 
 def invalid_document(text: bytes, file: str, error: Exception) -> Problem:
     """The problem of a file that is not the one JSON document that it should be."""
-    return Problem(file=file, code="invalid-json", message=told(error, text), hint=hint_for(error), **named_in(text))
+    return Problem(
+        file=file, code="invalid-json", message=syntax_message(error, text), hint=hint_for(error), **named_in(text)
+    )

@@ -28,7 +28,7 @@ from fhir_eligibility.data.bulk.sifting import Unusual
 from fhir_eligibility.data.files.listing import Listing
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.patients.completeness import Completeness
-from fhir_eligibility.data.patients.told_by_manifests import Told
+from fhir_eligibility.data.patients.manifest_facts import ManifestFacts
 from fhir_eligibility.data.records.deletions import Deletion
 from fhir_eligibility.data.records.gaps import Gaps
 from fhir_eligibility.data.records.marks import Noted
@@ -92,7 +92,7 @@ class BulkRun:
         progress: Progress | None = None,
         answer: Answering | None = None,
         completeness: Completeness | None = None,
-        told: Told | None = None,
+        manifests: ManifestFacts | None = None,
         listing: Listing | None = None,
         merge_linked: bool = False,
         fingerprints: Fingerprints | None = None,
@@ -106,7 +106,7 @@ class BulkRun:
         self._taking = taking
         self._listing = listing if listing is not None else Listing((), ())
         self.completeness = completeness if completeness is not None else Completeness()
-        self._told = told if told is not None else Told()
+        self._manifests = manifests if manifests is not None else ManifestFacts()
         self._noted: list[Problem] = []
         self._lost: list[int] = []
         self.job = Job(
@@ -131,7 +131,7 @@ class BulkRun:
         """What patients come to, bucket by bucket."""
         self.odd = Oddities()
         """What is spelled otherwise than FHIR has it."""
-        self.told_once: list[Problem] = []
+        self.reported_once: list[Problem] = []
         """What is told once of all of the data: of resources that are marked as a whole, of deletions."""
         self.lengths: list[int] = []
         """How long the texts of all patients are, by output."""
@@ -294,7 +294,7 @@ class BulkRun:
                 )
             )
         joint = workspace.joint()
-        self.told_once = [*noted.problems(), *(Problem.model_validate(one) for one in joint.problems)]
+        self.reported_once = [*noted.problems(), *(Problem.model_validate(one) for one in joint.problems)]
         self._buckets = list(range(job.buckets))
         if named or unsure or joint.joined:
             self._lost = self._every("lost")
@@ -314,12 +314,12 @@ class BulkRun:
         found = take_files(completeness, by_file, self.job.files)
         for problem in workspace.problems_of_reading(pieces, self._lost):
             completeness.problem(problem)
-        for problem in self.told_once:
+        for problem in self.reported_once:
             completeness.problem(problem)
         for number in range(pieces):
             completeness.bundles(workspace.piece(number).of_one, workspace.piece(number).of_several)
         pages = [page for number in range(pieces) for page in workspace.piece(number).pages]
-        self._noted = [*self._told.lacking(found), *pages_lacking(pages), *self._listing.lacking(types)]
+        self._noted = [*self._manifests.lacking(found), *pages_lacking(pages), *self._listing.lacking(types)]
         self._noted += self._listing.changes()
         for problem in self._noted:
             completeness.problem(problem)

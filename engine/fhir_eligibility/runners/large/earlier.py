@@ -69,9 +69,9 @@ def finish(
         file.stream.flush()
     size, digest = _digest(rows.part)
     files = {name: _digest(file.part) for name, file in outputs}
-    told = msgspec.json.encode(Described(_FORMAT, size // (ROW.size + codes), state, header, codes, digest, files))
+    trailer = msgspec.json.encode(Described(_FORMAT, size // (ROW.size + codes), state, header, codes, digest, files))
     rows.stream.seek(0, os.SEEK_END)
-    rows.stream.write(told + _END.pack(sha256(told).digest(), len(told), _MAGIC))
+    rows.stream.write(trailer + _END.pack(sha256(trailer).digest(), len(trailer), _MAGIC))
     return digest
 
 
@@ -161,15 +161,15 @@ class EarlierPatients:
     def __init__(self, folder: Path, found: Described, index: Path) -> None:
         self._folder, self._found = folder, found
         self._paths = (index, folder / VERDICTS, folder / SUMMARY, folder / FINGERPRINTS)
-        self._told = tuple(stamp_of(os.stat(path)) for path in self._paths)
+        self._stamps = tuple(stamp_of(os.stat(path)) for path in self._paths)
         self._open: tuple[memoryview, ...] = ()
         self._last: tuple[bytes, tuple[bytes, int, int, int, int] | None] = (b"", None)
 
     def __getstate__(self) -> tuple[object, ...]:
-        return self._folder, self._found, self._paths, self._told
+        return self._folder, self._found, self._paths, self._stamps
 
     def __setstate__(self, state: tuple[object, ...]) -> None:
-        self._folder, self._found, self._paths, self._told = state  # type: ignore[assignment]
+        self._folder, self._found, self._paths, self._stamps = state  # type: ignore[assignment]
         self._open, self._last = (), (b"", None)
 
     def knows(self, fingerprint: bytes) -> bool:
@@ -198,7 +198,7 @@ class EarlierPatients:
 
     def _opened(self) -> tuple[memoryview, ...]:
         if not self._open:
-            self._open = tuple(map(self._mapped, self._paths, self._told))
+            self._open = tuple(map(self._mapped, self._paths, self._stamps))
         return self._open
 
     def texts(self, fingerprint: bytes) -> tuple[memoryview, memoryview]:
@@ -221,10 +221,10 @@ class EarlierPatients:
             return None  # two patients with the same records: nobody can tell which of them this is
         return _PLACE.unpack_from(index, at * size)
 
-    def _mapped(self, path: Path, told: tuple[int, int, int]) -> memoryview:
+    def _mapped(self, path: Path, stamp: tuple[int, int, int]) -> memoryview:
         with path.open("rb") as stream:
             found = os.fstat(stream.fileno())
-            if stamp_of(found) != told:
+            if stamp_of(found) != stamp:
                 raise OSError(f"{path} was changed while the run that goes by it was under way; run again")
             if not found.st_size:
                 return memoryview(b"")

@@ -48,8 +48,8 @@ class Untouched(msgspec.Struct):
 
 def in_the_same_order(earlier: EarlierBlocks, files: Sequence[str]) -> bool:
     """Whether the files that an earlier run knows stand in the order of that run. Raises OSError."""
-    told = [earlier.index.get(earlier.key(path)) for path in files]
-    numbers = [one[0] for one in told if one is not None]
+    known = [earlier.index.get(earlier.key(path)) for path in files]
+    numbers = [one[0] for one in known if one is not None]
     return numbers == sorted(set(numbers))
 
 
@@ -198,12 +198,12 @@ def write_blocks(
             if part.file != file:
                 close()
                 file, document, blocks = part.file, part.document, []
-            told: Sequence[bytes | memoryview] = ()
+            known: Sequence[bytes | memoryview] = ()
             if earlier is not None and any(found.earlier >= 0 for found in part.found):
-                told = earlier.as_written(earlier.key(files[file]))
+                known = earlier.as_written(earlier.key(files[file]))
             for found in part.found:
                 if found.earlier >= 0:
-                    blocks.append(told[found.earlier])
+                    blocks.append(known[found.earlier])
                 elif found.block:
                     blocks.append(found.block)
     close()

@@ -115,7 +115,7 @@ class Workspace:
                     (MOVED, one) for one in enumerate(joint.moved)
                 ]
                 whole = self.placed() == joint.placed and all(
-                    sum_of(self.folder / f"{name}-{number}") == told[:2] for name, (number, told) in kept
+                    sum_of(self.folder / f"{name}-{number}") == noted[:2] for name, (number, noted) in kept
                 )
             except (OSError, ValueError):
                 whole = False
@@ -133,8 +133,8 @@ class Workspace:
         try:
             done = self.files.read(name, kind)
             whole = sum_of(self.folder / data) == (done.size, done.sum)
-            for number, told in enumerate(done.problems):
-                whole = whole and sum_of(run_path(self._problems(name), number)) == told
+            for number, noted in enumerate(done.problems):
+                whole = whole and sum_of(run_path(self._problems(name), number)) == noted
         except (OSError, ValueError):
             whole = False
         if not whole:
@@ -249,11 +249,11 @@ class Workspace:
     def traced(self, pieces: int) -> Iterator[Traced]:
         """What the blocks of all pieces came to, piece by piece."""
         for number in range(pieces):
-            told: Traces = self.files.read(f"piece-{number}", Traces)
-            if told.traced is None:
+            noted: Traces = self.files.read(f"piece-{number}", Traces)
+            if noted.traced is None:
                 yield Traced([], b"", b"")
             else:
-                yield decode_traced(read_bytes(self.folder / f"records-{number}", *told.traced))
+                yield decode_traced(read_bytes(self.folder / f"records-{number}", *noted.traced))
 
     def table(self, number: int) -> int:
         """Where the records of a piece stand."""
@@ -271,8 +271,8 @@ class Workspace:
     def ids(self, pieces: int, kind: str, *, kept: bool) -> Iterator[array[int]]:
         """The ids of a type as numbers, piece by piece: of the records kept, or of all resources seen."""
         for number in range(pieces):
-            told: Ids = self.files.read(f"piece-{number}", Ids)
-            stretch = (told.kept if kept else told.seen).get(kind)
+            noted: Ids = self.files.read(f"piece-{number}", Ids)
+            stretch = (noted.kept if kept else noted.seen).get(kind)
             if stretch is not None:
                 found = array("Q")
                 with (self.folder / f"records-{number}").open("rb", buffering=0) as stream:
@@ -290,9 +290,9 @@ class Workspace:
         """Make a part of the index of names, of the records of all pieces."""
         rows = []
         for number in range(pieces):
-            told: Tables = self.files.read(f"piece-{number}", Tables)
-            if told.names is not None:
-                rows.append(section_bytes(self.folder / f"records-{number}", told.names, part))
+            noted: Tables = self.files.read(f"piece-{number}", Tables)
+            if noted.names is not None:
+                rows.append(section_bytes(self.folder / f"records-{number}", noted.names, part))
         for number, (_, _, _, names) in enumerate(self.placed()):
             if names is not None:
                 rows.append(section_bytes(self.folder / f"{PLACED}-{number}", names, part))

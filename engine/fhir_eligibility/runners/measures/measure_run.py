@@ -81,7 +81,7 @@ class MeasureRun(Struct, frozen=True):
             "--merge-linked": str(self.means.merge_linked),
             "--now": str(self.now),
             "--timezone": options.timezone,
-            "--pseudonyms": str(None if self.pseudonyms is None else self.pseudonyms.told),
+            "--pseudonyms": str(None if self.pseudonyms is None else self.pseudonyms.description),
             "--pseudonym-list": str(self.pseudonym_list is not None),
         }
 
@@ -140,10 +140,10 @@ def run_measure(run: MeasureRun, out: Path, *, shared: bool = False, progress: P
             first = list(islice(listed(), MOST_TOLD))
             workspace.remove()
             raise NothingScreened(first)
-        told = Reporting.of(run.loaded, run.work(moment, 0).options, run.version)
-        report = summary(run.loaded.measure, outcome.totals, told.period, told.date, told.version)
+        reporting = Reporting.of(run.loaded, run.work(moment, 0).options, run.version)
+        report = summary(run.loaded.measure, outcome.totals, reporting.period, reporting.date, reporting.version)
         if run.means.validate:
-            check_with_library(report, told.version)
+            check_with_library(report, reporting.version)
         folder.write_text(SUMMARY, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         stream = folder.stage(PROBLEMS).stream
 

@@ -136,10 +136,10 @@ class MeasureEvaluation:
         if outcome.looked < self.work.look_at:
             outcome.looked += 1
             for found in self._look(compartment) if self._look is not None else ():
-                told_of = found if codes is None else found._replace(detail=UNTOLD)
-                outcome.undecided.append(UndecidedOf(place, patient, told_of))
-        told = self._reporting
-        report = individual(self.measure, result, told.period, told.date, told.version)
+                shown = found if codes is None else found._replace(detail=UNTOLD)
+                outcome.undecided.append(UndecidedOf(place, patient, shown))
+        reporting = self._reporting
+        report = individual(self.measure, result, reporting.period, reporting.date, reporting.version)
         text = json.dumps(report, ensure_ascii=False, default=str) + "\n"
         texts: list[bytes | memoryview] = [line_of(result).encode(), text.encode()]
         if self.work.listed and codes is not None:

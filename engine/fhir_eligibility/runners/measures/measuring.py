@@ -295,8 +295,8 @@ def run_of(loaded: LoadedMeasure, options: MeasureOptions, value_sets: Codes | N
     period = options.period or _effective(loaded.measure)
     check_given([loaded.compiled], parameters)
     known = {name for library in loaded.compiled.closure() for name in library.parameters}
-    told = any(name == PERIOD for _, name in (*parameters, *loaded.parameters.values))
-    if period is not None and PERIOD in known and (options.period is not None or not told):
+    given = any(name == PERIOD for _, name in (*parameters, *loaded.parameters.values))
+    if period is not None and PERIOD in known and (options.period is not None or not given):
         if not any(name == PERIOD for _, name in parameters):
             parameters["", PERIOD] = measurement_period(*period)
     check_given([loaded.compiled], parameters)

@@ -28,14 +28,14 @@ def completeness_of(rule_sets: Sequence[RuleSet], known: Completeness, tally: Ta
 
 def _record(state: TypeState, tally: Tally) -> TypeRecord:
     kind = state.type
-    told: Literal["complete", "incomplete", "tolerated", "absent"] = "complete"
+    how_complete: Literal["complete", "incomplete", "tolerated", "absent"] = "complete"
     if not state.complete:
-        told = "tolerated" if state.tolerated and not state.lost.of_patients else "incomplete"
+        how_complete = "tolerated" if state.tolerated and not state.lost.of_patients else "incomplete"
     elif not state.found and kind != EVERY:
-        told = "absent"
+        how_complete = "absent"
     return TypeRecord(
         type=kind,
-        state=told,
+        state=how_complete,
         found=state.found,
         why=state.lost.why() or None,
         of_patients=state.lost.of_patients,

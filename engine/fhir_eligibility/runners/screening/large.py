@@ -21,7 +21,7 @@ from fhir_eligibility.data.files.files import FoundFile
 from fhir_eligibility.data.files.listing import Listing, list_data
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.patients.completeness import Completeness, reporting_to
-from fhir_eligibility.data.patients.told_by_manifests import Told, told_by_manifests
+from fhir_eligibility.data.patients.manifest_facts import ManifestFacts, manifest_facts
 from fhir_eligibility.runners.large.bulk import Answering, BulkRun, Progress, Taking
 from fhir_eligibility.runners.large.machine import cores, machine_memory
 from fhir_eligibility.runners.large.untouched import EarlierData
@@ -150,15 +150,15 @@ def prepare(run: LargeRun, running: ExitStack) -> Prepared:
     Raises OSError, ValueError where what was begun is another run, WorkerLost.
     """
     problems: list[Problem] = []
-    told = told_by_manifests(run.inputs.listing.manifests)
-    completeness = Completeness(run.means.tolerate, told.types)
-    told.narrow(completeness)
+    manifests = manifest_facts(run.inputs.listing.manifests)
+    completeness = Completeness(run.means.tolerate, manifests.types)
+    manifests.narrow(completeness)
     report = reporting_to(completeness, problems.append)
     for problem in run.inputs.problems:
         report(problem)
     layout, files = _layout(run), run.inputs.listing.names
     known = run.blocks(files, run.memory) if layout.state.sifts else None
-    bulk = _bulk_run(run, layout, completeness, told, known)
+    bulk = _bulk_run(run, layout, completeness, manifests, known)
     running.enter_context(bulk)
     try:
         bulk.prepare()
@@ -167,13 +167,13 @@ def prepare(run: LargeRun, running: ExitStack) -> Prepared:
         bulk.__exit__()
         layout.state.sifts = False
         run.workspace.create(layout.state)
-        completeness = Completeness(run.means.tolerate, told.types)
+        completeness = Completeness(run.means.tolerate, manifests.types)
         for problem in problems:
             completeness.problem(problem)
-        bulk = running.enter_context(_bulk_run(run, layout, completeness, told, None))
+        bulk = running.enter_context(_bulk_run(run, layout, completeness, manifests, None))
         bulk.prepare()
     listed = run.workspace.shelf_of_problems("files", files)
-    listed.extend((*problems, *bulk.told_once))
+    listed.extend((*problems, *bulk.reported_once))
     return Prepared(bulk, layout.moment, lambda: with_lines(bulk.problems(listed)))
 
 
@@ -199,7 +199,7 @@ def _layout(run: LargeRun) -> Layout:
 
 
 def _bulk_run(
-    run: LargeRun, layout: Layout, completeness: Completeness, told: Told, earlier: EarlierData | None
+    run: LargeRun, layout: Layout, completeness: Completeness, manifests: ManifestFacts, earlier: EarlierData | None
 ) -> BulkRun:
     return BulkRun(
         run.workspace,
@@ -213,7 +213,7 @@ def _bulk_run(
         progress=run.progress,
         answer=run.answer,
         completeness=completeness,
-        told=told,
+        manifests=manifests,
         listing=run.inputs.listing,
         merge_linked=run.means.merge_linked,
         fingerprints=run.fingerprints,

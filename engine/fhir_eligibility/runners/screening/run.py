@@ -338,8 +338,8 @@ def _small(
         return found
 
     judged = (evaluation.judged(compartment, place) for place, compartment in reader.patients())
-    told = lambda: with_lines(in_place(problems, reader.files))  # noqa: E731
-    return _Source.of(judged, told, counts, lambda: len(reader.files), moment, reader.completeness, taking)
+    found_problems = lambda: with_lines(in_place(problems, reader.files))  # noqa: E731
+    return _Source.of(judged, found_problems, counts, lambda: len(reader.files), moment, reader.completeness, taking)
 
 
 def _large(

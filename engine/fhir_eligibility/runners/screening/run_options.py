@@ -143,7 +143,7 @@ def recorded(criteria: Criteria, options: RunOptions) -> dict[str, str | bool | 
         "merge_linked": options.merge_linked,
         "require_images": options.images is not None,
         **({} if options.images is None else {"ignore_endpoints": options.images.places.ignore_endpoints}),
-        "pseudonyms": None if options.pseudonyms is None else options.pseudonyms.told,
+        "pseudonyms": None if options.pseudonyms is None else options.pseudonyms.description,
         "pseudonym_list": options.pseudonym_list is not None,
         **options.terminology,
     }

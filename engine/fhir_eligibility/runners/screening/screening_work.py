@@ -115,8 +115,8 @@ class ScreeningEvaluation:
         assert self.earlier is not None
         lines, _, _ = self.earlier.outputs()
         members: list[list[bytes]] = [[] for _ in self.judge.evaluators]
-        told = {codes: self.codes.verdicts(codes) for codes in {one[-1] for one in known}}
-        apart = {codes for codes, found in told.items() if found is not None and not _are_included(found)}
+        verdicts_of = {codes: self.codes.verdicts(codes) for codes in {one[-1] for one in known}}
+        apart = {codes for codes, found in verdicts_of.items() if found is not None and not _are_included(found)}
         nothing: list[bytes] = [b""] * len(members)
         times: dict[bytes, int] = {}
         for _, begin, length, _, _, _, codes in known:
@@ -124,13 +124,13 @@ class ScreeningEvaluation:
             if codes in apart:
                 times[codes] = times.get(codes, 0) + 1
             else:
-                mine, verdicts = lines[begin : begin + length], told[codes]
+                mine, verdicts = lines[begin : begin + length], verdicts_of[codes]
                 patient, verdicts = come_to(mine) if verdicts is None else (patient_of(mine), verdicts)
                 texts = _count(outcome, patient, verdicts)
             for column, text in zip(members, texts, strict=True):
                 column.append(text)
         for codes, number in times.items():
-            _count(outcome, "", told[codes] or [], number)
+            _count(outcome, "", verdicts_of[codes] or [], number)
         outcome.taken += len(known)
         return members
 

@@ -65,12 +65,12 @@ class TakingOver:
         self._since = options.since
         self._folder = folder
         self._asks = options.validate or options.pseudonym_list is not None
-        self._told: Described | None = None
+        self._described: Described | None = None
         self._earlier: EarlierPatients | None = None
         if options.since is not None:
             try:
-                self._told = described(options.since)
-                self.digest = self.fingerprints.of(msgspec.json.encode(self._told)).hex()
+                self._described = described(options.since)
+                self.digest = self.fingerprints.of(msgspec.json.encode(self._described)).hex()
             except (Unusable, OSError) as error:
                 self.why = str(error)
             if follows:
@@ -88,30 +88,30 @@ class TakingOver:
             "time of evaluation": moment.isoformat() if self._clock else "not read",
             "time zone": f"{self._timezone} {moment.utcoffset()}",
         }
-        if self._told is None or self._since is None or self._differs():
+        if self._described is None or self._since is None or self._differs():
             return None
         index = self._folder.aside()
         index.stream.close()
-        write_index(self._since, self._told, index.part)
-        self._earlier = EarlierPatients(self._since, self._told, index.part)
+        write_index(self._since, self._described, index.part)
+        self._earlier = EarlierPatients(self._since, self._described, index.part)
         return self._earlier
 
     def blocks(self, files: Sequence[str], memory: int) -> EarlierData | None:
         """The blocks of the earlier run's data, where lines may be set aside, and they help: all is there as it was written, its files stand in the same order, and
         what is told of each patient and file fits into so many bytes of memory."""
-        told, path = self._told, None if self._since is None else self._since / BLOCKS
+        described_run, path = self._described, None if self._since is None else self._since / BLOCKS
         patients = self._earlier
         if (
             not self.sifts
-            or told is None
+            or described_run is None
             or path is None
             or patients is None
-            or (told.patients + len(files)) * _EACH > memory
+            or (described_run.patients + len(files)) * _EACH > memory
         ):
             return None
         try:
             found = EarlierBlocks(path, self.fingerprints)
-            helps = is_whole(path, told.rows) and in_the_same_order(found, files)
+            helps = is_whole(path, described_run.rows) and in_the_same_order(found, files)
             return EarlierData(found, patients) if helps else None
         except OSError:
             return None
@@ -119,7 +119,7 @@ class TakingOver:
     @property
     def sifts(self) -> bool:
         """Whether lines may be set aside undecoded: patients may be taken over, nothing was wrong with the data of the earlier run, and nobody asks for more of it."""
-        if self._told is None or self.why is not None or self._since is None or self._asks:
+        if self._described is None or self.why is not None or self._since is None or self._asks:
             return False
         try:
             return not (self._since / PROBLEMS).stat().st_size
@@ -131,12 +131,12 @@ class TakingOver:
         found = [(gap.type, gap.why, gap.replaced, gap.tolerated, gap.others, gap.filters) for gap in gaps]
         self._state["records of no patient"] = nobodys.hex()
         self._state["what is known to be missing"] = self.fingerprints.of(found).hex()
-        return self._told is not None and not self._differs()
+        return self._described is not None and not self._differs()
 
     def _differs(self) -> bool:
         """Whether something is known to be another than in the earlier run."""
-        if self.why is None and self._told is not None:
-            changed = _changed(self._told.state, self._state)
+        if self.why is None and self._described is not None:
+            changed = _changed(self._described.state, self._state)
             if changed:
                 self.why = f"changed since then: {', '.join(changed)}"
         return self.why is not None

@@ -23,7 +23,7 @@ def add_date_options(command: Any) -> None:
     add_parameter_options(command)
 
 
-def run_told(options: argparse.Namespace) -> Run:
+def run_of_options(options: argparse.Namespace) -> Run:
     """The run that the options speak of. Raises ValueError."""
     parameters = parameters_of(options.parameter, options.now, options.timezone)
     return Run(evaluation_time(options.now, options.timezone), options.timezone, parameters)

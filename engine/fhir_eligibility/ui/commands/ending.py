@@ -32,6 +32,6 @@ def ended(
         statuses.append(Status.THRESHOLD_EXCEEDED)
     status = worst(statuses)
     said = f"{done} {patients:,} patients; {problems:,} problems; exit status {int(status)}"
-    told = {"status": int(status), "patients": patients, "problems": problems, "errors": errors}
-    say(said, step="done", log_only=True, **told, **fields)
+    counted = {"status": int(status), "patients": patients, "problems": problems, "errors": errors}
+    say(said, step="done", log_only=True, **counted, **fields)
     return status

@@ -16,7 +16,7 @@ from fhir_eligibility.runners.screening.criteria import load_criteria
 from fhir_eligibility.runners.server.export import CONNECTIONS, Cancelled, ExportProgress, ExportResult, run_export
 from fhir_eligibility.runners.server.fetching import export_parameters
 from fhir_eligibility.ui.commands.cql_session import given_parameters
-from fhir_eligibility.ui.commands.date_options import add_date_options, run_told
+from fhir_eligibility.ui.commands.date_options import add_date_options, run_of_options
 from fhir_eligibility.ui.options.argument_types import ADDRESS, INSTANT, PATH, whole_number
 from fhir_eligibility.ui.options.command_parser import CommandParser
 from fhir_eligibility.ui.options.options import MINUTES, add_config_options, add_libraries_option, add_sharing_option
@@ -113,7 +113,7 @@ def export_command(options: argparse.Namespace) -> int:
             if not criteria.rules:
                 say_error("eligibility: there are no criteria that say what to export")
                 return Status.FAILED
-            run = run_told(options)
+            run = run_of_options(options)
             check_given((code.compiled for code in cql_codes(criteria.rules)), run.parameters)
             found, narrowing, any_type = export_parameters(
                 criteria.rules,

@@ -185,9 +185,9 @@ def run_verify(options: argparse.Namespace) -> int:
     places, access = places_of(options), access_of(options)
     begun = time.monotonic()
     with Client(access) as client:
-        told = progress(options, "studies")
+        shown = progress(options, "studies")
         shared = options.shared_outputs
-        result = verify(options.screened, client, places, afresh=options.afresh, progress=told, shared=shared)
+        result = verify(options.screened, client, places, afresh=options.afresh, progress=shown, shared=shared)
     if not options.quiet:
         print(verify_table(result, time.monotonic() - begun, access.concurrency))
         print(
@@ -207,7 +207,7 @@ def run_fetch(options: argparse.Namespace) -> int:
     """`eligibility imaging fetch`"""
     choice = _fetch_options(options)
     with Client(access_of(options)) as client, _without_warnings():
-        return _told(options, fetch(options.screened, options.out, client, choice), "files")
+        return _report(options, fetch(options.screened, options.out, client, choice), "files")
 
 
 def run_thumbnails(options: argparse.Namespace) -> int:
@@ -215,7 +215,7 @@ def run_thumbnails(options: argparse.Namespace) -> int:
     choice = _fetch_options(options)
     with Client(access_of(options)) as client:
         found = thumbnails(options.screened, options.out, client, choice, kind=options.format, size=options.size)
-        return _told(options, found, "pictures")
+        return _report(options, found, "pictures")
 
 
 def _fetch_options(options: argparse.Namespace) -> FetchOptions:
@@ -223,7 +223,7 @@ def _fetch_options(options: argparse.Namespace) -> FetchOptions:
     return FetchOptions(places_of(options), series, options.all, options.shared_outputs)
 
 
-def _told(options: argparse.Namespace, records: Iterable[SeriesTransfer], what: str) -> int:
+def _report(options: argparse.Namespace, records: Iterable[SeriesTransfer], what: str) -> int:
     """Count what came, say what did not, and answer the exit status."""
     states: Counter[str] = Counter()
     fetched = size = remarks = 0
@@ -289,8 +289,8 @@ def run_store(options: argparse.Namespace) -> int:
 
 def ended(what: str, status: Status, **counts: Any) -> Status:
     """Put the end of a command into the log, with counts; returns the status."""
-    told = ", ".join(f"{value:,} {name}" for name, value in counts.items() if isinstance(value, int))
-    text = f"{what}{f' {told}' if told else ''}; exit status {int(status)}"
+    shown = ", ".join(f"{value:,} {name}" for name, value in counts.items() if isinstance(value, int))
+    text = f"{what}{f' {shown}' if shown else ''}; exit status {int(status)}"
     say(text, step="done", log_only=True, status=int(status), **counts)
     return status
 

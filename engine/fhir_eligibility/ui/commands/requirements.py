@@ -20,7 +20,7 @@ from fhir_eligibility.output.requirements import module_definition, type_filters
 from fhir_eligibility.runners.measures.measuring import MeasureOptions, load_measure, run_of
 from fhir_eligibility.runners.screening.criteria import load_criteria
 from fhir_eligibility.ui.commands.cql_session import given_parameters
-from fhir_eligibility.ui.commands.date_options import add_date_options, run_told
+from fhir_eligibility.ui.commands.date_options import add_date_options, run_of_options
 from fhir_eligibility.ui.options.command_parser import STATUSES_OF_TEXT, CommandParser
 from fhir_eligibility.ui.options.options import add_config_options, add_criteria_argument, add_libraries_option
 
@@ -53,7 +53,7 @@ def requirements_command(options: argparse.Namespace) -> int:
             options.criteria,
             options.libraries,
             options.fhir,
-            run_told(options),
+            run_of_options(options),
             given_parameters(options.parameters),
             options.study_start,
         )

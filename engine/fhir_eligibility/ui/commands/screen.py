@@ -150,7 +150,7 @@ def _screened(
             return nothing_done(nothing.problems, options.out)
         record = result.record
         if record.since is not None:
-            say(*told_of_earlier(record.since, record.patients, options.since))
+            say(*about_earlier(record.since, record.patients, options.since))
         patients = record.patients
         problems = Counter(error=record.errors, warning=record.problems - record.errors)
         judged = [ArtifactOutcome(one.title or one.artifact, patients, one.undetermined) for one in record.artifacts]
@@ -170,7 +170,7 @@ def earlier_folder(options: argparse.Namespace) -> Path:
     return folder
 
 
-def told_of_earlier(earlier: EarlierRun, patients: int, folder: str) -> tuple[str, int]:
+def about_earlier(earlier: EarlierRun, patients: int, folder: str) -> tuple[str, int]:
     """What came of `--since`, and how much it matters."""
     if earlier.why_not is not None:
         return f"--since {folder}: all {patients:,} patients were judged anew: {earlier.why_not}", WARNING

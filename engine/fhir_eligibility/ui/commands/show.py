@@ -148,6 +148,6 @@ def tree(criteria: Iterable[CriterionResult], indent: str = "  ") -> Iterator[st
         yield f"{indent}{_line(criterion)}"
         for one in criterion.evidence:
             value = " ".join(filter(None, (one.value, one.unit)))
-            told = ", ".join(filter(None, (one.display, value, one.date)))
-            yield f"{indent}    {one.resource}{f' ({told})' if told else ''}"
+            details = ", ".join(filter(None, (one.display, value, one.date)))
+            yield f"{indent}    {one.resource}{f' ({details})' if details else ''}"
         yield from tree(criterion.members, indent + "  ")

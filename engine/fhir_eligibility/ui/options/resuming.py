@@ -9,7 +9,7 @@ from logging import WARNING
 from pathlib import Path
 from typing import Any
 
-from fhir_eligibility.output.atomic import told
+from fhir_eligibility.output.atomic import error_in_words
 from fhir_eligibility.runners.large.workers import WorkerLost
 from fhir_eligibility.runners.large.workspace import Workspace
 from fhir_eligibility.runners.screening.large import Means
@@ -73,7 +73,7 @@ def resumable(options: argparse.Namespace) -> Iterator[ProgressLine]:
             raise
         kept = "what is done is kept, and the same command with --resume goes on"
         if isinstance(error, OSError):
-            raise OSError(f"{told(error)}; {kept}") from None
+            raise OSError(f"{error_in_words(error)}; {kept}") from None
         raise KeyboardInterrupt(f"interrupted; {kept}") from None
     finally:
         progress.done()

@@ -78,8 +78,8 @@ DATA = ArgumentType(_data, PATH_OR_ADDRESS.expected)
 
 def add_data_option(group: Any) -> None:
     """`--data`."""
-    told = "; or ".join(one.help for one in sources().values())
-    group.add_argument("--data", nargs="+", required=True, type=DATA, metavar="PATH", help=f"patients: {told}")
+    listed = "; or ".join(one.help for one in sources().values())
+    group.add_argument("--data", nargs="+", required=True, type=DATA, metavar="PATH", help=f"patients: {listed}")
 
 
 def add_source_options(command: CommandParser) -> None:

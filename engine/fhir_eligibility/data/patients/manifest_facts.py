@@ -51,7 +51,7 @@ class Export(Struct, frozen=True):
         return covers and not since.after(earlier.made)
 
 
-class Told(Struct):
+class ManifestFacts(Struct):
     """The types and counts of files by path, the types that were asked for, each with the manifest that says so, and the exports."""
 
     types: dict[str, str] = field(default_factory=dict)
@@ -111,17 +111,17 @@ class Told(Struct):
             waiting = [export for export in waiting if export not in follow]
 
 
-def told_by_manifests(first_pages: Iterable[str]) -> Told:
+def manifest_facts(first_pages: Iterable[str]) -> ManifestFacts:
     """What the manifests among some data tell, page by page; the first pages are given."""
-    told = Told()
+    facts = ManifestFacts()
     for first in first_pages:
         page: str | None = first
         seen: set[str] = set()
         while page is not None and page not in seen and len(seen) < MOST_PAGES:
             seen.add(page)
             manifest = read_manifest(page)
-            page = None if manifest is None else _page(page, manifest, told)
-    return told
+            page = None if manifest is None else _page(page, manifest, facts)
+    return facts
 
 
 def _filtered(kind: str, filters: tuple[str, ...]) -> str:
@@ -129,7 +129,7 @@ def _filtered(kind: str, filters: tuple[str, ...]) -> str:
     return f"this export holds only those {kind} resources that a search finds ({shown:.200})"
 
 
-def _page(path: str, manifest: Mapping[str, Any], told: Told) -> str | None:
+def _page(path: str, manifest: Mapping[str, Any], facts: ManifestFacts) -> str | None:
     """Take in one page of a manifest; gives the file of the next one, if there is one."""
     folder = path[: -len(os.path.basename(path))]
     # by whom an export is organized decides what a file counts besides resources
@@ -140,21 +140,21 @@ def _page(path: str, manifest: Mapping[str, Any], told: Told) -> str | None:
             continue
         place = folder + file_name(url)
         if counted and kind.__class__ is str and kind in all_resource_types():
-            told.types[place] = kind
+            facts.types[place] = kind
         if counted and count.__class__ is int:
-            told.counts[place] = count
+            facts.counts[place] = count
     asked = _asked(manifest)
     for kind in asked:
-        told.asked.setdefault(kind, path)
+        facts.asked.setdefault(kind, path)
     since = [value for name, value in parse_qsl(query_of(manifest.get("request"))) if name == "_since"]
     address = str(manifest.get("request")).partition("?")[0]
     made = moment_of(manifest.get("transactionTime"))
     for kind, filters in _filters(manifest).items():
-        told.filters.setdefault((path, kind), filters)
+        facts.filters.setdefault((path, kind), filters)
     elements = elements_asked(manifest)
     if elements is not None:
-        told.elements.setdefault(path, ", ".join(elements))
-    told.exports.append(Export(path, address, tuple(asked), since[0] if since else None, made))
+        facts.elements.setdefault(path, ", ".join(elements))
+    facts.exports.append(Export(path, address, tuple(asked), since[0] if since else None, made))
     for link in _dicts(manifest.get("link")):
         if link.get("relation") == "next" and link.get("url").__class__ is str:
             return folder + file_name(link["url"])
