@@ -19,7 +19,6 @@ from fhir_eligibility.compiler.criteria import fhirpath_code
 from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
 from fhir_eligibility.compiler.criteria.library import Compiler
 from fhir_eligibility.compiler.elm_json.outline import to_json
-from fhir_eligibility.compiler.emit import program
 from fhir_eligibility.runners.screening.criteria import load_criteria
 
 R4 = load_model("r4")
@@ -43,7 +42,7 @@ def steps(act: Callable[[], Any]) -> int:
 
 
 def cql(text: str) -> Callable[[], Any]:
-    return lambda: Compiler().compile(Source("x", HEAD + text)).compile_code()
+    return lambda: Compiler().compile(Source("x", HEAD + text)).code
 
 
 def many(count: int, template: str, separator: str) -> str:
@@ -155,7 +154,6 @@ def test_coded_characteristics_that_differ_in_their_codes_share_what_is_compiled
     few, many_of_them = [str(254837009 + number) for number in range(2)], [str(300000000 + n) for n in range(40)]
     load_criteria(coded(tmp_path, ["100000000"]))  # what is loaded once
     fhirpath_code._SHARED.clear()
-    program._SHARED.clear()
     first = steps(lambda: load_criteria(coded(tmp_path, few[:1], "one.json")))
     more = steps(lambda: load_criteria(coded(tmp_path, many_of_them, "more.json")))
     assert more / 40 < first / 8, (first, more / 40)
@@ -174,12 +172,12 @@ def test_what_is_shared_is_what_is_compiled_alone(code: str) -> None:
     for _ in range(2):
         shared, found = compile_code(text, R4, name="x", spelt=True, codes=[code, "424144002"])
         alone, other = compile_code(text, R4, name="x", spelt=True)
-        assert (shared.text, shared.program.text, shared.program.constants) == (
+        assert (shared.text, shared.python, shared.program.constants) == (
             alone.text,
-            alone.program.text,
+            alone.python,
             alone.program.constants,
         )
-        assert shared.program.sites == alone.program.sites and shared.program.spans == alone.program.spans
+        assert shared.program.sites == alone.program.sites
         assert to_json(shared.node) == to_json(alone.node) and found == other
         assert repr(shared.reads()) == repr(alone.reads()) and shared.growths == alone.growths
         same_code(shared.program.load()["criterion"].__code__, alone.program.load()["criterion"].__code__)

@@ -67,7 +67,7 @@ def test_a_library_is_compiled_once(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert names == []
     assert (total(first), total(second)) == (16, 16)
     assert str(LoadedLibrary(second).evaluate("Day", Run())) == "2025-02-28"
-    assert second.text == first.text and second.includes["Common"].name == "Common"
+    assert second.python == first.python and second.code == first.code and second.includes["Common"].name == "Common"
 
 
 def test_another_text_or_another_include_is_compiled_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,8 +259,8 @@ def test_criteria_and_measures_are_compiled_once(folder: Path, monkeypatch: pyte
     again = load_criteria(CRITERIA / "mr", libraries=[CRITERIA])
     load_measure(CRITERIA / "FluteCriteria.cql")
     assert compiled == []
-    assert [rule.code.compiled.text for r in again.rules for rule in r.walk() if rule.code is not None] == [
-        rule.code.compiled.text for r in first.rules for rule in r.walk() if rule.code is not None
+    assert [rule.code.compiled.code for r in again.rules for rule in r.walk() if rule.code is not None] == [
+        rule.code.compiled.code for r in first.rules for rule in r.walk() if rule.code is not None
     ]
     assert [str(d) for d in again.diagnostics] == [str(d) for d in first.diagnostics]
 

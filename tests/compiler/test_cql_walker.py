@@ -5,6 +5,7 @@ CQL_WALKER_EXAMPLES sets how many libraries are tried, CQL_WALKER_SEED the first
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import os
 import warnings
@@ -20,8 +21,10 @@ from fhir_eligibility.algebra.values.interval import Interval
 from fhir_eligibility.algebra.values.points import Long, Uncertainty
 from fhir_eligibility.compiler.criteria.library import PRECISION, Compiler, LoadedLibrary, emit_library
 from fhir_eligibility.compiler.elm.types import LONG, ChoiceType, IntervalType, ListType, TupleType, Type
+from fhir_eligibility.compiler.emit.cql_module import build_module
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue
+from fhir_eligibility.compiler.translate.cql_library import TypedLibrary
 from tests.compiler.cql_generator import Generator
 from tests.compiler.elm_walker import Walker
 from tests.spec.cql_suite import SUITES, read_cases
@@ -46,6 +49,10 @@ def environment(kind: type[Run] = Run) -> Run:
     return kind(NOW, parameters={("", "Limit"): 4})
 
 
+def python(typed: TypedLibrary, traced: bool) -> str:
+    return ast.unparse(build_module(typed, traced).module)
+
+
 def compared(text: str, seed: int | None = None) -> bool:
     """Hold the emitted code of every define of a library against the walker; False where it does not compile."""
     source = Source("random.cql", text)
@@ -65,15 +72,15 @@ def compared(text: str, seed: int | None = None) -> bool:
         marked = outcome(lambda name=name: traced.evaluate(name, runs[1]), definition.type)  # type: ignore[misc]
         plain = outcome(lambda name=name: strict.define(name), definition.type)  # type: ignore[misc]
         place = (seed, name, text, emitted, plain)
-        assert emitted[1] not in FAULTS, (place, loaded.compiled.text)
-        assert marked[1] not in FAULTS, (place, marked, traced.compiled.text)
+        assert emitted[1] not in FAULTS, (place, python(typed, False))
+        assert marked[1] not in FAULTS, (place, marked, python(typed, True))
         if plain[0] == "value":
-            assert emitted == plain, (place, loaded.compiled.text)
-            assert marked[0] == "error" or marked == plain, (place, marked, traced.compiled.text)
+            assert emitted == plain, (place, python(typed, False))
+            assert marked[0] == "error" or marked == plain, (place, marked, python(typed, True))
         elif emitted[0] == "value" or marked[0] == "value":
             allowed = outcome(lambda name=name: lenient.define(name), definition.type)  # type: ignore[misc]
-            assert emitted[0] == "error" or emitted == allowed, (place, allowed, loaded.compiled.text)
-            assert marked[0] == "error" or marked == allowed, (place, allowed, marked, traced.compiled.text)
+            assert emitted[0] == "error" or emitted == allowed, (place, allowed, python(typed, False))
+            assert marked[0] == "error" or marked == allowed, (place, allowed, marked, python(typed, True))
     return True
 
 

@@ -8,6 +8,7 @@ from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.criteria.library import Compiler, compile_expression
 from fhir_eligibility.compiler.criteria.rules import compile_code
+from fhir_eligibility.compiler.emit.python import literal, local, name_of, py
 from fhir_eligibility.compiler.emit.reuse import Reuse
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
 
@@ -24,7 +25,7 @@ define function Asked(p FHIR.Procedure):
 
 
 def _text(define: str) -> str:
-    return Compiler(traced=True).compile(Source("Reuse", f"{HEAD}\ndefine X: {define}")).text
+    return Compiler(traced=True).compile(Source("Reuse", f"{HEAD}\ndefine X: {define}")).python
 
 
 def test_a_row_asks_once() -> None:
@@ -62,30 +63,32 @@ def test_values_are_the_same(text: str, expected: object) -> None:
 def test_fhirpath_asks_once() -> None:
     began = "(performed.ofType(dateTime) | performed.ofType(Period).start).first()"
     code, _ = compile_code(f"Procedure.exists({began} > @2020 and {began} < @2021)", load_model("r4"), name="x")
-    assert code.program.text.count("'performedDateTime'") == 1
+    assert code.python.count("'performedDateTime'") == 1
     code, _ = compile_code(
         f"Procedure.exists({began} > @2020) and Procedure.exists({began} < @2021)", load_model("r4"), name="x"
     )
-    assert code.program.text.count("'performedDateTime'") == 2
+    assert code.python.count("'performedDateTime'") == 2
 
 
 def test_what_is_bound_anew_is_computed_anew() -> None:
     reuse = Reuse()
-    for key, mentions in (("a", "x_1.get('a')"), ("b", "x_2.get('b')")):
-        reuse.put(key, f"t_{key}", mentions)
-    reuse.bound("x_1 = y")
-    assert (reuse.get("a"), reuse.get("b")) == (None, "t_b")
-    reuse.bound("for x_2 in y:")
-    assert reuse.get("b") is None
+    one, two, three = (local("x", number) for number in (1, 2, 3))
+    a, b, c, d = (
+        py("f({0}, {1})", row, literal(name)) for row, name in ((one, "a"), (two, "b"), (two, "c"), (three, "d"))
+    )
+    for code, number in ((a, 1), (b, 2)):
+        reuse.put(code, name_of("t", number))
+    reuse.bound("x_1")
+    assert (reuse.get(a), reuse.get(b)) == (None, name_of("t", 2))
+    reuse.put((two, ("Property", ((str, "c", "c"),))), name_of("t", 3))
+    assert reuse.get((local("x", 2), ("Property", ((str, "c", "c"),)))) == name_of("t", 3)
+    reuse.bound("x_2")
+    assert reuse.get(b) is None and reuse.get((two, ("Property", ((str, "c", "c"),)))) is None
     reuse.enter()
-    reuse.put("c", "t_c", "f(x)")
-    assert reuse.get("c") == "t_c"
+    reuse.put(c, name_of("t", 4))
+    assert reuse.get(py("f({0}, {1})", local("x", 2), literal("c"))) == name_of("t", 4)
     reuse.leave()
-    assert reuse.get("c") is None
-    reuse.put("d", "t_d", "f(x_3)")
-    reuse.bound("def f1(x_3):")
-    assert reuse.get("d") is None
-    assert reuse.reusable("(None if t1 is None else ev.recorded(t1))") and reuse.reusable("to_text(x_1.get('a'))")
-    assert not any(map(reuse.reusable, ("ev.retrieve(K1)", "total1 + 1", "[t1]", "len(l1)", "function_F(ev, t1)")))
-    reuse.silent.add("function_F")
-    assert reuse.reusable("function_F(ev, t1)") and not reuse.reusable("other_function_F(ev, t1)")
+    assert reuse.get(c) is None
+    reuse.put(d, name_of("t", 5))
+    reuse.bound("t5")
+    assert reuse.get(d) is None

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.analysis.monotonicity import fhirpath_growths, settled_by_extremes
@@ -54,7 +55,8 @@ def test_a_class_that_tells_nothing_gets_the_cautious_answer() -> None:
     status = n.DynamicProperty((odd,), path="status", lenient=False, result=shaped((ANY_NAME,), True))
     found = requirements(status, "Patient")["Observation"]
     assert found.whole and found.paths == {"status"}
-    assert Emitter().nullable(odd) and Emitter().nullable(SomethingNew())
+    emitter = Emitter(Source("x", ""))
+    assert emitter.nullable(odd) and emitter.nullable(SomethingNew())
     doubtful = n.Filter((rows, n.Null()), scope=1, result=records)
     cautious = n.Exists((SomethingNew((doubtful,), result=records),))
     assert settled_by_extremes(fhirpath_growths(n.Exists((doubtful,))))

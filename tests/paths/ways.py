@@ -12,12 +12,11 @@ from typing import Any
 import msgspec
 
 from fhir_eligibility.artifacts.models import Model, load_model
+from fhir_eligibility.compiler.criteria.fhirpath import program_of
 from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion
 from fhir_eligibility.compiler.criteria.reading import reading_plan
 from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
 from fhir_eligibility.compiler.elm.nodes import Node
-from fhir_eligibility.compiler.emit.fhirpath_emitter import Emitter
-from fhir_eligibility.compiler.emit.program import Program
 from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.data.patients.reader import compartments_of
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options
@@ -75,11 +74,7 @@ def from_files(rules: RuleSet, path: Path) -> list[Told]:
 
 def untraced(node: Node, code: FhirPathCriterion) -> FhirPathCriterion:
     """The same criterion without a record of what it looked at."""
-    emitter = Emitter()
-    emitter.function("criterion", "ev, ctx", node)
-    program = Program(
-        code.program.source, "\n".join(emitter.lines) + "\n", tuple(emitter.spans), emitter.constants, "r4"
-    )
+    program = program_of(code.program.source, node, R4, "criterion")
     return FhirPathCriterion(code.text, node, program, code.boolean, code.growths, code.by_number, code.records)
 
 

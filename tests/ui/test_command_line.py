@@ -120,6 +120,44 @@ def test_check_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["check", str(FLUTE / "mr"), "--strict"]) == 0
 
 
+def test_check_shows_the_python_of_fhirpath_and_of_cql(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    library = {
+        "resourceType": "Library",
+        "url": "https://example.org/Library/Old",
+        "status": "active",
+        "name": "Old",
+        "type": {"coding": [{"code": "logic-library"}]},
+        "content": [{"contentType": "text/cql", "url": "old.cql"}],
+    }
+    (tmp_path / "library.json").write_text(json.dumps(library))
+    (tmp_path / "old.cql").write_text(
+        "library Old\nusing FHIR version '4.0.1'\ncontext Patient\n"
+        "define \"is a 'woman'\": Patient.gender = 'female'\ndefine Other: 1\n"
+    )
+    definitions = [
+        {"language": "text/fhirpath", "expression": "Patient.gender = 'male'"},
+        {"language": "text/cql-identifier", "expression": "is a 'woman'", "reference": library["url"]},
+    ]
+    artifact = {
+        "resourceType": "EvidenceVariable",
+        "status": "active",
+        "characteristic": [{"linkId": f"{n}", "definitionExpression": one} for n, one in enumerate(definitions)],
+    }
+    (tmp_path / "ev.json").write_text(json.dumps(artifact))
+    assert main(["check", str(tmp_path), "--show", "python"]) == 0
+    shown = capsys.readouterr().out
+    functions = [line.strip() for line in shown.splitlines() if line.strip().startswith("| def ")]
+    assert len(functions) == 2 and functions[0] == "| def criterion(ev, ctx):"
+    assert "'male'" in shown and "'female'" in shown
+    assert """| is a 'woman'""" not in shown and "is a 'woman'" in shown
+    assert main(["check", str(tmp_path), "--show", "python", "--json"]) == 0
+    fhirpath, cql = json.loads(capsys.readouterr().out)["artifacts"][0]["characteristics"]
+    assert fhirpath["python"].startswith("def criterion(ev, ctx):\n") and "'male'" in fhirpath["python"]
+    assert cql["python"].count("def ") == 1 and "'female'" in cql["python"]
+    assert main(["check", str(tmp_path), "--json"]) == 0
+    assert all("python" not in one for one in json.loads(capsys.readouterr().out)["artifacts"][0]["characteristics"])
+
+
 def test_fhirpath(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "p.json"
     path.write_text('{"resourceType": "Patient", "id": "p", "birthDate": "1980-02"}')

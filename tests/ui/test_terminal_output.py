@@ -67,7 +67,7 @@ def criteria(tmp_path: Path) -> Path:
 
 RUNS = {
     "screen": [["screen", "C", "--data", "P", "--out", "O"], ["screen", "C", "--data", "P", "--out", "-"]],
-    "check": [["check", "C"], ["check", "C", "--json"]],
+    "check": [["check", "C"], ["check", "C", "--json"], ["check", "C", "--show", "python"]],
     "fhirpath": [["fhirpath", "name.family", "P"], ["fhirpath", "name", "P"], ["fhirpath", f"`a{HOSTILE}`", "P"]],
     "compile": [["compile", "C/lib.cql"], ["compile", "C/broken.cql"], ["compile", "C/lib.cql", "--show", "python"], ["compile", "C/lib.cql", "--elm"]],
     "cql": [["cql", "--library", "C/lib.cql", "--data", "P"], ["cql", f"'{HOSTILE}' + 1"], ["cql", "--json", "--library", "C/lib.cql", "--data", "P"]],

@@ -9,17 +9,27 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct, structs
 
 from fhir_eligibility.compiler.elm.nodes import Node
-from fhir_eligibility.compiler.emit.program import with_quoted
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _MOST = 40  # codes of one text
 _LONGEST = 20_000  # characters of a text
 _LETTERS = "ZQXJKVWYBG"
+
+
+def with_quoted(text: str, values: dict[str, str]) -> str:
+    """A text with other values between single quotation marks; all at once, so that none is replaced twice."""
+    return _quoted(tuple(values)).sub(lambda found: f"'{values[found[1]]}'", text) if values else text
+
+
+@lru_cache(maxsize=64)
+def _quoted(values: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("'(" + "|".join(map(re.escape, values)) + ")'")
 
 
 class Alike(Struct, frozen=True):

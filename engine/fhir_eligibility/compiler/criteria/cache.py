@@ -1,6 +1,6 @@
 """Compiled libraries on disk, so that the next process need not compile them again.
 
-A cached library holds the emitted text and its Python code as marshalled by this very Python; it is found by a hash of everything that it
+A cached library holds the emitted code as marshalled by this very Python; it is found by a hash of everything that it
 depends on: its text, the options, the data models, and the files of this program (their sizes and times). Files are pickles: only such as
 this program wrote, which belong to the user and which nobody else can write to, are read. A file that is broken or of another origin counts
 as absent. `FHIR_ELIGIBILITY_CACHE` names another folder, or is `off`.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
-import marshal
 import os
 import pickle
 import re
@@ -20,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from fhir_eligibility.version import __version__
 
 VARIABLE = "FHIR_ELIGIBILITY_CACHE"
 KEPT = 500  # files; the oldest go first
-_FORMAT = 5
+_FORMAT = 6
 _OWN = re.compile(r"[0-9a-f]{64}\.(?:(lib)|[^.]+\.part)")
 _ABANDONED = 3600  # seconds after which a file that is still being written has lost its writer
 _ENGINE = Path(__file__).resolve().parents[2]
@@ -108,7 +107,6 @@ class CachingCompiler(Compiler):
         found = self.load(key, source)
         if found is None:
             found = self.compile_once(source)
-            found.compile_code()
             self.store(key, found)
         return found
 
@@ -138,7 +136,7 @@ class CachingCompiler(Compiler):
             digest, body = raw[:32], raw[32:]
             if hashlib.sha256(body).digest() != digest:
                 return None
-            library, code, includes = _Unpickler(io.BytesIO(body), source).load()
+            library, includes = _Unpickler(io.BytesIO(body), source).load()
             if not isinstance(library, Compiled):
                 return None
             for alias, name, version, fingerprint in includes:
@@ -146,7 +144,7 @@ class CachingCompiler(Compiler):
                 if found is None or fingerprint_of(found) != fingerprint:
                     return None
                 library.includes[alias] = found
-            library.code = marshal.loads(code)
+            library.printed = partial(self.python, source)
             return library
         except (OSError, ValueError, TypeError, AttributeError, LookupError, EOFError, ImportError, pickle.PickleError):
             return None
@@ -166,7 +164,7 @@ class CachingCompiler(Compiler):
     def store(self, key: str, library: Compiled) -> None:
         """Write a library, whole or not at all; that it cannot be written is no error."""
         folder = self.folder
-        if folder is None or library.code is None:
+        if folder is None:
             return
         includes = [
             (alias, include.name, self.wanted(library, alias), fingerprint_of(include))
@@ -175,7 +173,7 @@ class CachingCompiler(Compiler):
         kept, library.includes = library.includes, {}
         try:
             stream = io.BytesIO()
-            _Pickler(stream, library.source).dump((library, marshal.dumps(library.code), includes))
+            _Pickler(stream, library.source).dump((library, includes))
             body = stream.getvalue()
         finally:
             library.includes = kept

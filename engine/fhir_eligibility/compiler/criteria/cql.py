@@ -60,6 +60,11 @@ class CqlCode:
         return f"<CqlCode {self.define!r} of {self.compiled.name}>"
 
     @property
+    def python(self) -> str:
+        """The emitted Python of the define as text, made anew for readers. Raises ValueError in another process."""
+        return self.compiled.python_of(self.define)
+
+    @property
     def monotone(self) -> bool:
         """Whether keeping more of the rows in doubt moves the answer one way only."""
         return settled_by_extremes(self.growths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.emit import fhirpath_filters, fhirpath_nodes, fhirpath_utilities
 from fhir_eligibility.compiler.emit.fhirpath_emitter import Emitter
-from fhir_eligibility.compiler.emit.program import Program
+from fhir_eligibility.compiler.emit.program import Program, compile_module, file_name
 from fhir_eligibility.compiler.runtime.membership import Codes, ValueSetMembership
 from fhir_eligibility.compiler.runtime.references import References
 from fhir_eligibility.compiler.runtime.runtime import Environment
@@ -63,6 +64,22 @@ def translate_fhirpath(
     return node, tuple(found)
 
 
+def program_of(source: Source, node: Node, model: Model, name: str, *, traced: bool = False) -> Program:
+    """The program of a tree, a function of a name. Raises DiagnosticError `too-deep`."""
+    emitter = Emitter(source, traced=traced)
+    emitter.define(name, node)
+    code = compile_module(emitter.module, source, file_name(f"<{source.name}>"))
+    return Program(source, code, emitter.constants, model.version, emitter.sites)
+
+
+def shown(source: Source, node: Node, name: str, *, traced: bool = False) -> str:
+    """The Python of a tree as text."""
+    emitter = Emitter(source, traced=traced)
+    emitter.define(name, node)
+    with deep_recursion():
+        return ast.unparse(emitter.module) + "\n"
+
+
 class CompiledExpression(Struct):
     """A compiled FHIRPath expression."""
 
@@ -81,8 +98,8 @@ class CompiledExpression(Struct):
 
     @property
     def python(self) -> str:
-        """The emitted Python text."""
-        return self.program.text
+        """The emitted Python as text, made anew for readers."""
+        return shown(self.source, self.node, "expression")
 
     def evaluate(
         self,
@@ -159,10 +176,7 @@ def compile_fhirpath(
     loaded = model if isinstance(model, Model) else load_model(model)
     source = Source(name, text)
     node, found = translate_fhirpath(source, loaded, root=root, variables=variables, lenient=lenient, strict=strict)
-    emitter = Emitter()
-    with deep_recursion():
-        emitter.function("expression", "ev, ctx", node)
-    program = Program(source, "\n".join(emitter.lines) + "\n", tuple(emitter.spans), emitter.constants, loaded.version)
+    program = program_of(source, node, loaded, "expression")
     resolves = any(isinstance(below, n.Resolve) for below in node.walk())
     namespace, _, short = (node.type or "").partition(".")
     is_text = short in STRING_TYPES if namespace == "FHIR" else short == "String"

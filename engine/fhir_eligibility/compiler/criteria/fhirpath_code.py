@@ -14,13 +14,12 @@ from fhir_eligibility.compiler.analysis.monotonicity import Growths, fhirpath_gr
 from fhir_eligibility.compiler.analysis.origins import Origin, excerpt
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement, requirements
 from fhir_eligibility.compiler.analysis.simplify import by_number, simplify
-from fhir_eligibility.compiler.criteria.alike import Alike, alike, holds, with_codes
-from fhir_eligibility.compiler.criteria.fhirpath import translate_fhirpath
+from fhir_eligibility.compiler.criteria.alike import Alike, alike, holds, with_codes, with_quoted
+from fhir_eligibility.compiler.criteria.fhirpath import program_of, shown, translate_fhirpath
 from fhir_eligibility.compiler.criteria.value_sets import ValueSetUse
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
-from fhir_eligibility.compiler.emit.fhirpath_emitter import Emitter
-from fhir_eligibility.compiler.emit.program import Program, with_quoted
+from fhir_eligibility.compiler.emit.program import Program
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.syntax.depth import deep_recursion
 from fhir_eligibility.compiler.translate.spellings import with_spellings
@@ -50,6 +49,11 @@ class FhirPathCriterion:
     def __repr__(self) -> str:
         text = " ".join(self.text.split())
         return f"<Code {text if len(text) <= 80 else text[:77] + '...'}>"
+
+    @property
+    def python(self) -> str:
+        """The emitted Python as text, made anew for readers."""
+        return shown(self.program.source, self.node, "criterion", traced=True)
 
     @property
     def monotone(self) -> bool:
@@ -198,7 +202,6 @@ def _with_placeholders(
         return None
     placeholders = [placeholder for placeholder, _ in wanted.codes]
     blank = _with_codes(code, tuple((placeholder, "") for placeholder in placeholders), "shared", {})
-    blank.program.codes = None  # which names the placeholders
     return None if found or holds(blank, placeholders) else code
 
 
@@ -208,15 +211,7 @@ def _with_codes(
     """A criterion with codes in the places of placeholders."""
     values = dict(pairs)
     old, text = code.program, with_quoted(code.text, values)
-    program = Program(
-        Source(name, text),
-        with_quoted(old.text, values),
-        old.spans,
-        with_codes(old.constants, values, still),
-        old.model,
-        old.sites,
-        pairs,
-    )
+    program = old.with_constants(Source(name, text), values, with_codes(old.constants, values, still))
     with deep_recursion():
         node = with_codes(code.node, values, still)
     made = FhirPathCriterion(text, node, program, code.boolean, code.growths, code.by_number, code.records)
@@ -231,18 +226,9 @@ def _compiled(
     node, found = translate_fhirpath(
         source, model, root="Patient", variables=variables, lenient=lenient, patient_data=True
     )
-    emitter = Emitter(traced=True)
     with deep_recursion():
         node = with_spellings(simplify(node)) if spelt else simplify(node)
-        emitter.function("criterion", "ev, ctx", node)
-    program = Program(
-        source,
-        "\n".join(emitter.lines) + "\n",
-        tuple(emitter.spans),
-        emitter.constants,
-        model.version,
-        emitter.sites,
-    )
+    program = program_of(source, node, model, "criterion", traced=True)
     boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
     with deep_recursion():
         code = FhirPathCriterion(

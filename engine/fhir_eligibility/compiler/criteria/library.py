@@ -1,15 +1,16 @@
 """Compiled libraries: from text to callable definitions, with what they include (CQL: "Libraries").
 
-A `Compiled` library pickles: it holds the emitted text, the author's positions and what other modules it calls. `load` turns it, with its
-includes, into functions.
+A `Compiled` library pickles: it holds the emitted code, and what other modules it calls. `LoadedLibrary` turns it, with its includes, into functions.
 """
 
 from __future__ import annotations
 
+import ast
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import getcontext
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
@@ -21,19 +22,20 @@ from fhir_eligibility.artifacts.models.modelinfo import ModelInfo
 from fhir_eligibility.compiler.analysis.monotonicity import UNKNOWN, Growths, growths_of
 from fhir_eligibility.compiler.analysis.uses import Uses, uses_of
 from fhir_eligibility.compiler.elm.helpers import not_used
-from fhir_eligibility.compiler.elm.identifiers import identifier
 from fhir_eligibility.compiler.elm.models import CqlModel, FhirTypes, ProfiledTypes
 from fhir_eligibility.compiler.elm.scope import HELPERS, Exported, Symbols
 from fhir_eligibility.compiler.elm.types import ANY, Type
 from fhir_eligibility.compiler.elm_json.reader import is_elm, read_elm
-from fhir_eligibility.compiler.emit import cql_nodes as emit_nodes
-from fhir_eligibility.compiler.emit import fhir as emit_fhir
-from fhir_eligibility.compiler.emit import logic as emit_logic
-from fhir_eligibility.compiler.emit import membership as emit_membership
-from fhir_eligibility.compiler.emit import queries as emit_queries
-from fhir_eligibility.compiler.emit.cql_emitter import CqlEmitter
-from fhir_eligibility.compiler.emit.module_text import literal
-from fhir_eligibility.compiler.emit.program import file_name, offset_of, position_of, positioned, run_module
+from fhir_eligibility.compiler.emit.cql_module import build_module
+from fhir_eligibility.compiler.emit.program import (
+    compile_module,
+    file_name,
+    marshalled,
+    offset_of,
+    position_of,
+    run_module,
+    unmarshalled,
+)
 from fhir_eligibility.compiler.emit.sites import Site
 from fhir_eligibility.compiler.runtime.cql import NAMES, Run, once
 from fhir_eligibility.compiler.runtime.printing import text_of
@@ -43,7 +45,6 @@ from fhir_eligibility.compiler.syntax.cql import parse_library
 from fhir_eligibility.compiler.syntax.depth import deep_recursion
 from fhir_eligibility.compiler.translate.cql_library import LibraryTranslator, TranslationOptions, TypedLibrary
 
-_REGISTERED = (emit_fhir, emit_logic, emit_membership, emit_nodes, emit_queries)
 PRECISION = 46
 
 
@@ -77,14 +78,16 @@ class CompiledDefine(Struct):
 
 @dataclass(slots=True)
 class Compiled:
-    """A library as emitted Python. `spans[i]` is the author's span of line `i` of `text` (zero-based); `fhir` is the version of FHIR that it uses."""
+    """A library as emitted code, whose positions are the author's. `fhir` is the version of FHIR that it uses.
+
+    `printed` gives the code as text, or that of one function.
+    """
 
     source: Source
     name: str
     version: str | None
     symbols: Symbols
-    text: str
-    spans: tuple[Span | None, ...]
+    code: types.CodeType = field(repr=False)
     constants: dict[str, Any]
     imports: dict[tuple[str, str], str]
     defines: dict[str, CompiledDefine]
@@ -96,7 +99,21 @@ class Compiled:
     wanted: dict[str, str | None] = field(default_factory=dict)
     growths: dict[str, Growths] = field(default_factory=dict)
     fhir: str | None = None
-    code: types.CodeType | None = field(default=None, repr=False)
+    printed: Callable[[str | None], str] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def python(self) -> str:
+        """The emitted Python as text. It is made anew from the library's own text, for readers. Raises ValueError in another process."""
+        return self._python(None)
+
+    def python_of(self, define: str) -> str:
+        """The emitted Python of a define, as `python`. Raises LookupError for a name that the library does not define."""
+        return self._python(self.defines[define].python)
+
+    def _python(self, function: str | None) -> str:
+        if self.printed is None:
+            raise ValueError(f"the Python of the library {self.name} can only be shown where it was compiled")
+        return self.printed(function)
 
     @property
     def key(self) -> str:
@@ -135,21 +152,13 @@ class Compiled:
                 yield library
                 stack.extend(library.includes.values())
 
-    def compile_code(self) -> types.CodeType:
-        """The text as Python code whose positions are the author's."""
-        if self.code is None:
-            with deep_recursion():
-                self.code = positioned(self.text, self.spans, self.source, file_name(self.source.name), self.given())
-        return self.code
-
-    def given(self) -> set[str]:
-        """The names that the module of the library is given before it runs."""
-        sites = (f"SITE{index}" for index in range(len(self.sites)))
-        return {*NAMES, *self.constants, *self.imports.values(), *sites}
-
     def __reduce__(self) -> tuple[Any, ...]:
-        names = [name for name in self.__dataclass_fields__ if name != "code"]
-        return Compiled, tuple(getattr(self, name) for name in names)
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("code", "printed")}
+        return _compiled, (marshalled(self.code), values)
+
+
+def _compiled(code: bytes, values: dict[str, Any]) -> Compiled:
+    return Compiled(code=unmarshalled(code), **values)
 
 
 class Compiler:
@@ -192,8 +201,17 @@ class Compiler:
         """The same for a text that is not worth keeping; what it includes may be kept."""
         with deep_recursion():
             compiled = self.compile_tree(*read(source))
-            compiled.compile_code()
-            return compiled
+        compiled.printed = partial(self.python, source)
+        return compiled
+
+    def python(self, source: Source, function: str | None = None) -> str:
+        """The Python of a library as text, or that of one function, for readers. Raises DiagnosticError."""
+        with deep_recursion():
+            body = build_module(self.typed(source), self.traced).module.body
+            shown = [
+                one for one in body if function is None or isinstance(one, ast.FunctionDef) and one.name == function
+            ]
+            return ast.unparse(ast.Module(shown, [])).strip("\n") + "\n"
 
     def typed(self, source: Source) -> TypedLibrary:
         """A library as typed ELM, whatever is wrong with it (`diagnostics`). Raises DiagnosticError for text that does not parse."""
@@ -296,24 +314,9 @@ def read(source: Source) -> tuple[Source, c.Library]:
 def emit_library(
     typed: TypedLibrary, includes: dict[str, Compiled], problems: list[Diagnostic], traced: bool = False
 ) -> Compiled:
-    """Python text for a typed library."""
-    emitter = CqlEmitter(typed.types, traced=traced)
+    """Python for a typed library. Raises DiagnosticError `too-deep`."""
+    emitter = build_module(typed, traced)
     source, symbols = typed.source, typed.symbols
-    for parameter in typed.parameters:
-        exported = parameter.exported
-        given = f"ev.parameter({literal(symbols.name)}, {literal(exported.name)})"
-        emitter.parameter(exported.python, given, parameter.node, parameter.span, f"parameter {exported.name}")
-    for function in typed.functions:
-        names = _operand_names(function.exported.operand_names)
-        emitter.names.update(zip(function.scopes, names, strict=True))
-        parameters = ", ".join(("ev", *names))
-        operands = zip(names, function.exported.operands, strict=True)
-        emitter.rows = [name for name, kind in operands if traced and emitter.is_resource(kind)]
-        emitter.define(function.exported.python, parameters, function.node, function.span, function.exported.name)
-    emitter.rows = []
-    for define in typed.defines:
-        assert define.node is not None
-        emitter.define(define.exported.python, "ev", define.node, define.span, define.exported.name)
     uses = {
         d.exported.python: uses_of(d.exported.name, d.node, typed.types) for d in (*typed.parameters, *typed.defines)
     }
@@ -332,8 +335,7 @@ def emit_library(
         symbols.name,
         symbols.version,
         symbols,
-        "\n".join(emitter.lines) + "\n",
-        tuple(emitter.spans),
+        compile_module(emitter.module, source, file_name(source.name)),
         emitter.constants,
         emitter.imports,
         definitions,
@@ -354,14 +356,6 @@ def _growths(includes: dict[str, Compiled], owner: str, python: str) -> Growths:
             if below.key == owner:
                 return below.growths.get(python, UNKNOWN)
     return UNKNOWN
-
-
-def _operand_names(names: tuple[str, ...]) -> list[str]:
-    """Python names that nothing else in the module has: they end in an underscore, and each has its number where several look alike."""
-    pythons = [f"{identifier(name)}_" for name in names]
-    if len(set(pythons)) == len(pythons):
-        return pythons
-    return [f"{python}{number}_" for number, python in enumerate(pythons)]
 
 
 class LoadedLibrary:
@@ -391,7 +385,7 @@ class LoadedLibrary:
         namespace |= {f"SITE{index}": first + index for index in range(len(compiled.sites))}
         for (owner, python), local in compiled.imports.items():
             namespace[local] = modules[owner][python]
-        run_module(compiled.compile_code(), namespace, compiled.source)
+        run_module(compiled.code, namespace, compiled.source)
         self._modules[compiled.key] = namespace
         self.libraries[compiled.key] = compiled
         return namespace

@@ -1,4 +1,4 @@
-"""Typed ELM of CQL to Python text: one function a definition, statements, loops fused, null checks only where a value can be null.
+"""Typed ELM of CQL to Python: one function a definition, statements, loops fused, null checks only where a value can be null.
 
 `value` gives a Python expression for a node after emitting what it needs; `each` runs a body for every element of a list; `when` runs
 a body where a condition is true. What the kinds of nodes turn into stands in `cql_nodes`, `logic` and `queries`.
@@ -6,11 +6,12 @@ a body where a condition is true. What the kinds of nodes turn into stands in `c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import ast
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.algebra.diagnostic import Source, Span
 from fhir_eligibility.compiler.analysis.origins import Origin, is_at_hand
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.identifiers import identifier
@@ -34,90 +35,98 @@ from fhir_eligibility.compiler.elm.types import (
     TypeSystem,
 )
 from fhir_eligibility.compiler.emit.certainty import CERTAIN, FAILING, NEVER_NULL
-from fhir_eligibility.compiler.emit.fast_path import FastPath, texts_of, unless
+from fhir_eligibility.compiler.emit.fast_path import texts_of
 from fhir_eligibility.compiler.emit.keys import Key, key
-from fhir_eligibility.compiler.emit.module_text import ModuleText, filled, literal
+from fhir_eligibility.compiler.emit.module_builder import ModuleBuilder, inlined, missing
+from fhir_eligibility.compiler.emit.python import (
+    EV,
+    FALSE,
+    NONE,
+    TRUE,
+    Emitted,
+    all_of,
+    bound_name,
+    called,
+    defined,
+    literal,
+    name_of,
+    py,
+)
 from fhir_eligibility.compiler.emit.sites import Site, Sites
 from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue
 
-Body = Callable[[str], None]
+Body = Callable[[Emitted], None]
 
 _POINTS = (INTEGER, LONG, DECIMAL, QUANTITY, DATE, DATETIME, TIME, ANY)
 _LONGEST = 160
 
 
-class CqlEmitter(ModuleText):
-    """Builds the text of the module of one library."""
+class CqlEmitter(ModuleBuilder):
+    """Builds the module of one library."""
 
-    def __init__(self, types: TypeSystem, *, traced: bool = False) -> None:
-        super().__init__()
+    def __init__(self, types: TypeSystem, source: Source, *, traced: bool = False) -> None:
+        super().__init__(source)
         self.types = types
         self.traced = traced
         self.sites = Sites()
-        self.rows: list[str] = []
+        self.rows: list[Emitted] = []
         self.filtered: set[int] = set()
-        self.names: dict[int, str] = {}
+        self.names: dict[int, Emitted] = {}
         self.solid: set[int] = set()
-        self.preset: dict[int, str] = {}
+        self.preset: dict[int, Emitted] = {}
         self.imports: dict[tuple[str, str], str] = {}
-        self._prologue: list[tuple[str, Span | None]] = []
-        self._at_request: dict[str, str] = {}
+        # definitions that ask the environment for no more than what can be asked twice
+        self.silent: set[Emitted] = set()
+        self._prologue: list[ast.stmt] = []
+        self._once_a_call: dict[Emitted, Emitted] = {}
         self.loop_depth = 0
         self._nullable: dict[tuple[int, int], bool] = {}
         self._certain: dict[int, bool] = {}
 
     # -- functions
 
-    def define(self, name: str, parameters: str, node: Node, span: Span | None, title: str) -> None:
+    def define(self, name: Emitted, operands: Sequence[Emitted], node: Node, span: Span | None, title: str) -> None:
         """A module-level function whose value is that of a node."""
         self._span = span
-        start = len(self.lines)
-        self._prologue, self._at_request, self.loop_depth = [], {}, 0
-        with self.block(f"def {name}({parameters}):"):
-            self.emit(literal(title))
-            mark = len(self.lines)
+        before = self.asked
+        self._prologue, self._once_a_call, self.loop_depth = [], {}, 0
+        with self.function(name, (EV, *operands)) as body:
+            self.do(literal(title))
             result = self.value(node)
             with self.at(node):
-                self.emit(f"return {result}")
-            for offset, (text, place) in enumerate(self._prologue):
-                self.lines.insert(mark + offset, "    " + text)
-                self.spans.insert(mark + offset, place)
+                self.emit("return {0}", result)
+            body[1:1] = self._prologue
         self._span = None
-        if all(map(self.reuse.tells_nothing, self.lines[start + 1 :])):
-            self.reuse.silent.add(name)
+        if self.asked == before and not any(code.asks for code in self._once_a_call):
+            self.silent.add(name)
 
-    def parameter(self, name: str, given: str, default: Node | None, span: Span | None, title: str) -> None:
+    def parameter(self, name: Emitted, given: Emitted, default: Node | None, span: Span | None, title: str) -> None:
         """A function for a parameter: the value given, else its default."""
         self._span = span
-        with self.block(f"def {name}(ev):"):
-            self.emit(literal(title))
-            self.emit(f"given = {given}")
-            with self.block("if given is not MISSING:"):
-                self.emit("return given")
-            self.emit(f"return {'None' if default is None else f'default_{name}(ev)'}")
+        value, otherwise = name_of("given", 0), defined(f"default_{bound_name(name)}")
+        with self.function(name, (EV,)):
+            self.do(literal(title))
+            self.emit("{0} = {1}", value, given)
+            with self.block("if {0} is not MISSING:", value):
+                self.emit("return {0}", value)
+            self.emit("return {0}", NONE if default is None else called(otherwise, [EV]))
         if default is not None:
-            self.define(f"default_{name}", "ev", default, span, f"default of {title}")
+            self.define(otherwise, (), default, span, f"default of {title}")
 
-    def at_request(self, constant: str) -> str:
-        """A local name for a DateTime read at the offset of the request, made once a call."""
-        found = self._at_request.get(constant)
-        if found is None:
-            found = self._at_request[constant] = self.name("d")
-            self._prologue.append((f"{found} = ev.at({constant})", self._span))
-        return found
-
-    def once_a_call(self, text: str) -> str:
+    def once_a_call(self, code: Emitted, stem: str = "c") -> Emitted:
         """A local name for what depends on nothing in the function, made at its start."""
-        found = self._at_request.get(text)
+        found = self._once_a_call.get(code)
         if found is None:
-            found = self._at_request[text] = self.name("c")
-            self._prologue.append((f"{found} = {text}", self._span))
+            found = self._once_a_call[code] = self.name(stem)
+            before = self.asked
+            self._prologue.append(self.made("{0} = {1}", found, code))
+            self.asked = before
         return found
 
-    def definition_name(self, exported: Exported | ExportedFunction, library: str | None) -> str:
-        """The Python name, in this module, of the function of a definition."""
+    def definition_name(self, exported: Exported | ExportedFunction, library: str | None) -> Emitted:
+        """The name, in this module, of the function of a definition."""
         if library is None:
-            return exported.python
+            return defined(exported.python)
         key = (exported.owner, exported.python)
         found = self.imports.get(key)
         if found is None:
@@ -126,7 +135,7 @@ class CqlEmitter(ModuleText):
             while found in self.imports.values():
                 found = f"{stem}_{len(self.imports)}"
             self.imports[key] = found
-        return found
+        return defined(found)
 
     def fhir_type(self, name: str) -> str:
         """The FHIR type that values of a model's type have."""
@@ -147,11 +156,11 @@ class CqlEmitter(ModuleText):
         return model is not None and not model.is_raw(short)
 
     @property
-    def row(self) -> str:
+    def row(self) -> Emitted:
         """The innermost resource at hand, for what is reported; the patient where there is none."""
-        return self.rows[-1] if self.rows else "ev.subject"
+        return self.rows[-1] if self.rows else py("ev.subject")
 
-    def type_test(self, kind: Type) -> str:
+    def type_test(self, kind: Type) -> Emitted:
         """A module-level name for the test of a type."""
         return self.constant(self.tested(kind))
 
@@ -176,7 +185,7 @@ class CqlEmitter(ModuleText):
 
     # -- nodes
 
-    def value(self, node: Node) -> str:
+    def value(self, node: Node) -> Emitted:
         """A Python expression for the value of a node."""
         known = self.preset.get(id(node))
         if known is not None:
@@ -184,15 +193,13 @@ class CqlEmitter(ModuleText):
         with self.at(node):
             handler = VALUES.get(key(node))
             if handler is not None:
-                text = handler(self, node)
+                code = handler(self, node)
             elif isinstance(node, n.Operation):
-                text = self.operator(node)
+                code = self.operator(node)
             else:
                 raise NotImplementedError(f"the node {node.kind} cannot be emitted")
-            length = len(text.call if isinstance(text, FastPath) else text)
-            return (
-                self.temp(text) if length > _LONGEST or isinstance(node, FAILING) or n.traits_of(node).fails else text
-            )
+            fails = isinstance(node, FAILING) or n.traits_of(node).fails
+            return self.temp(code) if code.size > _LONGEST or fails else code
 
     def each(self, node: Node, body: Body) -> None:
         """Emit code that runs `body` for every element of a list, none where the list is null."""
@@ -204,20 +211,20 @@ class CqlEmitter(ModuleText):
                 body(self.temp(self.value(node.operands[0])))
                 return
             values = self.value(node)
-            with self.loop(f"{values} or ()" if self.nullable(node) else values) as item:
+            with self.loop(py("{0} or ()", values) if self.nullable(node) else values) as item:
                 body(item)
 
     @contextmanager
-    def loop(self, values: str) -> Iterator[str]:
+    def loop(self, values: Emitted) -> Iterator[Emitted]:
         """A loop over a Python expression; gives the name of the item."""
         item = self.name("x")
         self.loop_depth += 1
-        with self.block(f"for {item} in {values}:"):
+        with self.block("for {0} in {1}:", item, values):
             yield item
         self.loop_depth -= 1
 
     @contextmanager
-    def closure(self, stem: str = "f") -> Iterator[str]:
+    def closure(self, stem: str = "f") -> Iterator[Emitted]:
         loops, self.loop_depth = self.loop_depth, 0
         with super().closure(stem) as name:
             yield name
@@ -230,7 +237,9 @@ class CqlEmitter(ModuleText):
             return counter(self, node)
         return 0 if isinstance(node, n.List) and len(node.operands) == 1 else 1
 
-    def first_of(self, node: Node, start: str, found: Callable[[str], str | None], each: Any = None) -> str:
+    def first_of(
+        self, node: Node, start: Emitted, found: Callable[[Emitted], Emitted | None], each: Any = None
+    ) -> Emitted:
         """A name that holds `start`, or `found(item)` of the first element for which that is not None; stops there.
 
         `found` emits what it needs; `each(body)` runs the loop, `self.each(node, ...)` where it is not given.
@@ -239,12 +248,12 @@ class CqlEmitter(ModuleText):
         depth = 0 if self.traced else self.loops(node)  # traced code looks at every row: all that match are evidence
         if depth <= 1 and self.loop_depth < 12:
             out = self.name()
-            self.emit(f"{out} = {start}")
+            self.emit("{0} = {1}", out, start)
 
-            def body(item: str) -> None:
+            def body(item: Emitted) -> None:
                 result = found(item)
                 if result is not None:
-                    self.emit(f"{out} = {result}")
+                    self.emit("{0} = {1}", out, result)
                     if depth == 1:
                         self.emit("break")
 
@@ -252,89 +261,68 @@ class CqlEmitter(ModuleText):
             return out
         with self.closure() as name:
 
-            def leave(item: str) -> None:
+            def leave(item: Emitted) -> None:
                 result = found(item)
                 if result is not None:
-                    self.emit(f"return {result}")
+                    self.emit("return {0}", result)
 
             run(leave)
-            self.emit(f"return {start}")
-        return f"{name}()"
+            self.emit("return {0}", start)
+        return py("{0}()", name)
 
-    def captured(self, produce: Callable[[], str]) -> tuple[list[str], list[Span | None], str]:
-        """What `produce` emits and gives, without emitting it."""
-        lines, spans = self.lines, self.spans
-        self.lines, self.spans = [], []
-        self.reuse.enter()
-        try:
-            text = produce()
-            return self.lines, self.spans, text
-        finally:
-            self.reuse.leave()
-            self.lines, self.spans = lines, spans
-
-    def release(self, captured: tuple[list[str], list[Span | None], str], deeper: int = 0) -> str:
-        """Emit what was captured, `deeper` levels further in than it was written; gives its expression."""
-        lines, spans, text = captured
-        pad = "    " * deeper
-        self.lines.extend(pad + line for line in lines)
-        self.spans.extend(spans)
-        return text
-
-    def operator(self, node: n.Operation) -> str:
+    def operator(self, node: n.Operation) -> Emitted:
         """A registered operator; null operands give null unless it handles them."""
         overload = node.overload
         operands = [self.value(operand) for operand in node.operands]
         optional = [] if overload.nulls == "handled" else [i for i, o in enumerate(node.operands) if self.nullable(o)]
         for index in optional:
             operands[index] = self.temp(operands[index])
-        if any(operands[index] == "None" for index in optional):
-            return "None"
+        if any(operands[index] == NONE for index in optional):
+            return NONE
         reported = self.traced and node.traits.reports and self.nullable(node)
         if reported:
             operands = [self.temp(operand) for operand in operands]
         given = operands
         if not node.traits.ranges:
             given = [
-                text if self.certain(o) or text == "None" else f"certain({text}, {literal(node.kind)})"
-                for text, o in zip(operands, node.operands, strict=True)
+                code if self.certain(o) or code == NONE else py("certain({0}, {1})", code, literal(node.kind))
+                for code, o in zip(operands, node.operands, strict=True)
             ]
         inline = INLINE.get(node.name)
         short = inline(self, node, given) if inline is not None else None
         if short is not None:
             call = short
         elif overload.inline is not None:
-            call = filled(overload.inline, *given)
+            call = inlined(overload, given)
         else:
-            arguments = ["ev", *given] if overload.context else list(given)
+            arguments = [EV, *given] if overload.context else list(given)
             if overload.precise and node.precision is not None:
                 arguments.append(literal(node.precision))
-            call = f"{self.overload(overload)}({', '.join(arguments)})"
+            call = called(self.overload(overload), arguments)
         if optional:
-            missing = " or ".join(f"{operands[index]} is None" for index in dict.fromkeys(optional))
-            call = unless(missing, call)
+            call = py("(None if {0} else {1})", missing([operands[index] for index in optional]), call)
         return self.reported(node, operands, call) if reported else call
 
-    def reported(self, node: n.Operation, operands: list[str], call: str) -> str:
+    def reported(self, node: n.Operation, operands: list[Emitted], call: Emitted) -> Emitted:
         """In traced code a comparison without an answer tells its operands."""
         out = self.name()
-        self.emit(f"{out} = {call}")
+        self.emit("{0} = {1}", out, call)
         spans = tuple(operand.span for operand in node.operands)
-        with self.block(f"if {out} is None:"):
+        with self.block("if {0} is None:", out):
             self.tell_unknown(node.span, operands, spans, self.sites.origins(node.operands, self.record_type))
         return out
 
     def tell_unknown(
         self,
         span: Span | None,
-        operands: list[str],
+        operands: list[Emitted],
         spans: tuple[Span | None, ...],
         found: list[tuple[Node, Origin]],
     ) -> None:
         """Tell the environment that a comparison had no answer, its operands and the records that they come from."""
         site = self.sites.add(Site("comparison", span, spans, tuple(origin for _, origin in found)))
-        owners = [self.value(owner) if is_at_hand(owner) else "None" for owner, _ in found]
-        self.emit(f"ev.unknown({', '.join([site, operands[0], operands[1], *owners])})")
+        owners = [self.value(owner) if is_at_hand(owner) else NONE for owner, _ in found]
+        self.do(called(py("ev.unknown"), [site, operands[0], operands[1], *owners]))
 
     def record_type(self, node: Node) -> str | None:
         """The FHIR type of a record, None where it is not one type."""
@@ -432,36 +420,36 @@ class CqlEmitter(ModuleText):
             if isinstance(node, n.Null):
                 return
             head = self.test(node)
-            if head == "True":
+            if head == TRUE:
                 body()
-            if head in ("True", "False"):
+            if head in (TRUE, FALSE):
                 return
-            with self.block(f"if {head}:"):
+            with self.block("if {0}:", head):
                 body()
 
-    def test(self, node: Node) -> str:
+    def test(self, node: Node) -> Emitted:
         """A Python expression that is truthy exactly where a condition is true."""
         if isinstance(node, n.Not):
             inner = self.value(node.operands[0])
-            return f"{inner} is False" if self.nullable(node.operands[0]) else f"not {inner}"
+            return py("{0} is False", inner) if self.nullable(node.operands[0]) else py("not {0}", inner)
         overload = n.overload_of(node)
         if overload is not None and overload.inline is not None and overload.nulls == "propagate":
             operands = [self.value(operand) for operand in node.operands]
             for index, operand in enumerate(node.operands):
                 if self.nullable(operand):
                     operands[index] = self.temp(operands[index])
-            missing = [
-                f"{text} is not None" for text, o in zip(operands, node.operands, strict=True) if self.nullable(o)
+            present = [
+                py("{0} is not None", code) for code, o in zip(operands, node.operands, strict=True) if self.nullable(o)
             ]
-            if n.is_operation(node, "Equal") and all(map(self.certain, node.operands)) and len(missing) < 2:
-                missing = []
-            return " and ".join([*missing, filled(overload.inline, *operands)])
+            if n.is_operation(node, "Equal") and all(map(self.certain, node.operands)) and len(present) < 2:
+                present = []
+            return all_of([*present, inlined(overload, operands)])
         return self.value(node)
 
 
 H = TypeVar("H", bound=Callable[..., Any])
-VALUES: dict[Key, Callable[[CqlEmitter, Any], str]] = {}
-INLINE: dict[str, Callable[[CqlEmitter, n.Operation, list[str]], str | None]] = {}
+VALUES: dict[Key, Callable[[CqlEmitter, Any], Emitted]] = {}
+INLINE: dict[str, Callable[[CqlEmitter, n.Operation, list[Emitted]], Emitted | None]] = {}
 EACH: dict[Key, Callable[[CqlEmitter, Any, Body], bool]] = {}
 LOOPS: dict[Key, Callable[[CqlEmitter, Any], int]] = {}
 

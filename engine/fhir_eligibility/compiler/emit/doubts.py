@@ -7,20 +7,19 @@ from collections.abc import Iterator, Sequence
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.emit.cql_emitter import CqlEmitter
+from fhir_eligibility.compiler.emit.python import Emitted, tupled
 
 E = CqlEmitter
 _NAMES = (n.AliasRef, n.OperandRef)
 
 
-def asked_about(e: E, conditions: Sequence[Node]) -> str:
+def asked_about(e: E, conditions: Sequence[Node]) -> list[Emitted]:
     """A last argument of `ev.doubt`: all that conditions are about, since each combination may turn out another way; none for the row at hand alone."""
     nodes = [below for condition in conditions for below in condition.walk()]
     inside = {scope for below in nodes for scope in _bound(below)}
     scopes = {below.scope for below in nodes if isinstance(below, _NAMES)} - inside
-    names = sorted({e.names[scope] for scope in scopes if scope in e.names})
-    if names == [e.row]:
-        return ""
-    return f", ({', '.join(names)},)" if names else ", ()"
+    names = sorted({e.names[scope] for scope in scopes if scope in e.names}, key=str)
+    return [] if names == [e.row] else [tupled(names)]
 
 
 def _bound(node: Node) -> Iterator[int]:

@@ -1,26 +1,9 @@
-"""What the emitter knows of fast paths: text that does for usual values, in place, what a call does for all."""
+"""What the emitter knows of fast paths before it writes them."""
 
 from __future__ import annotations
 
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.types import STRING
-
-
-class FastPath(str):
-    """Text that does for usual values what a call does; lines are broken as they are with the call, so that errors tell the same place."""
-
-    call: str
-
-    def __new__(cls, text: str, call: str) -> FastPath:
-        found = super().__new__(cls, text)
-        found.call = call
-        return found
-
-
-def unless(missing: str, call: str) -> str:
-    """A call that is not made where an operand is null."""
-    text = f"(None if {missing} else {call})"
-    return FastPath(text, f"(None if {missing} else {call.call})") if isinstance(call, FastPath) else text
 
 
 def texts_of(node: n.Operation) -> tuple[str, ...] | None:

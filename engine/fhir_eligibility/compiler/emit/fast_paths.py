@@ -14,19 +14,24 @@ from fhir_eligibility.compiler.elm.models import ModelElement
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import CODE, CONCEPT, DATE, DATETIME, QUANTITY, Named, Type
 from fhir_eligibility.compiler.emit.cql_emitter import INLINE, CqlEmitter, emits
-from fhir_eligibility.compiler.emit.fast_path import FastPath
-from fhir_eligibility.compiler.emit.module_text import literal
+from fhir_eligibility.compiler.emit.python import NONE, Emitted, all_of, called, fast_path, literal, py, template
 
 E = CqlEmitter
+_COMPARED = {
+    "<": template("{0} < {1}"),
+    "<=": template("{0} <= {1}"),
+    ">": template("{0} > {1}"),
+    ">=": template("{0} >= {1}"),
+}
 _ORDER = {
-    name: operator.traits.symbol
+    name: _COMPARED[operator.traits.symbol]
     for name, operator in OPERATORS.items()
-    if operator.traits.symbol in ("<", "<=", ">", ">=")
+    if operator.traits.symbol in _COMPARED
 }
 # Types of which a value is exactly where it is of a class of the same name.
 _CLASSES = {
-    "System.String": "str", "System.Boolean": "bool", "System.Decimal": "Decimal", "System.Quantity": "Quantity",
-    "System.Date": "Date", "System.DateTime": "DateTime", "System.Time": "Time",
+    "System.String": py("str"), "System.Boolean": py("bool"), "System.Decimal": py("Decimal"), "System.Quantity": py("Quantity"),
+    "System.Date": py("Date"), "System.DateTime": py("DateTime"), "System.Time": py("Time"),
 }  # fmt: skip
 _NEAR = 3  # alternatives of a choice that are looked at in place
 
@@ -35,7 +40,7 @@ _NEAR = 3  # alternatives of a choice that are looked at in place
 
 
 @emits("Equivalent")
-def _equivalent(e: E, node: n.Operation) -> str:
+def _equivalent(e: E, node: n.Operation) -> Emitted:
     """A Coding or CodeableConcept against a code that the library names: its texts are compared, no Code is made."""
     left, right = node.operands
     converted, named = (left, right) if isinstance(left, n.ToSystem) else (right, left)
@@ -48,7 +53,7 @@ def _equivalent(e: E, node: n.Operation) -> str:
     (source,) = converted.operands
     with e.at(converted):
         value = e.temp(e.value(source))
-    if value == "None":
+    if value == NONE:
         return e.operator(node)
     # where it was preset, it was to the same value
     preset = id(source) in e.preset
@@ -58,19 +63,19 @@ def _equivalent(e: E, node: n.Operation) -> str:
         del e.preset[id(source)]
     if target == CODE:
         system = literal(code.system)
-        of_system = f"({value}.get('system') == {system} or same_system({value}.get('system'), {system}))"
-        same = f"{value}.get('code') == {literal(code.code)} and {of_system}"
-        plain = f"{value}.__class__ is dict and {value}.get('code').__class__ is str"
+        of_system = py("({0}.get('system') == {1} or same_system({0}.get('system'), {1}))", value, system)
+        same = py("{0}.get('code') == {1} and {2}", value, literal(code.code), of_system)
+        plain = py("{0}.__class__ is dict and {0}.get('code').__class__ is str", value)
     else:
-        same = f"has_coding({value}, {e.value(named)})"
-        plain = f"{value}.__class__ is dict"
-    return FastPath(f"({same} if {plain} else {call})", call)
+        same = py("has_coding({0}, {1})", value, e.value(named))
+        plain = py("{0}.__class__ is dict", value)
+    return fast_path(py("({0} if {1} else {2})", same, plain, call), call)
 
 
 # -- types
 
 
-def of_choice(e: E, operand: Node, kind: Type) -> FastPath | None:
+def of_choice(e: E, operand: Node, kind: Type) -> Emitted | None:
     """The JSON of a choice element where it is of a type, null where it is of another; None where that takes a test of its value."""
     if not isinstance(operand, n.ModelProperty) or id(operand) in e.preset:
         return None
@@ -87,50 +92,51 @@ def of_choice(e: E, operand: Node, kind: Type) -> FastPath | None:
     (source,) = operand.operands
     with e.at(operand):
         owner = e.temp(e.value(source))
-    if owner == "None":
-        return FastPath("None", "None")
-    found = f"{owner}.get({literal(keys[-1])})"
+    if owner == NONE:
+        return NONE
+    found = py("{0}.get({1})", owner, literal(keys[-1]))
     if len(keys) > _NEAR:
-        found = f"alternative({owner}, {e.constant(keys)})"
+        found = py("alternative({0}, {1})", owner, e.constant(keys))
     elif len(keys) > 1:
-        others = " and ".join(f"{owner}.get({literal(key)}) is None" for key in keys[:-1])
-        found = f"({found} if {others} else None)"
-    # as long as the call, whose text is only looked at for its length
-    call = f"unbox(as_type(choice_of({owner}, K0), K0))"
+        others = all_of([py("{0}.get({1}) is None", owner, literal(key)) for key in keys[:-1]])
+        found = py("({0} if {1} else None)", found, others)
+    # as long as the call, which is only looked at for its size
+    call = py("unbox(as_type(choice_of({0}, None), 0))", owner)
     if e.nullable(source):
-        found, call = (f"(None if {owner} is None else {text})" for text in (found, call))
-    return FastPath(found, call)
+        found, call = (py("(None if {0} is None else {1})", owner, code) for code in (found, call))
+    return fast_path(found, call)
 
 
-def is_of(e: E, value: str, kind: Type) -> str:
+def is_of(e: E, value: Emitted, kind: Type) -> Emitted:
     """A test whether a value is of a type."""
-    if not isinstance(kind, Named) or not value.isidentifier():
-        return f"{e.type_test(kind)}({value})"
+    if not isinstance(kind, Named) or not value.is_plain:
+        return py("{0}({1})", e.type_test(kind), value)
     name = _CLASSES.get(kind.name)
     if name is not None:
-        return f"({value}.__class__ is {name})"
+        return py("({0}.__class__ is {1})", value, name)
     if kind.name.startswith("System."):
-        return f"{e.type_test(kind)}({value})"
+        return py("{0}({1})", e.type_test(kind), value)
     wanted = e.fhir_type(kind.name)
-    call = f"{e.type_test(kind)}({value})"
-    return FastPath(f"({value}.__class__ is Element and {value}.type == {literal(wanted)} or {call})", call)
+    call = py("{0}({1})", e.type_test(kind), value)
+    return fast_path(py("({0}.__class__ is Element and {0}.type == {1} or {2})", value, literal(wanted), call), call)
 
 
 # -- order
 
 
-def _ordered(e: E, node: n.Operation, operands: list[str]) -> str | None:
+def _ordered(e: E, node: n.Operation, operands: list[Emitted]) -> Emitted | None:
     """Two whole points in time by their components, two quantities of one unit by their numbers, else the call."""
     kinds = {operand.result for operand in node.operands}
-    if len(kinds) > 1 or node.precision is not None or not all(map(str.isidentifier, operands)):
+    if len(kinds) > 1 or node.precision is not None or not all(operand.is_plain for operand in operands):
         return None
-    symbol, (kind,) = _ORDER[node.name], kinds
+    compared, (kind,) = _ORDER[node.name], kinds
     if kind in (DATE, DATETIME):
         a, b = operands
-        name = "Date" if kind == DATE else "DateTime"
-        whole = f"{a}.__class__ is {name} is {b}.__class__ and {a}.moment is not None is not {b}.moment"
-        call = _call(e, node, operands)
-        return FastPath(f"({a}.moment {symbol} {b}.moment if {whole} else {call})", call)
+        name = py("Date") if kind == DATE else py("DateTime")
+        whole = py("{0}.__class__ is {1} is {2}.__class__ and {0}.moment is not None is not {2}.moment", a, name, b)
+        call = called(e.overload(node.overload), operands)
+        order = compared(py("{0}.moment", a), py("{0}.moment", b))
+        return fast_path(py("({0} if {1} else {2})", order, whole, call), call)
     if kind != QUANTITY:
         return None
     numbers = []
@@ -140,20 +146,16 @@ def _ordered(e: E, node: n.Operation, operands: list[str]) -> str | None:
             numbers.append(e.constant(operand.value.value))
             unit, calendar = operand.value.unit, operand.value.calendar
             continue
-        numbers.append(f"{operands[index]}.value")
+        numbers.append(py("{0}.value", operands[index]))
         shapes.append(operands[index])
     if len(shapes) != 1:
         return None
     (value,) = shapes
-    alike = (
-        f"{value}.__class__ is Quantity and {value}.unit == {literal(unit)} and {value}.calendar is {literal(calendar)}"
+    alike = py(
+        "{0}.__class__ is Quantity and {0}.unit == {1} and {0}.calendar is {2}", value, literal(unit), literal(calendar)
     )
-    call = _call(e, node, operands)
-    return FastPath(f"({numbers[0]} {symbol} {numbers[1]} if {alike} else {call})", call)
-
-
-def _call(e: E, node: n.Operation, operands: list[str]) -> str:
-    return f"{e.overload(node.overload)}({', '.join(operands)})"
+    call = called(e.overload(node.overload), operands)
+    return fast_path(py("({0} if {1} else {2})", compared(*numbers), alike, call), call)
 
 
 for _kind in _ORDER:

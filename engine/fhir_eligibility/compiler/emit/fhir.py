@@ -13,62 +13,94 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import ANY, DATETIME, VALUESET, IntervalType, ListType, Named, Type
 from fhir_eligibility.compiler.emit.cql_emitter import CqlEmitter, emits
 from fhir_eligibility.compiler.emit.cql_nodes import guarded
-from fhir_eligibility.compiler.emit.fast_path import FastPath, unless
-from fhir_eligibility.compiler.emit.module_text import literal
+from fhir_eligibility.compiler.emit.module_builder import missing
+from fhir_eligibility.compiler.emit.python import (
+    NONE,
+    Emitted,
+    Template,
+    any_of,
+    called,
+    fast_path,
+    literal,
+    py,
+    template,
+)
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec, codes_and_context
 
 E = CqlEmitter
 
 _SYSTEM = {
-    "System.String": "to_text", "System.Boolean": "to_boolean", "System.Integer": "to_integer", "System.Long": "to_integer",
-    "System.Decimal": "to_decimal", "System.Date": "to_date", "System.DateTime": "ev.recorded", "System.Time": "to_time",
-    "System.Quantity": "to_quantity", "System.Code": "to_code", "System.Concept": "to_concept", "System.Ratio": "to_ratio",
-}  # fmt: skip
+    "System.String": template("to_text({0})"),
+    "System.Boolean": template("to_boolean({0})"),
+    "System.Integer": template("to_integer({0})"),
+    "System.Long": template("to_integer({0})"),
+    "System.Decimal": template("to_decimal({0})"),
+    "System.Date": template("to_date({0})"),
+    "System.DateTime": template("ev.recorded({0})"),
+    "System.Time": template("to_time({0})"),
+    "System.Quantity": template("to_quantity({0})"),
+    "System.Code": template("to_code({0})"),
+    "System.Concept": template("to_concept({0})"),
+    "System.Ratio": template("to_ratio({0})"),
+}
 # What each function of FHIRHelpers is here, and the FHIR types that it takes.
 _HELPERS = {
-    "ToConcept": ("to_concept(", ("CodeableConcept",)),
-    "ToCode": ("to_code(", ("Coding", "code")),
-    "ToQuantity": ("to_quantity(", ("Quantity", "Age", "Duration", "Count", "Distance", "SimpleQuantity", "Money")),
-    "ToRatio": ("to_ratio(", ("Ratio",)),
-    "ToInterval": ("to_interval(ev, ", ("Period", "Range")),
-    "ToValue": ("to_value(ev, ", ()),
-    "ToValueSet": ("to_value_set(", ()),
+    "ToConcept": (template("to_concept({0})"), ("CodeableConcept",)),
+    "ToCode": (template("to_code({0})"), ("Coding", "code")),
+    "ToQuantity": (
+        template("to_quantity({0})"),
+        ("Quantity", "Age", "Duration", "Count", "Distance", "SimpleQuantity", "Money"),
+    ),
+    "ToRatio": (template("to_ratio({0})"), ("Ratio",)),
+    "ToInterval": (template("to_interval(ev, {0})"), ("Period", "Range")),
+    "ToValue": (template("to_value(ev, {0})"), ()),
+    "ToValueSet": (template("to_value_set({0})"), ()),
 }
 
 
-def conversion(target: Type) -> str:
-    """The head of a Python call that makes a System value of a type; behind it stand raw JSON and `)`."""
+# The other functions of FHIRHelpers (`fhir_eligibility.compiler.elm.helpers`).
+_FUNCTIONS = {
+    "quantity_bounds": template("quantity_bounds({0})"),
+    "quantity_without_comparator": template("quantity_without_comparator({0})"),
+    "calendar_unit": template("calendar_unit({0})"),
+    "to_value_set": template("to_value_set({0})"),
+    "reference_to": template("reference_to({0})"),
+}
+
+
+def conversion(target: Type) -> Template:
+    """What makes a System value of a type of raw JSON."""
     if isinstance(target, IntervalType):
-        return "to_period(ev, " if target.point == DATETIME else "to_range("
+        return template("to_period(ev, {0})") if target.point == DATETIME else template("to_range({0})")
     assert isinstance(target, Named)
-    return f"{_SYSTEM[target.name]}("
+    return _SYSTEM[target.name]
 
 
 @emits(n.ToSystem)
-def _to_system(e: E, node: n.ToSystem) -> str:
+def _to_system(e: E, node: n.ToSystem) -> Emitted:
     (operand,) = node.operands
-    head = conversion(node.target)
-    if head != "to_text(":
-        return guarded(e, operand, lambda x: f"{head}{x})")
+    convert = conversion(node.target)
+    if convert is not _SYSTEM["System.String"]:
+        return guarded(e, operand, convert)
     value = e.value(operand)
     if not e.nullable(operand):
-        return f"to_text({value})"
+        return py("to_text({0})", value)
     value = e.temp(value)
-    if value == "None":
+    if value == NONE:
         return value
-    call = unless(f"{value} is None", f"to_text({value})")
-    return FastPath(f"({value} if {value}.__class__ is str or {value} is None else to_text({value}))", call)
+    call = py("(None if {0} is None else to_text({0}))", value)
+    return fast_path(py("({0} if {0}.__class__ is str or {0} is None else to_text({0}))", value), call)
 
 
 @emits(n.FhirHelper)
-def _fhir_helper(e: E, node: n.FhirHelper) -> str:
+def _fhir_helper(e: E, node: n.FhirHelper) -> Emitted:
     (operand,) = node.operands
     helper: Helper = node.helper
-    return guarded(e, operand, lambda x: f"{helper.function}({x})")
+    return guarded(e, operand, _FUNCTIONS[helper.function])
 
 
 @emits(n.ModelProperty)
-def _model_property(e: E, node: n.ModelProperty) -> str:
+def _model_property(e: E, node: n.ModelProperty) -> Emitted:
     (source,) = node.operands
     element: ModelElement = node.element
     if element.name in ("id", "extension") and _is_primitive(source):
@@ -82,10 +114,10 @@ def _model_property(e: E, node: n.ModelProperty) -> str:
     out = e.name()
     # of several ways the one from an extension comes first: it is there only where it is meant
     ways = sorted(element.targets, key=lambda way: way[1].own)
-    e.emit(f"{out} = {_targeted(e, source, element, *ways[0])}")
+    e.emit("{0} = {1}", out, _targeted(e, source, element, *ways[0]))
     for kind, target in ways[1:]:
-        with e.block(f"if {out} is None:"):
-            e.emit(f"{out} = {_targeted(e, source, element, kind, target)}")
+        with e.block("if {0} is None:", out):
+            e.emit("{0} = {1}", out, _targeted(e, source, element, kind, target))
     del e.preset[id(source)]
     return out
 
@@ -97,37 +129,37 @@ def _is_primitive(node: Node) -> TypeGuard[n.ModelProperty]:
     return all(kind[:1].islower() for _, kind in node.element.json)
 
 
-def _of_primitive(e: E, primitive: n.ModelProperty, element: ModelElement) -> str:
+def _of_primitive(e: E, primitive: n.ModelProperty, element: ModelElement) -> Emitted:
     """What JSON writes of a primitive beside it (`status`, `_status`): its extensions, or its id."""
     (owner,) = primitive.operands
     calls = []
     for name, _ in primitive.element.json:
         path = e.constant(((f"_{name}", ()), (element.name, ())))
         calls.append(e.temp(guarded(e, owner, _at(path))))
-    found = e.temp(" or ".join(calls))
-    return f"({found} or None)" if element.many else f"(None if not {found} else {found}[0])"
+    found = e.temp(any_of(calls))
+    return py("({0} or None)", found) if element.many else py("(None if not {0} else {0}[0])", found)
 
 
-def _at(path: str) -> Callable[[str], str]:
-    return lambda owner: f"at_path({owner}, {path})"
+def _at(path: Emitted) -> Callable[[Emitted], Emitted]:
+    return lambda owner: py("at_path({0}, {1})", owner, path)
 
 
-def _plain(e: E, owner: str, names: JsonNames) -> str:
+def _plain(e: E, owner: Emitted, names: JsonNames) -> Emitted:
     if len(names) == 1:
-        return f"{owner}.get({literal(names[0][0])})"
-    return f"choice_of({owner}, {e.constant(names)})"
+        return py("{0}.get({1})", owner, literal(names[0][0]))
+    return py("choice_of({0}, {1})", owner, e.constant(names))
 
 
-def _targeted(e: E, source: Node, element: ModelElement, kind: Type, target: Target) -> str:
+def _targeted(e: E, source: Node, element: ModelElement, kind: Type, target: Target) -> Emitted:
     item = kind.element if isinstance(kind, ListType) else kind
     many = isinstance(kind, ListType)
     if not target.own:
-        found = e.temp(guarded(e, source, lambda x: f"at_path({x}, {e.constant(target.steps)})"))
-        head = _helper(e, target.function, item)
+        found = e.temp(guarded(e, source, lambda x: py("at_path({0}, {1})", x, e.constant(target.steps))))
+        convert = _helper(e, target.function, item)
         if many:
-            return f"(None if not {found} else [{head}x) for x in {found}])"
-        return f"(None if not {found} else {head}{found}[0]))"
-    names, head = element.json, _helper(e, target.function, item)
+            return py("(None if not {0} else [{1} for x in {0}])", found, convert(py("x")))
+        return py("(None if not {0} else {1})", found, convert(py("{0}[0]", found)))
+    names, convert = element.json, _helper(e, target.function, item)
     wanted = _HELPERS[target.function][1] if target.function in _HELPERS else ()
     if len(names) > 1 and wanted:
         names = tuple(pair for pair in names if pair[1] in wanted)
@@ -135,11 +167,11 @@ def _targeted(e: E, source: Node, element: ModelElement, kind: Type, target: Tar
         system = _root(e, item)
         names = tuple(pair for pair in names if f"System.{SYSTEM_TYPE.get(pair[1])}" == system)
     if not names:
-        return "None"
+        return NONE
     value = e.temp(guarded(e, source, lambda x: _plain(e, x, names)))
     if element.many:
-        return f"(None if {value} is None else [{head}x) for x in {value}])"
-    return f"(None if {value} is None else {head}{value}))"
+        return py("(None if {0} is None else [{1} for x in {0}])", value, convert(py("x")))
+    return py("(None if {0} is None else {1})", value, convert(value))
 
 
 def _root(e: E, kind: Type) -> str:
@@ -149,36 +181,33 @@ def _root(e: E, kind: Type) -> str:
     return kind.name if isinstance(kind, Named) else ""
 
 
-def _helper(e: E, function: str | None, kind: Type) -> str:
-    """The head of the call that converts one value, as `conversion` gives it."""
+def _helper(e: E, function: str | None, kind: Type) -> Template:
+    """What converts one value, as `conversion` gives it."""
     if function in (None, "value"):
         root = _root(e, kind)
         if root in _SYSTEM:
             return conversion(Named(root))
-        return "to_value(ev, " if kind == ANY or not isinstance(kind, Named) else "raw("
+        return template("to_value(ev, {0})") if kind == ANY or not isinstance(kind, Named) else template("raw({0})")
     return _HELPERS[function][0]
 
 
 @emits(n.ModelRetrieve)
-def _retrieve(e: E, node: n.ModelRetrieve) -> str:
+def _retrieve(e: E, node: n.ModelRetrieve) -> Emitted:
     spec: RetrieveSpec = node.spec
     name = e.constant(spec)
-    method = "bare" if e.traced and id(node) not in e.filtered else "retrieve"
+    bare = e.traced and id(node) not in e.filtered
     codes, context = codes_and_context(node)
-    whose, nulls = "ev", []
+    whose, nulls = py("ev"), []
     if context is not None:
         whose = e.temp(e.value(context))
         nulls.append(whose)
-        whose = f"ev.related({whose})"
-    arguments = name
+        whose = py("ev.related({0})", whose)
+    arguments = [name]
     if codes is not None:
-        text = e.value(codes)
+        wanted = e.value(codes)
         if codes.result != VALUESET and e.nullable(codes):
-            text = e.temp(text)
-            nulls.append(text)
-        arguments += f", {text}"
-    call = f"{whose}.{method}({arguments})"
-    return f"([] if {' or '.join(f'{text} is None' for text in nulls)} else {call})" if nulls else call
-
-
-Emitted = Callable[[CqlEmitter, Node], str]
+            wanted = e.temp(wanted)
+            nulls.append(wanted)
+        arguments.append(wanted)
+    call = called(py("{0}.bare", whose) if bare else py("{0}.retrieve", whose), arguments)
+    return py("([] if {0} else {1})", missing(nulls), call) if nulls else call

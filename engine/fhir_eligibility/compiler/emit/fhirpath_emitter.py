@@ -1,4 +1,4 @@
-"""ELM to Python text: statements, loops inlined, early exit, null checks only where a value can be missing.
+"""ELM to Python: statements, loops inlined, early exit, null checks only where a value can be missing.
 
 Two ways to emit a node: `value` gives a Python expression for it, `each` runs a body for every item of it and so fuses a whole path
 into nested loops without lists in between. What the single nodes turn into stands in `fhirpath_nodes`.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.compiler.analysis.origins import elements_of
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
@@ -16,9 +17,21 @@ from fhir_eligibility.compiler.elm.questions import Bound, bound_in, is_question
 from fhir_eligibility.compiler.elm.shapes import short_name
 from fhir_eligibility.compiler.elm.traits import Missing
 from fhir_eligibility.compiler.emit.keys import Key, key
-from fhir_eligibility.compiler.emit.module_text import ModuleText, filled, literal, local
+from fhir_eligibility.compiler.emit.module_builder import ModuleBuilder, inlined, missing
+from fhir_eligibility.compiler.emit.python import (
+    CONTEXT,
+    EV,
+    Emitted,
+    called,
+    defined,
+    literal,
+    local,
+    py,
+    tupled,
+)
+from fhir_eligibility.compiler.syntax.depth import deep_recursion
 
-Body = Callable[[str], None]
+Body = Callable[[Emitted], None]
 SERIES = "FHIR.ImagingStudy.series"
 
 
@@ -49,11 +62,11 @@ def _is_object(type_name: str) -> bool:
     return namespace == "FHIR" and name[:1].isupper()
 
 
-class Emitter(ModuleText):
-    """Builds the text of one module: functions, constants, and the author's span of every line."""
+class Emitter(ModuleBuilder):
+    """Builds the module of one expression."""
 
-    def __init__(self, *, traced: bool = False) -> None:
-        super().__init__()
+    def __init__(self, source: Source, *, traced: bool = False) -> None:
+        super().__init__(source)
         self.traced = traced
         self.sites: list[dict[str, Any]] = []
         self.bound: Bound = {}
@@ -61,12 +74,12 @@ class Emitter(ModuleText):
         # by `id()`: the node, so that it stays, and whether its value can be missing
         self._nullable: dict[int, tuple[Node, bool]] = {}
 
-    def function(self, name: str, parameters: str, node: Node) -> None:
-        """A module-level function whose value is that of a node."""
+    def define(self, name: str, node: Node) -> None:
+        """A module-level function of the environment and the input whose value is that of a node. Raises DiagnosticError `too-deep`."""
         self.bound = bound_in(node) if self.traced else {}
-        with self.block(f"def {name}({parameters}):"), self.at(node):
+        with self.bounded(), deep_recursion(), self.function(defined(name), (EV, CONTEXT)), self.at(node):
             result = self.value(node)
-            self.emit(f"return {result}")
+            self.emit("return {0}", result)
 
     # -- nodes
 
@@ -86,7 +99,7 @@ class Emitter(ModuleText):
             return self.nullable(node.operands[0])
         return missing is Missing.MAYBE or (missing is Missing.AS_ANY and any(map(self.nullable, node.operands)))
 
-    def value(self, node: Node) -> str:
+    def value(self, node: Node) -> Emitted:
         """A Python expression for the value of a node: a list where it is a collection, else a value or None."""
         with self.at(node):
             handler = VALUES.get(key(node))
@@ -108,7 +121,7 @@ class Emitter(ModuleText):
                 self.once(node, body)
             else:
                 item = self.name("x")
-                with self.block(f"for {item} in {self.value(node)}:"):
+                with self.block("for {0} in {1}:", item, self.value(node)):
                     body(item)
 
     def once(self, node: Node, body: Body) -> None:
@@ -117,41 +130,41 @@ class Emitter(ModuleText):
             return
         value = self.single(node)
         if self.nullable(node):
-            with self.block(f"if {value} is not None:"):
+            with self.block("if {0} is not None:", value):
                 body(value)
         else:
             body(value)
 
-    def collect(self, node: Node) -> str:
+    def collect(self, node: Node) -> Emitted:
         """A list of all items of a node, built with `each`."""
         out = self.name("l")
-        self.emit(f"{out} = []")
+        self.emit("{0} = []", out)
         grows = not _of_the_data(node)
 
-        def body(item: str) -> None:
-            self.emit(f"{out}.append({item})")
+        def body(item: Emitted) -> None:
+            self.emit("{0}.append({1})", out, item)
             if grows:
-                with self.block(f"if len({out}) > MAX_ITEMS:"):
+                with self.block("if len({0}) > MAX_ITEMS:", out):
                     self.emit("too_many_items()")
 
         self.each(node, body)
         return out
 
-    def listing(self, node: Node, *, asked_for: bool = False) -> str:
+    def listing(self, node: Node, *, asked_for: bool = False) -> Emitted:
         """A list of the items of any node; `asked_for` where the author asks whether there is an item, so that what has no answer is none."""
         if node.is_null:
-            return "[]"
+            return py("[]")
         if node.many:
             return self.value(node)
         value = self.temp(self.value(node)) if asked_for else self.single(node)
-        return f"([] if {value} is None else [{value}])" if self.nullable(node) else f"[{value}]"
+        return py("([] if {0} is None else [{0}])", value) if self.nullable(node) else py("[{0}]", value)
 
-    def single(self, node: Node) -> str:
+    def single(self, node: Node) -> Emitted:
         """The value of a single node that becomes an item of a collection. What has no answer is no item: in traced code, one in doubt."""
         if not self.traced or not self.nullable(node) or not is_question(node, self.bound):
             return self.temp(self.value(node))
         if isinstance(node, n.Box):
-            return self.temp(f"box({self.single(node.operands[0])}, {literal(short_name(node.target))})")
+            return self.temp(py("box({0}, {1})", self.single(node.operands[0]), literal(short_name(node.target))))
         rows = rows_of(node, self.bound)
         elements = tuple(elements_of(node, scope) for scope in list(rows)[:1])
         kind = {"kind": "answer", "span": node.span, "resource": False, "clauses": [node.span], "elements": elements}
@@ -159,26 +172,26 @@ class Emitter(ModuleText):
         site = len(self.sites) - 1
         value = self.temp(self.value(node))
         out = self.name()
-        self.emit(f"{out} = {value}")
-        with self.block(f"if {out} is None:"):
+        self.emit("{0} = {1}", out, value)
+        with self.block("if {0} is None:", out):
             row, about = self.row(rows)
-            self.emit(f"{out} = ev.answered({site}, {row}, ({about}))")
+            self.emit("{0} = ev.answered({1}, {2}, {3})", out, literal(site), row, tupled(about))
         return out
 
-    def row(self, rows: dict[int, Node], own: str | None = None) -> tuple[str, str]:
-        """The row that a doubt is about, and all rows that it hangs on, each followed by a comma: `own`, and those of enclosing scopes."""
+    def row(self, rows: dict[int, Node], own: Emitted | None = None) -> tuple[Emitted, list[Emitted]]:
+        """The row that a doubt is about, and all rows that it hangs on: `own`, and those of enclosing scopes."""
         names = [own] if own is not None else []
         for scope in rows:
             names.append(local("x", scope))
             if scope in self.counted:
                 names.append(local("i", scope))
-        return (names[0] if names else "ctx"), "".join(f"{name}, " for name in names)
+        return names[0] if names else CONTEXT, names
 
-    def only(self, node: Node) -> str:
+    def only(self, node: Node) -> Emitted:
         """The value of a single node that only has an `each`."""
         out = self.name()
-        self.emit(f"{out} = None")
-        self.each(node, lambda item: self.emit(f"{out} = {item}"))
+        self.emit("{0} = None", out)
+        self.each(node, lambda item: self.emit("{0} = {1}", out, item))
         return out
 
     def loops(self, node: Node) -> int:
@@ -199,19 +212,19 @@ class Emitter(ModuleText):
             return 99  # as many loops as `each` of that kind makes of it, which is not told here
         return 1 if node.many else 0
 
-    def leave_at_first(self, node: Node, start: str, found: Callable[[str], str]) -> str:
+    def leave_at_first(self, node: Node, start: Emitted, found: Callable[[Emitted], Emitted]) -> Emitted:
         """A name that holds `start`, or `found(item)` of the first item of a node; stops at that item."""
         if self.traced and any(isinstance(below, n.Retrieve) or below.type == SERIES for below in node.walk()):
             # every record and every series that matches is evidence, so none may be skipped
             items = self.temp(self.listing(node))
-            return f"({found(items + '[0]')} if {items} else {start})"
+            return py("({0} if {1} else {2})", found(py("{0}[0]", items)), items, start)
         depth = self.loops(node)
         if depth <= 1:
             out = self.name()
-            self.emit(f"{out} = {start}")
+            self.emit("{0} = {1}", out, start)
 
-            def body(item: str) -> None:
-                self.emit(f"{out} = {found(item)}")
+            def body(item: Emitted) -> None:
+                self.emit("{0} = {1}", out, found(item))
                 if depth == 1:
                     self.emit("break")
 
@@ -219,13 +232,13 @@ class Emitter(ModuleText):
             return out
         if any(isinstance(below, (n.Let, n.Bind)) for below in node.walk()):
             items = self.temp(self.collect(node) if not node.many else self.value(node))
-            return f"({found(items + '[0]')} if {items} else {start})"
+            return py("({0} if {1} else {2})", found(py("{0}[0]", items)), items, start)
         with self.closure() as name:
-            self.each(node, lambda item: self.emit(f"return {found(item)}"))
-            self.emit(f"return {start}")
-        return f"{name}()"
+            self.each(node, lambda item: self.emit("return {0}", found(item)))
+            self.emit("return {0}", start)
+        return py("{0}()", name)
 
-    def operator(self, node: n.Operation) -> str:
+    def operator(self, node: n.Operation) -> Emitted:
         """A registered operator on single values; null operands give null unless it handles them."""
         overload = node.overload
         operands = [self.value(operand) for operand in node.operands]
@@ -234,13 +247,12 @@ class Emitter(ModuleText):
         for index in optional:
             operands[index] = self.temp(operands[index])
         if overload.inline is not None:
-            call = filled(overload.inline, *operands)
+            call = inlined(overload, operands)
         else:
-            call = f"{self.overload(overload)}({', '.join(operands)})"
+            call = called(self.overload(overload), operands)
         if not optional:
             return call
-        missing = " or ".join(f"{operands[index]} is None" for index in optional)
-        return f"(None if {missing} else {call})"
+        return py("(None if {0} else {1})", missing([operands[index] for index in optional]), call)
 
     def when(self, node: Node, body: Callable[[], None]) -> None:
         """Emit code that runs `body` where a condition is true (not false, not unknown)."""
@@ -253,16 +265,15 @@ class Emitter(ModuleText):
                 left, right = node.operands
                 a, b = self.value(left), self.value(right)
                 if self.nullable(left) and self.nullable(right):
-                    a = self.temp(a)
-                    head = f"if {a} is not None and {a} == {b}:"
+                    block = self.block("if {0} is not None and {0} == {1}:", self.temp(a), b)
                 else:
-                    head = f"if {a} == {b}:"
-                with self.block(head):
+                    block = self.block("if {0} == {1}:", a, b)
+                with block:
                     body()
                 return
             if node.is_null:
                 return
-            with self.block(f"if {self.value(node)}:"):
+            with self.block("if {0}:", self.value(node)):
                 body()
 
     def counts(self, node: n.ItemStep) -> bool:
@@ -280,7 +291,7 @@ class Emitter(ModuleText):
 
 
 H = TypeVar("H", bound=Callable[..., Any])
-VALUES: dict[Key, Callable[[Emitter, Any], str]] = {}
+VALUES: dict[Key, Callable[[Emitter, Any], Emitted]] = {}
 EACH: dict[Key, Callable[[Emitter, Any, Body], None]] = {}
 
 

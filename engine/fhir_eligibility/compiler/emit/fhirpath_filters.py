@@ -17,7 +17,8 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.questions import rows_of
 from fhir_eligibility.compiler.elm.shapes import short_name
 from fhir_eligibility.compiler.emit.fhirpath_emitter import Body, Emitter, emits_each, emits_value
-from fhir_eligibility.compiler.emit.module_text import filled, literal, local
+from fhir_eligibility.compiler.emit.module_builder import inlined, missing
+from fhir_eligibility.compiler.emit.python import FALSE, NONE, TRUE, Emitted, all_of, called, literal, local, py, tupled
 
 E = Emitter
 
@@ -35,15 +36,15 @@ def _each_filter(e: E, node: n.Filter, body: Body) -> None:
     scope = node.scope
     counted = e.counts(node)
     if counted:
-        e.emit(f"{local('i', scope)} = -1")
+        e.emit("{0} = -1", local("i", scope))
     site = _site(e, node) if e.traced else -1
 
     series = e.traced and source.type == "FHIR.ImagingStudy.series"
 
-    def of(item: str) -> None:
-        e.emit(f"{local('x', scope)} = {item}")
+    def of(item: Emitted) -> None:
+        e.emit("{0} = {1}", local("x", scope), item)
         if counted:
-            e.emit(f"{local('i', scope)} += 1")
+            e.emit("{0} += 1", local("i", scope))
         row = local("x", scope)
         if series:
             _tested(e, site, scope, conjuncts(condition), False, lambda: _kept_series(e, row, body))
@@ -55,8 +56,8 @@ def _each_filter(e: E, node: n.Filter, body: Body) -> None:
     e.each(source, of)
 
 
-def _kept_series(e: E, row: str, body: Body) -> None:
-    e.emit(f"ev.series({row})")
+def _kept_series(e: E, row: Emitted, body: Body) -> None:
+    e.emit("ev.series({0})", row)
     body(row)
 
 
@@ -75,7 +76,7 @@ def _site(e: E, node: n.Filter) -> int:
     return len(e.sites) - 1
 
 
-def about(e: E, parts: Sequence[Node], scope: int) -> str:
+def about(e: E, parts: Sequence[Node], scope: int) -> list[Emitted]:
     """A last argument of `ev.doubt`: the row and all others that conditions on it hang on; none where that is the row alone.
 
     Of a value that is not an object the data has several alike, so that its number tells it from them.
@@ -83,8 +84,8 @@ def about(e: E, parts: Sequence[Node], scope: int) -> str:
     rows = {number: row for part in parts for number, row in rows_of(part, e.bound).items() if number != scope}
     names = e.row(rows, local("x", scope))[1]
     if scope in e.counted:
-        names += f"{local('i', scope)}, "
-    return f", ({names})" if rows or scope in e.counted else ""
+        names.append(local("i", scope))
+    return [tupled(names)] if rows or scope in e.counted else []
 
 
 def _tested(e: E, site: int, scope: int, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
@@ -93,23 +94,24 @@ def _tested(e: E, site: int, scope: int, parts: list[Node], resource: bool, then
 
     def kept() -> None:
         if resource:
-            e.emit(f"ev.passed({site}, {row})")
+            e.emit("ev.passed({0}, {1})", literal(site), row)
         then()
 
     texts = [_text_asked(part, row) for part in parts]
-    if None in texts:
+    asked = [text for text in texts if text is not None]
+    if len(asked) < len(texts):
         _tried(e, site, scope, parts, resource, kept)
         return
     found = e.name()
     with e.at(parts[0]):
-        e.emit(f"{found} = {' and '.join(map(str, texts))}")
-    with e.block(f"if not {found}:"):
-        _tried(e, site, scope, parts, resource, lambda: e.emit(f"{found} = True"))
-    with e.block(f"if {found}:"):
+        e.emit("{0} = {1}", found, all_of(asked))
+    with e.block("if not {0}:", found):
+        _tried(e, site, scope, parts, resource, lambda: e.emit("{0} = True", found))
+    with e.block("if {0}:", found):
         kept()
 
 
-def _text_asked(part: Node, row: str) -> str | None:
+def _text_asked(part: Node, row: Emitted) -> Emitted | None:
     """A test that is true where a clause finds the text that it asks for, at an element of the row; None for other clauses."""
     if not n.is_operation(part, "Equal") or part.overload.inline is None:
         return None
@@ -127,7 +129,7 @@ def _text_asked(part: Node, row: str) -> str | None:
             continue
         (owner,) = source.operands
         if isinstance(owner, n.Current) and local("x", owner.scope) == row:
-            return f"{row}.get({literal(source.json)}) == {literal(text)}"
+            return py("{0}.get({1}) == {2}", row, literal(source.json), literal(text))
     return None
 
 
@@ -136,45 +138,45 @@ def _tried(e: E, site: int, scope: int, parts: list[Node], resource: bool, then:
     row = local("x", scope)
     unknown = e.name("u")
     if any(e.nullable(part) or part.is_null for part in parts):
-        e.emit(f"{unknown} = -1")
+        e.emit("{0} = -1", unknown)
     uncertain = False
     with ExitStack() as blocks:
         for index, part in enumerate(parts):
             value = e.temp(e.value(part))
             recorded = resource and not tests_code(part)
             if recorded:
-                with e.block(f"if {value} is False:"):
-                    e.emit(f"ev.failed({site}, {row}, {index})")
-            blocks.enter_context(e.block("else:" if recorded else f"if {value} is not False:"))
+                with e.block("if {0} is False:", value):
+                    e.emit("ev.failed({0}, {1}, {2})", literal(site), row, literal(index))
+            blocks.enter_context(e.block("else:") if recorded else e.block("if {0} is not False:", value))
             if e.nullable(part) or part.is_null:
                 uncertain = True
-                with e.block(f"if {value} is None:"):
-                    e.emit(f"{unknown} = {index}")
+                with e.block("if {0} is None:", value):
+                    e.emit("{0} = {1}", unknown, literal(index))
         if uncertain:
-            asked = about(e, parts, scope)
-            blocks.enter_context(e.block(f"if {unknown} < 0 or ev.doubt({site}, {row}, {unknown}{asked}):"))
+            doubt = called(py("ev.doubt"), [literal(site), row, unknown, *about(e, parts, scope)])
+            blocks.enter_context(e.block("if {0} < 0 or {1}:", unknown, doubt))
         then()
 
 
 @emits_value(n.Filter)
-def _filter(e: E, node: n.Filter) -> str:
+def _filter(e: E, node: n.Filter) -> Emitted:
     return e.collect(node) if node.many else e.only(node)
 
 
 @emits_value(n.Exists)
-def _exists(e: E, node: n.Exists) -> str:
+def _exists(e: E, node: n.Exists) -> Emitted:
     (source,) = node.operands
     if source.is_null:
-        return "False"
+        return FALSE
     if not source.many and not isinstance(source, (n.Filter, n.ForEach, n.OfType, n.DynamicProperty, n.Resolve)):
         if not e.nullable(source):
-            return "True"
-        return f"({e.value(source)} is not None)"
-    return e.leave_at_first(source, "False", lambda item: "True")
+            return TRUE
+        return py("({0} is not None)", e.value(source))
+    return e.leave_at_first(source, FALSE, lambda item: TRUE)
 
 
 @emits_value(n.All)
-def _all(e: E, node: n.All) -> str:
+def _all(e: E, node: n.All) -> Emitted:
     source, condition = node.operands
     scope = node.scope
     counted = e.counts(node)
@@ -192,112 +194,112 @@ def _all(e: E, node: n.All) -> str:
         site = len(e.sites) - 1
     with e.closure() as name:
         if counted:
-            e.emit(f"{local('i', scope)} = -1")
+            e.emit("{0} = -1", local("i", scope))
 
-        def of(item: str) -> None:
-            e.emit(f"{local('x', scope)} = {item}")
+        def of(item: Emitted) -> None:
+            e.emit("{0} = {1}", local("x", scope), item)
             if counted:
-                e.emit(f"{local('i', scope)} += 1")
+                e.emit("{0} += 1", local("i", scope))
             value = e.temp(e.value(condition))
-            test = f"if {value} is not True:"
+            test = py("{0} is not True", value)
             if site >= 0 and e.nullable(condition):
-                asked = f"ev.doubt({site}, {local('x', scope)}, 0{about(e, [condition], scope)})"
-                test = f"if {value} is not True and not ({value} is None and {asked}):"
-            with e.block(test):
+                row = local("x", scope)
+                doubt = called(py("ev.doubt"), [literal(site), row, literal(0), *about(e, [condition], scope)])
+                test = py("{0} is not True and not ({0} is None and {1})", value, doubt)
+            with e.block("if {0}:", test):
                 e.emit("return False")
 
         e.each(source, of)
         e.emit("return True")
-    return f"{name}()"
+    return py("{0}()", name)
 
 
 @emits_value(n.And, n.Or)
-def _and_or(e: E, node: n.And | n.Or) -> str:
+def _and_or(e: E, node: n.And | n.Or) -> Emitted:
     left, right = node.operands
-    decided = "False" if isinstance(node, n.And) else "True"
-    other = "True" if isinstance(node, n.And) else "False"
+    decided, other = (FALSE, TRUE) if isinstance(node, n.And) else (TRUE, FALSE)
     a = e.temp(e.value(left))
     out = e.name()
-    e.emit(f"{out} = {a}")
-    with e.block(f"if {a} is not {decided}:"):
+    e.emit("{0} = {1}", out, a)
+    with e.block("if {0} is not {1}:", a, decided):
         b = e.temp(e.value(right))
         if not e.nullable(left):
-            e.emit(f"{out} = {b}")
+            e.emit("{0} = {1}", out, b)
         else:
-            e.emit(f"{out} = {decided} if {b} is {decided} else None if {a} is None or {b} is None else {other}")
+            e.emit(
+                "{0} = {1} if {2} is {1} else None if {3} is None or {2} is None else {4}", out, decided, b, a, other
+            )
     return out
 
 
 @emits_value(n.Xor)
-def _xor(e: E, node: n.Xor) -> str:
+def _xor(e: E, node: n.Xor) -> Emitted:
     a, b = (e.temp(e.value(operand)) for operand in node.operands)
-    return f"(None if {a} is None or {b} is None else {a} is not {b})"
+    return py("(None if {0} is None or {1} is None else {0} is not {1})", a, b)
 
 
 @emits_value(n.Implies)
-def _implies(e: E, node: n.Implies) -> str:
+def _implies(e: E, node: n.Implies) -> Emitted:
     left, right = node.operands
     a = e.temp(e.value(left))
     out = e.name()
-    e.emit(f"{out} = True")
-    with e.block(f"if {a} is not False:"):
+    e.emit("{0} = True", out)
+    with e.block("if {0} is not False:", a):
         b = e.temp(e.value(right))
-        e.emit(f"{out} = {b} if {a} is True or {b} is True else None")
+        e.emit("{0} = {1} if {2} is True or {1} is True else None", out, b, a)
     return out
 
 
 @emits_value(n.Not)
-def _not(e: E, node: n.Not) -> str:
+def _not(e: E, node: n.Not) -> Emitted:
     (source,) = node.operands
     if source.is_null:
-        return "None"
+        return NONE
     if not e.nullable(source):
-        return f"(not {e.value(source)})"
+        return py("(not {0})", e.value(source))
     value = e.temp(e.value(source))
-    return f"(None if {value} is None else not {value})"
+    return py("(None if {0} is None else not {0})", value)
 
 
 @emits_value(n.Present)
-def _present(e: E, node: n.Present) -> str:
+def _present(e: E, node: n.Present) -> Emitted:
     (source,) = node.operands
     if not e.nullable(source):
-        return "True"
-    return f"(None if {e.value(source)} is None else True)"
+        return TRUE
+    return py("(None if {0} is None else True)", e.value(source))
 
 
 @emits_value(n.Condition)
-def _condition(e: E, node: n.Condition) -> str:
-    return f"as_boolean({e.value(node.operands[0])})"
+def _condition(e: E, node: n.Condition) -> Emitted:
+    return py("as_boolean({0})", e.value(node.operands[0]))
 
 
 ORDER = tuple(name for name, operator in OPERATORS.items() if operator.traits.symbol in ("<", "<=", ">", ">="))
 
 
 @emits_value(*ORDER, "Equal")
-def _compare(e: E, node: n.Operation) -> str:
+def _compare(e: E, node: n.Operation) -> Emitted:
     """A comparison; in traced code an unknown answer is reported with its operands."""
     if not e.traced or not e.nullable(node):
         return e.operator(node)
     return _reported(e, node, lambda a, b: _compared(e, node, a, b))
 
 
-def _compared(e: E, node: n.Operation, a: str, b: str) -> str:
+def _compared(e: E, node: n.Operation, a: Emitted, b: Emitted) -> Emitted:
     overload = node.overload
     if overload.inline is not None:
-        call = filled(overload.inline, a, b)
+        call = inlined(overload, [a, b])
     else:
-        call = f"{e.overload(overload)}({a}, {b})"
-    missing = " or ".join(
-        f"{name} is None" for name, operand in zip((a, b), node.operands, strict=True) if e.nullable(operand)
-    )
-    return f"None if {missing} else {call}" if missing else call
+        call = called(e.overload(overload), [a, b])
+    optional = [name for name, operand in zip((a, b), node.operands, strict=True) if e.nullable(operand)]
+    return py("None if {0} else {1}", missing(optional), call) if optional else call
 
 
-def _reported(e: E, node: n.Operation, call: Callable[[str, str], str]) -> str:
+def _reported(e: E, node: n.Operation, call: Callable[[Emitted, Emitted], Emitted]) -> Emitted:
     """A comparison whose missing answer is reported with its operands, quantities as they were written."""
     raw = [e.temp(e.value(operand)) for operand in node.operands]
     out = e.name()
-    e.emit(f"{out} = {call(*raw)}")
+    e.emit("{0} = {1}", out, call(*raw))
     shown = []
     for operand, name in zip(node.operands, raw, strict=True):
         quantity = isinstance(operand, n.ToSystem) and short_name(operand.target) == "Quantity"
@@ -306,14 +308,14 @@ def _reported(e: E, node: n.Operation, call: Callable[[str, str], str]) -> str:
         shown.append((inner, name) if written else (None, name))
     if any(inner is not None for inner, _ in shown):
         # a quantity of the data may be a bound, which has no value but may decide
-        with e.block(f"if {out} is None:"):
+        with e.block("if {0} is None:", out):
             names = [e.value(inner) if inner is not None else name for inner, name in shown]
-            e.emit(f"{out} = ev.bounded({literal(node.kind)}, {', '.join(names)})")
+            e.emit("{0} = {1}", out, called(py("ev.bounded"), [literal(node.kind), *names]))
     report_unknown(e, node, out, shown)
     return out
 
 
-def report_unknown(e: E, node: Node, out: str, shown: Sequence[tuple[Node | None, str]]) -> None:
+def report_unknown(e: E, node: Node, out: Emitted, shown: Sequence[tuple[Node | None, Emitted]]) -> None:
     """Where `out` is None, tell the environment which comparison it was; a node given is emitted in place of the name."""
     found = origins(node.operands, _record_type)
     e.sites.append(
@@ -325,10 +327,10 @@ def report_unknown(e: E, node: Node, out: str, shown: Sequence[tuple[Node | None
         }
     )
     site = len(e.sites) - 1
-    with e.block(f"if {out} is None:"):
+    with e.block("if {0} is None:", out):
         names = [e.value(inner) if inner is not None else name for inner, name in shown]
-        owners = [e.value(owner) if is_at_hand(owner) else "None" for owner, _ in found]
-        e.emit(f"ev.unknown({', '.join([str(site), *names, *owners])})")
+        owners = [e.value(owner) if is_at_hand(owner) else NONE for owner, _ in found]
+        e.do(called(py("ev.unknown"), [literal(site), *names, *owners]))
 
 
 def _record_type(node: Node) -> str | None:
@@ -337,9 +339,9 @@ def _record_type(node: Node) -> str | None:
 
 
 @emits_value(n.EqualAny)
-def _equal_any(e: E, node: n.EqualAny) -> str:
+def _equal_any(e: E, node: n.EqualAny) -> Emitted:
     a, b = (e.temp(e.value(operand)) for operand in node.operands)
-    call = f"(None if {a} is None or {b} is None else equal_any({a}, {b}))"
+    call = py("(None if {0} is None or {1} is None else equal_any({0}, {1}))", a, b)
     if not e.traced:
         return call
     out = e.temp(call)
@@ -348,10 +350,10 @@ def _equal_any(e: E, node: n.EqualAny) -> str:
 
 
 @emits_value(n.Dynamic)
-def _dispatch(e: E, node: n.Dynamic) -> str:
+def _dispatch(e: E, node: n.Dynamic) -> Emitted:
     """An operator whose overload is chosen at run time."""
     operands = [e.temp(e.value(operand)) for operand in node.operands]
-    call = f"dispatch({literal(node.operator)}, {', '.join(operands)})"
+    call = called(py("dispatch"), [literal(node.operator), *operands])
     if not e.traced or node.operator not in ORDER:
         return call
     out = e.temp(call)
@@ -360,17 +362,17 @@ def _dispatch(e: E, node: n.Dynamic) -> str:
 
 
 @emits_value(n.Retrieve)
-def _retrieve(e: E, node: n.Retrieve) -> str:
+def _retrieve(e: E, node: n.Retrieve) -> Emitted:
     codes = node.codes
-    arguments = literal(node.data_type)
+    arguments = [literal(node.data_type)]
     if codes:
         codes = (*codes, *node.spellings)
-        arguments += f", {literal(node.code_property)}, {e.constant(codes)}"
-    return f"ev.{'retrieve' if node.filtered else 'bare'}({arguments})"
+        arguments += [literal(node.code_property), e.constant(codes)]
+    return called(py("ev.retrieve") if node.filtered else py("ev.bare"), arguments)
 
 
 @emits_value(n.If)
-def _if(e: E, node: n.If) -> str:
+def _if(e: E, node: n.If) -> Emitted:
     condition, yes, no = node.operands
     out = e.name()
     value = e.value(condition)
@@ -382,13 +384,14 @@ def _if(e: E, node: n.If) -> str:
         )
         row, hangs_on = e.row(rows)
         value = e.temp(value)
-        value = f"{value} or ({value} is None and ev.doubt({len(e.sites) - 1}, {row}, 0, ({hangs_on})))"
+        doubt = called(py("ev.doubt"), [literal(len(e.sites) - 1), row, literal(0), tupled(hangs_on)])
+        value = py("{0} or ({0} is None and {1})", value, doubt)
 
-    def branch(chosen: Node) -> str:
+    def branch(chosen: Node) -> Emitted:
         return e.listing(chosen) if node.many else e.value(chosen)
 
-    with e.block(f"if {value}:"):
-        e.emit(f"{out} = {branch(yes)}")
+    with e.block("if {0}:", value):
+        e.emit("{0} = {1}", out, branch(yes))
     with e.block("else:"):
-        e.emit(f"{out} = {branch(no)}")
+        e.emit("{0} = {1}", out, branch(no))
     return out

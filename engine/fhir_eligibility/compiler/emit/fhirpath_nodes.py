@@ -7,19 +7,31 @@ from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.shapes import namespace_of, short_name
 from fhir_eligibility.compiler.emit.fhirpath_emitter import Body, Emitter, emits_each, emits_value
-from fhir_eligibility.compiler.emit.module_text import literal, local
+from fhir_eligibility.compiler.emit.python import (
+    CONTEXT,
+    MODEL,
+    NONE,
+    TRUE,
+    Emitted,
+    called,
+    listed,
+    literal,
+    local,
+    py,
+    template,
+)
 from fhir_eligibility.compiler.emit.reuse import shape
 
 _TO_SYSTEM = {
-    "String": "to_text",
-    "Boolean": "to_boolean",
-    "Integer": "to_integer",
-    "Long": "to_integer",
-    "Decimal": "to_decimal",
-    "Date": "to_date",
-    "DateTime": "to_datetime",
-    "Time": "to_time",
-    "Quantity": "to_quantity",
+    "String": template("to_text({0})"),
+    "Boolean": template("to_boolean({0})"),
+    "Integer": template("to_integer({0})"),
+    "Long": template("to_integer({0})"),
+    "Decimal": template("to_decimal({0})"),
+    "Date": template("to_date({0})"),
+    "DateTime": template("to_datetime({0})"),
+    "Time": template("to_time({0})"),
+    "Quantity": template("to_quantity({0})"),
 }
 E = Emitter
 _NAMED = (n.Context, n.Current, n.Iteration, n.Total, n.Reference)
@@ -33,14 +45,14 @@ def _primitive(type_name: str) -> bool:
 
 
 @emits_value(n.Literal)
-def _literal(e: E, node: n.Literal) -> str:
+def _literal(e: E, node: n.Literal) -> Emitted:
     value = node.value
     return literal(value) if value is None or value.__class__ in (bool, str, int) else e.constant(value)
 
 
 @emits_value(n.Null)
-def _null(e: E, node: n.Null) -> str:
-    return "[]" if node.many else "None"
+def _null(e: E, node: n.Null) -> Emitted:
+    return py("[]") if node.many else NONE
 
 
 @emits_each(n.Null)
@@ -49,62 +61,62 @@ def _each_null(e: E, node: n.Null, body: Body) -> None:
 
 
 @emits_value(n.Context)
-def _context(e: E, node: n.Context) -> str:
-    return "ctx"
+def _context(e: E, node: n.Context) -> Emitted:
+    return CONTEXT
 
 
 @emits_value(n.Current)
-def _current(e: E, node: n.Current) -> str:
+def _current(e: E, node: n.Current) -> Emitted:
     return local("x", node.scope)
 
 
 @emits_value(n.Iteration)
-def _iteration(e: E, node: n.Iteration) -> str:
+def _iteration(e: E, node: n.Iteration) -> Emitted:
     return local("i", node.scope)
 
 
 @emits_value(n.Total)
-def _total(e: E, node: n.Total) -> str:
+def _total(e: E, node: n.Total) -> Emitted:
     return local("s", node.scope)
 
 
 @emits_value(n.Reference)
-def _reference(e: E, node: n.Reference) -> str:
+def _reference(e: E, node: n.Reference) -> Emitted:
     return local("v", node.number)
 
 
 @emits_value(n.Parameter)
-def _parameter(e: E, node: n.Parameter) -> str:
-    return f"ev.variables[{literal(node.name)}]"
+def _parameter(e: E, node: n.Parameter) -> Emitted:
+    return py("ev.variables[{0}]", literal(node.name))
 
 
 @emits_value(n.Now, n.Today, n.TimeOfDay)
-def _clock(e: E, node: n.Now | n.Today | n.TimeOfDay) -> str:
-    return {"Now": "ev.now", "Today": "ev.today", "TimeOfDay": "ev.time_of_day"}[node.kind]
+def _clock(e: E, node: n.Now | n.Today | n.TimeOfDay) -> Emitted:
+    return {"Now": py("ev.now"), "Today": py("ev.today"), "TimeOfDay": py("ev.time_of_day")}[node.kind]
 
 
 # -- paths
 
 
 @emits_value(n.Property)
-def _property(e: E, node: n.Property) -> str:
+def _property(e: E, node: n.Property) -> Emitted:
     if node.many:
         return e.collect(node)
     source = e.temp(e.value(node.operands[0]))
     access = _access(e, node, source)
     if e.nullable(node.operands[0]):
-        return f"(None if {source} is None else {access})"
+        return py("(None if {0} is None else {1})", source, access)
     return access
 
 
-def _access(e: E, node: n.Property, owner: str) -> str:
+def _access(e: E, node: n.Property, owner: Emitted) -> Emitted:
     """The value of an element that does not repeat, of one owner."""
     if node.names is not None:
-        return f"choice({owner}, {e.constant(node.names, 'N')})"
+        return py("choice({0}, {1})", owner, e.constant(node.names, "N"))
     key, kind = node.json, node.element_type
     if _primitive(kind):
-        return f"primitive({owner}, {literal(key)}, {literal(kind)})"
-    return f"{owner}.get({literal(key)})"
+        return py("primitive({0}, {1}, {2})", owner, literal(key), literal(kind))
+    return py("{0}.get({1})", owner, literal(key))
 
 
 @emits_each(n.Property)
@@ -113,29 +125,28 @@ def _each_property(e: E, node: n.Property, body: Body) -> None:
         e.once(node, body)
         return
 
-    def of(owner: str) -> None:
+    def of(owner: Emitted) -> None:
         if node.repeats:
             key, kind = node.json or node.path, node.element_type
             item = e.name("x")
             if _primitive(kind):
-                with e.block(f"for {item} in primitives({owner}, {literal(key)}, {literal(kind)}):"):
+                with e.block("for {0} in primitives({1}, {2}, {3}):", item, owner, literal(key), literal(kind)):
                     body(item)
                 return
             _loop(e, owner, key, item, body)
         else:
             value = e.temp(_access(e, node, owner))
-            with e.block(f"if {value} is not None:"):
+            with e.block("if {0} is not None:", value):
                 body(value)
 
     e.each(node.operands[0], of)
 
 
-def _loop(e: E, owner: str, key: str, item: str, body: Body) -> None:
+def _loop(e: E, owner: Emitted, key: str, item: Emitted, body: Body) -> None:
     """Loop over a repeating element; data with something else than an array there is an error."""
-    values = e.temp(f"{owner}.get({literal(key)})")
-    with e.block(
-        f"for {item} in (() if {values} is None else {values} if {values}.__class__ is list else as_list({values}, {literal(key)})):"
-    ):
+    values = e.temp(py("{0}.get({1})", owner, literal(key)))
+    rows = py("(() if {0} is None else {0} if {0}.__class__ is list else as_list({0}, {1}))", values, literal(key))
+    with e.block("for {0} in {1}:", item, rows):
         body(item)
 
 
@@ -146,83 +157,84 @@ def _each_to_system(e: E, node: n.ToSystem, body: Body) -> None:
     if isinstance(source, n.Property) and source.json is not None and _primitive(source.element_type):
         key, kind = source.json, source.element_type
 
-        def of(owner: str) -> None:
+        def of(owner: Emitted) -> None:
             if source.repeats:
                 item = e.name("x")
 
-                def one(raw: str) -> None:
-                    with e.block(f"if {raw} is not None:"):
+                def one(raw: Emitted) -> None:
+                    with e.block("if {0} is not None:", raw):
                         body(_converted(e, raw, short_name(node.target), kind))
 
                 _loop(e, owner, key, item, one)
             else:
-                value = e.temp(f"{owner}.get({literal(key)})")
-                with e.block(f"if {value} is not None:"):
+                value = e.temp(py("{0}.get({1})", owner, literal(key)))
+                with e.block("if {0} is not None:", value):
                     body(_converted(e, value, short_name(node.target), kind))
 
         e.each(source.operands[0], of)
         return
 
-    def convert_one(item: str) -> None:
-        value = e.temp(f"{convert}({item})")
-        with e.block(f"if {value} is not None:"):
+    def convert_one(item: Emitted) -> None:
+        value = e.temp(convert(item))
+        with e.block("if {0} is not None:", value):
             body(value)
 
     e.each(source, convert_one)
 
 
-def _converted(e: E, raw: str, system: str, kind: str) -> str:
+def _converted(e: E, raw: Emitted, system: str, kind: str) -> Emitted:
     """A raw primitive, known to be there, as a System value."""
-    return e.temp(f"{_TO_SYSTEM[system]}({raw})") if system != "String" or e.traced else raw
+    return e.temp(_TO_SYSTEM[system](raw)) if system != "String" or e.traced else raw
 
 
 @emits_value(n.ToSystem)
-def _to_system(e: E, node: n.ToSystem) -> str:
+def _to_system(e: E, node: n.ToSystem) -> Emitted:
     if node.many:
         return e.collect(node)
     (source,) = node.operands
     convert = _TO_SYSTEM[short_name(node.target)]
     if isinstance(source, n.Property) and source.json is not None and _primitive(source.element_type):
         owner = e.temp(e.value(source.operands[0]))
-        access = f"{owner}.get({literal(source.json)})"
+        access = py("{0}.get({1})", owner, literal(source.json))
         if short_name(node.target) == "String" and e.traced:
             text = e.name()
-            access = f"({text} if ({text} := {access}).__class__ is str else to_text({text}))"
+            access = py("({0} if ({0} := {1}).__class__ is str else to_text({0}))", text, access)
         elif short_name(node.target) != "String":
-            access = f"{convert}({access})"
+            access = convert(access)
         if e.nullable(source.operands[0]):
-            return f"(None if {owner} is None else {access})"
+            return py("(None if {0} is None else {1})", owner, access)
         return access
-    return f"{convert}({e.value(source)})"
+    return convert(e.value(source))
 
 
 @emits_value(n.Box)
-def _box(e: E, node: n.Box) -> str:
+def _box(e: E, node: n.Box) -> Emitted:
     (source,) = node.operands
     if node.many:
-        return f"box_all({e.value(source)}, {literal(short_name(node.target))})"
+        return py("box_all({0}, {1})", e.value(source), literal(short_name(node.target)))
     value = e.temp(e.value(source))
-    return f"box({value}, {literal(short_name(node.target))})"
+    return py("box({0}, {1})", value, literal(short_name(node.target)))
 
 
 @emits_each(n.Box)
 def _each_box(e: E, node: n.Box, body: Body) -> None:
-    e.each(node.operands[0], lambda item: body(e.temp(f"box({item}, {literal(short_name(node.target))})")))
+    e.each(node.operands[0], lambda item: body(e.temp(py("box({0}, {1})", item, literal(short_name(node.target))))))
 
 
 @emits_each(n.DynamicProperty)
 def _each_dynamic(e: E, node: n.DynamicProperty, body: Body) -> None:
-    def of(owner: str) -> None:
+    def of(owner: Emitted) -> None:
         item = e.name("x")
-        lenient = ", True" if node.lenient else ""
-        with e.block(f"for {item} in children_named(M, {owner}, {literal(node.path)}{lenient}):"):
-            body(f"unbox({item})" if node.type is not None else item)
+        lenient = [TRUE] if node.lenient else []
+        children = called(py("children_named"), [MODEL, owner, literal(node.path), *lenient])
+        with e.block("for {0} in {1}:", item, children):
+            body(py("unbox({0})", item) if node.type is not None else item)
 
     e.each(node.operands[0], of)
 
 
 @emits_value(n.DynamicProperty)
-def _dynamic(e: E, node: n.DynamicProperty) -> str:
+def _dynamic(e: E, node: n.DynamicProperty) -> Emitted:
     return e.collect(node) if node.many else e.only(node)
 
 
@@ -231,29 +243,29 @@ def _each_of_type(e: E, node: n.OfType, body: Body) -> None:
     namespace, name = namespace_of(node.target), short_name(node.target)
     (source,) = node.operands
 
-    def of(item: str) -> None:
+    def of(item: Emitted) -> None:
         item = e.temp(item)
         resource = source.type in ("FHIR.Resource", "FHIR.DomainResource")
         if resource and name not in ("Resource", "DomainResource"):
-            head = f"if {item}.get('resourceType') == {literal(name)}:"
+            test = py("{0}.get('resourceType') == {1}", item, literal(name))
         else:
-            head = f"if matches_type(M, {item}, {literal(namespace)}, {literal(name)}):"
-        with e.block(head):
-            body(item if namespace == "System" or resource else e.temp(f"unbox({item})"))
+            test = py("matches_type(M, {0}, {1}, {2})", item, literal(namespace), literal(name))
+        with e.block("if {0}:", test):
+            body(item if namespace == "System" or resource else e.temp(py("unbox({0})", item)))
 
     e.each(source, of)
 
 
 @emits_value(n.OfType)
-def _of_type(e: E, node: n.OfType) -> str:
+def _of_type(e: E, node: n.OfType) -> Emitted:
     return e.collect(node) if node.many else e.only(node)
 
 
 @emits_each(n.PrimitiveExtensions)
 def _each_primitive_extensions(e: E, node: n.PrimitiveExtensions, body: Body) -> None:
-    def of(owner: str) -> None:
+    def of(owner: Emitted) -> None:
         item = e.name("x")
-        with e.block(f"for {item} in primitive_extensions({owner}):"):
+        with e.block("for {0} in primitive_extensions({1}):", item, owner):
             body(item)
 
     e.each(node.operands[0], of)
@@ -261,9 +273,9 @@ def _each_primitive_extensions(e: E, node: n.PrimitiveExtensions, body: Body) ->
 
 @emits_each(n.ElementId)
 def _each_element_id(e: E, node: n.ElementId, body: Body) -> None:
-    def of(owner: str) -> None:
-        value = e.temp(f"element_id({owner})")
-        with e.block(f"if {value} is not None:"):
+    def of(owner: Emitted) -> None:
+        value = e.temp(py("element_id({0})", owner))
+        with e.block("if {0} is not None:", value):
             body(value)
 
     e.each(node.operands[0], of)
@@ -273,9 +285,9 @@ def _each_element_id(e: E, node: n.ElementId, body: Body) -> None:
 def _each_extension(e: E, node: n.Extension, body: Body) -> None:
     url = e.temp(e.value(node.operands[1]))
 
-    def of(owner: str) -> None:
+    def of(owner: Emitted) -> None:
         item = e.name("x")
-        with e.block(f"for {item} in extensions({owner}, {url}):"):
+        with e.block("for {0} in extensions({1}, {2}):", item, owner, url):
             body(item)
 
     e.each(node.operands[0], of)
@@ -287,12 +299,12 @@ def _each_for_each(e: E, node: n.ForEach, body: Body) -> None:
     scope = node.scope
     counted = e.counts(node)
     if counted:
-        e.emit(f"{local('i', scope)} = -1")
+        e.emit("{0} = -1", local("i", scope))
 
-    def of(item: str) -> None:
-        e.emit(f"{local('x', scope)} = {item}")
+    def of(item: Emitted) -> None:
+        e.emit("{0} = {1}", local("x", scope), item)
         if counted:
-            e.emit(f"{local('i', scope)} += 1")
+            e.emit("{0} += 1", local("i", scope))
         e.each(inner, body)
 
     e.each(source, of)
@@ -302,7 +314,7 @@ def _each_for_each(e: E, node: n.ForEach, body: Body) -> None:
 def _each_combine(e: E, node: n.Combine, body: Body) -> None:
     item = e.name("x")
     left, right = e.temp(e.listing(node.operands[0])), e.temp(e.listing(node.operands[1]))
-    with e.block(f"for {item} in {left} + {right}:"):
+    with e.block("for {0} in {1} + {2}:", item, left, right):
         body(item)
 
 
@@ -310,68 +322,79 @@ def _each_combine(e: E, node: n.Combine, body: Body) -> None:
 
 
 @emits_value(n.First)
-def _first(e: E, node: n.First) -> str:
+def _first(e: E, node: n.First) -> Emitted:
     (source,) = node.operands
     if not isinstance(source, n.Combine) or any(operand.many for operand in source.operands):
-        return e.leave_at_first(source, "None", lambda item: item)
+        return e.leave_at_first(source, NONE, lambda item: item)
 
-    def either() -> str:
+    def either() -> Emitted:
         out = e.name()
-        e.emit(f"{out} = {e.single(source.operands[0])}")
-        with e.block(f"if {out} is None:"):
-            e.emit(f"{out} = {e.single(source.operands[1])}")
+        e.emit("{0} = {1}", out, e.single(source.operands[0]))
+        with e.block("if {0} is None:", out):
+            e.emit("{0} = {1}", out, e.single(source.operands[1]))
         return out
 
     return e.again(shape(source, lambda below: e.value(below) if isinstance(below, _NAMED) else None), either)
 
 
 @emits_value(n.Last)
-def _last(e: E, node: n.Last) -> str:
+def _last(e: E, node: n.Last) -> Emitted:
     (source,) = node.operands
     if not source.many:
         return e.value(source)
     items = e.temp(e.value(source))
-    return f"({items}[-1] if {items} else None)"
+    return py("({0}[-1] if {0} else None)", items)
 
 
 @emits_value(n.Indexer)
-def _indexer(e: E, node: n.Indexer) -> str:
+def _indexer(e: E, node: n.Indexer) -> Emitted:
     items = e.temp(e.listing(node.operands[0]))
-    index = e.temp(f"check_index({e.value(node.operands[1])})")
-    return f"({items}[{index}] if 0 <= {index} < len({items}) else None)"
+    index = e.temp(py("check_index({0})", e.value(node.operands[1])))
+    return py("({0}[{1}] if 0 <= {1} < len({0}) else None)", items, index)
 
 
 @emits_value(n.Skip, n.Take)
-def _slice(e: E, node: n.Skip | n.Take) -> str:
+def _slice(e: E, node: n.Skip | n.Take) -> Emitted:
     items = e.temp(e.listing(node.operands[0]))
-    count = e.temp(f"slice_count({e.value(node.operands[1])})")
-    part = f"{items}[{count}:]" if isinstance(node, n.Skip) else f"{items}[:{count}]"
-    return part if node.many else f"({part} or NONE)[0]"
+    count = e.temp(py("slice_count({0})", e.value(node.operands[1])))
+    part = py("{0}[{1}:]", items, count) if isinstance(node, n.Skip) else py("{0}[:{1}]", items, count)
+    return part if node.many else py("({0} or NONE)[0]", part)
 
 
 @emits_value(n.SingletonFrom)
-def _singleton(e: E, node: n.SingletonFrom) -> str:
-    return f"singleton({e.value(node.operands[0])})"
+def _singleton(e: E, node: n.SingletonFrom) -> Emitted:
+    return py("singleton({0})", e.value(node.operands[0]))
 
 
 @emits_value(n.Distinct)
-def _distinct(e: E, node: n.Distinct) -> str:
-    return f"distinct({e.value(node.operands[0])})" if node.many else e.value(node.operands[0])
+def _distinct(e: E, node: n.Distinct) -> Emitted:
+    return py("distinct({0})", e.value(node.operands[0])) if node.many else e.value(node.operands[0])
+
+
+_SETS = {
+    "Union": template("union({0}, {1})"),
+    "Intersect": template("intersect({0}, {1})"),
+    "Exclude": template("exclude({0}, {1})"),
+}
+_LISTS = {
+    "SubsetOf": template("subset_of({0}, {1})"),
+    "EqualList": template("equal_lists({0}, {1})"),
+    "EquivalentList": template("equivalent_lists({0}, {1})"),
+}
 
 
 @emits_value(n.Union, n.Intersect, n.Exclude)
-def _sets(e: E, node: n.Union | n.Intersect | n.Exclude) -> str:
+def _sets(e: E, node: n.Union | n.Intersect | n.Exclude) -> Emitted:
     left = e.temp(e.listing(node.operands[0]))
     right = e.listing(node.operands[1])
-    call = f"{node.kind.lower()}({left}, {right})"
-    return call if node.many else f"({call} or NONE)[0]"
+    call = _SETS[node.kind](left, right)
+    return call if node.many else py("({0} or NONE)[0]", call)
 
 
 @emits_value(n.SubsetOf, n.EqualList, n.EquivalentList)
-def _two_lists(e: E, node: n.SubsetOf | n.EqualList | n.EquivalentList) -> str:
-    names = {"SubsetOf": "subset_of", "EqualList": "equal_lists", "EquivalentList": "equivalent_lists"}
+def _two_lists(e: E, node: n.SubsetOf | n.EqualList | n.EquivalentList) -> Emitted:
     left = e.temp(e.listing(node.operands[0]))
-    return f"{names[node.kind]}({left}, {e.listing(node.operands[1])})"
+    return _LISTS[node.kind](left, e.listing(node.operands[1]))
 
 
 def _texts(node: Node) -> list[str] | None:
@@ -385,116 +408,87 @@ def _texts(node: Node) -> list[str] | None:
 
 
 @emits_value(n.In)
-def _in(e: E, node: n.In) -> str:
+def _in(e: E, node: n.In) -> Emitted:
     texts = _texts(node.operands[1])
     if texts and not node.operands[0].many and node.operands[0].types == ("System.String",):
         one = e.temp(e.value(node.operands[0]))
-        return f"(None if {one} is None else {one} in {e.constant(frozenset(texts))})"
+        return py("(None if {0} is None else {0} in {1})", one, e.constant(frozenset(texts)))
     left = e.temp(e.listing(node.operands[0]))
-    return f"member({left}, {e.listing(node.operands[1])})"
+    return py("member({0}, {1})", left, e.listing(node.operands[1]))
 
 
 @emits_value(n.IsDistinct)
-def _is_distinct(e: E, node: n.IsDistinct) -> str:
-    return f"is_distinct({e.listing(node.operands[0])})"
+def _is_distinct(e: E, node: n.IsDistinct) -> Emitted:
+    return py("is_distinct({0})", e.listing(node.operands[0]))
 
 
 @emits_value(n.Count)
-def _count(e: E, node: n.Count) -> str:
+def _count(e: E, node: n.Count) -> Emitted:
     (source,) = node.operands
     if isinstance(source, (n.Filter, n.Property, n.ForEach)):
         out = e.name("n")
-        e.emit(f"{out} = 0")
-        e.each(source, lambda item: e.emit(f"{out} += 1"))
+        e.emit("{0} = 0", out)
+        e.each(source, lambda item: e.emit("{0} += 1", out))
         return out
-    return f"len({e.listing(source, asked_for=True)})"
+    return py("len({0})", e.listing(source, asked_for=True))
 
 
 @emits_value(n.Repeat)
-def _repeat(e: E, node: n.Repeat) -> str:
+def _repeat(e: E, node: n.Repeat) -> Emitted:
     source, inner = node.operands
     scope = node.scope
     step = e.name("f")
-    with e.block(f"def {step}({local('x', scope)}):"):
-        e.emit(f"return {e.listing(inner)}")
-    function = "repeat" if node.unique else "repeat_all"
-    return f"{function}({e.listing(source)}, {step}, {literal(node.seeds)})"
+    with e.function(step, (local("x", scope),)):
+        e.emit("return {0}", e.listing(inner))
+    repeat = template("repeat({0}, {1}, {2})") if node.unique else template("repeat_all({0}, {1}, {2})")
+    return repeat(e.listing(source), step, literal(node.seeds))
 
 
 @emits_value(n.Sort)
-def _sort(e: E, node: n.Sort) -> str:
+def _sort(e: E, node: n.Sort) -> Emitted:
     scope = node.scope
     keys = []
     for operand, direction in zip(node.operands[1:], node.directions, strict=True):
         key = e.name("f")
-        with e.block(f"def {key}({local('x', scope)}):"):
-            e.emit(f"return {e.value(operand)}")
-        keys.append(f"({key}, {literal(direction)})")
+        with e.function(key, (local("x", scope),)):
+            e.emit("return {0}", e.value(operand))
+        keys.append(py("({0}, {1})", key, literal(direction)))
     items = e.listing(node.operands[0])
-    call = f"sort({items}, [{', '.join(keys)}])"
-    return call if node.many else f"({call} or NONE)[0]"
+    call = py("sort({0}, {1})", items, listed(keys))
+    return call if node.many else py("({0} or NONE)[0]", call)
 
 
 @emits_value(n.Aggregate)
-def _aggregate(e: E, node: n.Aggregate) -> str:
+def _aggregate(e: E, node: n.Aggregate) -> Emitted:
     source, inner, start = node.operands
     scope = node.scope
     whole = e.listing if node.many else e.value
-    e.emit(f"{local('s', scope)} = {whole(start)}")
+    e.emit("{0} = {1}", local("s", scope), whole(start))
     counted = e.counts(node)
     if counted:
-        e.emit(f"{local('i', scope)} = -1")
+        e.emit("{0} = -1", local("i", scope))
 
-    def of(item: str) -> None:
-        e.emit(f"{local('x', scope)} = {item}")
+    def of(item: Emitted) -> None:
+        e.emit("{0} = {1}", local("x", scope), item)
         if counted:
-            e.emit(f"{local('i', scope)} += 1")
-        e.emit(f"{local('s', scope)} = {whole(inner)}")
+            e.emit("{0} += 1", local("i", scope))
+        e.emit("{0} = {1}", local("s", scope), whole(inner))
 
     e.each(source, of)
     return local("s", scope)
 
 
 @emits_value(n.AggregateNumbers)
-def _numbers(e: E, node: n.AggregateNumbers) -> str:
+def _numbers(e: E, node: n.AggregateNumbers) -> Emitted:
     items = e.listing(node.operands[0])
     name = node.function
     if name in ("min", "max"):
-        return f"extreme({items}, {name == 'max'})"
-    return f"{'total' if name == 'sum' else 'mean'}({items})"
+        return py("extreme({0}, {1})", items, literal(name == "max"))
+    return py("total({0})", items) if name == "sum" else py("mean({0})", items)
 
 
 @emits_value(n.Join)
-def _join(e: E, node: n.Join) -> str:
-    items = e.temp(f"texts({e.listing(node.operands[0])})")
-    separator = e.value(node.operands[1]) if len(node.operands) > 1 else "None"
-    return f"join({items}, {separator})"
-
-
-# -- variables and branches
-
-
-@emits_value(n.Let)
-def _let(e: E, node: n.Let) -> str:
-    source, value = node.operands
-    whole = local("v", node.source)
-    e.emit(f"{whole} = {e.value(source)}")
-    e.emit(f"{local('v', node.number)} = {e.value(value)}")
-    return whole
-
-
-@emits_value(n.Bind)
-def _bind(e: E, node: n.Bind) -> str:
-    source, inner = node.operands
-    e.emit(f"{local('v', node.number)} = {e.value(source)}")
-    return e.value(inner)
-
-
-@emits_value(n.Coalesce)
-def _coalesce(e: E, node: n.Coalesce) -> str:
-    out = e.name("l")
-    e.emit(f"{out} = {e.listing(node.operands[0], asked_for=True)}")
-    for operand in node.operands[1:]:
-        with e.block(f"if not {out}:"):
-            e.emit(f"{out} = {e.listing(operand, asked_for=True)}")
-    return out if node.many else f"({out} or NONE)[0]"
+def _join(e: E, node: n.Join) -> Emitted:
+    items = e.temp(py("texts({0})", e.listing(node.operands[0])))
+    separator = e.value(node.operands[1]) if len(node.operands) > 1 else NONE
+    return py("join({0}, {1})", items, separator)

@@ -1,4 +1,4 @@
-"""What the nodes for types, trees, references and other utility functions turn into."""
+"""What the nodes for types, trees, references, variables and other utility functions turn into."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.shapes import ANY_NAME, namespace_of, shaped, short_name
 from fhir_eligibility.compiler.emit.fhirpath_emitter import Body, Emitter, emits_each, emits_value
 from fhir_eligibility.compiler.emit.fhirpath_filters import report_unknown
-from fhir_eligibility.compiler.emit.module_text import filled, literal
+from fhir_eligibility.compiler.emit.python import MODEL, Emitted, called, listed, literal, local, py
 
 E = Emitter
 
@@ -17,127 +17,162 @@ E = Emitter
 
 
 @emits_value(n.IsStatic)
-def _is_static(e: E, node: n.IsStatic) -> str:
+def _is_static(e: E, node: n.IsStatic) -> Emitted:
     (source,) = node.operands
     if not e.nullable(source):
         return literal(node.answer)
-    return f"(None if {e.value(source)} is None else {literal(node.answer)})"
+    return py("(None if {0} is None else {1})", e.value(source), literal(node.answer))
 
 
 @emits_value(n.ItemIs)
-def _is(e: E, node: n.ItemIs) -> str:
+def _is(e: E, node: n.ItemIs) -> Emitted:
     value = e.temp(e.value(node.operands[0]))
-    return f"(None if {value} is None else is_type(M, {value}, {literal(namespace_of(node.target))}, {literal(short_name(node.target))}))"
+    return py(
+        "(None if {0} is None else is_type(M, {0}, {1}, {2}))",
+        value,
+        literal(namespace_of(node.target)),
+        literal(short_name(node.target)),
+    )
 
 
 @emits_value(n.Converts)
-def _converts(e: E, node: n.Converts) -> str:
+def _converts(e: E, node: n.Converts) -> Emitted:
     source, converted = node.operands
     value = e.temp(e.value(source))
     if isinstance(converted, n.Dynamic):
-        operands = ", ".join(e.temp(e.value(operand)) for operand in converted.operands)
-        answer = f"convertible({literal(converted.operator)}, {operands})"
+        operands = [e.temp(e.value(operand)) for operand in converted.operands]
+        answer = called(py("convertible"), [literal(converted.operator), *operands])
     else:
-        answer = f"{e.value(converted)} is not None"
+        answer = py("{0} is not None", e.value(converted))
     if source.type is not None and source.type.startswith("System."):
-        return f"(None if {value} is None else {answer})" if e.nullable(source) else f"({answer})"
-    return f"(None if to_system({value}) is None else {answer})"  # an item may have extensions alone
+        return py("(None if {0} is None else {1})", value, answer) if e.nullable(source) else py("({0})", answer)
+    return py("(None if to_system({0}) is None else {1})", value, answer)  # an item may have extensions alone
 
 
 @emits_value(n.Children, n.Descendants)
-def _tree(e: E, node: n.Children | n.Descendants) -> str:
+def _tree(e: E, node: n.Children | n.Descendants) -> Emitted:
     items = e.listing(node.operands[0])
-    name = "children_all" if isinstance(node, n.Children) else "descendants"
-    return f"{name}(M, {items})"
+    return py("children_all(M, {0})", items) if isinstance(node, n.Children) else py("descendants(M, {0})", items)
 
 
-def _mapped(call: str) -> Any:
-    def handler(e: E, node: Node) -> str:
+def _mapped(function: Emitted, *first: Emitted) -> Any:
+    """A function of each item, that of an only one: `first` and the values of the other operands stand around it."""
+
+    def handler(e: E, node: Node) -> Emitted:
         (source, *rest) = node.operands
-        extra = "".join(", " + e.temp(e.value(operand)) for operand in rest)
+        others = [e.temp(e.value(operand)) for operand in rest]
         if node.many:
             item, values = e.name("x"), e.value(source)
-            values = e.temp(values) if ":=" in values else values  # no names are given inside a comprehension
-            return f"[{filled(call, item + extra)} for {item} in {values}]"
+            values = e.temp(values) if values.binds else values  # no names are given inside a comprehension
+            return py("[{0} for {1} in {2}]", called(function, [*first, item, *others]), item, values)
         value = e.temp(e.value(source))
-        return f"(None if {value} is None else {filled(call, value + extra)})"
+        return py("(None if {0} is None else {1})", value, called(function, [*first, value, *others]))
 
     return handler
 
 
-emits_value(n.TypeInfo)(_mapped("type_info(M, {0})"))
-emits_value(n.GetValue)(_mapped("get_value({0})"))
-emits_value(n.ConformsTo)(_mapped("conforms_to(M, {0})"))
-emits_value(n.HtmlChecks)(_mapped("html_checks({0})"))
+emits_value(n.TypeInfo)(_mapped(py("type_info"), MODEL))
+emits_value(n.GetValue)(_mapped(py("get_value")))
+emits_value(n.ConformsTo)(_mapped(py("conforms_to"), MODEL))
+emits_value(n.HtmlChecks)(_mapped(py("html_checks")))
 
 
 @emits_value(n.MemberOf)
-def _member_of(e: E, node: n.MemberOf) -> str:
+def _member_of(e: E, node: n.MemberOf) -> Emitted:
     value, url = (e.temp(e.value(operand)) for operand in node.operands)
-    out = e.temp(f"(None if {value} is None else ev.member_of({value}, {url}))")
+    out = e.temp(py("(None if {0} is None else ev.member_of({0}, {1}))", value, url))
     if e.traced:
-        report_unknown(e, node, out, [(None, value), (None, f"ev.value_set({url})")])
+        report_unknown(e, node, out, [(None, value), (None, py("ev.value_set({0})", url))])
     return out
 
 
 @emits_value(n.SubsumesCode)
-def _subsumes(e: E, node: n.SubsumesCode) -> str:
+def _subsumes(e: E, node: n.SubsumesCode) -> Emitted:
     general, special = (e.temp(e.value(operand)) for operand in node.operands)
-    out = e.temp(f"(None if {general} is None or {special} is None else ev.subsumes({general}, {special}))")
+    out = e.temp(py("(None if {0} is None or {1} is None else ev.subsumes({0}, {1}))", general, special))
     if e.traced:
-        report_unknown(e, node, out, [(None, general), (None, f"coded({special})")])
+        report_unknown(e, node, out, [(None, general), (None, py("coded({0})", special))])
     return out
 
 
 @emits_value(n.HasValue)
-def _has_value(e: E, node: n.HasValue) -> str:
-    return f"has_single_value({e.listing(node.operands[0], asked_for=True)})"
+def _has_value(e: E, node: n.HasValue) -> Emitted:
+    return py("has_single_value({0})", e.listing(node.operands[0], asked_for=True))
 
 
 @emits_each(n.Resolve)
 def _each_resolve(e: E, node: n.Resolve, body: Body) -> None:
-    def of(item: str) -> None:
-        found = e.temp(f"ev.resolve({item})")
-        with e.block(f"if {found} is not None:"):
+    def of(item: Emitted) -> None:
+        found = e.temp(py("ev.resolve({0})", item))
+        with e.block("if {0} is not None:", found):
             body(found)
 
     e.each(node.operands[0], of)
 
 
 @emits_value(n.TraceStep)
-def _trace(e: E, node: n.TraceStep) -> str:
+def _trace(e: E, node: n.TraceStep) -> Emitted:
     source, name = node.operands[:2]
     items = e.temp(e.listing(source))
     shown = items
     if len(node.operands) > 2:
         projection = n.ForEach((source, node.operands[2]), scope=node.scope or 0, result=shaped((ANY_NAME,), True))
         shown = e.temp(e.collect(projection))
-    e.emit(f"ev.trace({e.value(name)}, {shown})")
-    return items if node.many else f"({items} or NONE)[0]"
+    e.emit("ev.trace({0}, {1})", e.value(name), shown)
+    return items if node.many else py("({0} or NONE)[0]", items)
 
 
 @emits_value(n.AllBoolean)
-def _all_boolean(e: E, node: n.AllBoolean) -> str:
+def _all_boolean(e: E, node: n.AllBoolean) -> Emitted:
     name = node.function
-    items = f"booleans({e.listing(node.operands[0])}, {literal(name)})"
+    items = py("booleans({0}, {1})", e.listing(node.operands[0]), literal(name))
     return {
-        "allTrue": f"all({items})",
-        "anyTrue": f"any({items})",
-        "allFalse": f"(not any({items}))",
-        "anyFalse": f"(not all({items}))",
+        "allTrue": py("all({0})", items),
+        "anyTrue": py("any({0})", items),
+        "allFalse": py("(not any({0}))", items),
+        "anyFalse": py("(not all({0}))", items),
     }[name]
 
 
 @emits_value(n.NewPrimitive)
-def _new_primitive(e: E, node: n.NewPrimitive) -> str:
-    return f"new_primitive({e.value(node.operands[0])})"
+def _new_primitive(e: E, node: n.NewPrimitive) -> Emitted:
+    return py("new_primitive({0})", e.value(node.operands[0]))
 
 
 @emits_value(n.NewObject)
-def _new_object(e: E, node: n.NewObject) -> str:
+def _new_object(e: E, node: n.NewObject) -> Emitted:
     many = {"given", "prefix", "suffix", "line", "coding"}
     parts = []
     for key, operand in zip(node.keys, node.operands, strict=True):
         items = e.listing(operand)
-        parts.append(f"({literal(key)}, {items}, {key in many})")
-    return f"new_object([{', '.join(parts)}])"
+        parts.append(py("({0}, {1}, {2})", literal(key), items, literal(key in many)))
+    return py("new_object({0})", listed(parts))
+
+
+# -- variables and branches
+
+
+@emits_value(n.Let)
+def _let(e: E, node: n.Let) -> Emitted:
+    source, value = node.operands
+    whole = local("v", node.source)
+    e.emit("{0} = {1}", whole, e.value(source))
+    e.emit("{0} = {1}", local("v", node.number), e.value(value))
+    return whole
+
+
+@emits_value(n.Bind)
+def _bind(e: E, node: n.Bind) -> Emitted:
+    source, inner = node.operands
+    e.emit("{0} = {1}", local("v", node.number), e.value(source))
+    return e.value(inner)
+
+
+@emits_value(n.Coalesce)
+def _coalesce(e: E, node: n.Coalesce) -> Emitted:
+    out = e.name("l")
+    e.emit("{0} = {1}", out, e.listing(node.operands[0], asked_for=True))
+    for operand in node.operands[1:]:
+        with e.block("if not {0}:", out):
+            e.emit("{0} = {1}", out, e.listing(operand, asked_for=True))
+    return out if node.many else py("({0} or NONE)[0]", out)

@@ -1,15 +1,15 @@
 """What emitted code may consist of: everything else is refused before it runs, whoever wrote it and however it came to be there.
 
 The emitters write no more than what stands here: a few kinds of Python's syntax nodes, plain constants, names that the module binds itself or
-that the runtime declares, and the attributes of values and of the environment. `place_and_check` holds the syntax tree of a module to that; `run`
-holds its code to it again, also where that was read from a file, and runs it without Python's own builtins.
+that the runtime declares, and the attributes of values and of the environment. `check` holds each form to that that they write; `run` holds the
+names of a module's code to it, also where that was read from a file, and runs it without Python's own builtins.
 """
 
 from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fhir_eligibility.compiler.elm.types import ELEMENTS
@@ -39,10 +39,6 @@ BUILTINS: dict[str, Any] = {
 
 # The kinds of nodes that are written, with their fields that hold nodes. Those that need a closer look have a check below.
 _FIELDS: dict[type[ast.AST], tuple[str, ...]] = {
-    ast.Module: ("body",),
-    ast.FunctionDef: ("args", "body"),
-    ast.arguments: ("args",),
-    ast.arg: (),
     ast.Assign: ("targets", "value"),
     ast.AugAssign: ("target", "value"),
     ast.Expr: ("value",),
@@ -72,21 +68,12 @@ _FIELDS: dict[type[ast.AST], tuple[str, ...]] = {
 _PLAIN = frozenset((str, int, bool, type(None)))
 
 
-_NOWHERE = frozenset((ast.Module, ast.arguments, ast.comprehension))  # kinds that stand in no line
-Place = tuple[int, int, int, int]
-
-
 class ForeignCode(Exception):
     """Code that the emitters do not write. The message says what it is."""
 
 
-def place_and_check(tree: ast.Module, places: Sequence[Place], known: Container[str]) -> None:
-    """Move each node to the place of its line (`places[i]` is that of line `i`), and hold it to what emitters write.
-
-    `known` are the names that the module is given. Raises ForeignCode.
-    """
-    bound: set[str] = set()
-    used: set[str] = set()
+def check(tree: ast.AST) -> None:
+    """Hold a tree to what emitters write. Raises ForeignCode."""
     stack: list[Any] = [tree]
     while stack:
         node = stack.pop()
@@ -94,87 +81,56 @@ def place_and_check(tree: ast.Module, places: Sequence[Place], known: Container[
         fields = _FIELDS.get(kind)
         if fields is None:
             raise ForeignCode(f"a node of the kind {kind.__name__}")
-        if kind is ast.Name:
-            (used if node.ctx.__class__ is ast.Load else bound).add(node.id)
-        elif kind is ast.Constant:
+        if kind is ast.Constant:
             if node.value.__class__ not in _PLAIN:
                 raise ForeignCode(f"a constant of the class {node.value.__class__.__name__}")
         elif kind is ast.Compare:
-            _compare(node, stack, places)
+            stack.extend(_compared(node))
         else:
             closer = _CLOSER.get(kind)
             if closer is not None:
-                closer(node, bound)
+                closer(node)
         for field in fields:
             child = getattr(node, field)
             if child.__class__ is list:
                 stack.extend(child)
             elif child is not None:
                 stack.append(child)
-        if kind not in _NOWHERE:
-            node.lineno, node.col_offset, node.end_lineno, node.end_col_offset = places[node.lineno - 1]
-    for name in used - bound:
-        if name not in known and name not in BUILTINS:
-            raise ForeignCode(f"the name {name!r}")
-    for name in bound:
-        if name in known or name in BUILTINS:
-            raise ForeignCode(f"another meaning for the name {name!r}")
 
 
-def _compare(node: ast.Compare, stack: list[Any], places: Sequence[Place]) -> None:
+def _compared(node: ast.Compare) -> Iterator[ast.expr]:
     """The operands of a comparison: here, and nowhere else, the class of a value may stand."""
     for part in (node.left, *node.comparators):
-        if part.__class__ is ast.Attribute and part.attr == "__class__":
-            stack.append(part.value)
-            part.lineno, part.col_offset, part.end_lineno, part.end_col_offset = places[part.lineno - 1]
+        if isinstance(part, ast.Attribute) and part.attr == "__class__":
+            yield part.value
         else:
-            stack.append(part)
+            yield part
 
 
-def _attribute(node: Any, bound: set[str]) -> None:
+def _attribute(node: Any) -> None:
     if node.attr not in ATTRIBUTES or node.ctx.__class__ is not ast.Load:
         raise ForeignCode(f"the attribute {node.attr!r}")
 
 
-def _subscript(node: Any, bound: set[str]) -> None:
+def _subscript(node: Any) -> None:
     if node.ctx.__class__ is not ast.Load:
         raise ForeignCode("a value that is put into another")
 
 
-def _call(node: Any, bound: set[str]) -> None:
+def _call(node: Any) -> None:
     if node.keywords:
         raise ForeignCode("a call that names its operands")
 
 
-def _function(node: Any, bound: set[str]) -> None:
-    if node.decorator_list or node.returns is not None:
-        raise ForeignCode("a function with a decorator or an annotation")
-    bound.add(node.name)
-
-
-def _arguments(node: Any, bound: set[str]) -> None:
-    if node.posonlyargs or node.kwonlyargs or node.vararg or node.kwarg or node.defaults or node.kw_defaults:
-        raise ForeignCode("a function with operands that are not plain names")
-
-
-def _argument(node: Any, bound: set[str]) -> None:
-    if node.annotation is not None:
-        raise ForeignCode("an annotation")
-    bound.add(node.arg)
-
-
-def _loop(node: Any, bound: set[str]) -> None:
+def _loop(node: Any) -> None:
     if node.orelse:
         raise ForeignCode("a loop with an else")
 
 
-_CLOSER: dict[type[ast.AST], Callable[[Any, set[str]], None]] = {
+_CLOSER: dict[type[ast.AST], Callable[[Any], None]] = {
     ast.Attribute: _attribute,
     ast.Subscript: _subscript,
     ast.Call: _call,
-    ast.FunctionDef: _function,
-    ast.arguments: _arguments,
-    ast.arg: _argument,
     ast.For: _loop,
 }
 

@@ -9,22 +9,30 @@ from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.types import DATE, DATETIME, DECIMAL, INTEGER, LONG
 from fhir_eligibility.compiler.emit.cql_emitter import INLINE, CqlEmitter
 from fhir_eligibility.compiler.emit.cql_nodes import in_order
-from fhir_eligibility.compiler.emit.fast_path import FastPath, texts_of
+from fhir_eligibility.compiler.emit.fast_path import texts_of
+from fhir_eligibility.compiler.emit.python import NONE, Emitted, called, fast_path, py, template
 
 E = CqlEmitter
 # The class that a value of a point type has where it is one whole value; `moment` is what points in time are compared by.
-_CLASSES = {INTEGER: "int", LONG: "int", DECIMAL: "Decimal", DATE: "Date", DATETIME: "DateTime"}
+_CLASSES = {INTEGER: py("int"), LONG: py("int"), DECIMAL: py("Decimal"), DATE: py("Date"), DATETIME: py("DateTime")}
+# A value between two others, by whether each of these belongs to it.
+_BETWEEN = {
+    (True, True): template("{0} <= {1} <= {2}"),
+    (True, False): template("{0} <= {1} < {2}"),
+    (False, True): template("{0} < {1} <= {2}"),
+    (False, False): template("{0} < {1} < {2}"),
+}
 
 
-def _in(e: E, node: n.Operation, operands: list[str]) -> str | None:
+def _in(e: E, node: n.Operation, operands: list[Emitted]) -> Emitted | None:
     return _member(e, node, 0, operands)
 
 
-def _contains(e: E, node: n.Operation, operands: list[str]) -> str | None:
+def _contains(e: E, node: n.Operation, operands: list[Emitted]) -> Emitted | None:
     return _member(e, node, 1, operands)
 
 
-def _member(e: E, node: n.Operation, index: int, operands: list[str]) -> str | None:
+def _member(e: E, node: n.Operation, index: int, operands: list[Emitted]) -> Emitted | None:
     """Two comparisons where the point is one whole value, else the call; None where the bounds are not known beforehand."""
     texts = texts_of(node)
     if texts is not None:
@@ -37,43 +45,42 @@ def _member(e: E, node: n.Operation, index: int, operands: list[str]) -> str | N
     limited = [bound for bound in bounds if isinstance(bound, n.Literal) and bound.result == point.result]
     if len(limited) != 2 or not in_order(limited[0].value, limited[1].value):
         return None
-    limits = [_compared(e, bound) for bound in limited]
-    if None in limits:
+    low, high = (_compared(e, bound) for bound in limited)
+    if low is None or high is None:
         return None
     value = operands[index] = e.temp(operands[index])
-    low, high = ("<=" if closed else "<" for closed in (interval.low_closed, interval.high_closed))
-    overload = node.overload
-    call = f"{e.overload(overload)}({', '.join(operands)})"
-    if value == "None":
+    between = _BETWEEN[interval.low_closed, interval.high_closed]
+    call = called(e.overload(node.overload), operands)
+    if value == NONE:
         return call
-    if name in ("Date", "DateTime"):
-        moment = f"{value}.moment"
-        whole = f"{value}.__class__ is {name} and {moment} is not None"
+    if point.result in (DATE, DATETIME):
+        moment = py("{0}.moment", value)
+        whole = py("{0}.__class__ is {1} and {2} is not None", value, name, moment)
     else:
-        moment, whole = value, f"{value}.__class__ is {name}"
-    return f"({limits[0]} {low} {moment} {high} {limits[1]} if {whole} else {call})"
+        moment, whole = value, py("{0}.__class__ is {1}", value, name)
+    return py("({0} if {1} else {2})", between(low, moment, high), whole, call)
 
 
-def _text_among(e: E, node: n.Operation, texts: tuple[str, ...], index: int, operands: list[str]) -> str | None:
+def _text_among(e: E, node: n.Operation, texts: tuple[str, ...], index: int, operands: list[Emitted]) -> Emitted | None:
     """A lookup where the item is a text, else the call."""
     if e.traced:
         operands[index] = e.temp(operands[index])
     value = operands[index]
-    if not value.isidentifier():
+    if not value.is_plain:
         return None
-    call = f"{e.overload(node.overload)}({', '.join(operands)})"
-    if value == "None":
+    call = called(e.overload(node.overload), operands)
+    if value == NONE:
         return call
-    return FastPath(f"({value} in {e.constant(texts)} if {value}.__class__ is str else {call})", call)
+    return fast_path(py("({0} in {1} if {0}.__class__ is str else {2})", value, e.constant(texts), call), call)
 
 
-def _compared(e: E, bound: n.Literal) -> str | None:
+def _compared(e: E, bound: n.Literal) -> Emitted | None:
     """A bound in the form that is compared; None for a point in time that is not known to its last component."""
     value: Any = bound.value
     if value.__class__ is Date:
         return e.constant(value.moment) if value.moment is not None else None
     if value.__class__ is DateTime:
-        return e.once_a_call(f"{e.value(bound)}.moment") if value.millisecond is not None else None
+        return e.once_a_call(py("{0}.moment", e.value(bound))) if value.millisecond is not None else None
     return e.value(bound)
 
 

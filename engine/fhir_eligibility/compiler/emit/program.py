@@ -1,16 +1,15 @@
-"""Emitted text becomes callable Python whose positions are the author's.
+"""Emitted modules become callable Python whose positions are the author's.
 
-The text and its constants pickle: that is what travels to worker processes. Loading compiles it with every statement moved to the
-line and column of the expression that it came from, so that a traceback or a profile shows the author's text.
+Every statement stands at the line and column of the expression that it came from, so that a traceback or a profile shows the author's text.
+A program pickles, with its code as Python marshals it: that is what travels to worker processes.
 """
 
 from __future__ import annotations
 
 import ast
-import re
+import importlib.util
+import marshal
 import types
-from collections.abc import Container, Sequence
-from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct, field
@@ -18,57 +17,40 @@ from msgspec import Struct, field
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
 from fhir_eligibility.algebra.operators.registry import OverloadReference
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.emit.guard import ForeignCode, Place, place_and_check, run
+from fhir_eligibility.compiler.emit.guard import ForeignCode, run
 from fhir_eligibility.compiler.runtime.runtime import NAMES
+from fhir_eligibility.compiler.syntax.depth import deep_recursion
 from fhir_eligibility.compiler.syntax.nesting import flattened
 
 
 class Program(Struct):
-    """One module of emitted functions. `spans[i]` is the author's span of line `i` (zero-based).
-
-    `codes` are pairs of a placeholder and the code that stands in the text in its place, where programs that differ in their codes alone share
-    what Python makes of them; None where they do not.
-    """
+    """The code of one module of emitted functions, and the constants that it is given."""
 
     source: Source
-    text: str
-    spans: tuple[Span | None, ...]
+    code: types.CodeType
     constants: dict[str, Any]
     model: str
     sites: list[dict[str, Any]] = field(default_factory=list)
-    codes: tuple[tuple[str, str], ...] | None = None
 
     def load(self) -> dict[str, Any]:
-        """Compile the text and run it in a namespace of its own; returns that namespace. Raises DiagnosticError as `positioned`."""
+        """Run the code in a namespace of its own; returns that namespace. Raises DiagnosticError `foreign-code`."""
         constants = {
             name: value.resolve() if value.__class__ is OverloadReference else value
             for name, value in self.constants.items()
         }
         namespace = {**NAMES, **constants, "M": load_model(self.model)}
-        if self.codes is None:
-            code = positioned(self.text, self.spans, self.source, self.filename, namespace)
-        else:
-            code = self._shared(namespace)
-        run_module(code, namespace, self.source)
+        run_module(self.code, namespace, self.source)
         return namespace
-
-    def _shared(self, known: Container[str]) -> types.CodeType:
-        """As `positioned`, from the code of a program that is the same but for its codes, where there was one."""
-        pairs = self.codes or ()
-        placeholders = {code: placeholder for placeholder, code in pairs}
-        key = with_quoted(self.text, placeholders), with_quoted(self.source.text, placeholders), self.spans, self.model
-        found = _SHARED.get(key)
-        if found is None:
-            found = positioned(key[0], self.spans, Source("shared", key[1]), "<shared>", known)
-            if len(_SHARED) >= _KEPT:
-                del _SHARED[next(iter(_SHARED))]
-            _SHARED[key] = found
-        return _with_constants(found, dict(pairs), self.filename)
 
     @property
     def filename(self) -> str:
         """The file name that tracebacks show."""
         return file_name(f"<{self.source.name}>")
+
+    def with_constants(self, source: Source, values: dict[str, str], constants: dict[str, Any]) -> Program:
+        """The program of a source that is the same but for some texts among its constants."""
+        code = _with_constants(self.code, values, file_name(f"<{source.name}>"))
+        return Program(source, code, constants, self.model, self.sites)
 
     def bind(self, error: BaseException) -> EvaluationError:
         """An error raised while emitted code ran, as an EvaluationError with the author's span."""
@@ -88,17 +70,37 @@ class Program(Struct):
     def span_of(self, traceback: types.TracebackType | None) -> Span | None:
         """The author's span of the innermost emitted statement in a traceback."""
         found = None
+        filename = self.filename
         while traceback is not None:
-            if traceback.tb_frame.f_code.co_filename == self.filename:
+            if traceback.tb_frame.f_code.co_filename == filename:
                 found = position_of(traceback) or found
             traceback = traceback.tb_next
         if found is None:
             return None
         return Span(offset_of(self.source, *found[:2]), offset_of(self.source, *found[2:]))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _program, (self.source, marshalled(self.code), self.constants, self.model, self.sites)
 
-_KEPT = 32
-_SHARED: dict[tuple[str, str, tuple[Span | None, ...], str], types.CodeType] = {}
+
+def _program(
+    source: Source, code: bytes, constants: dict[str, Any], model: str, sites: list[dict[str, Any]]
+) -> Program:
+    return Program(source, unmarshalled(code), constants, model, sites)
+
+
+def marshalled(code: types.CodeType) -> bytes:
+    """Code as bytes, for this version of Python."""
+    return importlib.util.MAGIC_NUMBER + marshal.dumps(code)
+
+
+def unmarshalled(data: bytes) -> types.CodeType:
+    """The code that was `marshalled`. Raises ValueError for bytes that another version of Python has written."""
+    magic = importlib.util.MAGIC_NUMBER
+    if data[: len(magic)] != magic:
+        raise ValueError("this was compiled by another version of Python; compile the criteria again with this one")
+    code: types.CodeType = marshal.loads(data[len(magic) :])
+    return code
 
 
 def _with_constants(code: types.CodeType, values: dict[str, str], filename: str) -> types.CodeType:
@@ -115,54 +117,37 @@ def _with_constants(code: types.CodeType, values: dict[str, str], filename: str)
     return code.replace(co_consts=tuple(map(constant, code.co_consts)), co_filename=filename)
 
 
-def with_quoted(text: str, values: dict[str, str]) -> str:
-    """A text with other values between single quotation marks; all at once, so that none is replaced twice."""
-    return _quoted(tuple(values)).sub(lambda found: f"'{values[found[1]]}'", text) if values else text
-
-
-@lru_cache(maxsize=64)
-def _quoted(values: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("'(" + "|".join(map(re.escape, values)) + ")'")
-
-
 def file_name(name: str) -> str:
     """The name of a text as a file name that tracebacks show: what no file name can hold is written out."""
     return name.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
-def positioned(
-    text: str, spans: Sequence[Span | None], source: Source, filename: str, known: Container[str]
-) -> types.CodeType:
-    """Python code of a text whose statements stand at the lines and columns of the author's: `spans[i]` is that of line `i`.
+def placed(source: Source, span: Span | None) -> dict[str, int]:
+    """Where a node of a span stands, as Python says it."""
+    if span is None:
+        return {"lineno": 1, "col_offset": 0, "end_lineno": 1, "end_col_offset": 0}
+    line, column = source.line_column(span.start)
+    end_line, end_column = source.line_column(span.end)
+    return {"lineno": line, "col_offset": column - 1, "end_lineno": end_line, "end_col_offset": end_column - 1}
 
-    `known` are the names that the module is given. Raises DiagnosticError `too-deep` for what is nested more deeply than Python allows, and
-    `foreign-code` for what no emitter writes.
-    """
-    places: list[Place] = []
-    found: dict[Span, Place] = {}
-    for span in spans:
-        if span is None:
-            places.append((1, 0, 1, 0))
-            continue
-        place = found.get(span)
-        if place is None:
-            line, column = source.line_column(span.start)
-            end_line, end_column = source.line_column(span.end)
-            place = found[span] = (line, column - 1, end_line, end_column - 1)
-        places.append(place)
+
+def compile_module(module: ast.Module, source: Source, filename: str) -> types.CodeType:
+    """The code of a module that was made of a source. Raises DiagnosticError `too-deep` for what is nested more deeply than Python allows."""
     try:
-        tree = ast.parse(text)
-        place_and_check(tree, places, known)
-        try:
-            return compile(tree, filename, "exec")
-        except SyntaxError:
-            return compile(flattened(tree), filename, "exec")
-    except ForeignCode as error:
-        raise foreign_code(error, source) from None
+        with deep_recursion():
+            try:
+                return compile(module, filename, "exec")
+            except SyntaxError:
+                return compile(flattened(module), filename, "exec")
     except (SyntaxError, RecursionError, MemoryError) as error:
-        message = f"this is nested more deeply than Python can run ({error.__class__.__name__}: {error})"
-        hint = "give parts of it names of their own"
-        raise DiagnosticError([Diagnostic("too-deep", message, source=source, hint=hint)]) from None
+        raise too_deep(error, source) from None
+
+
+def too_deep(error: BaseException, source: Source) -> DiagnosticError:
+    """That a text is nested more deeply than Python can run."""
+    message = f"this is nested more deeply than Python can run ({error.__class__.__name__}: {error})"
+    hint = "give parts of it names of their own"
+    return DiagnosticError([Diagnostic("too-deep", message, source=source, hint=hint)])
 
 
 def run_module(code: types.CodeType, namespace: dict[str, Any], source: Source) -> None:
@@ -170,14 +155,9 @@ def run_module(code: types.CodeType, namespace: dict[str, Any], source: Source) 
     try:
         run(code, namespace)
     except ForeignCode as error:
-        raise foreign_code(error, source) from None
-
-
-def foreign_code(error: ForeignCode, source: Source) -> DiagnosticError:
-    """That a module is not run. No text should bring this about: it is a fault of the compiler, or of the file that holds the module."""
-    message = f"the code made of this text has {error}, which the compiler never writes; it is not run"
-    hint = "this is a fault of the program, not of the text: please report it with the text"
-    return DiagnosticError([Diagnostic("foreign-code", message, source=source, hint=hint)])
+        message = f"the code made of this text has {error}, which the compiler never writes; it is not run"
+        hint = "this is a fault of the program, not of the text: please report it with the text"
+        raise DiagnosticError([Diagnostic("foreign-code", message, source=source, hint=hint)]) from None
 
 
 def position_of(traceback: types.TracebackType) -> tuple[int, int, int, int] | None:

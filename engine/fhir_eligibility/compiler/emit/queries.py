@@ -11,8 +11,17 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import ListType, Named, Type
 from fhir_eligibility.compiler.emit.cql_emitter import EACH, LOOPS, Body, CqlEmitter, emits
 from fhir_eligibility.compiler.emit.doubts import asked_about
-from fhir_eligibility.compiler.emit.fast_path import FastPath
-from fhir_eligibility.compiler.emit.module_text import literal
+from fhir_eligibility.compiler.emit.python import (
+    FALSE,
+    TRUE,
+    Emitted,
+    called,
+    fast_path,
+    literal,
+    mapped,
+    py,
+    tupled,
+)
 from fhir_eligibility.compiler.emit.sites import Site
 
 E = CqlEmitter
@@ -28,7 +37,7 @@ def _is_list(node: Node) -> bool:
 
 
 @emits(n.Query)
-def _query(e: E, node: n.Query) -> str:
+def _query(e: E, node: n.Query) -> Emitted:
     if node.aggregate is not None:
         return _aggregate(e, node)
     if not node.over_lists:
@@ -44,8 +53,8 @@ def _query(e: E, node: n.Query) -> str:
     assert leaf is not None
     source = e.temp(e.value(leaf))
     e.preset[id(leaf)] = source
-    with e.block(f"if {source} is None:"):
-        e.emit(f"{out} = None")
+    with e.block("if {0} is None:", source):
+        e.emit("{0} = None", out)
     with e.block("else:"):
         _collect(e, node, out)
     del e.preset[id(leaf)]
@@ -63,44 +72,44 @@ def _leaf(node: n.Query) -> Node | None:
     return source
 
 
-def _collect(e: E, node: n.Query, out: str) -> None:
-    e.emit(f"{out} = []")
+def _collect(e: E, node: n.Query, out: Emitted) -> None:
+    e.emit("{0} = []", out)
     append = e.name("add")
-    e.emit(f"{append} = {out}.append")
+    e.emit("{0} = {1}.append", append, out)
     outside = e.loop_depth
 
-    def row(item: str) -> None:
-        e.emit(f"{append}({item})")
+    def row(item: Emitted) -> None:
+        e.emit("{0}({1})", append, item)
         if e.loop_depth > outside + 1:  # as many rows as the lists have combinations
-            with e.block(f"if len({out}) > MAX_ITEMS:"):
+            with e.block("if len({0}) > MAX_ITEMS:", out):
                 e.emit("too_many_items()")
 
     _rows(e, node, row)
     if node.distinct:
-        e.emit(f"{out} = distinct({out})")
+        e.emit("{0} = distinct({0})", out)
     if node.sort is not None:
         _sort(e, node.sort, out)
 
 
-def _sort(e: E, items: Sequence[n.SortItem], out: str) -> None:
-    keys = []
+def _sort(e: E, items: Sequence[n.SortItem], out: Emitted) -> None:
+    keys: list[Emitted] = []
     for item in items:
         if item.key is None:
-            keys.append(f"(None, {literal(item.descending)})")
+            keys.append(py("(None, {0})", literal(item.descending)))
             continue
         name, value = e.name("key"), e.name("x")
         e.names[item.scope] = value
-        with e.block(f"def {name}({value}):"), e.at(item.key):
-            e.emit(f"return {e.value(item.key)}")
-        keys.append(f"({name}, {literal(item.descending)})")
-    e.emit(f"{out} = sort_rows({out}, ({', '.join(keys)},))")
+        with e.function(name, (value,)), e.at(item.key):
+            e.emit("return {0}", e.value(item.key))
+        keys.append(py("({0}, {1})", name, literal(item.descending)))
+    e.emit("{0} = sort_rows({0}, {1})", out, tupled(keys))
 
 
-def _single(e: E, node: n.Query) -> str:
+def _single(e: E, node: n.Query) -> Emitted:
     """A query over values that are no lists: a value, or null."""
     out = e.name()
-    e.emit(f"{out} = None")
-    _rows(e, node, lambda item: e.emit(f"{out} = {item}"), present=len(node.sources) == 1)
+    e.emit("{0} = None", out)
+    _rows(e, node, lambda item: e.emit("{0} = {1}", out, item), present=len(node.sources) == 1)
     return out
 
 
@@ -110,7 +119,7 @@ def _rows(e: E, node: n.Query, body: Body, present: bool = False) -> None:
         source = node.sources[0]
         value = e.temp(e.value(source.node))
         if e.nullable(source.node):
-            with e.block(f"if {value} is not None:"):
+            with e.block("if {0} is not None:", value):
                 e.solid.add(source.scope)
                 _from(e, node, [], {source.scope: value}, lambda: body(_row(e, node)))
             return
@@ -119,7 +128,7 @@ def _rows(e: E, node: n.Query, body: Body, present: bool = False) -> None:
     _from(e, node, node.sources, {}, lambda: body(_row(e, node)))
 
 
-def _row(e: E, node: n.Query) -> str:
+def _row(e: E, node: n.Query) -> Emitted:
     ret = node.returned
     if ret is None:
         return e.names[node.sources[0].scope]
@@ -128,16 +137,16 @@ def _row(e: E, node: n.Query) -> str:
 
 
 def _from(
-    e: E, query: n.Query, sources: Sequence[n.QuerySource], bound: dict[int, str], body: Callable[[], None]
+    e: E, query: n.Query, sources: Sequence[n.QuerySource], bound: dict[int, Emitted], body: Callable[[], None]
 ) -> None:
     """Loops over the sources, then lets, relations and where, then the body."""
     e.names.update(bound)
     own = {source.scope for source in query.sources} | {let.scope for let in query.lets}
-    hoisted: dict[int, str] = {}
+    hoisted: dict[int, Emitted] = {}
     for relation in query.relations:
         if sources and _independent(relation.node, own) and not isinstance(relation.node, n.Literal):
             hoisted[relation.scope] = e.name("related")
-            e.emit(f"{hoisted[relation.scope]} = MISSING")
+            e.emit("{0} = MISSING", hoisted[relation.scope])
 
     def loops(index: int) -> None:
         if index == len(sources):
@@ -146,7 +155,7 @@ def _from(
         source = sources[index]
         node, scope = source.node, source.scope
 
-        def bind(item: str) -> None:
+        def bind(item: Emitted) -> None:
             e.names[scope] = e.temp(item, "x")
             loops(index + 1)
 
@@ -163,7 +172,7 @@ def _from(
     loops(0)
 
 
-def lets(e: E, query: n.Query, hoisted: dict[int, str], body: Callable[[], None]) -> None:
+def lets(e: E, query: n.Query, hoisted: dict[int, Emitted], body: Callable[[], None]) -> None:
     """Let clauses that are used, then relations and where."""
     used = {below.scope for child in query.children for below in child.walk() if isinstance(below, n.QueryLetRef)}
     resources = [s.scope for s in query.sources if e.is_resource(_element(s.node))] if e.traced else []
@@ -177,7 +186,7 @@ def lets(e: E, query: n.Query, hoisted: dict[int, str], body: Callable[[], None]
 
         def kept() -> None:
             for row in series:
-                e.emit(f"ev.series({row})")
+                e.emit("ev.series({0})", row)
             body()
 
         traced_clauses(e, query.relations, query.where, rows, hoisted, kept)
@@ -195,7 +204,7 @@ def _element(node: Node) -> Type:
     return node.result.element if isinstance(node.result, ListType) else node.result
 
 
-def _relations(e: E, query: n.Query, index: int, hoisted: dict[int, str], body: Callable[[], None]) -> None:
+def _relations(e: E, query: n.Query, index: int, hoisted: dict[int, Emitted], body: Callable[[], None]) -> None:
     if index == len(query.relations):
         where = query.where
         if where is None:
@@ -205,7 +214,8 @@ def _relations(e: E, query: n.Query, index: int, hoisted: dict[int, str], body: 
         return
     relation = query.relations[index]
     found = _related(e, relation, hoisted.get(relation.scope))
-    with e.at(relation.condition), e.block(f"if {'not ' if relation.kind == 'without' else ''}{found}:"):
+    without = relation.kind == "without"
+    with e.at(relation.condition), e.block("if not {0}:", found) if without else e.block("if {0}:", found):
         _relations(e, query, index + 1, hoisted, body)
 
 
@@ -213,8 +223,8 @@ def traced_clauses(
     e: E,
     relations: Sequence[n.Relation],
     where: Node | None,
-    rows: list[str],
-    hoisted: dict[int, str],
+    rows: list[Emitted],
+    hoisted: dict[int, Emitted],
     body: Callable[[], None],
 ) -> None:
     """Try the relations and the parts of `where` one after the other; report the one that fails or has no answer."""
@@ -227,28 +237,28 @@ def traced_clauses(
     unknown = e.name("u")
     doubtful = any(e.nullable(part) for part in conditions)
     if doubtful:
-        e.emit(f"{unknown} = -1")
+        e.emit("{0} = -1", unknown)
     with ExitStack() as blocks:
         for index, part in enumerate(parts):
             if isinstance(part, n.Relation):
                 found = _related(e, part, hoisted.get(part.scope))
-                value = e.temp(f"not {found}" if part.kind == "without" else found)
+                value = e.temp(py("not {0}", found) if part.kind == "without" else found)
             else:
                 value = e.temp(e.value(part))
             recorded = rows if isinstance(part, n.Relation) or not tests_code(part) else []
             if recorded:
-                with e.block(f"if {value} is False:"):
+                with e.block("if {0} is False:", value):
                     for row in recorded:
-                        e.emit(f"ev.failed({site}, {row}, {index})")
-            blocks.enter_context(e.block("else:" if recorded else f"if {value} is not False:"))
+                        e.emit("ev.failed({0}, {1}, {2})", site, row, literal(index))
+            blocks.enter_context(e.block("else:") if recorded else e.block("if {0} is not False:", value))
             if isinstance(part, Node) and e.nullable(part):
-                with e.block(f"if {value} is None:"):
-                    e.emit(f"{unknown} = {index}")
+                with e.block("if {0} is None:", value):
+                    e.emit("{0} = {1}", unknown, literal(index))
         if doubtful:
-            on = asked_about(e, conditions)
-            blocks.enter_context(e.block(f"if {unknown} < 0 or ev.doubt({site}, {e.row}, {unknown}{on}):"))
+            doubt = called(py("ev.doubt"), [site, e.row, unknown, *asked_about(e, conditions)])
+            blocks.enter_context(e.block("if {0} < 0 or {1}:", unknown, doubt))
         for row in rows:
-            e.emit(f"ev.passed({site}, {row})")
+            e.emit("ev.passed({0}, {1})", site, row)
         body()
 
 
@@ -269,23 +279,23 @@ def tests_code(node: Node) -> bool:
     )
 
 
-def _related(e: E, relation: n.Relation, hoisted: str | None) -> str:
+def _related(e: E, relation: n.Relation, hoisted: Emitted | None) -> Emitted:
     """Whether some element of the related source satisfies the condition."""
     node, scope, condition = relation.node, relation.scope, relation.condition
     if not _is_list(node):
         e.names[scope] = e.temp(e.value(node))
         out = e.name()
-        e.emit(f"{out} = False")
-        with e.block(f"if {e.names[scope]} is not None:"):
+        e.emit("{0} = False", out)
+        with e.block("if {0} is not None:", e.names[scope]):
             if e.traced:
-                traced_clauses(e, [], condition, [], {}, lambda: e.emit(f"{out} = True"))
+                traced_clauses(e, [], condition, [], {}, lambda: e.emit("{0} = True", out))
             else:
-                e.when(condition, lambda: e.emit(f"{out} = True"))
+                e.when(condition, lambda: e.emit("{0} = True", out))
         return out
     e.filtered.add(id(node))
     if hoisted is not None:
-        with e.block(f"if {hoisted} is MISSING:"):
-            e.emit(f"{hoisted} = {e.value(node)} or ()")
+        with e.block("if {0} is MISSING:", hoisted):
+            e.emit("{0} = {1} or ()", hoisted, e.value(node))
         e.preset[id(node)] = hoisted
     if e.solid_elements(node):
         e.solid.add(scope)
@@ -295,9 +305,9 @@ def _related(e: E, relation: n.Relation, hoisted: str | None) -> str:
         e.preset.pop(id(node), None)
 
 
-def _any(e: E, node: Node, scope: int, condition: Node) -> str:
+def _any(e: E, node: Node, scope: int, condition: Node) -> Emitted:
     def run(body: Body) -> None:
-        def bind(item: str) -> None:
+        def bind(item: Emitted) -> None:
             e.names[scope] = e.temp(item, "x")
             if not e.traced:
                 e.when(condition, lambda: body(item))
@@ -310,7 +320,7 @@ def _any(e: E, node: Node, scope: int, condition: Node) -> str:
         e.filtered.add(id(node))
         e.each(node, bind)
 
-    return e.first_of(node, "False", lambda item: "True", run)
+    return e.first_of(node, FALSE, lambda item: TRUE, run)
 
 
 def _independent(node: Node, scopes: set[int]) -> bool:
@@ -337,51 +347,51 @@ LOOPS[n.Query] = _loops
 
 
 @emits("Exists")
-def _exists(e: E, node: n.Operation) -> str:
+def _exists(e: E, node: n.Operation) -> Emitted:
     (operand,) = node.operands
     if isinstance(operand, n.Query) and _fused(operand):
         nullable = not e.solid_elements(operand)
 
         def run(body: Body) -> None:
-            def present(item: str) -> None:
+            def present(item: Emitted) -> None:
                 if nullable:
                     item = e.temp(item)
-                    with e.block(f"if {item} is not None:"):
+                    with e.block("if {0} is not None:", item):
                         body(item)
                 else:
                     body(item)
 
             e.each(operand, present)
 
-        return e.first_of(operand, "False", lambda item: "True", run)
+        return e.first_of(operand, FALSE, lambda item: TRUE, run)
     if e.solid_elements(operand):
         values = e.value(operand)
-        return f"bool({values})"
+        return py("bool({0})", values)
     if not isinstance(operand, n.ExpressionRef) or id(operand) in e.preset:
         return e.operator(node)
     # as a rule the first element tells; only where that is null are the others looked at
     values = e.preset[id(operand)] = e.temp(e.value(operand))
     call = e.operator(node)
     del e.preset[id(operand)]
-    return FastPath(f"(({values}[0] is not None or {call}) if {values} else False)", call)
+    return fast_path(py("(({0}[0] is not None or {1}) if {0} else False)", values, call), call)
 
 
-def _aggregate(e: E, node: n.Query) -> str:
+def _aggregate(e: E, node: n.Query) -> Emitted:
     aggregate = node.aggregate
     assert aggregate is not None
     total = e.name("total")
-    e.emit(f"{total} = {e.value(aggregate.starting)}")
+    e.emit("{0} = {1}", total, e.value(aggregate.starting))
     e.names[aggregate.scope] = total
 
     def step() -> None:
         with e.at(aggregate.value):
-            e.emit(f"{total} = {e.value(aggregate.value)}")
+            e.emit("{0} = {1}", total, e.value(aggregate.value))
 
     if not aggregate.distinct:
         _from(e, node, node.sources, {}, step)
         return total
     rows = e.name("rows")
-    e.emit(f"{rows} = []")
+    e.emit("{0} = []", rows)
     scopes = [source.scope for source in (*node.sources, *node.lets)]
     kept: list[int] = []
     collected: list[bool] = []
@@ -389,15 +399,16 @@ def _aggregate(e: E, node: n.Query) -> str:
     def collect() -> None:
         collected.append(True)
         kept[:] = [scope for scope in scopes if scope in e.names]
-        e.emit(f"{rows}.append(Tuple({{{', '.join(f'{i}: {e.names[s]}' for i, s in enumerate(kept))}}}))")
-        with e.block(f"if len({rows}) > MAX_ITEMS:"):
+        found = mapped([(literal(index), e.names[scope]) for index, scope in enumerate(kept)])
+        e.emit("{0}.append(Tuple({1}))", rows, found)
+        with e.block("if len({0}) > MAX_ITEMS:", rows):
             e.emit("too_many_items()")
 
     _from(e, node, node.sources, {}, collect)
     if not collected:  # no row can be: the text of a row was never written
         return total
-    with e.loop(f"distinct({rows})") as row:
+    with e.loop(py("distinct({0})", rows)) as row:
         for index, scope in enumerate(kept):
-            e.names[scope] = e.temp(f"{row}[{index}]", "x")
+            e.names[scope] = e.temp(py("{0}[{1}]", row, literal(index)), "x")
         step()
     return total

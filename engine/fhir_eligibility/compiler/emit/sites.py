@@ -9,6 +9,7 @@ from msgspec import Struct
 from fhir_eligibility.algebra.diagnostic import Span
 from fhir_eligibility.compiler.analysis.origins import Origin, origins
 from fhir_eligibility.compiler.elm.nodes import Node
+from fhir_eligibility.compiler.emit.python import Emitted, name_of
 
 
 class Site(Struct, frozen=True):
@@ -35,10 +36,10 @@ class Sites:
         self.bound: dict[int, Node] = {}
         self.absent: list[Node] = []
 
-    def add(self, site: Site) -> str:
+    def add(self, site: Site) -> Emitted:
         """A module-level name for the number of a site."""
         self.all.append(site)
-        return f"SITE{len(self.all) - 1}"
+        return name_of("SITE", len(self.all) - 1)
 
     def origins(self, operands: Sequence[Node], type_of: Callable[[Node], str | None]) -> list[tuple[Node, Origin]]:
         """The origins of the operands of a comparison at this place, each with the node of the record that holds it."""

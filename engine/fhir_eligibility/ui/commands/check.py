@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,12 +52,14 @@ def add_options(command: CommandParser) -> None:
     add_terminology_options(command)
     group = command.add_argument_group("what is shown")
     group.add_argument("--verbose", action="store_true", help="show expressions whole, however long they are")
+    group.add_argument("--show", choices=("python",), help="show the Python that each expression becomes")
     group.add_argument("--json", action="store_true", help="as JSON")
     group.add_argument("--strict", action="store_true", help="take warnings as errors: exit with 3 where there are any")
     add_config_options(command)
     command.describe(
         "eligibility check criteria/flute/mr",
         "eligibility check criteria/flute/mr --data criteria/flute/cohort",
+        "eligibility check criteria/flute/mr --show python",
         "eligibility check trials --libraries cql --valuesets valuesets --strict --json",
         page="verdicts.md",
         statuses=STATUSES_OF_TEXT,
@@ -88,10 +91,11 @@ def check_command(options: argparse.Namespace) -> int:
     found = [replace(d, severity="error") if options.strict and d.severity == "warning" else d for d in found]
     errors = sum(d.severity == "error" for d in found)
     if options.json:
-        print(json.dumps(report(criteria, found, counted), indent=2, ensure_ascii=False))
+        out = report(criteria, found, counted, python=options.show == "python")
+        print(json.dumps(out, indent=2, ensure_ascii=False))
     else:
         for rules in criteria.rules:
-            _show(rules, options.verbose)
+            _show(rules, options.verbose, options.show == "python")
         if counted is not None:
             _show_coverage(counted)
         for diagnostic in found:
@@ -128,14 +132,14 @@ def _leaf(rule: Rule) -> bool:
     return rule.combination is None
 
 
-def _show(rules: RuleSet, verbose: bool) -> None:
+def _show(rules: RuleSet, verbose: bool, python: bool) -> None:
     version = f"|{rules.version}" if rules.version else ""
     print(f"{rules.kind} {rules.artifact}{version}")
     print(
         f"  {rules.title} -- {rules.combination}{_threshold(rules.threshold)}, patients in FHIR {rules.model.upper()}"
     )
     for rule in rules.rules:
-        _show_rule(rule, "  ", verbose)
+        _show_rule(rule, "  ", verbose, python)
     print()
 
 
@@ -147,7 +151,7 @@ def shortened(text: str, verbose: bool = False) -> str:
     return f"{bare[: SHOWN - 60]} ... ({len(text)} characters; --verbose shows them all)"
 
 
-def _show_rule(rule: Rule, indent: str, verbose: bool) -> None:
+def _show_rule(rule: Rule, indent: str, verbose: bool, python: bool) -> None:
     kind = "exclusion" if rule.exclude else "inclusion"
     print(f"{indent}{rule.id}  {rule.title}  [{kind}, {rule.form}]")
     inner = indent + "    "
@@ -156,9 +160,11 @@ def _show_rule(rule: Rule, indent: str, verbose: bool) -> None:
     elif rule.combination is not None:
         print(f"{inner}{rule.combination}{_threshold(rule.threshold)} of {len(rule.members)}:")
         for member in rule.members:
-            _show_rule(member, inner, verbose)
+            _show_rule(member, inner, verbose, python)
     elif rule.code is not None:
         print(f"{inner}{shortened(rule.code.text, verbose)}")
+        if python:
+            print(textwrap.indent(rule.code.python.rstrip("\n"), inner + "| ", lambda line: True))
         for note in rule.notes:
             print(f"{inner}note: {note}")
         for found in rule.code.reads().values():
@@ -183,9 +189,11 @@ def reads(found: DataRequirement) -> str:
     return text
 
 
-def report(criteria: Criteria, found: Sequence[Diagnostic], counted: Coverage | None = None) -> dict[str, Any]:
-    """Everything that `check` says, as JSON."""
-    out = _report(criteria, found)
+def report(
+    criteria: Criteria, found: Sequence[Diagnostic], counted: Coverage | None = None, *, python: bool = False
+) -> dict[str, Any]:
+    """Everything that `check` says, as JSON; with `python` also what expressions become."""
+    out = _report(criteria, found, python)
     if counted is not None:
         out["data"] = {
             "patients": counted.patients,
@@ -200,7 +208,7 @@ def report(criteria: Criteria, found: Sequence[Diagnostic], counted: Coverage | 
     return out
 
 
-def _report(criteria: Criteria, found: Sequence[Diagnostic]) -> dict[str, Any]:
+def _report(criteria: Criteria, found: Sequence[Diagnostic], python: bool) -> dict[str, Any]:
     return {
         "artifacts": [
             {
@@ -208,7 +216,7 @@ def _report(criteria: Criteria, found: Sequence[Diagnostic]) -> dict[str, Any]:
                 "version": rules.version,
                 "title": rules.title,
                 "combination": rules.combination,
-                "characteristics": [_rule_json(rule) for rule in rules.rules],
+                "characteristics": [_rule_json(rule, python) for rule in rules.rules],
             }
             for rules in criteria.rules
         ],
@@ -226,7 +234,7 @@ def _report(criteria: Criteria, found: Sequence[Diagnostic]) -> dict[str, Any]:
     }
 
 
-def _rule_json(rule: Rule) -> dict[str, Any]:
+def _rule_json(rule: Rule, python: bool) -> dict[str, Any]:
     out: dict[str, Any] = {
         "id": rule.id,
         "title": rule.title,
@@ -236,10 +244,12 @@ def _rule_json(rule: Rule) -> dict[str, Any]:
     if rule.reason is not None:
         out |= {"reason": rule.reason, "detail": rule.detail}
     elif rule.combination is not None:
-        out |= {"combination": rule.combination, "members": [_rule_json(member) for member in rule.members]}
+        out |= {"combination": rule.combination, "members": [_rule_json(member, python) for member in rule.members]}
     elif rule.code is not None:
         found = rule.code.reads().values()
         out |= {"expression": rule.code.text, "reads": [reads(item) for item in found]}
+        if python:
+            out["python"] = rule.code.python
         if rule.notes:
             out["notes"] = list(rule.notes)
     return out

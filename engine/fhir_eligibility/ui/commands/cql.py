@@ -189,7 +189,7 @@ def compile_command(options: argparse.Namespace) -> int:
         else:
             write_text(Path(options.elm), text)
     if options.show == "python":
-        sys.stdout.write(compiled.text)
+        sys.stdout.write(compiled.python)
     if options.elm is None and options.show is None:
         print("\n".join(summary(compiled)))
     return Status.OK
@@ -304,7 +304,7 @@ def cql_command(options: argparse.Namespace) -> int:
     _messages(session)
     _say_undecided(session.undecided(answer.compiled, [EXPRESSION]))
     if options.show == "python":
-        sys.stdout.write(answer.compiled.text)
+        sys.stdout.write(answer.compiled.python)
     print(_shown(answer, options.json))
     return found
 

@@ -85,7 +85,7 @@ def _command(session: Session, text: str) -> str:
         ":help": lambda: HELP,
         ":defines": lambda: "\n".join(names(session)) or "nothing is defined",
         ":type": lambda: str(session.compile(rest).defines["the expression"].type),
-        ":python": lambda: session.compile(rest).text.rstrip(),
+        ":python": lambda: session.compile(rest).python.rstrip(),
     }
     found = commands.get(word)
     return found() if found is not None else f"{word} is not a command; :help lists them"
