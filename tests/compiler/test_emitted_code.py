@@ -202,7 +202,7 @@ def test_only_code_stands_in_a_template() -> None:
         py("len({0})")
     with pytest.raises(TypeError, match="not a name"):
         statement("{0} = {1}").build((literal("a"), literal(1)), PLACE)
-    for name in ("a b", "x.y", "", "f()", "1"):
+    for name in ("a b", "x.y", "", "f()", "1", "define_A", "len", "ev", "define_1_", "x_1", "define_\u0661"):
         with pytest.raises(guard.ForeignCode):
             defined(name)
 

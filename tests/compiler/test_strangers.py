@@ -271,7 +271,7 @@ def test_a_cached_library_is_looked_at_as_well(tmp_path: Path) -> None:
     compiler.folder = tmp_path / "cache"
     source = Source("L.cql", "library L\ndefine A: 1 + 1")
     compiled = compiler.compile(source)
-    compiled.code = compile(f"def define_A(ev):\n    return {hostile.RUNS}", "L.cql", "exec")
+    compiled.code = compile(f"def define_1(ev):\n    return {hostile.RUNS}", "L.cql", "exec")
     compiler.store(compiler.key(source), compiled)
     again = CachingCompiler()
     again.folder = compiler.folder

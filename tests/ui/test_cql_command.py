@@ -140,7 +140,7 @@ def test_compile_tells_what_a_library_defines(capsys: pytest.CaptureFixture[str]
         ],
     )
     status, out, _ = run(capsys, "compile", str(tmp_path / "L.cql"), "--show", "python")
-    assert "def define_A(ev):" in out and "once(ev.run, of_M_define_B)" in out
+    assert "def define_2(ev):" in out and "once(ev.run, of_0)" in out and "# of_0 is define_1 of 'M" in out
     assert run(capsys, "compile", str(tmp_path / "L.cql"), "--elm", str(tmp_path / "L.json"))[0] == 0
     status, out, _ = run(capsys, "cql", "--library", str(tmp_path / "L.json"))
     assert (status, out.strip()) == (0, "A: 'b'")

@@ -205,13 +205,17 @@ class Compiler:
         return compiled
 
     def python(self, source: Source, function: str | None = None) -> str:
-        """The Python of a library as text, or that of one function, for readers. Raises DiagnosticError."""
+        """The Python of a library as text, or that of one function, for readers. Raises DiagnosticError.
+
+        Before it stand the names that it has for definitions of other libraries, each with its name there, and the library as a constant.
+        """
         with deep_recursion():
-            body = build_module(self.typed(source), self.traced).module.body
-            shown = [
-                one for one in body if function is None or isinstance(one, ast.FunctionDef) and one.name == function
-            ]
-            return ast.unparse(ast.Module(shown, [])).strip("\n") + "\n"
+            emitter = build_module(self.typed(source), self.traced)
+            shown = [one for one in emitter.functions() if function in (None, one.name)]
+            text = ast.unparse(ast.Module([*shown], [])).strip("\n") + "\n"
+        used = {one.id for function in shown for one in ast.walk(function) if isinstance(one, ast.Name)}
+        others = [(name, key) for key, name in emitter.imports.items() if name in used]
+        return "".join(f"# {name} is {python} of {owner!r}\n" for name, (owner, python) in others) + text
 
     def typed(self, source: Source) -> TypedLibrary:
         """A library as typed ELM, whatever is wrong with it (`diagnostics`). Raises DiagnosticError for text that does not parse."""

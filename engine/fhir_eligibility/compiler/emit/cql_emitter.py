@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from fhir_eligibility.algebra.diagnostic import Source, Span
 from fhir_eligibility.compiler.analysis.origins import Origin, is_at_hand
 from fhir_eligibility.compiler.elm import nodes as n
-from fhir_eligibility.compiler.elm.identifiers import identifier
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.scope import Exported, ExportedFunction
 from fhir_eligibility.compiler.elm.types import (
@@ -128,14 +127,9 @@ class CqlEmitter(ModuleBuilder):
         if library is None:
             return defined(exported.python)
         key = (exported.owner, exported.python)
-        found = self.imports.get(key)
-        if found is None:
-            # no other name of a module begins so; libraries whose names look alike are told apart by a number
-            stem = found = f"of_{identifier(library)}_{exported.python}"
-            while found in self.imports.values():
-                found = f"{stem}_{len(self.imports)}"
-            self.imports[key] = found
-        return defined(found)
+        if key not in self.imports:
+            self.imports[key] = bound_name(name_of("of_", len(self.imports)))
+        return defined(self.imports[key])
 
     def fhir_type(self, name: str) -> str:
         """The FHIR type that values of a model's type have."""

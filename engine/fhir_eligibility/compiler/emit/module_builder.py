@@ -71,6 +71,10 @@ class ModuleBuilder:
         """What was built."""
         return ast.Module(self.body, [])
 
+    def functions(self) -> list[ast.FunctionDef]:
+        """The functions of the module."""
+        return [one for one in self.body if isinstance(one, ast.FunctionDef)]
+
     # -- statements
 
     def emit(self, text: str, *operands: Emitted) -> None:

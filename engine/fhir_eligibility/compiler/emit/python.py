@@ -134,6 +134,7 @@ _LOAD, _STORE = ast.Load(), ast.Store()
 _CONTEXTS = (ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop)  # kinds that one node will do for
 _HOLE = re.compile(r"\{(\d+)\}")
 _PLACEHOLDER = re.compile(r"_(\d+)_")
+_DEFINED = re.compile(r"(?:default_)?(?:define|function|parameter|of)_[0-9]+|expression|criterion")
 _ITEM = "x"  # what a comprehension of ours calls an item
 _NAME = Template("", _build_name, (), 0, ())
 _CONSTANT = Template("", _build_constant, (), 0, ())
@@ -153,8 +154,8 @@ def local(stem: str, number: int) -> Emitted:
 
 
 def defined(name: str) -> Emitted:
-    """The name of a definition, as the translator has numbered it. Raises ForeignCode for a name of any other kind."""
-    if not name.isidentifier():
+    """The name of a definition, as the translator has numbered it. Raises ForeignCode for any other name."""
+    if _DEFINED.fullmatch(name) is None:
         raise ForeignCode(f"the name {name!r}")
     return _name(name, 0)
 

@@ -13,7 +13,6 @@ from msgspec import Struct, field
 from fhir_eligibility.algebra.diagnostic import Diagnostic, Source, Span
 from fhir_eligibility.algebra.values.clinical import Code, CodeSystem, Concept, ValueSet
 from fhir_eligibility.compiler.elm import types as t
-from fhir_eligibility.compiler.elm.identifiers import identifier
 from fhir_eligibility.compiler.elm.models import CqlModel
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.scope import Exported, ExportedFunction, Local, Scope, Symbols
@@ -103,8 +102,7 @@ class LibraryTranslator(CqlTranslator):
         self.tree = tree
         self.typed = TypedLibrary(source, tree, self.symbols, self.types, included)
         self.owner = self.symbols.key
-        # the names taken, each with the number that its next namesake is tried with
-        self._python: dict[str, int] = {}
+        self._named = 0  # definitions that have a name in Python
         self._signatures: set[tuple[str, tuple[Type, ...]]] = set()
         self.unavailable = {include.alias for include in tree.includes} - set(included)
         self._defines: dict[str, c.Define] = {}
@@ -114,15 +112,10 @@ class LibraryTranslator(CqlTranslator):
 
     # -- names for Python
 
-    def python_name(self, kind: str, name: str) -> str:
-        """A function name in the module that is made of the library."""
-        stem = f"{kind}_{identifier(name)}"
-        found, number = stem, self._python.get(stem, 2)
-        while found in self._python:
-            found, number = f"{stem}_{number}", number + 1
-        self._python[stem] = number
-        self._python[found] = 2
-        return found
+    def python_name(self, kind: str) -> str:
+        """The name of a function in the module that is made of the library: nothing of what the author calls the definition is in it."""
+        self._named += 1
+        return f"{kind}_{self._named}"
 
     # -- definitions
 
@@ -220,7 +213,7 @@ class LibraryTranslator(CqlTranslator):
                 continue
             if kind is None:
                 kind = node.result if node is not None else t.ANY
-            python = self.python_name("parameter", parameter.name)
+            python = self.python_name("parameter")
             exported = Exported(parameter.name, "ParameterRef", kind, python, self.owner, parameter.private)
             self.export(exported, parameter.name_span)
             self.typed.parameters.append(TypedDefine(exported, node, parameter.span))
@@ -256,7 +249,7 @@ class LibraryTranslator(CqlTranslator):
             tree.name,
             operands,
             returns,
-            self.python_name("function", tree.name),
+            self.python_name("function"),
             self.owner,
             tree.fluent,
             tree.private,
@@ -301,7 +294,7 @@ class LibraryTranslator(CqlTranslator):
         finally:
             inner = self.context
             self.context, self.in_function, self.needs = outer
-        python = self.python_name("define", name)
+        python = self.python_name("define")
         exported = Exported(name, "ExpressionRef", node.result, python, self.owner, tree.private, inner)
         self.symbols.definitions[name] = exported
         self.typed.defines.append(TypedDefine(exported, node, tree.span))
