@@ -258,6 +258,62 @@ def test_a_diagnosis_whose_certainty_nobody_can_read_is_in_doubt(status: Json, t
     assert outcome_of(ALONE, [found], tmp_path) == "unknown: missing-value"
 
 
+def named(code: str, display: str) -> Json:
+    """A concept of SNOMED CT with what it is called."""
+    return {"coding": [{"system": SNOMED, "code": code, "display": display}]}
+
+
+CPT, OPS = "http://www.ama-assn.org/go/cpt", "http://fhir.de/CodeSystem/bfarm/ops"
+EXAMINATIONS: dict[str, tuple[Json, str]] = {
+    "imaging as such": (concept("363679005"), "met"),
+    "by its display": (named("241633003", "Magnetic resonance imaging of prostate (procedure)"), "met"),
+    "without a display": (concept("241633003"), "met"),
+    "CPT, radiology": (concept("72195", system=CPT), "met"),
+    "OPS, imaging": (concept("3-82a", system=OPS), "met"),
+    "a procedure that is none of imaging": (named("80146002", "Appendectomy (procedure)"), "not met"),
+    "CPT, surgery": (concept("44950", system=CPT), "not met"),
+    "a disorder": (named("22298006", "Myocardial infarction (disorder)"), "not met"),
+}
+
+
+@pytest.mark.parametrize("version", ["r4", "r4b", "r5"])
+@pytest.mark.parametrize(("code", "outcome"), EXAMINATIONS.values(), ids=EXAMINATIONS.keys())
+def test_an_examination_is_on_record_as_the_procedure_of_an_imaging_study(
+    version: str, code: Json, outcome: str, tmp_path: Path
+) -> None:
+    asked = variable({"definitionCodeableConcept": code})
+    element = "procedure" if version == "r5" else "procedureCode"
+    study = record("ImagingStudy", status="available", **{element: [{"concept": code}] if version == "r5" else [code]})
+    assert outcome_of(asked, [study], tmp_path, version) == outcome
+    assert outcome_of(asked, [], tmp_path, version) == "not met"
+    if outcome == "met":
+        assert outcome_of(asked, [study | {"status": "cancelled"}], tmp_path, version) == "not met"
+        assert outcome_of(asked, [study | {"status": "registered"}], tmp_path, version).startswith("unknown")
+        why = record("ImagingStudy", status="available", **{element.replace("procedureCode", "reasonCode"): []})
+        assert outcome_of(asked, [why], tmp_path, version) == "not met"
+
+
+def test_an_examination_by_type_and_value(tmp_path: Path) -> None:
+    code = named("241633003", "Magnetic resonance imaging of prostate (procedure)")
+    study = record("ImagingStudy", status="available", procedureCode=[code])
+    kind = group({"code": concept("71388002"), "valueCodeableConcept": code})
+    assert outcome_of(kind, [study], tmp_path) == "met"
+    type_of_fhir = concept("Procedure", system="http://hl7.org/fhir/resource-types")
+    assert outcome_of(group({"code": type_of_fhir, "valueCodeableConcept": code}), [study], tmp_path) == "not met"
+
+
+def test_examinations_are_not_counted_twice(tmp_path: Path) -> None:
+    """A Procedure and an imaging study may be one examination: where the number depends on it, nobody can tell."""
+    code = named("241633003", "Magnetic resonance imaging of prostate (procedure)")
+    twice = variable({"definitionCodeableConcept": code, "instancesQuantity": {"value": 2, "comparator": ">="}})
+    study = record("ImagingStudy", status="available", procedureCode=[code])
+    made = record("Procedure", status="completed", code=code)
+    more = made | {"id": "second"}
+    assert outcome_of(twice, [made, study], tmp_path).startswith("unknown")
+    assert outcome_of(twice, [made, more, study], tmp_path) == "met"
+    assert outcome_of(twice, [made], tmp_path) == "not met"
+
+
 @pytest.mark.parametrize("version", ["r4", "r5"])
 def test_an_imaging_study_that_names_no_modality_is_in_doubt(version: str, tmp_path: Path) -> None:
     dicom = "http://dicom.nema.org/resources/ontology/DCM"

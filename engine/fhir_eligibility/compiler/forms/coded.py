@@ -29,6 +29,7 @@ from fhir_eligibility.compiler.forms.base import (
 from fhir_eligibility.compiler.forms.data_requirement import data_requirement
 from fhir_eligibility.compiler.forms.grouping import exact_only
 from fhir_eligibility.compiler.forms.kinds import (
+    IMAGING_PROCEDURE,
     concept_selections,
     date_paths,
     in_doubt,
@@ -36,6 +37,7 @@ from fhir_eligibility.compiler.forms.kinds import (
     kinds_of_concept,
     resource_kind,
     selection,
+    studied,
     types_of_kind,
 )
 from fhir_eligibility.compiler.forms.otherwise import coded_otherwise, of_systems, systems_of
@@ -124,8 +126,14 @@ def selections_of(model: Model, criterion: Criterion) -> list[Selection]:
     if isinstance(definition, CodeableConceptDefinition):
         kinds = kinds_of_concept(definition.concept)
         found = concept_selections(model, definition.concept, kinds) + in_doubt(model, definition.concept, kinds)
+        found += _studied(model, criterion, definition.concept, kinds)
     elif isinstance(definition, TypeAndValueDefinition):
         found = _type_and_value(model, definition)
+        concept = definition.value.concept if definition.value is not None else None
+        if concept is not None and definition.value is not None:
+            kind, resource = kind_of_type(definition.type)
+            if kind == "value" or (kind == "procedure" and resource is None):
+                found += _studied(model, criterion, concept, kinds_of_concept(concept))
     elif isinstance(definition, DataRequirementDefinition):
         found = [data_requirement(model, definition)]
     else:
@@ -133,6 +141,19 @@ def selections_of(model: Model, criterion: Criterion) -> list[Selection]:
     if not found:
         raise NotComputable(f"no resource type of FHIR {model.version.upper()} records this")
     return found
+
+
+def _studied(model: Model, criterion: Criterion, concept: CodedConcept, kinds: tuple[str, ...]) -> list[Selection]:
+    """Imaging studies that record an examination which a characteristic asks for; where records are counted, it may stand in a Procedure, too."""
+    if IMAGING_PROCEDURE not in kinds or criterion.duration is not None:
+        return []
+    found = studied(model, concept)
+    if criterion.instances is not None:
+        found.tests.append("{}")
+        found.sentences["{}"] = (
+            "a Procedure may be on record for the same examination, so that it would be counted twice"
+        )
+    return [found]
 
 
 def definition_text(model: Model, criterion: Criterion, selections: list[Selection], timeline: Timeline) -> str:

@@ -48,6 +48,8 @@ class Hierarchy(Protocol):
 # A finding may be a diagnosis, an allergy, or what was observed; a procedure may be an encounter; a product that is given may be a vaccine.
 _CLINICAL = ("condition", "observation", "allergy")
 _PROCEDURE = ("procedure", "encounter")
+# An examination by images may be recorded as the study that it gave.
+_IMAGING = (*_PROCEDURE, "imaging-procedure")
 _PRODUCT = ("medication", "immunization")
 _TAGS = {
     "disorder": _CLINICAL,
@@ -65,7 +67,9 @@ _TAGS = {
     "clinical drug": _PRODUCT,
     "physical object": ("device",),
 }
+_IMAGING_TOP = "363679005"
 _TOPS = {
+    _IMAGING_TOP: _IMAGING,
     "64572001": _CLINICAL,
     "404684003": _CLINICAL,
     "243796009": (*_CLINICAL, *_PROCEDURE),
@@ -76,6 +80,17 @@ _TOPS = {
     "373873005": _PRODUCT,
     "763158003": _PRODUCT,
     "260787004": ("device",),
+}
+# Words of what SNOMED CT calls examinations by images, and how their codes begin in classifications of procedures.
+_IMAGING_WORDS = re.compile(
+    r"imag|magnetic resonance|\bmri?\b|tomogra|\b(?:ct|pet|spect|dxa)\b|ultraso|sonogra|echogra|echocardio|radiogra|radiolog|x-?ray"
+    r"|mammogra|scintigra|angiogra|venogra|arteriogra|cholangi\w*gra|urogra|myelogra|arthrogra|fluorosc|densitomet|\bscan",
+    re.IGNORECASE,
+)
+_IMAGING_CODES = {
+    "http://fhir.de/CodeSystem/bfarm/ops": "3-",
+    "http://www.ama-assn.org/go/cpt": "7",
+    "http://www.cms.gov/Medicare/Coding/ICD10": "B",
 }
 _TAG = re.compile(r"\(([a-z/ ]+)\)\s*$")
 
@@ -109,8 +124,15 @@ def kinds_of_coding(coding: Coding) -> tuple[str, ...]:
     """The kinds of record that a coding says it belongs to, by its hierarchy or its semantic tag; empty where it says nothing."""
     if isinstance(coding, GroupedCoding) and coding.kinds:
         return coding.kinds
-    tag = _TAG.search(coding.display or "") if coding.system == SNOMED else None
-    return _TAGS.get(tag[1], ()) if tag is not None else ()
+    if coding.system != SNOMED:
+        begins = _IMAGING_CODES.get(coding.system or "")
+        imaging = begins is not None and (coding.code or "").startswith(begins)
+        return ("procedure", "imaging-procedure") if imaging else ()
+    if coding.code == _IMAGING_TOP:
+        return _IMAGING
+    tag = _TAG.search(coding.display or "")
+    kinds = _TAGS.get(tag[1], ()) if tag is not None else ()
+    return _IMAGING if kinds == _PROCEDURE and _IMAGING_WORDS.search(coding.display or "") else kinds
 
 
 def _value(value: Value | None, hierarchy: Hierarchy | None) -> Value | None:

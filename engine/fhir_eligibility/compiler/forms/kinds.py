@@ -22,6 +22,9 @@ SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
 ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 
+IMAGING_PROCEDURE = "imaging-procedure"
+"""The kind of what may be recorded as the procedure of an imaging study."""
+
 # Kinds by SNOMED CT type code.
 _SNOMED_KINDS = {
     "64572001": "condition",
@@ -220,9 +223,18 @@ _KINDS_OF_SYSTEM = {
     DICOM: ("imaging",),
     ACT_CODE: ("encounter",),
 }
-_ANY_KINDS = ("condition", "procedure", "observation", "medication", "immunization", "encounter", "device")
+_ANY_KINDS = (
+    "condition",
+    "procedure",
+    "observation",
+    "medication",
+    "immunization",
+    "encounter",
+    "device",
+    IMAGING_PROCEDURE,
+)
 # Kinds that a concept is looked for in besides those that it is of by its nature: that a record of theirs is in words does not tell that the concept is meant.
-_ALSO = frozenset({"allergy", "encounter", "immunization", "device"})
+_ALSO = frozenset({"allergy", "encounter", "immunization", "device", IMAGING_PROCEDURE})
 # Code systems that say nothing that a clinical record could be about: languages, countries, and what FHIR itself codes.
 _NO_KIND = ("urn:ietf:", "urn:iso:", "http://hl7.org/fhir/", "http://terminology.hl7.org/CodeSystem/")
 _RACE = ("urn:oid:2.16.840.1.113883.6.238",)
@@ -382,6 +394,20 @@ def concept_selections(model: Model, concept: CodedConcept, kinds: tuple[str, ..
             chosen.tests.append(AFFIRMED)
             chosen.sentences[NOT_OPEN] = "its value does not tell whether it affirms what it is coded as"
     return found
+
+
+def studied(model: Model, concept: CodedConcept) -> Selection:
+    """Imaging studies whose procedure is a concept: the examination was made, whether a Procedure says so or not."""
+    path = "procedureCode" if model.has_element("ImagingStudy", "procedureCode") else "procedure.concept"
+    tests = list(content_tests(model, "ImagingStudy"))
+    return Selection(
+        "ImagingStudy",
+        tests,
+        in_concept(path, concept),
+        concept,
+        path,
+        dict.fromkeys(tests, _UNDECIDED_CONTENT),
+    )
 
 
 def in_doubt(model: Model, concept: CodedConcept, kinds: tuple[str, ...]) -> list[Selection]:

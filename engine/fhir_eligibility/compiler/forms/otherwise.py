@@ -36,6 +36,8 @@ def coded_otherwise(model: Model, criterion: Criterion, selections: list[Selecti
     """What to look for where a characteristic does not hold, from its selections with all their tests."""
     found = []
     types = {chosen.type for chosen in selections}
+    if "Procedure" in types:
+        types.discard("ImagingStudy")  # the procedure of a study is looked for as well
     kinds = {"Medication" if name.startswith("Medication") else name for name in types} - _ALSO
     for chosen in selections:
         if chosen.concept is not None and chosen.type == "ImagingStudy":
