@@ -176,7 +176,7 @@ def test_a_run_is_not_resumed_over_other_data(data: Path, tmp_path: Path, kind: 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(bulk.BulkRun, "_settle", stopped)
+        patch.setattr(bulk.BulkRun, "_resolve", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(rules, [], [data], tmp_path / "out", RunOptions(now=NOW, jobs=1))
     CHANGES[kind](data / "Condition.ndjson")

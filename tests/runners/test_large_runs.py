@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import fhir_eligibility
-from fhir_eligibility.data.bulk.settling import twice
+from fhir_eligibility.data.bulk.resolving import twice
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.evaluation.verdict import Verdict
 from fhir_eligibility.output.fhir_group import frame_of, group_of, member_of
@@ -331,10 +331,10 @@ def test_ids_that_occur_several_times_are_the_same_in_any_number_of_turns() -> N
         if every[1].count(number) > 1
     }
     assert len(expected) > 50
-    for turns in (1, 2, 7):
+    for batches in (1, 2, 7):
         found: dict[int, tuple[int, int]] = {}
-        for turn in range(turns):
-            found |= twice(lambda: kept, lambda: seen, turn, turns)
+        for batch in range(batches):
+            found |= twice(lambda: kept, lambda: seen, batch, batches)
         assert found == expected
 
 
@@ -367,18 +367,18 @@ def test_little_memory_makes_no_difference_where_much_occurs_twice(
     monkeypatch.setattr(problem_runs, "HELD", 4)
     monkeypatch.setattr(problem_runs, "MERGED", 3)
     monkeypatch.setattr(bulk, "LEAST_IDS", 10)
-    turns: list[tuple[int, int]] = []
-    put = KeptBuckets.put_turn
+    batches: list[tuple[int, int]] = []
+    put = KeptBuckets.put_batch
 
-    def noted(self: KeptBuckets, number: int, turn: int, *more: Any) -> JudgedFile:
-        turns.append((number, turn))
-        return put(self, number, turn, *more)
+    def noted(self: KeptBuckets, number: int, batch: int, *more: Any) -> JudgedFile:
+        batches.append((number, batch))
+        return put(self, number, batch, *more)
 
-    monkeypatch.setattr(KeptBuckets, "put_turn", noted)
+    monkeypatch.setattr(KeptBuckets, "put_batch", noted)
     assert screened(criteria, doubled, tmp_path / "plenty") == expected
-    assert turns == []
+    assert batches == []
     assert screened(criteria, doubled, tmp_path / "little", memory=3000) == expected
-    assert max(turn for _, turn in turns) > 2
+    assert max(batch for _, batch in batches) > 2
     assert screened(criteria, doubled, tmp_path / "both", memory=3000, jobs=2) == expected
 
 

@@ -90,7 +90,7 @@ def read_again(monkeypatch: pytest.MonkeyPatch, nights: Nights) -> tuple[int, in
 
     with monkeypatch.context() as patch:
         patch.setattr(bulk, "untouched_of", counted)
-        patch.setattr(bulk.BulkRun, "_settle", begun)
+        patch.setattr(bulk.BulkRun, "_resolve", begun)
         nights.cohort.write(nights.data, nights.form)
         out = nights.folder / "since"
         shutil.rmtree(out, ignore_errors=True)

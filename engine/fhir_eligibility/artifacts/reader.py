@@ -253,12 +253,12 @@ class _Reader(Struct):
                     path = (*home.path, "contained", index)
                     return _FoundResource(resource, home.file, home.text, path, home, findings=inside)
             return None
-        bare = reference.partition("/_history/")[0]
-        url, _, version = bare.partition("|")
-        found = self.index.get(bare) or self.index.get(url)
+        unversioned = reference.partition("/_history/")[0]
+        url, _, version = unversioned.partition("|")
+        found = self.index.get(unversioned) or self.index.get(url)
         if found is not None:
-            return found if bare in self.index or is_version(version, found.resource.get("version")) else None
-        parts = bare.split("/")
+            return found if unversioned in self.index or is_version(version, found.resource.get("version")) else None
+        parts = unversioned.split("/")
         return self.index.get("/".join(parts[-2:])) if len(parts) > 2 else None
 
     def artifact(self, entry: _FoundResource, stack: tuple[int, ...] = ()) -> Artifact:

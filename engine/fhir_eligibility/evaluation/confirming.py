@@ -146,14 +146,14 @@ def without_missing(study: Resource, holding: Holding) -> Resource | None:
     kept: list[Any] = []
     lost = 0
     for series in listed:
-        uid = bare(series.get("uid"))
+        uid = without_prefix(series.get("uid"))
         instances = instances_of(series)
         if uid in series_gone:
             lost += len(instances)
             continue
         lacking = instances_gone.get(uid or "")
         if lacking:
-            left = [x for x in instances if bare(x.get("uid")) not in lacking]
+            left = [x for x in instances if without_prefix(x.get("uid")) not in lacking]
             lost += len(instances) - len(left)
             if not left:
                 continue
@@ -183,7 +183,7 @@ def _codes(modality: Any) -> set[str]:
     return {coding["code"] for coding in codings if isinstance(coding, dict) and isinstance(coding.get("code"), str)}
 
 
-def bare(uid: Any) -> str | None:
+def without_prefix(uid: Any) -> str | None:
     """A UID as the archive writes it."""
     return uid.removeprefix("urn:oid:").rstrip("\x00 ") if isinstance(uid, str) else None
 

@@ -117,7 +117,7 @@ def base_of(url: str) -> str | None:
 
 
 def holding_of(expected: Expected, ask: Ask, asked: str | None = None) -> Holding:
-    """What archives hold of a study. `ask` answers for one archive; an archive is asked only while others did not settle it."""
+    """What archives hold of a study. `ask` answers for one archive; an archive is asked only while others did not decide it."""
     if expected.study is None:
         detail = "; ".join(expected.remarks) or "no Study Instance UID"
         return _holding(expected, HoldingState.UNIDENTIFIED, detail=detail)

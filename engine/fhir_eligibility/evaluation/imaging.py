@@ -42,11 +42,11 @@ def normalise_uid(text: Any) -> tuple[str | None, str | None]:
     """A UID without `urn:oid:` and DICOM padding, and a remark where it was repaired or is no UID."""
     if not isinstance(text, str) or not text:
         return None, None
-    bare = text.removeprefix(OID)
-    if valid_uid(bare):
-        return bare, None
-    stripped = bare.rstrip("\x00 ")
-    if stripped != bare and valid_uid(stripped):
+    without_prefix = text.removeprefix(OID)
+    if valid_uid(without_prefix):
+        return without_prefix, None
+    stripped = without_prefix.rstrip("\x00 ")
+    if stripped != without_prefix and valid_uid(stripped):
         return stripped, f"padding was stripped from the UID {stripped}"
     return None, f"{text[:80]!r} is not a DICOM UID"
 

@@ -73,11 +73,11 @@ class _Watch:
                 self.running = 0
                 failure = error
             if self.fired:
-                self.settle()
+                self.take_back()
         except Overdue:
             self.running = 0
             late = True
-            self.settle()
+            self.take_back()
         if late:
             getcontext().prec = self.precision
             limits.exceeded(f"it takes longer than {self.seconds:g} seconds")
@@ -85,7 +85,7 @@ class _Watch:
             raise failure
         return found
 
-    def settle(self) -> None:
+    def take_back(self) -> None:
         """Take back what was raised and has not arrived."""
         with _state.lock:
             _raise_in(self.thread.ident, None)

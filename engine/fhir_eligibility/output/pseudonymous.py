@@ -211,8 +211,8 @@ def _matching(pattern: re.Pattern[str], text: Any) -> str | None:
 
 def code_of(code: str | None) -> str | None:
     """`system|code`, where it looks like one."""
-    system, _, bare = (code or "").rpartition("|")
-    return code if _matching(_CODE, bare) and (not system or _matching(_SYSTEM, system)) else None
+    system, _, code_alone = (code or "").rpartition("|")
+    return code if _matching(_CODE, code_alone) and (not system or _matching(_SYSTEM, system)) else None
 
 
 def _patient_value(text: str | None) -> tuple[str | None, None]:

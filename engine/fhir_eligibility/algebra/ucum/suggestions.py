@@ -18,19 +18,19 @@ _IN_USE = (
 
 def suggest_unit(text: str) -> str | None:
     """The UCUM code that a text that is not UCUM probably means, None where none is near."""
-    bare = text.strip().replace(" ", "").replace("µ", "u").replace("μ", "u")
-    for candidate in (text, bare, bare.lower()):
+    compact = text.strip().replace(" ", "").replace("µ", "u").replace("μ", "u")
+    for candidate in (text, compact, compact.lower()):
         known = alias(candidate)
         if known is not None:
             return known
-    if bare and bare != text and _is_unit(bare):
-        return bare
+    if compact and compact != text and _is_unit(compact):
+        return compact
     folded: dict[str, str] = {}
     for unit in _IN_USE:
         folded.setdefault(unit.lower(), unit)
-    if bare.lower() in folded:
-        return folded[bare.lower()]
-    near = difflib.get_close_matches(bare.lower(), list(folded), n=1, cutoff=0.75) if len(bare) > 2 else []
+    if compact.lower() in folded:
+        return folded[compact.lower()]
+    near = difflib.get_close_matches(compact.lower(), list(folded), n=1, cutoff=0.75) if len(compact) > 2 else []
     return folded[near[0]] if near else None
 
 

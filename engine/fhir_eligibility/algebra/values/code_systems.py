@@ -176,8 +176,8 @@ def prefix_of(system: str, code: str) -> str | None:
     classification = _CLASSIFICATIONS.get(canonical(system))
     if classification is None:
         return None
-    bare = code.strip().rstrip("-").rstrip(".")
-    return bare if classification.category.fullmatch(bare) else None
+    trimmed = code.strip().rstrip("-").rstrip(".")
+    return trimmed if classification.category.fullmatch(trimmed) else None
 
 
 def block_of(system: str, code: str) -> tuple[str, str] | None:

@@ -71,7 +71,7 @@ def identity_of(record: ReadRecord) -> Identity:
 
 
 class Everyone:
-    """All records of an export by name; `shared` are those of no patient, `extra` some that the index does not have, `joined` as `Settled` has it."""
+    """All records of an export by name; `shared` are those of no patient, `extra` some that the index does not have, `joined` as `Resolved` has it."""
 
     def __init__(
         self,
@@ -225,12 +225,12 @@ class Follower:
 
     def _undescribed(self, asked: str, context: Loaded | None) -> Compartment | None:
         """The patient whom a reference means and no Patient resource describes."""
-        bare = asked.partition("/_history/")[0]
-        check_names_person(bare)
-        meaning = meaning_of(bare)
+        unversioned = asked.partition("/_history/")[0]
+        check_names_person(unversioned)
+        meaning = meaning_of(unversioned)
         root = root_of(context.full_url) if context is not None else None
         people = self._of_group(plain_id(meaning.id))
-        for key in (f"{root}{bare}" if root else bare, bare):
+        for key in (f"{root}{unversioned}" if root else unversioned, unversioned):
             for person in people:
                 if person.key == key and person.loaded is None:
                     return person.compartment

@@ -34,16 +34,16 @@ def gather(study: dict[str, Any]) -> None:
         return
     own = [one.get("uid") for one in series]
     written = [[instance.uid for instance in one.pop("instance", ())] for one in series]
-    bare = own, written
+    plain = own, written
     first = own[0]
     if first.__class__ is str and first.startswith(_OID) or written[0] and str(written[0][0]).startswith(_OID):
-        bare = _without_oid(own), [_without_oid(texts) for texts in written]
-    arrays = arrays_of(*bare)
+        plain = _without_oid(own), [_without_oid(texts) for texts in written]
+    arrays = arrays_of(*plain)
     if arrays is not None:
         listed = sum(map(len, written))
         if listed != study.get("numberOfInstances"):
             study[LISTED] = listed
-        for one, uid, array in zip(series, bare[0], arrays, strict=True):
+        for one, uid, array in zip(series, plain[0], arrays, strict=True):
             one["uid"] = uid
             one[UIDS] = msgspec.Raw(array.encode())
     else:

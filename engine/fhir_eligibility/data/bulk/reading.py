@@ -24,7 +24,7 @@ from fhir_eligibility.data.bulk.name_index import MemoryIndex
 from fhir_eligibility.data.bulk.pieces import Piece, pieces_of, read_piece
 from fhir_eligibility.data.bulk.placing import Bearers, claims_of, joined_by_names, names_wanted, placed
 from fhir_eligibility.data.bulk.records import MemoryShelf, Position, ReadRecord, name_of_group, number_of
-from fhir_eligibility.data.bulk.settling import NotWhole, Settled, doubles_of, missing, not_whole, settle, twice
+from fhir_eligibility.data.bulk.resolving import NotWhole, Resolved, doubles_of, missing, not_whole, resolve, twice
 from fhir_eligibility.data.files.json_text import BAD_JSON, whole
 from fhir_eligibility.data.files.listing import list_data
 from fhir_eligibility.data.files.problems import Problem
@@ -197,23 +197,23 @@ class ExportReader:
         for problem in (*read.problems, *read.odd.problems(self.files), *read.noted.problems()):
             self.on_problem(problem)
         records = self._placed()
-        settled = self._settled(pieces, records)
+        resolved = self._resolved(pieces, records)
         plan, marked = self.decoders.plan, read.noted.types()
-        for problem in settled.problems:
+        for problem in resolved.problems:
             self.on_problem(problem)
         everyone = None
         if plan.follows:
             index = MemoryIndex(records, plan.together)
-            everyone = Everyone(index, read.shared, settled.extra, settled.joined)
+            everyone = Everyone(index, read.shared, resolved.extra, resolved.joined)
         grouping = Grouping(
             self.decoders,
             self.model,
             self.files,
             self.on_problem,
             read.shared,
-            settled.deleted,
+            resolved.deleted,
             marked,
-            settled.digests,
+            resolved.digests,
             everyone,
             merge=self._merge,
         )
@@ -227,32 +227,32 @@ class ExportReader:
             self.on_problem(problem)
         known = known_patients(_of(read.kept, "Patient"))
         grouping.in_order = not read.named
-        yield from with_gaps(self._by_patient(records, settled, grouping, known), completeness)
+        yield from with_gaps(self._by_patient(records, resolved, grouping, known), completeness)
 
     def _by_patient(
         self,
         records: Sequence[ReadRecord],
-        settled: Settled,
+        resolved: Resolved,
         grouping: Grouping,
         known: Callable[[set[str]], set[str]],
     ) -> Iterator[tuple[Position, Compartment]]:
         """Patients in the order of the data; all that is wrong with records of nobody is told before the first."""
-        apart = [record for record in records if record.group not in settled.joined]
-        together = [record for record in records if record.group in settled.joined] + settled.extra
+        apart = [record for record in records if record.group not in resolved.joined]
+        together = [record for record in records if record.group in resolved.joined] + resolved.extra
         described = {record.group for record in apart if record.kind == "Patient"}
         first = list(grouping.patients(record for record in apart if record.group not in described))
         if together:
-            first = list(heapq.merge(first, grouping.patients(together, settled.joined), key=_place))
+            first = list(heapq.merge(first, grouping.patients(together, resolved.joined), key=_place))
         self.completeness.finish(known)
-        self._begin_to_take(grouping, settled)
+        self._begin_to_take(grouping, resolved)
         rest = grouping.patients(record for record in apart if record.group in described)
         yield from heapq.merge(first, rest, key=_place)
 
-    def _begin_to_take(self, grouping: Grouping, settled: Settled) -> None:
+    def _begin_to_take(self, grouping: Grouping, resolved: Resolved) -> None:
         """All is known that patients' answers depend on besides their records."""
         if self._fingerprints is not None and self._taking is not None:
             shared, gaps = self.collected.shared, self.completeness.everybodys()
-            known = self._taking(state_of_nobodys(self._fingerprints, shared, settled.deleted, self.files), gaps)
+            known = self._taking(state_of_nobodys(self._fingerprints, shared, resolved.deleted, self.files), gaps)
             grouping.takeover = None if known is None else Takeover(known, self.completeness.lacks)
 
     def _placed(self) -> list[ReadRecord]:
@@ -263,10 +263,10 @@ class ExportReader:
         claims = list(claims_of(records, self.decoders))
         read.aliases.update(joined_by_names(claims))
         bearers = Bearers(claims, names_wanted(records))
-        joined = Settled.of(read.aliases).finish().joined
+        joined = Resolved.of(read.aliases).finish().joined
         return [one for one in records if name_of_group(one.group) is None] + list(placed(records, bearers, joined))
 
-    def _settled(self, pieces: Sequence[Piece], records: Sequence[ReadRecord]) -> Settled:
+    def _resolved(self, pieces: Sequence[Piece], records: Sequence[ReadRecord]) -> Resolved:
         found = self.collected
         kept, seen = found.kept, found.seen
         times = {
@@ -274,7 +274,7 @@ class ExportReader:
         }
         doubles = doubles_of(times, records) if times else {}
         parts = not_whole(times, records) if times else NotWhole()
-        return settle(
+        return resolve(
             found.aliases,
             doubles,
             missing(times, doubles),

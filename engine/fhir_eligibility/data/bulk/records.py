@@ -235,6 +235,6 @@ def bucket_of(group: str, buckets: int) -> int:
     return crc32(group.encode("utf-8", "surrogatepass")) % buckets
 
 
-def turn_of(group: str, buckets: int, turns: int) -> int:
-    """The turn in which a patient of a bucket is looked at, where a bucket is too large to be looked at in one."""
-    return crc32(group.encode("utf-8", "surrogatepass")) // buckets % turns
+def batch_of(group: str, buckets: int, batches: int) -> int:
+    """The batch in which a patient of a bucket is looked at, where a bucket is too large to be looked at in one."""
+    return crc32(group.encode("utf-8", "surrogatepass")) // buckets % batches

@@ -210,8 +210,8 @@ class Http:
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers = self._urllib3.make_headers(proxy_basic_auth=pair)
-        bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
-        return self._urllib3.ProxyManager(bare, proxy_headers=headers, **options)
+        without_password = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
+        return self._urllib3.ProxyManager(without_password, proxy_headers=headers, **options)
 
 
 def _following(answer: Answer, target: str, elsewhere: bool) -> str:

@@ -106,16 +106,16 @@ class Cohort:
         resource = with_text_as_id(loaded.resource)
         if resource is not loaded.resource:
             loaded.odd_id, loaded.resource = loaded.resource["id"], resource
-        key = self._settle(loaded)
+        key = self._assign(loaded)
         self._counting.add(key, loaded)
         if key is not None and resource["resourceType"] == "Patient" and not entered_in_error(resource):
             self._first.setdefault(key, loaded)
 
     def remove(self, deletions: Deletions) -> None:
-        """Go by deletions that were settled elsewhere."""
+        """Go by deletions that were resolved elsewhere."""
         self._counting.remove(deletions)
 
-    def _settle(self, loaded: Loaded) -> str | None:
+    def _assign(self, loaded: Loaded) -> str | None:
         """The key of a resource; who lives in a bundle of one patient, and what is about nobody there, is noted."""
         resource = loaded.resource
         assert resource is not None
@@ -425,11 +425,11 @@ class Cohort:
             asked = f"{asked.get('resourceType')}/{asked.get('id')}"
         found = found or self._addresses.lookup(asked, home)
         if found is None or found.resource is None:
-            bare = asked.partition("/_history/")[0]
-            check_names_person(bare)
+            meant = asked.partition("/_history/")[0]
+            check_names_person(meant)
             root = root_of(home.full_url) if home is not None else None
             # whom no Patient describes
-            listed = ((key, self._listed.get(key)) for key in (f"{root}{bare}" if root else bare, bare))
+            listed = ((key, self._listed.get(key)) for key in (f"{root}{meant}" if root else meant, meant))
             keys = [key for key, one in listed if one is not None and one[0].loaded is None][:1]
         elif found.resource["resourceType"] == "Patient":
             keys = [self._persons.of(self._key(found) or f"Patient/{id(found.resource)}")]

@@ -8,7 +8,7 @@ import msgspec
 
 from fhir_eligibility.artifacts.references import RESTFUL
 from fhir_eligibility.data.patients.holding import Held
-from fhir_eligibility.data.records.deletions import Candidate, Deletion, Deletions, settled
+from fhir_eligibility.data.records.deletions import Candidate, Deletion, Deletions, resolved_deletions
 from fhir_eligibility.data.records.identity import entered_in_error, id_of
 from fhir_eligibility.data.records.record_versions import Counted, Versions
 from fhir_eligibility.data.records.sources import Loaded, OnProblem, Resource
@@ -52,7 +52,7 @@ class Counting:
             self._several.setdefault(key, [self.by_key[key]]).append(loaded)
 
     def remove(self, deletions: Deletions) -> None:
-        """Go by deletions that were settled elsewhere."""
+        """Go by deletions that were resolved elsewhere."""
         self._removed = deletions
 
     def delete(self, loaded: Loaded) -> None:
@@ -81,7 +81,9 @@ class Counting:
         """
         deletions = self._removed
         if deletions is None:
-            deletions = self._removed = Deletions(settled(self._deletions, self._candidates, self._on_problem))
+            deletions = self._removed = Deletions(
+                resolved_deletions(self._deletions, self._candidates, self._on_problem)
+            )
         out = []
         for key, first in list(self.by_key.items()):
             resource, several = first.resource, self._several.get(key)

@@ -268,7 +268,7 @@ class Candidate(Struct, frozen=True):
     entry: int | None
 
 
-def settled(
+def resolved_deletions(
     deletions: Iterable[Deletion],
     candidates: Callable[[frozenset[str]], Iterable[Candidate]],
     report: Callable[[Problem], None],

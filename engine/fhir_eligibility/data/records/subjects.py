@@ -68,8 +68,8 @@ def asked_of(value: Any) -> Asked | None:
     pair = pair_of(value.get("identifier"))
     if text.__class__ is str and text.strip():
         found = _of_text(text, value.get("type") == "Patient")
-        bare = found.address is not None and found.address.form == "bare"
-        if pair is None or not (found.failure is not None or (bare and pair[0] is not None)):
+        id_alone = found.address is not None and found.address.form == "bare"
+        if pair is None or not (found.failure is not None or (id_alone and pair[0] is not None)):
             return found if odd is None else _replaced(found, odd)
     elif text is not None and text.__class__ is not str and pair is None:
         return Asked(f"{text!r:.80}", failure="is not a text")

@@ -66,11 +66,11 @@ class AboutPatients:
     def fill(self, job: Batch) -> Batch:
         """Ask about a batch. Raises ServerError where the server does not accept the credentials."""
         with self._locks[job.type]:  # one batch finds out what the others then use
-            if not self._settled(job):
+            if not self._decided(job):
                 return self._filled(job)
         return self._filled(job)
 
-    def _settled(self, job: Batch) -> bool:
+    def _decided(self, job: Batch) -> bool:
         count = len(job.patients)
         lists = self._lists.get(job.type)
         return job.type in self._choice and (count == 1 or lists == 0 or (lists is not None and lists >= count))
@@ -105,7 +105,7 @@ class AboutPatients:
     def _found(self, job: Batch, name: str) -> list[FoundResource]:
         if len(job.patients) == 1:
             return self._narrowly(job, name, job.patients)
-        if not self._settled(job) and self._lists.get(job.type) != 0:
+        if not self._decided(job) and self._lists.get(job.type) != 0:
             return self._proving(job, name)
         if self._lists.get(job.type):
             try:

@@ -23,7 +23,7 @@ from fhir_eligibility.data.bulk.name_index import parts_of
 from fhir_eligibility.data.bulk.pieces import Piece
 from fhir_eligibility.data.bulk.reading import FilesAgain, known_patients, take_files
 from fhir_eligibility.data.bulk.records import ReadRecord
-from fhir_eligibility.data.bulk.settling import Doubles, NotWhole, Settled, add_doubles, missing, settle
+from fhir_eligibility.data.bulk.resolving import Doubles, NotWhole, Resolved, add_doubles, missing, resolve
 from fhir_eligibility.data.bulk.sifting import Unusual
 from fhir_eligibility.data.files.listing import Listing
 from fhir_eligibility.data.files.problems import Problem
@@ -164,7 +164,7 @@ class BulkRun:
         for _, size in self._workers.run([("read", piece.number) for piece in left]):
             done += size
             self._progress("read", done, total)
-        self._settle()
+        self._resolve()
         if self.job.plan.follows:
             parts = [part for part in range(parts_of(self.job.buckets)) if not workspace.has_names(part)]
             for _ in self._workers.run(("names", part) for part in parts):
@@ -249,10 +249,10 @@ class BulkRun:
             traced = job.workspace.traced(len(job.pieces))
             write_blocks(writer, job.fingerprints, job.blocks, job.files, traced)
 
-    def _settle(self) -> None:
+    def _resolve(self) -> None:
         job = self.job
         workspace = job.workspace
-        settled = workspace.has_joint()
+        resolved = workspace.has_joint()
         aliases: list[tuple[str, str]] = []
         named, unsure, persons, noted = 0, 0, 0, Noted()
         shared: dict[tuple[str | None, bytes], ReadRecord] = {}
@@ -265,7 +265,7 @@ class BulkRun:
             noted.update(one.noted)
             self._special = self._special or _is_special(one)
             named, unsure, persons = named + one.named, unsure + one.unsure, persons + one.persons
-            if settled:
+            if resolved:
                 continue
             aliases += one.aliases
             for record in one.shared:
@@ -274,11 +274,11 @@ class BulkRun:
             kept.update({kind: length // 8 for kind, (_, length) in one.kept.items()})
             if self._sifted and (one.problems or _is_special(one)):
                 raise Unusual
-        if not settled:
+        if not resolved:
             placed = self._place(named, persons, aliases)
             doubles, more, parts = self._doubles(kept)
             decoders = Decoders(job.plan, load_model(job.plan.model))
-            found = settle(aliases, doubles, more, parts, FilesAgain(job.pieces, decoders), deleted)
+            found = resolve(aliases, doubles, more, parts, FilesAgain(job.pieces, decoders), deleted)
             moved = self._with_joined(found.joined, "move") if found.joined else []
             workspace.put_joint(
                 Joint(
@@ -348,7 +348,7 @@ class BulkRun:
             if persons:
                 aliases += [pair for pairs in self._every("join", claims) for pair in pairs]
             if named:
-                placed = self._with_joined(Settled.of(aliases).finish().joined, "place", claims)
+                placed = self._with_joined(Resolved.of(aliases).finish().joined, "place", claims)
             workspace.shelves.drop(CLAIMS, len(claims))
         workspace.put_placed(placed)
         return placed
@@ -374,8 +374,8 @@ class BulkRun:
         at_once = max(min(self.job.memory // ID_BYTES, MOST_IDS), LEAST_IDS)
         asked: list[tuple[str, str, int, int]] = []
         for kind, records in sorted(kept.items()):
-            turns = -(-records // at_once)
-            asked += [(f"{len(asked) + turn}", kind, turn, turns) for turn in range(turns)]
+            batches = -(-records // at_once)
+            asked += [(f"{len(asked) + batch}", kind, batch, batches) for batch in range(batches)]
         found = sorted(
             (about, count) for (_, about), count in self._workers.run(("twice", one) for one in asked) if count
         )

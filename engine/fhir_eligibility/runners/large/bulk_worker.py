@@ -22,8 +22,8 @@ from fhir_eligibility.data.bulk.grouping import Grouping
 from fhir_eligibility.data.bulk.name_index import parts_of
 from fhir_eligibility.data.bulk.pieces import Piece, is_plain_lines, read_piece, reread
 from fhir_eligibility.data.bulk.reading import by_patient, with_gaps
-from fhir_eligibility.data.bulk.records import MemoryShelf, Position, ReadRecord, turn_of
-from fhir_eligibility.data.bulk.settling import Doubles, NotWhole, doubles_of, not_whole, twice
+from fhir_eligibility.data.bulk.records import MemoryShelf, Position, ReadRecord, batch_of
+from fhir_eligibility.data.bulk.resolving import Doubles, NotWhole, doubles_of, not_whole, twice
 from fhir_eligibility.data.bulk.sifting import (
     AsideShelf,
     Settling,
@@ -119,9 +119,9 @@ class Worker:
         near = frozenset(record.group for record in self.shelves.as_read(number))
         collector = Collector(self.decoders, MemoryShelf())
         collector.fingerprints = job.fingerprints
-        settling = Settling(lines, job.files, job.fingerprints, near, untouched)
+        sifted = Settling(lines, job.files, job.fingerprints, near, untouched)
         try:
-            known, records = settling.run(self.evaluating.knows, collector)
+            known, records = sifted.run(self.evaluating.knows, collector)
         except Unusual:
             return None
         shelf = self.shelves.new()
@@ -172,21 +172,21 @@ class Worker:
         return job.workspace.shelves.put(ASIDE, number, aside)
 
     def twice(self, about: tuple[str, str, int, int]) -> int:
-        """Look for ids of a type that occur several times, in one of so many turns; gives how many were kept under the name."""
-        name, kind, turn, turns = about
+        """Look for ids of a type that occur several times, in one of so many batches; gives how many were kept under the name."""
+        name, kind, batch, batches = about
         workspace, pieces = self.job.workspace, len(self.job.pieces)
         found = twice(
             lambda: workspace.ids(pieces, kind, kept=True),
             lambda: workspace.ids(pieces, kind, kept=False),
-            turn,
-            turns,
+            batch,
+            batches,
         )
         if found:
             workspace.put_twice(name, found)
         return len(found)
 
     def sort(self, about: tuple[int, tuple[tuple[str, str], ...]]) -> tuple[Doubles, NotWhole]:
-        """Resources of a bucket that occur several times and are not settled by themselves, by ids kept under (type, name); and those that have to be read again."""
+        """Resources of a bucket that occur several times and are not resolved by themselves, by ids kept under (type, name); and those that have to be read again."""
         number, names = about
         if self._times[0] != names:
             times: dict[str, dict[int, tuple[int, int]]] = {}
@@ -205,7 +205,7 @@ class Worker:
         grouping.on_problem = _ignore  # they are told where the bucket is judged
 
         def questions() -> Iterator[Question]:
-            for apart, together in self._in_turns(number, joint):
+            for apart, together in self._in_batches(number, joint):
                 yield from evaluating.questions(by_patient(apart, together, joint.joined, grouping))
 
         self.job.workspace.questions.put(number, questions())
@@ -253,12 +253,12 @@ class Worker:
 
         taken = self._taken(number, completeness, outcome)
         known = self._known(number, completeness)
-        turns = self._in_turns(number, joint)
-        if len(turns) == 1:
-            return put(entries(*turns[0], known))
+        batches = self._in_batches(number, joint)
+        if len(batches) == 1:
+            return put(entries(*batches[0], known))
         written = [
-            workspace.buckets.put_turn(number, turn, entries(*some, () if turn else known), texts)
-            for turn, some in enumerate(turns)
+            workspace.buckets.put_batch(number, batch, entries(*some, () if batch else known), texts)
+            for batch, some in enumerate(batches)
         ]
         count = put(merge(written, min(job.memory // 4, MOST_WRITTEN)))
         for one in written:
@@ -291,19 +291,19 @@ class Worker:
         members = cast(TakesOver, self.evaluating).taken(known, outcome)
         return workspace.buckets.put_taken(number, known, packed, members, earlier.row_size)
 
-    def _in_turns(self, number: int, joint: Joint) -> list[tuple[Iterable[ReadRecord], Iterable[ReadRecord]]]:
+    def _in_batches(self, number: int, joint: Joint) -> list[tuple[Iterable[ReadRecord], Iterable[ReadRecord]]]:
         """The records of a bucket in as many parts as the memory asks for, each to be taken before the next: those of patients who are looked at by themselves,
         and those of patients who are looked at together."""
-        turns, buckets = self.shelves.turns(number, self.job.memory), self.job.buckets
+        batches, buckets = self.shelves.batches(number, self.job.memory), self.job.buckets
 
-        def of_turn(records: Iterable[ReadRecord], turn: int) -> Iterator[ReadRecord]:
+        def of_batch(records: Iterable[ReadRecord], batch: int) -> Iterator[ReadRecord]:
             for one in records:
-                if turns == 1 or turn_of(joint.joined.get(one.group, one.group), buckets, turns) == turn:
+                if batches == 1 or batch_of(joint.joined.get(one.group, one.group), buckets, batches) == batch:
                     yield one
 
         return [
-            (of_turn(self.shelves.records(number), turn), of_turn(self.shelves.together(number, joint), turn))
-            for turn in range(turns)
+            (of_batch(self.shelves.records(number), batch), of_batch(self.shelves.together(number, joint), batch))
+            for batch in range(batches)
         ]
 
     def grouping(self, joint: Joint) -> Grouping:

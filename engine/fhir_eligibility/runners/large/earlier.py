@@ -128,13 +128,13 @@ def _described(path: Path) -> Described:
 
 def write_index(folder: Path, found: Described, to: Path) -> None:
     """Write the places of all patients who have a fingerprint, in the order of these. Raises OSError."""
-    turns = -(-found.patients // _AT_ONCE) or 1
+    batches = -(-found.patients // _AT_ONCE) or 1
     with to.open("wb") as out:
-        for turn in range(turns):
+        for batch in range(batches):
             mine = [
                 row
                 for row in (_PLACE.pack(row[0], *row[2:6]) for row in _places(folder, found) if row[0] != NONE)
-                if int.from_bytes(row[:4], "big") * turns >> 32 == turn
+                if int.from_bytes(row[:4], "big") * batches >> 32 == batch
             ]
             mine.sort()
             out.write(b"".join(mine))

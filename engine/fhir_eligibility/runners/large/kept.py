@@ -76,7 +76,7 @@ Shelved = tuple[int, int, int, int | None]
 
 
 class Joint(msgspec.Struct, gc=False):
-    """What only the whole export could tell (see `Settled`), with what is no patient's.
+    """What only the whole export could tell (see `Resolved`), with what is no patient's.
 
     `placed` and `moved` are files of records, one a bucket that they come from: those that were placed with the patient whom they call by a name that is not an id,
     and those of patients that are looked at together, in the bucket of the name for all of them.

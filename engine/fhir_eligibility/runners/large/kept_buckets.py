@@ -80,9 +80,9 @@ class KeptBuckets:
             done = write_taken(out, known, packed, members, row_size)
         return msgspec.structs.replace(done, size=out.size, sum=out.sum)
 
-    def put_turn(self, number: int, turn: int, patients: Iterable[Entry], texts: int) -> JudgedFile:
-        """Write some patients of a bucket that is looked at in turns."""
-        name = f"judged-{number}-{turn}"
+    def put_batch(self, number: int, batch: int, patients: Iterable[Entry], texts: int) -> JudgedFile:
+        """Write some patients of a bucket that is looked at in batches."""
+        name = f"judged-{number}-{batch}"
         _, written = self._put_judged(name, patients, texts)
         return JudgedFile(self.files.folder / name, written.patients, tuple(written.lengths))
 

@@ -139,8 +139,8 @@ class Shelves:
             if bucket_of(joint.joined.get(record.group, record.group), self.buckets) == number:
                 yield record
 
-    def turns(self, number: int, memory: int) -> int:
-        """In how many turns a bucket must be looked at for the memory there is."""
+    def batches(self, number: int, memory: int) -> int:
+        """In how many batches a bucket must be looked at for the memory there is."""
         if SPREAD * HELD * sum(table for _, table in self._stands()) <= memory * self.buckets:
             return 1  # patients are spread evenly
         size = sum(self.workspace.records_size(piece, table, number) for piece, table in self._stands())

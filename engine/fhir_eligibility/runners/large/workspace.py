@@ -355,7 +355,7 @@ class Workspace:
     # -- what joins them
 
     def has_joint(self) -> bool:
-        """Whether the whole export is settled."""
+        """Whether the whole export is resolved."""
         return (self.folder / "joint").exists()
 
     def put_joint(self, joint: Joint) -> None:

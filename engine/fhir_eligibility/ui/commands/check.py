@@ -145,10 +145,10 @@ def _show(rules: RuleSet, verbose: bool, python: bool) -> None:
 
 def shortened(text: str, verbose: bool = False) -> str:
     """An expression in one line, and no longer than a reader can take in."""
-    bare = " ".join(text.split())
-    if verbose or len(bare) <= SHOWN:
-        return text if verbose else bare
-    return f"{bare[: SHOWN - 60]} ... ({len(text)} characters; --verbose shows them all)"
+    one_line = " ".join(text.split())
+    if verbose or len(one_line) <= SHOWN:
+        return text if verbose else one_line
+    return f"{one_line[: SHOWN - 60]} ... ({len(text)} characters; --verbose shows them all)"
 
 
 def _show_rule(rule: Rule, indent: str, verbose: bool, python: bool) -> None:

@@ -69,11 +69,11 @@ def _joined(lines: Iterable[str]) -> Iterator[str]:
     """Lines, those that end in a backslash with the next."""
     pending = ""
     for line in lines:
-        bare = line.rstrip("\r\n")
-        if bare.endswith("\\"):
-            pending += bare[:-1] + "\n"
+        stripped = line.rstrip("\r\n")
+        if stripped.endswith("\\"):
+            pending += stripped[:-1] + "\n"
             continue
-        yield pending + bare
+        yield pending + stripped
         pending = ""
     if pending:
         yield pending

@@ -1,6 +1,6 @@
-"""What only the whole export can tell, settled between reading and judging: patients known by several names, ids that occur twice.
+"""What only the whole export can tell, resolved between reading and judging: patients known by several names, ids that occur twice.
 
-The usual export leaves nothing to do here. Where something is left, the patients concerned are joined, and looked at together (`Settled.joined`).
+The usual export leaves nothing to do here. Where something is left, the patients concerned are joined, and looked at together (`Resolved.joined`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from msgspec import Struct, field
 
 from fhir_eligibility.data.bulk.records import Position, ReadRecord, is_orphan, key_of
 from fhir_eligibility.data.files.problems import Problem
-from fhir_eligibility.data.records.deletions import Candidate, Deletion
-from fhir_eligibility.data.records.deletions import settled as settled_deletions
+from fhir_eligibility.data.records.deletions import Candidate, Deletion, resolved_deletions
 
 
 class Again(Protocol):
@@ -32,7 +31,7 @@ class Again(Protocol):
         ...
 
 
-class Settled(Struct):
+class Resolved(Struct):
     """Groups that are looked at together, each with the name of all of them, and records that were not kept at first; deletions, each of which names a
     resource; and contents of records that stand in the data several times and were not kept whole."""
 
@@ -43,12 +42,12 @@ class Settled(Struct):
     problems: list[Problem] = field(default_factory=list)
 
     @classmethod
-    def of(cls, aliases: Iterable[tuple[str, str]]) -> Settled:
+    def of(cls, aliases: Iterable[tuple[str, str]]) -> Resolved:
         """Pairs of groups that are one patient's."""
-        settled = cls()
+        resolved = cls()
         for pair in sorted(aliases):
-            settled.join(pair)
-        return settled
+            resolved.join(pair)
+        return resolved
 
     def name(self, group: str) -> str:
         """The name under which a group is looked at."""
@@ -64,7 +63,7 @@ class Settled(Struct):
         for group in names:
             self.joined[group] = names[0]
 
-    def finish(self) -> Settled:
+    def finish(self) -> Resolved:
         """Every joined group directly under its name."""
         self.joined = {group: self.name(group) for group in self.joined}
         return self
@@ -77,33 +76,33 @@ Times = Mapping[int, tuple[int, int]]
 """Ids, as numbers, that occur several times: how often kept, and how often in all."""
 
 
-def settle(
+def resolve(
     aliases: Iterable[tuple[str, str]],
     doubles: Doubles,
     more: Mapping[str, set[int]],
     parts: NotWhole,
     again: Again,
     deleted: Iterable[Deletion] = (),
-) -> Settled:
-    """Settle an export. `aliases` are pairs of groups that are one patient's; `doubles`, `more` and `parts` are as `doubles_of`, `missing` and `not_whole` give them,
+) -> Resolved:
+    """Resolve an export. `aliases` are pairs of groups that are one patient's; `doubles`, `more` and `parts` are as `doubles_of`, `missing` and `not_whole` give them,
     and `again` reads the export once more. `deleted` are the deletions in it."""
-    settled = Settled.of(aliases)
+    resolved = Resolved.of(aliases)
     wanted = {kind: more.get(kind, set()) | parts.ids.get(kind, set()) for kind in more.keys() | parts.ids.keys()}
-    _versions(settled, doubles, again.records(wanted, None if more else frozenset(parts.files)) if wanted else ())
-    settled.deleted = settled_deletions(deleted, again.resources, settled.problems.append)
-    return settled.finish()
+    _versions(resolved, doubles, again.records(wanted, None if more else frozenset(parts.files)) if wanted else ())
+    resolved.deleted = resolved_deletions(deleted, again.resources, resolved.problems.append)
+    return resolved.finish()
 
 
 def twice(
-    kept: Callable[[], Iterable[array[int]]], seen: Callable[[], Iterable[array[int]]], turn: int = 0, turns: int = 1
+    kept: Callable[[], Iterable[array[int]]], seen: Callable[[], Iterable[array[int]]], batch: int = 0, batches: int = 1
 ) -> dict[int, tuple[int, int]]:
     """Ids of one type that occur more than once, at least once kept: how often kept, and how often in all.
 
-    Of several `turns` each is about a part of the ids, so that no more need be held at a time. Both functions give the ids of the pieces of work.
+    Of several `batches` each is about a part of the ids, so that no more need be held at a time. Both functions give the ids of the pieces of work.
     """
 
     def mine() -> Iterator[array[int] | list[int]]:
-        return (numbers if turns == 1 else [x for x in numbers if x % turns == turn] for numbers in kept())
+        return (numbers if batches == 1 else [x for x in numbers if x % batches == batch] for numbers in kept())
 
     known: set[int] = set()
     records = found = 0
@@ -127,7 +126,7 @@ def twice(
 def doubles_of(times: Mapping[str, Times], kept: Iterable[ReadRecord]) -> Doubles:
     """The resources that occur several times by `times` (by type) and may be another patient's as well, or stand somewhere in a form that was passed over.
 
-    Where all of a resource's records are among `kept`, one patient's, and all there is of it, there is nothing to settle. Records with the same id are one
+    Where all of a resource's records are among `kept`, one patient's, and all there is of it, there is nothing to resolve. Records with the same id are one
     patient's as a rule, so that those of a bucket may be looked at by themselves, and what is left of several buckets put together (`add_doubles`).
     """
     found: Doubles = {}
@@ -196,14 +195,14 @@ def not_whole(times: Mapping[str, Times], kept: Iterable[ReadRecord]) -> NotWhol
     return out
 
 
-def _versions(settled: Settled, doubles: Doubles, again: Iterable[tuple[ReadRecord, bytes]]) -> None:
+def _versions(resolved: Resolved, doubles: Doubles, again: Iterable[tuple[ReadRecord, bytes]]) -> None:
     """Resources that occur several times, for different patients or in a form that was passed over: only the newest counts.
 
     What stands in a bundle that stands for itself is another thing than what bears its id elsewhere, but where both are one patient's.
     """
     found: dict[tuple[str, str], list[ReadRecord]] = {}
     for record, digest in again:
-        settled.digests[record.position] = digest
+        resolved.digests[record.position] = digest
         name = record.kind, record.id or ""
         if name in doubles and record.position not in doubles[name][1]:
             found.setdefault(name, []).append(record)
@@ -212,18 +211,18 @@ def _versions(settled: Settled, doubles: Doubles, again: Iterable[tuple[ReadReco
         groups = [*kept, *(record.group for record in more)]
         of_bundles = {group for mine in apart.values() for group in mine}
         if kept or not of_bundles.isdisjoint(groups):
-            settled.extra.extend(more)
+            resolved.extra.extend(more)
             if len(groups) > 1 or not of_bundles.isdisjoint(groups):
-                settled.join(groups)
+                resolved.join(groups)
         else:
             groups = []
         for mine in apart.values():
             if len(mine) > 1:
-                settled.join(mine)
+                resolved.join(mine)
         for record in found.get(name, ()):
             if record.apart and (_home(record) in apart or record.group in of_bundles or record.group in groups):
-                settled.extra.append(record)
-                settled.join((*apart.get(_home(record), ()), record.group))
+                resolved.extra.append(record)
+                resolved.join((*apart.get(_home(record), ()), record.group))
 
 
 def _home(record: ReadRecord) -> Position:
