@@ -75,7 +75,7 @@ def read_again(monkeypatch: pytest.MonkeyPatch, nights: Nights) -> tuple[int, in
     """How many patients a run takes over without a look at their records, how many blocks it reads again, and whether it had to begin anew."""
     known, blocks, anew = 0, 0, 0
     untouched_of = bulk.untouched_of
-    create = bulk.BulkRun._settle
+    create = bulk.BulkRun._resolve
 
     def counted(*given: Any) -> Any:
         nonlocal known, blocks
