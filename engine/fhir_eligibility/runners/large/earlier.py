@@ -15,6 +15,8 @@ from pathlib import Path
 from struct import Struct
 
 import msgspec
+import stringzilla as sz
+from isal.isal_zlib import crc32
 
 from fhir_eligibility.data.bulk.blocks import stamp_of
 from fhir_eligibility.data.bulk.fingerprints import GROUP, NONE, SIZE
@@ -30,6 +32,7 @@ _PLACE = Struct("<16sQQQQ")
 """A patient in the index: fingerprint, then where the texts begin and how long they are in each output."""
 _END = Struct("<32sQ8s")
 _MAGIC, _FORMAT = b"FEFINGER", 3
+_PART = 1 << 18
 _AT_ONCE = 1 << 19
 """Patients whose places are put in order at a time."""
 
@@ -39,8 +42,8 @@ class Unusable(ValueError):
 
 
 class Described(msgspec.Struct):
-    """What stands behind the rows. `state` is what verdicts depend on besides a patient's records, by what it is called; `files` are size and SHA-256 of the outputs
-    that rows tell of, `header` how long the first row of the table is, `codes` how many bytes of a row tell what the verdicts are, `rows` the SHA-256 of the rows."""
+    """What stands behind the rows. `state` is what verdicts depend on besides a patient's records, by what it is called; `files` are sizes and sums of the outputs
+    that rows tell of, `header` how long the first row of the table is, `codes` how many bytes of a row tell what the verdicts are, `rows` the sum of the rows."""
 
     format: int
     patients: int
@@ -64,25 +67,30 @@ def row_of(fingerprint: bytes | None, group: bytes, lines: int, rows: int, codes
 def finish(
     rows: StagedFile, outputs: Sequence[tuple[str, StagedFile]], header: int, codes: int, state: dict[str, str]
 ) -> str:
-    """Write what stands behind the rows, all of which are written, and give the SHA-256 of these. Raises OSError."""
+    """Write what stands behind the rows, all of which are written, and give the sum of these. Raises OSError."""
     for _, file in (("", rows), *outputs):
         file.stream.flush()
-    size, digest = _digest(rows.part)
-    files = {name: _digest(file.part) for name, file in outputs}
-    trailer = msgspec.json.encode(Described(_FORMAT, size // (ROW.size + codes), state, header, codes, digest, files))
+    size, found = _sum_of(rows.part)
+    files = {name: _sum_of(file.part) for name, file in outputs}
+    trailer = msgspec.json.encode(Described(_FORMAT, size // (ROW.size + codes), state, header, codes, found, files))
     rows.stream.seek(0, os.SEEK_END)
     rows.stream.write(trailer + _END.pack(sha256(trailer).digest(), len(trailer), _MAGIC))
-    return digest
+    return found
 
 
-def _digest(path: Path, length: int | None = None) -> tuple[int, str]:
-    """Size and SHA-256 of a file, or of its beginning. Raises OSError."""
-    found, size = sha256(), 0
-    with path.open("rb", buffering=0) as stream:
-        while chunk := stream.read(1 << 20 if length is None else min(1 << 20, length - size)):
-            found.update(chunk)
-            size += len(chunk)
-    return size, found.hexdigest()
+def _sum_of(path: Path, length: int | None = None) -> tuple[int, str]:
+    """Size of a file, or of its beginning, and a sum of 96 bits: whether it was damaged, or written over, since. Raises OSError.
+
+    Who would change a file on purpose could change the sum as well, so that it need not be one that nobody can make another text for. What tells whether patients'
+    data is the same is another matter (`fhir_eligibility.data.bulk.fingerprints`).
+    """
+    size = some = more = 0
+    with path.open("rb") as stream, memoryview(bytearray(_PART)) as view:
+        while count := stream.readinto(view if length is None else view[: length - size]):
+            part = view[:count]
+            some, more = crc32(part, some), sz.hash(part, more)
+            size += count
+    return size, f"{some:08x}{more:016x}"
 
 
 def described(folder: Path) -> Described:
@@ -94,12 +102,12 @@ def described(folder: Path) -> Described:
         raise Unusable(f"{folder} holds no {FINGERPRINTS}: that run was made without --keep-fingerprints")
     found = _described(path)
     rows = found.patients * found.size
-    if _digest(path, rows) != (rows, found.rows):
+    if _sum_of(path, rows) != (rows, found.rows):
         raise Unusable(f"{path} is damaged")
     for name in (VERDICTS, SUMMARY):
         if not (folder / name).exists():
             raise Unusable(f"{folder / name} is missing")
-        if _digest(folder / name) != found.files.get(name):
+        if _sum_of(folder / name) != found.files.get(name):
             raise Unusable(f"{folder / name} is not as the run wrote it")
     return found
 
