@@ -273,7 +273,7 @@ class _Sorted(Struct):
         Their texts are searched together, one a line, as lines of NDJSON are.
         """
         some = [texts[number] for number in numbers]
-        together = b"\n".join(some)
+        together = b"\n".join(some) if len(some) > 1 else some[0]
         marked = may_be_marked(together)
         self.look = self.look or marked
         needles = reader.needles
@@ -286,15 +286,12 @@ class _Sorted(Struct):
             ends = [*accumulate([len(text) + 1 for text in some])]
             matter.update(bisect_right(ends, at) for at in found)
         ids = _ids_in(some, begins + reader.id_at if begins is not None else 0)
-        passed: list[bytes] = []
-        for place, number in enumerate(numbers):
-            identifier = None
-            if place not in matter:
-                identifier = ids[place] if ids is not None else reader.identifier(some[place])
-            if identifier is None:
-                self.kept.append((number, reader))
-            else:
-                passed.append(identifier)
+        if ids is None:
+            found_ids = [reader.identifier(text) for text in some]
+            matter.update(place for place, one in enumerate(found_ids) if one is None)
+            ids = [one or b"" for one in found_ids]
+        passed = ids if not matter else [one for place, one in enumerate(ids) if place not in matter]
+        self.kept.extend([(numbers[place], reader) for place in matter])
         if passed:
             self.passed[reader.kind] += len(passed)
             self.seen.setdefault(reader.kind, []).extend(passed)
@@ -325,8 +322,8 @@ def _are_misnamed(urls: Sequence[str | None], kinds: Sequence[bytes]) -> bool:
     if len(set(urls)) < len(urls) and len(set(filter(None, urls))) < len([*filter(None, urls)]):
         return True
     # entries of one type stand, as a rule, below one address: few such pairs are to be looked at, and no entry closely
-    above = {(url.rpartition("/")[0], kind) for url, kind in zip(urls, kinds, strict=True) if url is not None}
-    if all(url.endswith(f"/{kind.decode()}") for url, kind in above):
+    above = [url.rpartition("/")[0] if url is not None else None for url in urls]
+    if all(url is None or url.endswith(f"/{kind.decode()}") for url, kind in set(zip(above, kinds, strict=True))):
         return False
     return any(
         url is not None and is_of_another_type(url, kind.decode()) for url, kind in zip(urls, kinds, strict=True)
