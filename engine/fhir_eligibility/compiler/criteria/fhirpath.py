@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from fhir_eligibility.algebra.arguments import flag, instance_of, named, text_of
+from fhir_eligibility.algebra.collector import uncollected
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, Source
 from fhir_eligibility.algebra.values.element import STRING_TYPES, Element, to_system, type_of
 from fhir_eligibility.artifacts.models import Model, load_model
@@ -67,8 +68,9 @@ def translate_fhirpath(
 def program_of(source: Source, node: Node, model: Model, name: str, *, traced: bool = False) -> Program:
     """The program of a tree, a function of a name. Raises DiagnosticError `too-deep`."""
     emitter = Emitter(source, traced=traced)
-    emitter.define(name, node)
-    code = compile_module(emitter.module, source, file_name(f"<{source.name}>"))
+    with uncollected():
+        emitter.define(name, node)
+        code = compile_module(emitter.module, source, file_name(f"<{source.name}>"))
     return Program(source, code, emitter.constants, model.version, emitter.sites)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from fhir_eligibility.algebra.collector import uncollected
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source, Span
 from fhir_eligibility.algebra.operators.registry import OverloadReference
 from fhir_eligibility.artifacts.models import load_model
@@ -319,8 +320,10 @@ def emit_library(
     typed: TypedLibrary, includes: dict[str, Compiled], problems: list[Diagnostic], traced: bool = False
 ) -> Compiled:
     """Python for a typed library. Raises DiagnosticError `too-deep`."""
-    emitter = build_module(typed, traced)
     source, symbols = typed.source, typed.symbols
+    with uncollected():
+        emitter = build_module(typed, traced)
+        code = compile_module(emitter.module, source, file_name(source.name))
     uses = {
         d.exported.python: uses_of(d.exported.name, d.node, typed.types) for d in (*typed.parameters, *typed.defines)
     }
@@ -339,7 +342,7 @@ def emit_library(
         symbols.name,
         symbols.version,
         symbols,
-        compile_module(emitter.module, source, file_name(source.name)),
+        code,
         emitter.constants,
         emitter.imports,
         definitions,

@@ -79,7 +79,7 @@ class Emitted(Struct, frozen=True, cache_hash=True):
     @property
     def is_plain(self) -> bool:
         """Whether it is a name, or null, true or false."""
-        return self.template is _NAME or self == NONE or self == TRUE or self == FALSE
+        return self.template is _NAME or (self.template is _CONSTANT and self.operands[0] in _PLAIN)
 
     @property
     def is_reusable(self) -> bool:
@@ -135,6 +135,7 @@ _CONTEXTS = (ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop)
 _HOLE = re.compile(r"\{(\d+)\}")
 _PLACEHOLDER = re.compile(r"_(\d+)_")
 _DEFINED = re.compile(r"(?:default_)?(?:define|function|parameter|of)_[0-9]+|expression|criterion")
+_PLAIN = (type(None), bool)
 _ITEM = "x"  # what a comprehension of ours calls an item
 _NAME = Template("", _build_name, (), 0, ())
 _CONSTANT = Template("", _build_constant, (), 0, ())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import msgspec
 
 from fhir_eligibility.algebra.arguments import flag, path_of, text_of
+from fhir_eligibility.algebra.collector import uncollected
 from fhir_eligibility.algebra.diagnostic import Diagnostic
 from fhir_eligibility.artifacts.manifests import Manifest, read_manifest
 from fhir_eligibility.artifacts.own_outputs import Below
@@ -86,7 +85,7 @@ def load_manifest(path: PathLike) -> Manifest:
 def load_terminology(paths: Iterable[PathLike]) -> Terminology:
     """Value sets and code systems in files, folders and NDJSON; each file counts once. Raises FileNotFoundError."""
     found = Terminology()
-    with _uncollected():
+    with uncollected():
         for file in _files(paths):
             try:
                 _read(file, found)
@@ -107,18 +106,6 @@ def _read(file: Path, found: Terminology) -> None:
         for resource in data if isinstance(data, list) else [data]:
             if isinstance(resource, dict):
                 found.add(resource, f"{file}:{number}" if file.suffix == ".ndjson" else str(file))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's collector of circles, which would look at every code again and again while they are read."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _files(paths: Iterable[PathLike]) -> Iterator[Path]:
