@@ -15,7 +15,6 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
-from fhir_eligibility.output.atomic import error_in_words
 from fhir_eligibility.ui.options.command_parser import CommandParser, where_to_read
 from fhir_eligibility.ui.options.statuses import Status
 from fhir_eligibility.ui.terminal.visible import visible_output
@@ -120,7 +119,7 @@ def _command(options: argparse.Namespace, logs: ModuleType) -> int:
     except BrokenPipeError:
         return Status.OK
     except OSError as error:
-        logs.say_error(f"eligibility: {error_in_words(error)}")
+        logs.say_failure(error)
         return Status.FAILED
     except ValueError as error:
         logs.say_error(f"eligibility: {error}")

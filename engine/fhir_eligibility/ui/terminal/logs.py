@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from fhir_eligibility.algebra.diagnostic import Diagnostic
+from fhir_eligibility.output.atomic import error_in_words
 from fhir_eligibility.ui.terminal.visible import plain, visible
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ def add_log_options(command: argparse.ArgumentParser, quiet: str = "print nothin
 def say(text: str, level: int = logging.INFO, *, step: Step = "start", log_only: bool = False, **facts: Any) -> None:
     """Say a sentence, with counts and places that a log keeps beside it."""
     LOGGER.log(level, "%s", text, extra={"step": step, "facts": facts, LOG_ONLY: log_only})
+
+
+def say_failure(error: OSError) -> None:
+    """Say what the system did not do, as `say_error` does."""
+    say_error(f"eligibility: {error_in_words(error)}")
 
 
 def say_error(text: str) -> None:
