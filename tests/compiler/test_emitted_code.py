@@ -17,6 +17,7 @@ from fhir_eligibility.algebra.diagnostic import DiagnosticError, Source, Span
 from fhir_eligibility.algebra.operators.registry import OPERATORS
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.criteria.fhirpath import program_of
+from fhir_eligibility.compiler.criteria.library import Compiler
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.shapes import shaped
 from fhir_eligibility.compiler.emit import guard, program, python
@@ -375,3 +376,26 @@ def test_what_is_nested_too_deeply_is_told() -> None:
     with pytest.raises(RecursionError):
         for _ in range(1000):
             deep = py("(not {0})", deep)
+
+
+AUTHORED = """
+library Zebra version '1'
+parameter Zulu Integer default 3
+define function Zorro(zip Integer, zap List<Integer>): zip + Count(zap) + Zulu
+define Zoo: from ({1, 2}) zig, ({3}) zag let zed: zig + zag where zed > 3 return Tuple { zen: zed, zero: Zorro(zig, {zag}) } sort by zen
+define function zest(zinc Decimal): if zinc > 2.0 then 'zinc' else 'zap'
+define Zone: (Zoo zoo where zoo.zen > 1 return zest(zoo.zen)) union {'zebra'}
+"""
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_no_name_in_emitted_code_is_an_authors(traced: bool) -> None:
+    tree = ast.parse(Compiler(traced=traced).compile(Source("Zebra", AUTHORED)).python)
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    names |= {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
+    names |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+    numbered = {name for name in names if re.fullmatch(r"[a-zA-Z_]+\d+", name)}
+    assert names - numbered <= {*cql.NAMES, *guard.BUILTINS, "ev", "x"}
+    assert not [name for name in names if re.search("z[aeiou]", name, re.IGNORECASE)]
+    titles = {ast.get_docstring(n) for n in tree.body if isinstance(n, ast.FunctionDef)}
+    assert titles == {"parameter Zulu", "default of parameter Zulu", "Zorro", "Zoo", "zest", "Zone"}
