@@ -140,7 +140,7 @@ def measure(folder: Path, archive: Orthanc, count: int) -> None:
     before = resident()
     with Client(Access(own=(archive.url,), concurrency=4)) as client:
         records = 0
-        for record in fetch(run, folder / "images", client, FetchOptions(Places(archive.url, True))):
+        for record in fetch(run, folder / "images", client, FetchOptions(places=Places(archive.url, True))):
             assert record.state == "complete", record
             records += 1
         requests = client.requests

@@ -35,7 +35,7 @@ def ours(path: Path, loaded: LoadedMeasure) -> tuple[int, float]:
 
     def once(found: list[bytes]) -> None:
         decoder = msgspec.json.Decoder(float_hook=Decimal)
-        run = run_of(loaded, MeasureOptions(ecqm_suite.NOW))
+        run = run_of(loaded, MeasureOptions(now=ecqm_suite.NOW))
         for line in found:
             patient = ecqm_suite.environment(run, decoder.decode(line))
             for name in names:

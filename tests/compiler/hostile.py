@@ -345,7 +345,7 @@ def artifact_mutant(chance: random.Random) -> Mutant:
 
 def judge(rules: RuleSet) -> int:
     """Judge a patient by the criteria of an artifact, which never raises; the number of patients."""
-    evaluator = Evaluator(rules, Options(wide.NOW))
+    evaluator = Evaluator(rules, Options(now=wide.NOW))
     verdicts = [evaluator(patient) for patient in compartments_of([wide.PATIENT, *wide.RESOURCES])]
     assert verdicts and all(verdict.verdict in ("included", "excluded", "undetermined") for verdict in verdicts)
     return len(verdicts)

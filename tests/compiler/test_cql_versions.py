@@ -123,7 +123,7 @@ def test_a_measure_gives_the_same_with_the_file_of_fhirhelpers_and_without() -> 
     assert all(library.name != "FHIRHelpers" for library in with_file.compiled.closure())
     evaluator, run = (
         MeasureEvaluator(with_file.measure, LoadedLibrary(with_file.compiled)),
-        run_of(with_file, MeasureOptions(NOW)),
+        run_of(with_file, MeasureOptions(now=NOW)),
     )
     for case in cases(folder):
         wanted = {group: {code: int(n) for code, n in found.items()} for group, found in case["expected"].items()}

@@ -114,7 +114,7 @@ def by_buckets(folder: Path, out: Path, buckets: int) -> Iterator[Compartment]:
         workspace,
         state,
         PLAN,
-        ScreeningWork((), Options(evaluation_time("2026-06-01", "UTC"))),
+        ScreeningWork((), Options(now=evaluation_time("2026-06-01", "UTC"))),
         pieces_of(paths, 200),
         memory=1 << 24,
     ) as bulk:

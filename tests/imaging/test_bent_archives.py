@@ -57,7 +57,7 @@ ALL = SeriesFilter()
 
 def fetched(run: Path, out: Path, url: str, chosen: SeriesFilter = ALL) -> list[SeriesTransfer]:
     with Client(access()) as client:
-        return list(fetch(run, out, client, FetchOptions(Places(url, True), chosen)))
+        return list(fetch(run, out, client, FetchOptions(places=Places(url, True), series=chosen)))
 
 
 # -- a real archive behind what bends its answers
@@ -159,7 +159,7 @@ def test_images_that_are_not_there_are_not_asked_for_one_by_one(
 def test_pictures(way: str, run: Path, tmp_path: Path, orthanc: Orthanc, stub: MakeStub) -> None:
     archive = stub(Bent(orthanc, way))
     with Client(access()) as client:
-        found = list(thumbnails(run, tmp_path, client, FetchOptions(Places(archive.url, True))))
+        found = list(thumbnails(run, tmp_path, client, FetchOptions(places=Places(archive.url, True))))
     assert {record.state for record in found} == {"not-retrievable"} and len(found) == 8
     assert all((record.detail or "").startswith("the archive makes no picture of it: ") for record in found)
 
@@ -169,11 +169,11 @@ def test_pictures_of_images_that_are_not_there(
 ) -> None:
     archive = stub(Bent(empty_orthanc, "no pictures 404"))
     with Client(access()) as client:
-        found = list(thumbnails(run, tmp_path, client, FetchOptions(Places(archive.url, True))))
+        found = list(thumbnails(run, tmp_path, client, FetchOptions(places=Places(archive.url, True))))
     assert {record.state for record in found} == {"absent"}
     blind = stub(lambda asked: Reply(404) if asked.path.endswith("rendered") else Reply(500))
     with Client(access()) as client:
-        found = list(thumbnails(run, tmp_path / "b", client, FetchOptions(Places(blind.url, True))))
+        found = list(thumbnails(run, tmp_path / "b", client, FetchOptions(places=Places(blind.url, True))))
     assert {(record.state, record.reason) for record in found} == {("unreachable", "server-error")}
 
 

@@ -38,7 +38,7 @@ INCLUDED = ("example-01", "example-06", "example-09", "example-10")
 def download(run: Path, out: Path, url: str, *, chosen: SeriesFilter = ALL, **access: Any) -> list[SeriesTransfer]:
     settings = Access(own=(url,), **{"retries": 0, "backoff": 0.001, **access})
     with Client(settings) as client:
-        return list(fetch(run, out, client, FetchOptions(Places(url, True), chosen)))
+        return list(fetch(run, out, client, FetchOptions(places=Places(url, True), series=chosen)))
 
 
 def files_below(out: Path) -> list[Path]:
@@ -71,7 +71,7 @@ def test_what_is_there_is_not_asked_for_again(run: Path, tmp_path: Path, orthanc
     times = [path.stat().st_mtime_ns for path in others]
     gone.unlink()
     with Client(Access(own=(orthanc.url,))) as client:
-        again = list(fetch(run, out, client, FetchOptions(Places(orthanc.url, True))))
+        again = list(fetch(run, out, client, FetchOptions(places=Places(orthanc.url, True))))
         assert client.requests == 1
     assert sum(record.fetched for record in again) == 1
     assert gone.is_file() and [path.stat().st_mtime_ns for path in others] == times
@@ -316,12 +316,12 @@ def test_thumbnails(kind: str, signature: bytes, run: Path, tmp_path: Path, orth
 def test_no_picture(run: Path, tmp_path: Path, stub: MakeStub) -> None:
     archive = stub(lambda asked: Reply(200, b"<html>", "text/html"))
     with Client(Access(retries=0)) as client:
-        found = list(thumbnails(run, tmp_path, client, FetchOptions(Places(archive.url, True))))
+        found = list(thumbnails(run, tmp_path, client, FetchOptions(places=Places(archive.url, True))))
     assert {(record.state, record.reason) for record in found} == {("unreachable", "malformed-answer")}
     assert list(tmp_path.rglob("*.png")) == []
     archive.answer = lambda asked: Reply(406)
     with Client(Access(retries=0)) as client:
-        found = list(thumbnails(run, tmp_path, client, FetchOptions(Places(archive.url, True))))
+        found = list(thumbnails(run, tmp_path, client, FetchOptions(places=Places(archive.url, True))))
     assert {record.state for record in found} == {"not-retrievable"}
 
 

@@ -51,7 +51,7 @@ def test_an_answer_that_is_given_is_that_of_the_whole_record(language: Any) -> N
             code = None
         if code is None:
             continue
-        evaluate = Evaluator(rule_set(code), Options(NOW))
+        evaluate = Evaluator(rule_set(code), Options(now=NOW))
         chance = random.Random(seed)
         for resources in patients(seed % 7, 6):
             (whole,) = evaluate(compartment(resources)).criteria

@@ -185,7 +185,7 @@ def cql_outcome(expression: str, *resources: dict[str, Any]) -> str:
     library = store.add_text(Source("L", f"library L\n{CQL_HEAD}define X: {expression}\n"))
     source = ExpressionSource(language="text/cql-identifier", text="X", libraries=(library.name or "",))
     rules = rule_set(CqlCriteria(store).code(source, "x")[0])
-    (found,) = (Evaluator(rules, Options(NOW))(one) for one in compartments_of(resources))
+    (found,) = (Evaluator(rules, Options(now=NOW))(one) for one in compartments_of(resources))
     return found.criteria[0].outcome
 
 

@@ -61,13 +61,13 @@ def told(verdict: Verdict) -> Told:
 
 
 def from_memory(rules: RuleSet, cohort: Cohort) -> list[Told]:
-    evaluate = Evaluator(rules, Options(NOW))
+    evaluate = Evaluator(rules, Options(now=NOW))
     return [told(evaluate(one)) for one in cohort.compartments]
 
 
 def from_files(rules: RuleSet, path: Path) -> list[Told]:
     """In the order of the patients' names, which have one digit."""
-    evaluate = Evaluator(rules, Options(NOW))
+    evaluate = Evaluator(rules, Options(now=NOW))
     found = [evaluate(one) for one in compartments(path, "r4", plan=reading_plan([rules]))]
     return [told(verdict) for verdict in sorted(found, key=lambda verdict: verdict.patient)]
 

@@ -116,7 +116,7 @@ def run_ecqm(root: Path) -> list[Result]:
     for path in sorted(p for p in root.iterdir() if (p / "measure.json").is_file()):
         loaded = load(path)
         evaluator = MeasureEvaluator(loaded.measure, LoadedLibrary(loaded.compiled))
-        run = run_of(loaded, MeasureOptions(NOW))
+        run = run_of(loaded, MeasureOptions(now=NOW))
         for case in cases(path):
             found = counts(evaluator(case["case"], environment(run, case)))
             wanted = {group: {code: int(n) for code, n in values.items()} for group, values in case["expected"].items()}
@@ -159,7 +159,7 @@ def measured(path: Path, decks: list[dict[str, Any]], folder: Path) -> list[Resu
     def told(problem: Problem) -> None:
         problems.setdefault(Path(problem.file or "").stem, []).append(f"{problem.code} {problem.resource}")
 
-    evaluated = evaluate_measure(loaded, [folder / "data"], MeasureOptions(NOW), told)
+    evaluated = evaluate_measure(loaded, [folder / "data"], MeasureOptions(now=NOW), told)
     found = {result.patient: counts(result) for result in evaluated}
     results = []
     for number, case in enumerate(decks):

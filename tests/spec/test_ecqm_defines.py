@@ -104,7 +104,7 @@ def differences(path: Path) -> tuple[int, list[str]]:
     lines = (path / "reference.ndjson").read_text("utf-8").splitlines()
     reference = {line["case"]: line["defines"] for line in map(json.loads, lines)}
     measure = load(path)
-    loaded, run = LoadedLibrary(measure.compiled), run_of(measure, MeasureOptions(NOW))
+    loaded, run = LoadedLibrary(measure.compiled), run_of(measure, MeasureOptions(now=NOW))
     compared, found = 0, []
     for case in cases(path):
         patient = environment(run, case)

@@ -54,7 +54,7 @@ class Patients:
     def outcomes(self, code: Any) -> Iterator[tuple[str, str]]:
         """How each way ends, with the reason where it is unknown."""
         rules = RuleSet("e", "e", None, self.version, "all-of", None, (Rule("1", "1", "expression", code=code),))
-        evaluate = Evaluator(rules, Options(NOW))
+        evaluate = Evaluator(rules, Options(now=NOW))
         read = compartments(self.path, self.version, plan=reading_plan([rules]))
         for way, found in (("memory", self.memory), ("file", read)):
             for one in found:

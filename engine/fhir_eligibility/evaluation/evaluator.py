@@ -47,7 +47,7 @@ _NOWHERE: frozenset[int] = frozenset()
 _NEVER: dict[int, int] = {}
 
 
-class Options(Struct):
+class Options(Struct, frozen=True, kw_only=True):
     """What a verdict depends on besides rules and data; all of it is recorded in the outputs.
 
     `now` is an aware datetime. `absent` overrides what the absence of any record means for coded characteristics. A criterion that takes

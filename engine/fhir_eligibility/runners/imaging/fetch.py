@@ -38,7 +38,7 @@ class SeriesFilter(Struct, frozen=True):
         return any(fnmatch.fnmatchcase((description or "").lower(), p.lower()) for p in self.descriptions)
 
 
-class FetchOptions(Struct):
+class FetchOptions(Struct, frozen=True, kw_only=True):
     """What to transfer: of included patients what met their criteria, or with `everything` all that verdicts name. `shared` lets others than their owner read the
     files, as the umask says."""
 

@@ -68,7 +68,7 @@ class LoadedMeasure(Struct):
         return tuple(d for d in self.diagnostics if d.severity == "error" and d not in self.refused)
 
 
-class MeasureOptions(Struct):
+class MeasureOptions(Struct, frozen=True, kw_only=True):
     """What results depend on besides measure and data. `period` are two dates; it becomes the parameter "Measurement Period"."""
 
     now: dt.datetime
@@ -350,8 +350,8 @@ def undecided_of(
         return None
     defines = [p.define for group in loaded.measure.groups if group.basis == "boolean" for p in group.populations]
     settings = Options(
-        options.now,
-        options.timezone,
+        now=options.now,
+        timezone=options.timezone,
         parameters=dict(run.parameters),
         value_sets=loaded.terminology,
         criterion_seconds=options.criterion_seconds,

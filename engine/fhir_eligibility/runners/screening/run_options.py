@@ -118,7 +118,7 @@ def fingerprint_of(
 
 def options_of(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> Options:
     return Options(
-        moment,
+        now=moment,
         timezone=options.timezone,
         absent=options.absent,
         dicomweb=options.dicomweb,

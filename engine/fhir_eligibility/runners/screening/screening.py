@@ -129,16 +129,17 @@ def screen(
         raise TypeError(f"images: expected RequiredImages, found {found(images)}")
     if value_sets is not None and not hasattr(value_sets, "get"):
         raise TypeError(f"value_sets: expected a Terminology, or codes by url, found {found(value_sets)}")
+    given = criteria.terminology if isinstance(criteria, Criteria) else NO_CODES
     options = Options(
-        evaluation_time(now, timezone),
-        timezone,
-        absent,
-        None if dicomweb is None else archive_address(text_of(dicomweb, "dicomweb")),
-        named(variables, "variables"),
-        _parameters_of(parameters),
-        value_sets if value_sets is not None else criteria.terminology if isinstance(criteria, Criteria) else NO_CODES,
-        strict_cql,
-        criterion_seconds,
+        now=evaluation_time(now, timezone),
+        timezone=timezone,
+        absent=absent,
+        dicomweb=None if dicomweb is None else archive_address(text_of(dicomweb, "dicomweb")),
+        variables=named(variables, "variables"),
+        parameters=_parameters_of(parameters),
+        value_sets=given if value_sets is None else value_sets,
+        strict_cql=strict_cql,
+        criterion_seconds=criterion_seconds,
     )
     check_given((code.compiled for code in cql_codes(rules)), options.parameters)
     version = criteria.fhir_version if isinstance(criteria, Criteria) else rules[0].model if rules else "r4"

@@ -250,8 +250,8 @@ class Session(Struct):
         compiler = caching_compiler(self._find, self.options, self.store.models, traced=True)
         run = self._run(compiled)
         options = ScreeningOptions(
-            run.moment,
-            self.timezone,
+            now=run.moment,
+            timezone=self.timezone,
             parameters=dict(run.parameters),
             value_sets=self.value_sets,
             criterion_seconds=self.seconds,

@@ -220,7 +220,7 @@ def run_thumbnails(options: argparse.Namespace) -> int:
 
 def _fetch_options(options: argparse.Namespace) -> FetchOptions:
     series = SeriesFilter(tuple(options.modality), tuple(options.description))
-    return FetchOptions(places_of(options), series, options.all, options.shared_outputs)
+    return FetchOptions(places=places_of(options), series=series, everything=options.all, shared=options.shared_outputs)
 
 
 def _report(options: argparse.Namespace, records: Iterable[SeriesTransfer], what: str) -> int:

@@ -133,12 +133,12 @@ def measure_command(options: argparse.Namespace) -> int:
     if loaded.errors:
         return Status.FAILED
     settings = MeasureOptions(
-        evaluation_time(options.now, options.timezone),
-        options.timezone,
-        parameters_of(options.parameter, options.now, options.timezone),
-        options.period,
-        options.ignore_profiles,
-        options.criterion_seconds,
+        now=evaluation_time(options.now, options.timezone),
+        timezone=options.timezone,
+        parameters=parameters_of(options.parameter, options.now, options.timezone),
+        period=options.period,
+        ignore_profiles=options.ignore_profiles,
+        criterion_seconds=options.criterion_seconds,
     )
     made_from = [options.measure, *options.libraries, *options.valuesets, *options.parameters]
     made_from += [options.manifest] if options.manifest else []

@@ -103,7 +103,7 @@ def requirements_of(
         if not Path(path).is_file():
             continue
         loaded = load_measure(path, libraries=libraries, allow_missing_valuesets=True, parameters=parameters)
-        own = run_of(loaded, MeasureOptions(run.moment, parameters=run.parameters))
+        own = run_of(loaded, MeasureOptions(now=run.moment, parameters=run.parameters))
         clock = clock_of(LoadedLibrary(loaded.compiled), own)
         defines = [p.define for g in loaded.measure.groups for p in g.populations] or list(loaded.compiled.defines)
         known = [define for define in defines if define in loaded.compiled.defines]
