@@ -16,6 +16,7 @@ from fhir_eligibility.data.bulk.needles import Needles
 from tests.data.every_way import criteria, screened
 
 S, OTHER = "http://snomed.info/sct", "http://hl7.org/fhir/sid/icd-10"
+ACT, DICOM = "http://terminology.hl7.org/CodeSystem/v3-ActCode", "http://dicom.nema.org/resources/ontology/DCM"
 EXISTS = f"Condition.where(code.coding.exists(system = '{S}' and code = '254837009')).exists()"
 EITHER = f"Condition.exists(code.coding.exists(system = '{S}' and (code = '1' or code = '254837009')))"
 # how codings are written; whether one of them may be what is asked for
@@ -121,6 +122,49 @@ def test_by_code_in_cql(tmp_path: Path, coding: str, doubtful: bool) -> None:
     rules = fhir_eligibility.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Coded.cql"])
     for way, found, _ in screened(rules, data, tmp_path):
         assert found == {"Patient/a": expected}, way
+
+
+ENCOUNTERS = f"""library Coded version '1'
+using FHIR version '4.0.1'
+include FHIRHelpers version '4.0.1'
+codesystem "A": '{ACT}'
+codesystem "D": '{DICOM}'
+code "IMP": 'IMP' from "A"
+code "MR": 'MR' from "D"
+context Patient
+define "Admitted": exists [Encounter: class ~ "IMP"]
+define "Imaged": exists [ImagingStudy: modality ~ "MR"]
+"""
+OF_CODINGS = {
+    "display alone": ('{"display":"inpatient"}', "unknown"),
+    "version alone": ('{ "version": "1" }', "unknown"),
+    "system alone": ('{"system":"%s"}', "unknown"),
+    "another system alone": ('{"system":"O"}', "not met"),
+    "another code": ('{"display":"x","system":"%s","code":"X"}', "not met"),
+    "what is asked for": ('{"display":"x","system":"%s","code":"Y"}', "met"),
+}
+
+
+@pytest.mark.parametrize("kind", ["Encounter", "ImagingStudy"])
+@pytest.mark.parametrize(("coding", "outcome"), OF_CODINGS.values(), ids=OF_CODINGS.keys())
+def test_elements_that_are_codings_themselves_in_cql(tmp_path: Path, kind: str, coding: str, outcome: str) -> None:
+    (tmp_path / "Coded.cql").write_text(ENCOUNTERS, "utf-8")
+    define, system, code = ("Admitted", ACT, "IMP") if kind == "Encounter" else ("Imaged", DICOM, "MR")
+    text = coding.replace("%s", system).replace('"Y"', f'"{code}"')
+    element = (
+        f'"class":{text},"status":"finished"' if kind == "Encounter" else f'"modality":[{text}],"status":"available"'
+    )
+    expression = {"language": "text/cql-identifier", "expression": f'"Coded"."{define}"'}
+    artifact = {"resourceType": "EvidenceVariable", "id": "ev", "status": "active"}
+    artifact |= {"characteristic": [{"linkId": "a", "definitionExpression": expression}]}
+    (tmp_path / "ev.json").write_text(json.dumps(artifact), "utf-8")
+    data = tmp_path / "data"
+    data.mkdir()
+    line = f'{{"resourceType":"{kind}","id":"e","subject":{{"reference":"Patient/a"}},{element}}}\n'
+    (data / "all.ndjson").write_text('{"resourceType":"Patient","id":"a"}\n' + line, "utf-8")
+    rules = fhir_eligibility.load_criteria(tmp_path / "ev.json", libraries=[tmp_path / "Coded.cql"])
+    for way, found, _ in screened(rules, data, tmp_path):
+        assert found["Patient/a"][1] == outcome, way
 
 
 @pytest.mark.parametrize("number", [1, 20])

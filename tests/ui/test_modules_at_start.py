@@ -34,7 +34,7 @@ OF_OTHERS = {
     *("msgspec", "pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"),
     *("stringzilla", "isal", "zstandard"),
 }
-MOST_OF_OURS = 385
+MOST_OF_OURS = 386
 """Modules of the package; nearly all the time of a small screening goes into loading them."""
 
 

@@ -39,7 +39,8 @@ _OF_TYPE = {
         "identifier uid series modality endpoint accession contained numberOfSeries numberOfInstances".split()
     ),
 }
-_CODED = frozenset(("FHIR.CodeableConcept", "FHIR.Coding", "CodeableConcept", "Coding", "CodeableReference"))
+# An element that is itself a Coding may have no code, which its text tells apart from a reference with a display only by its name: such resources are all read.
+_CODED = frozenset(("FHIR.CodeableConcept", "CodeableConcept", "CodeableReference"))
 
 
 class TypePlan(Struct, frozen=True):

@@ -339,6 +339,10 @@ def plainly_coded(resources: list[dict[str, Any]], key: str, codes: Collection[A
     return rows
 
 
+_OF_CODING = frozenset(("code", "system", "display", "version", "userSelected"))
+"""What tells a Coding from a CodeableConcept; one that is only called something may be any code."""
+
+
 def codes_at(resource: dict[str, Any], keys: tuple[str, ...]) -> list[tuple[str | None, str | None]]:
     """Codes (system, code) that stand at a path of JSON names: of CodeableConcepts, Codings, and codes without a system."""
     items: list[Any] = [resource]
@@ -357,7 +361,7 @@ def codes_at(resource: dict[str, Any], keys: tuple[str, ...]) -> list[tuple[str 
             concept = item.get("concept")
             item = concept if concept.__class__ is dict else item  # R5: CodeableReference
             codings = listed(item.get("coding"))
-            if not codings and ("code" in item or "system" in item):
+            if not codings and not item.keys().isdisjoint(_OF_CODING):
                 codings = [item]
             found.extend((coding.get("system"), coding.get("code")) for coding in codings)
     return found
