@@ -29,9 +29,9 @@ from fhir_eligibility.compiler.runtime.cql import (
     MISSING,
     Run,
     convert_interval,
-    new_instance,
     with_point,
 )
+from fhir_eligibility.compiler.runtime.instances import new_instance
 from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue, cast_to
 from fhir_eligibility.compiler.translate.cql_library import TypedLibrary
 
@@ -129,7 +129,7 @@ class Walker:
             raise found.error
         return found
 
-    on_aliasref = on_queryletref = on_operandref = on_current = local
+    on_aliasref = on_queryletref = on_operandref = on_chosen = local
 
     def on_expressionref(self, node: Any, scope: dict[int, Any]) -> Any:
         return self.define(node.name)

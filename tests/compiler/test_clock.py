@@ -83,8 +83,7 @@ def test_coded_forms(tmp_path: Path, value: dict[str, object], reads: bool) -> N
 
 READERS = {
     "algebra/operators/datetimes.py": "CalculateAge, which is given the environment",
-    "compiler/emit/fhirpath_nodes.py": "the node Clock",
-    "compiler/emit/cql_nodes.py": "the nodes Now, Today and TimeOfDay",
+    "compiler/emit/values.py": "the nodes Now, Today and TimeOfDay",
     "compiler/criteria/cql.py": "dates of data requirements, which verdicts do not depend on",
     "compiler/runtime/cql.py": "where the clock is kept",
     "compiler/criteria/fhirpath_code.py": "dates of data requirements",

@@ -21,7 +21,7 @@ from fhir_eligibility.algebra.values.interval import Interval
 from fhir_eligibility.algebra.values.points import Long, Uncertainty
 from fhir_eligibility.compiler.criteria.library import PRECISION, Compiler, LoadedLibrary, emit_library
 from fhir_eligibility.compiler.elm.types import LONG, ChoiceType, IntervalType, ListType, TupleType, Type
-from fhir_eligibility.compiler.emit.cql_module import build_module
+from fhir_eligibility.compiler.emit.library import build_module
 from fhir_eligibility.compiler.runtime.cql import Run
 from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue
 from fhir_eligibility.compiler.translate.cql_library import TypedLibrary

@@ -42,7 +42,7 @@ from fhir_eligibility.compiler.emit.python import (
     template,
     tupled,
 )
-from fhir_eligibility.compiler.runtime import cql, runtime
+from fhir_eligibility.compiler.runtime import names as runtime
 
 EMIT = Path(guard.__file__).parent
 # what refuses code, and what makes nodes of templates
@@ -83,8 +83,8 @@ WRITTEN = sorted(
 
 def test_the_emitters_are_found() -> None:
     names = {path.stem for path in EMITTERS}
-    assert names >= {"fhirpath_emitter", "fhirpath_nodes", "fhirpath_filters", "fhirpath_utilities", "cql_module"}
-    assert names >= {"cql_emitter", "cql_nodes", "fhir", "logic", "membership", "queries", "fast_paths", "sites"}
+    assert names >= {"emitter", "values", "logic", "queries", "models", "membership", "fast_paths", "steps", "filters"}
+    assert names >= {"utilities", "items", "library", "sites", "doubts"}
     assert len(WRITTEN) > 250
 
 
@@ -98,7 +98,7 @@ def test_templates_are_plain_texts(path: Path) -> None:
             assert inline or (isinstance(text, ast.Constant) and text.value.__class__ is str), ast.unparse(call)
         if name in STEMS:
             stem = call.args[0 if name in ("name", "name_of", "local", "closure") else 1 :][:1]
-            own = path.stem in ("module_builder", "cql_emitter") and stem and ast.unparse(stem[0]) == "stem"
+            own = path.stem in ("module_builder", "emitter") and stem and ast.unparse(stem[0]) == "stem"
             assert not stem or own or isinstance(stem[0], ast.Constant), ast.unparse(call)
 
 
@@ -147,13 +147,13 @@ def test_a_template_makes_what_python_reads(maker: str, text: str) -> None:
 @pytest.mark.parametrize(("maker", "text"), WRITTEN)
 def test_the_names_in_templates_are_those_of_the_runtime(maker: str, text: str) -> None:
     found = MAKERS[maker](text)
-    known = {*runtime.NAMES, *cql.NAMES, *guard.BUILTINS, "ev", "ctx", "M", "x"}
+    known = {*runtime.NAMES, *guard.BUILTINS, "ev", "ctx", "M", "x"}
     used = {n.id for n in ast.walk(found.build(fillers(found), PLACE)) if isinstance(n, ast.Name)}
     assert {name for name in used if not re.fullmatch(r"h\d", name)} <= known
 
 
 def test_no_name_of_the_runtime_looks_like_a_name_of_the_counter() -> None:
-    names = {*runtime.NAMES, *cql.NAMES, *guard.BUILTINS}
+    names = {*runtime.NAMES, *guard.BUILTINS}
     assert not [name for name in names if re.search(r"\d$", name)]
 
 

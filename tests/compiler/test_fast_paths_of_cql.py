@@ -83,6 +83,8 @@ def _same(library: LoadedLibrary, name: str, long: Callable[..., Any], *values: 
     assert found == expected and found.__class__ is expected.__class__
 
 
+@example(value={"code": "MR", "system": []})
+@example(value={"code": "MR"})
 @given(CODINGS | JSON)
 def test_codings(library: LoadedLibrary, value: Any) -> None:
     _same(library, "coding", lambda x: equivalent(None if x is None else fhir.to_code(x), MR), value)

@@ -84,7 +84,7 @@ OURS: dict[type, str] = {
     c.Extent: "extent", c.IfThenElse: "if", c.CaseExpression: "case", c.SetAggregate: "set", c.IntervalSelector: "interval",
     c.InstanceSelector: "instance", c.ListSelector: "list", c.CodeSelector: "code", c.ConceptSelector: "concept",
     c.RetrieveExpression: "retrieve", c.QueryExpression: "query", c.RelationClause: "relation", c.LetClause: "let", c.Aggregated: "aggregate",
-    s.Index: "index", s.LiteralTerm: "literal", c.NullLiteral: "null", s.Empty: "null", c.RatioLiteral: "ratio", c.Define: "define",
+    s.Index: "index", s.LiteralTerm: "literal", c.NullLiteral: "null", s.EmptyCollection: "null", c.RatioLiteral: "ratio", c.Define: "define",
     c.Function: "function", c.ParameterDefinition: "parameter", c.Using: "using", c.Include: "include",
     c.CodeSystemDefinition: "codesystem", c.ValueSetDefinition: "valueset", c.CodeDefinition: "codedef",
     c.ConceptDefinition: "conceptdef",

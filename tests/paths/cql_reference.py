@@ -133,7 +133,7 @@ class Interpreter:
         value, wanted = self.value(node.operands[0]), node.target
         return isinstance(value, Element) and value.type == wanted.name.partition(".")[2]
 
-    def _ToSystem(self, node: Any) -> Any:
+    def _ModelConversion(self, node: Any) -> Any:
         value, target = self.value(node.operands[0]), node.target
         if value is None:
             return None

@@ -9,16 +9,15 @@ FHIRPATH, CQL, RUNS = "tests/paths/test_fhirpath_ways.py", "tests/paths/test_cql
 
 FAST_PATHS: dict[str, tuple[str, ...]] = {
     # null checks left out
-    "fhir_eligibility.compiler.emit.fhirpath_emitter:Emitter.nullable": (FHIRPATH, "tests/paths/test_node_kinds.py", "tests/paths/test_operator_traits.py"),
-    "fhir_eligibility.compiler.emit.cql_emitter:CqlEmitter.nullable": (CQL, "tests/paths/test_operator_traits.py"),
-    "fhir_eligibility.compiler.emit.cql_emitter:CqlEmitter.solid_elements": (CQL,),
+    "fhir_eligibility.compiler.emit.certainty:KnownValues.nullable": (FHIRPATH, CQL, "tests/paths/test_node_kinds.py", "tests/paths/test_operator_traits.py"),
+    "fhir_eligibility.compiler.emit.certainty:KnownValues.has_no_null": (CQL,),
     # early exit, values used again
-    "fhir_eligibility.compiler.emit.fhirpath_emitter:Emitter.leave_at_first": (FHIRPATH, "tests/paths/test_known_differences.py"),
-    "fhir_eligibility.compiler.emit.cql_emitter:CqlEmitter.first_of": (CQL,),
+    "fhir_eligibility.compiler.emit.items:first_item": (FHIRPATH, "tests/paths/test_known_differences.py"),
+    "fhir_eligibility.compiler.emit.emitter:Emitter.first_of": (CQL,),
     "fhir_eligibility.compiler.emit.reuse:Reuse": (FHIRPATH, CQL, "tests/compiler/test_reuse.py"),
     # tests of text and types in place
-    "fhir_eligibility.compiler.emit.fhirpath_filters:_text_asked": (FHIRPATH, "tests/compiler/test_fast_paths_of_fhirpath.py"),
-    "fhir_eligibility.compiler.emit.fast_path:texts_of": (CQL, "tests/compiler/test_fast_paths_of_cql.py"),
+    "fhir_eligibility.compiler.emit.filters:_text_asked": (FHIRPATH, "tests/compiler/test_fast_paths_of_fhirpath.py"),
+    "fhir_eligibility.compiler.emit.certainty:texts_of": (CQL, "tests/compiler/test_fast_paths_of_cql.py"),
     "fhir_eligibility.compiler.emit.fast_paths:of_choice": (CQL, "tests/compiler/test_fast_paths_of_cql.py"),
     "fhir_eligibility.compiler.emit.fast_paths:is_of": (CQL, "tests/compiler/test_fast_paths_of_cql.py"),
     "fhir_eligibility.compiler.emit.fast_paths:_equivalent": (CQL, "tests/compiler/test_fast_paths_of_cql.py"),

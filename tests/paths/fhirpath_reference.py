@@ -332,7 +332,7 @@ class Interpreter:
                 return made(_LITERAL[tree.kind](tree.text))
             case s.QuantityLiteral():
                 return made(q.make(Decimal(tree.number), tree.unit, tree.calendar))
-            case s.Empty():
+            case s.EmptyCollection():
                 return []
             case s.Special():
                 if tree.name == "this":

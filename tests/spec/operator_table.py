@@ -12,7 +12,7 @@ from fhir_eligibility.algebra.operators.table import CHAPTERS, OPERATORS
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.criteria.fhirpath import translate_fhirpath
 from fhir_eligibility.compiler.criteria.library import Compiler
-from fhir_eligibility.compiler.emit.cql_emitter import EACH, VALUES
+from fhir_eligibility.compiler.emit.handlers import EACH, VALUES
 from tests.spec import cql_suite, fhirpath_suite
 from tests.spec.fhirpath_cases import read_cases as read_fhirpath
 from tests.spec.headings import PAGES, address, headings

@@ -2,6 +2,6 @@
 runs.
 
 May not know: files of patients, verdicts, outputs. What an author wrote reaches emitted code only as constants.
-Start with `criteria/rules.py` (a definition to a rule set), then `emit/fhirpath_emitter.py` and `emit/guard.py`; the folders in the order of
+Start with `criteria/rules.py` (a definition to a rule set), then `emit/emitter.py` and `emit/guard.py`; the folders in the order of
 what becomes of a text are `syntax/`, `elm/`, `translate/`, `analysis/`, `emit/`, `runtime/`.
 """

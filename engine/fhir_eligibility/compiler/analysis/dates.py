@@ -153,7 +153,7 @@ def _common_restriction(node: n.Members, scope: Any) -> Restriction | None:
 
 def _placed(node: Node, places: Mapping[Any, Node]) -> Node:
     """A node with the operands of a choice in place of what stands for them."""
-    if isinstance(node, n.Current) and node.scope in places:
+    if isinstance(node, n.Chosen) and node.scope in places:
         return places[node.scope]
     if isinstance(node, n.Unbox):
         return _placed(node.operands[0], places)
@@ -163,7 +163,7 @@ def _placed(node: Node, places: Mapping[Any, Node]) -> Node:
 def _row(node: Node, scope: Any) -> _Row | None:
     """The date of the row that a node is."""
     kind = node.kind
-    same = isinstance(node, (n.ToSystem, n.As, n.Members, n.Box)) or kind == "ToDateTime"
+    same = isinstance(node, (n.ToSystem, n.ModelConversion, n.As, n.Members, n.Box)) or kind == "ToDateTime"
     if same and len(node.operands) == 1:
         return _row(node.operands[0], scope)
     if kind == "DateFrom":
@@ -178,7 +178,7 @@ def _row(node: Node, scope: Any) -> _Row | None:
         return _normalized(node, scope)
     if isinstance(node, n.ModelProperty) or (isinstance(node, n.Property) and not node.repeats):
         path, owner = node.path, node.operands[0]
-        if isinstance(owner, (n.AliasRef, n.Current)):
+        if isinstance(owner, (n.AliasRef, n.Current, n.Chosen)):
             return _Row(path, choice=_is_choice(node)) if owner.scope == scope else None
         below = _row(owner, scope)
         if below is not None and not below.part and path in ("start", "end"):

@@ -257,7 +257,7 @@ class _FhirPath:
             return together((self.items(operands[0]), self.truth(operands[1]), {DOUBTS: GROWS}))
         if isinstance(node, n.All):
             return together((opposite(self.items(operands[0])), self.truth(operands[1]), {DOUBTS: GROWS}))
-        if isinstance(node, n.If):
+        if isinstance(node, n.Iif):
             return together((mixed([self.of(operand) for operand in operands]), {DOUBTS: MIXED}))
         if isinstance(node, n.Let):
             return together((self.of(operands[0]), mixed([self.of(operand) for operand in operands[1:]])))

@@ -75,7 +75,7 @@ def is_at_hand(owner: Node) -> bool:
 
 def _is_name(node: Node) -> bool:
     return isinstance(
-        node, (n.Current, n.Context, n.Reference, n.AliasRef, n.QueryLetRef, n.OperandRef, n.ExpressionRef)
+        node, (n.Current, n.Chosen, n.Context, n.Reference, n.AliasRef, n.QueryLetRef, n.OperandRef, n.ExpressionRef)
     )
 
 
@@ -83,7 +83,18 @@ def _has_same_value(node: Node) -> bool:
     """Whether a node gives the value of its operand in another type, or a part or a bound of it."""
     if isinstance(node, n.Operation):
         return node.traits.same_value
-    conversions = (n.ToSystem, n.OfType, n.As, n.Box, n.Unbox, n.ConvertInterval, n.Members, n.ToList, n.Condition)
+    conversions = (
+        n.ToSystem,
+        n.ModelConversion,
+        n.OfType,
+        n.As,
+        n.Box,
+        n.Unbox,
+        n.ConvertInterval,
+        n.Members,
+        n.ToList,
+        n.Condition,
+    )
     return isinstance(node, (*conversions, *_ONE_ITEM))
 
 
@@ -100,7 +111,7 @@ def _has_a_scope(node: Node) -> bool:
         counts = node.traits.looks == "counts" and not node.traits.same_value
         return counts and isinstance(node.operands[0].result, ListType) and not isinstance(node.result, ListType)
     rows = (n.ItemStep, n.Query, n.Retrieve, n.ModelRetrieve, n.Let, n.Bind)
-    return isinstance(node, (*rows, n.Exists, n.Count, n.Coalesce))
+    return isinstance(node, (*rows, n.Exists, n.Count, n.Coalesce, n.FirstCollection))
 
 
 def elements_of(condition: Node, scope: int) -> tuple[str, ...]:
@@ -126,7 +137,7 @@ def _of(node: Node, computed: bool, bound: Bound) -> list[tuple[Node, str, Span 
         elif not isinstance(at, n.ElementOf) and not _has_same_value(at):
             computed = True
         at = at.operands[0]
-    if isinstance(at, n.Current) and at.scope in bound and not path:
+    if isinstance(at, n.Chosen) and at.scope in bound and not path:
         return _of(bound[at.scope], computed, bound)
     if path or _is_name(at):
         return [(at, ".".join(path), node.span, computed)]

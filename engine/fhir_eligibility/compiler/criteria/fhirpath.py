@@ -16,8 +16,8 @@ from fhir_eligibility.algebra.values.element import STRING_TYPES, Element, to_sy
 from fhir_eligibility.artifacts.models import Model, load_model
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
-from fhir_eligibility.compiler.emit import fhirpath_filters, fhirpath_nodes, fhirpath_utilities
-from fhir_eligibility.compiler.emit.fhirpath_emitter import Emitter
+from fhir_eligibility.compiler.emit.emitter import Emitter
+from fhir_eligibility.compiler.emit.handlers import HANDLERS
 from fhir_eligibility.compiler.emit.program import Program, compile_module, file_name
 from fhir_eligibility.compiler.runtime.membership import Codes, ValueSetMembership
 from fhir_eligibility.compiler.runtime.references import References
@@ -29,7 +29,7 @@ from fhir_eligibility.compiler.translate.abort import Abort
 from fhir_eligibility.compiler.translate.fhirpath_functions import FhirPathTranslator
 
 __all__ = ["CompiledExpression", "Item", "compile_fhirpath", "translate_fhirpath"]
-_REGISTERED = (fhirpath_nodes, fhirpath_filters, fhirpath_utilities, translated_utilities)
+_REGISTERED = (HANDLERS, translated_utilities)
 
 
 class Item(NamedTuple):
@@ -69,15 +69,15 @@ def program_of(source: Source, node: Node, model: Model, name: str, *, traced: b
     """The program of a tree, a function of a name. Raises DiagnosticError `too-deep`."""
     emitter = Emitter(source, traced=traced)
     with uncollected():
-        emitter.define(name, node)
+        emitter.define_expression(name, node)
         code = compile_module(emitter.module, source, file_name(f"<{source.name}>"))
-    return Program(source, code, emitter.constants, model.version, emitter.sites)
+    return Program(source, code, emitter.constants, model.version, emitter.sites.all)
 
 
 def shown(source: Source, node: Node, name: str, *, traced: bool = False) -> str:
     """The Python of a tree as text."""
     emitter = Emitter(source, traced=traced)
-    emitter.define(name, node)
+    emitter.define_expression(name, node)
     with deep_recursion():
         return ast.unparse(emitter.module) + "\n"
 

@@ -79,7 +79,7 @@ class FhirPathCriterion:
             return "code"
         known = self._clauses.get((site, clause))
         if known is None:
-            spans = self.program.sites[site]["clauses"]
+            spans = self.program.sites[site].clauses
             span = spans[clause] if 0 <= clause < len(spans) else None
             known = self.text[:120] if span is None else " ".join(self.text[span.start : span.end].split())
             self._clauses[site, clause] = known
@@ -89,14 +89,14 @@ class FhirPathCriterion:
         """Whether a comparison stands inside a clause of a filter."""
         if doubt_site < 0:
             return False
-        clause = self.program.sites[doubt_site]["clauses"][doubt_clause]
-        span = self.program.sites[site]["span"]
+        clause = self.program.sites[doubt_site].clauses[doubt_clause]
+        span = self.program.sites[site].span
         return clause is not None and span is not None and clause.start <= span.start and span.end <= clause.end
 
     def comparison(self, site: int) -> tuple[tuple[Origin, ...], tuple[str, ...]]:
         """The origins of the operands of a comparison, and their texts as the author wrote them."""
         found = self.program.sites[site]
-        return found["origins"], tuple(self.excerpt(site, span) for span in found["operands"])
+        return found.origins, tuple(self.excerpt(site, span) for span in found.clauses)
 
     def excerpt(self, site: int, span: Span | None) -> str:
         """The author's text of a part of a comparison."""
@@ -104,7 +104,7 @@ class FhirPathCriterion:
 
     def elements(self, site: int, clause: int) -> tuple[str, ...]:
         """The elements of a row that a clause of a filter reads."""
-        found = self.program.sites[site].get("elements", ()) if site >= 0 else ()
+        found = self.program.sites[site].elements if site >= 0 else ()
         return found[clause] if 0 <= clause < len(found) else ()
 
     def where(self, error: EvaluationError) -> str:

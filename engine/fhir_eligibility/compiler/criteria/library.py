@@ -27,7 +27,7 @@ from fhir_eligibility.compiler.elm.models import CqlModel, FhirTypes, ProfiledTy
 from fhir_eligibility.compiler.elm.scope import HELPERS, Exported, Symbols
 from fhir_eligibility.compiler.elm.types import ANY, Type
 from fhir_eligibility.compiler.elm_json.reader import is_elm, read_elm
-from fhir_eligibility.compiler.emit.cql_module import build_module
+from fhir_eligibility.compiler.emit.library import build_module
 from fhir_eligibility.compiler.emit.program import (
     compile_module,
     file_name,
@@ -38,7 +38,8 @@ from fhir_eligibility.compiler.emit.program import (
     unmarshalled,
 )
 from fhir_eligibility.compiler.emit.sites import Site
-from fhir_eligibility.compiler.runtime.cql import NAMES, Run, once
+from fhir_eligibility.compiler.runtime.cql import Run, once
+from fhir_eligibility.compiler.runtime.names import NAMES
 from fhir_eligibility.compiler.runtime.printing import text_of
 from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue
 from fhir_eligibility.compiler.syntax import cql_nodes as c

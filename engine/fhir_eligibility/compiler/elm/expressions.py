@@ -21,6 +21,12 @@ class Literal(Node, kw_only=True):
     about: ClassVar[Traits] = NEVER
 
 
+class LocalDateTime(Literal):
+    """A DateTime without an offset from UTC, read at that of the request (CQL: "Timezones")."""
+
+    elm: ClassVar[str] = "Literal"
+
+
 class Null(Node):
     """Null, or the empty collection."""
 
@@ -29,6 +35,12 @@ class Null(Node):
     @property
     def is_null(self) -> bool:
         return True
+
+
+class Empty(Null):
+    """FHIRPath's empty collection, written as such."""
+
+    elm: ClassVar[str] = "Null"
 
 
 class MinValue(Node, kw_only=True):
@@ -90,9 +102,15 @@ class OperandRef(Scoped):
 
 
 class Current(Scoped):
-    """The item at hand: `$this` of FHIRPath, the value that a choice or a case looks at."""
+    """The item at hand: `$this` of FHIRPath."""
 
     about: ClassVar[Traits] = NEVER
+
+
+class Chosen(Scoped):
+    """The value that a case, a conversion or an expression on one of several types looks at."""
+
+    about: ClassVar[Traits] = LEAF
 
 
 class Iteration(Scoped):
@@ -216,11 +234,11 @@ class If(Node, kw_only=True):
 
     spans: tuple[Span, ...] = ()
 
-    about: ClassVar[Traits] = Traits(hands_on=(1, 2))
+    about: ClassVar[Traits] = HANDS_ON
 
 
 class Case(Node, kw_only=True):
-    """As `If`; where there is a `comparand`, conditions compare it as `Current` of the scope."""
+    """As `If`; where there is a `comparand`, conditions compare it as `Chosen` of the scope."""
 
     comparand: Node | None = None
     scope: int = 0
@@ -382,7 +400,7 @@ class ToList(Node):
     about: ClassVar[Traits] = HANDS_ON
 
 
-class ToSystem(Node, kw_only=True):
+class ModelConversion(Node, kw_only=True):
     """A value of a model (`source`) as the System value that it stands for; `path` where the author has written it as an element."""
 
     target: Type
@@ -405,7 +423,7 @@ class CanConvert(Node, kw_only=True):
 
 
 class ConvertInterval(Node, kw_only=True):
-    """An interval with its points converted: `inner` converts `Current` of the scope."""
+    """An interval with its points converted: `inner` converts `Chosen` of the scope."""
 
     scope: int
     inner: Node
@@ -416,9 +434,9 @@ class ConvertInterval(Node, kw_only=True):
 
 
 class Members(Node, kw_only=True):
-    """A value of one of several types: what `Current` of the scope turns into for each, and for null (`otherwise`).
+    """A value of one of several types: what `Chosen` of the scope turns into for each, and for null (`otherwise`).
 
-    Other operands are `Current` of the scopes in `bound`. `compared` are the index of the value among the operands of a comparison, the other operand, and
+    Other operands are `Chosen` of the scopes in `bound`. `compared` are the index of the value among the operands of a comparison, the other operand, and
     the places of both.
     """
 

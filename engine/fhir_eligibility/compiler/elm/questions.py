@@ -36,9 +36,9 @@ def is_question(node: Node, bound: Bound) -> bool:
     if isinstance(node, n.Reference):
         value = bound.get(node.number)
         return value is not None and is_question(value, bound)
-    if isinstance(node, (n.If, n.Bind)):
+    if isinstance(node, (n.Iif, n.Bind)):
         return any(is_question(operand, bound) for operand in node.operands[1:])
-    if isinstance(node, n.Coalesce):
+    if isinstance(node, n.FirstCollection):
         return all(is_question(operand, bound) for operand in node.operands)
     if node.result != BOOLEAN or not node.operands or isinstance(node, n.Present):
         return False

@@ -158,6 +158,14 @@ class Bind(Node, kw_only=True):
     about: ClassVar[Traits] = Traits(hands_on=(1,))
 
 
+class ToSystem(Node, kw_only=True):
+    """FHIR primitives and quantities as System values."""
+
+    target: Named
+
+    about: ClassVar[Traits] = FIRST
+
+
 class Distinct(Node):
     """The items without repeats."""
 
@@ -211,6 +219,18 @@ class Exclude(Node):
     """The items of the first that are not in the second."""
 
     about: ClassVar[Traits] = Traits(hands_on=(0, 1), compared=(0, 1))
+
+
+class FirstCollection(Node):
+    """`coalesce`: the items of the first operand that has any."""
+
+    about: ClassVar[Traits] = Traits(hands_on=(EVERY,))
+
+
+class Iif(Node):
+    """The items of the second operand where the first is true, else those of the third."""
+
+    about: ClassVar[Traits] = Traits(hands_on=(1, 2))
 
 
 # -- items made of each item

@@ -230,7 +230,7 @@ class ElmNodes:
             return self._current[node.scope]()
         return {"type": node.kind, "name": node.name}
 
-    def current(self, node: n.Current) -> Json:
+    def current(self, node: n.Chosen) -> Json:
         return self._current[node.scope]()
 
     def reference(self, node: n.DefinitionRef) -> Json:
@@ -293,7 +293,7 @@ class ElmNodes:
     def fhir_helper(self, node: n.FhirHelper) -> Json:
         return self.helper(node.helper.name, self.write(node.operands[0]))
 
-    def to_system(self, node: n.ToSystem) -> Json:
+    def to_system(self, node: n.ModelConversion) -> Json:
         (operand,) = node.operands
         if node.path == "value":
             return {"type": "Property", "path": "value", "source": self.write(operand)}
@@ -482,12 +482,12 @@ _STANDARD = (
 )
 W = ElmNodes
 _WRITERS: dict[type[Node], Callable[[Any, Any], Json]] = {
-    n.Null: W.null, n.Literal: W.literal, n.NewDateTime: W.component, n.NewDate: W.component, n.NewTime: W.component,
+    n.Null: W.null, n.Literal: W.literal, n.LocalDateTime: W.literal, n.NewDateTime: W.component, n.NewDate: W.component, n.NewTime: W.component,
     n.MinValue: W.limit, n.MaxValue: W.limit, n.AliasRef: W.local, n.QueryLetRef: W.local, n.OperandRef: W.local,
-    n.Current: W.current, n.ExpressionRef: W.reference, n.ParameterRef: W.reference, n.CodeRef: W.reference,
+    n.Chosen: W.current, n.ExpressionRef: W.reference, n.ParameterRef: W.reference, n.CodeRef: W.reference,
     n.ConceptRef: W.reference, n.ValueSetRef: W.reference, n.CodeSystemRef: W.reference, n.FunctionRef: W.function,
     n.List: W.list_of, n.NewInterval: W.interval, n.NewTuple: W.tuple_of, n.Instance: W.instance, n.FhirInstance: W.instance, n.ElementOf: W.property,
-    n.ModelProperty: W.model_property, n.ToSystem: W.to_system, n.FhirHelper: W.fhir_helper, n.As: W.cast, n.Is: W.is_of, n.Box: W.inner,
+    n.ModelProperty: W.model_property, n.ModelConversion: W.to_system, n.FhirHelper: W.fhir_helper, n.As: W.cast, n.Is: W.is_of, n.Box: W.inner,
     n.Unbox: W.inner, n.CanConvert: W.can_convert, n.Members: W.members, n.ConvertInterval: W.convert_interval,
     n.Case: W.case, n.If: W.if_then, n.Coalesce: W.coalesce, n.Query: W.query, n.ModelRetrieve: W.retrieve,
 }  # fmt: skip

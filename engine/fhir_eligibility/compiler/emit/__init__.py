@@ -1,5 +1,5 @@
 """The typed tree to Python: functions, loops, early exit, and the guard that refuses what emitters do not write.
 
 May not know: the text that authors write, patients.
-Start with `python.py`, then `fhirpath_emitter.py` and `cql_emitter.py`; `guard.py` says what emitted code may consist of.
+Start with `python.py`, then `emitter.py`; `guard.py` says what emitted code may consist of.
 """

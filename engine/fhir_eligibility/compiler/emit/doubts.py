@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
-from fhir_eligibility.compiler.emit.cql_emitter import CqlEmitter
+from fhir_eligibility.compiler.emit.emitter import Emitter
 from fhir_eligibility.compiler.emit.python import Emitted, tupled
 
-E = CqlEmitter
+E = Emitter
 _NAMES = (n.AliasRef, n.OperandRef)
 
 

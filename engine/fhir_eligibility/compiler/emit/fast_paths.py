@@ -13,10 +13,10 @@ from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.models import ModelElement
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import CODE, CONCEPT, DATE, DATETIME, QUANTITY, Named, Type
-from fhir_eligibility.compiler.emit.cql_emitter import INLINE, CqlEmitter, emits
+from fhir_eligibility.compiler.emit.emitter import Emitter, emits, emits_inline
 from fhir_eligibility.compiler.emit.python import NONE, Emitted, all_of, called, fast_path, literal, py, template
 
-E = CqlEmitter
+E = Emitter
 _COMPARED = {
     "<": template("{0} < {1}"),
     "<=": template("{0} <= {1}"),
@@ -43,9 +43,9 @@ _NEAR = 3  # alternatives of a choice that are looked at in place
 def _equivalent(e: E, node: n.Operation) -> Emitted:
     """A Coding or CodeableConcept against a code that the library names: its texts are compared, no Code is made."""
     left, right = node.operands
-    converted, named = (left, right) if isinstance(left, n.ToSystem) else (right, left)
+    converted, named = (left, right) if isinstance(left, n.ModelConversion) else (right, left)
     code = named.exported.value if isinstance(named, n.CodeRef) else None
-    if not isinstance(converted, n.ToSystem) or code.__class__ is not Code or id(converted) in e.preset:
+    if not isinstance(converted, n.ModelConversion) or code.__class__ is not Code or id(converted) in e.preset:
         return e.operator(node)
     target = converted.target
     if target not in (CODE, CONCEPT):
@@ -65,7 +65,7 @@ def _equivalent(e: E, node: n.Operation) -> Emitted:
         system = literal(code.system)
         of_system = py("({0}.get('system') == {1} or same_system({0}.get('system'), {1}))", value, system)
         same = py("{0}.get('code') == {1} and {2}", value, literal(code.code), of_system)
-        plain = py("{0}.__class__ is dict and {0}.get('code').__class__ is str", value)
+        plain = py("{0}.__class__ is dict and {0}.get('code').__class__ is str is {0}.get('system').__class__", value)
     else:
         same = py("has_coding({0}, {1})", value, e.value(named))
         plain = py("{0}.__class__ is dict", value)
@@ -124,6 +124,7 @@ def is_of(e: E, value: Emitted, kind: Type) -> Emitted:
 # -- order
 
 
+@emits_inline(*_ORDER)
 def _ordered(e: E, node: n.Operation, operands: list[Emitted]) -> Emitted | None:
     """Two whole points in time by their components, two quantities of one unit by their numbers, else the call."""
     kinds = {operand.result for operand in node.operands}
@@ -131,6 +132,8 @@ def _ordered(e: E, node: n.Operation, operands: list[Emitted]) -> Emitted | None
         return None
     compared, (kind,) = _ORDER[node.name], kinds
     if kind in (DATE, DATETIME):
+        if node.overload.language != "cql":  # only there has every DateTime an offset
+            return None
         a, b = operands
         name = py("Date") if kind == DATE else py("DateTime")
         whole = py("{0}.__class__ is {1} is {2}.__class__ and {0}.moment is not None is not {2}.moment", a, name, b)
@@ -156,7 +159,3 @@ def _ordered(e: E, node: n.Operation, operands: list[Emitted]) -> Emitted | None
     )
     call = called(e.overload(node.overload), operands)
     return fast_path(py("({0} if {1} else {2})", compared(*numbers), alike, call), call)
-
-
-for _kind in _ORDER:
-    INLINE[_kind] = _ordered

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
-from fhir_eligibility.compiler.emit.cql_emitter import CqlEmitter, emits
 from fhir_eligibility.compiler.emit.doubts import asked_about
+from fhir_eligibility.compiler.emit.emitter import Emitter, emits
 from fhir_eligibility.compiler.emit.module_builder import Captured, missing
 from fhir_eligibility.compiler.emit.python import FALSE, NONE, TRUE, Emitted, Template, called, literal, py, template
 from fhir_eligibility.compiler.emit.sites import Site
 
-E = CqlEmitter
+E = Emitter
 _ELIFS = 100
 
 
@@ -105,7 +105,7 @@ def _case(e: E, node: n.Case) -> Emitted:
     if comparand is not None:
         e.names[node.scope] = e.temp(e.value(comparand))
         if not e.nullable(comparand):
-            e.solid.add(node.scope)
+            e.known.never_null.add(node.scope)
     pairs = list(zip(node.operands[:-1:2], node.operands[1:-1:2], strict=True))
     return _choose(e, pairs, node.operands[-1])
 

@@ -7,12 +7,12 @@ from typing import Any
 from fhir_eligibility.algebra.temporal import Date, DateTime
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.types import DATE, DATETIME, DECIMAL, INTEGER, LONG
-from fhir_eligibility.compiler.emit.cql_emitter import INLINE, CqlEmitter
-from fhir_eligibility.compiler.emit.cql_nodes import in_order
-from fhir_eligibility.compiler.emit.fast_path import texts_of
+from fhir_eligibility.compiler.emit.certainty import texts_of
+from fhir_eligibility.compiler.emit.emitter import Emitter, emits_inline
 from fhir_eligibility.compiler.emit.python import NONE, Emitted, called, fast_path, py, template
+from fhir_eligibility.compiler.emit.values import in_order
 
-E = CqlEmitter
+E = Emitter
 # The class that a value of a point type has where it is one whole value; `moment` is what points in time are compared by.
 _CLASSES = {INTEGER: py("int"), LONG: py("int"), DECIMAL: py("Decimal"), DATE: py("Date"), DATETIME: py("DateTime")}
 # A value between two others, by whether each of these belongs to it.
@@ -24,10 +24,12 @@ _BETWEEN = {
 }
 
 
+@emits_inline("In")
 def _in(e: E, node: n.Operation, operands: list[Emitted]) -> Emitted | None:
     return _member(e, node, 0, operands)
 
 
+@emits_inline("Contains")
 def _contains(e: E, node: n.Operation, operands: list[Emitted]) -> Emitted | None:
     return _member(e, node, 1, operands)
 
@@ -82,7 +84,3 @@ def _compared(e: E, bound: n.Literal) -> Emitted | None:
     if value.__class__ is DateTime:
         return e.once_a_call(py("{0}.moment", e.value(bound))) if value.millisecond is not None else None
     return e.value(bound)
-
-
-INLINE["In"] = _in
-INLINE["Contains"] = _contains

@@ -18,7 +18,8 @@ from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, Eva
 from fhir_eligibility.algebra.operators.registry import OverloadReference
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.emit.guard import ForeignCode, run
-from fhir_eligibility.compiler.runtime.runtime import NAMES
+from fhir_eligibility.compiler.emit.sites import Site
+from fhir_eligibility.compiler.runtime.names import NAMES
 from fhir_eligibility.compiler.syntax.depth import deep_recursion
 from fhir_eligibility.compiler.syntax.nesting import flattened
 
@@ -30,7 +31,7 @@ class Program(Struct):
     code: types.CodeType
     constants: dict[str, Any]
     model: str
-    sites: list[dict[str, Any]] = field(default_factory=list)
+    sites: list[Site] = field(default_factory=list)
 
     def load(self) -> dict[str, Any]:
         """Run the code in a namespace of its own; returns that namespace. Raises DiagnosticError `foreign-code`."""
@@ -83,9 +84,7 @@ class Program(Struct):
         return _program, (self.source, marshalled(self.code), self.constants, self.model, self.sites)
 
 
-def _program(
-    source: Source, code: bytes, constants: dict[str, Any], model: str, sites: list[dict[str, Any]]
-) -> Program:
+def _program(source: Source, code: bytes, constants: dict[str, Any], model: str, sites: list[Site]) -> Program:
     return Program(source, unmarshalled(code), constants, model, sites)
 
 

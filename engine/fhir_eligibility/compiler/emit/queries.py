@@ -9,8 +9,8 @@ from fhir_eligibility.compiler.analysis.origins import elements_of
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import ListType, Named, Type
-from fhir_eligibility.compiler.emit.cql_emitter import EACH, LOOPS, Body, CqlEmitter, emits
 from fhir_eligibility.compiler.emit.doubts import asked_about
+from fhir_eligibility.compiler.emit.emitter import Body, Emitter, counts_loops, emits, emits_each
 from fhir_eligibility.compiler.emit.python import (
     FALSE,
     TRUE,
@@ -24,7 +24,7 @@ from fhir_eligibility.compiler.emit.python import (
 )
 from fhir_eligibility.compiler.emit.sites import Site
 
-E = CqlEmitter
+E = Emitter
 
 
 def _fused(node: n.Query) -> bool:
@@ -120,7 +120,7 @@ def _rows(e: E, node: n.Query, body: Body, present: bool = False) -> None:
         value = e.temp(e.value(source.node))
         if e.nullable(source.node):
             with e.block("if {0} is not None:", value):
-                e.solid.add(source.scope)
+                e.known.never_null.add(source.scope)
                 _from(e, node, [], {source.scope: value}, lambda: body(_row(e, node)))
             return
         _from(e, node, [], {source.scope: value}, lambda: body(_row(e, node)))
@@ -161,12 +161,12 @@ def _from(
 
         e.filtered.add(id(node))
         if _is_list(node):
-            if e.solid_elements(node):
-                e.solid.add(scope)
+            if e.known.has_no_null(node):
+                e.known.never_null.add(scope)
             e.each(node, bind)
         else:
             if not e.nullable(node):
-                e.solid.add(scope)
+                e.known.never_null.add(scope)
             bind(e.value(node))
 
     loops(0)
@@ -297,8 +297,8 @@ def _related(e: E, relation: n.Relation, hoisted: Emitted | None) -> Emitted:
         with e.block("if {0} is MISSING:", hoisted):
             e.emit("{0} = {1} or ()", hoisted, e.value(node))
         e.preset[id(node)] = hoisted
-    if e.solid_elements(node):
-        e.solid.add(scope)
+    if e.known.has_no_null(node):
+        e.known.never_null.add(scope)
     try:
         return _any(e, node, scope, condition)
     finally:
@@ -320,7 +320,7 @@ def _any(e: E, node: Node, scope: int, condition: Node) -> Emitted:
         e.filtered.add(id(node))
         e.each(node, bind)
 
-    return e.first_of(node, FALSE, lambda item: TRUE, run)
+    return e.first_of(node, FALSE, lambda item: TRUE, run, every=e.traced)
 
 
 def _independent(node: Node, scopes: set[int]) -> bool:
@@ -328,6 +328,7 @@ def _independent(node: Node, scopes: set[int]) -> bool:
     return not any(isinstance(below, (n.AliasRef, n.QueryLetRef)) and below.scope in scopes for below in node.walk())
 
 
+@emits_each(n.Query)
 def _each(e: E, node: n.Query, body: Body) -> bool:
     if not _fused(node):
         return False
@@ -335,6 +336,7 @@ def _each(e: E, node: n.Query, body: Body) -> bool:
     return True
 
 
+@counts_loops(n.Query)
 def _loops(e: E, node: n.Query) -> int:
     if not _fused(node):
         return 1
@@ -342,15 +344,11 @@ def _loops(e: E, node: n.Query) -> int:
     return sum(e.loops(source) for source in sources if _is_list(source))
 
 
-EACH[n.Query] = _each
-LOOPS[n.Query] = _loops
-
-
 @emits("Exists")
 def _exists(e: E, node: n.Operation) -> Emitted:
     (operand,) = node.operands
     if isinstance(operand, n.Query) and _fused(operand):
-        nullable = not e.solid_elements(operand)
+        nullable = not e.known.has_no_null(operand)
 
         def run(body: Body) -> None:
             def present(item: Emitted) -> None:
@@ -363,8 +361,8 @@ def _exists(e: E, node: n.Operation) -> Emitted:
 
             e.each(operand, present)
 
-        return e.first_of(operand, FALSE, lambda item: TRUE, run)
-    if e.solid_elements(operand):
+        return e.first_of(operand, FALSE, lambda item: TRUE, run, every=e.traced)
+    if e.known.has_no_null(operand):
         values = e.value(operand)
         return py("bool({0})", values)
     if not isinstance(operand, n.ExpressionRef) or id(operand) in e.preset:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from fhir_eligibility.algebra.diagnostic import Span
 from fhir_eligibility.compiler.analysis.origins import Origin, origins
 from fhir_eligibility.compiler.elm.nodes import Node
-from fhir_eligibility.compiler.emit.python import Emitted, name_of
+from fhir_eligibility.compiler.emit.python import Emitted, literal, name_of
 
 
 class Site(Struct, frozen=True):
@@ -28,18 +28,20 @@ class Site(Struct, frozen=True):
 class Sites:
     """The sites of one module, while it is emitted.
 
-    `bound` are the expressions that the values of a choice stand for, by scope; `absent` those that have no value in the branch that is emitted.
+    They are `named` where the module is told their numbers when it is loaded with others. `bound` are the expressions that the values of a choice stand for, by scope; `absent` those that have no value in the branch that is emitted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, named: bool) -> None:
+        self.named = named
         self.all: list[Site] = []
         self.bound: dict[int, Node] = {}
         self.absent: list[Node] = []
 
     def add(self, site: Site) -> Emitted:
-        """A module-level name for the number of a site."""
+        """The number of a site, or a module-level name for it."""
         self.all.append(site)
-        return name_of("SITE", len(self.all) - 1)
+        number = len(self.all) - 1
+        return name_of("SITE", number) if self.named else literal(number)
 
     def origins(self, operands: Sequence[Node], type_of: Callable[[Node], str | None]) -> list[tuple[Node, Origin]]:
         """The origins of the operands of a comparison at this place, each with the node of the record that holds it."""

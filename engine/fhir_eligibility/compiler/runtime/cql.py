@@ -5,44 +5,26 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from decimal import Decimal
 from functools import cmp_to_key
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.limits import MAX_ITEMS, too_many_items
-from fhir_eligibility.algebra.operators.datetimes import component, make_date, make_datetime, make_time
 from fhir_eligibility.algebra.operators.equality import sign
-from fhir_eligibility.algebra.operators.lists import distinct
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.temporal.recorded import to_the_millisecond
 from fhir_eligibility.algebra.values import points as p
-from fhir_eligibility.algebra.values.clinical import Code, CodeSystem, Tuple, ValueSet, codes_of
-from fhir_eligibility.algebra.values.code_systems import alias_of, same_system
+from fhir_eligibility.algebra.values.clinical import Code, CodeSystem, ValueSet, codes_of
+from fhir_eligibility.algebra.values.code_systems import alias_of
 from fhir_eligibility.algebra.values.element import (
-    Element,
-    to_boolean,
-    to_date,
     to_datetime,
-    to_decimal,
-    to_integer,
-    to_text,
-    to_time,
-    unbox,
 )
 from fhir_eligibility.algebra.values.expansion import Expansion
 from fhir_eligibility.algebra.values.interval import Interval
-from fhir_eligibility.algebra.values.points import Long
-from fhir_eligibility.algebra.values.quantity import Quantity
-from fhir_eligibility.compiler.elm.elements import descendents, element_of
 from fhir_eligibility.compiler.runtime import fhir_values as fhir
-from fhir_eligibility.compiler.runtime.instances import fhir_instance, json_of, new_instance
 from fhir_eligibility.compiler.runtime.membership import NO_CODES, Codes, ValueSetMembership, with_canonical
 from fhir_eligibility.compiler.runtime.related import Others, RelatedContexts
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec, has_profile
-from fhir_eligibility.compiler.runtime.runtime import box
-from fhir_eligibility.compiler.runtime.type_tests import as_type, cast_to
 from fhir_eligibility.compiler.runtime.untraced import Untraced
 
 MISSING: Any = object()
@@ -443,31 +425,3 @@ def sort_rows(rows: list[Any], keys: Iterable[tuple[Callable[[Any], Any] | None,
         indexes = sorted(range(len(rows)), key=ranks.__getitem__, reverse=descending)
         rows = [rows[index] for index in indexes]
     return rows
-
-
-NAMES: dict[str, Any] = {
-    "Date": Date,
-    "DateTime": DateTime,
-    "Decimal": Decimal,
-    "Element": Element,
-    "Quantity": Quantity,
-    "Time": Time,
-    "Interval": Interval,
-    "certain": p.certain,
-    "Long": Long,
-    "MISSING": MISSING,
-    "MAX_ITEMS": MAX_ITEMS,
-    "too_many_items": too_many_items,
-    "Tuple": Tuple,
-    **{
-        function.__name__: function
-        for function in (
-            as_type, box, cast_to, coalesce, component, convert_interval, descendents, distinct, element_of, make_date, make_datetime,
-            make_time, fhir_instance, json_of, new_instance, once, same_system, sort_rows, unbox, with_point,
-            fhir.alternative, fhir.at_path, fhir.choice_of, fhir.has_coding, fhir.raw, fhir.to_code, fhir.to_concept, fhir.to_interval, fhir.to_period,
-            fhir.calendar_unit, fhir.quantity_bounds, fhir.quantity_without_comparator, fhir.reference_to, fhir.to_quantity, fhir.to_range, fhir.to_ratio, fhir.to_value, fhir.to_value_set,
-        )
-    },
-    "to_text": to_text, "to_boolean": to_boolean, "to_integer": to_integer, "to_decimal": to_decimal, "to_date": to_date,
-    "to_time": to_time,
-}  # fmt: skip

@@ -14,31 +14,19 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.limits import MAX_ITEMS, room_for_items, too_many_items
-from fhir_eligibility.algebra.operators import collection, comparison, navigation
+from fhir_eligibility.algebra.limits import room_for_items
+from fhir_eligibility.algebra.operators import collection, navigation
 from fhir_eligibility.algebra.operators.lookup import shallow_key
-from fhir_eligibility.algebra.operators.string import join
 from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.values.clinical import ValueSet
 from fhir_eligibility.algebra.values.element import (
-    SYSTEM_TYPE,
     Element,
     ModelLike,
-    box_all,
-    malformed,
     system_type,
-    to_boolean,
-    to_date,
-    to_datetime,
     to_decimal,
-    to_integer,
-    to_quantity,
     to_system,
-    to_text,
-    to_time,
     type_of,
-    unbox,
 )
 from fhir_eligibility.compiler.elm.fhirpath_types import argument_cost
 from fhir_eligibility.compiler.runtime.membership import ValueSetMembership, coded
@@ -329,75 +317,3 @@ def new_object(parts: list[tuple[str, list[Any], bool]]) -> dict[str, Any]:
         if raw:
             out[key] = raw if many else collection.singleton(raw)
     return out
-
-
-NAMES: dict[str, Any] = {
-    "NONE": NONE,
-    "MAX_ITEMS": MAX_ITEMS,
-    "too_many_items": too_many_items,
-    "Element": Element,
-    "SYSTEM_TYPE": SYSTEM_TYPE,
-    "malformed": malformed,
-    "box": box,
-    "box_all": box_all,
-    "unbox": unbox,
-    "to_text": to_text,
-    "to_boolean": to_boolean,
-    "to_integer": to_integer,
-    "to_decimal": to_decimal,
-    "to_date": to_date,
-    "to_datetime": to_datetime,
-    "to_time": to_time,
-    "to_quantity": to_quantity,
-    "to_system": to_system,
-    "join": join,
-    "equal_any": comparison.equal_any,
-    "equal_lists": comparison.equal_lists,
-    "equivalent_lists": comparison.equivalent_lists,
-    **{
-        function.__name__: function
-        for function in (
-            collection.as_boolean,
-            collection.booleans,
-            collection.check_index,
-            collection.distinct,
-            collection.exclude,
-            collection.extreme,
-            collection.intersect,
-            collection.is_distinct,
-            collection.mean,
-            collection.member,
-            collection.singleton,
-            collection.sort,
-            collection.subset_of,
-            collection.total,
-            collection.union,
-            navigation.as_list,
-            navigation.children_named,
-            navigation.choice,
-            navigation.descendants,
-            navigation.element_id,
-            navigation.extensions,
-            navigation.is_type,
-            navigation.matches_type,
-            navigation.primitive,
-            navigation.primitive_extensions,
-            navigation.primitives,
-            navigation.type_info,
-            children_all,
-            coded,
-            conforms_to,
-            convertible,
-            dispatch,
-            get_value,
-            has_single_value,
-            html_checks,
-            new_object,
-            new_primitive,
-            repeat,
-            repeat_all,
-            slice_count,
-            texts,
-        )
-    },
-}

@@ -240,7 +240,7 @@ class _Parser(Cursor):
         if token.text == "{":
             opened = self.advance()
             closed = self.expect("}", opened)
-            return s.Empty(opened.span.to(closed.span))
+            return s.EmptyCollection(opened.span.to(closed.span))
         if token.text == "$":
             sign = self.advance()
             name = self.name_token("this, index or total")

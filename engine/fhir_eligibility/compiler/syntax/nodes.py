@@ -28,7 +28,7 @@ class QuantityLiteral(Expression, frozen=True):
     calendar: bool
 
 
-class Empty(Expression, frozen=True):
+class EmptyCollection(Expression, frozen=True):
     """The empty collection `{}`."""
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from fhir_eligibility.algebra.diagnostic import Diagnostic, Source, Span
 from fhir_eligibility.algebra.operators.registry import Operator, Overload
 from fhir_eligibility.algebra.operators.table import OPERATORS
+from fhir_eligibility.algebra.temporal import DateTime
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm import types as t
 from fhir_eligibility.compiler.elm.nodes import Node
@@ -67,7 +68,9 @@ class Builder:
         return n.Null(span=span, result=kind)
 
     def literal(self, value: Any, kind: Type, span: Span | None = None) -> Node:
-        return n.Literal(value=value, span=span, result=kind)
+        local = value.__class__ is DateTime and value.offset_minutes is None
+        made = n.LocalDateTime if local else n.Literal
+        return made(value=value, span=span, result=kind)
 
     # -- conversions
 
@@ -105,7 +108,7 @@ class Builder:
             assert step.source is not None
             middle = target if step.inner is None else self.types.unwrapped(step.source)
             assert middle is not None
-            converted = n.ToSystem((node,), source=step.source, target=middle, span=node.span, result=middle)
+            converted = n.ModelConversion((node,), source=step.source, target=middle, span=node.span, result=middle)
             return converted if step.inner is None else self.convert(converted, step.inner)
         if kind == "to_choice":
             assert step.inner is not None
@@ -185,7 +188,7 @@ class Builder:
         scope = self.new_id()
 
         def current(kind: Type) -> Node:
-            return n.Current(scope=scope, span=node.span, result=kind)
+            return n.Chosen(scope=scope, span=node.span, result=kind)
 
         if step.kind == "interval":
             assert step.inner is not None
@@ -260,11 +263,11 @@ class Builder:
                 continue
             number = self.new_id()
             bound.append((number, operand))
-            shared.append(n.Current(scope=number, span=operand.span, result=operand.result))
+            shared.append(n.Chosen(scope=number, span=operand.span, result=operand.result))
         options: list[tuple[Type, Node]] = []
         mark = len(self.diagnostics)
         for option in choice.result.options:
-            value: Node = n.Current(scope=scope, span=choice.span, result=option)
+            value: Node = n.Chosen(scope=scope, span=choice.span, result=option)
             if isinstance(option, Named) and self.raw(option):
                 value = n.Unbox((value,), span=choice.span, result=option)
             before = len(self.diagnostics)

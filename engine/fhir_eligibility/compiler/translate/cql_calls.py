@@ -230,7 +230,7 @@ class CallTranslator(TimingTranslator):
         scope = self.new_id()
         options: list[tuple[Type, Node]] = []
         for option in kind.options:
-            current: Node = n.Current(scope=scope, span=span, result=option)
+            current: Node = n.Chosen(scope=scope, span=span, result=option)
             unwrapped = self.types.unwrapped(option)
             if unwrapped is None:
                 options.append((option, replace(current, result=result)))

@@ -333,7 +333,7 @@ class CqlTranslator(CallTranslator):
             operands = tuple(x for pair in zip(tests, results, strict=False) for x in pair)
             return n.Case((*operands, results[-1]), span=tree.span, result=kind)
         scope_id = self.new_id()
-        current = n.Current(scope=scope_id, span=comparand.span, result=comparand.result)
+        current = n.Chosen(scope=scope_id, span=comparand.span, result=comparand.result)
         tests = [self.op("Equal", [current, x], x.span, shown="case") for x in conditions]
         operands = tuple(x for pair in zip(tests, results, strict=False) for x in pair)
         return n.Case((*operands, results[-1]), comparand=comparand, scope=scope_id, span=tree.span, result=kind)

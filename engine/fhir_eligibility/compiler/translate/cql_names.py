@@ -280,7 +280,9 @@ class NameTranslator(Builder):
         if name == "value" and self.is_primitive(kind):
             unwrapped = self.types.unwrapped(kind)
             assert unwrapped is not None
-            return n.ToSystem((source,), source=kind, target=unwrapped, path="value", span=span, result=unwrapped)
+            return n.ModelConversion(
+                (source,), source=kind, target=unwrapped, path="value", span=span, result=unwrapped
+            )
         found = self.element_type(kind, name)
         if found is None:
             raise self.unknown_element(kind, name, name_span, self.element_names(kind))
@@ -313,7 +315,7 @@ class NameTranslator(Builder):
         scope = self.new_id()
         options = []
         for option in having:
-            current: Node = n.Current(scope=scope, span=span, result=option)
+            current: Node = n.Chosen(scope=scope, span=span, result=option)
             if isinstance(option, Named) and self.raw(option):
                 current = n.Unbox((current,), span=span, result=option)
             options.append((option, self.property(current, name, name_span, span)))

@@ -92,8 +92,8 @@ class FhirPathExpressions(Coercions):
             return self.literal(tree)
         if isinstance(tree, s.QuantityLiteral):
             return self.quantity(tree)
-        if isinstance(tree, s.Empty):
-            return n.Null(span=tree.span)
+        if isinstance(tree, s.EmptyCollection):
+            return n.Empty(span=tree.span)
         if isinstance(tree, s.Special):
             return self.special(tree, env)
         if isinstance(tree, s.Variable):
@@ -195,7 +195,7 @@ class FhirPathExpressions(Coercions):
         source = self.expression(tree.source, env)
         index = self.singleton(self.expression(tree.index, env))
         if index.is_null or source.is_null:
-            return n.Null(span=tree.span)
+            return n.Empty(span=tree.span)
         if is_static(index) and system_of(index.type or "") != "Integer":
             raise self.fail("index-type", f"an index is an Integer, not {describe(index)}", tree.index.span)
         return n.Indexer((source, self.system(index)), span=tree.span, result=shaped(source.types))
@@ -230,7 +230,7 @@ class FhirPathExpressions(Coercions):
         if operator in ("in", "contains"):
             item, values = (left, right) if operator == "in" else (right, left)
             if item.is_null:
-                return n.Null(span=tree.span)
+                return n.Empty(span=tree.span)
             boxed = self.together([item, values])
             return n.In((boxed[0], boxed[1]), span=tree.span, result=BOOLEAN)
         name = fhirpath_symbols()[operator]
@@ -251,7 +251,7 @@ class FhirPathExpressions(Coercions):
             if operand.type is not None and not is_static(operand) and operand.type != "FHIR.Element":
                 raise self.no_overload(operator, operands, span, shown)
         if operator.propagates("fhirpath") and any(operand.is_null for operand in operands):
-            return n.Null(span=span)
+            return n.Empty(span=span)
         if all(operand.is_null or is_static(operand) for operand in operands):
             found = resolve(operator, operands)
             if found is None:
@@ -276,7 +276,7 @@ class FhirPathExpressions(Coercions):
 
     def equality(self, left: Node, right: Node, span: Span) -> Node:
         if left.is_null or right.is_null:
-            return n.Null(span=span)
+            return n.Empty(span=span)
         if not left.many and not right.many:
             if is_static(left) and is_static(right):
                 operator = OPERATORS["Equal"]
@@ -345,7 +345,7 @@ class FhirPathExpressions(Coercions):
 
     def member(self, source: Node, name: str, name_span: Span, span: Span) -> Node:
         if source.is_null:
-            return n.Null(span=span)
+            return n.Empty(span=span)
         if isinstance(source, n.Factory):
             raise self.fail("factory", f"%factory.{name} is a function; write %factory.{name}(...)", name_span)
         if ANY_NAME in source.types:

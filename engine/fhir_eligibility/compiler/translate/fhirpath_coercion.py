@@ -177,7 +177,7 @@ class Coercions:
     def is_type(self, node: Node, namespace: str, name: str, span: Span) -> Node:
         namespace, name = self._both_quantities(node, namespace, name)
         if node.is_null:
-            return n.Null(span=span)
+            return n.Empty(span=span)
         if node.type is not None and node.type not in ABSTRACT_RESOURCES and node.type != "FHIR.Element":
             own_namespace, _, own = node.type.partition(".")
             answer = own_namespace == namespace and (
@@ -190,7 +190,7 @@ class Coercions:
         namespace, name = self._both_quantities(node, namespace, name)
         wanted = f"{namespace}.{name}"
         if node.is_null:
-            return n.Null(span=span)
+            return n.Empty(span=span)
         primitive = namespace == "FHIR" and self.model.kind(name) == "primitive"
         if node.type is not None and node.type not in ABSTRACT_RESOURCES and node.type != "FHIR.Element":
             own_namespace, _, own = node.type.partition(".")
@@ -198,7 +198,7 @@ class Coercions:
                 own_namespace == namespace == "FHIR" and not primitive and self.model.is_subtype(own, name)
             ):
                 return node
-            return n.Null(span=span, result=shaped((wanted,), node.many))
+            return n.Empty(span=span, result=shaped((wanted,), node.many))
         if isinstance(node, n.Property) and node.names is not None:
             narrowed = self.narrow(node, [wanted], span)
             if narrowed is not None:
@@ -209,7 +209,7 @@ class Coercions:
             and namespace == "System"
             and not any(t.startswith("System.") for t in node.types)
         ):
-            return n.Null(span=span, result=shaped((wanted,), node.many))
+            return n.Empty(span=span, result=shaped((wanted,), node.many))
         return n.OfType((node,), target=Named(wanted), span=span, result=shaped((wanted,), node.many))
 
     def narrow(self, node: n.Property, wanted: list[str], span: Span) -> Node | None:

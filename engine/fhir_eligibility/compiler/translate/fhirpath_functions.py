@@ -68,7 +68,7 @@ class FhirPathTranslator(FhirPathExpressions):
             target = fhirpath_functions()["to" + tree.name[10:]]
             one = self.singleton(source)
             if one.is_null:
-                return n.Null(span=tree.span), after
+                return n.Empty(span=tree.span), after
             arguments = [self.expression(argument, env) for argument in tree.arguments]
             if is_static(one) and not any(o.parameters[0] == system_of(one.type or "") for o in target.of("fhirpath")):
                 return n.IsStatic((one,), answer=False, span=tree.span, result=BOOLEAN), after
@@ -323,7 +323,7 @@ def _is(t: T, tree: s.Call, source: Node, env: Env) -> Node:
 @function("coalesce", 1, 255)
 def _coalesce(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     operands, types = t.mixed([t.expression(argument, env) for argument in tree.arguments])
-    return n.Coalesce(tuple(operands), result=shaped(types, any(o.many for o in operands)))
+    return n.FirstCollection(tuple(operands), result=shaped(types, any(o.many for o in operands)))
 
 
 @function("sort", 0, 255)
@@ -444,10 +444,10 @@ def _iif(t: T, tree: s.Call, source: Node, env: Env) -> Node:
     condition = t.condition(raw)
     branches = [t.expression(argument, inner) for argument in tree.arguments[1:]]
     if len(branches) == 1:
-        branches.append(n.Null(span=tree.span))
+        branches.append(n.Empty(span=tree.span))
     branches, types = t.mixed(branches)
     many = any(branch.many for branch in branches)
-    node = n.If((condition, *branches), result=shaped(types, many))
+    node = n.Iif((condition, *branches), result=shaped(types, many))
     if number is not None:
         return n.Bind((source, node), number=number, result=shaped(types, many))
     return node
@@ -470,7 +470,7 @@ def _define(t: T, tree: s.Call, source: Node, env: Env) -> tuple[Node, Env]:
 
 @function("aggregate", 1, 2)
 def _aggregate(t: T, tree: s.Call, source: Node, env: Env) -> Node:
-    start = t.expression(tree.arguments[1], env) if len(tree.arguments) > 1 else n.Null(span=tree.span)
+    start = t.expression(tree.arguments[1], env) if len(tree.arguments) > 1 else n.Empty(span=tree.span)
     many, before = start.many, len(t.diagnostics)
     number, inner = t.scope(source, env, total=many)
     body = t.expression(tree.arguments[0], inner)

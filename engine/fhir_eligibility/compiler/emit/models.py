@@ -11,8 +11,7 @@ from fhir_eligibility.compiler.elm.helpers import Helper
 from fhir_eligibility.compiler.elm.models import JsonNames, ModelElement, Target
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import ANY, DATETIME, VALUESET, IntervalType, ListType, Named, Type
-from fhir_eligibility.compiler.emit.cql_emitter import CqlEmitter, emits
-from fhir_eligibility.compiler.emit.cql_nodes import guarded
+from fhir_eligibility.compiler.emit.emitter import Emitter, emits
 from fhir_eligibility.compiler.emit.module_builder import missing
 from fhir_eligibility.compiler.emit.python import (
     NONE,
@@ -25,9 +24,10 @@ from fhir_eligibility.compiler.emit.python import (
     py,
     template,
 )
+from fhir_eligibility.compiler.emit.values import guarded
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec, codes_and_context
 
-E = CqlEmitter
+E = Emitter
 
 _SYSTEM = {
     "System.String": template("to_text({0})"),
@@ -38,7 +38,7 @@ _SYSTEM = {
     "System.Date": template("to_date({0})"),
     "System.DateTime": template("ev.recorded({0})"),
     "System.Time": template("to_time({0})"),
-    "System.Quantity": template("to_quantity({0})"),
+    "System.Quantity": template("model_quantity({0})"),
     "System.Code": template("to_code({0})"),
     "System.Concept": template("to_concept({0})"),
     "System.Ratio": template("to_ratio({0})"),
@@ -48,7 +48,7 @@ _HELPERS = {
     "ToConcept": (template("to_concept({0})"), ("CodeableConcept",)),
     "ToCode": (template("to_code({0})"), ("Coding", "code")),
     "ToQuantity": (
-        template("to_quantity({0})"),
+        template("model_quantity({0})"),
         ("Quantity", "Age", "Duration", "Count", "Distance", "SimpleQuantity", "Money"),
     ),
     "ToRatio": (template("to_ratio({0})"), ("Ratio",)),
@@ -76,8 +76,8 @@ def conversion(target: Type) -> Template:
     return _SYSTEM[target.name]
 
 
-@emits(n.ToSystem)
-def _to_system(e: E, node: n.ToSystem) -> Emitted:
+@emits(n.ModelConversion)
+def _to_system(e: E, node: n.ModelConversion) -> Emitted:
     (operand,) = node.operands
     convert = conversion(node.target)
     if convert is not _SYSTEM["System.String"]:

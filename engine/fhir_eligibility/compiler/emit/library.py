@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from fhir_eligibility.compiler.emit import cql_nodes, fhir, logic, membership, queries
-from fhir_eligibility.compiler.emit.cql_emitter import CqlEmitter
+from fhir_eligibility.compiler.emit.emitter import Emitter
+from fhir_eligibility.compiler.emit.handlers import HANDLERS
 from fhir_eligibility.compiler.emit.python import defined, literal, local, py
 from fhir_eligibility.compiler.translate.cql_library import TypedLibrary
 
-_REGISTERED = (fhir, logic, membership, cql_nodes, queries)
+_REGISTERED = HANDLERS
 
 
-def build_module(typed: TypedLibrary, traced: bool) -> CqlEmitter:
+def build_module(typed: TypedLibrary, traced: bool) -> Emitter:
     """The emitter of a typed library with its module. Raises DiagnosticError `too-deep`."""
-    emitter = CqlEmitter(typed.types, typed.source, traced=traced)
+    emitter = Emitter(typed.source, typed.types, traced=traced)
     with emitter.bounded():
         _definitions(typed, emitter, traced)
     return emitter
 
 
-def _definitions(typed: TypedLibrary, emitter: CqlEmitter, traced: bool) -> None:
+def _definitions(typed: TypedLibrary, emitter: Emitter, traced: bool) -> None:
     for parameter in typed.parameters:
         exported = parameter.exported
         given = py("ev.parameter({0}, {1})", literal(typed.symbols.name), literal(exported.name))

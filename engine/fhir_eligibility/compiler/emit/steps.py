@@ -1,4 +1,4 @@
-"""What each kind of node turns into: the handlers of the emitter, except those for filters and conditions (`fhirpath_filters`)."""
+"""What FHIRPath's steps over collections turn into, but for filters and conditions (`filters`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from fhir_eligibility.algebra.values.element import SYSTEM_TYPE
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.shapes import namespace_of, short_name
-from fhir_eligibility.compiler.emit.fhirpath_emitter import Body, Emitter, emits_each, emits_value
+from fhir_eligibility.compiler.elm.types import LONG
+from fhir_eligibility.compiler.emit.emitter import (
+    Body,
+    Emitter,
+    collected,
+    emits,
+    emits_each,
+    once,
+    only,
+    single,
+)
+from fhir_eligibility.compiler.emit.items import counts, first_item, listing
 from fhir_eligibility.compiler.emit.python import (
     CONTEXT,
     MODEL,
@@ -44,64 +55,53 @@ def _primitive(type_name: str) -> bool:
 # -- leaves
 
 
-@emits_value(n.Literal)
-def _literal(e: E, node: n.Literal) -> Emitted:
-    value = node.value
-    return literal(value) if value is None or value.__class__ in (bool, str, int) else e.constant(value)
-
-
-@emits_value(n.Null)
-def _null(e: E, node: n.Null) -> Emitted:
+@emits(n.Empty)
+def _null(e: E, node: n.Empty) -> Emitted:
     return py("[]") if node.many else NONE
 
 
-@emits_each(n.Null)
-def _each_null(e: E, node: n.Null, body: Body) -> None:
+@emits_each(n.Empty)
+def _each_null(e: E, node: n.Empty, body: Body) -> None:
     return None
 
 
-@emits_value(n.Context)
+@emits(n.Context)
 def _context(e: E, node: n.Context) -> Emitted:
     return CONTEXT
 
 
-@emits_value(n.Current)
+@emits(n.Current)
 def _current(e: E, node: n.Current) -> Emitted:
     return local("x", node.scope)
 
 
-@emits_value(n.Iteration)
+@emits(n.Iteration)
 def _iteration(e: E, node: n.Iteration) -> Emitted:
     return local("i", node.scope)
 
 
-@emits_value(n.Total)
+@emits(n.Total)
 def _total(e: E, node: n.Total) -> Emitted:
     return local("s", node.scope)
 
 
-@emits_value(n.Reference)
+@emits(n.Reference)
 def _reference(e: E, node: n.Reference) -> Emitted:
     return local("v", node.number)
 
 
-@emits_value(n.Parameter)
+@emits(n.Parameter)
 def _parameter(e: E, node: n.Parameter) -> Emitted:
     return py("ev.variables[{0}]", literal(node.name))
-
-
-@emits_value(n.Now, n.Today, n.TimeOfDay)
-def _clock(e: E, node: n.Now | n.Today | n.TimeOfDay) -> Emitted:
-    return {"Now": py("ev.now"), "Today": py("ev.today"), "TimeOfDay": py("ev.time_of_day")}[node.kind]
 
 
 # -- paths
 
 
-@emits_value(n.Property)
+@emits(n.Property)
 def _property(e: E, node: n.Property) -> Emitted:
     if node.many:
-        return e.collect(node)
+        return collected(e, node)
     source = e.temp(e.value(node.operands[0]))
     access = _access(e, node, source)
     if e.nullable(node.operands[0]):
@@ -122,7 +122,7 @@ def _access(e: E, node: n.Property, owner: Emitted) -> Emitted:
 @emits_each(n.Property)
 def _each_property(e: E, node: n.Property, body: Body) -> None:
     if not node.many:
-        e.once(node, body)
+        once(e, node, body)
         return
 
     def of(owner: Emitted) -> None:
@@ -187,10 +187,10 @@ def _converted(e: E, raw: Emitted, system: str, kind: str) -> Emitted:
     return e.temp(_TO_SYSTEM[system](raw)) if system != "String" or e.traced else raw
 
 
-@emits_value(n.ToSystem)
+@emits(n.ToSystem)
 def _to_system(e: E, node: n.ToSystem) -> Emitted:
     if node.many:
-        return e.collect(node)
+        return collected(e, node)
     (source,) = node.operands
     convert = _TO_SYSTEM[short_name(node.target)]
     if isinstance(source, n.Property) and source.json is not None and _primitive(source.element_type):
@@ -207,18 +207,13 @@ def _to_system(e: E, node: n.ToSystem) -> Emitted:
     return convert(e.value(source))
 
 
-@emits_value(n.Box)
-def _box(e: E, node: n.Box) -> Emitted:
-    (source,) = node.operands
-    if node.many:
-        return py("box_all({0}, {1})", e.value(source), literal(short_name(node.target)))
-    value = e.temp(e.value(source))
-    return py("box({0}, {1})", value, literal(short_name(node.target)))
-
-
 @emits_each(n.Box)
-def _each_box(e: E, node: n.Box, body: Body) -> None:
-    e.each(node.operands[0], lambda item: body(e.temp(py("box({0}, {1})", item, literal(short_name(node.target))))))
+def _each_box(e: E, node: n.Box, body: Body) -> bool:
+    if node.target == LONG:
+        return False
+    name = literal(e.fhir_type(node.target.name))
+    e.each(node.operands[0], lambda item: body(e.temp(py("box({0}, {1})", item, name))))
+    return True
 
 
 @emits_each(n.DynamicProperty)
@@ -233,9 +228,9 @@ def _each_dynamic(e: E, node: n.DynamicProperty, body: Body) -> None:
     e.each(node.operands[0], of)
 
 
-@emits_value(n.DynamicProperty)
+@emits(n.DynamicProperty)
 def _dynamic(e: E, node: n.DynamicProperty) -> Emitted:
-    return e.collect(node) if node.many else e.only(node)
+    return collected(e, node) if node.many else only(e, node)
 
 
 @emits_each(n.OfType)
@@ -256,9 +251,9 @@ def _each_of_type(e: E, node: n.OfType, body: Body) -> None:
     e.each(source, of)
 
 
-@emits_value(n.OfType)
+@emits(n.OfType)
 def _of_type(e: E, node: n.OfType) -> Emitted:
-    return e.collect(node) if node.many else e.only(node)
+    return collected(e, node) if node.many else only(e, node)
 
 
 @emits_each(n.PrimitiveExtensions)
@@ -297,7 +292,7 @@ def _each_extension(e: E, node: n.Extension, body: Body) -> None:
 def _each_for_each(e: E, node: n.ForEach, body: Body) -> None:
     source, inner = node.operands
     scope = node.scope
-    counted = e.counts(node)
+    counted = counts(e, node)
     if counted:
         e.emit("{0} = -1", local("i", scope))
 
@@ -313,7 +308,7 @@ def _each_for_each(e: E, node: n.ForEach, body: Body) -> None:
 @emits_each(n.Combine)
 def _each_combine(e: E, node: n.Combine, body: Body) -> None:
     item = e.name("x")
-    left, right = e.temp(e.listing(node.operands[0])), e.temp(e.listing(node.operands[1]))
+    left, right = e.temp(listing(e, node.operands[0])), e.temp(listing(e, node.operands[1]))
     with e.block("for {0} in {1} + {2}:", item, left, right):
         body(item)
 
@@ -321,23 +316,23 @@ def _each_combine(e: E, node: n.Combine, body: Body) -> None:
 # -- subsetting and sets
 
 
-@emits_value(n.First)
+@emits(n.First)
 def _first(e: E, node: n.First) -> Emitted:
     (source,) = node.operands
     if not isinstance(source, n.Combine) or any(operand.many for operand in source.operands):
-        return e.leave_at_first(source, NONE, lambda item: item)
+        return first_item(e, source, NONE, lambda item: item)
 
     def either() -> Emitted:
         out = e.name()
-        e.emit("{0} = {1}", out, e.single(source.operands[0]))
+        e.emit("{0} = {1}", out, single(e, source.operands[0]))
         with e.block("if {0} is None:", out):
-            e.emit("{0} = {1}", out, e.single(source.operands[1]))
+            e.emit("{0} = {1}", out, single(e, source.operands[1]))
         return out
 
     return e.again(shape(source, lambda below: e.value(below) if isinstance(below, _NAMED) else None), either)
 
 
-@emits_value(n.Last)
+@emits(n.Last)
 def _last(e: E, node: n.Last) -> Emitted:
     (source,) = node.operands
     if not source.many:
@@ -346,29 +341,29 @@ def _last(e: E, node: n.Last) -> Emitted:
     return py("({0}[-1] if {0} else None)", items)
 
 
-@emits_value(n.Indexer)
+@emits(n.Indexer)
 def _indexer(e: E, node: n.Indexer) -> Emitted:
-    items = e.temp(e.listing(node.operands[0]))
+    items = e.temp(listing(e, node.operands[0]))
     index = e.temp(py("check_index({0})", e.value(node.operands[1])))
     return py("({0}[{1}] if 0 <= {1} < len({0}) else None)", items, index)
 
 
-@emits_value(n.Skip, n.Take)
+@emits(n.Skip, n.Take)
 def _slice(e: E, node: n.Skip | n.Take) -> Emitted:
-    items = e.temp(e.listing(node.operands[0]))
+    items = e.temp(listing(e, node.operands[0]))
     count = e.temp(py("slice_count({0})", e.value(node.operands[1])))
     part = py("{0}[{1}:]", items, count) if isinstance(node, n.Skip) else py("{0}[:{1}]", items, count)
     return part if node.many else py("({0} or NONE)[0]", part)
 
 
-@emits_value(n.SingletonFrom)
+@emits(n.SingletonFrom)
 def _singleton(e: E, node: n.SingletonFrom) -> Emitted:
     return py("singleton({0})", e.value(node.operands[0]))
 
 
-@emits_value(n.Distinct)
+@emits(n.Distinct)
 def _distinct(e: E, node: n.Distinct) -> Emitted:
-    return py("distinct({0})", e.value(node.operands[0])) if node.many else e.value(node.operands[0])
+    return py("distinct_items({0})", e.value(node.operands[0])) if node.many else e.value(node.operands[0])
 
 
 _SETS = {
@@ -383,18 +378,18 @@ _LISTS = {
 }
 
 
-@emits_value(n.Union, n.Intersect, n.Exclude)
+@emits(n.Union, n.Intersect, n.Exclude)
 def _sets(e: E, node: n.Union | n.Intersect | n.Exclude) -> Emitted:
-    left = e.temp(e.listing(node.operands[0]))
-    right = e.listing(node.operands[1])
+    left = e.temp(listing(e, node.operands[0]))
+    right = listing(e, node.operands[1])
     call = _SETS[node.kind](left, right)
     return call if node.many else py("({0} or NONE)[0]", call)
 
 
-@emits_value(n.SubsetOf, n.EqualList, n.EquivalentList)
+@emits(n.SubsetOf, n.EqualList, n.EquivalentList)
 def _two_lists(e: E, node: n.SubsetOf | n.EqualList | n.EquivalentList) -> Emitted:
-    left = e.temp(e.listing(node.operands[0]))
-    return _LISTS[node.kind](left, e.listing(node.operands[1]))
+    left = e.temp(listing(e, node.operands[0]))
+    return _LISTS[node.kind](left, listing(e, node.operands[1]))
 
 
 def _texts(node: Node) -> list[str] | None:
@@ -407,22 +402,22 @@ def _texts(node: Node) -> list[str] | None:
     return None
 
 
-@emits_value(n.In)
+@emits(n.In)
 def _in(e: E, node: n.In) -> Emitted:
     texts = _texts(node.operands[1])
     if texts and not node.operands[0].many and node.operands[0].types == ("System.String",):
         one = e.temp(e.value(node.operands[0]))
         return py("(None if {0} is None else {0} in {1})", one, e.constant(frozenset(texts)))
-    left = e.temp(e.listing(node.operands[0]))
-    return py("member({0}, {1})", left, e.listing(node.operands[1]))
+    left = e.temp(listing(e, node.operands[0]))
+    return py("member({0}, {1})", left, listing(e, node.operands[1]))
 
 
-@emits_value(n.IsDistinct)
+@emits(n.IsDistinct)
 def _is_distinct(e: E, node: n.IsDistinct) -> Emitted:
-    return py("is_distinct({0})", e.listing(node.operands[0]))
+    return py("is_distinct({0})", listing(e, node.operands[0]))
 
 
-@emits_value(n.Count)
+@emits(n.Count)
 def _count(e: E, node: n.Count) -> Emitted:
     (source,) = node.operands
     if isinstance(source, (n.Filter, n.Property, n.ForEach)):
@@ -430,21 +425,21 @@ def _count(e: E, node: n.Count) -> Emitted:
         e.emit("{0} = 0", out)
         e.each(source, lambda item: e.emit("{0} += 1", out))
         return out
-    return py("len({0})", e.listing(source, asked_for=True))
+    return py("len({0})", listing(e, source, asked_for=True))
 
 
-@emits_value(n.Repeat)
+@emits(n.Repeat)
 def _repeat(e: E, node: n.Repeat) -> Emitted:
     source, inner = node.operands
     scope = node.scope
     step = e.name("f")
     with e.function(step, (local("x", scope),)):
-        e.emit("return {0}", e.listing(inner))
+        e.emit("return {0}", listing(e, inner))
     repeat = template("repeat({0}, {1}, {2})") if node.unique else template("repeat_all({0}, {1}, {2})")
-    return repeat(e.listing(source), step, literal(node.seeds))
+    return repeat(listing(e, source), step, literal(node.seeds))
 
 
-@emits_value(n.Sort)
+@emits(n.Sort)
 def _sort(e: E, node: n.Sort) -> Emitted:
     scope = node.scope
     keys = []
@@ -453,18 +448,21 @@ def _sort(e: E, node: n.Sort) -> Emitted:
         with e.function(key, (local("x", scope),)):
             e.emit("return {0}", e.value(operand))
         keys.append(py("({0}, {1})", key, literal(direction)))
-    items = e.listing(node.operands[0])
+    items = listing(e, node.operands[0])
     call = py("sort({0}, {1})", items, listed(keys))
     return call if node.many else py("({0} or NONE)[0]", call)
 
 
-@emits_value(n.Aggregate)
+@emits(n.Aggregate)
 def _aggregate(e: E, node: n.Aggregate) -> Emitted:
     source, inner, start = node.operands
     scope = node.scope
-    whole = e.listing if node.many else e.value
+
+    def whole(of: Node) -> Emitted:
+        return listing(e, of) if node.many else e.value(of)
+
     e.emit("{0} = {1}", local("s", scope), whole(start))
-    counted = e.counts(node)
+    counted = counts(e, node)
     if counted:
         e.emit("{0} = -1", local("i", scope))
 
@@ -478,17 +476,17 @@ def _aggregate(e: E, node: n.Aggregate) -> Emitted:
     return local("s", scope)
 
 
-@emits_value(n.AggregateNumbers)
+@emits(n.AggregateNumbers)
 def _numbers(e: E, node: n.AggregateNumbers) -> Emitted:
-    items = e.listing(node.operands[0])
+    items = listing(e, node.operands[0])
     name = node.function
     if name in ("min", "max"):
         return py("extreme({0}, {1})", items, literal(name == "max"))
     return py("total({0})", items) if name == "sum" else py("mean({0})", items)
 
 
-@emits_value(n.Join)
+@emits(n.Join)
 def _join(e: E, node: n.Join) -> Emitted:
-    items = e.temp(py("texts({0})", e.listing(node.operands[0])))
+    items = e.temp(py("texts({0})", listing(e, node.operands[0])))
     separator = e.value(node.operands[1]) if len(node.operands) > 1 else NONE
     return py("join({0}, {1})", items, separator)

@@ -10,15 +10,24 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from fhir_eligibility.algebra.operators.table import OPERATORS
-from fhir_eligibility.compiler.analysis.origins import elements_of, is_at_hand, origins
+from fhir_eligibility.compiler.analysis.origins import elements_of
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.conjuncts import conjuncts, tests_code
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.questions import rows_of
 from fhir_eligibility.compiler.elm.shapes import short_name
-from fhir_eligibility.compiler.emit.fhirpath_emitter import Body, Emitter, emits_each, emits_value
-from fhir_eligibility.compiler.emit.module_builder import inlined, missing
+from fhir_eligibility.compiler.emit.emitter import (
+    Body,
+    Emitter,
+    collected,
+    emits,
+    emits_each,
+    only,
+    rows_at,
+)
+from fhir_eligibility.compiler.emit.items import counts, first_item, listing
 from fhir_eligibility.compiler.emit.python import FALSE, NONE, TRUE, Emitted, all_of, called, literal, local, py, tupled
+from fhir_eligibility.compiler.emit.sites import Site
 
 E = Emitter
 
@@ -34,10 +43,10 @@ def is_resource_row(node: Node) -> bool:
 def _each_filter(e: E, node: n.Filter, body: Body) -> None:
     source, condition = node.operands
     scope = node.scope
-    counted = e.counts(node)
+    counted = counts(e, node)
     if counted:
         e.emit("{0} = -1", local("i", scope))
-    site = _site(e, node) if e.traced else -1
+    site = _site(e, node) if e.traced else NONE
 
     series = e.traced and source.type == "FHIR.ImagingStudy.series"
 
@@ -61,19 +70,10 @@ def _kept_series(e: E, row: Emitted, body: Body) -> None:
     body(row)
 
 
-def _site(e: E, node: n.Filter) -> int:
+def _site(e: E, node: n.Filter) -> Emitted:
     parts = conjuncts(node.operands[1])
-    resource = is_resource_row(node.operands[0])
-    e.sites.append(
-        {
-            "kind": "filter",
-            "span": node.span,
-            "resource": resource,
-            "clauses": [part.span for part in parts],
-            "elements": tuple(elements_of(part, node.scope) for part in parts),
-        }
-    )
-    return len(e.sites) - 1
+    elements = tuple(elements_of(part, node.scope) for part in parts)
+    return e.sites.add(Site("filter", node.span, tuple(part.span for part in parts), elements=elements))
 
 
 def about(e: E, parts: Sequence[Node], scope: int) -> list[Emitted]:
@@ -82,19 +82,19 @@ def about(e: E, parts: Sequence[Node], scope: int) -> list[Emitted]:
     Of a value that is not an object the data has several alike, so that its number tells it from them.
     """
     rows = {number: row for part in parts for number, row in rows_of(part, e.bound).items() if number != scope}
-    names = e.row(rows, local("x", scope))[1]
+    names = rows_at(e, rows, local("x", scope))[1]
     if scope in e.counted:
         names.append(local("i", scope))
     return [tupled(names)] if rows or scope in e.counted else []
 
 
-def _tested(e: E, site: int, scope: int, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
+def _tested(e: E, site: Emitted, scope: int, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
     """Try the clauses of a filter; where all of them ask for a text, a row that has the texts needs no more than that."""
     row = local("x", scope)
 
     def kept() -> None:
         if resource:
-            e.emit("ev.passed({0}, {1})", literal(site), row)
+            e.emit("ev.passed({0}, {1})", site, row)
         then()
 
     texts = [_text_asked(part, row) for part in parts]
@@ -133,7 +133,7 @@ def _text_asked(part: Node, row: Emitted) -> Emitted | None:
     return None
 
 
-def _tried(e: E, site: int, scope: int, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
+def _tried(e: E, site: Emitted, scope: int, parts: list[Node], resource: bool, then: Callable[[], None]) -> None:
     """Try the clauses one after the other; report the one that fails or is unknown."""
     row = local("x", scope)
     unknown = e.name("u")
@@ -146,24 +146,24 @@ def _tried(e: E, site: int, scope: int, parts: list[Node], resource: bool, then:
             recorded = resource and not tests_code(part)
             if recorded:
                 with e.block("if {0} is False:", value):
-                    e.emit("ev.failed({0}, {1}, {2})", literal(site), row, literal(index))
+                    e.emit("ev.failed({0}, {1}, {2})", site, row, literal(index))
             blocks.enter_context(e.block("else:") if recorded else e.block("if {0} is not False:", value))
             if e.nullable(part) or part.is_null:
                 uncertain = True
                 with e.block("if {0} is None:", value):
                     e.emit("{0} = {1}", unknown, literal(index))
         if uncertain:
-            doubt = called(py("ev.doubt"), [literal(site), row, unknown, *about(e, parts, scope)])
+            doubt = called(py("ev.doubt"), [site, row, unknown, *about(e, parts, scope)])
             blocks.enter_context(e.block("if {0} < 0 or {1}:", unknown, doubt))
         then()
 
 
-@emits_value(n.Filter)
+@emits(n.Filter)
 def _filter(e: E, node: n.Filter) -> Emitted:
-    return e.collect(node) if node.many else e.only(node)
+    return collected(e, node) if node.many else only(e, node)
 
 
-@emits_value(n.Exists)
+@emits(n.Exists)
 def _exists(e: E, node: n.Exists) -> Emitted:
     (source,) = node.operands
     if source.is_null:
@@ -172,26 +172,17 @@ def _exists(e: E, node: n.Exists) -> Emitted:
         if not e.nullable(source):
             return TRUE
         return py("({0} is not None)", e.value(source))
-    return e.leave_at_first(source, FALSE, lambda item: TRUE)
+    return first_item(e, source, FALSE, lambda item: TRUE)
 
 
-@emits_value(n.All)
+@emits(n.All)
 def _all(e: E, node: n.All) -> Emitted:
     source, condition = node.operands
     scope = node.scope
-    counted = e.counts(node)
-    site = -1
+    counted = counts(e, node)
+    site = None
     if e.traced:
-        e.sites.append(
-            {
-                "kind": "all",
-                "span": node.span,
-                "resource": False,
-                "clauses": [condition.span],
-                "elements": (elements_of(condition, scope),),
-            }
-        )
-        site = len(e.sites) - 1
+        site = e.sites.add(Site("all", node.span, (condition.span,), elements=(elements_of(condition, scope),)))
     with e.closure() as name:
         if counted:
             e.emit("{0} = -1", local("i", scope))
@@ -202,9 +193,9 @@ def _all(e: E, node: n.All) -> Emitted:
                 e.emit("{0} += 1", local("i", scope))
             value = e.temp(e.value(condition))
             test = py("{0} is not True", value)
-            if site >= 0 and e.nullable(condition):
+            if site is not None and e.nullable(condition):
                 row = local("x", scope)
-                doubt = called(py("ev.doubt"), [literal(site), row, literal(0), *about(e, [condition], scope)])
+                doubt = called(py("ev.doubt"), [site, row, literal(0), *about(e, [condition], scope)])
                 test = py("{0} is not True and not ({0} is None and {1})", value, doubt)
             with e.block("if {0}:", test):
                 e.emit("return False")
@@ -214,54 +205,7 @@ def _all(e: E, node: n.All) -> Emitted:
     return py("{0}()", name)
 
 
-@emits_value(n.And, n.Or)
-def _and_or(e: E, node: n.And | n.Or) -> Emitted:
-    left, right = node.operands
-    decided, other = (FALSE, TRUE) if isinstance(node, n.And) else (TRUE, FALSE)
-    a = e.temp(e.value(left))
-    out = e.name()
-    e.emit("{0} = {1}", out, a)
-    with e.block("if {0} is not {1}:", a, decided):
-        b = e.temp(e.value(right))
-        if not e.nullable(left):
-            e.emit("{0} = {1}", out, b)
-        else:
-            e.emit(
-                "{0} = {1} if {2} is {1} else None if {3} is None or {2} is None else {4}", out, decided, b, a, other
-            )
-    return out
-
-
-@emits_value(n.Xor)
-def _xor(e: E, node: n.Xor) -> Emitted:
-    a, b = (e.temp(e.value(operand)) for operand in node.operands)
-    return py("(None if {0} is None or {1} is None else {0} is not {1})", a, b)
-
-
-@emits_value(n.Implies)
-def _implies(e: E, node: n.Implies) -> Emitted:
-    left, right = node.operands
-    a = e.temp(e.value(left))
-    out = e.name()
-    e.emit("{0} = True", out)
-    with e.block("if {0} is not False:", a):
-        b = e.temp(e.value(right))
-        e.emit("{0} = {1} if {2} is True or {1} is True else None", out, b, a)
-    return out
-
-
-@emits_value(n.Not)
-def _not(e: E, node: n.Not) -> Emitted:
-    (source,) = node.operands
-    if source.is_null:
-        return NONE
-    if not e.nullable(source):
-        return py("(not {0})", e.value(source))
-    value = e.temp(e.value(source))
-    return py("(None if {0} is None else not {0})", value)
-
-
-@emits_value(n.Present)
+@emits(n.Present)
 def _present(e: E, node: n.Present) -> Emitted:
     (source,) = node.operands
     if not e.nullable(source):
@@ -269,99 +213,38 @@ def _present(e: E, node: n.Present) -> Emitted:
     return py("(None if {0} is None else True)", e.value(source))
 
 
-@emits_value(n.Condition)
+@emits(n.Condition)
 def _condition(e: E, node: n.Condition) -> Emitted:
     return py("as_boolean({0})", e.value(node.operands[0]))
 
 
-ORDER = tuple(name for name, operator in OPERATORS.items() if operator.traits.symbol in ("<", "<=", ">", ">="))
-
-
-@emits_value(*ORDER, "Equal")
-def _compare(e: E, node: n.Operation) -> Emitted:
-    """A comparison; in traced code an unknown answer is reported with its operands."""
-    if not e.traced or not e.nullable(node):
-        return e.operator(node)
-    return _reported(e, node, lambda a, b: _compared(e, node, a, b))
-
-
-def _compared(e: E, node: n.Operation, a: Emitted, b: Emitted) -> Emitted:
-    overload = node.overload
-    if overload.inline is not None:
-        call = inlined(overload, [a, b])
-    else:
-        call = called(e.overload(overload), [a, b])
-    optional = [name for name, operand in zip((a, b), node.operands, strict=True) if e.nullable(operand)]
-    return py("None if {0} else {1}", missing(optional), call) if optional else call
-
-
-def _reported(e: E, node: n.Operation, call: Callable[[Emitted, Emitted], Emitted]) -> Emitted:
-    """A comparison whose missing answer is reported with its operands, quantities as they were written."""
-    raw = [e.temp(e.value(operand)) for operand in node.operands]
-    out = e.name()
-    e.emit("{0} = {1}", out, call(*raw))
-    shown = []
-    for operand, name in zip(node.operands, raw, strict=True):
-        quantity = isinstance(operand, n.ToSystem) and short_name(operand.target) == "Quantity"
-        inner = operand.operands[0] if quantity else operand
-        written = quantity and isinstance(inner, (n.Current, n.Property, n.Reference))
-        shown.append((inner, name) if written else (None, name))
-    if any(inner is not None for inner, _ in shown):
-        # a quantity of the data may be a bound, which has no value but may decide
-        with e.block("if {0} is None:", out):
-            names = [e.value(inner) if inner is not None else name for inner, name in shown]
-            e.emit("{0} = {1}", out, called(py("ev.bounded"), [literal(node.kind), *names]))
-    report_unknown(e, node, out, shown)
+def without_answer(e: E, node: Node, call: Emitted, operands: Sequence[Emitted]) -> Emitted:
+    """The value of a comparison; where it is None, the environment is told of it."""
+    out = e.temp(call)
+    with e.block("if {0} is None:", out):
+        e.tell_unknown(node, operands)
     return out
 
 
-def report_unknown(e: E, node: Node, out: Emitted, shown: Sequence[tuple[Node | None, Emitted]]) -> None:
-    """Where `out` is None, tell the environment which comparison it was; a node given is emitted in place of the name."""
-    found = origins(node.operands, _record_type)
-    e.sites.append(
-        {
-            "kind": "comparison",
-            "span": node.span,
-            "operands": [operand.span for operand in node.operands],
-            "origins": tuple(origin for _, origin in found),
-        }
-    )
-    site = len(e.sites) - 1
-    with e.block("if {0} is None:", out):
-        names = [e.value(inner) if inner is not None else name for inner, name in shown]
-        owners = [e.value(owner) if is_at_hand(owner) else NONE for owner, _ in found]
-        e.do(called(py("ev.unknown"), [literal(site), *names, *owners]))
-
-
-def _record_type(node: Node) -> str | None:
-    """The FHIR type of a record, None where it is not one type."""
-    return node.type.removeprefix("FHIR.") if node.type is not None else None
-
-
-@emits_value(n.EqualAny)
+@emits(n.EqualAny)
 def _equal_any(e: E, node: n.EqualAny) -> Emitted:
     a, b = (e.temp(e.value(operand)) for operand in node.operands)
     call = py("(None if {0} is None or {1} is None else equal_any({0}, {1}))", a, b)
     if not e.traced:
         return call
-    out = e.temp(call)
-    report_unknown(e, node, out, [(None, a), (None, b)])
-    return out
+    return without_answer(e, node, call, [a, b])
 
 
-@emits_value(n.Dynamic)
+@emits(n.Dynamic)
 def _dispatch(e: E, node: n.Dynamic) -> Emitted:
     """An operator whose overload is chosen at run time."""
     operands = [e.temp(e.value(operand)) for operand in node.operands]
     call = called(py("dispatch"), [literal(node.operator), *operands])
-    if not e.traced or node.operator not in ORDER:
-        return call
-    out = e.temp(call)
-    report_unknown(e, node, out, [(None, operand) for operand in operands])
-    return out
+    reports = OPERATORS[node.operator].traits.reports
+    return without_answer(e, node, call, operands) if e.traced and reports else call
 
 
-@emits_value(n.Retrieve)
+@emits(n.Retrieve)
 def _retrieve(e: E, node: n.Retrieve) -> Emitted:
     codes = node.codes
     arguments = [literal(node.data_type)]
@@ -371,24 +254,22 @@ def _retrieve(e: E, node: n.Retrieve) -> Emitted:
     return called(py("ev.retrieve") if node.filtered else py("ev.bare"), arguments)
 
 
-@emits_value(n.If)
-def _if(e: E, node: n.If) -> Emitted:
+@emits(n.Iif)
+def _iif(e: E, node: n.Iif) -> Emitted:
     condition, yes, no = node.operands
     out = e.name()
     value = e.value(condition)
     if e.traced and e.nullable(condition):
         rows = rows_of(condition, e.bound)
         elements = tuple(elements_of(condition, scope) for scope in list(rows)[:1])
-        e.sites.append(
-            {"kind": "if", "span": node.span, "resource": False, "clauses": [condition.span], "elements": elements}
-        )
-        row, hangs_on = e.row(rows)
+        site = e.sites.add(Site("if", node.span, (condition.span,), elements=elements))
+        row, hangs_on = rows_at(e, rows)
         value = e.temp(value)
-        doubt = called(py("ev.doubt"), [literal(len(e.sites) - 1), row, literal(0), tupled(hangs_on)])
+        doubt = called(py("ev.doubt"), [site, row, literal(0), tupled(hangs_on)])
         value = py("{0} or ({0} is None and {1})", value, doubt)
 
     def branch(chosen: Node) -> Emitted:
-        return e.listing(chosen) if node.many else e.value(chosen)
+        return listing(e, chosen) if node.many else e.value(chosen)
 
     with e.block("if {0}:", value):
         e.emit("{0} = {1}", out, branch(yes))

@@ -7,8 +7,15 @@ from typing import Any
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.shapes import ANY_NAME, namespace_of, shaped, short_name
-from fhir_eligibility.compiler.emit.fhirpath_emitter import Body, Emitter, emits_each, emits_value
-from fhir_eligibility.compiler.emit.fhirpath_filters import report_unknown
+from fhir_eligibility.compiler.emit.emitter import (
+    Body,
+    Emitter,
+    collected,
+    emits,
+    emits_each,
+)
+from fhir_eligibility.compiler.emit.filters import without_answer
+from fhir_eligibility.compiler.emit.items import listing
 from fhir_eligibility.compiler.emit.python import MODEL, Emitted, called, listed, literal, local, py
 
 E = Emitter
@@ -16,7 +23,7 @@ E = Emitter
 # -- types, tree, utilities
 
 
-@emits_value(n.IsStatic)
+@emits(n.IsStatic)
 def _is_static(e: E, node: n.IsStatic) -> Emitted:
     (source,) = node.operands
     if not e.nullable(source):
@@ -24,7 +31,7 @@ def _is_static(e: E, node: n.IsStatic) -> Emitted:
     return py("(None if {0} is None else {1})", e.value(source), literal(node.answer))
 
 
-@emits_value(n.ItemIs)
+@emits(n.ItemIs)
 def _is(e: E, node: n.ItemIs) -> Emitted:
     value = e.temp(e.value(node.operands[0]))
     return py(
@@ -35,7 +42,7 @@ def _is(e: E, node: n.ItemIs) -> Emitted:
     )
 
 
-@emits_value(n.Converts)
+@emits(n.Converts)
 def _converts(e: E, node: n.Converts) -> Emitted:
     source, converted = node.operands
     value = e.temp(e.value(source))
@@ -49,9 +56,9 @@ def _converts(e: E, node: n.Converts) -> Emitted:
     return py("(None if to_system({0}) is None else {1})", value, answer)  # an item may have extensions alone
 
 
-@emits_value(n.Children, n.Descendants)
+@emits(n.Children, n.Descendants)
 def _tree(e: E, node: n.Children | n.Descendants) -> Emitted:
-    items = e.listing(node.operands[0])
+    items = listing(e, node.operands[0])
     return py("children_all(M, {0})", items) if isinstance(node, n.Children) else py("descendants(M, {0})", items)
 
 
@@ -71,33 +78,29 @@ def _mapped(function: Emitted, *first: Emitted) -> Any:
     return handler
 
 
-emits_value(n.TypeInfo)(_mapped(py("type_info"), MODEL))
-emits_value(n.GetValue)(_mapped(py("get_value")))
-emits_value(n.ConformsTo)(_mapped(py("conforms_to"), MODEL))
-emits_value(n.HtmlChecks)(_mapped(py("html_checks")))
+emits(n.TypeInfo)(_mapped(py("type_info"), MODEL))
+emits(n.GetValue)(_mapped(py("get_value")))
+emits(n.ConformsTo)(_mapped(py("conforms_to"), MODEL))
+emits(n.HtmlChecks)(_mapped(py("html_checks")))
 
 
-@emits_value(n.MemberOf)
+@emits(n.MemberOf)
 def _member_of(e: E, node: n.MemberOf) -> Emitted:
     value, url = (e.temp(e.value(operand)) for operand in node.operands)
-    out = e.temp(py("(None if {0} is None else ev.member_of({0}, {1}))", value, url))
-    if e.traced:
-        report_unknown(e, node, out, [(None, value), (None, py("ev.value_set({0})", url))])
-    return out
+    call = py("(None if {0} is None else ev.member_of({0}, {1}))", value, url)
+    return without_answer(e, node, call, [value, py("ev.value_set({0})", url)]) if e.traced else call
 
 
-@emits_value(n.SubsumesCode)
+@emits(n.SubsumesCode)
 def _subsumes(e: E, node: n.SubsumesCode) -> Emitted:
     general, special = (e.temp(e.value(operand)) for operand in node.operands)
-    out = e.temp(py("(None if {0} is None or {1} is None else ev.subsumes({0}, {1}))", general, special))
-    if e.traced:
-        report_unknown(e, node, out, [(None, general), (None, py("coded({0})", special))])
-    return out
+    call = py("(None if {0} is None or {1} is None else ev.subsumes({0}, {1}))", general, special)
+    return without_answer(e, node, call, [general, py("coded({0})", special)]) if e.traced else call
 
 
-@emits_value(n.HasValue)
+@emits(n.HasValue)
 def _has_value(e: E, node: n.HasValue) -> Emitted:
-    return py("has_single_value({0})", e.listing(node.operands[0], asked_for=True))
+    return py("has_single_value({0})", listing(e, node.operands[0], asked_for=True))
 
 
 @emits_each(n.Resolve)
@@ -110,22 +113,22 @@ def _each_resolve(e: E, node: n.Resolve, body: Body) -> None:
     e.each(node.operands[0], of)
 
 
-@emits_value(n.TraceStep)
+@emits(n.TraceStep)
 def _trace(e: E, node: n.TraceStep) -> Emitted:
     source, name = node.operands[:2]
-    items = e.temp(e.listing(source))
+    items = e.temp(listing(e, source))
     shown = items
     if len(node.operands) > 2:
         projection = n.ForEach((source, node.operands[2]), scope=node.scope or 0, result=shaped((ANY_NAME,), True))
-        shown = e.temp(e.collect(projection))
+        shown = e.temp(collected(e, projection))
     e.emit("ev.trace({0}, {1})", e.value(name), shown)
     return items if node.many else py("({0} or NONE)[0]", items)
 
 
-@emits_value(n.AllBoolean)
+@emits(n.AllBoolean)
 def _all_boolean(e: E, node: n.AllBoolean) -> Emitted:
     name = node.function
-    items = py("booleans({0}, {1})", e.listing(node.operands[0]), literal(name))
+    items = py("booleans({0}, {1})", listing(e, node.operands[0]), literal(name))
     return {
         "allTrue": py("all({0})", items),
         "anyTrue": py("any({0})", items),
@@ -134,17 +137,17 @@ def _all_boolean(e: E, node: n.AllBoolean) -> Emitted:
     }[name]
 
 
-@emits_value(n.NewPrimitive)
+@emits(n.NewPrimitive)
 def _new_primitive(e: E, node: n.NewPrimitive) -> Emitted:
     return py("new_primitive({0})", e.value(node.operands[0]))
 
 
-@emits_value(n.NewObject)
+@emits(n.NewObject)
 def _new_object(e: E, node: n.NewObject) -> Emitted:
     many = {"given", "prefix", "suffix", "line", "coding"}
     parts = []
     for key, operand in zip(node.keys, node.operands, strict=True):
-        items = e.listing(operand)
+        items = listing(e, operand)
         parts.append(py("({0}, {1}, {2})", literal(key), items, literal(key in many)))
     return py("new_object({0})", listed(parts))
 
@@ -152,7 +155,7 @@ def _new_object(e: E, node: n.NewObject) -> Emitted:
 # -- variables and branches
 
 
-@emits_value(n.Let)
+@emits(n.Let)
 def _let(e: E, node: n.Let) -> Emitted:
     source, value = node.operands
     whole = local("v", node.source)
@@ -161,18 +164,18 @@ def _let(e: E, node: n.Let) -> Emitted:
     return whole
 
 
-@emits_value(n.Bind)
+@emits(n.Bind)
 def _bind(e: E, node: n.Bind) -> Emitted:
     source, inner = node.operands
     e.emit("{0} = {1}", local("v", node.number), e.value(source))
     return e.value(inner)
 
 
-@emits_value(n.Coalesce)
-def _coalesce(e: E, node: n.Coalesce) -> Emitted:
+@emits(n.FirstCollection)
+def _coalesce(e: E, node: n.FirstCollection) -> Emitted:
     out = e.name("l")
-    e.emit("{0} = {1}", out, e.listing(node.operands[0], asked_for=True))
+    e.emit("{0} = {1}", out, listing(e, node.operands[0], asked_for=True))
     for operand in node.operands[1:]:
         with e.block("if not {0}:", out):
-            e.emit("{0} = {1}", out, e.listing(operand, asked_for=True))
+            e.emit("{0} = {1}", out, listing(e, operand, asked_for=True))
     return out if node.many else py("({0} or NONE)[0]", out)

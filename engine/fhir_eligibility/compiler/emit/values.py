@@ -8,12 +8,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
-from fhir_eligibility.algebra.temporal import DateTime
 from fhir_eligibility.algebra.values import points as p
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.types import IntervalType, ListType, Named, Type
-from fhir_eligibility.compiler.emit.cql_emitter import CqlEmitter, emits
+from fhir_eligibility.compiler.emit.emitter import Emitter, emits
 from fhir_eligibility.compiler.emit.fast_paths import is_of, of_choice
 from fhir_eligibility.compiler.emit.python import (
     EV,
@@ -31,8 +30,8 @@ from fhir_eligibility.compiler.emit.python import (
 )
 from fhir_eligibility.compiler.emit.reuse import shape
 
-E = CqlEmitter
-_LOCAL = (n.AliasRef, n.QueryLetRef, n.OperandRef, n.Current)
+E = Emitter
+_LOCAL = (n.AliasRef, n.QueryLetRef, n.OperandRef, n.Chosen)
 
 
 # -- leaves
@@ -46,11 +45,12 @@ def _null(e: E, node: n.Null) -> Emitted:
 @emits(n.Literal)
 def _literal(e: E, node: n.Literal) -> Emitted:
     value = node.value
-    if value is None or value.__class__ in (bool, str, int):
-        return literal(value)
-    if value.__class__ is DateTime and value.offset_minutes is None:
-        return e.once_a_call(py("ev.at({0})", e.constant(value)), "d")
-    return e.constant(value)
+    return literal(value) if value is None or value.__class__ in (bool, str, int) else e.constant(value)
+
+
+@emits(n.LocalDateTime)
+def _local_datetime(e: E, node: n.LocalDateTime) -> Emitted:
+    return e.once_a_call(py("ev.at({0})", e.constant(node.value)), "d")
 
 
 @emits(n.MinValue, n.MaxValue)
@@ -255,7 +255,7 @@ def _box(e: E, node: n.Box) -> Emitted:
             )
         return guarded(e, node.operands[0], lambda value: py("Long({0})", value))
     name = literal(e.fhir_type(kind))
-    if node.each_item:
+    if node.each_item or node.many:
         return guarded(e, node.operands[0], lambda values: py("[box(x, {0}) for x in {1}]", name, values))
     return guarded(e, node.operands[0], lambda value: py("box({0}, {1})", value, name))
 
@@ -327,7 +327,7 @@ def _member(e: E, node: n.Members, value: Emitted) -> Emitted:
             found = [
                 (owner, replace(one, operand=index)) for owner, one in e.sites.origins(node.operands, e.record_type)
             ]
-            e.tell_unknown(node.span, operands, tuple(spans), found)
+            e.tell_unknown(node, operands, tuple(spans), found)
     return out
 
 
