@@ -395,7 +395,7 @@ def test_no_name_in_emitted_code_is_an_authors(traced: bool) -> None:
     names |= {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
     names |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
     numbered = {name for name in names if re.fullmatch(r"[a-zA-Z_]+\d+", name)}
-    assert names - numbered <= {*cql.NAMES, *guard.BUILTINS, "ev", "x"}
+    assert names - numbered <= {*runtime.NAMES, *guard.BUILTINS, "ev", "x"}
     assert not [name for name in names if re.search("z[aeiou]", name, re.IGNORECASE)]
     titles = {ast.get_docstring(n) for n in tree.body if isinstance(n, ast.FunctionDef)}
     assert titles == {"parameter Zulu", "default of parameter Zulu", "Zorro", "Zoo", "zest", "Zone"}
