@@ -68,7 +68,8 @@ EXPRESSIONS = [
 def test_compiled_expressions_pickle(text: str) -> None:
     code, _ = compile_code(text, load_model("r4"), name="test")
     again = pickle.loads(pickle.dumps(code))
-    assert (again.text, again.program.text) == (code.text, code.program.text)
+    assert (again.text, again.program.code) == (code.text, code.program.code)
+    assert again.python == code.python
     assert again.program.load().keys() == code.program.load().keys()
 
 
