@@ -14,7 +14,7 @@ _CQFM = "http://hl7.org/fhir/us/cqfmeasures/StructureDefinition/cqfm-"
 _PROPORTION = ("initial-population", "denominator", "numerator")
 
 
-class Population(ArtifactRecord):
+class Population(ArtifactRecord, frozen=True, kw_only=True):
     """One population of a group: its define, for observations how they are aggregated and over which population."""
 
     id: str
@@ -26,7 +26,7 @@ class Population(ArtifactRecord):
     """Why the population cannot be evaluated."""
 
 
-class StratifierComponent(ArtifactRecord):
+class StratifierComponent(ArtifactRecord, frozen=True, kw_only=True):
     """One value of a stratifier: its define, or a function of the episode; `code` is a CodeableConcept."""
 
     id: str
@@ -34,7 +34,7 @@ class StratifierComponent(ArtifactRecord):
     code: Json | None = None
 
 
-class Stratifier(ArtifactRecord):
+class Stratifier(ArtifactRecord, frozen=True, kw_only=True):
     """A stratifier, with one part, or with the components that it has. `applies_to` are the codes of the populations that it is about (none: all)."""
 
     id: str
@@ -49,7 +49,7 @@ class Stratifier(ArtifactRecord):
         return tuple(part.define for part in self.parts)
 
 
-class Group(ArtifactRecord):
+class Group(ArtifactRecord, frozen=True, kw_only=True):
     """One group; `basis` is `boolean`, or the type of the episodes that are counted."""
 
     id: str
@@ -59,7 +59,7 @@ class Group(ArtifactRecord):
     stratifiers: tuple[Stratifier, ...] = ()
 
 
-class Supplemental(ArtifactRecord):
+class Supplemental(ArtifactRecord, frozen=True, kw_only=True):
     """A define whose value is reported beside the populations; `usage` tells supplemental data and risk adjustment factors, `code` is a CodeableConcept."""
 
     id: str
@@ -68,7 +68,7 @@ class Supplemental(ArtifactRecord):
     code: Json | None = None
 
 
-class Measure(ArtifactRecord):
+class Measure(ArtifactRecord, frozen=True, kw_only=True):
     """A measure; `libraries` are canonical urls, `start` and `end` dates of its effective period."""
 
     url: str | None = None
@@ -252,7 +252,7 @@ def _referring(populations: list[Population], scoring: str, place: str, found: l
             message += f"; it is taken to observe {meant!r}" if meant else ""
             found.append(Diagnostic("measure", message, "warning", location=place))
         if meant is not None:
-            out[index] = own.model_copy(update={"reference": meant})
+            out[index] = own.changed(reference=meant)
     return out
 
 

@@ -114,8 +114,4 @@ def library_defaults(resource: Json, name: str | None) -> tuple[ParameterValue, 
 
     origin = f"cqf-defaultValue of the Library {resource.get('url') or name}"
     found = [declared(item, origin, find) for item in resource.get("parameter") or () if isinstance(item, dict)]
-    return tuple(
-        value.model_copy(update={"library": name, "type": None})
-        for value in found
-        if value is not None and value.entries
-    )
+    return tuple(value.changed(library=name, type=None) for value in found if value is not None and value.entries)

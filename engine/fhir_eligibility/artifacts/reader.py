@@ -346,7 +346,7 @@ class _Reader(Struct):
         definition = criterion.definition
         if isinstance(definition, CombinationDefinition):
             members = tuple(self.resolved(member, entry, stack) for member in definition.members)
-            return criterion.model_copy(update={"definition": definition.model_copy(update={"members": members})})
+            return criterion.changed(definition=definition.changed(members=members))
         if not isinstance(definition, ArtifactDefinition):
             return criterion
         found = self.find(definition.reference, entry) if definition.reference else None
@@ -376,7 +376,7 @@ class _Reader(Struct):
                 self.fault(criterion, "too-many-references", many.detail)
             return criterion.not_computable(Reason.NOT_COMPUTABLE, many.detail)
         artifact = self.artifact(found, stack)
-        return criterion.model_copy(update={"definition": definition.model_copy(update={"artifact": artifact})})
+        return criterion.changed(definition=definition.changed(artifact=artifact))
 
     # -- what to screen
 

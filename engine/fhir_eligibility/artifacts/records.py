@@ -6,21 +6,24 @@ Version differences end in the readers; compiler and evaluation know only these.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import Diagnostic
 from fhir_eligibility.algebra.reasons import Reason
 
 
-class ArtifactRecord(BaseModel):
-    """Base of all records: frozen, no unknown fields."""
+class ArtifactRecord(Struct, frozen=True, kw_only=True):
+    """Base of all records: frozen, and made by keywords. Their readers are given JSON of FHIR's shape (`shape.py`), so that types are not checked again."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True)
+    def changed(self, **values: Any) -> Self:
+        """The same record with other values."""
+        return replace(self, **values)
 
 
-class Location(ArtifactRecord):
+class Location(ArtifactRecord, frozen=True, kw_only=True):
     """Where something stands: file, resource (`EvidenceVariable/ev1`), element path, and line and column in the file."""
 
     file: str | None = None
@@ -36,7 +39,7 @@ class Location(ArtifactRecord):
         return " ".join(part for part in (place, self.resource, self.pointer) if part)
 
 
-class Coding(ArtifactRecord):
+class Coding(ArtifactRecord, frozen=True, kw_only=True):
     """A code of a code system."""
 
     system: str | None = None
@@ -45,7 +48,7 @@ class Coding(ArtifactRecord):
     version: str | None = None
 
 
-class CodedConcept(ArtifactRecord):
+class CodedConcept(ArtifactRecord, frozen=True, kw_only=True):
     """A CodeableConcept: codings that mean the same, a value set of which any code will do (extension codeOptions), and text."""
 
     codings: tuple[Coding, ...] = ()
@@ -53,7 +56,7 @@ class CodedConcept(ArtifactRecord):
     value_set: str | None = None
 
 
-class QuantityValue(ArtifactRecord):
+class QuantityValue(ArtifactRecord, frozen=True, kw_only=True):
     """A FHIR Quantity as written."""
 
     value: Decimal | None = None
@@ -63,21 +66,21 @@ class QuantityValue(ArtifactRecord):
     code: str | None = None
 
 
-class RangeValue(ArtifactRecord):
+class RangeValue(ArtifactRecord, frozen=True, kw_only=True):
     """A FHIR Range."""
 
     low: QuantityValue | None = None
     high: QuantityValue | None = None
 
 
-class PeriodValue(ArtifactRecord):
+class PeriodValue(ArtifactRecord, frozen=True, kw_only=True):
     """A FHIR Period; dates as written."""
 
     start: str | None = None
     end: str | None = None
 
 
-class ParameterValue(ArtifactRecord):
+class ParameterValue(ArtifactRecord, frozen=True, kw_only=True):
     """A value for a parameter of CQL libraries, as FHIR writes it.
 
     `entries` are elements with a `value[x]`, a `resource` or `part`s: several are a list, none gives no value. `type` is the FHIR type that a
@@ -91,7 +94,7 @@ class ParameterValue(ArtifactRecord):
     library: str | None = None
 
 
-class ExpressionSource(ArtifactRecord):
+class ExpressionSource(ArtifactRecord, frozen=True, kw_only=True):
     """A FHIR Expression: its text and language, the libraries that its names may stand in, and values for parameters, the nearest first."""
 
     language: str | None = None
@@ -103,7 +106,7 @@ class ExpressionSource(ArtifactRecord):
     description: str | None = None
 
 
-class Value(ArtifactRecord):
+class Value(ArtifactRecord, frozen=True, kw_only=True):
     """A value[x]: `kind` says which of the fields is set."""
 
     kind: Literal[
@@ -121,7 +124,7 @@ class Value(ArtifactRecord):
     period: PeriodValue | None = None
 
 
-class TimeConstraint(ArtifactRecord):
+class TimeConstraint(ArtifactRecord, frozen=True, kw_only=True):
     """A bound on when: relative to an event (quantity: one point, negative before it; range: a window), or a period."""
 
     origin: str
@@ -132,21 +135,21 @@ class TimeConstraint(ArtifactRecord):
     period: PeriodValue | None = None
 
 
-class ExpressionDefinition(ArtifactRecord):
+class ExpressionDefinition(ArtifactRecord, frozen=True, kw_only=True):
     """Defined by an expression."""
 
     form: Literal["expression"] = "expression"
     expression: ExpressionSource
 
 
-class CodeableConceptDefinition(ArtifactRecord):
+class CodeableConceptDefinition(ArtifactRecord, frozen=True, kw_only=True):
     """Defined by a concept alone."""
 
     form: Literal["codeable-concept"] = "codeable-concept"
     concept: CodedConcept
 
 
-class TypeAndValueDefinition(ArtifactRecord):
+class TypeAndValueDefinition(ArtifactRecord, frozen=True, kw_only=True):
     """Defined by a type and a value of it (R5 definitionByTypeAndValue; Group code and value)."""
 
     form: Literal["type-and-value"] = "type-and-value"
@@ -157,7 +160,7 @@ class TypeAndValueDefinition(ArtifactRecord):
     offset: CodedConcept | None = None
 
 
-class CodeFilter(ArtifactRecord):
+class CodeFilter(ArtifactRecord, frozen=True, kw_only=True):
     """A DataRequirement.codeFilter."""
 
     path: str | None = None
@@ -166,7 +169,7 @@ class CodeFilter(ArtifactRecord):
     codes: tuple[Coding, ...] = ()
 
 
-class DateFilter(ArtifactRecord):
+class DateFilter(ArtifactRecord, frozen=True, kw_only=True):
     """A DataRequirement.dateFilter."""
 
     path: str | None = None
@@ -176,7 +179,7 @@ class DateFilter(ArtifactRecord):
     duration: QuantityValue | None = None
 
 
-class DataRequirementDefinition(ArtifactRecord):
+class DataRequirementDefinition(ArtifactRecord, frozen=True, kw_only=True):
     """Defined by data that must be there."""
 
     form: Literal["data-requirement"] = "data-requirement"
@@ -186,7 +189,7 @@ class DataRequirementDefinition(ArtifactRecord):
     date_filters: tuple[DateFilter, ...] = ()
 
 
-class CombinationDefinition(ArtifactRecord):
+class CombinationDefinition(ArtifactRecord, frozen=True, kw_only=True):
     """Defined by other criteria: `code` is all-of, any-of, at-least, at-most, except-subset, or one without truth value."""
 
     form: Literal["combination"] = "combination"
@@ -195,7 +198,7 @@ class CombinationDefinition(ArtifactRecord):
     members: tuple[Criterion, ...] = ()
 
 
-class ArtifactDefinition(ArtifactRecord):
+class ArtifactDefinition(ArtifactRecord, frozen=True, kw_only=True):
     """Defined by another artifact, resolved where it was found."""
 
     form: Literal["artifact"] = "artifact"
@@ -203,7 +206,7 @@ class ArtifactDefinition(ArtifactRecord):
     artifact: Artifact | None = None
 
 
-class LinkDefinition(ArtifactRecord):
+class LinkDefinition(ArtifactRecord, frozen=True, kw_only=True):
     """Defined by another characteristic of the same artifact."""
 
     form: Literal["link"] = "link"
@@ -211,14 +214,14 @@ class LinkDefinition(ArtifactRecord):
     criterion: Criterion | None = None
 
 
-class ElementDefinition(ArtifactRecord):
+class ElementDefinition(ArtifactRecord, frozen=True, kw_only=True):
     """Defined by an element that has no record of its own: `form` is its name (`definitionTriggerDefinition`), `content` its JSON, of FHIR's shape."""
 
     form: str
     content: Any
 
 
-class NotComputableDefinition(ArtifactRecord):
+class NotComputableDefinition(ArtifactRecord, frozen=True, kw_only=True):
     """A characteristic without a truth value, and why."""
 
     form: Literal["not-computable"] = "not-computable"
@@ -239,7 +242,7 @@ Definition = (
 )
 
 
-class Criterion(ArtifactRecord):
+class Criterion(ArtifactRecord, frozen=True, kw_only=True):
     """One characteristic. `also` is an expression that stands beside another definition and must mean the same.
 
     `review` tells of restrictions that no data can be compared with: such a characteristic needs a person.
@@ -259,10 +262,10 @@ class Criterion(ArtifactRecord):
 
     def not_computable(self, reason: Reason, detail: str) -> Criterion:
         """The same criterion, with the reason why it has no truth value in the place of its definition."""
-        return self.model_copy(update={"definition": NotComputableDefinition(reason=reason, detail=detail)})
+        return self.changed(definition=NotComputableDefinition(reason=reason, detail=detail))
 
 
-class Artifact(ArtifactRecord):
+class Artifact(ArtifactRecord, frozen=True, kw_only=True):
     """One EvidenceVariable or Group with its criteria."""
 
     resource_type: str
@@ -291,7 +294,7 @@ class Artifact(ArtifactRecord):
         return f"{self.name_in_outputs}|{self.version}" if self.version else self.name_in_outputs
 
 
-class ArtifactSet(ArtifactRecord):
+class ArtifactSet(ArtifactRecord, frozen=True, kw_only=True):
     """Everything read from some paths. `roots` are the artifacts to screen: those that no other given one refers to."""
 
     artifacts: tuple[Artifact, ...] = ()

@@ -36,7 +36,7 @@ def with_unique_ids(
             number = 2
             while f"{criterion.id} ({number})" in first:
                 number += 1
-            criterion = criterion.model_copy(update={"id": f"{criterion.id} ({number})"})
+            criterion = criterion.changed(id=f"{criterion.id} ({number})")
             first[criterion.id] = criterion
         return _with_members(criterion, unique)
 
@@ -50,7 +50,7 @@ def _with_members(criterion: Criterion, change: Callable[[Criterion], Criterion]
     if not isinstance(definition, CombinationDefinition):
         return criterion
     members = tuple(map(change, definition.members))
-    return criterion.model_copy(update={"definition": definition.model_copy(update={"members": members})})
+    return criterion.changed(definition=definition.changed(members=members))
 
 
 def _at(data: Any, path: KeyPath) -> Any:
@@ -101,7 +101,7 @@ def _misshapen(criterion: Criterion, wrong: dict[str, str]) -> Criterion:
     if detail is not None:
         definition = NotComputableDefinition(reason=Reason.NEEDS_REVIEW, detail=detail)
         changes: dict[str, Any] = {"also": None, "timing": (), "instances": None, "duration": None}
-        return criterion.model_copy(update={"definition": definition, **changes})
+        return criterion.changed(definition=definition, **changes)
     return _with_members(criterion, lambda member: _misshapen(member, wrong))
 
 
@@ -114,5 +114,5 @@ def _without_links(criterion: Criterion, doubled: set[str]) -> Criterion:
     if named & doubled:
         detail = f"more than one characteristic has the linkId {sorted(named & doubled)[0]!r}"
         ambiguous = NotComputableDefinition(reason=Reason.UNRESOLVED_REFERENCE, detail=detail)
-        return criterion.model_copy(update={"definition": ambiguous, "timing": ()})
+        return criterion.changed(definition=ambiguous, timing=())
     return _with_members(criterion, lambda member: _without_links(member, doubled))

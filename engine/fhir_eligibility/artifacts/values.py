@@ -88,7 +88,7 @@ def range_of(data: Any) -> RangeValue:
 def _with_unit_of(limit: QuantityValue, other: QuantityValue) -> QuantityValue:
     if limit.unit or limit.code or not (other.unit or other.code):
         return limit
-    return limit.model_copy(update={"unit": other.unit, "code": other.code, "system": other.system or limit.system})
+    return limit.changed(unit=other.unit, code=other.code, system=other.system or limit.system)
 
 
 def period(data: Json) -> PeriodValue:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from msgspec.structs import asdict
+
 from fhir_eligibility.algebra.diagnostic import Diagnostic
 from fhir_eligibility.algebra.values.code_systems import (
     SNOMED,
@@ -100,24 +102,23 @@ def grouped(criterion: Criterion, hierarchy: Hierarchy | None) -> Criterion:
     definition = criterion.definition
     changes: dict[str, Any] = {}
     if isinstance(definition, CodeableConceptDefinition):
-        changes["definition"] = definition.model_copy(update={"concept": _concept(definition.concept, hierarchy)})
+        changes["definition"] = definition.changed(concept=_concept(definition.concept, hierarchy))
     elif isinstance(definition, TypeAndValueDefinition):
         update: dict[str, Any] = {"type": _concept(definition.type, hierarchy)}
         update["value"] = _value(definition.value, hierarchy)
         update["methods"] = tuple(_concept(method, hierarchy) for method in definition.methods)
-        changes["definition"] = definition.model_copy(update=update)
+        changes["definition"] = definition.changed(**update)
     elif isinstance(definition, DataRequirementDefinition):
         filters = tuple(
-            one.model_copy(update={"codes": tuple(_coding(coding, hierarchy) for coding in one.codes)})
+            one.changed(codes=tuple(_coding(coding, hierarchy) for coding in one.codes))
             for one in definition.code_filters
         )
-        changes["definition"] = definition.model_copy(update={"code_filters": filters})
+        changes["definition"] = definition.changed(code_filters=filters)
     if criterion.timing:
         changes["timing"] = tuple(
-            constraint.model_copy(update={"event": _value(constraint.event, hierarchy)})
-            for constraint in criterion.timing
+            constraint.changed(event=_value(constraint.event, hierarchy)) for constraint in criterion.timing
         )
-    return criterion.model_copy(update=changes) if changes else criterion
+    return criterion.changed(**changes) if changes else criterion
 
 
 def kinds_of_coding(coding: Coding) -> tuple[str, ...]:
@@ -138,7 +139,7 @@ def kinds_of_coding(coding: Coding) -> tuple[str, ...]:
 def _value(value: Value | None, hierarchy: Hierarchy | None) -> Value | None:
     if value is None or value.concept is None:
         return value
-    return value.model_copy(update={"concept": _concept(value.concept, hierarchy)})
+    return value.changed(concept=_concept(value.concept, hierarchy))
 
 
 def _concept(concept: CodedConcept, hierarchy: Hierarchy | None) -> CodedConcept:
@@ -147,14 +148,14 @@ def _concept(concept: CodedConcept, hierarchy: Hierarchy | None) -> CodedConcept
         # any code of the value set, whatever its system (extension codeOptions)
         member = f"memberOf({quoted(concept.value_set)})"
         codings += (GroupedCoding(system=None, code=concept.value_set, display=concept.text, condition=member),)
-    return concept.model_copy(update={"codings": codings, "value_set": None})
+    return concept.changed(codings=codings, value_set=None)
 
 
 def _coding(coding: Coding, hierarchy: Hierarchy | None) -> Coding:
     if coding.system is None or coding.code is None:
         return coding
     system = canonical(coding.system)
-    fields = {**coding.model_dump(), "system": system}
+    fields = {**asdict(coding), "system": system}
     if is_classification(system):
         return GroupedCoding(**fields, condition=_classified(system, coding.code))
     known = hierarchy.descendants(system, coding.code) if hierarchy is not None else None

@@ -340,12 +340,12 @@ def _imaging_test(model: Model, concept: CodedConcept) -> str:
     others = tuple(coding for coding in concept.codings if coding.system not in (DICOM, None))
     tests = []
     if modalities or not others:
-        condition = concept_condition(concept.model_copy(update={"codings": modalities}))
+        condition = concept_condition(concept.changed(codings=modalities))
         tests.append(f"{modality_path(model)}.exists({condition})")
     if others:
         two = model.has_element("ImagingStudy", "procedureCode")
         paths = ("procedureCode", "reasonCode") if two else ("procedure.concept", "reason.concept")
-        tests.append(in_concept(f"({' | '.join(paths)})", concept.model_copy(update={"codings": others})))
+        tests.append(in_concept(f"({' | '.join(paths)})", concept.changed(codings=others)))
     return tests[0] if len(tests) == 1 else f"({' or '.join(tests)})"
 
 
@@ -371,7 +371,7 @@ def _encounter_test(model: Model, concept: CodedConcept) -> str:
     tests = [f"{path}.exists({concept_condition(wanted)})"]
     others = tuple(coding for coding in concept.codings if coding.system != ACT_CODE and coding.code)
     if others:
-        tests.append(in_concept("type", concept.model_copy(update={"codings": others})))
+        tests.append(in_concept("type", concept.changed(codings=others)))
     return tests[0] if len(tests) == 1 else f"({' or '.join(tests)})"
 
 

@@ -74,7 +74,7 @@ def _quantity_test(quantity: QuantityValue, sign: str, offset: CodedConcept | No
     unit = (quantity.code or quantity.unit or "").lower().replace(" ", "").replace("\u00d7", "x").strip("[]{}*")
     if unit in _LIMITS and offset is None:
         offset = CodedConcept(text=_LIMITS[unit])
-        quantity = quantity.model_copy(update={"code": None, "unit": None, "system": None})
+        quantity = quantity.changed(code=None, unit=None, system=None)
     literal = quantity_literal(quantity)
     if offset is not None:
         limit = _limit(offset)

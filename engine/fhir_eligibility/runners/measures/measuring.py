@@ -224,7 +224,7 @@ def without_refused(measure: Measure, compiled: Compiled, place: str) -> tuple[M
         populations = []
         for p in group.populations:
             why = refuse(p.define, f"{group.id}.{p.id}", observation if p.code == OBSERVATION else _Wanted())
-            populations.append(p if why is None else p.model_copy(update={"refused": why}))
+            populations.append(p if why is None else p.changed(refused=why))
         stratifiers = [
             stratifier
             for stratifier in group.stratifiers
@@ -232,9 +232,9 @@ def without_refused(measure: Measure, compiled: Compiled, place: str) -> tuple[M
             == len(stratifier.parts)
         ]
         update = {"populations": tuple(populations), "stratifiers": tuple(stratifiers)}
-        groups.append(group.model_copy(update=update))
+        groups.append(group.changed(**update))
     supplemental = tuple(item for item in measure.supplemental if refuse(item.define, item.id, _Wanted()) is None)
-    return measure.model_copy(update={"groups": tuple(groups), "supplemental": supplemental}), tuple(found)
+    return measure.changed(groups=tuple(groups), supplemental=supplemental), tuple(found)
 
 
 def _refusal(name: str, wanted: _Wanted, compiled: Compiled) -> tuple[str | None, str | None]:
