@@ -17,7 +17,7 @@ from typing import Any
 from fhir_eligibility.algebra import limits
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, Source, Span
 from fhir_eligibility.compiler.elm_json.fields import Json, Malformed
-from fhir_eligibility.compiler.elm_json.reader_expressions import ElmExpressions
+from fhir_eligibility.compiler.elm_json.reader_expressions import ExpressionReader
 from fhir_eligibility.compiler.syntax import cql_nodes as c
 
 __all__ = ["is_elm", "read_elm"]
@@ -87,8 +87,8 @@ def limited_recursion() -> Iterator[None]:
         sys.setrecursionlimit(limit)
 
 
-class _LibraryReader(ElmExpressions):
-    """Definitions; expressions are read by `ElmExpressions`."""
+class _LibraryReader(ExpressionReader):
+    """Definitions; expressions are read by `ExpressionReader`."""
 
     def __init__(self, name: str, data: Json) -> None:
         super().__init__(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from fhir_eligibility.algebra.diagnostic import Span
 from fhir_eligibility.algebra.operators.table import OPERATORS
@@ -29,7 +29,7 @@ _COMPARATORS = {"in": "in", "=": "=", "~": "~"}
 _COUNTS = {"And": 2, "Or": 2, "Xor": 2, "Implies": 2, "Not": 1, "ToList": 1, "Exists": 1}
 
 
-class ElmExpressions(Fields):
+class ExpressionReader(Fields):
     """Expressions of one library; `namespaces` gives the local name of a model by its uri."""
 
     def __init__(self, name: str) -> None:
@@ -153,67 +153,6 @@ class ElmExpressions(Fields):
         name = self.some_name(data, "libraryName", span)
         return s.Member(span, None, name, span) if name else None
 
-    def null(self, data: Json, span: Span) -> Expression:
-        return c.NullLiteral(span)
-
-    def literal(self, data: Json, span: Span) -> Expression:
-        match = _NAME.fullmatch(self.text(data, "valueType", span))
-        kind = match[2] if match is not None and match[1] == _SYSTEM else ""
-        if kind not in ("Boolean", "Integer", "Long", "Decimal", "String"):
-            raise self.wrong(data, "valueType", "the type of a literal", span)
-        text = self.some_text(data, "value", span) or ""
-        if kind == "Boolean":
-            text = text.lower()
-            if text not in ("true", "false"):
-                raise self.wrong(data, "value", "true or false as a text", span)
-        if kind == "Decimal" and re.fullmatch(r"-?[0-9]+", text):
-            text += ".0"
-        if kind in ("Integer", "Long", "Decimal"):
-            if not (_NUMBER if kind == "Decimal" else _WHOLE).fullmatch(text):
-                raise self.wrong(data, "value", f"the digits of a {kind} as a text", span)
-            if text.startswith("-"):
-                return s.Unary(span, "-", s.LiteralTerm(span, kind, text[1:]))
-        return s.LiteralTerm(span, kind, text)
-
-    def quantity(self, data: Json, span: Span) -> Expression:
-        number = self.number(data, "value", span)
-        if not _NUMBER.fullmatch(number):
-            raise self.wrong(data, "value", "a number", span)
-        unit = self.some_name(data, "unit", span) or "1"
-        calendar = unit in CALENDAR_WORDS
-        negative = number.startswith("-")
-        tree = s.QuantityLiteral(span, number.lstrip("-"), CALENDAR_WORDS.get(unit, unit), calendar)
-        return s.Unary(span, "-", tree) if negative else tree
-
-    def ratio(self, data: Json, span: Span) -> Expression:
-        parts = (self.quantity(self.object(data, name, span), span) for name in ("numerator", "denominator"))
-        return c.RatioLiteral(span, *parts)
-
-    def code(self, data: Json, span: Span) -> c.CodeSelector:
-        system = self.names(self.object(data, "system", span), span)
-        return c.CodeSelector(span, self.text(data, "code", span), system, self.some_text(data, "display", span), span)
-
-    def concept(self, data: Json, span: Span) -> Expression:
-        codes = tuple(self.code(x, span) for x in self.objects(data, "code", span))
-        return c.ConceptSelector(span, codes, self.some_text(data, "display", span))
-
-    def moment(self, data: Json, span: Span) -> Expression:
-        """A constructor of a Date, DateTime or Time from its components."""
-        names = ["year", "month", "day", "hour", "minute", "second", "millisecond", "timezoneOffset"]
-        names = names[3:7] if data["type"] == "Time" else names[:3] if data["type"] == "Date" else names
-        parts = [self.or_null(data, name, span) for name in names]
-        while len(parts) > 1 and isinstance(parts[-1], c.NullLiteral):
-            parts.pop()
-        return s.Call(span, None, data["type"], tuple(parts), span)
-
-    def interval(self, data: Json, span: Span) -> Expression:
-        for side in ("low", "high"):
-            if data.get(f"{side}ClosedExpression") is not None:
-                return self.converted_interval(data, span)
-        low, high = self.or_null(data, "low", span), self.or_null(data, "high", span)
-        closed = self.flag(data, "lowClosed", True, span), self.flag(data, "highClosed", True, span)
-        return c.IntervalSelector(span, low, high, *closed)
-
     def converted_interval(self, data: Json, span: Span) -> Expression:
         """An interval made of the bounds of another: a conversion, which is made again where it is needed."""
         stack: list[Any] = [data.get("lowClosedExpression") or data.get("highClosedExpression")]
@@ -230,22 +169,6 @@ class ElmExpressions(Fields):
     def scoped(self, data: Json, span: Span) -> Expression:
         return s.Member(span, None, self.text(data, "scope", span), span)
 
-    def list_of(self, data: Json, span: Span) -> Expression:
-        specifier = self.some_object(data, "typeSpecifier", span)
-        kind = self.type_of(specifier, span) if specifier is not None else None
-        return c.ListSelector(span, kind, self.all(data, "element", span))
-
-    def tuple_of(self, data: Json, span: Span) -> Expression:
-        kind = self.named(data, "classType", span) if data.get("classType") is not None else None
-        parts = self.objects(data, "element", span)
-        elements = tuple((self.text(x, "name", span), self.under(x, "value"), span) for x in parts)
-        return c.InstanceSelector(span, kind, elements)
-
-    def property(self, data: Json, span: Span) -> Expression:
-        scope = self.some_name(data, "scope", span)
-        source = self.scoped(data, span) if scope else self.under(data, "source")
-        return self.steps(source, self.text(data, "path", span), span)
-
     def steps(self, source: Expression | None, path: str, span: Span) -> s.Member:
         """The elements of a path, one of the other."""
         first, *others = path.split(".")
@@ -255,86 +178,6 @@ class ElmExpressions(Fields):
         for step in others:
             found = s.Member(span, found, step, span)
         return found
-
-    def function(self, data: Json, span: Span) -> Expression:
-        return s.Call(span, self.owner(data, span), self.text(data, "name", span), self.operands(data, span), span)
-
-    def cast(self, data: Json, span: Span) -> Expression:
-        operand = self.under(data, "operand")
-        word = "is" if data["type"] == "Is" else "as"
-        kind = self.type_in(data, word, span)
-        return c.Cast(span, "cast" if self.flag(data, "strict", False, span) else word, operand, kind)
-
-    def convert(self, data: Json, span: Span) -> Expression:
-        return c.Convert(span, self.under(data, "operand"), self.type_in(data, "to", span), None)
-
-    def converts(self, data: Json, span: Span) -> Expression:
-        return s.Call(span, None, data["type"], (self.under(data, "operand"),), span)
-
-    def component(self, data: Json, span: Span) -> Expression:
-        precision = self.word(data, "precision", PRECISIONS, span)
-        if precision is None:
-            raise self.wrong(data, "precision", f"one of {', '.join(PRECISIONS)}", span)
-        return c.Prefix(span, f"{precision} from", self.under(data, "operand"))
-
-    def clock(self, data: Json, span: Span) -> Expression:
-        return s.Call(span, None, data["type"], (), span)
-
-    def limit(self, data: Json, span: Span) -> Expression:
-        word = "minimum" if data["type"] == "MinValue" else "maximum"
-        return c.Extent(span, word, self.named(data, "valueType", span))
-
-    def if_then(self, data: Json, span: Span) -> Expression:
-        return c.IfThenElse(span, *(self.under(data, name) for name in ("condition", "then", "else")))
-
-    def case(self, data: Json, span: Span) -> Expression:
-        comparand = self.some(data, "comparand")
-        items = tuple((self.under(x, "when"), self.under(x, "then")) for x in self.objects(data, "caseItem", span))
-        if not items:
-            raise self.fail("a case has no items", span)
-        return c.CaseExpression(span, comparand, items, self.or_null(data, "else", span))
-
-    def coalesce(self, data: Json, span: Span) -> Expression:
-        return s.Call(span, None, "Coalesce", self.operands(data, span), span)
-
-    def message(self, data: Json, span: Span) -> Expression:
-        names = ("source", "condition", "code", "severity", "message")
-        return s.Call(span, None, "Message", tuple(self.or_null(data, x, span) for x in names), span)
-
-    def membership(self, data: Json, span: Span) -> Expression:
-        code = self.under(data, "code" if data.get("code") is not None else "codes")
-        name = "codesystem" if data["type"].endswith("InCodeSystem") else "valueset"
-        terminology = self.some(data, f"{name}Expression")
-        if terminology is None:
-            reference = self.object(data, name, span)
-            terminology = s.Member(span, self.owner(reference, span), self.text(reference, "name", span), span)
-        return c.Membership(span, "in", None, code, terminology)
-
-    def descendents(self, data: Json, span: Span) -> Expression:
-        return s.Call(span, self.under(data, "source"), data["type"].lower(), (), span)
-
-    def retrieve(self, data: Json, span: Span) -> Expression:
-        kind = self.named(data, "dataType", span)
-        codes = self.some_object(data, "codes", span)
-        terminology = None
-        if codes is not None:
-            inner = codes.get("operand")
-            if codes.get("type") in ("ToList", "ExpandValueSet") and isinstance(inner, dict):
-                codes = inner
-            elif codes.get("type") == "Property" and codes.get("path") == "codes" and codes.get("source"):
-                codes = self.object(codes, "source", span)
-            terminology = self.read(codes)
-        path = self.some_name(data, "codeProperty", span)
-        return c.RetrieveExpression(
-            span,
-            self.some(data, "context"),
-            kind,
-            tuple(path.split(".")) if path else None,
-            self.word(data, "codeComparator", _COMPARATORS, span),
-            terminology,
-            span,
-            self.some_text(data, "templateId", span),
-        )
 
     # -- queries
 
@@ -349,30 +192,6 @@ class ElmExpressions(Fields):
             raise self.wrong(data, "type", "one of With, Without", span)
         return c.RelationClause(span, kind, self.aliased(data, span), self.under(data, "suchThat"))
 
-    def query(self, data: Json, span: Span) -> Expression:
-        sources = tuple(self.aliased(x, span) for x in self.objects(data, "source", span))
-        if not sources:
-            raise self.fail("a query has no source", span)
-        lets = tuple(
-            c.LetClause(span, self.text(x, "identifier", span), self.under(x, "expression"), span)
-            for x in self.objects(data, "let", span)
-        )
-        relations = tuple(self.relation(x, span) for x in self.objects(data, "relationship", span))
-        where = self.some(data, "where")
-        returned = aggregate = None
-        inner = self.some_object(data, "return", span)
-        if inner is not None:
-            returned = c.Returned(span, self.under(inner, "expression"), self.flag(inner, "distinct", True, span))
-        inner = self.some_object(data, "aggregate", span)
-        if inner is not None:
-            starting = self.some(inner, "starting")
-            value = self.under(inner, "expression")
-            name, distinct = self.text(inner, "identifier", span), self.flag(inner, "distinct", False, span)
-            aggregate = c.Aggregated(span, name, starting, value, distinct, span)
-        by = self.objects(self.some_object(data, "sort", span) or {}, "by", span)
-        sort = tuple(self.sort_item(x, span) for x in by)
-        return c.QueryExpression(span, sources, lets, relations, where, returned, aggregate, sort)
-
     def sort_item(self, data: Json, span: Span) -> c.SortClause:
         direction = self.word(data, "direction", _DIRECTIONS, span) or "asc"
         kind = self.some_text(data, "type", span) or "ByDirection"
@@ -386,17 +205,253 @@ class ElmExpressions(Fields):
         return c.SortClause(span, key, direction)
 
 
-R = ElmExpressions
-_READERS: dict[str, Callable[[Any, Json, Span], Expression]] = {
-    "Null": R.null, "Literal": R.literal, "Quantity": R.quantity, "Ratio": R.ratio, "Code": R.code, "Concept": R.concept,
-    "Date": R.moment, "DateTime": R.moment, "Time": R.moment, "Interval": R.interval, "List": R.list_of,
-    "Tuple": R.tuple_of, "Instance": R.tuple_of, "Property": R.property, "FunctionRef": R.function, "As": R.cast,
-    "Is": R.cast, "Convert": R.convert, "DateTimeComponentFrom": R.component, "Now": R.clock, "Today": R.clock,
-    "TimeOfDay": R.clock, "MinValue": R.limit, "MaxValue": R.limit, "If": R.if_then, "Case": R.case,
-    "Coalesce": R.coalesce, "Message": R.message, "InValueSet": R.membership, "AnyInValueSet": R.membership,
-    "InCodeSystem": R.membership, "AnyInCodeSystem": R.membership, "Descendents": R.descendents, "Children": R.descendents, "Retrieve": R.retrieve,
-    "Query": R.query,
-    **{f"ConvertsTo{name}": R.converts for name in (
-        "Boolean", "Date", "DateTime", "Decimal", "Integer", "Long", "Quantity", "Ratio", "String", "Time",
-    )},
-}  # fmt: skip
+_H = TypeVar("_H", bound=Callable[..., Any])
+_READERS: dict[str, Callable[..., Expression]] = {}
+
+
+def reads(*kinds: str) -> Callable[[_H], _H]:
+    """Register how nodes of some kinds are read."""
+
+    def register(handler: _H) -> _H:
+        _READERS.update(dict.fromkeys(kinds, handler))
+        return handler
+
+    return register
+
+
+@reads("Null")
+def _null(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    return c.NullLiteral(span)
+
+
+@reads("Literal")
+def _literal(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    match = _NAME.fullmatch(r.text(data, "valueType", span))
+    kind = match[2] if match is not None and match[1] == _SYSTEM else ""
+    if kind not in ("Boolean", "Integer", "Long", "Decimal", "String"):
+        raise r.wrong(data, "valueType", "the type of a literal", span)
+    text = r.some_text(data, "value", span) or ""
+    if kind == "Boolean":
+        text = text.lower()
+        if text not in ("true", "false"):
+            raise r.wrong(data, "value", "true or false as a text", span)
+    if kind == "Decimal" and re.fullmatch(r"-?[0-9]+", text):
+        text += ".0"
+    if kind in ("Integer", "Long", "Decimal"):
+        if not (_NUMBER if kind == "Decimal" else _WHOLE).fullmatch(text):
+            raise r.wrong(data, "value", f"the digits of a {kind} as a text", span)
+        if text.startswith("-"):
+            return s.Unary(span, "-", s.LiteralTerm(span, kind, text[1:]))
+    return s.LiteralTerm(span, kind, text)
+
+
+@reads("Quantity")
+def _quantity(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    number = r.number(data, "value", span)
+    if not _NUMBER.fullmatch(number):
+        raise r.wrong(data, "value", "a number", span)
+    unit = r.some_name(data, "unit", span) or "1"
+    calendar = unit in CALENDAR_WORDS
+    negative = number.startswith("-")
+    tree = s.QuantityLiteral(span, number.lstrip("-"), CALENDAR_WORDS.get(unit, unit), calendar)
+    return s.Unary(span, "-", tree) if negative else tree
+
+
+@reads("Ratio")
+def _ratio(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    parts = (_quantity(r, r.object(data, name, span), span) for name in ("numerator", "denominator"))
+    return c.RatioLiteral(span, *parts)
+
+
+@reads("Code")
+def _code(r: ExpressionReader, data: Json, span: Span) -> c.CodeSelector:
+    system = r.names(r.object(data, "system", span), span)
+    return c.CodeSelector(span, r.text(data, "code", span), system, r.some_text(data, "display", span), span)
+
+
+@reads("Concept")
+def _concept(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    codes = tuple(_code(r, x, span) for x in r.objects(data, "code", span))
+    return c.ConceptSelector(span, codes, r.some_text(data, "display", span))
+
+
+@reads("Date", "DateTime", "Time")
+def _moment(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    """A constructor of a Date, DateTime or Time from its components."""
+    names = ["year", "month", "day", "hour", "minute", "second", "millisecond", "timezoneOffset"]
+    names = names[3:7] if data["type"] == "Time" else names[:3] if data["type"] == "Date" else names
+    parts = [r.or_null(data, name, span) for name in names]
+    while len(parts) > 1 and isinstance(parts[-1], c.NullLiteral):
+        parts.pop()
+    return s.Call(span, None, data["type"], tuple(parts), span)
+
+
+@reads("Interval")
+def _interval(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    for side in ("low", "high"):
+        if data.get(f"{side}ClosedExpression") is not None:
+            return r.converted_interval(data, span)
+    low, high = r.or_null(data, "low", span), r.or_null(data, "high", span)
+    closed = r.flag(data, "lowClosed", True, span), r.flag(data, "highClosed", True, span)
+    return c.IntervalSelector(span, low, high, *closed)
+
+
+@reads("List")
+def _list_of(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    specifier = r.some_object(data, "typeSpecifier", span)
+    kind = r.type_of(specifier, span) if specifier is not None else None
+    return c.ListSelector(span, kind, r.all(data, "element", span))
+
+
+@reads("Tuple", "Instance")
+def _tuple_of(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    kind = r.named(data, "classType", span) if data.get("classType") is not None else None
+    parts = r.objects(data, "element", span)
+    elements = tuple((r.text(x, "name", span), r.under(x, "value"), span) for x in parts)
+    return c.InstanceSelector(span, kind, elements)
+
+
+@reads("Property")
+def _property(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    scope = r.some_name(data, "scope", span)
+    source = r.scoped(data, span) if scope else r.under(data, "source")
+    return r.steps(source, r.text(data, "path", span), span)
+
+
+@reads("FunctionRef")
+def _function(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    return s.Call(span, r.owner(data, span), r.text(data, "name", span), r.operands(data, span), span)
+
+
+@reads("As", "Is")
+def _cast(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    operand = r.under(data, "operand")
+    word = "is" if data["type"] == "Is" else "as"
+    kind = r.type_in(data, word, span)
+    return c.Cast(span, "cast" if r.flag(data, "strict", False, span) else word, operand, kind)
+
+
+@reads("Convert")
+def _convert(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    return c.Convert(span, r.under(data, "operand"), r.type_in(data, "to", span), None)
+
+
+@reads(
+    *(
+        f"ConvertsTo{name}"
+        for name in ("Boolean", "Date", "DateTime", "Decimal", "Integer", "Long", "Quantity", "Ratio", "String", "Time")
+    )
+)
+def _converts(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    return s.Call(span, None, data["type"], (r.under(data, "operand"),), span)
+
+
+@reads("DateTimeComponentFrom")
+def _component(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    precision = r.word(data, "precision", PRECISIONS, span)
+    if precision is None:
+        raise r.wrong(data, "precision", f"one of {', '.join(PRECISIONS)}", span)
+    return c.Prefix(span, f"{precision} from", r.under(data, "operand"))
+
+
+@reads("Now", "Today", "TimeOfDay")
+def _clock(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    return s.Call(span, None, data["type"], (), span)
+
+
+@reads("MinValue", "MaxValue")
+def _limit(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    word = "minimum" if data["type"] == "MinValue" else "maximum"
+    return c.Extent(span, word, r.named(data, "valueType", span))
+
+
+@reads("If")
+def _if_then(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    return c.IfThenElse(span, *(r.under(data, name) for name in ("condition", "then", "else")))
+
+
+@reads("Case")
+def _case(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    comparand = r.some(data, "comparand")
+    items = tuple((r.under(x, "when"), r.under(x, "then")) for x in r.objects(data, "caseItem", span))
+    if not items:
+        raise r.fail("a case has no items", span)
+    return c.CaseExpression(span, comparand, items, r.or_null(data, "else", span))
+
+
+@reads("Coalesce")
+def _coalesce(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    return s.Call(span, None, "Coalesce", r.operands(data, span), span)
+
+
+@reads("Message")
+def _message(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    names = ("source", "condition", "code", "severity", "message")
+    return s.Call(span, None, "Message", tuple(r.or_null(data, x, span) for x in names), span)
+
+
+@reads("InValueSet", "AnyInValueSet", "InCodeSystem", "AnyInCodeSystem")
+def _membership(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    code = r.under(data, "code" if data.get("code") is not None else "codes")
+    name = "codesystem" if data["type"].endswith("InCodeSystem") else "valueset"
+    terminology = r.some(data, f"{name}Expression")
+    if terminology is None:
+        reference = r.object(data, name, span)
+        terminology = s.Member(span, r.owner(reference, span), r.text(reference, "name", span), span)
+    return c.Membership(span, "in", None, code, terminology)
+
+
+@reads("Descendents", "Children")
+def _descendents(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    return s.Call(span, r.under(data, "source"), data["type"].lower(), (), span)
+
+
+@reads("Retrieve")
+def _retrieve(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    kind = r.named(data, "dataType", span)
+    codes = r.some_object(data, "codes", span)
+    terminology = None
+    if codes is not None:
+        inner = codes.get("operand")
+        if codes.get("type") in ("ToList", "ExpandValueSet") and isinstance(inner, dict):
+            codes = inner
+        elif codes.get("type") == "Property" and codes.get("path") == "codes" and codes.get("source"):
+            codes = r.object(codes, "source", span)
+        terminology = r.read(codes)
+    path = r.some_name(data, "codeProperty", span)
+    return c.RetrieveExpression(
+        span,
+        r.some(data, "context"),
+        kind,
+        tuple(path.split(".")) if path else None,
+        r.word(data, "codeComparator", _COMPARATORS, span),
+        terminology,
+        span,
+        r.some_text(data, "templateId", span),
+    )
+
+
+@reads("Query")
+def _query(r: ExpressionReader, data: Json, span: Span) -> Expression:
+    sources = tuple(r.aliased(x, span) for x in r.objects(data, "source", span))
+    if not sources:
+        raise r.fail("a query has no source", span)
+    lets = tuple(
+        c.LetClause(span, r.text(x, "identifier", span), r.under(x, "expression"), span)
+        for x in r.objects(data, "let", span)
+    )
+    relations = tuple(r.relation(x, span) for x in r.objects(data, "relationship", span))
+    where = r.some(data, "where")
+    returned = aggregate = None
+    inner = r.some_object(data, "return", span)
+    if inner is not None:
+        returned = c.Returned(span, r.under(inner, "expression"), r.flag(inner, "distinct", True, span))
+    inner = r.some_object(data, "aggregate", span)
+    if inner is not None:
+        starting = r.some(inner, "starting")
+        value = r.under(inner, "expression")
+        name, distinct = r.text(inner, "identifier", span), r.flag(inner, "distinct", False, span)
+        aggregate = c.Aggregated(span, name, starting, value, distinct, span)
+    by = r.objects(r.some_object(data, "sort", span) or {}, "by", span)
+    sort = tuple(r.sort_item(x, span) for x in by)
+    return c.QueryExpression(span, sources, lets, relations, where, returned, aggregate, sort)

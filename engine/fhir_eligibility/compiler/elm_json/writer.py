@@ -13,10 +13,12 @@ import msgspec
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, Span
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.scope import HELPERS
-from fhir_eligibility.compiler.elm_json.writer_expressions import ElmNodes, Json, Unwritable
+from fhir_eligibility.compiler.elm_json import writer_nodes
+from fhir_eligibility.compiler.elm_json.writer_expressions import ElmWriter, Json, Unwritable
 from fhir_eligibility.compiler.translate.cql_library import TypedDefine, TypedFunction, TypedLibrary
 
 __all__ = ["elm_text", "to_elm"]
+_REGISTERED = writer_nodes
 
 
 def to_elm(typed: TypedLibrary) -> Json:
@@ -33,8 +35,8 @@ def elm_text(typed: TypedLibrary) -> str:
     return msgspec.json.format(encoded, indent=2).decode() + "\n"
 
 
-class _Writer(ElmNodes):
-    """Writes definitions; expressions are written by `ElmNodes`."""
+class _Writer(ElmWriter):
+    """Writes definitions; expressions are written by `ElmWriter`."""
 
     def library(self) -> Json:
         tree, symbols = self.typed.tree, self.typed.symbols
