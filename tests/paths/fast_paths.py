@@ -39,6 +39,7 @@ FAST_PATHS: dict[str, tuple[str, ...]] = {
     "fhir_eligibility.compiler.criteria.reading:_certified": (FHIRPATH, RUNS, "tests/data/test_exports.py"),
     "fhir_eligibility.data.bulk.needles:Needles": (FHIRPATH, CQL, RUNS, "tests/data/test_scanning.py", "tests/data/test_codings_without_code.py"),
     "fhir_eligibility.data.bulk.sifting:Sifter.takes": ("tests/runners/test_since.py",),
+    "fhir_eligibility.data.bulk.block_digests:BlockDigests": ("tests/data/test_block_digests.py", "tests/runners/test_since_blocks.py"),
     "fhir_eligibility.data.bulk.tracing:BlockTrace.takes_document": ("tests/runners/test_since.py", "tests/runners/test_since_blocks.py"),
     "fhir_eligibility.data.bulk.tracing:BlockTrace.lines": ("tests/runners/test_since.py", "tests/runners/test_since_blocks.py"),
     "fhir_eligibility.runners.large.taken_file:TakenFile": ("tests/runners/test_judged_file.py", "tests/runners/test_since_blocks.py"),

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from fhir_eligibility.data.bulk.block_digests import PLAIN, SALT, is_known
 from fhir_eligibility.data.bulk.fingerprints import GROUP, Fingerprints
 
 TARGET = 1 << 16
@@ -25,8 +26,8 @@ LARGEST = 1 << 20
 """Bytes of a block of lines, at most: one with longer lines is read each time."""
 PERSON = Packing(f"<{GROUP}sIi")
 """A Patient of a block: the digest of the id, where in the block it begins, and its entry (-1: none)."""
-_END = Packing("<32sQQ8s")
-_MAGIC = b"FEBLOCKS"
+_END = Packing(f"<32sQQ{SALT}s8s")
+_MAGIC = b"FEBLOCK2"
 
 
 class Block(Struct, array_like=True, gc=False):
@@ -111,6 +112,7 @@ class EarlierBlocks:
         self._index: dict[bytes, tuple[int, bool, int, int]] | None = None
         self._keys: dict[str, bytes] = {}
         self._loose = memoryview(b"")
+        self._salt = PLAIN
         self._view = memoryview(b"")
         self._last: tuple[str, tuple[bool, list[Block]] | None] = ("", None)
 
@@ -136,7 +138,7 @@ class EarlierBlocks:
                 if stamp_of(os.fstat(stream.fileno())) != self._stamp:
                     raise OSError(f"{self._path} was changed while the run that goes by it was under way; run again")
                 self._view = view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-            _, length, loose, _ = _END.unpack(view[-_END.size :])
+            _, length, loose, self._salt, _ = _END.unpack(view[-_END.size :])
             end = len(view) - _END.size - loose
             self._loose = view[end : end + loose]
             found = _decode_index(view[end - length : end])
@@ -155,6 +157,11 @@ class EarlierBlocks:
                 found = document, _decode_blocks(self._view[start : start + length])
             self._last = path, found
         return self._last[1]
+
+    @property
+    def salt(self) -> bytes:
+        """The secret under which the digests of the blocks were made. Raises OSError."""
+        return self._salt if self.index is not None else PLAIN
 
     @property
     def loose(self) -> bytes:
@@ -193,9 +200,9 @@ def is_whole(path: Path, rows: str) -> bool:
         end = stream.read(_END.size)
     if left or len(end) < _END.size:
         return False
-    digest, length, loose, magic = _END.unpack(end)
-    found.update(f"{rows} {length} {loose}".encode())
-    return bool(magic == _MAGIC and digest == found.digest())
+    digest, length, loose, salt, magic = _END.unpack(end)
+    found.update(f"{rows} {length} {loose} {salt.hex()}".encode())
+    return bool(magic == _MAGIC and digest == found.digest() and is_known(salt))
 
 
 class BlockWriter:
@@ -208,6 +215,8 @@ class BlockWriter:
         self._index: list[tuple[bytes, bool, int, int]] = []
         self.loose: set[bytes] = set()
         """Digests of the patients of whom there is something that no block tells of."""
+        self.salt = PLAIN
+        """The secret under which the digests of the blocks were made."""
 
     def _write(self, data: bytes) -> None:
         self._stream.write(data)
@@ -225,5 +234,5 @@ class BlockWriter:
         index, loose = encode(self._index), b"".join(sorted(self.loose))
         self._write(index)
         self._write(loose)
-        self._sum.update(f"{rows} {len(index)} {len(loose)}".encode())
-        self._stream.write(_END.pack(self._sum.digest(), len(index), len(loose), _MAGIC))
+        self._sum.update(f"{rows} {len(index)} {len(loose)} {self.salt.hex()}".encode())
+        self._stream.write(_END.pack(self._sum.digest(), len(index), len(loose), self.salt, _MAGIC))

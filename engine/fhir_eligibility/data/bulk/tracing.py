@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
+from fhir_eligibility.data.bulk.block_digests import PLAIN, BlockDigests
 from fhir_eligibility.data.bulk.blocks import (
     LARGEST,
     PERSON,
@@ -91,8 +92,10 @@ class Reader(Protocol):
 class BlockTrace:
     """Tells what the blocks of a piece of work come to, and takes those over that an earlier run knows, where there is one."""
 
-    def __init__(self, fingerprints: Fingerprints, earlier: EarlierBlocks | None = None) -> None:
+    def __init__(self, fingerprints: Fingerprints, salt: bytes = PLAIN, earlier: EarlierBlocks | None = None) -> None:
+        """`salt` is the secret for the digests of blocks, that of the earlier run where there is one."""
         self._fingerprints = fingerprints
+        self._digests_of_blocks = BlockDigests(fingerprints, salt)
         self._earlier = earlier
         self._files: list[FileBlocks] = []
         self._new: set[bytes] = set()
@@ -178,7 +181,7 @@ class BlockTrace:
             text = raw_of(path, block.length)
         except OSError:
             return False  # reading it in the ordinary way tells why
-        if text is None or self._fingerprints.of_text(text) != block.digest:
+        if text is None or self._digests_of_blocks.of(text) != block.digest:
             return False
         file = self._files[-1]
         _add(collector, self._plain(block), text, file.file, 0)
@@ -210,7 +213,7 @@ class BlockTrace:
             self._loose.update(self._groups)
             return
         first = 0 if document else number_of(bytes(text[: text.find(b"\n")]))
-        digest = self._fingerprints.of_text(text)
+        digest = self._digests_of_blocks.of(bytes(text))
         found.block = encode(
             Block(
                 len(text),
@@ -273,7 +276,7 @@ class BlockTrace:
     def _digest(self, buffer: bytes | bytearray, at: int, stop: int) -> bytes:
         """The digest of a part of a buffer, which is not copied."""
         with memoryview(buffer) as whole, whole[at:stop] as part:
-            return self._fingerprints.of_text(part)
+            return self._digests_of_blocks.of(part)
 
     def _read(
         self, collector: Collecting, reader: Reader, buffer: bytes | bytearray, at: int, end: int, base: int

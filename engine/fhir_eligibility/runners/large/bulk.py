@@ -124,6 +124,7 @@ class BulkRun:
             state.sifts,
             None if earlier is None else earlier.blocks,
             None if earlier is None else earlier.patients,
+            state.salt if earlier is None else earlier.blocks.salt,
         )
         self._earlier = earlier
         self.counts = Counts()
@@ -247,6 +248,7 @@ class BulkRun:
         job = self.job
         if job.fingerprints is not None and not self._special:
             traced = job.workspace.traced(len(job.pieces))
+            writer.salt = job.salt
             write_blocks(writer, job.fingerprints, job.blocks, job.files, traced)
 
     def _resolve(self) -> None:

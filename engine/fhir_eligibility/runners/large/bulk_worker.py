@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.criteria.reading import ReadPlan
+from fhir_eligibility.data.bulk.block_digests import PLAIN
 from fhir_eligibility.data.bulk.blocks import EarlierBlocks
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.collecting import Collector
@@ -72,6 +73,8 @@ class Job(Struct, frozen=True):
     """The blocks of the earlier run's data, where they help."""
     earlier: EarlierPatients | None = None
     """The patients of the earlier run, where its blocks help."""
+    salt: bytes = PLAIN
+    """The secret for the digests of blocks."""
 
 
 class Worker:
@@ -134,7 +137,7 @@ class Worker:
         """Read a piece; gives its size in bytes."""
         job = self.job
         shelf = self.shelves.new()
-        trace = None if job.fingerprints is None else BlockTrace(job.fingerprints, job.blocks)
+        trace = None if job.fingerprints is None else BlockTrace(job.fingerprints, job.salt, job.blocks)
         taking = shelf if trace is None else NotingShelf(shelf, trace)
         collector = Collector(self.decoders, taking, validate=job.validate)
         collector.trace = trace

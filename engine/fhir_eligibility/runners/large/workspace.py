@@ -16,6 +16,7 @@ import msgspec
 from isal.isal_zlib import crc32
 
 from fhir_eligibility.artifacts.own_outputs import WORK
+from fhir_eligibility.data.bulk.block_digests import PLAIN
 from fhir_eligibility.data.bulk.blocks import Traced, decode_traced
 from fhir_eligibility.data.bulk.collected import Collected
 from fhir_eligibility.data.bulk.name_index import IndexedShelf, NameIndex, parts_of, put_in_order
@@ -55,6 +56,8 @@ class RunState(msgspec.Struct):
     piece: int
     sifts: bool = False
     """Whether lines are set aside at first; such a run is not gone on with."""
+    salt: bytes = PLAIN
+    """The secret for the digests of blocks, where the run goes by no earlier one."""
 
 
 PLACED, MOVED, CLAIMS, ASIDE, SIFTED = "placed", "moved", "claims", "aside", "sifted"

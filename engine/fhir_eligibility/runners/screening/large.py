@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from fhir_eligibility.compiler.criteria.reading import ReadPlan
+from fhir_eligibility.data.bulk.block_digests import new_salt
 from fhir_eligibility.data.bulk.fingerprints import Fingerprints
 from fhir_eligibility.data.bulk.line_numbers import with_lines
 from fhir_eligibility.data.bulk.pieces import Piece, pieces_of
@@ -193,7 +194,7 @@ def _layout(run: LargeRun) -> Layout:
     buckets = min(max(-(-size // each), ROUNDS * jobs), MOST_BUCKETS)
     piece = max(min(each, size // (ROUNDS * jobs)), LEAST)
     work = run.work_at(moment, buckets)
-    state = RunState(moment.isoformat(), same, listing.names, buckets, piece, run.sifts())
+    state = RunState(moment.isoformat(), same, listing.names, buckets, piece, run.sifts(), new_salt())
     run.workspace.create(state)
     return Layout(state, pieces_of(listing.names, piece, lengths), work, moment)
 
