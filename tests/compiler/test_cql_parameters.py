@@ -217,7 +217,7 @@ def test_parameters_are_read_strictly(folder: Folder, entry: dict[str, Any], sai
 
 def test_a_value_given_twice_that_is_no_list(folder: Folder) -> None:
     (found,) = folder.criteria(file=parameters(lowest(1), lowest(2))).errors
-    assert "it is given 2 times, but is no list" in found.message
+    assert "expected one value, found 2: only a list may be given several times" in found.message
 
 
 def test_a_definition_of_another_type_is_an_error(folder: Folder) -> None:

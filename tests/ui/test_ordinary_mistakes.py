@@ -164,7 +164,7 @@ CASES = [
     criteria("no unit", measured(comparator=">="), DONE, "the value 3 has no unit", "add the UCUM code of the unit"),
     criteria("no comparator", measured(unit="ng/mL", system=UCUM, code="ng/mL"), DONE, "the value 3 has no comparator: only a value that is equal to it counts", "add a comparator"),
     criteria("a misspelt code system", measured({"coding": [{"system": "http://loinc.og", "code": "2857-1"}]}, **WITH_UNIT), DONE, "no known code system has the address 'http://loinc.og'", "did you mean http://loinc.org?"),
-    criteria("a misspelt code", measured({"coding": [{"system": LOINC, "code": "2857-2"}]}, **WITH_UNIT), DONE, "LOINC 2857-2 is no code of LOINC", "correct the code"),
+    criteria("a misspelt code", measured({"coding": [{"system": LOINC, "code": "2857-2"}]}, **WITH_UNIT), DONE, "expected a code of LOINC, found LOINC 2857-2", "correct the code"),
     criteria("a value set that no library declares", expression('exists [Observation: "VS"]', "text/cql-expression"), ERRORS, "there is nothing called 'VS' here", "name the library that has them (Expression.reference)"),
     Case("a library that is not given", SCREEN.format("mistake.json"), ERRORS, ("no library is named, and none of those given defines 'Adult'", "give the folder with the CQL library"), {"mistake.json": expression("Adult", "text/cql-identifier")}),
     Case("a misspelt define", f"{SCREEN.format('mistake.json')} --libraries L.cql", ERRORS, ("none of those given defines 'Adlt'", "did you mean 'Adult'?"), {"mistake.json": expression("Adlt", "text/cql-identifier")}),

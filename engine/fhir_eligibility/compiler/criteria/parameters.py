@@ -191,7 +191,7 @@ def converted(entries: tuple[Json, ...], kind: Type, version: str) -> Any:
             return []
         return [_single(entry, kind.element, version) for entry in entries]
     if len(entries) > 1:
-        raise ValueError(f"it is given {len(entries)} times, but is no list")
+        raise ValueError(f"expected one value, found {len(entries)}: only a list may be given several times")
     return _single(entries[0], kind, version)
 
 
@@ -257,7 +257,7 @@ def _value(content: Any, fhir_type: str, kind: Type) -> Any:
     if name == "Quantity" and fhir_type not in _QUANTITIES:
         return make(_number(content), "1")
     if not isinstance(content, dict):
-        raise ValueError(f"{text!r} is no {fhir_type}")
+        raise ValueError(f"expected a {fhir_type}, found {text!r}")
     if name == "Concept" and fhir_type == "Coding":
         content = {"coding": [content]}
     found = {"Quantity": fhir.to_quantity, "Ratio": fhir.to_ratio, "Code": fhir.to_code, "Concept": fhir.to_concept}[
@@ -271,7 +271,7 @@ def _value(content: Any, fhir_type: str, kind: Type) -> Any:
 def _number(content: Any, whole: bool = False) -> Decimal:
     found = to_decimal(content) if content.__class__ is not str else _decimal(content)
     if found is None or (whole and found != found.to_integral_value()):
-        raise ValueError(f"{content!r} is no {'whole ' if whole else ''}number")
+        raise ValueError(f"expected a {'whole ' if whole else ''}number, found {content!r}")
     return found
 
 
@@ -290,7 +290,7 @@ def _point(text: str, name: str) -> Any:
 def _interval(content: Any, point: str) -> Interval:
     """A Period or a Range. A Period holds all that its end matches: to the last millisecond of a day (FHIR: Period)."""
     if not isinstance(content, dict):
-        raise ValueError(f"{content!r} is no Period or Range")
+        raise ValueError(f"expected a Period or a Range, found {content!r}")
     if point in ("Date", "DateTime", "Time"):
         start, end = content.get("start"), content.get("end")
         low = None if start is None else _bound(str(start), point, last=False)

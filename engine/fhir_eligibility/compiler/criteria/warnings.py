@@ -121,9 +121,7 @@ def _of_codes(rule: Rule, codes: Iterable[tuple[str, str]], given: KnownCodes) -
             yield _warn(rule, "unknown-code", message, "correct the code, or give the version that has it")
         elif record is None or code not in record.parents:
             if check_digit_is_wrong(system, code):
-                message = (
-                    f"{name} is no code of {label(system)}: its form or its check digit is wrong; nobody can meet it"
-                )
+                message = f"expected a code of {label(system)}, found {name}: its form or its check digit is wrong; nobody can meet it"
                 yield _warn(rule, "wrong-code", message, "correct the code")
             elif not is_well_formed(system, code):
                 message = f"{name} is not built as codes of {label(system)} are; nobody can meet it"

@@ -30,7 +30,9 @@ def identified(context: Any) -> Resource | str:
         if kind in PERSONS:
             return context
         if kind is not None:
-            raise EvaluationError("related-context", f"{named(context)} is no patient whose data could be retrieved")
+            raise EvaluationError(
+                "related-context", f"expected a patient whose data can be retrieved, found {named(context)}"
+            )
         written = context.get("reference")
         if not isinstance(written, str):
             shown = context.get("display") or context.get("identifier") or "nothing"
