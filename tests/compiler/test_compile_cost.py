@@ -179,7 +179,7 @@ def test_what_is_shared_is_what_is_compiled_alone(code: str) -> None:
         )
         assert shared.program.sites == alone.program.sites
         assert to_json(shared.node) == to_json(alone.node) and found == other
-        assert repr(shared.reads()) == repr(alone.reads()) and shared.growths == alone.growths
+        assert repr(shared.reads()) == repr(alone.reads()) and shared.monotonicity == alone.monotonicity
         same_code(shared.program.load()["criterion"].__code__, alone.program.load()["criterion"].__code__)
         same_code(pickle.loads(pickle.dumps(shared)).prepare().__code__, alone.prepare().__code__)
 

@@ -159,7 +159,7 @@ def test_no_name_of_the_runtime_looks_like_a_name_of_the_counter() -> None:
 
 def test_what_is_asked_of_the_environment_is_what_emitters_write() -> None:
     asked = {name for _, text in WRITTEN for name in re.findall(r"\bev\.([a-z_]+)", text)}
-    assert asked | {"retrieve", "bare"} == guard.OF_THE_ENVIRONMENT
+    assert asked | {"retrieve"} == guard.OF_THE_ENVIRONMENT
 
 
 def test_attributes_of_values_are_what_emitters_write() -> None:

@@ -30,9 +30,9 @@ FAST_PATHS: dict[str, tuple[str, ...]] = {
     "fhir_eligibility.compiler.runtime.fhir_values:plainly_coded": (CQL, "tests/paths/test_fast_paths.py", "tests/compiler/test_fast_paths_of_cql.py"),
     "fhir_eligibility.evaluation.tracing:PatientEnvironment._plainly": (FHIRPATH, "tests/paths/test_fast_paths.py"),
     # which worlds are tried
-    "fhir_eligibility.compiler.analysis.monotonicity:fhirpath_growths": (FHIRPATH, "tests/paths/test_known_differences.py"),
+    "fhir_eligibility.compiler.analysis.monotonicity:fhirpath_monotonicity": (FHIRPATH, "tests/paths/test_known_differences.py"),
     "fhir_eligibility.compiler.analysis.simplify:by_number": (FHIRPATH,),
-    "fhir_eligibility.compiler.analysis.monotonicity:GrowthFinder": (CQL, "tests/evaluation/test_doubts.py", "tests/paths/test_known_differences.py"),
+    "fhir_eligibility.compiler.analysis.monotonicity:MonotonicityFinder": (CQL, "tests/evaluation/test_doubts.py", "tests/paths/test_known_differences.py"),
     # what is read of files
     "fhir_eligibility.compiler.analysis.requirements:requirements": (FHIRPATH, "tests/paths/test_node_kinds.py"),
     "fhir_eligibility.compiler.analysis.uses:uses_of": (CQL, "tests/paths/test_node_kinds.py"),

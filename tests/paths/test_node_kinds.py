@@ -9,7 +9,7 @@ import pytest
 from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.artifacts.models import load_model
-from fhir_eligibility.compiler.analysis.monotonicity import fhirpath_growths, settled_by_extremes
+from fhir_eligibility.compiler.analysis.monotonicity import fhirpath_monotonicity, moves_one_way
 from fhir_eligibility.compiler.analysis.requirements import requirements
 from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
 from fhir_eligibility.compiler.elm import nodes as n
@@ -54,8 +54,8 @@ def test_a_class_that_tells_nothing_gets_the_cautious_answer() -> None:
     assert emitter.nullable(odd) and emitter.nullable(SomethingNew())
     doubtful = n.Filter((rows, n.Null()), scope=1, result=records)
     cautious = n.Exists((SomethingNew((doubtful,), result=records),))
-    assert settled_by_extremes(fhirpath_growths(n.Exists((doubtful,))))
-    assert not settled_by_extremes(fhirpath_growths(cautious))
+    assert moves_one_way(fhirpath_monotonicity(n.Exists((doubtful,))))
+    assert not moves_one_way(fhirpath_monotonicity(cautious))
 
 
 class Sealed:

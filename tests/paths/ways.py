@@ -75,7 +75,7 @@ def from_files(rules: RuleSet, path: Path) -> list[Told]:
 def untraced(node: Node, code: FhirPathCriterion) -> FhirPathCriterion:
     """The same criterion without a record of what it looked at."""
     program = program_of(code.program.source, node, R4, "criterion")
-    return FhirPathCriterion(code.text, node, program, code.boolean, code.growths, code.by_number, code.records)
+    return FhirPathCriterion(code.text, node, program, code.boolean, code.monotonicity, code.by_number, code.records)
 
 
 def environment(compartment: Compartment) -> PatientEnvironment:

@@ -294,7 +294,7 @@ class Evaluator:
         """An answer (`value`) that records which may be missing could change is unknown; where there is none for lack of records, these are why."""
         found = [
             gap
-            for gap in open_gaps(value, code.growths, environment.compartment)
+            for gap in open_gaps(value, code.monotonicity, environment.compartment)
             if not (gap.filters and asks_for_no_others(code, gap.type, gap.filters))
         ]
         environment.hanging.extend(found)

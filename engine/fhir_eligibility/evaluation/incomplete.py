@@ -13,14 +13,14 @@ from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.compiler.analysis.monotonicity import (
     ANYTHING,
     CONSTANT,
+    DECREASES,
     DOUBTS,
-    FALLS,
-    GROWS,
+    INCREASES,
     OPERANDS,
     REACHED,
     UNKNOWN,
-    Growths,
-    growth_in,
+    Monotonicity,
+    direction_in,
 )
 from fhir_eligibility.compiler.criteria.library import Compiled
 from fhir_eligibility.data.patients.compartment import Compartment
@@ -30,7 +30,7 @@ _NO_RECORDS = (DOUBTS, OPERANDS)
 NO_PATIENT = Gap("Patient", "the Patient resource is not among the data")
 
 
-def open_gaps(value: bool | None, growths: Growths, compartment: Compartment) -> Iterator[Gap]:
+def open_gaps(value: bool | None, monotonicity: Monotonicity, compartment: Compartment) -> Iterator[Gap]:
     """The gaps in a patient's data that could change an answer; all that the criterion reads where it has none."""
     known = compartment.gaps
     if compartment.patient is None:
@@ -38,10 +38,10 @@ def open_gaps(value: bool | None, growths: Growths, compartment: Compartment) ->
     for gap in known:
         if gap.type == "Patient" and compartment.patient is not None and not (gap.replaced or gap.others):
             continue  # there is one a patient
-        growth = growth_in(growths, moving(gap, growths))
-        if growth == CONSTANT:
+        direction = direction_in(monotonicity, moving(gap, monotonicity))
+        if direction == CONSTANT:
             continue
-        stays = (growth == GROWS and value is True) or (growth == FALLS and value is False)
+        stays = (direction == INCREASES and value is True) or (direction == DECREASES and value is False)
         if gap.replaced or not stays:
             yield gap
 
@@ -53,13 +53,13 @@ def with_gaps(compiled: Compiled, define: str, value: Any, compartment: Compartm
     """
     if not compartment.gaps and compartment.patient is not None:
         return value, None
-    growths = compiled.growths.get(compiled.defines[define].python, UNKNOWN)
+    monotonicity = compiled.monotonicity.get(compiled.defines[define].python, UNKNOWN)
     truth = value if value is True or value is False else None
-    found = [gap for gap in open_gaps(truth, growths, compartment) if not gap.tolerated]
+    found = [gap for gap in open_gaps(truth, monotonicity, compartment) if not gap.tolerated]
     if not found or (found[0] is NO_PATIENT and value is None):
         return value, None
     gains = value.__class__ is list and all(
-        growth_in(growths, moving(gap, growths)) == GROWS and not gap.replaced for gap in found
+        direction_in(monotonicity, moving(gap, monotonicity)) == INCREASES and not gap.replaced for gap in found
     )
     return value if gains else None, ": ".join(why_open(found[0]))
 
@@ -71,12 +71,12 @@ def why_open(gap: Gap) -> tuple[Reason, str]:
     return Reason.DATA_INCOMPLETE, gap.sentence
 
 
-def moving(gap: Gap, growths: Growths) -> list[str]:
-    """What moves where the records of a gap are found, as growths name it."""
+def moving(gap: Gap, monotonicity: Monotonicity) -> list[str]:
+    """What moves where the records of a gap are found, as monotonicity name it."""
     if gap.type != EVERY:
         return [f"{REACHED}{gap.type}" if gap.others else gap.type]
     return [
         name
-        for name in growths
+        for name in monotonicity
         if name not in _NO_RECORDS and (not gap.others or name.startswith(REACHED) or name == ANYTHING)
     ]

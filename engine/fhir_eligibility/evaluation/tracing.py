@@ -110,7 +110,7 @@ class PatientEnvironment(Environment):
         self.trace_of_run = Trace()
         self._keep: frozenset[DoubtKey] | None = frozenset()
         self._holders: dict[int, Resource] | None = None
-        self._untold: tuple[Any, str] = (None, "")
+        self._without_answer: tuple[Any, str] = (None, "")
         self._others: dict[Any, Compartment | None] = {}
         # resources that references led to, by `id()`
         self._reached: dict[int, tuple[Resource, Resource | None]] = {}
@@ -216,7 +216,7 @@ class PatientEnvironment(Environment):
                 self._looked_through[key] = rows
         return rows
 
-    def bare(
+    def retrieve_all(
         self, resource_type: str, path: str | None = None, codes: tuple[tuple[str, str], ...] = ()
     ) -> list[Resource]:
         """As `retrieve`, for rows that no filter tries: all of them count as evidence."""
@@ -288,13 +288,13 @@ class PatientEnvironment(Environment):
             membership = self.run.membership
             reason = Reason.MISSING_VALUE if membership.members(right).complete else Reason.MISSING_VALUESET
             return NotInTerminology(membership.why(coded(left), right), reason)
-        asked, why = self._untold
+        asked, why = self._without_answer
         return NotInTerminology(why) if asked is not None and (asked == right or asked == left) else right
 
     def untold(self, *values: Any) -> None:
         """A question about code systems had no answer; `unknown` tells of it next."""
         lacking = self.run.membership.lacking(*values)
-        self._untold = values[-1], lacking or "the code system does not list enough to tell"
+        self._without_answer = values[-1], lacking or "the code system does not list enough to tell"
 
     def subsumes(self, general: Any, special: Any) -> bool | None:
         """Whether a code is or subsumes another (FHIR: subsumes)."""
@@ -380,7 +380,7 @@ class CqlPatient(CompartmentPatient):
             self.environment.reach(found, holder)
         return found
 
-    def bare(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
+    def retrieve_all(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
         """As `retrieve`, for rows that no filter tries: all of them count as evidence."""
         rows = self.retrieve(spec, codes)
         for row in rows:

@@ -33,11 +33,13 @@ class PseudonymousResults:
 
     def _group(self, group: GroupResult) -> GroupResult:
         populations = [
-            one.model_copy(update={"episodes": [*map(self._episode, one.episodes)], "unknown": _untold(one.unknown)})
+            one.model_copy(
+                update={"episodes": [*map(self._episode, one.episodes)], "unknown": _without_answer(one.unknown)}
+            )
             for one in group.populations
         ]
         observations = [
-            one.model_copy(update={"values": [*map(self.value, one.values)], "unknown": _untold(one.unknown)})
+            one.model_copy(update={"values": [*map(self.value, one.values)], "unknown": _without_answer(one.unknown)})
             for one in group.observations
         ]
         strata = [
@@ -45,7 +47,7 @@ class PseudonymousResults:
                 update={
                     "value": self.value(one.value),
                     "observations": {name: [*map(self.value, found)] for name, found in one.observations.items()},
-                    "unknown": _untold(one.unknown),
+                    "unknown": _without_answer(one.unknown),
                 }
             )
             for one in group.strata
@@ -102,5 +104,5 @@ class PseudonymousResults:
         return f"text-{self.pseudonyms.code('text', text)}"
 
 
-def _untold(unknown: str | None) -> str | None:
+def _without_answer(unknown: str | None) -> str | None:
     return None if unknown is None else UNTOLD

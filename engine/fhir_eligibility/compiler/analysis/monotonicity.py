@@ -4,7 +4,7 @@ A list moves up where it only gains elements, a Boolean where it only goes from 
 moves one way in its rows in doubt has its extremes with none and with all of them kept, so that two runs settle it; one that moves up in the records of
 a type stays met however many of these are missing. Derived from the typed nodes alone, for both languages; what is not understood is `MIXED`.
 
-The growths of an expression say how it moves by what moves it: `DOUBTS`, the name of a resource type (more records of the patient, or of nobody), `REACHED`
+The monotonicity of an expression say how it moves by what moves it: `DOUBTS`, the name of a resource type (more records of the patient, or of nobody), `REACHED`
 with a type (more records that are found through references, or of other patients), `OPERANDS` of the function that it is the body of, and `ANYTHING` for
 all that is not listed. What is not listed does not move it.
 """
@@ -18,60 +18,60 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.questions import Bound, bound_in, is_question
 from fhir_eligibility.compiler.elm.shapes import ANY_NAME
 
-CONSTANT, GROWS, FALLS, MIXED = "constant", "grows", "falls", "mixed"
+CONSTANT, INCREASES, DECREASES, MIXED = "constant", "grows", "falls", "mixed"
 DOUBTS, OPERANDS, ANYTHING, REACHED = "(doubts)", "(operands)", "(anything)", "(reached) "
-Growths = Mapping[str, str]
-Known = Callable[[str, str], Growths]
-UNKNOWN: Growths = {ANYTHING: MIXED}
-STILL: Growths = {}
-_OPPOSITE = {GROWS: FALLS, FALLS: GROWS, CONSTANT: CONSTANT, MIXED: MIXED}
+Monotonicity = Mapping[str, str]
+Known = Callable[[str, str], Monotonicity]
+UNKNOWN: Monotonicity = {ANYTHING: MIXED}
+STILL: Monotonicity = {}
+_OPPOSITE = {INCREASES: DECREASES, DECREASES: INCREASES, CONSTANT: CONSTANT, MIXED: MIXED}
 _ANY_RESOURCE = frozenset(("Resource", "DomainResource", ANY_NAME))
 
 
-def growth_in(growths: Growths, names: Iterable[str]) -> str:
+def direction_in(monotonicity: Monotonicity, names: Iterable[str]) -> str:
     """How a value moves when all that is named moves."""
-    return _joined({growths.get(name, growths.get(ANYTHING, CONSTANT)) for name in names})
+    return _joined({monotonicity.get(name, monotonicity.get(ANYTHING, CONSTANT)) for name in names})
 
 
-def settled_by_extremes(growths: Growths) -> bool:
+def moves_one_way(monotonicity: Monotonicity) -> bool:
     """Whether a value moves one way in its rows in doubt."""
-    return growth_in(growths, (DOUBTS,)) != MIXED
+    return direction_in(monotonicity, (DOUBTS,)) != MIXED
 
 
-def types_in(growths: Growths) -> list[str]:
+def types_in(monotonicity: Monotonicity) -> list[str]:
     """The resource types whose records move a value."""
-    return sorted({name.removeprefix(REACHED) for name in growths if name not in (DOUBTS, OPERANDS, ANYTHING)})
+    return sorted({name.removeprefix(REACHED) for name in monotonicity if name not in (DOUBTS, OPERANDS, ANYTHING)})
 
 
-def together(growths: Collection[Growths]) -> Growths:
-    """The growths of what moves as all of its parts do."""
-    moving = [one for one in growths if one]
+def together(monotonicity: Collection[Monotonicity]) -> Monotonicity:
+    """The monotonicity of what moves as all of its parts do."""
+    moving = [one for one in monotonicity if one]
     if len(moving) <= 1:
         return moving[0] if moving else STILL
     names = {name for one in moving for name in one}
     return {name: _joined({one.get(name, one.get(ANYTHING, CONSTANT)) for one in moving}) for name in names}
 
 
-def opposite(growths: Growths) -> Growths:
-    """The growths of what moves against its part."""
-    return {name: _OPPOSITE[growth] for name, growth in growths.items()}
+def opposite(monotonicity: Monotonicity) -> Monotonicity:
+    """The monotonicity of what moves against its part."""
+    return {name: _OPPOSITE[direction] for name, direction in monotonicity.items()}
 
 
-def mixed(growths: Collection[Growths]) -> Growths:
-    """The growths of what moves in some way or other where one of its parts does."""
-    return {name: MIXED for one in growths for name in one}
+def mixed(monotonicity: Collection[Monotonicity]) -> Monotonicity:
+    """The monotonicity of what moves in some way or other where one of its parts does."""
+    return {name: MIXED for one in monotonicity for name in one}
 
 
-def records_of(resource_type: str, *, reached: bool = False) -> Growths:
-    """The growths of the records of a type; `reached` ones are found through references, or are another patient's."""
+def records_of(resource_type: str, *, reached: bool = False) -> Monotonicity:
+    """The monotonicity of the records of a type; `reached` ones are found through references, or are another patient's."""
     if resource_type in _ANY_RESOURCE:
         return {ANYTHING: MIXED}
-    own = {resource_type: GROWS}
-    return {**own, REACHED + resource_type: GROWS} if reached else own
+    own = {resource_type: INCREASES}
+    return {**own, REACHED + resource_type: INCREASES} if reached else own
 
 
-def _joined(growths: set[str]) -> str:
-    found = growths - {CONSTANT}
+def _joined(monotonicity: set[str]) -> str:
+    found = monotonicity - {CONSTANT}
     return CONSTANT if not found else found.pop() if len(found) == 1 else MIXED
 
 
@@ -82,15 +82,15 @@ def _none_of_a_count(node: Node) -> bool:
     return zero and kinds == {"Count", "Literal"}
 
 
-_MOVES: dict[str, Callable[[Growths], Growths]] = {
-    "up": lambda growths: growths,
+_MOVES: dict[str, Callable[[Monotonicity], Monotonicity]] = {
+    "up": lambda monotonicity: monotonicity,
     "down": opposite,
-    "mixed": lambda growths: mixed((growths,)),
+    "mixed": lambda monotonicity: mixed((monotonicity,)),
 }
 
 
-def _as_the_table_tells(node: Node, parts: Sequence[Growths]) -> Growths:
-    """The growths of a registered operator by those of its operands; nobody knows where the table does not tell."""
+def _as_the_table_tells(node: Node, parts: Sequence[Monotonicity]) -> Monotonicity:
+    """The monotonicity of a registered operator by those of its operands; nobody knows where the table does not tell."""
     if n.is_operation(node, "Equal") and _none_of_a_count(node):
         return opposite(together(parts))
     words = n.traits_of(node).moves.split()
@@ -104,8 +104,8 @@ def _as_the_table_tells(node: Node, parts: Sequence[Growths]) -> Growths:
 _MOVING = (n.ExpressionRef, n.FunctionRef)
 
 
-class GrowthFinder:
-    """Growths of nodes of CQL; `known` tells those of the definitions that they refer to.
+class MonotonicityFinder:
+    """Monotonicity of nodes of CQL; `known` tells those of the definitions that they refer to.
 
     `nullable` tells whether a node may have no value: a condition that always has one leaves no row in doubt.
     """
@@ -114,10 +114,10 @@ class GrowthFinder:
         self.known = known
         self.nullable = nullable
 
-    def of(self, node: Node) -> Growths:
-        """The growths of a node's value."""
+    def of(self, node: Node) -> Monotonicity:
+        """The monotonicity of a node's value."""
         if isinstance(node, n.OperandRef):
-            return {OPERANDS: GROWS}
+            return {OPERANDS: INCREASES}
         if isinstance(node, n.DefinitionRef):
             return self.reference(node) if isinstance(node, _MOVING) else STILL
         if isinstance(node, n.Query):
@@ -137,45 +137,45 @@ class GrowthFinder:
             return together((opposite(parts[0]), parts[1]))
         return _as_the_table_tells(node, parts)
 
-    def retrieve(self, node: n.ModelRetrieve) -> Growths:
+    def retrieve(self, node: n.ModelRetrieve) -> Monotonicity:
         """More records are more rows; a row whose code cannot be told is a doubt."""
         spec = node.spec
-        moves: list[Growths] = [records_of(spec.resource_type, reached=node.related)]
+        moves: list[Monotonicity] = [records_of(spec.resource_type, reached=node.related)]
         if node.operands:
-            moves.append({DOUBTS: GROWS})
+            moves.append({DOUBTS: INCREASES})
         if spec.target:
             moves.append(records_of(spec.target, reached=True))
         moves.append(mixed([self.of(operand) for operand in node.operands]))
         return together(moves)
 
-    def choice(self, node: n.If | n.Case) -> Growths:
+    def choice(self, node: n.If | n.Case) -> Monotonicity:
         """A condition without an answer is a doubt, and either branch may be the greater."""
         tests = node.operands[:-1:2]
         conditions = [*tests, *node.children[len(node.operands) :]]
         branches = together([self.of(branch) for branch in (*node.operands[1:-1:2], node.operands[-1])])
-        doubtful: Growths = {DOUBTS: MIXED} if any(self.nullable(test) for test in tests) else STILL
+        doubtful: Monotonicity = {DOUBTS: MIXED} if any(self.nullable(test) for test in tests) else STILL
         return together((branches, doubtful, mixed([self.of(condition) for condition in conditions])))
 
-    def condition(self, node: Node) -> Growths:
-        """The growths of a filter by a condition: one that may have no answer keeps more rows where it is a doubt."""
-        return together((self.of(node), {DOUBTS: GROWS} if self.nullable(node) else STILL))
+    def condition(self, node: Node) -> Monotonicity:
+        """The monotonicity of a filter by a condition: one that may have no answer keeps more rows where it is a doubt."""
+        return together((self.of(node), {DOUBTS: INCREASES} if self.nullable(node) else STILL))
 
-    def reference(self, node: n.DefinitionRef) -> Growths:
+    def reference(self, node: n.DefinitionRef) -> Monotonicity:
         exported = node.exported
         given = [self.of(operand) for operand in node.operands]
         if not exported.python:  # the patient of the context, who may not be among the data
             return records_of(exported.name) if exported.value == "context" else mixed(given)
         body = self.known(exported.owner, exported.python)
-        own = {name: growth for name, growth in body.items() if name != OPERANDS}
-        how = growth_in(body, (OPERANDS,))
-        passed = {GROWS: together, FALLS: lambda found: opposite(together(found)), MIXED: mixed}.get(how)
+        own = {name: direction for name, direction in body.items() if name != OPERANDS}
+        how = direction_in(body, (OPERANDS,))
+        passed = {INCREASES: together, DECREASES: lambda found: opposite(together(found)), MIXED: mixed}.get(how)
         return own if passed is None else together((own, passed(given)))
 
-    def query(self, node: n.Query) -> Growths:
+    def query(self, node: n.Query) -> Monotonicity:
         sources = together([self.of(source.node) for source in node.sources])
         shaping = [node.returned, *(item.key for item in node.sort or ())]
         fixed = [self.of(let.node) for let in node.lets] + [self.of(one) for one in shaping if one is not None]
-        tests: list[Growths] = [sources]
+        tests: list[Monotonicity] = [sources]
         if node.where is not None:
             tests.append(self.condition(node.where))
         for relation in node.relations:
@@ -186,13 +186,13 @@ class GrowthFinder:
         return together((together(tests) if node.over_lists else mixed(tests), mixed(fixed)))
 
 
-def growths_of(
+def monotonicity_of(
     nodes: dict[str, Node], owner: str, included: Known, nullable: Callable[[Node], bool]
-) -> dict[str, Growths]:
-    """The growths of all definitions of a library, by Python name. `included` tells those of other libraries' definitions."""
-    found: dict[str, Growths] = {}
+) -> dict[str, Monotonicity]:
+    """The monotonicity of all definitions of a library, by Python name. `included` tells those of other libraries' definitions."""
+    found: dict[str, Monotonicity] = {}
 
-    def known(of: str, python: str) -> Growths:
+    def known(of: str, python: str) -> Monotonicity:
         if of != owner:
             return included(of, python)
         if python not in found:
@@ -202,7 +202,7 @@ def growths_of(
                 found[python] = finder.of(node)
         return found[python]
 
-    finder = GrowthFinder(known, nullable)
+    finder = MonotonicityFinder(known, nullable)
     for python in nodes:
         known(owner, python)
     return found
@@ -219,44 +219,44 @@ def _is_truth(node: Node) -> bool:
 
 
 class _FhirPath:
-    """Growths of nodes of FHIRPath. A single Boolean that is an item among others may be false: then it moves another way than what makes something exist."""
+    """Monotonicity of nodes of FHIRPath. A single Boolean that is an item among others may be false: then it moves another way than what makes something exist."""
 
     def __init__(self, bound: Bound) -> None:
-        self.nodes: dict[int, Growths] = {}
+        self.nodes: dict[int, Monotonicity] = {}
         self.bound = bound
 
-    def of(self, node: Node) -> Growths:
+    def of(self, node: Node) -> Monotonicity:
         found = self.nodes.get(id(node))
         if found is None:
             found = self.nodes[id(node)] = self._of(node)
         return found
 
-    def items(self, node: Node) -> Growths:
+    def items(self, node: Node) -> Monotonicity:
         """Those of a node whose items are gone through."""
         found = self.of(node)
         if is_question(node, self.bound):  # in doubt where it has no answer: there may be one more item, of either kind
             return together((mixed((found,)), {DOUBTS: MIXED}))
         return mixed((found,)) if _is_truth(node) or isinstance(node, n.Count) else found
 
-    def truth(self, node: Node) -> Growths:
+    def truth(self, node: Node) -> Monotonicity:
         """Those of a node that is taken as true or false."""
         found = self.of(node)
         return found if _is_truth(node) else mixed((found,))
 
-    def number(self, node: Node) -> Growths:
+    def number(self, node: Node) -> Monotonicity:
         found = self.of(node)
         return found if isinstance(node, n.Count) else mixed((found,))
 
-    def _of(self, node: Node) -> Growths:
+    def _of(self, node: Node) -> Monotonicity:
         operands = node.operands
         if isinstance(node, n.Retrieve):
-            return {**records_of(node.data_type), **({DOUBTS: GROWS} if node.codes is not None else {})}
+            return {**records_of(node.data_type), **({DOUBTS: INCREASES} if node.codes is not None else {})}
         if isinstance(node, n.Context):
             return records_of("Patient") if "FHIR.Patient" in node.types else STILL
         if isinstance(node, n.Filter):
-            return together((self.items(operands[0]), self.truth(operands[1]), {DOUBTS: GROWS}))
+            return together((self.items(operands[0]), self.truth(operands[1]), {DOUBTS: INCREASES}))
         if isinstance(node, n.All):
-            return together((opposite(self.items(operands[0])), self.truth(operands[1]), {DOUBTS: GROWS}))
+            return together((opposite(self.items(operands[0])), self.truth(operands[1]), {DOUBTS: INCREASES}))
         if isinstance(node, n.Iif):
             return together((mixed([self.of(operand) for operand in operands]), {DOUBTS: MIXED}))
         if isinstance(node, n.Let):
@@ -303,8 +303,8 @@ _GROWING = (
 )
 
 
-def fhirpath_growths(node: Node, boolean: bool = True) -> Growths:
-    """The growths of the truth of a criterion in FHIRPath; `boolean` tells that it answers true or false, and does not give items of which one must be there."""
+def fhirpath_monotonicity(node: Node, boolean: bool = True) -> Monotonicity:
+    """The monotonicity of the truth of a criterion in FHIRPath; `boolean` tells that it answers true or false, and does not give items of which one must be there."""
     finder = _FhirPath(bound_in(node))
     if boolean:
         return finder.truth(node)
@@ -315,4 +315,4 @@ def fhirpath_growths(node: Node, boolean: bool = True) -> Growths:
 
 def in_doubt(node: Node, bound: Bound) -> bool:
     """Whether rows can be in doubt below a node of FHIRPath."""
-    return growth_in(_FhirPath(bound).of(node), (DOUBTS,)) != CONSTANT
+    return direction_in(_FhirPath(bound).of(node), (DOUBTS,)) != CONSTANT

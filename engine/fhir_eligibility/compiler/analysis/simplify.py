@@ -21,7 +21,7 @@ Code = tuple[str, str]
 
 def simplify(node: Node) -> Node:
     """All passes, in order."""
-    return mark_bare(combine_unions(push_codes(node)))
+    return mark_unfiltered(combine_unions(push_codes(node)))
 
 
 # What lies between a question and the union whose repeats do not matter to it.
@@ -158,12 +158,13 @@ def _literals(node: Node) -> list[str] | None:
     return None
 
 
-def mark_bare(node: Node, filtered: bool = False) -> Node:
+def mark_unfiltered(node: Node, filtered: bool = False) -> Node:
     """Mark the retrieves whose rows no filter tries: all of their rows are evidence."""
     if isinstance(node, n.Retrieve):
         return node if filtered else replace(node, filtered=False)
     operands = tuple(
-        mark_bare(operand, isinstance(node, n.Filter) and index == 0) for index, operand in enumerate(node.operands)
+        mark_unfiltered(operand, isinstance(node, n.Filter) and index == 0)
+        for index, operand in enumerate(node.operands)
     )
     if any(new is not old for new, old in zip(operands, node.operands, strict=True)):
         return replace(node, operands=operands)

@@ -21,7 +21,7 @@ from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.models.differences import family, same_family
 from fhir_eligibility.artifacts.records import ExpressionSource, ParameterValue
 from fhir_eligibility.compiler.analysis.dates import Clock, date_filters
-from fhir_eligibility.compiler.analysis.monotonicity import UNKNOWN, Growths, mixed, settled_by_extremes
+from fhir_eligibility.compiler.analysis.monotonicity import UNKNOWN, Monotonicity, mixed, moves_one_way
 from fhir_eligibility.compiler.analysis.origins import Origin, excerpt
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.compiler.criteria.cache import caching_compiler
@@ -48,7 +48,7 @@ class CqlCode:
     define: str
     compiled: Compiled
     boolean: bool
-    growths: Growths = field(default_factory=lambda: UNKNOWN)
+    monotonicity: Monotonicity = field(default_factory=lambda: UNKNOWN)
     by_number: bool = False
     parameters: dict[tuple[str, str], Any] = field(default_factory=dict)
     given: tuple[GivenParameter, ...] = ()
@@ -67,7 +67,7 @@ class CqlCode:
     @property
     def monotone(self) -> bool:
         """Whether keeping more of the rows in doubt moves the answer one way only."""
-        return settled_by_extremes(self.growths)
+        return moves_one_way(self.monotonicity)
 
     @property
     def loaded(self) -> LoadedLibrary:
@@ -91,7 +91,7 @@ class CqlCode:
             self.define,
             self.compiled,
             self.boolean,
-            self.growths,
+            self.monotonicity,
             self.by_number,
             self.parameters,
             self.given,
@@ -428,9 +428,9 @@ def criterion_code(compiled: Compiled, name: str, text: str) -> CqlCode:
     """A define of a library as a criterion; `text` is what its author wrote to name it."""
     kind = compiled.defines[name].type
     boolean = kind in (t.BOOLEAN, t.Named("FHIR.boolean"))
-    growths = compiled.growths.get(compiled.defines[name].python, UNKNOWN)
+    monotonicity = compiled.monotonicity.get(compiled.defines[name].python, UNKNOWN)
     listed = isinstance(kind, ListType) and kind.element not in (t.BOOLEAN, t.Named("FHIR.boolean"))
-    return CqlCode(text, name, compiled, boolean, growths if boolean or listed else mixed((growths,)))
+    return CqlCode(text, name, compiled, boolean, monotonicity if boolean or listed else mixed((monotonicity,)))
 
 
 def mentions(library: LibraryText, define: str) -> bool:

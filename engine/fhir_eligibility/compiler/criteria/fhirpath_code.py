@@ -10,7 +10,7 @@ from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, Eva
 from fhir_eligibility.algebra.values.clinical import ValueSet
 from fhir_eligibility.artifacts.models import Model
 from fhir_eligibility.compiler.analysis.dates import Clock
-from fhir_eligibility.compiler.analysis.monotonicity import Growths, fhirpath_growths, settled_by_extremes
+from fhir_eligibility.compiler.analysis.monotonicity import Monotonicity, fhirpath_monotonicity, moves_one_way
 from fhir_eligibility.compiler.analysis.origins import Origin, excerpt
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement, requirements
 from fhir_eligibility.compiler.analysis.simplify import by_number, simplify
@@ -29,7 +29,7 @@ from fhir_eligibility.compiler.translate.spellings import with_spellings
 class FhirPathCriterion:
     """Compiled FHIRPath over a patient's data: the text, its ELM, and the emitted program.
 
-    `boolean` tells that it answers true or false, `records` that it gives resources: of these, none is an answer. `growths` tell how the answer moves
+    `boolean` tells that it answers true or false, `records` that it gives resources: of these, none is an answer. `monotonicity` tell how the answer moves
     (`fhir_eligibility.compiler.analysis.monotonicity`).
     `sentences` say of clauses, by their text, what a record does not tell where they have no answer.
     """
@@ -38,7 +38,7 @@ class FhirPathCriterion:
     node: Node
     program: Program
     boolean: bool
-    growths: Growths
+    monotonicity: Monotonicity
     by_number: bool = False
     records: bool = False
     sentences: dict[str, str] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class FhirPathCriterion:
     @property
     def monotone(self) -> bool:
         """Whether keeping more of the rows in doubt moves the answer one way only."""
-        return settled_by_extremes(self.growths)
+        return moves_one_way(self.monotonicity)
 
     def prepare(self) -> Callable[..., Any]:
         """Make the program callable, so that no evaluation has to."""
@@ -214,7 +214,7 @@ def _with_codes(
     program = old.with_constants(Source(name, text), values, with_codes(old.constants, values, still))
     with deep_recursion():
         node = with_codes(code.node, values, still)
-    made = FhirPathCriterion(text, node, program, code.boolean, code.growths, code.by_number, code.records)
+    made = FhirPathCriterion(text, node, program, code.boolean, code.monotonicity, code.by_number, code.records)
     made.prepare()
     return made
 
@@ -232,7 +232,13 @@ def _compiled(
     boolean = not node.many and node.types in (("System.Boolean",), ("FHIR.boolean",))
     with deep_recursion():
         code = FhirPathCriterion(
-            source.text, node, program, boolean, fhirpath_growths(node, boolean), by_number(node), _gives_records(node)
+            source.text,
+            node,
+            program,
+            boolean,
+            fhirpath_monotonicity(node, boolean),
+            by_number(node),
+            _gives_records(node),
         )
     code.prepare()  # what Python cannot run is found out here, not where patients are looked at
     return code, found

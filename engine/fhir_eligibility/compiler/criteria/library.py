@@ -20,7 +20,7 @@ from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, Eva
 from fhir_eligibility.algebra.operators.registry import OverloadReference
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.models.modelinfo import ModelInfo
-from fhir_eligibility.compiler.analysis.monotonicity import UNKNOWN, Growths, growths_of
+from fhir_eligibility.compiler.analysis.monotonicity import UNKNOWN, Monotonicity, monotonicity_of
 from fhir_eligibility.compiler.analysis.uses import Uses, uses_of
 from fhir_eligibility.compiler.elm.helpers import not_used
 from fhir_eligibility.compiler.elm.models import CqlModel, FhirTypes, ProfiledTypes
@@ -99,7 +99,7 @@ class Compiled:
     sites: tuple[Site, ...] = ()
     uses: dict[str, Uses] = field(default_factory=dict)
     wanted: dict[str, str | None] = field(default_factory=dict)
-    growths: dict[str, Growths] = field(default_factory=dict)
+    monotonicity: dict[str, Monotonicity] = field(default_factory=dict)
     fhir: str | None = None
     printed: Callable[[str | None], str] | None = field(default=None, repr=False, compare=False)
 
@@ -330,7 +330,9 @@ def emit_library(
     }
     nodes = {d.exported.python: d.node for d in (*typed.parameters, *typed.defines) if d.node is not None}
     nodes |= {f.exported.python: f.node for f in typed.functions}
-    growths = growths_of(nodes, symbols.key, lambda owner, name: _growths(includes, owner, name), emitter.nullable)
+    monotonicity = monotonicity_of(
+        nodes, symbols.key, lambda owner, name: _monotonicity(includes, owner, name), emitter.nullable
+    )
     uses |= {f.exported.python: uses_of(f.exported.name, f.node, typed.types) for f in typed.functions}
     definitions = {
         d.exported.name: CompiledDefine(
@@ -353,16 +355,16 @@ def emit_library(
         tuple(emitter.sites.all),
         uses,
         {include.alias: include.version for include in typed.tree.includes},
-        growths,
+        monotonicity,
         next((model.fhir.version for model in typed.types.models.values()), None),
     )
 
 
-def _growths(includes: dict[str, Compiled], owner: str, python: str) -> Growths:
+def _monotonicity(includes: dict[str, Compiled], owner: str, python: str) -> Monotonicity:
     for library in includes.values():
         for below in library.closure():
             if below.key == owner:
-                return below.growths.get(python, UNKNOWN)
+                return below.monotonicity.get(python, UNKNOWN)
     return UNKNOWN
 
 

@@ -251,7 +251,7 @@ def _retrieve(e: E, node: n.Retrieve) -> Emitted:
     if codes:
         codes = (*codes, *node.spellings)
         arguments += [literal(node.code_property), e.constant(codes)]
-    return called(py("ev.retrieve") if node.filtered else py("ev.bare"), arguments)
+    return called(py("ev.retrieve") if node.filtered else py("ev.retrieve_all"), arguments)
 
 
 @emits(n.Iif)

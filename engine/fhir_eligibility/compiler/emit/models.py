@@ -195,7 +195,7 @@ def _helper(e: E, function: str | None, kind: Type) -> Template:
 def _retrieve(e: E, node: n.ModelRetrieve) -> Emitted:
     spec: RetrieveSpec = node.spec
     name = e.constant(spec)
-    bare = e.traced and id(node) not in e.filtered
+    unfiltered = e.traced and id(node) not in e.filtered
     codes, context = codes_and_context(node)
     whose, nulls = py("ev"), []
     if context is not None:
@@ -209,5 +209,5 @@ def _retrieve(e: E, node: n.ModelRetrieve) -> Emitted:
             wanted = e.temp(wanted)
             nulls.append(wanted)
         arguments.append(wanted)
-    call = called(py("{0}.bare", whose) if bare else py("{0}.retrieve", whose), arguments)
+    call = called(py("{0}.retrieve_all", whose) if unfiltered else py("{0}.retrieve", whose), arguments)
     return py("([] if {0} else {1})", missing(nulls), call) if nulls else call

@@ -84,19 +84,19 @@ class Run(Untraced, RelatedContexts):
         if known is None:
             variant = copy(self)
             kept = {k: v for k, v in defaults.items() if k not in self.parameters and ("", k[1]) not in self.parameters}
-            variant.parameters = {**{key: self._settled(value) for key, value in kept.items()}, **self.parameters}
+            variant.parameters = {**{key: self._at_request(value) for key, value in kept.items()}, **self.parameters}
             variant.memo, variant._variants, variant.run = {}, {}, variant
             known = self._variants[id(defaults)] = (defaults, variant)
         return known[1]
 
-    def _settled(self, value: Any) -> Any:
+    def _at_request(self, value: Any) -> Any:
         """A value with its DateTimes at the offset of the request where they tell none."""
         if value.__class__ is DateTime:
             return self.at(value)
         if value.__class__ is Interval:
-            low, high = self._settled(value.low), self._settled(value.high)
+            low, high = self._at_request(value.low), self._at_request(value.high)
             return Interval(low, high, value.low_closed, value.high_closed, value.point)
-        return [self._settled(x) for x in value] if value.__class__ is list else value
+        return [self._at_request(x) for x in value] if value.__class__ is list else value
 
     def at(self, value: DateTime | None) -> DateTime | None:
         """A DateTime with the offset of the request where none is written (CQL: "Time Zones")."""
@@ -143,7 +143,7 @@ class Run(Untraced, RelatedContexts):
         message = f"[{spec.resource_type}] stands in no patient's context, so that it asks for the data of all patients; data is read one patient at a time"
         raise EvaluationError("no-patient", f"{message}: put the define below 'context Patient'")
 
-    def bare(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
+    def retrieve_all(self, spec: RetrieveSpec, codes: Any = None) -> list[Any]:
         """As `retrieve`, for rows that no filter tries."""
         return self.retrieve(spec, codes)
 

@@ -90,7 +90,7 @@ class CqlTranslator(CallTranslator):
             limit = _LIMITS[kind]
             if value > limit and not (self.negated and value == limit + 1):
                 hint = "write it with an L as a Long" if kind == "Integer" and value <= _LIMITS["Long"] else None
-                raise self.fail("literal", f"{text} is no {kind}: the largest is {limit}", tree.span, hint)
+                raise self.fail("literal", f"{text} is too large for {kind}: at most {limit}", tree.span, hint)
             return self.literal(value, t.system(kind), tree.span)
         if kind == "Decimal":
             return self.literal(self.decimal(text, tree.span), t.DECIMAL, tree.span)
@@ -99,14 +99,15 @@ class CqlTranslator(CallTranslator):
     def decimal(self, text: str, span: Span, *, scale: bool = True) -> Decimal:
         whole, _, fraction = text.partition(".")
         if (scale and len(fraction) > 8) or len(whole.lstrip("0")) > _MAX_DECIMAL_DIGITS:
-            raise self.fail("literal", f"{text} is no Decimal: it has 28 digits, and 8 of them behind the point", span)
+            message = f"expected a Decimal of at most 28 digits, 8 of them behind the point, found {text}"
+            raise self.fail("literal", message, span)
         return Decimal(text)
 
     def temporal_literal(self, kind: str, text: str, span: Span) -> Node:
         try:
             value = _TEMPORAL_LITERALS[kind](text)
         except ValueError as error:
-            raise self.fail("literal", f"@{text} is no {kind}: {error}", span) from None
+            raise self.fail("literal", f"@{text} is not a valid {kind}: {error}", span) from None
         return self.literal(value, t.system(kind), span)
 
     def quantity_literal(self, tree: s.QuantityLiteral, scope: Scope) -> Node:
@@ -118,7 +119,7 @@ class CqlTranslator(CallTranslator):
             except UnitError:
                 meant = alias(unit)
                 hint = f"the UCUM code is {meant!r}" if meant else "units are UCUM codes, such as 'mg/dL'"
-                message = f"{unit!r} is no UCUM unit; comparing with another unit gives null"
+                message = f"expected a UCUM unit, found {unit!r}; comparing with another unit gives null"
                 self.report("unit", message, tree.span, hint, warning=True)
         return self.literal(Quantity(value, unit, tree.calendar), t.QUANTITY, tree.span)
 
@@ -436,9 +437,8 @@ class CqlTranslator(CallTranslator):
             if self.types.conversion(value.result, option) is not None:
                 return self.to(value, option), option
         for option in options:
-            many = isinstance(option, t.ListType)
             plain = self.types.unwrapped(option.element if isinstance(option, t.ListType) else option)
-            target = None if plain is None else t.ListType(plain) if many else plain
+            target = None if plain is None else t.ListType(plain) if isinstance(option, t.ListType) else plain
             if target is not None and self.types.conversion(value.result, target) is not None:
                 return self.to(value, target), option
         return self.to(value, wanted, f"element {name!r}"), wanted

@@ -183,7 +183,7 @@ class QueryTranslator(NameTranslator):
         """`[Type: path in codes]` (CQL: "Retrieve")."""
         kind = self.type_of(tree.type)
         if not isinstance(kind, Named) or kind.name.startswith("System."):
-            raise self.fail("retrieve", f"{kind} cannot be retrieved: it is no type of a data model", tree.type.span)
+            raise self.fail("retrieve", f"{kind} cannot be retrieved: expected a type of a data model", tree.type.span)
         if tree.context is not None:
             context = self.retrieve_context(tree.context, scope)
             node = self.retrieve(structs.replace(tree, context=None), scope)

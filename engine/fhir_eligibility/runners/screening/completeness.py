@@ -16,9 +16,9 @@ from fhir_eligibility.runners.screening.screening import Tally
 def completeness_of(rule_sets: Sequence[RuleSet], known: Completeness, tally: Tally) -> list[TypeRecord]:
     """The types that some criterion reads, those on which most verdicts hang first."""
     known.finish()
-    growths = [rule.code.growths for rules in rule_sets for rule in rules.walk() if rule.code is not None]
-    kinds = {kind for one in growths for kind in types_in(one)}
-    if any(ANYTHING in one for one in growths):
+    monotonicity = [rule.code.monotonicity for rules in rule_sets for rule in rules.walk() if rule.code is not None]
+    kinds = {kind for one in monotonicity for kind in types_in(one)}
+    if any(ANYTHING in one for one in monotonicity):
         kinds |= {*known.found, *known.lost}
     if EVERY in known.lost:
         kinds.add(EVERY)

@@ -8,7 +8,7 @@ from fhir_eligibility.algebra.diagnostic import Source
 from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.records import ExpressionSource
-from fhir_eligibility.compiler.analysis.monotonicity import ANYTHING, DOUBTS, REACHED, growth_in, opposite, together
+from fhir_eligibility.compiler.analysis.monotonicity import ANYTHING, DOUBTS, REACHED, direction_in, opposite, together
 from fhir_eligibility.compiler.criteria.cql import CqlCriteria
 from fhir_eligibility.compiler.criteria.fhirpath_code import compile_code
 
@@ -28,14 +28,14 @@ define function "Odd"(items List<FHIR.Condition>): Count(items) = 2
 
 
 def in_fhirpath(text: str, *names: str) -> str:
-    return growth_in(compile_code(text, load_model("r4"), name="x")[0].growths, names)
+    return direction_in(compile_code(text, load_model("r4"), name="x")[0].monotonicity, names)
 
 
 def in_cql(text: str, *names: str) -> str:
     store = LibraryStore()
     library = store.add_text(Source("L", f"{CQL}define X: {text}"))
     source = ExpressionSource(language="text/cql-identifier", text="X", libraries=(library.name or "",))
-    return growth_in(CqlCriteria(store).code(source, "here")[0].growths, names)
+    return direction_in(CqlCriteria(store).code(source, "here")[0].monotonicity, names)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def in_cql(text: str, *names: str) -> str:
         ("Condition.where(onset <= @2020).exists().not()", [DOUBTS], "falls"),
     ],
 )  # fmt: skip
-def test_growths_of_fhirpath(text: str, names: list[str], expected: str) -> None:
+def test_monotonicity_of_fhirpath(text: str, names: list[str], expected: str) -> None:
     assert in_fhirpath(text, *names) == expected
 
 
@@ -107,7 +107,7 @@ def test_growths_of_fhirpath(text: str, names: list[str], expected: str) -> None
         ("if exists [Condition] then true else false", [C], "mixed"),
     ],
 )  # fmt: skip
-def test_growths_of_cql(text: str, names: list[str], expected: str) -> None:
+def test_monotonicity_of_cql(text: str, names: list[str], expected: str) -> None:
     assert in_cql(text, *names) == expected
 
 
@@ -115,4 +115,8 @@ def test_what_is_not_listed_is_as_anything() -> None:
     one, other = {C: "grows", ANYTHING: "falls"}, {O: "grows"}
     assert together((one, other)) == {C: "grows", ANYTHING: "falls", O: "mixed"}
     assert opposite(one) == {C: "falls", ANYTHING: "grows"}
-    assert growth_in(one, [P]) == "falls" and growth_in(other, [P]) == "constant" and growth_in(one, []) == "constant"
+    assert (
+        direction_in(one, [P]) == "falls"
+        and direction_in(other, [P]) == "constant"
+        and direction_in(one, []) == "constant"
+    )
