@@ -48,10 +48,10 @@ def test_entries_are_misnamed_where_one_of_them_is(entries: list[tuple[str | Non
 
 @pytest.mark.parametrize("above", ["http://one.example/Condition/x/", "http://one.example/Patient/Condition/"])
 def test_an_address_below_one_of_another_type_is_of_its_own_type(tmp_path: Path, above: str) -> None:
-    """`.../Condition/x/Patient/a` is the address of a Patient, so that a Condition that bears it is misnamed."""
+    """`.../Condition/x/Patient/b` is the address of a Patient, so that a Condition that bears it is misnamed."""
     entries = [
-        {"fullUrl": f"{above}Patient/a", "resource": condition("c", "Patient/a")},
-        {"fullUrl": f"{above}Patient/b", "resource": patient("a")},
+        {"fullUrl": f"{above}Patient/b", "resource": condition("c", "Patient/a")},
+        {"fullUrl": f"{above}Patient/a", "resource": patient("a")},
     ]
     bundle = {"resourceType": "Bundle", "type": "collection", "entry": entries}
     data = write(tmp_path / "data", {"a.json": json.dumps(bundle)})
