@@ -143,7 +143,7 @@ class Unusual(Exception):
     """Some line is not as most are, so that what was set aside has to be read in the ordinary way."""
 
 
-class Settling:
+class AsidePatients:
     """Tells which patients of a bucket are taken over, and decodes the lines of the others into records. `near` are groups of which other records are at hand."""
 
     def __init__(

@@ -26,8 +26,8 @@ from fhir_eligibility.data.bulk.reading import by_patient, with_gaps
 from fhir_eligibility.data.bulk.records import MemoryShelf, Position, ReadRecord, batch_of
 from fhir_eligibility.data.bulk.resolving import Doubles, NotWhole, doubles_of, not_whole, twice
 from fhir_eligibility.data.bulk.sifting import (
+    AsidePatients,
     AsideShelf,
-    Settling,
     Sifter,
     TouchedShelf,
     UntouchedGroups,
@@ -122,7 +122,7 @@ class Worker:
         near = frozenset(record.group for record in self.shelves.as_read(number))
         collector = Collector(self.decoders, MemoryShelf())
         collector.fingerprints = job.fingerprints
-        sifted = Settling(lines, job.files, job.fingerprints, near, untouched)
+        sifted = AsidePatients(lines, job.files, job.fingerprints, near, untouched)
         try:
             known, records = sifted.run(self.evaluating.knows, collector)
         except Unusual:

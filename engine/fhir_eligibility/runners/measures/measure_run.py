@@ -33,7 +33,7 @@ from fhir_eligibility.runners.measures.measure_work import MeasureOutcome, Measu
 from fhir_eligibility.runners.measures.measuring import LoadedMeasure, MeasureOptions, plan_of
 from fhir_eligibility.runners.screening.criteria import PathLike
 from fhir_eligibility.runners.screening.large import Inputs, LargeRun, Means, digest_of, digests_of, prepare
-from fhir_eligibility.runners.screening.run import MOST_TOLD, NothingScreened, input_files, is_small
+from fhir_eligibility.runners.screening.run import MOST_REPORTED, NothingScreened, input_files, is_small
 from fhir_eligibility.runners.screening.screening import evaluation_time
 
 RESULTS, REPORTS, SUMMARY, PROBLEMS = "results.ndjson", "reports.ndjson", "summary.json", "problems.ndjson"
@@ -137,7 +137,7 @@ def run_measure(run: MeasureRun, out: Path, *, shared: bool = False, progress: P
             return pseudonymous_problems(found(), run.pseudonyms)
 
         if not outcome.totals.patients:
-            first = list(islice(listed(), MOST_TOLD))
+            first = list(islice(listed(), MOST_REPORTED))
             workspace.remove()
             raise NothingScreened(first)
         reporting = Reporting.of(run.loaded, run.work(moment, 0).options, run.version)

@@ -68,14 +68,14 @@ from fhir_eligibility.runners.screening.screening_work import ScreeningEvaluatio
 from fhir_eligibility.runners.screening.since import TakingOver
 from fhir_eligibility.version import __version__
 
-__all__ = ["MOST_TOLD", "NothingScreened", "RunOptions", "RunResult", "input_files", "is_small", "run"]
+__all__ = ["MOST_REPORTED", "NothingScreened", "RunOptions", "RunResult", "input_files", "is_small", "run"]
 SMALL = 16 << 20  # of the input: so much is held in memory, where that is allowed
 HASHED = 64 << 20
-MOST_TOLD = 100  # problems of data in which there is no patient
+MOST_REPORTED = 100  # problems of data in which there is no patient
 
 
 class NothingScreened(ValueError):
-    """There was no patient to screen; nothing is written. `problems` are those of the data, the first `MOST_TOLD` of them."""
+    """There was no patient to screen; nothing is written. `problems` are those of the data, the first `MOST_REPORTED` of them."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("nothing was screened: there is no patient in the data")
@@ -165,7 +165,7 @@ def _run(
         )
         tally = source.write(outputs, progress)
         if not tally.patients:
-            found_problems = list(islice(pseudonymous_problems(source.problems(), codes), MOST_TOLD))
+            found_problems = list(islice(pseudonymous_problems(source.problems(), codes), MOST_REPORTED))
             Workspace(folder.path).remove()
             raise NothingScreened(found_problems)
         account = Accounting(source.completeness)

@@ -41,7 +41,7 @@ from fhir_eligibility.runners.screening.screening import evaluation_time
 EXPRESSION = "the expression"
 OF_LIBRARY = "OfLibrary"
 # Told of what an expression reaches, too, in whatever library that stands.
-_TOLD = ("valueset-version", "incomplete-valueset", "terminology-server")
+_REPORTED = ("valueset-version", "incomplete-valueset", "terminology-server")
 
 
 class SessionAnswer(Struct):
@@ -171,7 +171,7 @@ class Session(Struct):
                 error.span = type(error.span)(error.span.start - head, error.span.end - head)
             raise
         return SessionAnswer(
-            value, definition.type, tuple(w for w in warnings if w.source is source or w.code in _TOLD), compiled
+            value, definition.type, tuple(w for w in warnings if w.source is source or w.code in _REPORTED), compiled
         )
 
     def about_value_sets(self, compiled: Compiled, defines: Iterable[str]) -> list[Diagnostic]:
