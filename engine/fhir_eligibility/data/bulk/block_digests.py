@@ -7,7 +7,7 @@ workspace of a run under way, which are as secret as the data; later runs go on 
 
 from __future__ import annotations
 
-import secrets
+import os
 from hashlib import sha256
 from typing import Any
 
@@ -27,7 +27,7 @@ _FAST = hasattr(sz, "Aes256GcmKey") and not {"westmere", "haswell", "skylake", "
 
 def new_salt() -> bytes:
     """The secret of a run that goes by no other."""
-    return secrets.token_bytes(SALT) if _FAST else PLAIN
+    return os.urandom(SALT) if _FAST else PLAIN
 
 
 def is_known(salt: bytes) -> bool:
