@@ -269,9 +269,9 @@ class CqlCriteria:
     def identifier(self, expression: ExpressionSource, text: str) -> tuple[str | None, str] | None:
         """Library and define that a text names, where it is no more than a name."""
         if "identifier" in (expression.language or "").lower():
-            bare = text.strip('"') if text.count('"') in (0, 2) else text
-            if '"' not in bare and "." not in bare:
-                return None, bare
+            unquoted = text.strip('"') if text.count('"') in (0, 2) else text
+            if '"' not in unquoted and "." not in unquoted:
+                return None, unquoted
         try:
             tree = parse_expression(Source("expression", text))
         except DiagnosticError:

@@ -51,7 +51,7 @@ def _cut(function: ast.FunctionDef, block: list[ast.stmt], index: int, last: ast
     bound = sorted({*_bound(loop), leave})
     _returns_are_yielded(loop)
     last.body = _parsed(f"yield\nif {leave}:\n    {leave} = False\n    break", loop)
-    _breaks_are_told(body, leave)
+    _breaks_are_known(body, leave)
     generator = _parsed(f"def {outer}():\n    nonlocal {', '.join(bound)}\n    pass", loop)[0]
     assert isinstance(generator, ast.FunctionDef)
     generator.body[1:] = [loop]
@@ -126,7 +126,7 @@ def _returns_are_yielded(loop: ast.stmt) -> None:
                 break
 
 
-def _breaks_are_told(body: list[ast.stmt], leave: str) -> None:
+def _breaks_are_known(body: list[ast.stmt], leave: str) -> None:
     for block in list(_blocks(body, False)):
         for index, statement in enumerate(block):
             if isinstance(statement, ast.Break):
