@@ -5,6 +5,7 @@ A text that is passed over unparsed could hide what is asked for, if it is damag
 
 from __future__ import annotations
 
+import json
 import re
 from decimal import Decimal
 from typing import Any
@@ -17,6 +18,7 @@ BAD_JSON: tuple[type[Exception], ...] = (msgspec.DecodeError, UnicodeDecodeError
 LARGEST_EXPONENT, MOST_DIGITS = 1000, 400
 """What a decimal may be; FHIR's own rule of thumb is 18 significant digits, CQL's limit 28 digits before and 8 behind the point."""
 _SHOWN = 40
+_MOST_DECODED = 4300
 _NUMBER = re.compile(r"-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?")
 
 _MARKS = ((b"\xff\xfe\0\0", "UTF-32"), (b"\0\0\xfe\xff", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
@@ -42,7 +44,29 @@ _decoder = msgspec.json.Decoder(float_hook=number)
 
 def whole(text: bytes | memoryview) -> Any:
     """JSON, all of it, numbers as `number` reads them. Raises BAD_JSON."""
-    return _decoder.decode(text)
+    try:
+        return _decoder.decode(text)
+    except msgspec.ValidationError:  # an integer is longer than any that is decoded
+        return _with_long_integers(bytes(text))
+
+
+def _with_long_integers(text: bytes) -> Any:
+    """The same of a text that holds integers of thousands of digits, which stay texts. Raises BAD_JSON."""
+    _raw(text)  # what is written in another way than JSON has it is told as anywhere else
+    try:
+        return json.loads(text.decode(), parse_int=_integer, parse_float=number, parse_constant=_no_number)
+    except UnicodeDecodeError:
+        raise
+    except ValueError as error:
+        raise msgspec.DecodeError(str(error)) from None
+
+
+def _integer(text: str) -> int | str:
+    return int(text) if len(text) <= _MOST_DECODED else f"{text[:_SHOWN]}..."
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"JSON has no number {text}")
 
 
 def syntax_message(error: Exception, text: bytes | memoryview = b"") -> str:
