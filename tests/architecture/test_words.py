@@ -13,8 +13,6 @@ from tests.architecture.imports import SOURCE, read_modules
 PRIVATE = re.compile(
     r"(?:^|_)(?i:told|bare|solid|settles?|settled|settling|turns?|growths?|short_way)(?:_|$)|Told|Bare|Solid|Settl|Growth"
 )
-# Modules whose names are still to be changed.
-EXCEPTED = {"compiler/analysis/monotonicity.py", "compiler/elm/models.py", "compiler/runtime/cql.py"}
 
 
 def given_names(tree: ast.Module) -> Iterator[str]:
@@ -33,8 +31,7 @@ def test_no_name_is_a_private_word() -> None:
         names = {name for name in given_names(ast.parse(module.path.read_text("utf-8"))) if PRIVATE.search(name)}
         if names:
             found[str(module.path.relative_to(SOURCE / "fhir_eligibility"))] = sorted(names)
-    assert {path: names for path, names in found.items() if path not in EXCEPTED} == {}
-    assert set(found) >= EXCEPTED, "an exception that is no longer needed"
+    assert found == {}
 
 
 @pytest.mark.parametrize("name", ["told", "_told_of", "MOST_TOLD", "Settled", "turn_of", "mark_bare", "GrowthFinder"])

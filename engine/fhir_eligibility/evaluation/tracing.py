@@ -291,7 +291,7 @@ class PatientEnvironment(Environment):
         asked, why = self._without_answer
         return NotInTerminology(why) if asked is not None and (asked == right or asked == left) else right
 
-    def untold(self, *values: Any) -> None:
+    def without_answer(self, *values: Any) -> None:
         """A question about code systems had no answer; `unknown` tells of it next."""
         lacking = self.run.membership.lacking(*values)
         self._without_answer = values[-1], lacking or "the code system does not list enough to tell"
@@ -300,7 +300,7 @@ class PatientEnvironment(Environment):
         """Whether a code is or subsumes another (FHIR: subsumes)."""
         found = super().subsumes(general, special)
         if found is None:
-            self.untold(coded(general), coded(special))
+            self.without_answer(coded(general), coded(special))
         return found
 
     def records(self) -> Records:
@@ -413,9 +413,9 @@ class CqlPatient(CompartmentPatient):
         why = f"its code stands in {reference}, which is not among the data"
         return self._doubt(Doubt(CODE_SITE, resource, 0, why=why, reason=Reason.UNRESOLVED_REFERENCE))
 
-    def untold(self, *values: Any) -> bool | None:
+    def without_answer(self, *values: Any) -> bool | None:
         """A question about code systems without an answer: unknown, and reported where it is asked."""
-        self.environment.untold(*values)
+        self.environment.without_answer(*values)
         return None
 
 

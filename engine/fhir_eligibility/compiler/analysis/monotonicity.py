@@ -309,8 +309,8 @@ def fhirpath_monotonicity(node: Node, boolean: bool = True) -> Monotonicity:
     if boolean:
         return finder.truth(node)
     kinds = set(node.types)
-    told = bool(kinds) and not kinds & {ANY_NAME, "System.Boolean", "FHIR.boolean"}
-    return finder.items(node) if told else mixed((finder.of(node),))
+    typed = bool(kinds) and not kinds & {ANY_NAME, "System.Boolean", "FHIR.boolean"}
+    return finder.items(node) if typed else mixed((finder.of(node),))
 
 
 def in_doubt(node: Node, bound: Bound) -> bool:

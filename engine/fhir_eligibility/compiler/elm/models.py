@@ -151,8 +151,8 @@ class ProfiledTypes:
         )  # a model that is not at hand, or that derives from this one, tells nothing
         return base if not isinstance(base, Named) or base.name.partition(".")[0] in known else ANY
 
-    def _type(self, told: TypeTuple) -> Type:
-        kind, *rest = told
+    def _type(self, written: TypeTuple) -> Type:
+        kind, *rest = written
         if kind == "list":
             return ListType(self._type(rest[0]))  # type: ignore[arg-type]
         if kind == "interval":
@@ -186,8 +186,8 @@ class ProfiledTypes:
         owner = self._class_with(name, element)
         if owner is None:
             return None
-        told = owner.elements[element]
-        kind = self._type(told.type)
+        written = owner.elements[element]
+        kind = self._type(written.type)
         fhir_type = self.fhir_type(name) or self.fhir_type(owner.name)
         definition = self.fhir.element(fhir_type, element) if fhir_type is not None else None
         if definition is not None:
@@ -195,7 +195,7 @@ class ProfiledTypes:
         else:
             names, many = ((element, "Element"),), isinstance(kind, ListType)
         try:
-            targets = self._targets(kind, told.target) if told.target else ()
+            targets = self._targets(kind, written.target) if written.target else ()
         except ValueError as error:
             place = f"ModelInfo {self.info.name}, element {owner.name}.{element}"
             raise DiagnosticError([Diagnostic("model-info", str(error), location=place)]) from None

@@ -154,14 +154,14 @@ class Run(Untraced, RelatedContexts):
     def in_code_system(self, code: Any, code_system: CodeSystem) -> bool | None:
         """Whether a code is of a code system; None where its codes are not all known. Raises EvaluationError `missing-codesystem`."""
         found = self.membership.in_code_system(code, code_system)
-        return self.untold(code_system) if found is None else found
+        return self.without_answer(code_system) if found is None else found
 
     def subsumes(self, general: Any, special: Any) -> bool | None:
         """Whether a code of the first subsumes one of the second. Raises EvaluationError `missing-codesystem`, `no-terminology`."""
         found = self.membership.subsumes(general, special)
-        return self.untold(general, special) if found is None else found
+        return self.without_answer(general, special) if found is None else found
 
-    def untold(self, *values: Any) -> bool | None:
+    def without_answer(self, *values: Any) -> bool | None:
         """A question about code systems has no answer: an error where that is because one is not there."""
         lacking = self.membership.lacking(*values)
         if lacking is not None:
@@ -209,7 +209,7 @@ class Patient(Run):
         self.memo = {}
         self.moments = run.moments
         self.subject = subject
-        self._told: dict[tuple[int, int], tuple[Any, Any, list[Any]]] = {}
+        self._retrieved: dict[tuple[int, int], tuple[Any, Any, list[Any]]] = {}
         self._by_type: dict[str, list[Any]] = {}
         for resource in resources:
             self._by_type.setdefault(str(resource.get("resourceType")), []).append(resource)
@@ -218,11 +218,11 @@ class Patient(Run):
         """The patient's resources that a retrieve asks for."""
         # what is remembered holds what was asked, so that nothing else can have its identity
         key = id(spec), id(codes)
-        found: tuple[Any, Any, list[Any]] | None = self._told.get(key) or self.memo.get(key)
+        found: tuple[Any, Any, list[Any]] | None = self._retrieved.get(key) or self.memo.get(key)
         if found is None:
             rows = self._plainly(spec, codes)
             if rows is not None:  # nothing was reported, so that this answers every criterion
-                found = self._told[key] = spec, codes, rows
+                found = self._retrieved[key] = spec, codes, rows
             else:
                 found = self.memo[key] = spec, codes, self._retrieve(spec, codes)
         return found[2]
@@ -322,7 +322,7 @@ class Patient(Run):
 
     def _not_done(self, resource: Any, spec: RetrieveSpec, members: Expansion, codes: Any) -> bool:
         """Whether a resource says that nothing of a value set was done, and that is the one asked for, or holds a code that is."""
-        untold: str | None = None
+        why: str | None = None
         for url in fhir.at_path(resource, spec.negated):
             named = fhir.to_value_set(url)
             if named is None or (codes.__class__ is ValueSet and named.id != codes.id):
@@ -332,15 +332,15 @@ class Patient(Run):
             try:
                 whole = self.membership.members(named)
             except EvaluationError as error:
-                untold = f"nothing of a value set was done, but {error.message}"
+                why = f"nothing of a value set was done, but {error.message}"
                 continue
             answers = {whole.has(member) for member in members.codes}
             if True in answers:
                 return True
             if None in answers:
-                untold = f"nothing of the value set {named.id} was done, and its codes are not all known: {whole.why}"
-        if untold is not None:
-            return self.unsure(resource, untold)
+                why = f"nothing of the value set {named.id} was done, and its codes are not all known: {whole.why}"
+        if why is not None:
+            return self.unsure(resource, why)
         other = fhir.other_not_done(spec.negated)
         return bool(other and fhir.at_path(resource, other)) and self.differently_negated(resource)
 
