@@ -65,12 +65,16 @@ class Lost(Struct):
 
 
 class TypeState(Struct):
-    """Whether the records of a type are all there, as far as it is known. `found` are resources of the type that could be read."""
+    """Whether the records of a type are all there, as far as it is known. `found` are resources of the type that could be read.
+
+    Where it is `narrowed`, only those with some codes were asked for: that none was found does not mean that there is none.
+    """
 
     type: str
     found: int
     lost: Lost
     tolerated: bool = False
+    narrowed: bool = False
 
     @property
     def complete(self) -> bool:
@@ -93,6 +97,7 @@ class Completeness:
         self._seen: dict[str, tuple[frozenset[str], int]] = {}
         self._of_one = self._of_several = 0
         self._filtered: list[Gap] = []
+        self._narrowed: set[str] = set()
         self._waiting: list[Problem] = []
         self._own: dict[str, dict[str, list[str]]] = {}
         self._gaps: Gaps = WHOLE
@@ -123,6 +128,10 @@ class Completeness:
         """Take in how many resources of each type there are, of files that hold several types."""
         for name, number in types.items():
             self.found[name] = self.found.get(name, 0) + number
+
+    def narrow(self, types: Iterable[str]) -> None:
+        """Take in the types of which a source gives only the records with some codes."""
+        self._narrowed.update(types)
 
     def bundles(self, of_one: int, of_several: int) -> None:
         """Take in how many bundles are whole that stand for themselves and hold one Patient, and how many of any type hold several."""
@@ -261,7 +270,8 @@ class Completeness:
     def state(self, kind: str) -> TypeState:
         """How complete a type is."""
         tolerated = any(gap.type == kind and gap.tolerated for gap in self._gaps)
-        return TypeState(kind, self.found.get(kind, 0), self.lost.get(kind, Lost()), tolerated)
+        lost = self.lost.get(kind, Lost())
+        return TypeState(kind, self.found.get(kind, 0), lost, tolerated, kind in self._narrowed)
 
     # -- kept in a workspace
 

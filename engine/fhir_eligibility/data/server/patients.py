@@ -81,6 +81,11 @@ class ServerPatients:
         base = shown(self.server.base)
         return f"{base}/Patient?{urlencode(self.restriction)}" if self.restriction else base
 
+    @property
+    def narrowed(self) -> Iterable[str]:
+        """The types of which only records with some codes are asked for."""
+        return self.plan.narrowed.keys()
+
     def compartments(self, on_problem: OnProblem) -> Iterator[Compartment]:
         """Patients in the server's order. Raises ServerError where the patients cannot be listed at all.
 

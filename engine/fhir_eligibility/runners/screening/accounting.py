@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -62,23 +63,35 @@ def _sorted(counts: Counter[str]) -> dict[str, int]:
 
 
 class CountedPatients:
-    """Patients that do not come from files; what they have is counted as they pass by."""
+    """Patients that do not come from files; what they have is counted as they pass by, and told to the completeness when all have.
 
-    def __init__(self, patients: Iterable[Compartment]) -> None:
+    A resource about several patients is counted once, as in files.
+    """
+
+    def __init__(self, patients: Iterable[Compartment], completeness: Completeness) -> None:
         self.counts = Counts()
         self._patients = patients
-        self._shared: set[tuple[str, str]] = set()
+        self._completeness = completeness
+        self._known: set[int] = set()
 
     def __iter__(self) -> Iterator[Compartment]:
-        used = self.counts.used
         for compartment in self._patients:
-            used["Patient"] += compartment.patient is not None
-            for kind, resources in compartment.resources.items():
-                used[kind] += len(resources)
-            for kind, resources in compartment.shared.by_type.items() if compartment.shared is not None else ():
-                for resource in resources:
-                    name = kind, str(resource.get("id", id(resource)))
-                    if name not in self._shared:
-                        self._shared.add(name)
-                        used[kind] += 1
+            self.counts.used["Patient"] += compartment.patient is not None
+            shared = compartment.shared.by_type if compartment.shared is not None else {}
+            for by_type in (compartment.resources, shared):
+                for kind, resources in by_type.items():
+                    self._count(compartment, kind, resources)
             yield compartment
+        self._completeness.count(self.counts.used)
+
+    def _count(self, compartment: Compartment, kind: str, resources: Iterable[dict[str, Any]]) -> None:
+        for resource in resources:
+            origin = compartment.origin(resource)
+            name = origin.full_url if origin is not None else None
+            if name is None and "id" in resource:
+                name = f"{kind}/{resource['id']}"
+            known = hash(name)
+            if name is None or known not in self._known:
+                self.counts.used[kind] += 1
+            if name is not None:
+                self._known.add(known)

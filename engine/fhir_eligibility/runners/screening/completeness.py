@@ -31,7 +31,7 @@ def _record(state: TypeState, tally: Tally) -> TypeRecord:
     how_complete: Literal["complete", "incomplete", "tolerated", "absent"] = "complete"
     if not state.complete:
         how_complete = "tolerated" if state.tolerated and not state.lost.of_patients else "incomplete"
-    elif not state.found and kind != EVERY:
+    elif not state.found and kind != EVERY and not state.narrowed:
         how_complete = "absent"
     return TypeRecord(
         type=kind,

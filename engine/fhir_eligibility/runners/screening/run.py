@@ -291,7 +291,10 @@ def _searched(criteria: Criteria, data: Sequence[Data], plan: ReadPlan, options:
     problems: list[Problem] = []
     completeness = Completeness(options.tolerate)
     report = reporting_to(completeness, problems.append)
-    found = CountedPatients(compartments(data, criteria.fhir_version, report, merge_linked=options.merge_linked))
+    patients = compartments(data, criteria.fhir_version, report, merge_linked=options.merge_linked)
+    found = CountedPatients(patients, completeness)
+    for item in data:
+        completeness.narrow(getattr(item, "narrowed", ()))
     rows = (one for one in found if has_row(one, plan))
     judged = (judge(one) for one in rows) if options.images is None else _confirmed(criteria, options, judge, rows)
     return _Source.of(judged, lambda: problems, lambda: found.counts, lambda: 0, moment, completeness)
