@@ -137,3 +137,36 @@ def test_a_record_of_two_patients_is_counted_once(tmp_path: Path) -> None:
     assert found == of_files and [(one.type, one.found) for one in found if one.type == "Appointment"] == [
         ("Appointment", 1)
     ]
+
+
+def digest(tmp_path: Path, resources: Sequence[Resource], together: int = 1, **options: Any) -> str:
+    path = criteria(tmp_path, ANY)
+    return run_over(tmp_path, path, [SomePatients(resources, together=together)], **options).digests["data"]
+
+
+def test_the_digest_of_patients_tells_their_data_apart(tmp_path: Path) -> None:
+    ward = {"resourceType": "Location", "id": "w", "name": "Ward"}
+    whole = [*COHORT, ward]
+    first = digest(tmp_path, whole)
+    assert len(first) == 64 and {digest(tmp_path, whole, together) for together in (1, 2, 3)} == {first}
+    reordered = [*COHORT[:3], *reversed(COHORT[3:]), ward]
+    assert digest(tmp_path, reordered) == first
+    turned = [dict(reversed(one.items())) for one in whole]
+    assert digest(tmp_path, turned) == first
+    changed = [{**one, "status": "amended"} if one["id"] == "o3" else one for one in whole]
+    fewer = [one for one in whole if one["id"] != "o3"]
+    odd = [{**one, "x": 2**70} if one["id"] == "o3" else one for one in whole]
+    other = [digest(tmp_path, found) for found in (changed, fewer, odd, COHORT[1:], [])[:4]]
+    assert len({first, *other}) == 5
+    nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert nothing not in {first, *other}
+
+
+def test_the_digest_of_a_server_does_not_hang_on_its_pages(tmp_path: Path) -> None:
+    path, found = criteria(tmp_path, ANY), []
+    for page in (1, 2, 50):
+        with running_stub() as stub:
+            FhirStub(stub, COHORT, page=page)
+            assert main(["screen", str(path), "--data", stub.base, "--out", str(tmp_path / "out"), "--quiet"]) == 0
+        found.append(recorded(tmp_path / "out")["digests"]["data"])
+    assert len(set(found)) == 1

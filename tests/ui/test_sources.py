@@ -44,13 +44,19 @@ class Names:
     """A source that is made up."""
 
     name = "names"
+    secrets = ("--pin",)
     help = "names of patients (names:anna,boris)"
 
     def takes(self, text: str) -> bool:
         return text.startswith("names:")
 
     def add_options(self, command: CommandParser) -> None:
-        command.add_argument_group("names").add_argument("--upper", action="store_true", help="in capital letters")
+        group = command.add_argument_group("names")
+        group.add_argument("--upper", action="store_true", help="in capital letters")
+        group.add_argument("--seed", type=int, default=1, help="a number")
+        group.add_argument("--mirror", help="an address")
+        group.add_argument("--names-password", help="a password")
+        group.add_argument("--pin", help="another secret")
 
     @contextmanager
     def opened(self, options: argparse.Namespace) -> Iterator[OpenedSource]:
@@ -130,3 +136,32 @@ def test_the_help_has_each_source(capsys: pytest.CaptureFixture[str]) -> None:
         "or names of patients (names:anna,boris)"
     ) in shown
     assert "--upper in capital letters" in shown
+
+
+def test_the_options_of_a_source_are_recorded_without_secrets(tmp_path: Path) -> None:
+    own = ["--names-password", "hunter2", "--pin", "s3cret", "--mirror", "https://me:t0ps@mirror.example/a?token=hush"]
+    assert screened(tmp_path, "--data", "names:anna", "--seed", "7", *own) == 0
+    text = (tmp_path / "out" / "run.json").read_text("utf-8")
+    options = json.loads(text)["options"]
+    found = {name: options[name] for name in ("seed", "upper", "mirror", "names_password", "pin")}
+    assert found == {
+        "seed": 7,
+        "upper": False,
+        "mirror": "https://mirror.example/a?...",
+        "names_password": True,
+        "pin": True,
+    }
+    assert not [one for one in ("hunter2", "s3cret", "t0ps", "hush") if one in text]
+    assert screened(tmp_path, "--data", "names:anna") == 0
+    options = json.loads((tmp_path / "out" / "run.json").read_text("utf-8"))["options"]
+    assert (options["seed"], options["names_password"], options["mirror"]) == (1, False, None)
+
+
+def test_with_pseudonyms_the_options_of_a_source_are_codes(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n", "utf-8")
+    (tmp_path / "key").chmod(0o600)
+    coded = ["--pseudonyms", str(tmp_path / "key")]
+    assert screened(tmp_path, "--data", "names:anna", "--mirror", "anna", "--seed", "7", *coded) == 0
+    text = (tmp_path / "out" / "run.json").read_text("utf-8")
+    options = json.loads(text)["options"]
+    assert "anna" not in text and options["seed"] not in (7, "7", None) and options["upper"] is False

@@ -134,7 +134,7 @@ class RunRecord(OutputRecord):
     options: dict[str, str | bool | int | float | list[str] | None]
     digests: dict[str, str] = Field(
         default_factory=dict,
-        description="SHA-256 of what verdicts depend on - criteria, value sets, parameters, the program, and the data by name, size and time of change - to tell runs apart by",
+        description="SHA-256 of what verdicts depend on - criteria, value sets, parameters, the program, and the data: files by name, size and time of change, other patients by their resources - to tell runs apart by",
     )
     criteria: list[InputFile]
     data: list[InputFile]

@@ -13,6 +13,7 @@ from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.data.patients.completeness import Completeness
 from fhir_eligibility.output.run_record import Resources
 from fhir_eligibility.runners.large.bulk import Counts
+from fhir_eligibility.runners.screening.patients_digest import PatientsDigest
 
 
 class Accounting(Struct):
@@ -63,19 +64,21 @@ def _sorted(counts: Counter[str]) -> dict[str, int]:
 
 
 class CountedPatients:
-    """Patients that do not come from files; what they have is counted as they pass by, and told to the completeness when all have.
+    """Patients that do not come from files; what they have is counted as they pass by, and told to the completeness when all have; `digest` is that of those who passed.
 
     A resource about several patients is counted once, as in files.
     """
 
     def __init__(self, patients: Iterable[Compartment], completeness: Completeness) -> None:
         self.counts = Counts()
+        self.digest = PatientsDigest()
         self._patients = patients
         self._completeness = completeness
         self._known: set[int] = set()
 
     def __iter__(self) -> Iterator[Compartment]:
         for compartment in self._patients:
+            self.digest.add(compartment)
             self.counts.used["Patient"] += compartment.patient is not None
             shared = compartment.shared.by_type if compartment.shared is not None else {}
             for by_type in (compartment.resources, shared):

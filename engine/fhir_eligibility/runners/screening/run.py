@@ -99,6 +99,8 @@ class _Source(Struct):
     moment: dt.datetime
     completeness: Completeness
     taking: TakingOver | None = None
+    digest: Callable[[], str] | None = None
+    """Of patients who do not all come from files: a digest of their resources, when all are written."""
 
     @classmethod
     def of(
@@ -110,10 +112,11 @@ class _Source(Struct):
         moment: dt.datetime,
         completeness: Completeness,
         taking: TakingOver | None = None,
+        digest: Callable[[], str] | None = None,
     ) -> _Source:
         """Patients that are judged while they are written."""
         write = lambda outputs, progress: outputs.write(judged, progress)  # noqa: E731
-        return cls(write, problems, counts, files, moment, completeness, taking)
+        return cls(write, problems, counts, files, moment, completeness, taking, digest)
 
 
 def run(
@@ -184,11 +187,7 @@ def _run(
         timezone=options.timezone,
         fhir_version=criteria.fhir_version,
         options=recorded(criteria, options),
-        digests={
-            name: value
-            for name, value in fingerprint_of(criteria, criteria_paths, inputs.found, options).items()
-            if not name.startswith("--")  # which are told by name
-        },
+        digests=_digests(criteria, criteria_paths, inputs, options, source),
         value_sets=[UsedValueSet(**asdict(found)) for found in used_value_sets(criteria.terminology)],
         parameters=parameters_used(criteria, options.parameters),
         warnings=list(_warnings(criteria)),
@@ -216,6 +215,15 @@ def _run(
     folder.publish(about=ABOUT_IMAGES)
     Workspace(folder.path).remove()
     return RunResult(record, tally)
+
+
+def _digests(
+    criteria: Criteria, criteria_paths: Sequence[PathLike], inputs: Inputs, options: RunOptions, source: _Source
+) -> dict[str, str]:
+    """The digests of all that verdicts depend on; options are told by name."""
+    found = fingerprint_of(criteria, criteria_paths, inputs.found, options)
+    digests = {name: value for name, value in found.items() if not name.startswith("--")}
+    return digests if source.digest is None else {**digests, "data": source.digest()}
 
 
 def _warnings(criteria: Criteria) -> Iterator[CriteriaWarning]:
@@ -297,7 +305,8 @@ def _searched(criteria: Criteria, data: Sequence[Data], plan: ReadPlan, options:
         completeness.narrow(getattr(item, "narrowed", ()))
     rows = (one for one in found if has_row(one, plan))
     judged = (judge(one) for one in rows) if options.images is None else _confirmed(criteria, options, judge, rows)
-    return _Source.of(judged, lambda: problems, lambda: found.counts, lambda: 0, moment, completeness)
+    digest = found.digest.hexdigest
+    return _Source.of(judged, lambda: problems, lambda: found.counts, lambda: 0, moment, completeness, digest=digest)
 
 
 def _confirmed(

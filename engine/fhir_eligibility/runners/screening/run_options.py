@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct, field
 
@@ -22,6 +22,9 @@ from fhir_eligibility.runners.screening.screening import sha256_of
 
 if TYPE_CHECKING:
     from fhir_eligibility.runners.imaging.confirming import RequiredImages
+
+
+OptionValue: TypeAlias = "str | bool | int | float | list[str] | None"
 
 
 class RunOptions(Struct, frozen=True, kw_only=True):
@@ -61,6 +64,8 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     merge_linked: bool = False
     keep_fingerprints: bool = False
     since: Path | None = None
+    source_options: Mapping[str, OptionValue] = field(default_factory=dict)
+    """The options that the source of the patients alone has, by name, as they may be written."""
 
     @property
     def keeps(self) -> bool:
@@ -129,9 +134,9 @@ def options_of(criteria: Criteria, options: RunOptions, moment: dt.datetime) -> 
     )
 
 
-def recorded(criteria: Criteria, options: RunOptions) -> dict[str, str | bool | int | float | list[str] | None]:
+def recorded(criteria: Criteria, options: RunOptions) -> dict[str, OptionValue]:
     """The options as run.json records them: those that verdicts depend on."""
-    return {
+    found: dict[str, OptionValue] = {
         "absent": options.absent,
         **({"study_start": criteria.study_start} if criteria.study_start is not None else {}),
         "dicomweb": options.dicomweb,
@@ -146,4 +151,16 @@ def recorded(criteria: Criteria, options: RunOptions) -> dict[str, str | bool | 
         "pseudonyms": None if options.pseudonyms is None else options.pseudonyms.description,
         "pseudonym_list": options.pseudonym_list is not None,
         **options.terminology,
+    }
+    return {**_of_source(options), **found}
+
+
+def _of_source(options: RunOptions) -> dict[str, OptionValue]:
+    """The options of the source; with pseudonyms as codes, since they may name patients."""
+    codes = options.pseudonyms
+    return {
+        name: value
+        if codes is None or value is None or isinstance(value, bool)
+        else codes.code("option", f"{name}={value}")
+        for name, value in options.source_options.items()
     }

@@ -30,7 +30,7 @@ from fhir_eligibility.ui.options.resuming import resumable, warn_of_jobs
 from fhir_eligibility.ui.options.statuses import Status
 from fhir_eligibility.ui.options.terminology import terminology_options
 from fhir_eligibility.ui.options.thresholds import ArtifactOutcome
-from fhir_eligibility.ui.sources.base import chosen_source
+from fhir_eligibility.ui.sources.base import chosen_source, recorded_options
 from fhir_eligibility.ui.terminal.logs import say, say_diagnostics, say_error, say_problem
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def _settings(
         merge_linked=options.merge_linked,
         keep_fingerprints=options.keep_fingerprints,
         since=None if options.since is None else earlier_folder(options),
+        source_options=recorded_options(chosen_source(options), options),
     )
 
 

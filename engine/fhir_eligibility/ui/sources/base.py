@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
@@ -13,7 +14,9 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from fhir_eligibility.data.http.address import shown
 from fhir_eligibility.runners.screening.criteria import Criteria
+from fhir_eligibility.runners.screening.run_options import OptionValue
 from fhir_eligibility.runners.screening.screening import Data
 from fhir_eligibility.ui.options.argument_types import PATH_OR_ADDRESS, ArgumentType
 from fhir_eligibility.ui.options.command_parser import CommandParser
@@ -47,7 +50,10 @@ class PatientSource(Protocol):
         ...
 
     def add_options(self, command: CommandParser) -> None:
-        """Add the options that it alone has; they are refused where patients come from another source."""
+        """Add the options that it alone has; they are refused where patients come from another source.
+
+        `run.json` records their values, but not those of options whose names speak of secrets (`--data-auth`, `--token`), nor of those that the source names in `secrets`.
+        """
         ...
 
     def opened(self, options: argparse.Namespace) -> AbstractContextManager[OpenedSource]:
@@ -104,3 +110,31 @@ def chosen_source(options: argparse.Namespace) -> PatientSource:
         if given and name != first.name:
             raise ValueError(f"{', '.join(given)}: only for {name}; --data names {first.name}")
     return first
+
+
+_SECRET = re.compile(
+    r"auth|token|secret|passw|passphrase|pwd|credential|key|cookie|header|bearer|login|user", re.IGNORECASE
+)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+def recorded_options(source: PatientSource, options: argparse.Namespace) -> dict[str, OptionValue]:
+    """The options that a source alone has, as `run.json` records them: without credentials. Of an option that takes a secret, whether it was given is all that is told."""
+    secrets = {name.lstrip("-") for name in getattr(source, "secrets", ())}
+    found: dict[str, OptionValue] = {}
+    for dest, option in options.source_options.get(source.name, {}).items():
+        name, value = option.lstrip("-"), getattr(options, dest, None)
+        if name in secrets or _SECRET.search(name) or _SECRET.search(dest):
+            found[name.replace("-", "_")] = value if isinstance(value, bool) else value is not None
+        else:
+            found[name.replace("-", "_")] = _recorded(value)
+    return found
+
+
+def _recorded(value: Any) -> OptionValue:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [str(_recorded(one)) for one in value]
+    text = str(value)
+    return shown(text) if _ADDRESS.match(text) else text
