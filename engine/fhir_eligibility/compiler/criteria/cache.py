@@ -69,9 +69,10 @@ def caching_compiler(
     model_infos: Iterable[ModelInfo] = (),
     *,
     traced: bool = False,
+    explained: bool = False,
 ) -> CachingCompiler:
     """A compiler that keeps what it compiles where the environment says."""
-    found = CachingCompiler(find, options, model_infos, traced=traced)
+    found = CachingCompiler(find, options, model_infos, traced=traced, explained=explained)
     found.folder = default_folder()
     return found
 
@@ -119,6 +120,7 @@ class CachingCompiler(Compiler):
             sys.version,
             importlib.util.MAGIC_NUMBER,
             self.traced,
+            self.explained,
             self.options.list_demotion,
             self.options.list_promotion,
             tuple((info.name, info.version, info.digest) for info in self.model_infos),

@@ -19,6 +19,7 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.emit.emitter import Emitter
 from fhir_eligibility.compiler.emit.handlers import HANDLERS
 from fhir_eligibility.compiler.emit.program import Program, compile_module, file_name
+from fhir_eligibility.compiler.runtime.explaining import ExplainedPart, Explanation
 from fhir_eligibility.compiler.runtime.membership import Codes, ValueSetMembership
 from fhir_eligibility.compiler.runtime.references import References
 from fhir_eligibility.compiler.runtime.runtime import Environment
@@ -65,9 +66,11 @@ def translate_fhirpath(
     return node, tuple(found)
 
 
-def program_of(source: Source, node: Node, model: Model, name: str, *, traced: bool = False) -> Program:
+def program_of(
+    source: Source, node: Node, model: Model, name: str, *, traced: bool = False, explained: bool = False
+) -> Program:
     """The program of a tree, a function of a name. Raises DiagnosticError `too-deep`."""
-    emitter = Emitter(source, traced=traced)
+    emitter = Emitter(source, traced=traced, explained=explained)
     with uncollected():
         emitter.define_expression(name, node)
         code = compile_module(emitter.module, source, file_name(f"<{source.name}>"))
@@ -121,13 +124,35 @@ class CompiledExpression(Struct):
         Raises EvaluationError.
         """
         resolver = References(resource, resolve).find if self._resolves else None
-        environment = Environment(
-            now, timezone, variables, resolver, trace, None if terminology is None else ValueSetMembership(terminology)
-        )
+        membership = None if terminology is None else ValueSetMembership(terminology)
+        environment = Environment(now, timezone, variables, resolver, trace, membership)
+        return self._run(self.program, self._function, environment, resource)
+
+    def explain(
+        self,
+        resource: dict[str, Any] | None,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        now: dt.datetime | None = None,
+        timezone: str = "UTC",
+        resolve: Callable[[str], dict[str, Any] | None] | None = None,
+        terminology: Codes | None = None,
+    ) -> tuple[list[Item], list[ExplainedPart]]:
+        """What `evaluate` gives, and the values of all parts of the text in the order of their evaluation; arguments and errors as there."""
+        program = program_of(self.source, self.node, self.model, "expression", explained=True)
+        resolver = References(resource, resolve).find if self._resolves else None
+        membership = None if terminology is None else ValueSetMembership(terminology)
+        environment = _Explaining(program, now, timezone, variables, resolver, None, membership)
+        items = self._run(program, program.load()["expression"], environment, resource)
+        return items, environment.explanation.parts
+
+    def _run(
+        self, program: Program, function: Callable[..., Any], environment: Environment, resource: dict[str, Any] | None
+    ) -> list[Item]:
         try:
-            result = self._function(environment, resource)
+            result = function(environment, resource)
         except Exception as error:
-            raise self.program.bind(error) from error
+            raise program.bind(error) from error
         if self.node.many:
             return [self.item(value) for value in result]
         if result is None:
@@ -149,6 +174,20 @@ class CompiledExpression(Struct):
             name = self.node.type.partition(".")[2]
         shown = to_system(value)
         return Item(shown.value if shown.__class__ is Element else shown, f"{namespace}.{name}")
+
+
+class _Explaining(Environment):
+    """Takes the values of the parts of a program."""
+
+    def __init__(self, program: Program, *given: Any) -> None:
+        super().__init__(*given)
+        self.program = program
+        self.explanation = Explanation()
+
+    def explained(self, site: int, value: Any) -> None:
+        span = self.program.sites[site].span
+        assert span is not None
+        self.explanation.add(self.program.source, span, value)
 
 
 def compile_fhirpath(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import getcontext
 from functools import partial
@@ -25,7 +25,7 @@ from fhir_eligibility.compiler.analysis.uses import Uses, uses_of
 from fhir_eligibility.compiler.elm.helpers import not_used
 from fhir_eligibility.compiler.elm.models import CqlModel, FhirTypes, ProfiledTypes
 from fhir_eligibility.compiler.elm.scope import HELPERS, Exported, Symbols
-from fhir_eligibility.compiler.elm.types import ANY, Type
+from fhir_eligibility.compiler.elm.types import Type
 from fhir_eligibility.compiler.elm_json.reader import is_elm, read_elm
 from fhir_eligibility.compiler.emit.library import build_module
 from fhir_eligibility.compiler.emit.program import (
@@ -40,8 +40,6 @@ from fhir_eligibility.compiler.emit.program import (
 from fhir_eligibility.compiler.emit.sites import Site
 from fhir_eligibility.compiler.runtime.cql import Run, once
 from fhir_eligibility.compiler.runtime.names import NAMES
-from fhir_eligibility.compiler.runtime.printing import text_of
-from fhir_eligibility.compiler.runtime.type_tests import TypeOfValue
 from fhir_eligibility.compiler.syntax import cql_nodes as c
 from fhir_eligibility.compiler.syntax.cql import parse_library
 from fhir_eligibility.compiler.syntax.depth import deep_recursion
@@ -164,7 +162,10 @@ def _compiled(code: bytes, values: dict[str, Any]) -> Compiled:
 
 
 class Compiler:
-    """Compiles libraries; `find(name, version)` gives the text of an included one, None where there is none."""
+    """Compiles libraries; `find(name, version)` gives the text of an included one, None where there is none.
+
+    `traced` code reports the rows that criteria look at, `explained` code the values of all parts of the text.
+    """
 
     def __init__(
         self,
@@ -173,9 +174,11 @@ class Compiler:
         model_infos: Iterable[ModelInfo] = (),
         *,
         traced: bool = False,
+        explained: bool = False,
     ) -> None:
         self.find = find
         self.traced = traced
+        self.explained = explained
         self.model_infos = list(model_infos)
         self._models: dict[tuple[str, str | None], CqlModel] = {}
         self.options = options or TranslationOptions()
@@ -212,7 +215,7 @@ class Compiler:
         Before it stand the names that it has for definitions of other libraries, each with its name there, and the library as a constant.
         """
         with deep_recursion():
-            emitter = build_module(self.typed(source), self.traced)
+            emitter = build_module(self.typed(source), self.traced, self.explained)
             shown = [one for one in emitter.functions() if function in (None, one.name)]
             text = ast.unparse(ast.Module([*shown], [])).strip("\n") + "\n"
         used = {one.id for function in shown for one in ast.walk(function) if isinstance(one, ast.Name)}
@@ -241,7 +244,7 @@ class Compiler:
         problems += typed.diagnostics
         if any(d.severity == "error" for d in problems):
             raise DiagnosticError(sorted(problems, key=lambda d: (d.severity, d.span.start if d.span else 0)))
-        return emit_library(typed, includes, problems, self.traced)
+        return emit_library(typed, includes, problems, self.traced, self.explained)
 
     def includes(self, source: Source, tree: c.Library, problems: list[Diagnostic]) -> dict[str, Compiled]:
         """The compiled includes by local name; what is wrong with one is told at the include."""
@@ -299,31 +302,22 @@ class Compiler:
         return compiled
 
 
-def check_parameters(compiled: Compiled, parameters: Mapping[tuple[str, str], Any]) -> None:
-    """Raises ValueError for a value that is not of its parameter's type, in any library."""
-    for library in compiled.closure():
-        for name, exported in library.parameters.items():
-            for owner in (library.name, ""):
-                value = parameters.get((owner, name))
-                if value is not None and exported.type != ANY and not TypeOfValue(exported.type)(value):
-                    shown = text_of(value)
-                    raise ValueError(
-                        f"the parameter {name!r} of {library.name} must be {exported.type}, but is {shown}"
-                    )
-
-
 def read(source: Source) -> tuple[Source, c.Library]:
     """A library text, CQL or ELM in JSON, as syntax, with the source that its spans mean. Raises DiagnosticError."""
     return read_elm(source) if is_elm(source.text) else (source, parse_library(source))
 
 
 def emit_library(
-    typed: TypedLibrary, includes: dict[str, Compiled], problems: list[Diagnostic], traced: bool = False
+    typed: TypedLibrary,
+    includes: dict[str, Compiled],
+    problems: list[Diagnostic],
+    traced: bool = False,
+    explained: bool = False,
 ) -> Compiled:
     """Python for a typed library. Raises DiagnosticError `too-deep`."""
     source, symbols = typed.source, typed.symbols
     with uncollected():
-        emitter = build_module(typed, traced)
+        emitter = build_module(typed, traced, explained)
         code = compile_module(emitter.module, source, file_name(source.name))
     uses = {
         d.exported.python: uses_of(d.exported.name, d.node, typed.types) for d in (*typed.parameters, *typed.defines)

@@ -23,7 +23,7 @@ from fhir_eligibility.algebra.values.points import Long
 from fhir_eligibility.algebra.values.quantity import make
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.records import ParameterValue
-from fhir_eligibility.compiler.criteria.library import Compiled, check_parameters, compile_expression
+from fhir_eligibility.compiler.criteria.library import Compiled, compile_expression
 from fhir_eligibility.compiler.elm.types import ANY, ChoiceType, IntervalType, ListType, Named, TupleType, Type
 from fhir_eligibility.compiler.runtime import fhir_values as fhir
 from fhir_eligibility.compiler.runtime.cql import Run
@@ -116,6 +116,19 @@ def check_given(compiled: Iterable[Compiled], parameters: Mapping[tuple[str, str
 def check_names(compiled: Compiled, parameters: Mapping[tuple[str, str], Any]) -> None:
     """Raises ValueError for a value given under a name that neither a library nor what it includes declares."""
     _check_names([compiled], parameters)
+
+
+def check_parameters(compiled: Compiled, parameters: Mapping[tuple[str, str], Any]) -> None:
+    """Raises ValueError for a value that is not of its parameter's type, in any library."""
+    for library in compiled.closure():
+        for name, exported in library.parameters.items():
+            for owner in (library.name, ""):
+                value = parameters.get((owner, name))
+                if value is not None and exported.type != ANY and not TypeOfValue(exported.type)(value):
+                    shown = text_of(value)
+                    raise ValueError(
+                        f"the parameter {name!r} of {library.name} must be {exported.type}, but is {shown}"
+                    )
 
 
 def _check_names(libraries: list[Compiled], parameters: Mapping[tuple[str, str], Any]) -> None:

@@ -56,10 +56,16 @@ _DEEPEST = 12  # loops in each other
 
 
 class Emitter(ModuleBuilder):
-    """Builds one module: of a library, with its type system, or of one expression, without."""
+    """Builds one module: of a library, with its type system, or of one expression, without.
 
-    def __init__(self, source: Source, types: TypeSystem | None = None, *, traced: bool = False) -> None:
+    `traced` code reports rows, and comparisons without an answer; `explained` code reports the value of every part of the author's text.
+    """
+
+    def __init__(
+        self, source: Source, types: TypeSystem | None = None, *, traced: bool = False, explained: bool = False
+    ) -> None:
         super().__init__(source)
+        self.explained = explained
         self.types = types or TypeSystem()
         models = TypesOfModels(self.types)
         self.fhir_type, self.is_resource, self.tested = models.fhir_type, models.is_resource, models.tested
@@ -165,6 +171,10 @@ class Emitter(ModuleBuilder):
                 raise NotImplementedError(f"the node {node.kind} cannot be emitted")
             else:
                 code = collected(self, node) if node.many else only(self, node)
+            if self.explained and node.span is not None and not isinstance(node, (n.Literal, n.Null)):
+                code = self.temp(code)
+                site = self.sites.add(Site("part", node.span, ()))
+                self.emit("ev.explained({0}, {1})", site, code)
             return self.temp(code) if code.size > _LONGEST or can_fail(node) else code
 
     def each(self, node: Node, body: Body) -> None:
@@ -323,7 +333,7 @@ class Emitter(ModuleBuilder):
     def when(self, node: Node, body: Callable[[], None]) -> None:
         """Emit code that runs `body` where a condition is true (not false, not null)."""
         with self.at(node):
-            if isinstance(node, n.And):
+            if isinstance(node, n.And) and not self.explained:
                 left, right = node.operands
                 self.when(left, lambda: self.when(right, body))
                 return
@@ -339,6 +349,8 @@ class Emitter(ModuleBuilder):
 
     def test(self, node: Node) -> Emitted:
         """An expression that is truthy exactly where a condition is true."""
+        if self.explained:
+            return self.value(node)
         if isinstance(node, n.Not):
             inner = self.value(node.operands[0])
             return py("{0} is False", inner) if self.nullable(node.operands[0]) else py("not {0}", inner)

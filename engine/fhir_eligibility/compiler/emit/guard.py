@@ -21,7 +21,7 @@ SYSTEM_ELEMENTS = frozenset(name for elements in ELEMENTS.values() for name in e
 OF_VALUES = frozenset(("append", "calendar", "get", "high", "high_closed", "low", "low_closed", "moment", "type"))
 # What emitted code asks of the environment that it is handed.
 OF_THE_ENVIRONMENT = frozenset(
-    "answered at doubt failed member_of message now parameter passed recorded related resolve retrieve retrieve_all run series subject subsumes "
+    "answered at doubt explained failed member_of message now parameter passed recorded related resolve retrieve retrieve_all run series subject subsumes "
     "time_of_day today trace unknown value_set variables bounded".split()
 )
 ATTRIBUTES = frozenset((*COMPONENTS, *SYSTEM_ELEMENTS, *OF_VALUES, *OF_THE_ENVIRONMENT))

@@ -10,9 +10,9 @@ from fhir_eligibility.compiler.translate.cql_library import TypedLibrary
 _REGISTERED = HANDLERS
 
 
-def build_module(typed: TypedLibrary, traced: bool) -> Emitter:
+def build_module(typed: TypedLibrary, traced: bool, explained: bool = False) -> Emitter:
     """The emitter of a typed library with its module. Raises DiagnosticError `too-deep`."""
-    emitter = Emitter(typed.source, typed.types, traced=traced)
+    emitter = Emitter(typed.source, typed.types, traced=traced, explained=explained)
     with emitter.bounded():
         _definitions(typed, emitter, traced)
     return emitter

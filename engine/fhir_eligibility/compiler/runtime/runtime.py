@@ -81,6 +81,9 @@ class Environment:
         moment = self.moment
         return Time(moment.hour, moment.minute, moment.second, moment.microsecond // 1000)
 
+    def explained(self, site: int, value: Any) -> None:
+        """Take the value of a part of the text, in explained code."""
+
     def trace(self, name: Any, values: list[Any]) -> None:
         """Record a labelled collection (FHIRPath: trace)."""
         if self.traces is not None:

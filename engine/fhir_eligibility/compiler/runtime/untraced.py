@@ -22,3 +22,4 @@ class Untraced:
     series: Callable[[Any], None] = staticmethod(_nothing)
     unknown: Callable[[int, Any, Any], None] = staticmethod(_nothing)
     doubt: Callable[[int, Any, int], bool] = staticmethod(_dropped)
+    explained: Callable[[int, Any], None] = staticmethod(_nothing)

@@ -15,13 +15,12 @@ from fhir_eligibility.artifacts.mistaken_files import mistaken
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.artifacts.own_outputs import own_names
 from fhir_eligibility.compiler.criteria.cache import caching_compiler
-from fhir_eligibility.compiler.criteria.library import Compiled, LoadedLibrary
+from fhir_eligibility.compiler.criteria.library import Compiled
 from fhir_eligibility.compiler.elm_json.writer import elm_text
 from fhir_eligibility.compiler.runtime.printing import as_json, text_of
 from fhir_eligibility.compiler.translate.cql_library import TranslationOptions
 from fhir_eligibility.data.patients.versions import guess_version_of_paths
 from fhir_eligibility.data.terminology.files import open_terminology
-from fhir_eligibility.evaluation.time_limit import limited
 from fhir_eligibility.evaluation.undecided_defines import Undecided
 from fhir_eligibility.output.atomic import write_text
 from fhir_eligibility.runners.screening.screening import evaluation_time
@@ -34,6 +33,7 @@ from fhir_eligibility.ui.commands.cql_session import (
     parameters_of,
     read_subject,
 )
+from fhir_eligibility.ui.commands.explained_parts import lines_of_parts
 from fhir_eligibility.ui.options.argument_types import PATH
 from fhir_eligibility.ui.options.command_parser import STATUSES_OF_TEXT, CommandParser
 from fhir_eligibility.ui.options.options import (
@@ -111,6 +111,7 @@ def add_options(command: CommandParser) -> None:
     _reading(command)
     group = command.add_argument_group("what is shown")
     group.add_argument("--show", choices=("python",), help="show the Python that it becomes")
+    group.add_argument("--explain", action="store_true", help="show the value of every part of the expression, too")
     group.add_argument("--json", action="store_true", help="values as JSON")
     add_config_options(command)
     command.describe(
@@ -279,12 +280,15 @@ def session_of(options: argparse.Namespace) -> Session:
     _say(terminology.diagnostics)
     session.value_sets = terminology
     session.seconds = options.criterion_seconds
+    session.explained = options.explain
     return session
 
 
 def cql_command(options: argparse.Namespace) -> int:
     """`eligibility cql`"""
     try:
+        if options.explain and options.json:
+            raise ValueError("--explain shows text: give it without --json")
         session = session_of(options)
         if options.interactive and options.expression is not None:
             raise ValueError("--interactive is a conversation: give no expression with it")
@@ -305,7 +309,7 @@ def cql_command(options: argparse.Namespace) -> int:
     _say_undecided(session.undecided(answer.compiled, [EXPRESSION]))
     if options.show == "python":
         sys.stdout.write(answer.compiled.python)
-    print(_shown(answer, options.json))
+    print("\n".join([_shown(answer, options.json), *lines_of_parts(answer.parts)]))
     return found
 
 
@@ -341,20 +345,20 @@ def _every_define(session: Session, options: argparse.Namespace) -> int:
     assert session.library is not None
     compiled = session.compiler().compile(session.library)
     _say([*compiled.diagnostics, *session.about_value_sets(compiled, compiled.defines)])
-    loaded, environment = LoadedLibrary(compiled), session.environment(compiled)
+    run = session.environment(compiled)
     status, values = _of_data(session), {}
     for define in compiled.defines.values():
         if define.private:
             continue
         try:
-            value = limited(options.criterion_seconds, "the define", loaded.evaluate, define.name, environment)
+            value, parts = session.value_of(compiled, define.name, run)
         except EvaluationError as error:
             print(f"{define.name}: {rendered(error)}", file=sys.stderr)
             status = Status.CRITERIA_ERRORS
             continue
         values[define.name] = as_json(value)
         if not options.json:
-            print(f"{define.name}: {text_of(value)}")
+            print("\n".join([f"{define.name}: {text_of(value)}", *lines_of_parts(parts)]))
     _messages(session)
     _say_undecided(
         session.undecided(compiled, [define.name for define in compiled.defines.values() if not define.private])

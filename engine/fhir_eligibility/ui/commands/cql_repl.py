@@ -15,6 +15,7 @@ from fhir_eligibility.compiler.runtime.printing import text_of
 from fhir_eligibility.compiler.syntax.cql_words import KEYWORDS, STATEMENT_WORDS
 from fhir_eligibility.compiler.translate.cql_methods import METHODS
 from fhir_eligibility.ui.commands.cql_session import EXPRESSION, Session
+from fhir_eligibility.ui.commands.explained_parts import lines_of_parts
 from fhir_eligibility.ui.terminal.visible import plain
 
 HELP = """\
@@ -58,7 +59,8 @@ def reply(session: Session, text: str) -> tuple[str, bool]:
         answer = session.evaluate(text)
         lines = [d.render() for d in answer.warnings]
         lines += [f"note: {one}" for one in session.undecided(answer.compiled, [EXPRESSION])]
-        return "\n".join([*lines, f"{text_of(answer.value)}  ({answer.type})"]), False
+        lines += [f"{text_of(answer.value)}  ({answer.type})", *lines_of_parts(answer.parts)]
+        return "\n".join(lines), False
     except DiagnosticError as error:
         return "\n".join(d.render() for d in error.diagnostics), True
     except EvaluationError as error:

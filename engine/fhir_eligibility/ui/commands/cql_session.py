@@ -16,11 +16,13 @@ from fhir_eligibility.artifacts.parameters import read_parameters
 from fhir_eligibility.artifacts.records import ParameterValue
 from fhir_eligibility.compiler.criteria.cache import caching_compiler
 from fhir_eligibility.compiler.criteria.cql import defaults_of, moved
-from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, LoadedLibrary, check_parameters
-from fhir_eligibility.compiler.criteria.parameters import bind_parameters, check_names, unknown_names
+from fhir_eligibility.compiler.criteria.explained import explain_define
+from fhir_eligibility.compiler.criteria.library import Compiled, Compiler, LoadedLibrary
+from fhir_eligibility.compiler.criteria.parameters import bind_parameters, check_names, check_parameters, unknown_names
 from fhir_eligibility.compiler.criteria.value_sets import required_value_sets
 from fhir_eligibility.compiler.elm.types import Type
 from fhir_eligibility.compiler.runtime.cql import Run
+from fhir_eligibility.compiler.runtime.explaining import ExplainedPart
 from fhir_eligibility.compiler.runtime.membership import NO_CODES, Codes
 from fhir_eligibility.compiler.runtime.printing import text_of
 from fhir_eligibility.compiler.runtime.retrieving import RetrieveSpec
@@ -45,12 +47,13 @@ _REPORTED = ("valueset-version", "incomplete-valueset", "terminology-server")
 
 
 class SessionAnswer(Struct):
-    """The value of an expression and its type; `warnings` were found while compiling it."""
+    """The value of an expression and its type; `warnings` were found while compiling it, `parts` are told where the session explains."""
 
     value: Any
     type: Type
     warnings: tuple[Diagnostic, ...]
     compiled: Compiled
+    parts: list[ExplainedPart] = field(default_factory=list)
 
 
 class Subject(Struct):
@@ -93,6 +96,7 @@ class Session(Struct):
     with_model: bool = False
     value_sets: Codes = field(default_factory=lambda: NO_CODES)
     seconds: float = SECONDS
+    explained: bool = False
 
     def head(self) -> str:
         """What stands before an expression: the library, or the model that it needs, what was declared, and the definitions."""
@@ -125,7 +129,7 @@ class Session(Struct):
         return text.rstrip() + ("\n\ncontext Patient\n" if "using " in text else "\n\n")
 
     def compiler(self) -> Compiler:
-        return caching_compiler(self._find, self.options, self.store.models)
+        return caching_compiler(self._find, self.options, self.store.models, explained=self.explained)
 
     def _find(self, name: str, version: str | None) -> Source | None:
         """A library by name and version; `OfLibrary` names the one of the session where that is ELM JSON, whatever its own name is."""
@@ -163,16 +167,26 @@ class Session(Struct):
         found = [*compiled.diagnostics, *self.about_value_sets(compiled, [EXPRESSION])]
         warnings = tuple(moved(d, compiled.source, source, head) for d in found)
         try:
-            loaded, environment = LoadedLibrary(compiled), self.environment(compiled)
-            value = limited(self.seconds, "the expression", loaded.evaluate, EXPRESSION, environment)
+            value, parts = self.value_of(compiled, EXPRESSION)
         except EvaluationError as error:
             if error.source is compiled.source and error.span is not None and error.span.start >= head:
                 error.source, error.define = source, None
                 error.span = type(error.span)(error.span.start - head, error.span.end - head)
             raise
-        return SessionAnswer(
-            value, definition.type, tuple(w for w in warnings if w.source is source or w.code in _REPORTED), compiled
-        )
+        shown = tuple(w for w in warnings if w.source is source or w.code in _REPORTED)
+        return SessionAnswer(value, definition.type, shown, compiled, parts)
+
+    def value_of(self, compiled: Compiled, define: str, run: Run | None = None) -> tuple[Any, list[ExplainedPart]]:
+        """The value of a define, in a run that others share where one is given; with those of its parts where the session explains.
+
+        The parts are those of the author's text: what stands in included libraries is left out. Raises EvaluationError.
+        """
+        what = define if define == EXPRESSION else "the define"
+        loaded = LoadedLibrary(compiled)
+        if not self.explained:
+            return limited(self.seconds, what, loaded.evaluate, define, run or self.environment(compiled)), []
+        value, parts = limited(self.seconds, what, explain_define, loaded, define, self.environment(compiled))
+        return value, [part for part in parts if part.source is compiled.source]
 
     def about_value_sets(self, compiled: Compiled, defines: Iterable[str]) -> list[Diagnostic]:
         """Findings about the value sets that some defines ask for; that one is missing is told where it is used."""

@@ -16,6 +16,7 @@ from fhir_eligibility.data.patients.versions import version_of
 from fhir_eligibility.data.terminology.files import open_terminology
 from fhir_eligibility.evaluation.time_limit import limited
 from fhir_eligibility.runners.screening.screening import evaluation_time
+from fhir_eligibility.ui.commands.explained_parts import lines_of_parts
 from fhir_eligibility.ui.options.argument_types import PATH
 from fhir_eligibility.ui.options.command_parser import STATUSES_OF_TEXT, CommandParser
 from fhir_eligibility.ui.options.options import add_limit_option, add_time_options, add_version_option
@@ -34,6 +35,7 @@ def add_options(command: CommandParser) -> None:
     add_limit_option(group, "the expression")
     group.add_argument("--lenient", action="store_true", help="let unknown elements pass as empty")
     group.add_argument("--strict", action="store_true", help="take warnings as errors")
+    group.add_argument("--explain", action="store_true", help="show the value of every part of the expression, too")
     group.add_argument("--show", choices=("elm", "python"), help="show what it compiles to")
     add_terminology_options(command, allow_missing=False)
     command.describe(
@@ -68,17 +70,15 @@ def fhirpath_command(options: argparse.Namespace) -> int:
         moment = evaluation_time(options.now, options.timezone)
         given = options.valuesets or options.terminology_server
         terminology = open_terminology(options.valuesets, terminology_options(options)) if given else None
-        found = limited(
-            options.criterion_seconds,
-            "the expression",
-            compiled.evaluate,
-            resource,
-            now=moment,
-            timezone=options.timezone,
-            terminology=terminology,
-        )
-        for item in found:
+        given_to = {"now": moment, "timezone": options.timezone, "terminology": terminology}
+        seconds = options.criterion_seconds
+        evaluate: Any = compiled.explain if options.explain else compiled.evaluate
+        found = limited(seconds, "the expression", evaluate, resource, **given_to)
+        items, parts = found if options.explain else (found, [])
+        for item in items:
             print(f"{shown(item.value)}  ({item.type})")
+        for line in lines_of_parts(parts):
+            print(line)
     except DiagnosticError as error:
         print(error, file=sys.stderr)
         if root == "Bundle" and any(d.code in ("wrong-context", "unknown-element") for d in error.diagnostics):
