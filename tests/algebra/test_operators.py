@@ -12,7 +12,7 @@ import pytest
 
 from fhir_eligibility.algebra.diagnostic import EvaluationError
 from fhir_eligibility.algebra.operators.equality import equal, equivalent
-from fhir_eligibility.algebra.operators.registry import operator
+from fhir_eligibility.algebra.operators.registry import Language, operator
 from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
 from fhir_eligibility.algebra.values.clinical import Code, Concept, Ratio, Tuple
@@ -20,10 +20,10 @@ from fhir_eligibility.algebra.values.interval import Interval
 from fhir_eligibility.algebra.values.quantity import Quantity
 
 
-def call(name: str, signature: str, *operands: Any) -> Any:
-    """Apply the overload of CQL with these parameters; null operands as its policy says."""
+def call(name: str, signature: str, *operands: Any, language: Language = "cql") -> Any:
+    """Apply the overload of a language with these parameters; null operands as its policy says."""
     parameters = tuple(p.strip() for p in signature.split(",")) if signature else ()
-    overload = next(o for o in OPERATORS[name].of("cql") if o.parameters == parameters)
+    overload = next(o for o in OPERATORS[name].of(language) if o.parameters == parameters)
     if overload.nulls == "propagate" and None in operands:
         return None
     return overload.function(*operands)
@@ -115,6 +115,12 @@ CM = Quantity(D("3.5"), "cm")
 def test_value(name: str, signature: str, operands: tuple[Any, ...], expected: Any) -> None:
     result = call(name, signature, *operands)
     assert result == expected and result.__class__ is expected.__class__
+
+
+def test_an_overload_of_fhirpath_alone() -> None:
+    assert call("Power", "Integer, Integer", 2, 10, language="fhirpath") == 1024
+    assert call("Power", "Integer, Integer", 2, -2, language="fhirpath") is None
+    assert call("Power", "Integer, Integer", -1, -3, language="fhirpath") == -1
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -24,6 +23,7 @@ APPENDED = re.compile(r"Add to `([\w./]+)`:$")
 INSERTED = re.compile(r"In `([\w./]+)`, behind `(.+)`, add:$")
 PRECEDED = re.compile(r"In `([\w./]+)`, before `(.+)`, add:$")
 REPLACED = re.compile(r"In `([\w./]+)`, in the place of `(.+)`, write:$")
+FORM = re.compile(r'^FORMS = \{("\w+")', re.MULTILINE)
 WRITTEN = re.compile(r"Write `([\w./]+)`:$")
 
 
@@ -38,8 +38,6 @@ def carried_out(text: str, folder: Path) -> str:
     """What the commands of a recipe print after its code was put where it says, on a copy of the package in `folder`."""
     shutil.copytree(ROOT / "engine", folder / "engine", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "criteria").symlink_to(ROOT / "criteria")
-    if '"r9"' in text:
-        other_version(folder / "engine" / "fhir_eligibility" / "artifacts" / "models")
     for match in CODE.finditer(text):
         put(text[: match.start()].rstrip().splitlines()[-1].strip(), block_of(match), folder)
     (tried,) = TRIED.finditer(text)
@@ -71,14 +69,17 @@ def block_of(match: re.Match[str]) -> str:
 
 
 def put(where: str, code: str, folder: Path) -> None:
-    """Put code where the sentence before it says."""
+    """Put code where the sentence before it says. What stands there already, because somebody kept what a recipe makes, is not put there twice."""
+    path = folder / path_in(where)
+    if path.exists() and code in path.read_text("utf-8"):
+        return
     if found := APPENDED.search(where):
-        path = folder / found[1]
         path.write_text(f"{path.read_text('utf-8')}\n\n{code}", "utf-8")
     elif found := WRITTEN.search(where):
-        (folder / found[1]).write_text(code, "utf-8")
+        for name in FORM.findall(code):
+            without_form(name, path.parent)
+        path.write_text(code, "utf-8")
     elif found := INSERTED.search(where) or PRECEDED.search(where) or REPLACED.search(where):
-        path = folder / found[1]
         before, line, after = path.read_text("utf-8").partition(f"{found[2]}\n")
         assert line, f"{found[1]} has no line {found[2]!r}"
         put_in = line + code if found.re is INSERTED else code + line if found.re is PRECEDED else code
@@ -87,10 +88,11 @@ def put(where: str, code: str, folder: Path) -> None:
         raise AssertionError(f"{where!r} does not say where the code goes")
 
 
-def other_version(models: Path) -> None:
-    """The table of R5 under another name: what the generator makes of the official definitions of a version."""
-    table = json.loads((models / "r5.json").read_text("utf-8"))
-    (models / "r9.json").write_text(json.dumps({**table, "version": "r9", "fhir": "9.0.0"}), "utf-8")
+def without_form(name: str, forms: Path) -> None:
+    """Take a form away from the modules that have it: two modules with one form are refused."""
+    for path in forms.glob("*.py"):
+        text = path.read_text("utf-8")
+        path.write_text(re.sub(rf"{re.escape(name)}: \w+,?\s*", "", text), "utf-8")
 
 
 def run(commands: str, folder: Path) -> str:

@@ -96,7 +96,9 @@ def functions(cases: dict[str, list[str]] | None) -> list[str]:
 
 
 def heading(section: str) -> tuple[str, str]:
-    """The title of a section, empty where it is of FHIR, and a link to it."""
+    """The title of a section, empty where it is of FHIR or of no specification (`own`), and a link to it."""
+    if section == "own":
+        return "", "none: a function of this program"
     if section == "FHIR":
         return "", "[FHIR: Additional functions](https://hl7.org/fhir/fhirpath.html#functions)"
     target = address(section)

@@ -12,7 +12,7 @@ from fhir_eligibility.compiler.translate.cql_methods import METHODS
 from fhir_eligibility.compiler.translate.fhirpath_functions import FUNCTIONS
 from tests.spec import cql_suite
 from tests.spec.headings import PAGES, address, headings, headings_of
-from tests.spec.operator_table import FILE, cases_by_operator, table, without_cases
+from tests.spec.operator_table import FILE, cases_by_operator, heading, table, without_cases
 
 
 def test_the_page_is_fresh() -> None:
@@ -65,6 +65,10 @@ def test_anchors_are_those_of_the_published_page() -> None:
     text = "### List\n#### Add\n```\n#### no heading\n```\n{: #here}\n#### Given\n#### Add\n#### + (addition)\n#### toChars() : collection\n"
     found = [(h.chapter, h.anchor) for h in headings_of("cql", text)]
     assert found == [("List", x) for x in ("list", "add", "here", "add-1", "-addition", "tochars--collection")]
+
+
+def test_a_function_that_no_specification_has_gets_no_link() -> None:
+    assert heading("own") == ("", "none: a function of this program")
 
 
 def test_a_section_that_is_none() -> None:

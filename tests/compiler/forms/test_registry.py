@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fhir_eligibility.artifacts.models import Model
+from fhir_eligibility.artifacts.models import VERSIONS, Model
 from fhir_eligibility.artifacts.records import Criterion, ElementDefinition
 from fhir_eligibility.compiler.criteria import rules
 from fhir_eligibility.compiler.criteria.rules import Rule
@@ -17,6 +17,7 @@ from fhir_eligibility.compiler.forms.base import Form
 from fhir_eligibility.compiler.forms.registry import forms
 from fhir_eligibility.compiler.forms.timing import Timeline
 from tests.artifacts.test_artifacts import evidence_variable, rules_of
+from tests.compiler.forms.without_form import definitions, without_form
 
 TRIGGER = {"definitionTriggerDefinition": {"type": "data-added", "data": [{"type": "Encounter"}]}}
 LASTING = {"participantEffectiveDuration": {"value": 1, "code": "wk", "system": "http://unitsofmeasure.org"}}
@@ -40,7 +41,9 @@ def given(monkeypatch: pytest.MonkeyPatch, form: Any) -> None:
     monkeypatch.setattr(rules, "forms", lambda: {"definitionTriggerDefinition": form})
 
 
-def test_an_element_without_a_form_is_not_computable(tmp_path: Path) -> None:
+def test_an_element_without_a_form_is_not_computable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = {name: form for name, form in forms().items() if name not in TRIGGER}
+    monkeypatch.setattr(rules, "forms", lambda: others)
     rule = compiled(tmp_path, TRIGGER)
     assert (rule.form, rule.code, rule.reason) == ("not-computable", None, "not-computable")
     assert rule.detail == "a characteristic with a definitionTriggerDefinition has no truth value here"
@@ -69,7 +72,15 @@ def test_a_time_that_a_form_minds_is_its_own(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_forms_of_the_package() -> None:
-    assert set(forms()) == {"codeable-concept", "type-and-value", "data-requirement"}
+    assert set(forms()) >= {"codeable-concept", "type-and-value", "data-requirement"}
+
+
+def test_the_elements_without_a_form_are_those_that_are_not_computable() -> None:
+    assert {*definitions("r4")} >= {"definitionCodeableConcept", "definitionExpression", "definitionTriggerDefinition"}
+    for version in VERSIONS:
+        lacking = without_form(version)
+        assert set(lacking) <= {*definitions(version)} and not set(lacking) & {*forms()}
+    assert ("definitionTriggerDefinition" in without_form("r4")) == ("definitionTriggerDefinition" not in forms())
 
 
 def test_two_modules_with_one_form_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def function(
 ) -> Callable[[Handler], Handler]:
     """Register the translation of a function that takes `low` to `high` arguments (255: any number).
 
-    `section` is that of the specification: `FHIR` for what FHIR adds, else the heading of its name.
+    `section` is that of the specification: `FHIR` for what FHIR adds, `own` for what no specification has, else the heading of its name.
     """
 
     def register(handler: Handler) -> Handler:
