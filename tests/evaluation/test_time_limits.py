@@ -274,7 +274,9 @@ def test_the_run_goes_on(criteria: Path, tmp_path: Path, more: list[str]) -> Non
         "--criterion-seconds",
         "0.5",
     ]
-    assert main([*command, *more]) == 0
+    assert main([*command, *more]) == 3
+    errors = json.loads((out / "run.json").read_text())["artifacts"][0]["errors"]
+    assert [(one["criterion"], one["patients"]) for one in errors] == [("costly", 2), ("match", 1)]
     verdicts = [json.loads(line) for line in (out / "verdicts.ndjson").read_text().splitlines()]
     assert {verdict["patient"]: outcomes(verdict) for verdict in verdicts} == EXPECTED
     costly = verdicts[0]["criteria"][1]

@@ -21,6 +21,14 @@ class InputFile(OutputRecord):
     sha256: str | None = None
 
 
+class CriterionErrors(OutputRecord):
+    """A criterion whose evaluation failed for some patients, for whom it is unknown."""
+
+    criterion: str = Field(description="id of the criterion")
+    patients: int = Field(description="for how many patients")
+    message: str = Field(description="what went wrong for the first of them")
+
+
 class ArtifactCounts(OutputRecord):
     """One artifact of a run: its verdicts, and how many patients each criterion was the first to remove."""
 
@@ -32,6 +40,9 @@ class ArtifactCounts(OutputRecord):
     excluded: int
     undetermined: int
     removed: dict[str, int] = Field(description="criterion id -> patients that it was the first to exclude")
+    errors: list[CriterionErrors] = Field(
+        default_factory=list, description="criteria whose evaluation failed for some patients"
+    )
 
     @property
     def key(self) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fhir_eligibility.output.run_record import ArtifactCounts, RunRecord, TypeRecord
+from fhir_eligibility.output.run_record import ArtifactCounts, CriterionErrors, RunRecord, TypeRecord
 
 
 def summary_table(artifacts: list[ArtifactCounts], patients: int, titles: dict[str, dict[str, str]]) -> str:
@@ -32,8 +32,8 @@ def summary_table(artifacts: list[ArtifactCounts], patients: int, titles: dict[s
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
+def _short(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def completeness_lines(found: Iterable[TypeRecord]) -> Iterator[str]:
@@ -47,6 +47,14 @@ def completeness_lines(found: Iterable[TypeRecord]) -> Iterator[str]:
     if absent:
         names = absent[0] if len(absent) == 1 else f"{', '.join(absent[:-1])} and {absent[-1]}"
         yield f"There is no {names} in the data at all; criteria that read {'it' if len(absent) == 1 else 'them'} found none."
+
+
+def criterion_error_lines(errors: Iterable[CriterionErrors]) -> Iterator[str]:
+    """Which criteria failed in evaluation, for how many patients, and what went wrong for the first."""
+    for one in errors:
+        count = "1 patient" if one.patients == 1 else f"{one.patients:,} patients"
+        first = f": {_short(' '.join(one.message.split()), 300)}" if one.message else ""
+        yield f"The evaluation of {one.criterion} failed for {count}, for whom it is unknown{first}"
 
 
 def _missing(one: TypeRecord) -> str:

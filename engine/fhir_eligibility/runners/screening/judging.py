@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from stringzilla import contains
@@ -13,7 +13,7 @@ from fhir_eligibility.compiler.criteria.rules import RuleSet, cql_codes
 from fhir_eligibility.data.bulk.records import Position
 from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.evaluation.evaluator import Evaluator, Options
-from fhir_eligibility.evaluation.records import Verdict, lines_of_verdicts
+from fhir_eligibility.evaluation.records import CriterionResult, Verdict, lines_of_verdicts
 from fhir_eligibility.output.pseudonymous import PseudonymousVerdicts, list_row
 from fhir_eligibility.output.pseudonyms import Pseudonyms
 from fhir_eligibility.output.summary import Columns, Summary
@@ -40,6 +40,8 @@ class Judged(msgspec.Struct, array_like=True, gc=False):
     """What the records are put together by, where there is a fingerprint."""
     taken: bool = False
     """Whether the texts are those of an earlier run."""
+    errors: list[tuple[int, str, str]] | None = None
+    """Criteria whose evaluation failed: artifact number, id of the criterion, what went wrong."""
 
 
 def columns_of(rule_sets: Sequence[RuleSet]) -> list[Columns]:
@@ -93,6 +95,28 @@ class Judge:
         rows = "".join([self._summary.row(verdict, number) for number, verdict in enumerate(verdicts)])
         lines, mark = lines_of_verdicts(verdicts), compartment.fingerprint
         # an error may be one of the moment: a limit of time or of memory
-        value = None if mark is None or contains(lines, ERROR) else mark.value
+        errors = list(_errors_of(verdicts)) if contains(lines, ERROR) else None
+        value = None if mark is None or errors is not None else mark.value
         group = "" if mark is None or value is None else mark.group
-        return Judged(place, patient, found, memoryview(lines), rows.encode(), listed, value, group)
+        return Judged(
+            place, patient, found, memoryview(lines), rows.encode(), listed, value, group, errors=errors or None
+        )
+
+
+def _errors_of(verdicts: Sequence[Verdict]) -> Iterator[tuple[int, str, str]]:
+    """The criteria whose evaluation failed, members of combinations among them, each once an artifact."""
+    for number, verdict in enumerate(verdicts):
+        for criterion, message in failed_criteria(verdict.criteria).items():
+            yield number, criterion, message
+
+
+def failed_criteria(criteria: Iterable[CriterionResult]) -> dict[str, str]:
+    """The ids of the criteria among some, and among the members of combinations, whose evaluation failed, and what went wrong."""
+    found: dict[str, str] = {}
+    for one in criteria:
+        if one.members:
+            for criterion, message in failed_criteria(one.members).items():
+                found.setdefault(criterion, message)
+        elif one.reason == Reason.ERROR:
+            found.setdefault(one.id, one.detail or "")
+    return found

@@ -25,7 +25,7 @@ from fhir_eligibility.runners.large.bulk import BulkRun, Progress
 from fhir_eligibility.runners.large.earlier import BLOCKS, FINGERPRINTS, PROBLEMS, SUMMARY, finish
 from fhir_eligibility.runners.screening.judging import Judged
 from fhir_eligibility.runners.screening.screening import Tally
-from fhir_eligibility.runners.screening.screening_work import ScreeningTotals, entry_of
+from fhir_eligibility.runners.screening.screening_work import FailedCriterion, ScreeningTotals, add_failed, entry_of
 from fhir_eligibility.runners.screening.taking import VerdictCodes
 
 
@@ -176,12 +176,20 @@ class Outputs:
 def tally_of(rule_sets: Sequence[RuleSet], outcomes: Iterable[ScreeningTotals]) -> Tally:
     """What all patients come to."""
     tally = Tally.of(rule_sets)
+    failed: list[dict[str, FailedCriterion]] = [{} for _ in rule_sets]
     for outcome in outcomes:
         for number, rules in enumerate(rule_sets):
             tally.verdicts[rules.key].update(outcome.verdicts[number])
             tally.removed[rules.key].update(outcome.removed[number])
             tally.lacking.update(outcome.lacking[number])
             tally.resting.update(outcome.resting[number])
+            for criterion, found in outcome.failed[number].items():
+                add_failed(failed[number], criterion, found)
         tally.patients += outcome.patients
         tally.taken += outcome.taken
+    for rules, by_criterion in zip(rule_sets, failed, strict=True):
+        places = {rule.id: place for place, rule in reversed(list(enumerate(rules.walk())))}
+        for criterion in sorted(by_criterion, key=lambda one: (places.get(one, len(places)), one)):
+            found = by_criterion[criterion]
+            tally.fail(rules.key, criterion, found.message, found.patients)
     return tally

@@ -432,4 +432,5 @@ def _counts(tally: Tally, rules: RuleSet, name: str) -> ArtifactCounts:
         excluded=verdicts["excluded"],
         undetermined=verdicts["undetermined"],
         removed={rule.id: removed[rule.id] for rule in rules.rules},
+        errors=list(tally.failed.get(rules.key, {}).values()),
     )

@@ -45,6 +45,7 @@ from fhir_eligibility.evaluation.evaluator import Absent, Evaluator, Options
 from fhir_eligibility.evaluation.records import decoded
 from fhir_eligibility.evaluation.time_limit import SECONDS
 from fhir_eligibility.evaluation.verdict import Verdict
+from fhir_eligibility.output.run_record import CriterionErrors
 from fhir_eligibility.runners.screening.criteria import Criteria
 
 
@@ -273,6 +274,8 @@ class Tally(Struct):
     resting: Counter[str] = field(default_factory=Counter)
     taken: int = 0
     """Patients who were taken over from an earlier run."""
+    failed: dict[str, dict[str, CriterionErrors]] = field(default_factory=dict)
+    """Criteria whose evaluation failed, by the key of an artifact and the id of the criterion."""
 
     @classmethod
     def of(cls, rule_sets: Sequence[RuleSet]) -> Tally:
@@ -289,6 +292,13 @@ class Tally(Struct):
         self.verdicts[artifact][verdict] += 1
         if verdict == "excluded" and deciding is not None:
             self.removed[artifact][deciding] += 1
+
+    def fail(self, artifact: str, criterion: str, message: str, patients: int = 1) -> None:
+        """Count patients for whom the evaluation of a criterion failed; of the first of them the message is kept."""
+        known = self.failed.setdefault(artifact, {})
+        before = known.get(criterion)
+        first, number = (message, 0) if before is None else (before.message, before.patients)
+        known[criterion] = CriterionErrors(criterion=criterion, patients=number + patients, message=first)
 
 
 def sha256_of(path: str) -> str:

@@ -24,10 +24,24 @@ TEXTS = 2
 """Outputs that go by patient, besides the list of codes and the Group of each artifact: lines of verdicts, rows of the table."""
 
 
+class FailedCriterion(Struct):
+    """A criterion whose evaluation failed: for how many patients, and the place and what went wrong of the first of them."""
+
+    patients: int
+    place: Position
+    message: str
+
+    def add(self, other: FailedCriterion) -> None:
+        """Count further patients."""
+        self.patients += other.patients
+        if other.place < self.place:
+            self.place, self.message = other.place, other.message
+
+
 class ScreeningTotals(Struct):
     """What some patients came to, an item an artifact: verdicts, the criteria that removed patients first, and some of those that are included.
 
-    `lacking` are the undetermined verdicts, by the types of which records may be missing that some answer rests on, `resting` the others of that kind.
+    `failed` are the criteria whose evaluation failed, by id. `lacking` are the undetermined verdicts, by the types of which records may be missing that some answer rests on, `resting` the others of that kind.
     """
 
     patients: int
@@ -38,13 +52,15 @@ class ScreeningTotals(Struct):
     resting: list[dict[str, int]]
     taken: int = 0
     """Patients who were taken over from an earlier run."""
+    failed: list[dict[str, FailedCriterion]] = []
 
     @classmethod
     def empty(cls, artifacts: int) -> ScreeningTotals:
         """Of no patients."""
         counts: list[list[dict[str, int]]] = [[{} for _ in range(artifacts)] for _ in range(4)]
         verdicts, removed, lacking, resting = counts
-        return cls(0, verdicts, removed, [[] for _ in range(artifacts)], lacking, resting)
+        failed: list[dict[str, FailedCriterion]] = [{} for _ in range(artifacts)]
+        return cls(0, verdicts, removed, [[] for _ in range(artifacts)], lacking, resting, failed=failed)
 
 
 class ScreeningWork(Struct, frozen=True):
@@ -150,8 +166,19 @@ def entry_of(
         known = NO_GROUP if judged.fingerprint is None else keep.of_group(judged.group)
         texts.append(row_of(judged.fingerprint, known, len(judged.lines), len(judged.rows), codes.of(judged.verdicts)))
     outcome.taken += judged.taken
+    for number, criterion, message in judged.errors or ():
+        add_failed(outcome.failed[number], criterion, FailedCriterion(1, judged.place, message))
     texts += _count(outcome, judged.patient, judged.verdicts)
     return Entry(place_of(judged.place), texts)
+
+
+def add_failed(failed: dict[str, FailedCriterion], criterion: str, found: FailedCriterion) -> None:
+    """Count patients for whom the evaluation of a criterion failed."""
+    known = failed.get(criterion)
+    if known is None:
+        failed[criterion] = FailedCriterion(found.patients, found.place, found.message)
+    else:
+        known.add(found)
 
 
 def _are_included(verdicts: Verdicts) -> bool:

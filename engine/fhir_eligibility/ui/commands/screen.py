@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from fhir_eligibility.algebra.diagnostic import Diagnostic
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.output.lines import line_of
-from fhir_eligibility.output.run_record import EarlierRun
-from fhir_eligibility.output.table import completeness_lines, problem_lines, summary_table
+from fhir_eligibility.output.run_record import CriterionErrors, EarlierRun
+from fhir_eligibility.output.table import completeness_lines, criterion_error_lines, problem_lines, summary_table
 from fhir_eligibility.runners.screening.criteria import Criteria, load_criteria, warnings_of
+from fhir_eligibility.runners.screening.judging import failed_criteria
 from fhir_eligibility.runners.screening.run import NothingScreened, RunOptions, run
-from fhir_eligibility.runners.screening.screening import Data, screen
+from fhir_eligibility.runners.screening.screening import Data, Tally, screen
 from fhir_eligibility.ui.commands.ending import ended
 from fhir_eligibility.ui.commands.nothing import nothing_done
 from fhir_eligibility.ui.commands.screen_options import add_screen_options, formats_of
@@ -138,9 +139,11 @@ def _screened(
         parameters = import_module(SESSION).parameters_of(options.parameter, options.now, options.timezone)
     settings = _settings(options, parameters, images)
     if options.out == "-":
-        patients, problems, judged = _to_stdout(criteria, data, settings)
+        patients, problems, judged, errors = _to_stdout(criteria, data, settings)
         if not patients:
             return nothing_done((), "-")
+        for line in criterion_error_lines(errors):
+            say(line, WARNING)
     else:
         made_from = [*options.criteria, *options.libraries, *options.valuesets, *options.parameters]
         made_from += [options.manifest] if options.manifest else []
@@ -155,12 +158,16 @@ def _screened(
         patients = record.patients
         problems = Counter(error=record.errors, warning=record.problems - record.errors)
         judged = [ArtifactOutcome(one.title or one.artifact, patients, one.undetermined) for one in record.artifacts]
+        errors = [error for one in record.artifacts for error in one.errors]
+        for line in criterion_error_lines(errors):
+            say(line, WARNING, log_only=True)
         if not options.quiet:
             print(summary_table(record.artifacts, patients, result.tally.titles))
-            for line in (*completeness_lines(record.completeness), *problem_lines(record, Path(options.out))):
+            said = [*criterion_error_lines(errors), *completeness_lines(record.completeness)]
+            for line in (*said, *problem_lines(record, Path(options.out))):
                 print(line)
             print(f"written to {options.out}; `eligibility show {options.out}` shows who and why")
-    return _status(options, about, patients, problems, judged)
+    return _status(options, about, patients, problems, judged, errors)
 
 
 def earlier_folder(options: argparse.Namespace) -> Path:
@@ -200,9 +207,10 @@ def _status(
     patients: int,
     problems: Counter[str],
     judged: Sequence[ArtifactOutcome],
+    errors: Sequence[CriterionErrors],
 ) -> Status:
-    """The exit status of what was done, and the last words about it."""
-    found = [Status.CRITERIA_ERRORS] if any(d.severity == "error" for d in about) else []
+    """The exit status of what was done, and the last words about it; `errors` are criteria whose evaluation failed."""
+    found = [Status.CRITERIA_ERRORS] if errors or any(d.severity == "error" for d in about) else []
     if options.strict and any(d.severity == "warning" for d in about):
         found.append(Status.CRITERIA_ERRORS)
     return ended(
@@ -219,15 +227,15 @@ def _status(
 
 def _to_stdout(
     criteria: Criteria, data: Sequence[Data], settings: RunOptions
-) -> tuple[int, Counter[str], list[ArtifactOutcome]]:
-    """Write verdicts to standard output; returns how many patients there were, how many problems by severity, and what came of each artifact."""
+) -> tuple[int, Counter[str], list[ArtifactOutcome], list[CriterionErrors]]:
+    """Write verdicts to standard output; returns how many patients there were, how many problems by severity, what came of each artifact, and the criteria whose evaluation failed."""
     problems = Counter[str]()
 
     def on_problem(problem: Problem) -> None:
         problems[problem.severity] += 1
         say_problem(problem)
 
-    total, undetermined = Counter[str](), Counter[str]()
+    total, undetermined, tally = Counter[str](), Counter[str](), Tally()
     for verdict in screen(
         criteria,
         data,
@@ -246,9 +254,12 @@ def _to_stdout(
     ):
         total[verdict.artifact] += 1
         undetermined[verdict.artifact] += verdict.verdict == "undetermined"
+        for criterion, message in failed_criteria(verdict.criteria).items():
+            tally.fail(f"{verdict.artifact}|{verdict.artifact_version}", criterion, message)
         sys.stdout.write(line_of(verdict))
     return (
         max(total.values(), default=0),
         problems,
         [ArtifactOutcome(name, total[name], undetermined[name]) for name in total],
+        [error for failed in tally.failed.values() for error in failed.values()],
     )
