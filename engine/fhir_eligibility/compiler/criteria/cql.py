@@ -138,10 +138,18 @@ class CqlCode:
         """The place of an error in words, empty where it is not known."""
         if error.source is None or error.span is None:
             return ""
-        line, _ = error.source.line_column(error.span.start)
-        define = f" of {error.define!r}" if error.define else ""
-        shown = " ".join(error.source.text[error.span.start : error.span.end].split())[:80]
-        return f" in `{shown}`, line {line}{define} in {error.source.name}"
+        source, span = error.source, error.span
+        shown = " ".join(source.text[span.start : span.end].split())[:80]
+        define, where = f" of {error.define!r}" if error.define else "", source.name
+        if self.define == CRITERION and source.text.endswith(self.text):
+            # the expression stands behind a library, or behind a head that no author wrote
+            own = in_own_text(span, len(source.text) - len(self.text))
+            if own is not None:
+                source, span, define = Source(source.name, self.text), own, " of the expression"
+            else:
+                where = f"the library {self.compiled.name}"
+        line, _ = source.line_column(span.start)
+        return f" in `{shown}`, line {line}{define} in {where}"
 
     def value_sets(self) -> dict[str, list[ValueSetUse]]:
         """The value sets that the define asks for, with all that it refers to, and where."""
@@ -448,9 +456,14 @@ def _alone(found: Diagnostic) -> Diagnostic:
     return replace(found, hint=hint)
 
 
+def in_own_text(span: Span, offset: int) -> Span | None:
+    """A place in a text with a head of so many characters before it, as one in the text alone; None for one in the head."""
+    return None if span.start < offset else Span(span.start - offset, span.end - offset)
+
+
 def moved(found: Diagnostic, whole: Source, source: Source, offset: int) -> Diagnostic:
     """A diagnostic in the text with a head before it, as one in the author's text."""
-    if found.source is not whole or found.span is None or found.span.start < offset:
+    span = in_own_text(found.span, offset) if found.source is whole and found.span is not None else None
+    if span is None:
         return found
-    span = type(found.span)(found.span.start - offset, found.span.end - offset)
     return Diagnostic(found.code, found.message, found.severity, source, span, found.hint, found.location)
