@@ -15,7 +15,7 @@ help:
 	@echo '                  with DICOMWEB=URL, an archive for trying things out, the whole way to a picture of the images'
 	@echo 'make test         the whole test suite, features included'
 	@echo 'make servers      install a real FHIR server for the tests that talk to one (they are skipped without it)'
-	@echo 'make check        the inner loop: format, lint, strict types, fast tests'
+	@echo 'make check        the checks before a commit: format, lint, strict types, fast tests'
 	@echo 'make conformance  the official suites of FHIRPath and CQL, and the measures, one line each'
 	@echo 'make fuzz         the parsers and the compiler on ten minutes of nonsense, 75,000 definitions of strangers,'
 	@echo '                  10,000 damaged lines of an export, and all ways of random criteria for ten more minutes'

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from fhir_eligibility.algebra.reasons import Reason
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
@@ -34,6 +35,28 @@ def test_the_answer_is_where_the_page_says(question: str) -> None:
         text += "".join(file.read_text("utf-8") for file in files)
     assert [words for words in ANSWERS[question] if words not in text] == []
     assert len(named(ROWS[question])) < 10
+
+
+PACKAGE = ROOT / "engine" / "fhir_eligibility"
+GIVEN = {
+    reason: re.findall(r"`([\w/]+(?:\.py|/))`", places)
+    for reasons, places in re.findall(r"^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \| (.*) \|$", TABLE, re.MULTILINE)
+    for reason in re.findall(r"[a-z-]+", reasons)
+}
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_reason_is_given_where_the_page_says(reason: Reason) -> None:
+    gives = re.compile(rf"\bReason\.{reason.name}\b")
+    named = set()
+    for name in GIVEN[reason.value]:
+        path = ROOT / name if "/" in name else PACKAGE / "evaluation" / name
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        assert any(gives.search(file.read_text("utf-8")) for file in files), f"{name} does not give {reason.value}"
+        named |= {*files}
+    # where a patient's data decides, the table has every file
+    giving = {file for file in (PACKAGE / "evaluation").glob("*.py") if gives.search(file.read_text("utf-8"))}
+    assert giving - named == set()
 
 
 def test_each_invariant_has_tests() -> None:

@@ -1,7 +1,8 @@
 """What compiling a text, and evaluating one criterion for one patient, may cost, whoever wrote it. What exceeds a limit is `limit-exceeded`.
 
-Limits on sizes are the same on every machine. They are all here, and are far beyond what eligibility needs; the time that a criterion may
-take is an option of whoever screens (see `fhir_eligibility.evaluation.time_limit`).
+Limits on sizes are the same on every machine, and are far beyond what eligibility needs. They are here, but for that of `expand`
+(`fhir_eligibility.algebra.operators.partition`, error `expand-limit`). The time that a criterion may take is an option of whoever screens (see
+`fhir_eligibility.evaluation.time_limit`).
 """
 
 from __future__ import annotations
