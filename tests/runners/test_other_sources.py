@@ -170,3 +170,61 @@ def test_the_digest_of_a_server_does_not_hang_on_its_pages(tmp_path: Path) -> No
             assert main(["screen", str(path), "--data", stub.base, "--out", str(tmp_path / "out"), "--quiet"]) == 0
         found.append(recorded(tmp_path / "out")["digests"]["data"])
     assert len(set(found)) == 1
+
+
+def lines(tmp_path: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (tmp_path / "out" / name).read_text("utf-8").splitlines()]
+
+
+def test_the_same_source_twice_gives_every_patient_once(tmp_path: Path) -> None:
+    path = criteria(tmp_path, ANY)
+    once = run_over(tmp_path, path, [SomePatients(COHORT)], "once")
+    twice = run_over(tmp_path, path, [SomePatients(COHORT), SomePatients(COHORT)])
+    assert [one["patient"] for one in lines(tmp_path, "verdicts.ndjson")] == [f"Patient/{name}" for name in "abc"]
+    assert (twice.patients, twice.errors) == (3, 0)
+    assert twice.artifacts == once.artifacts
+    problems = lines(tmp_path, "problems.ndjson")
+    assert {(one["code"], one["severity"]) for one in problems} == {("duplicate", "warning")}
+    told = {one["resource"] for one in problems}
+    assert told == {"Patient/a", "Patient/b", "Patient/c", "Observation/o1", "Observation/o2", "Observation/o3"}
+
+
+def test_what_two_sources_say_of_a_patient_is_put_together_as_of_two_files(tmp_path: Path) -> None:
+    one = [patient("a", gender="male"), patient("b"), observation("o1", "a")]
+    other = [patient("c"), patient("a", gender="female"), {**observation("o2", "a"), "status": "amended"}]
+    path = criteria(tmp_path, "Patient.gender = 'male'", "Observation.where(status = 'amended').exists()")
+    run_over(tmp_path, path, [SomePatients(one, "one"), SomePatients(other, "other")])
+    verdicts = {
+        line["patient"]: [c["outcome"] for c in line["criteria"]] for line in lines(tmp_path, "verdicts.ndjson")
+    }
+    reasons = {c.get("reason") for line in lines(tmp_path, "verdicts.ndjson")[:1] for c in line["criteria"]}
+    problems = {(found["file"], found["resource"], found["code"]) for found in lines(tmp_path, "problems.ndjson")}
+    assert problems == {(name, "Patient/a", "conflicting-versions") for name in ("one", "other")}
+    assert verdicts["Patient/a"][0] == "unknown" and "conflicting-records" in reasons
+    files = []
+    for name, resources in (("one", one), ("other", other)):
+        files.append(tmp_path / f"{name}.ndjson")
+        files[-1].write_text("".join(json.dumps(found) + "\n" for found in resources), "utf-8")
+    run_over(tmp_path, path, files)
+    of_files = {
+        line["patient"]: [c["outcome"] for c in line["criteria"]] for line in lines(tmp_path, "verdicts.ndjson")
+    }
+    assert verdicts == of_files and list(verdicts) == ["Patient/a", "Patient/b", "Patient/c"]
+
+
+class Repeating(SomePatients):
+    """A source that gives its second patient once more."""
+
+    def compartments(self, on_problem: Callable[[Problem], None]) -> Iterator[Compartment]:
+        found = list(super().compartments(on_problem))
+        yield from [*found, found[1]]
+
+
+def test_a_source_that_gives_a_patient_twice(tmp_path: Path) -> None:
+    path = criteria(tmp_path, ANY)
+    record = run_over(tmp_path, path, [Repeating(COHORT)])
+    assert [one["patient"] for one in lines(tmp_path, "verdicts.ndjson")] == [f"Patient/{name}" for name in "abc"]
+    (problem,) = lines(tmp_path, "problems.ndjson")
+    assert (problem["code"], problem["patient"], problem["severity"]) == ("repeated-patient", "Patient/b", "error")
+    assert problem["message"].startswith("some gives Patient/b more than once; only the first counts")
+    assert (record.patients, record.errors) == (3, 1)

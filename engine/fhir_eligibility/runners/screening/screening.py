@@ -39,6 +39,7 @@ from fhir_eligibility.data.bulk.rows import has_row
 from fhir_eligibility.data.files.problems import Problem
 from fhir_eligibility.data.patients.compartment import Compartment
 from fhir_eligibility.data.patients.reader import read_patients
+from fhir_eligibility.data.patients.several_sources import each_once
 from fhir_eligibility.data.patients.versions import check_version, guess_version_of_paths
 from fhir_eligibility.evaluation.descriptions import completed
 from fhir_eligibility.evaluation.evaluator import Absent, Evaluator, Options
@@ -232,13 +233,15 @@ def compartments(
     tolerate: int = 0,
     merge_linked: bool = False,
 ) -> Iterator[Compartment]:
-    """Patients of some data, whatever form it is given in; of files no more is read than `plan` asks for. `tolerate` and `merge_linked` are as in `screen`."""
+    """Patients of some data, whatever form it is given in, each once where they are not at hand; of files no more is read than `plan` asks for. `tolerate` and `merge_linked` are as in `screen`."""
     if isinstance(data, Compartment):
         yield data
         return
     if isinstance(data, (str, Path)) or not isinstance(data, Iterable):
         data = [data]
     paths: list[PathLike] = []
+    elsewhere: list[tuple[str, Iterator[Compartment]]] = []
+    report = on_problem or (lambda problem: None)
     for item in data:
         if isinstance(item, Compartment):
             if plan is None or has_row(item, plan):
@@ -248,16 +251,21 @@ def compartments(
         elif hasattr(item, "compartments"):
             if merge_linked:
                 raise ValueError(MERGED_FILES)
-            yield from item.compartments(on_problem or (lambda problem: None))
+            elsewhere.append((str(getattr(item, "name", item.__class__.__name__)), item.compartments(report)))
         else:
             kind = item.__class__.__name__
             raise TypeError(f"data is a path, a compartment, or the patients of a server, and not of type {kind}")
-    report = on_problem or (lambda problem: None)
+    if not paths and not elsewhere:
+        return
+    model, means = load_model(fhir_version), {"tolerate": tolerate, "merge_linked": merge_linked}
+    of_files: Iterator[Compartment] = iter(())
     if paths and plan is not None:
-        yield from read_export(paths, plan, report, tolerate=tolerate, merge_linked=merge_linked)
+        of_files = read_export(paths, plan, report, tolerate=tolerate, merge_linked=merge_linked)
     elif paths:
-        model, means = load_model(fhir_version), {"tolerate": tolerate, "merge_linked": merge_linked}
-        yield from read_patients(paths, model=model, on_problem=report, **means)  # type: ignore[arg-type]
+        of_files = read_patients(paths, model=model, on_problem=report, **means)  # type: ignore[arg-type]
+    if elsewhere and paths:
+        elsewhere.append(("files", of_files))
+    yield from each_once(elsewhere, model, report) if elsewhere else of_files
 
 
 class Tally(Struct):
