@@ -112,6 +112,23 @@ def test_patients_of_several_sources_are_not_joined(tmp_path: Path, capsys: pyte
     )
 
 
+@pytest.mark.parametrize("option", ["--resume", "--keep-fingerprints", "--since"])
+def test_what_compares_files_is_refused_for_other_sources(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "earlier").mkdir()
+    given = [option, str(tmp_path / "earlier")] if option == "--since" else [option]
+    assert screened(tmp_path, "--data", "names:anna", *given) == 2
+    assert f"{option} goes " in capsys.readouterr().err
+    assert not (tmp_path / "out" / "verdicts.ndjson").exists()
+
+
+def test_other_commands_read_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "female.json").write_text(json.dumps(FEMALE), "utf-8")
+    assert main(["check", str(tmp_path / "female.json"), "--data", "names:anna"]) == 2
+    assert "names:anna does not exist" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
