@@ -169,7 +169,7 @@ def test_warnings_are_errors_with_strict(tmp_path: Path, capsys: pytest.CaptureF
     assert "warning[exact-code]" in capsys.readouterr().out
     assert main(["check", path, "--strict"]) == 3
     out = capsys.readouterr().out
-    assert "error[exact-code]" in out and "1 errors, 0 warnings" in out
+    assert "error[exact-code]" in out and "1 error, 0 warnings" in out
 
 
 def test_long_expressions_are_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -150,7 +150,7 @@ def test_a_log_file_is_appended_to_and_private(
     ]
     assert (main(words), main(words)) == (0, 0)
     assert capsys.readouterr().err == ""
-    assert log.read_text().count("done: screened 1 patients") == 2
+    assert log.read_text().count("done: screened 1 patient;") == 2
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     assert main([*words[:-1], str(tmp_path / "none" / "log")]) == 2
     assert "none/log" in capsys.readouterr().err

@@ -186,7 +186,13 @@ def _steps(first: Any, last: Any, per: Quantity) -> Iterator[tuple[Any, Any]]:
 
 def _parts(bounds: list[Bounds], per: Quantity | None) -> Iterator[tuple[Any, Any]]:
     """The units that lie in intervals. Raises EvaluationError `expand-limit`."""
-    unit = per or _coarsest(bounds)
+    try:
+        yield from _units(bounds, per or _coarsest(bounds))
+    except _TooMany:
+        raise _limit(bounds, per) from None
+
+
+def _units(bounds: list[Bounds], unit: Quantity) -> Iterator[tuple[Any, Any]]:
     if unit.value <= 0:
         raise EvaluationError("expand-unit", f"expand takes a unit greater than zero, not {unit}")
     count = 0
@@ -203,12 +209,21 @@ def _point(value: Any, bounds: list[Bounds]) -> str:
     return p.point_type(value) if value.__class__ is Decimal else bounds[0][2]
 
 
+class _TooMany(Exception):
+    """There are more parts than `expand` gives."""
+
+
 def _check(count: Any) -> None:
-    """Raises EvaluationError `expand-limit`."""
     if count > MAX_EXPANDED:
-        raise EvaluationError(
-            "expand-limit", f"expand gives more than {MAX_EXPANDED} results; name a larger unit: expand ... per ..."
-        )
+        raise _TooMany
+
+
+def _limit(bounds: list[Bounds], per: Quantity | None) -> EvaluationError:
+    """The error `expand-limit`, which says what to write instead."""
+    what, example = ("unit", "month") if isinstance(bounds[0][0], p.TEMPORAL) else ("step", "100")
+    shown = per.value if per is not None and per.unit == "1" else per
+    advice = f"name a {what}: expand ... per {example}" if per is None else f"name a larger {what} than `per {shown}`"
+    return EvaluationError("expand-limit", f"expand gives more than {MAX_EXPANDED} results; {advice}")
 
 
 @operator(

@@ -82,7 +82,7 @@ def _warn(rule: Rule, code: str, message: str, hint: str) -> Diagnostic:
 
 def _of_rule(rule: Rule, given: KnownCodes) -> Iterator[Diagnostic]:
     if rule.reason is not None:
-        yield _warn(rule, "unknown-for-everyone", _unknown(rule), _HINTS.get(rule.reason, _OTHERWISE))
+        yield _warn(rule, "unknown-for-everyone", _unknown(rule), _hint(rule))
     if rule.combination == "at-least" and rule.threshold is not None and rule.threshold > len(rule.members):
         message = f"at least {rule.threshold} of {len(rule.members)} can never be met"
         yield _warn(rule, "never-met", message, "lower the threshold, or add what is missing")
@@ -102,6 +102,19 @@ _HINTS = {
     Reason.MISSING_VALUESET: "give the value set (--valuesets), or a server (--terminology-server)",
 }
 _OTHERWISE = "correct the definition; every patient is unknown here until then"
+
+
+def _hint(rule: Rule) -> str:
+    """What helps where a rule is unknown for everyone."""
+    detail = rule.detail or ""
+    if rule.reason is Reason.UNRESOLVED_REFERENCE:
+        if detail.startswith("more than one characteristic"):
+            return "give each characteristic a linkId of its own"
+        if "the linkId" in detail:
+            return "a linkId is that of a characteristic of the same artifact: correct it, or give the characteristic that is meant this linkId"
+        if detail.endswith("back to itself"):
+            return "leave out the reference that leads back"
+    return _HINTS.get(rule.reason, _OTHERWISE) if rule.reason is not None else _OTHERWISE
 
 
 def _unknown(rule: Rule) -> str:

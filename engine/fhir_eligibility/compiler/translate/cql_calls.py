@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.algebra.numbers_in_words import so_many_arguments
 from fhir_eligibility.algebra.operators.registry import cql_functions
 from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.compiler.elm import nodes as n
@@ -306,7 +307,7 @@ class CallTranslator(TimingTranslator):
         if not low <= len(arguments) <= high:
             wanted = str(low) if low == high else f"{low} to {high}"
             given = len(arguments)
-            raise self.fail("arguments", f"{tree.name} takes {wanted} arguments, not {given}", tree.span)
+            raise self.fail("arguments", f"{tree.name} takes {so_many_arguments(wanted)}, not {given}", tree.span)
 
     def constructor(self, kind: Named, limit: int) -> Callable[[s.Call, list[Node]], Node]:
         def build(tree: s.Call, arguments: list[Node]) -> Node:

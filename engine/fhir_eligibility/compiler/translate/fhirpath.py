@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import Span
+from fhir_eligibility.algebra.numbers_in_words import so_many_arguments
 from fhir_eligibility.algebra.operators.registry import Operator, fhirpath_symbols
 from fhir_eligibility.algebra.operators.table import OPERATORS
 from fhir_eligibility.algebra.temporal import Date, DateTime, Time
@@ -245,7 +246,7 @@ class FhirPathExpressions(Coercions):
         low, high = arity(operator)
         if not low <= len(operands) <= high:
             takes = f"{low - 1} to {high - 1}" if low != high else str(low - 1)
-            raise self.fail("arguments", f"{shown}() takes {takes} arguments, not {len(operands) - 1}", span)
+            raise self.fail("arguments", f"{shown}() takes {so_many_arguments(takes)}, not {len(operands) - 1}", span)
         operands = [self.singleton(operand) for operand in operands]
         for operand in operands:
             if operand.type is not None and not is_static(operand) and operand.type != "FHIR.Element":

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from fhir_eligibility.algebra.numbers_in_words import so_many_arguments
 from fhir_eligibility.algebra.operators.registry import LanguageForm, fhirpath_functions, language_form
 from fhir_eligibility.compiler.elm import nodes as n
 from fhir_eligibility.compiler.elm.fhirpath_types import describe, is_static, merge, system_of
@@ -83,7 +84,7 @@ class FhirPathTranslator(FhirPathExpressions):
         count = len(tree.arguments)
         if not low <= count <= high:
             takes = str(low) if low == high else f"{low} to {high}" if high < 255 else f"at least {low}"
-            raise self.fail("arguments", f"{tree.name}() takes {takes} arguments, not {count}", tree.span)
+            raise self.fail("arguments", f"{tree.name}() takes {so_many_arguments(takes)}, not {count}", tree.span)
 
     def scope(self, source: Node, env: Env, *, total: bool | None = None) -> tuple[int, Env]:
         """Names inside the argument of an iterating function: `$this` is one item of the source, `$total` (of aggregate) a collection or not."""

@@ -21,6 +21,7 @@ from fhir_eligibility.algebra.arguments import (
     text_of,
 )
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError
+from fhir_eligibility.algebra.numbers_in_words import so_many
 from fhir_eligibility.artifacts.libraries import load_libraries
 from fhir_eligibility.artifacts.models import Model, load_model
 from fhir_eligibility.artifacts.reader import ArtifactSet, load_artifacts
@@ -57,7 +58,7 @@ class Criteria(Struct):
         named = ", ".join(rules.key for rules in self.rules[:3]) + (", ..." if len(self.rules) > 3 else "")
         count = sum(len(rules.rules) for rules in self.rules)
         warnings = sum(d.severity == "warning" for d in self.diagnostics)
-        said = f"{count} criteria, {len(self.errors)} errors, {warnings} warnings"
+        said = f"{count} criteri{'on' if count == 1 else 'a'}, {so_many(len(self.errors), 'error')}, {so_many(warnings, 'warning')}"
         return f"<Criteria {named or 'of no artifact'}: {said}, for patients in FHIR {self.fhir_version.upper()}>"
 
 

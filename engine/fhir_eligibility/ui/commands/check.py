@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from fhir_eligibility.algebra.diagnostic import Diagnostic
+from fhir_eligibility.algebra.numbers_in_words import so_many
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.compiler.criteria.rules import Rule, RuleSet
 from fhir_eligibility.data.patients.versions import check_version
@@ -104,8 +105,8 @@ def check_command(options: argparse.Namespace) -> int:
         computable = sum(_leaf(rule) and rule.code is not None for rules in criteria.rules for rule in rules.walk())
         leaves = sum(_leaf(rule) for rules in criteria.rules for rule in rules.walk())
         print(
-            f"{len(criteria.rules)} artifacts, {leaves} characteristics, {computable} computable; "
-            f"{errors} errors, {warnings} warnings"
+            f"{so_many(len(criteria.rules), 'artifact')}, {so_many(leaves, 'characteristic')}, {computable} computable; "
+            f"{so_many(errors, 'error')}, {so_many(warnings, 'warning')}"
         )
     if not criteria.rules:
         if not criteria.errors:
@@ -118,13 +119,13 @@ def check_command(options: argparse.Namespace) -> int:
 
 def _show_coverage(counted: Coverage) -> None:
     """How many patients have a record of each kind, and of each code."""
-    print(f"{counted.patients} patients in the data, of whom have a record")
+    print(f"{so_many(counted.patients, 'patient')} in the data, of whom have a record")
     for kind in sorted({*counted.kinds, *(asked.type for asked in counted.asked)}):
         print(f"  {counted.types[kind]:>9}  {kind}")
         for asked in sorted((one for one in counted.asked if one.type == kind), key=lambda one: one.name):
             print(f"  {counted.codes[asked]:>9}    with {asked.name}")
     for sentence, count in counted.gaps.values():
-        print(f"{sentence} ({count} patients)")
+        print(f"{sentence} ({so_many(count, 'patient')})")
     print()
 
 

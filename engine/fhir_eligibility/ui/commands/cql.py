@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fhir_eligibility.algebra.diagnostic import Diagnostic, DiagnosticError, EvaluationError, Source
+from fhir_eligibility.algebra.numbers_in_words import so_many
 from fhir_eligibility.artifacts.libraries import LibraryStore, LibraryText, load_libraries
 from fhir_eligibility.artifacts.mistaken_files import mistaken
 from fhir_eligibility.artifacts.models import load_model
@@ -254,7 +255,7 @@ def summary(compiled: Compiled) -> list[str]:
 def _counted(diagnostics: Iterable[Diagnostic]) -> str:
     found = list(diagnostics)
     errors = sum(d.severity == "error" for d in found)
-    return f"{errors} errors, {len(found) - errors} warnings"
+    return f"{so_many(errors, 'error')}, {so_many(len(found) - errors, 'warning')}"
 
 
 def _say(diagnostics: Iterable[Diagnostic]) -> None:

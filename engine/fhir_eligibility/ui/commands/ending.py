@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fhir_eligibility.algebra.numbers_in_words import so_many
 from fhir_eligibility.ui.options.statuses import Status, worst
 from fhir_eligibility.ui.options.thresholds import ArtifactOutcome, exceeded
 from fhir_eligibility.ui.terminal.logs import say, say_error
@@ -31,7 +32,7 @@ def ended(
         say_error(f"eligibility: {sentence}")
         statuses.append(Status.THRESHOLD_EXCEEDED)
     status = worst(statuses)
-    said = f"{done} {patients:,} patients; {problems:,} problems; exit status {int(status)}"
+    said = f"{done} {so_many(patients, 'patient')}; {so_many(problems, 'problem')}; exit status {int(status)}"
     counted = {"status": int(status), "patients": patients, "problems": problems, "errors": errors}
     say(said, step="done", log_only=True, **counted, **fields)
     return status

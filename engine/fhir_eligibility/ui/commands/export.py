@@ -8,6 +8,7 @@ import time
 from logging import ERROR, WARNING
 from pathlib import Path
 
+from fhir_eligibility.algebra.numbers_in_words import so_many
 from fhir_eligibility.artifacts.models import load_model
 from fhir_eligibility.compiler.criteria.parameters import check_given
 from fhir_eligibility.compiler.criteria.rules import cql_codes
@@ -158,7 +159,7 @@ def export_command(options: argparse.Namespace) -> int:
         print(summary(result, options.out))
     status = Status.INCOMPLETE if result.problems else Status.OK
     say(
-        f"exported {result.files:,} files; {len(result.problems):,} problems; exit status {int(status)}",
+        f"exported {so_many(result.files, 'file')}; {so_many(len(result.problems), 'problem')}; exit status {int(status)}",
         step="done",
         log_only=True,
         status=int(status),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,9 @@ def fhirpath_command(options: argparse.Namespace) -> int:
     except DiagnosticError as error:
         print(error, file=sys.stderr)
         if root == "Bundle" and any(d.code in ("wrong-context", "unknown-element") for d in error.diagnostics):
-            print(f"  = hint: {options.file} is a Bundle: {_in_bundle(options.expression)}", file=sys.stderr)
+            hint = _in_bundle(options.expression)
+            if hint is not None:
+                print(f"  = hint: {options.file} is a Bundle: {hint}", file=sys.stderr)
         return Status.FAILED
     except EvaluationError as error:
         where = f" in `{options.expression[error.span.start : error.span.end]}`" if error.span is not None else ""
@@ -101,8 +104,17 @@ def _resource(file: str) -> Any:
     return read_value(file)
 
 
-def _in_bundle(expression: str) -> str:
-    """How an expression on a resource is written for a Bundle."""
+_BY_TYPE = re.compile(r"\s*(?:Bundle\.)?entry\.resource\.where\(\s*resourceType\s*=\s*'(\w+)'\s*\)(.*)", re.DOTALL)
+_IN_BUNDLE = re.compile(r"\s*(?:Bundle\b|entry\b)")
+
+
+def _in_bundle(expression: str) -> str | None:
+    """How an expression on a resource is written for a Bundle; None where it is written for one."""
+    by_type = _BY_TYPE.fullmatch(expression)
+    if by_type is not None:
+        return f"resources of a type are `entry.resource.ofType({by_type[1]}){by_type[2]}`"
+    if _IN_BUNDLE.match(expression):
+        return None
     kind, point, rest = expression.partition(".")
     inner = f"entry.resource.ofType({kind}){point}{rest}" if kind[:1].isupper() and kind.isalpha() else "entry.resource"
     return f"its resources stand under `{inner}`; or give one resource"
