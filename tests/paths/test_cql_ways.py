@@ -10,6 +10,7 @@ from fhir_eligibility.algebra.diagnostic import DiagnosticError, EvaluationError
 from fhir_eligibility.artifacts.libraries import LibraryStore
 from fhir_eligibility.artifacts.records import ExpressionSource
 from fhir_eligibility.compiler.criteria.cql import CqlCode, CqlCriteria
+from fhir_eligibility.compiler.criteria.explained import explain_define
 from fhir_eligibility.compiler.criteria.library import Compiler, LoadedLibrary
 from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.runtime.cql import Patient, Run
@@ -84,7 +85,9 @@ def test_untraced_code_answers_what_traced_code_does(cohorts: list[Cohort]) -> N
             traced = compiled(text)
         except DiagnosticError:
             continue
-        plain = LoadedLibrary(Compiler().compile(Source("Random", f"{HEAD}define X: {text}\n")))
+        source = Source("Random", f"{HEAD}define X: {text}\n")
+        plain = LoadedLibrary(Compiler().compile(source))
+        explained = LoadedLibrary(Compiler(explained=True).compile(source))
         run = Run(NOW)
         for compartment, resources in zip(cohort.compartments, cohort.resources, strict=True):
             one = environment(compartment)
@@ -99,5 +102,8 @@ def test_untraced_code_answers_what_traced_code_does(cohorts: list[Cohort]) -> N
                 text,
                 compartment.reference,
             )
+            value, parts = explain_define(explained, "X", Patient(Run(NOW), resources[0], resources))
+            assert truth(traced, value) is expected, (seed, text, compartment.reference)
+            assert parts, (seed, text)
             compared += 1
     assert compared > CRITERIA

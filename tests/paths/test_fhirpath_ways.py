@@ -95,7 +95,8 @@ def test_data_of_the_wrong_type_is_the_same_from_every_shelf(odd_cohorts: list[C
             assert from_files(rule_set(code), cohort.lines) == found, (seed, text)
 
 
-def test_untraced_code_answers_what_traced_code_does(cohorts: list[Cohort]) -> None:
+@pytest.mark.parametrize("explained", [False, True], ids=["plain", "explained"])
+def test_untraced_code_answers_what_traced_code_does(explained: bool, cohorts: list[Cohort]) -> None:
     """As far as both have an answer: code that is not traced stops at the first item that decides, and so before an error further on."""
     compared = 0
     for seed in seeds(20_000, CRITERIA // 2, 0.1):
@@ -103,7 +104,7 @@ def test_untraced_code_answers_what_traced_code_does(cohorts: list[Cohort]) -> N
         traced = compiled(text)
         if traced is None:
             continue
-        plain = untraced(traced.node, traced)
+        plain = untraced(traced.node, traced, explained=explained)
         for compartment in cohort.compartments:
             one = environment(compartment)
             one.begin()

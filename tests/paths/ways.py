@@ -72,9 +72,9 @@ def from_files(rules: RuleSet, path: Path) -> list[Told]:
     return [told(verdict) for verdict in sorted(found, key=lambda verdict: verdict.patient)]
 
 
-def untraced(node: Node, code: FhirPathCriterion) -> FhirPathCriterion:
-    """The same criterion without a record of what it looked at."""
-    program = program_of(code.program.source, node, R4, "criterion")
+def untraced(node: Node, code: FhirPathCriterion, *, explained: bool = False) -> FhirPathCriterion:
+    """The same criterion without a record of what it looked at, or with one of the values of its parts."""
+    program = program_of(code.program.source, node, R4, "criterion", explained=explained)
     return FhirPathCriterion(code.text, node, program, code.boolean, code.monotonicity, code.by_number, code.records)
 
 
