@@ -147,3 +147,12 @@ def test_the_command_shows_the_parts_of_every_define_each_time(capsys: pytest.Ca
         '  "Elevated PSA": true',
         '  "Abnormal Digital Rectal Examination" or "Elevated PSA": true',
     ]
+
+
+def test_names_that_are_only_compared_are_not_reported() -> None:
+    text = "(Patient.name.aggregate($total | $this, {}).empty().combine(true)).first().not()"
+    values = [
+        (part.text, part.value) for part in compile_fhirpath(text).explain({"resourceType": "Patient"}, now=NOW)[1]
+    ]
+    assert values[0] == ("Patient.name.aggregate($total | $this, {})", [])
+    assert values[-1] == (text, False)

@@ -8,6 +8,7 @@ from fhir_eligibility.compiler.elm.nodes import Node
 from fhir_eligibility.compiler.elm.shapes import namespace_of, short_name
 from fhir_eligibility.compiler.elm.types import LONG
 from fhir_eligibility.compiler.emit.emitter import (
+    VALUES,
     Body,
     Emitter,
     collected,
@@ -18,6 +19,7 @@ from fhir_eligibility.compiler.emit.emitter import (
     single,
 )
 from fhir_eligibility.compiler.emit.items import counts, first_item, listing
+from fhir_eligibility.compiler.emit.keys import key
 from fhir_eligibility.compiler.emit.python import (
     CONTEXT,
     MODEL,
@@ -329,7 +331,12 @@ def _first(e: E, node: n.First) -> Emitted:
             e.emit("{0} = {1}", out, single(e, source.operands[1]))
         return out
 
-    return e.again(shape(source, lambda below: e.value(below) if isinstance(below, _NAMED) else None), either)
+    return e.again(shape(source, lambda below: _name(e, below)), either)
+
+
+def _name(e: E, node: Node) -> Emitted | None:
+    """The name of what a node stands for, where it only names something; nothing is emitted."""
+    return (e.preset.get(id(node)) or VALUES[key(node)](e, node)) if isinstance(node, _NAMED) else None
 
 
 @emits(n.Last)
