@@ -7,7 +7,7 @@ from typing import Any
 
 from fhir_eligibility.algebra.reasons import Reason
 from fhir_eligibility.algebra.values.code_systems import label
-from fhir_eligibility.compiler.criteria.rules import OtherSystems
+from fhir_eligibility.compiler.criteria.rule_parts import OtherSystems
 
 
 def coded_otherwise(row: dict[str, Any], asked: OtherSystems) -> tuple[Reason, str]:

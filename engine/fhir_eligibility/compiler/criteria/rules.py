@@ -27,6 +27,8 @@ from fhir_eligibility.artifacts.records import (
 from fhir_eligibility.compiler.analysis.requirements import DataRequirement
 from fhir_eligibility.compiler.criteria.cql import CqlCode, CqlCriteria
 from fhir_eligibility.compiler.criteria.fhirpath_code import FhirPathCriterion, compile_code
+from fhir_eligibility.compiler.criteria.program_errors import program_error
+from fhir_eligibility.compiler.criteria.rule_parts import Cause, OtherSystems
 from fhir_eligibility.compiler.forms.base import Form, NotComputable, Selection
 from fhir_eligibility.compiler.forms.coded import timed_selections
 from fhir_eligibility.compiler.forms.exceptions import except_subset_form
@@ -42,25 +44,6 @@ Combination = Literal["all-of", "any-of", "at-least", "at-most", "except-subset"
 _COMBINATIONS: dict[str, Combination] = {kind: kind for kind in get_args(Combination)}
 FHIRPATH_LANGUAGES = ("text/fhirpath", "text/fhir-path", "fhirpath")
 CQL_LANGUAGES = ("text/cql", "text/cql-identifier", "text/cql-expression", "text/cql.identifier", "text/cql.expression")
-
-
-class Cause(Struct):
-    """Where `code` is true for a patient, a criterion that is unknown is so for this reason."""
-
-    code: FhirPathCriterion
-    reason: Reason
-    detail: str
-
-
-class OtherSystems(Struct, frozen=True):
-    """Finds records that are coded in other systems than `systems`; `path` leads to their codes by JSON names. Where records are
-    `counted`, one more may change any answer; else only the answer that there is none.
-    """
-
-    code: FhirPathCriterion
-    path: tuple[str, ...]
-    systems: tuple[str, ...]
-    counted: bool = False
 
 
 class Rule(Struct):
@@ -192,17 +175,30 @@ class _Builder(Struct):
             return problem.detail
 
     def rule(self, criterion: Criterion) -> Rule:
-        definition = criterion.definition
         title = criterion.title or criterion.description or criterion.id
-        rule = Rule(
-            criterion.id,
-            title,
-            definition.form,
-            criterion.exclude,
-            criterion.description,
-            location=str(criterion.location),
-        )
-        constrained = False
+        form, place = criterion.definition.form, str(criterion.location)
+        rule = Rule(criterion.id, title, form, criterion.exclude, criterion.description, location=place)
+        level = len(self.open)
+        try:
+            self.define(rule, criterion)
+        except (DiagnosticError, OSError, MemoryError):
+            raise
+        except Exception as error:  # one that nobody foresaw is about this characteristic, and nothing else
+            del self.open[level:]
+            self.failed(rule, error)
+        return rule
+
+    def failed(self, rule: Rule, error: Exception) -> None:
+        """Leave a rule unknown for everyone, as the program cannot compile it."""
+        what = f"{self.artifact.name_in_outputs}: {rule.id} ({rule.form})"
+        detail, found = program_error(what, rule.location, error)
+        self.needs_review(rule, detail)
+        rule.reason = Reason.NOT_COMPUTABLE
+        rule.diagnostics += (found,)
+
+    def define(self, rule: Rule, criterion: Criterion) -> None:
+        """Give a rule what the definition of a characteristic says."""
+        definition, constrained = criterion.definition, False
         match definition:
             case ExpressionDefinition():
                 self.expression(rule, definition.expression)
@@ -222,7 +218,6 @@ class _Builder(Struct):
             self.of_no_records(rule, criterion)
         if criterion.review and rule.reason is None:
             self.needs_review(rule, "; ".join(criterion.review))
-        return rule
 
     def needs_review(self, rule: Rule, detail: str) -> None:
         """What the definition also asks for cannot be told from data: the criterion is unknown for everyone."""
@@ -349,7 +344,10 @@ class _Builder(Struct):
         """Inclusions with exceptions are one criterion: the exclusions are conditions on the records included."""
         rule.combination, rule.threshold, rule.form = None, None, "except-subset"
         criteria = tuple(grouped(criterion, self.hierarchy) for criterion in criteria)
-        self.formed(rule, except_subset_form(self.model, criteria, Timeline(self.linked, self.study_start)))
+        try:
+            self.formed(rule, except_subset_form(self.model, criteria, Timeline(self.linked, self.study_start)))
+        except Exception as error:
+            self.failed(rule, error)
 
     def formed(self, rule: Rule, form: Form) -> None:
         """Compile what a form is understood as."""
