@@ -18,6 +18,31 @@ Language = Literal["", "fhirpath", "cql"]
 _SIGNATURE = re.compile(r"\(([^()]*)\)\s*([A-Za-z<>]+\??)")
 
 
+_TYPES = frozenset(
+    (
+        *(
+            "Any",
+            "T",
+            "Boolean",
+            "Integer",
+            "Long",
+            "Decimal",
+            "String",
+            "Date",
+            "DateTime",
+            "Time",
+            "Quantity",
+            "Ratio",
+        ),
+        *("Code", "Concept", "CodeSystem", "ValueSet"),
+    )
+)
+"""The types that signatures may name, beside lists and intervals of them; T stands for any one type."""
+_OF = re.compile(r"(?:List|Interval)<(.+)>")
+_SHARED = frozenset("+ - in".split())
+"""What several operators of CQL are written with; their operands tell which is meant."""
+
+
 class OperatorTraits(Struct, frozen=True):
     """What the analyses and the emitter know of an operator, beside its overloads. What is not said of it is not assumed.
 
@@ -159,6 +184,11 @@ def language_form(
     """Enter a function of a language into the table. Raises ValueError where it stands there already."""
     if (language, name) in FORMS:
         raise ValueError(f"{name} of {language} is registered twice")
+    for other in OPERATORS.values():
+        if (
+            language == "fhirpath" and name in other.fhirpath
+        ):  # of CQL these are methods, which are another place for names
+            raise ValueError(f"{name} of {language} is registered already, as the operator {other.name}")
     found = FORMS[language, name] = LanguageForm(name, language, section, low, low if high is None else high, refused)
     return found
 
@@ -188,6 +218,10 @@ def operator(
     """
 
     def register(function: F) -> F:
+        _check_names(name, "fhirpath", fhirpath.split())
+        _check_names(name, "cql", cql.split())
+        for signature in signatures:
+            _check_types(name, signature)
         entry = OPERATORS.get(name)
         if entry is None:
             entry = OPERATORS[name] = Operator(name, (), (), section)
@@ -201,8 +235,7 @@ def operator(
         entry._of.clear()
         for signature in signatures:
             match = _SIGNATURE.fullmatch(signature.strip())
-            if match is None:
-                raise ValueError(f"operator {name}: cannot read the signature {signature!r}")
+            assert match is not None
             parameters = tuple(p.strip() for p in match.group(1).split(",") if p.strip())
             result = match.group(2)
             if any(o.parameters == parameters and o.language in ("", language) for o in entry.overloads):
@@ -224,6 +257,33 @@ def operator(
         return function
 
     return register
+
+
+def _check_names(operator: str, language: Language, names: list[str]) -> None:
+    """Raises ValueError for a name that the language has already, for another operator or for a form of its own."""
+    for name in names:
+        if language == "fhirpath" and (language, name) in FORMS:
+            raise ValueError(f"operator {operator}: {language} has {name!r} already, as a function of the language")
+        for other in OPERATORS.values():
+            taken = name in (other.fhirpath if language == "fhirpath" else other.cql)
+            if taken and other.name != operator and not (language == "cql" and name in _SHARED):
+                raise ValueError(f"operator {operator}: {language} has {name!r} already, as the operator {other.name}")
+
+
+def _check_types(operator: str, signature: str) -> None:
+    """Raises ValueError for a signature that cannot be read, or names a type that there is not."""
+    match = _SIGNATURE.fullmatch(signature.strip())
+    if match is None:
+        raise ValueError(f"operator {operator}: cannot read the signature {signature!r}")
+    for written in (*match[1].split(","), match[2].rstrip("?")):
+        kind = written.strip()
+        while (of := _OF.fullmatch(kind)) is not None:
+            kind = of[1]
+        if kind and kind not in _TYPES:
+            known = ", ".join(sorted(_TYPES))
+            raise ValueError(
+                f"operator {operator}: unknown type {kind!r} in the signature {signature!r}; known are {known}, and List<...> and Interval<...> of them"
+            )
 
 
 def fhirpath_functions() -> dict[str, Operator]:
