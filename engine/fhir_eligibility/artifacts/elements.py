@@ -16,7 +16,7 @@ from fhir_eligibility.artifacts.models import ElementDef, Model, Table, Types, l
 
 _TABLED = ("r5", "r4b", "r4", "r6")
 # In the order in which they are tried: those that the table has, and further ones by their models.
-VERSIONS = (*_TABLED, *(version for version in models.VERSIONS if version not in _TABLED))
+VERSIONS = (*_TABLED, *(version for version in models.versions_at_hand() if version not in _TABLED))
 
 
 class ArtifactTable(Struct):

@@ -10,6 +10,7 @@ Start with this file; `modelinfo.py` reads the data models of CQL, `differences.
 from __future__ import annotations
 
 import difflib
+import re
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-__all__ = ["VERSIONS", "ElementDef", "Model", "Version", "load_model"]
+__all__ = ["VERSIONS", "ElementDef", "Model", "Version", "load_model", "versions_at_hand"]
 
 
 class Version(Struct, frozen=True):
@@ -181,14 +182,51 @@ class Model:
         return list(dict.fromkeys(out))
 
 
+_HEAD = 200
+_VERSION = re.compile(rb'\s*\{\s*"version"\s*:\s*"([^"]*)"')
+
+
+def versions_at_hand() -> tuple[str, ...]:
+    """The names in VERSIONS whose tables are there, and are of that version. What goes through all versions takes these: one without its table is in nobody's way."""
+    return tuple(name for name in VERSIONS if _version_of_table(name) == name)
+
+
+@lru_cache(maxsize=8)
+def _version_of_table(name: str) -> str | None:
+    """The version that the table of a name says it is of, None where there is no table, or it says none."""
+    try:
+        with resources.files(__name__).joinpath(f"{name}.json").open("rb") as stream:
+            found = _VERSION.match(stream.read(_HEAD))
+            return found[1].decode() if found is not None else msgspec.json.decode(_bytes(name), type=Table).version
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _bytes(name: str) -> bytes:
+    return resources.files(__name__).joinpath(f"{name}.json").read_bytes()
+
+
+_MAKE = "make it: python -m fhir_eligibility.artifacts.models.generate"
+
+
 @lru_cache(maxsize=8)
 def _load(version: str) -> Model:
-    text = resources.files(__name__).joinpath(f"{version}.json").read_bytes()
-    return Model(msgspec.json.decode(text, type=Table))
+    shown = f"FHIR {version.upper()} ({VERSIONS[version].number})"
+    try:
+        table = msgspec.json.decode(_bytes(version), type=Table)
+    except FileNotFoundError:
+        raise ValueError(f"{shown} has no table of types, {version}.json in artifacts/models; {_MAKE}") from None
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{version}.json in artifacts/models is not a table of types: {error}; {_MAKE}") from None
+    if table.version != version:
+        raise ValueError(
+            f"{version}.json in artifacts/models: expected the table of {version}, found that of {table.version}; {_MAKE}"
+        )
+    return Model(table)
 
 
 def load_model(version: str) -> Model:
-    """The model of a FHIR version: `r4`, `R4B`, `4.0.1`, `5.0.0`, ... Raises ValueError for any other."""
+    """The model of a FHIR version: `r4`, `R4B`, `4.0.1`, `5.0.0`, ... Raises ValueError for any other, and for one whose table is missing or of another version."""
     asked = str(version).strip().lower()
     for name, known in VERSIONS.items():
         if asked in (name, known.number, *known.others):

@@ -13,12 +13,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from fhir_eligibility.artifacts.models import VERSIONS, ElementDef, Model, load_model
+from fhir_eligibility.artifacts.models import VERSIONS, ElementDef, Model, load_model, versions_at_hand
 
 FAMILIES: dict[str, tuple[str, ...]] = {}
 """The versions of each family, `R4` and `R5`, by name."""
-for _name, _version in VERSIONS.items():
-    FAMILIES[_version.family] = (*FAMILIES.get(_version.family, ()), _name)
+for _name in versions_at_hand():
+    FAMILIES[VERSIONS[_name].family] = (*FAMILIES.get(VERSIONS[_name].family, ()), _name)
 
 
 def family(version: str) -> str:

@@ -24,7 +24,7 @@ from fhir_eligibility.data.files.json_text import number, whole
 from fhir_eligibility.data.records.gaps import EVERY
 from fhir_eligibility.data.records.status_codes import CODES
 
-VERSIONS = tuple(models.VERSIONS)
+VERSIONS = models.versions_at_hand()
 FIRST = VERSIONS[:1]
 _versions: dict[str, tuple[str, ...]] = {}
 """Versions that records of a type are looked at by first, where those are not FIRST."""
