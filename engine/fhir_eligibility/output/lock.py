@@ -50,7 +50,7 @@ class FolderLock:
             stream = os.fdopen(os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
             try:
                 if not _locked(stream):
-                    holder = _read(stream)
+                    holder = _holder(stream)
                     # the processes of a run that was killed notice it within a second
                     if not _is_gone(holder) or time.monotonic() > end:
                         raise FolderInUse(_in_use(self.folder, holder))
@@ -107,6 +107,16 @@ def _write(stream: BinaryIO, command: str) -> None:
     stream.seek(0)
     stream.truncate()
     stream.write(json.dumps(holder).encode() + b"\n")
+
+
+def _holder(stream: BinaryIO) -> dict[str, Any]:
+    """Who holds the lock; whoever has just taken it is given a moment to write it down."""
+    for _ in range(20):
+        found = _read(stream)
+        if found:
+            return found
+        time.sleep(0.01)
+    return {}
 
 
 def _read(stream: BinaryIO) -> dict[str, Any]:

@@ -221,7 +221,7 @@ def _listing(
         if not fresh:
             if refused is not None and (count is None or len(seen) < count):
                 out.unsure = f"the archive gives no rows beyond {received}: {refused}"
-            elif page and (count is None or len(seen) < count):
+            elif page and count != len(seen):
                 out.unsure = f"{shown(path)}: the archive gives the same rows whatever the offset, and may have more"
             elif count is not None and len(seen) < count:
                 out.unsure = f"{shown(path)}: the archive counts {count}, but lists {len(seen)}"
